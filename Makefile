@@ -1,0 +1,96 @@
+# The only things a bare machine needs are make and Python 3.11 or newer; every target installs what it needs itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# The generator of the stubs is kept old on purpose and so lives in an environment of its own.
+PROTOS_VENV  := .venv-protos
+PROTOS_READY := $(PROTOS_VENV)/.ready
+TOOLS  := .tools
+GRPCURL_VERSION := v1.9.3
+GHZ_VERSION     := v0.120.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check lint types protos protos-fresh breaking bench grpcurl migrate lock wheel clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
+	@echo "Installing the locked environment into $(VENV) (once) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+	@touch $@
+
+$(PROTOS_READY): protos/requirements.lock
+	@echo "Installing the stub generator into $(PROTOS_VENV) (once) ..."
+	@$(PYTHON) -m venv $(PROTOS_VENV)
+	@$(PROTOS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r protos/requirements.lock
+	@touch $@
+
+$(TOOLS)/grpcurl:
+	@if command -v go >/dev/null; then echo "Building grpcurl $(GRPCURL_VERSION) with Go (once) ..."; \
+	  GOBIN=$(CURDIR)/$(TOOLS) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION); \
+	else echo "Go is not installed: grpcurl cannot be built and its tests will be skipped."; fi
+
+demo: $(READY) ## Play a lab's day from empty disk to decisions for people on the road; exits 0
+	@$(BIN)/python -m clients.examples.demo
+
+run: $(READY) ## As demo, and keep the three services up until Ctrl-C
+	@$(BIN)/python -m clients.examples.demo --stay
+
+test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
+	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
+	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+check: lint types protos-fresh test ## What CI runs: lint, types, stubs fresh, migrations complete, tests
+
+lint: $(READY) $(PROTOS_READY) ## Check style of Python and protos
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(PROTOS_VENV)/bin/buf lint clients/hutong.binpb --config protos/buf.yaml
+
+types: $(READY) ## Check types (mypy strict)
+	@$(BIN)/mypy
+
+protos: $(PROTOS_READY) ## Regenerate the client stubs and the descriptor set
+	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
+	  --python-out clients/python --descriptor-out clients/hutong.binpb
+
+protos-fresh: $(PROTOS_READY) breaking ## Fail when the committed stubs are not those of the protos
+	@rm -rf build/fresh && mkdir -p build/fresh
+	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
+	  --python-out build/fresh/python --descriptor-out build/fresh/hutong.binpb
+	@cmp build/fresh/hutong.binpb clients/hutong.binpb || { echo "Stale stubs: run make protos"; exit 1; }
+	@for room in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$room clients/python/$$room || { echo "Stale stubs: run make protos"; exit 1; }; done
+
+breaking: $(PROTOS_READY) ## Fail when the protos break clients of the last tag
+	@tag=$$(git describe --tags --abbrev=0 2>/dev/null); \
+	if [ -n "$$tag" ]; then mkdir -p build; git show $$tag:clients/hutong.binpb > build/last-tag.binpb; \
+	  $(PROTOS_VENV)/bin/buf breaking clients/hutong.binpb --against build/last-tag.binpb --config protos/buf.yaml; \
+	else echo "No tag yet: nothing to compare the protos with."; fi
+
+bench: $(READY) ## Measure against the raw limits; prints a table, stores build/bench.json
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+grpcurl: $(READY) $(TOOLS)/grpcurl ## Run the grpcurl scripts of every served RPC against real servers
+	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e/test_grpcurl.py $(ARGS)
+
+migrate: $(READY) ## Bring the databases named by HUTONG_* to the newest schema
+	@$(BIN)/hutongd migrate
+
+lock: $(READY) ## Resolve the lock files anew
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml clients/python/pyproject.toml --group dev --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-package hutong-client --python-version 3.11 -o requirements.lock \
+	  --custom-compile-command "make lock" --quiet --upgrade
+	@$(BIN)/uv pip compile protos/requirements.in --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 -o protos/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
+
+wheel: $(READY) ## Build the client wheel into build/wheel
+	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python
+
+clean: ## Remove what the other targets made (not the data in .hutong)
+	rm -rf $(VENV) $(PROTOS_VENV) $(TOOLS) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
