@@ -1,0 +1,1 @@
+"""Alembic trees, one for each service."""

@@ -120,7 +120,7 @@ class Tube(_message.Message):
     """The sampling site's name, at most 200 characters. Optional."""
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """When the specimen was taken. Required."""
+        """When the specimen was taken; not before 2019-12-01 in Asia/Shanghai, when nobody was tested yet. Required."""
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:

@@ -1,0 +1,64 @@
+"""Runs the migrations of one service, under a lock and with timeouts.
+
+The section of alembic.ini names the service; the database is the one `services.storage.migrate` passes in, or that of the
+service's HUTONG_*_DATABASE_URL.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import zlib
+
+from alembic import context
+from sqlalchemy import Connection, MetaData, text
+
+from services.runtime.settings import Settings
+from services.storage.engine import create_service_engine
+from services.storage.migrate import version_table
+
+LOCK_TIMEOUT = "5s"
+"""A migration that cannot have its table lock by then gives way to the service's queries and fails; run it again."""
+STATEMENT_TIMEOUT = "15min"
+"""The longest one statement of a migration may run."""
+
+service = context.config.config_ini_section
+metadata: MetaData = importlib.import_module(f"services.{service}.tables").metadata
+
+
+def database_url() -> str:
+    given = context.config.attributes.get("url")
+    if given:
+        return str(given)
+    return Settings.from_environment(os.environ).service(service).database_url
+
+
+def migrate_under_lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET statement_timeout = 0"))
+        # Waits for another migrator without limit, then tables under a limit.
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": zlib.crc32(f"hutong {service}".encode())})
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        version_table=version_table(service),
+        render_as_batch=connection.dialect.name == "sqlite",
+        include_object=belongs_to_service,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def belongs_to_service(_object: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
+    """Leave alone what is not in the service's metadata: partitions, and other services' tables in a shared database."""
+    return not (kind == "table" and reflected and name not in metadata.tables)
+
+
+engine = create_service_engine(database_url())
+with engine.connect().execution_options(hutong_write=True) as open_connection:
+    migrate_under_lock(open_connection)
+engine.dispose()

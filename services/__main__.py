@@ -1,0 +1,78 @@
+"""The `hutongd` command: serve and migrate. Settings come from HUTONG_* in the environment."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from services.domain.errors import HutongError
+from services.runtime.logs import configure_logs
+from services.runtime.process import serve
+from services.runtime.settings import VARIABLES, BadSetting, Settings
+from services.runtime.unit import Unit
+from services.storage.migrate import SERVICES, upgrade
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+"""Also for settings that cannot be used: the operator must change something before trying again."""
+
+
+def main() -> None:
+    """Run the command and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; the process's exit code."""
+    options = _parser().parse_args(arguments)
+    names = list(SERVICES) if options.service == "all" else [options.service]
+    try:
+        settings = Settings.from_environment(os.environ)
+        configure_logs(settings.log_level)
+        if options.command == "migrate":
+            for name in names:
+                upgrade(name, settings.service(name).database_url)
+                print(f"{name}: at the newest schema")
+        else:
+            asyncio.run(serve([_opener(name) for name in names], settings))
+    except BadSetting as error:
+        print(f"hutongd: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except HutongError as error:
+        print(f"hutongd: {error.message}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _opener(name: str) -> Callable[[Settings], Awaitable[Unit]]:
+    """The function of a service's main module that opens it."""
+    opener: Callable[[Settings], Awaitable[Unit]] = getattr(
+        importlib.import_module(f"services.{name}.main"), f"open_{name}"
+    )
+    return opener
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = "\n".join(f"  {name:32}{meaning}" for name, meaning in VARIABLES.items())
+    parser = argparse.ArgumentParser(
+        prog="hutongd",
+        description="The Hutong services: Results, Policy and Verification.",
+        epilog=f"settings (environment):\n{settings}\n\nexit codes: 0 ended as asked, 1 failed, 2 wrong usage or setting",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("serve", "serve one service, or all three in one process; SQLite databases are migrated first"),
+        ("migrate", "bring the databases to the newest schema"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Identity documents: whether a number can be right, and its canonical form (DOMAIN: identifiers).
+
+The canonical form is what two spellings of one document share; only it is ever hashed. Nothing here stores or prints a
+number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from operator import mul
+
+from hutong.type.v1 import identity_pb2
+
+RESIDENT_ID_CARD = identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD
+HK_MACAO_TRAVEL_PERMIT = identity_pb2.DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT
+TAIWAN_TRAVEL_PERMIT = identity_pb2.DOCUMENT_TYPE_TAIWAN_TRAVEL_PERMIT
+RESIDENCE_PERMIT = identity_pb2.DOCUMENT_TYPE_RESIDENCE_PERMIT
+PASSPORT = identity_pb2.DOCUMENT_TYPE_PASSPORT
+FOREIGN_PERMANENT_RESIDENT_CARD = identity_pb2.DOCUMENT_TYPE_FOREIGN_PERMANENT_RESIDENT_CARD
+
+_GB_11643 = re.compile(r"[0-9]{17}[0-9X]")
+_HK_MACAO = re.compile(r"([HM][0-9]{8})(?:[0-9]{2})?")
+_TAIWAN = re.compile(r"([0-9]{8})(?:[0-9]{1,2}(?:\([A-Z]\))?)?")
+_PASSPORT = re.compile(r"[0-9A-Z]{5,20}")
+_FOREIGN_RESIDENT = re.compile(r"[A-Z]{3}[0-9]{12}|[0-9]{17}[0-9X]")
+_RESIDENCE_PERMIT_REGIONS = ("810000", "820000", "830000")
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_ASCII_EXCESS = ord("0") * sum(_WEIGHTS)
+_CHECK_CHARACTERS = "10X98765432"
+
+
+def has_check_character(number: str) -> bool:
+    """Whether the 18th character fits the 17 digits before it (ISO 7064 MOD 11-2, GB 11643).
+
+    Written out because every uploaded person passes here: python-stdnum's general form of it takes four times as long.
+    """
+    return _CHECK_CHARACTERS[(sum(map(mul, _WEIGHTS, number.encode())) - _ASCII_EXCESS) % 11] == number[17]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document in canonical form. Its number never shows in a repr, so that no log or traceback can hold it."""
+
+    type: int
+    number: str = field(repr=False)
+    issuing_country: str = ""
+
+
+class BadDocument(ValueError):
+    """A number that cannot be right for its type. Says which field and what is expected, never the number."""
+
+    def __init__(self, faulty_field: str, expected: str) -> None:
+        super().__init__(expected)
+        self.field = faulty_field
+        self.expected = expected
+
+
+def canonical_document(type_: int, number: str, issuing_country: str = "") -> Document:
+    """The canonical form of a document: upper case, no spaces, and the rule of its type.
+
+    For cards under GB 11643 the check character alone is checked: whether a county existed in the year of birth is not,
+    since permits of Hong Kong, Macao and Taiwan residents (810000, 820000, 830000) would fail it.
+
+    Raises:
+        BadDocument: the number cannot be right, or issuing_country is missing or out of place.
+    """
+    number = number.replace(" ", "").upper()
+    if type_ == RESIDENT_ID_CARD:
+        if not _GB_11643.fullmatch(number):
+            raise BadDocument("number", "a resident identity card has 17 digits and a check character")
+        if not has_check_character(number):
+            raise BadDocument("number", "the check character does not fit the number")
+    elif type_ == PASSPORT:
+        if not issuing_country:
+            raise BadDocument("issuing_country", "a passport needs the country that issued it, as ISO 3166-1 alpha-3")
+        if not _PASSPORT.fullmatch(number):
+            raise BadDocument("number", "a passport number has 5 to 20 letters and digits")
+        return Document(type_, number, issuing_country)
+    elif type_ == HK_MACAO_TRAVEL_PERMIT:
+        number = _leading(_HK_MACAO, number, "the permit has H or M and 8 digits, or 10 with the reissue digits")
+    elif type_ == TAIWAN_TRAVEL_PERMIT:
+        number = _leading(_TAIWAN, number, "the permit has 8 digits, and perhaps an issue count after them")
+    elif type_ == RESIDENCE_PERMIT:
+        if not _GB_11643.fullmatch(number) or not number.startswith(_RESIDENCE_PERMIT_REGIONS):
+            raise BadDocument("number", "a residence permit has 18 characters and begins with 810000, 820000 or 830000")
+        if not has_check_character(number):
+            raise BadDocument("number", "the check character does not fit the number")
+    elif type_ == FOREIGN_PERMANENT_RESIDENT_CARD:
+        if not _FOREIGN_RESIDENT.fullmatch(number):
+            raise BadDocument("number", "the card has 3 letters and 12 digits, or 18 characters")
+        if len(number) == 18 and not has_check_character(number):
+            raise BadDocument("number", "the check character does not fit the number")
+    if issuing_country:
+        raise BadDocument("issuing_country", "only a passport names the country that issued it")
+    return Document(type_, number)
+
+
+def _leading(pattern: re.Pattern[str], number: str, expected: str) -> str:
+    """The lifetime part of a permit's number, without reissue digits."""
+    match = pattern.fullmatch(number)
+    if match is None:
+        raise BadDocument("number", expected)
+    return match.group(1)

@@ -1,0 +1,120 @@
+"""Resource names (AIP-122): parsed and formatted here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from stdnum.cn import uscc as gb32100
+
+from services.domain.errors import InvalidArgument, Violation
+
+_LAB = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})")
+_RESULT = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/results/([^\x00-\x20\x7f/@]{1,64})(?:@([1-9][0-9]{0,8}))?")
+_UPLOAD = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/uploads/([0-9A-Za-z._-]{1,64})")
+_POLICY = re.compile(r"jurisdictions/([0-9]{6})/policies/([a-z][a-z0-9-]{0,62})(?:@([1-9][0-9]{0,8}))?")
+_JURISDICTION = re.compile(r"jurisdictions/([0-9]{6}|-)")
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_DECISION = re.compile(rf"decisions/({_UUID})")
+_REFUSAL = re.compile(rf"refusals/({_UUID})")
+
+
+def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re.Match[str]:
+    match = pattern.fullmatch(name)
+    if match is None:
+        raise InvalidArgument(
+            "MALFORMED_NAME",
+            f"{field}: expected {expected}",
+            violations=[Violation(field, "MALFORMED_NAME", f"expected {expected}")],
+            metadata={"field": field, "expected": expected},
+        )
+    return match
+
+
+@lru_cache(maxsize=16_384)
+def is_uscc(code: str) -> bool:
+    """Whether a code is a GB 32100 unified social credit code with a right check character."""
+    return bool(gb32100.is_valid(code))
+
+
+def _checked_uscc(code: str, field: str) -> str:
+    if not is_uscc(code):
+        raise InvalidArgument.field(field, "the unified social credit code's check character is wrong", "BAD_USCC")
+    return code
+
+
+def parse_lab(name: str, field: str = "name") -> str:
+    """The unified social credit code in "labs/{uscc}"; InvalidArgument MALFORMED_NAME or BAD_USCC."""
+    return _checked_uscc(_match(_LAB, name, field, "labs/{uscc}").group(1), field)
+
+
+def format_lab(uscc: str) -> str:
+    """The name of a laboratory: "labs/{uscc}"."""
+    return f"labs/{uscc}"
+
+
+def parse_result(name: str, field: str = "name") -> tuple[str, str, int | None]:
+    """Code, report number and perhaps revision in "labs/{uscc}/results/{report_number}[@{revision}]"."""
+    match = _match(_RESULT, name, field, "labs/{uscc}/results/{report_number}, optionally with @{revision}")
+    revision = match.group(3)
+    return _checked_uscc(match.group(1), field), match.group(2), int(revision) if revision else None
+
+
+def format_result(uscc: str, report_number: str, revision: int | None = None) -> str:
+    """The name of a result, or of one revision of it."""
+    name = f"labs/{uscc}/results/{report_number}"
+    return name if revision is None else f"{name}@{revision}"
+
+
+def parse_upload(name: str, field: str = "name") -> tuple[str, str]:
+    """Code and upload id in "labs/{uscc}/uploads/{upload_id}"."""
+    match = _match(_UPLOAD, name, field, "labs/{uscc}/uploads/{upload_id}")
+    return _checked_uscc(match.group(1), field), match.group(2)
+
+
+def format_upload(uscc: str, upload_id: str) -> str:
+    """The name of an upload."""
+    return f"labs/{uscc}/uploads/{upload_id}"
+
+
+def parse_policy(name: str, field: str = "name") -> tuple[str, str, int | None]:
+    """Region, policy id and perhaps revision in "jurisdictions/{region}/policies/{policy_id}[@{revision}]"."""
+    match = _match(_POLICY, name, field, "jurisdictions/{region}/policies/{policy_id}, optionally with @{revision}")
+    revision = match.group(3)
+    return match.group(1), match.group(2), int(revision) if revision else None
+
+
+def format_policy(region: str, policy_id: str, revision: int | None = None) -> str:
+    """The name of a policy, or of one revision of it."""
+    name = f"jurisdictions/{region}/policies/{policy_id}"
+    return name if revision is None else f"{name}@{revision}"
+
+
+def parse_jurisdiction(name: str, field: str = "parent") -> str:
+    """The region in "jurisdictions/{region}", or "-" for all."""
+    return _match(_JURISDICTION, name, field, "jurisdictions/{region} or jurisdictions/-").group(1)
+
+
+def parse_decision(name: str, field: str = "name") -> str:
+    """The UUID in "decisions/{uuid7}"."""
+    return _match(_DECISION, name, field, "decisions/{uuid7}").group(1)
+
+
+def format_decision(uuid: str) -> str:
+    """The name of a decision."""
+    return f"decisions/{uuid}"
+
+
+def parse_refusal(name: str, field: str = "name") -> str:
+    """The UUID in "refusals/{uuid7}"."""
+    return _match(_REFUSAL, name, field, "refusals/{uuid7}").group(1)
+
+
+def format_refusal(uuid: str) -> str:
+    """The name of a report of refusal."""
+    return f"refusals/{uuid}"
+
+
+def format_node(region: str) -> str:
+    """The name of a node."""
+    return f"nodes/{region}"

@@ -1,0 +1,152 @@
+"""Where look-ups arrive: each request is judged by itself, and those that arrive together share one read of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hutong.results.v1.follow_up_pb2 import FOLLOW_UP_ACTION_UPLOAD_REPORT, FollowUp
+from hutong.results.v1.lookup_pb2 import (
+    CLAIM_STATE_FOUND,
+    CLAIM_STATE_NOT_FOUND,
+    CLAIM_STATE_OTHER_PERSON,
+    SCOPE_NATIONWIDE,
+    SOURCE_STATE_NOT_CONFIGURED,
+    SOURCE_STATE_OK,
+    Claim,
+    Source,
+)
+from hutong.results.v1.result_pb2 import TestResult
+from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatestRequest, LookupLatestResponse
+
+from services.domain.errors import HutongError
+from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.domain.names import format_lab, format_node, parse_lab
+from services.domain.region import NATION
+from services.domain.subject import Pepper
+from services.results.convert import document_from_proto, result_to_proto
+from services.results.lookup import DEFAULT_LIMIT, pick_latest
+from services.results.model import StoredResult
+from services.results.store import Findings, ReportName, Store
+from services.runtime.clock import Clock
+from services.runtime.coalesce import Coalescer
+from services.runtime.freshness import decode_token
+from services.runtime.status import to_status
+from services.runtime.validation import check
+
+
+class _Question:
+    """One look-up, decoded. Raises InvalidArgument when it cannot be put."""
+
+    __slots__ = ("claims", "limit", "nationwide", "subject_key")
+
+    def __init__(self, request: LookupLatestRequest, pepper: Pepper) -> None:
+        # Reads of this node's own database see every commit acknowledged before them: whatever token a caller holds of
+        # this node is honoured by reading at all, so it only has to be one.
+        decode_token(request.at_least_as_fresh)
+        self.subject_key = pepper.subject_key(document_from_proto(request.document))
+        self.limit = request.limit or DEFAULT_LIMIT
+        self.nationwide = request.scope == SCOPE_NATIONWIDE
+        self.claims: list[tuple[ReportName, Instant | None]] = [
+            (
+                (parse_lab(claim.lab, f"claimed_reports[{index}].lab"), claim.report_number),
+                from_timestamp(claim.report_time) if claim.HasField("report_time") else None,
+            )
+            for index, claim in enumerate(request.claimed_reports)
+        ]
+
+
+class LookupDesk:
+    """Answers look-ups from a node's own store."""
+
+    def __init__(self, store: Store, pepper: Pepper, jurisdiction: str, clock: Clock) -> None:
+        self._store = store
+        self._pepper = pepper
+        self._jurisdiction = jurisdiction
+        self._clock = clock
+        self._coalescer: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer)
+
+    async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
+        """Answer one look-up, together with others that arrive at the same time."""
+        return await self._coalescer.ask(_Question(request, self._pepper))
+
+    async def look_up_each(self, requests: Sequence[LookupLatestRequest]) -> list[LookupLatestItem]:
+        """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
+        questions: list[_Question | HutongError] = []
+        for request in requests:
+            try:
+                check(request)
+                questions.append(_Question(request, self._pepper))
+            except HutongError as error:
+                questions.append(error)
+        answers = iter(await self._answer([question for question in questions if isinstance(question, _Question)]))
+        return [
+            LookupLatestItem(response=next(answers))
+            if isinstance(question, _Question)
+            else LookupLatestItem(error=to_status(question))
+            for question in questions
+        ]
+
+    async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:
+        if not questions:
+            return []
+        now = self._clock.now()
+        reports = sorted({name for question in questions for name, _ in question.claims})
+        findings = await self._store.find_persons([question.subject_key for question in questions], reports, now)
+        return [
+            self._compose(question, results, findings, now)
+            for question, results in zip(questions, findings.by_person, strict=True)
+        ]
+
+    def _compose(
+        self, question: _Question, results: Sequence[StoredResult], findings: Findings, now: Instant
+    ) -> LookupLatestResponse:
+        latest = pick_latest(results, self._jurisdiction, question.limit)
+        response = LookupLatestResponse(
+            in_region=[_told(result, findings) for result in latest.in_region],
+            out_of_region=[_told(result, findings) for result in latest.out_of_region],
+            sources=[
+                Source(source=format_node(self._jurisdiction), state=SOURCE_STATE_OK, as_of_time=to_timestamp(now))
+            ],
+        )
+        if question.nationwide and self._jurisdiction != NATION:
+            response.sources.add(source=format_node(NATION), state=SOURCE_STATE_NOT_CONFIGURED)
+        for name, report_time in question.claims:
+            claim = _claim(name, report_time, question.subject_key, findings, now)
+            response.claims.append(claim)
+            if claim.state == CLAIM_STATE_NOT_FOUND:
+                response.follow_ups.append(_reminder(name, now))
+        return response
+
+
+def _told(result: StoredResult, findings: Findings) -> TestResult:
+    return result_to_proto(result, findings.standing_at(result.lab, result.file_time))
+
+
+def _claim(
+    name: ReportName, report_time: Instant | None, subject_key: bytes, findings: Findings, now: Instant
+) -> Claim:
+    lab, _ = name
+    claim = Claim(
+        lab_standing=findings.standing_at(lab, now if report_time is None else report_time),
+        lab_region=findings.region_of(lab),
+    )
+    result = findings.by_report.get(name)
+    if result is None:
+        claim.state = CLAIM_STATE_NOT_FOUND
+    elif result.subject_key != subject_key:
+        claim.state = CLAIM_STATE_OTHER_PERSON
+    else:
+        claim.state = CLAIM_STATE_FOUND
+        claim.result.CopyFrom(_told(result, findings))
+    return claim
+
+
+def _reminder(name: ReportName, now: Instant) -> FollowUp:
+    lab, report_number = name
+    return FollowUp(
+        action=FOLLOW_UP_ACTION_UPLOAD_REPORT,
+        lab=format_lab(lab),
+        report_number=report_number,
+        description="its holder has this report in hand and no record of it is here: ask the laboratory to upload it",
+        create_time=to_timestamp(now),
+    )

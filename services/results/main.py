@@ -1,0 +1,58 @@
+"""Wiring of the Results service: the one place where its parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
+from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
+from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
+
+from services.results.desk import LookupDesk
+from services.results.servicer import LabServicer, ResultsServicer, UploadServicer
+from services.results.store import SqlStore
+from services.results.stream import UploadDesk
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.settings import Settings
+from services.runtime.unit import Drain, Registration, Unit
+from services.storage.open import open_migrated
+
+JUDGES = 2
+"""Threads that judge uploads: one batch is judged while another waits for the interpreter; more would only take turns."""
+
+
+async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
+    """Open the Results service on its settings' database."""
+    clock = clock or SystemClock()
+    pepper = settings.pepper()
+    database = await open_migrated("results", settings)
+    store = SqlStore(database)
+    judges = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
+    drain = Drain()
+    upload_desk = UploadDesk(store, pepper, settings.jurisdiction, clock, judges, drain)
+    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock)
+
+    async def close() -> None:
+        judges.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(database.close)
+
+    return Unit(
+        name="results",
+        registrations=(
+            Registration("hutong.results.v1.LabService", add_LabServiceServicer_to_server, LabServicer(store, clock)),
+            Registration(
+                "hutong.results.v1.UploadService",
+                add_UploadServiceServicer_to_server,
+                UploadServicer(store, upload_desk),
+            ),
+            Registration(
+                "hutong.results.v1.ResultsService",
+                add_ResultsServiceServicer_to_server,
+                ResultsServicer(store, lookup_desk),  # type: ignore[abstract]
+            ),
+        ),
+        check=database.check,
+        close=close,
+        drain=drain,
+    )

@@ -1,0 +1,219 @@
+"""What the Results service speaks of, free of wire and storage. Instants and spans are microseconds.
+
+Enumerations are the contract's numbers (`hutong.type.v1.Outcome` and the like): one set of words everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from hutong.results.v1 import lab_pb2, result_pb2
+from hutong.type.v1 import outcome_pb2
+
+from services.domain.errors import Violation
+from services.domain.instant import Instant
+
+if TYPE_CHECKING:
+    Outcome: TypeAlias = outcome_pb2.Outcome.ValueType
+    Standing: TypeAlias = lab_pb2.LabStanding.ValueType
+    State: TypeAlias = result_pb2.ResultState.ValueType
+    Specimen: TypeAlias = result_pb2.Specimen.ValueType
+    Method: TypeAlias = result_pb2.Method.ValueType
+
+PENDING = outcome_pb2.OUTCOME_PENDING
+NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
+POSITIVE = outcome_pb2.OUTCOME_POSITIVE
+POOL_POSITIVE = outcome_pb2.OUTCOME_POOL_POSITIVE
+
+ACTIVE = result_pb2.RESULT_STATE_ACTIVE
+SUPERSEDED = result_pb2.RESULT_STATE_SUPERSEDED
+RECALLED = result_pb2.RESULT_STATE_RECALLED
+
+STANDING_UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
+AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
+MAY_REPORT = frozenset({lab_pb2.LAB_STANDING_AUTHORIZED, lab_pb2.LAB_STANDING_WARNED})
+"""The standings under which a laboratory may issue reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingChange:
+    """One entry of a laboratory's history; effective_time None means since ever."""
+
+    standing: Standing
+    effective_time: Instant | None
+    reason: str
+    record_time: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A laboratory with its history in the order it was recorded."""
+
+    uscc: str
+    display_name: str
+    region: str
+    contact: str
+    authorize_time: Instant | None
+    create_time: Instant
+    changes: tuple[StandingChange, ...]
+
+    def standing_at(self, instant: Instant) -> Standing:
+        """The standing at an instant: of the entry with the greatest effective time at or before it, the later recorded.
+
+        A laboratory authorised only from a later instant on is REVOKED before it: it could not issue reports then.
+        """
+        found: Standing = lab_pb2.LAB_STANDING_REVOKED
+        best: Instant | None = None
+        for change in self.changes:
+            if change.effective_time is None:
+                if best is None:
+                    found = change.standing
+            elif change.effective_time <= instant and (best is None or change.effective_time >= best):
+                found, best = change.standing, change.effective_time
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class TubePerson:
+    """One person of a tube as the laboratory wrote it. The number and name never show in a repr."""
+
+    document_type: int
+    number: str = field(repr=False)
+    issuing_country: str
+    name: str = field(repr=False)
+    report_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tube:
+    """One tube as the laboratory reported it."""
+
+    tube_code: str
+    pool_size: int
+    specimen: Specimen
+    method: Method
+    outcome: Outcome
+    sample_region: str
+    sample_site: str
+    sample_time: Instant | None
+    receive_time: Instant | None
+    test_time: Instant | None
+    report_time: Instant | None
+    persons: tuple[TubePerson, ...]
+
+    @property
+    def file_time(self) -> Instant:
+        """The report time, for PENDING the sampling time."""
+        filed = self.sample_time if self.report_time is None else self.report_time
+        assert filed is not None
+        return filed
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """One person's result, judged good and ready to be stored. Knows the person by hash and masks alone."""
+
+    tube_index: int
+    person_index: int
+    report_number: str
+    subject_key: bytes
+    name_hash: bytes
+    masked_name: str
+    masked_number: str
+    content_hash: bytes
+    tube: Tube
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An item that is not stored; person_index -1 is the whole tube. Indices are those of the batch."""
+
+    tube_index: int
+    person_index: int
+    violations: tuple[Violation, ...]
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBatch:
+    """A batch after judgement, before storage.
+
+    Attributes:
+        offset: the index of its first tube in the upload.
+        person_counts: how many persons each of its tubes has.
+        results: what may be stored.
+        rejections: what may not, with all faults.
+    """
+
+    offset: int
+    person_counts: Sequence[int]
+    results: Sequence[NewResult]
+    rejections: Sequence[Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What became of a batch. Counts are persons."""
+
+    committed_offset: int
+    accepted_count: int
+    duplicate_count: int
+    rejected_count: int
+    rejections: Sequence[Rejection]
+    commit_time: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """How far an upload has come."""
+
+    lab: str
+    upload_id: str
+    committed_offset: int
+    accepted_count: int
+    duplicate_count: int
+    rejected_count: int
+    create_time: Instant
+    update_time: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ReportKey:
+    """What is known of a report by its name alone."""
+
+    subject_key: bytes
+    file_time: Instant
+    revision: int
+    outcome: Outcome
+    content_hash: bytes
+    sampling_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """One revision of one person's result as stored."""
+
+    subject_key: bytes
+    file_time: Instant
+    lab: str
+    report_number: str
+    revision: int
+    state: State
+    masked_name: str
+    masked_number: str
+    tube_code: str
+    pool_size: int
+    specimen: Specimen
+    method: Method
+    outcome: Outcome
+    sample_region: str
+    sample_site: str
+    sample_time: Instant
+    receive_time: Instant | None
+    test_time: Instant | None
+    report_time: Instant | None
+    upload_time: Instant
+    nationwide_time: Instant | None
+    origin: str

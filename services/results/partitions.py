@@ -1,0 +1,55 @@
+"""PostgreSQL partitions of `results`, one for each month of Asia/Shanghai in which reports were issued.
+
+Made as they are needed: a batch names its months, and one not yet known to this process is made in a transaction of its
+own before the batch's. Since no result is older than December 2019 or newer than now, there are never many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from services.domain.instant import SHANGHAI, Instant, from_datetime
+
+_LOCK_KEY = 0x48755061
+"""Of the advisory lock under which partitions are made, so that two processes do not make the same one at once."""
+
+Month = tuple[int, int]
+"""Year and month."""
+
+
+def month_of(instant: Instant) -> Month:
+    """The month of Asia/Shanghai that holds an instant."""
+    moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)).astimezone(SHANGHAI)
+    return moment.year, moment.month
+
+
+def month_start(month: Month) -> Instant:
+    """The first instant of a month."""
+    return from_datetime(datetime(*month, 1, tzinfo=SHANGHAI))
+
+
+def month_after(month: Month) -> Month:
+    """The month after."""
+    year, number = month
+    return (year + 1, 1) if number == 12 else (year, number + 1)
+
+
+def partition_name(month: Month) -> str:
+    """The table that holds a month: "results_2022_08"."""
+    return f"results_{month[0]:04d}_{month[1]:02d}"
+
+
+def make_partitions(connection: Connection, months: Iterable[Month]) -> None:
+    """Make the partitions of these months where they are missing."""
+    if connection.dialect.name != "postgresql":
+        return
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+    for month in sorted(months):
+        start, end = month_start(month), month_start(month_after(month))
+        connection.exec_driver_sql(
+            f"CREATE TABLE IF NOT EXISTS {partition_name(month)} PARTITION OF results"
+            f" FOR VALUES FROM ({start}) TO ({end})"
+        )

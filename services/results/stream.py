@@ -1,0 +1,191 @@
+"""One upload stream: frames in, judged ahead of the commit before them, acknowledged in order once they are durable."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from hutong.results.v1.upload_pb2 import TubeBatch, UploadStart
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
+
+from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Violation
+from services.domain.names import parse_lab
+from services.domain.subject import Pepper
+from services.results.convert import acknowledgement_to_proto, faults_from_violations, tube_from_proto
+from services.results.filing import UploadPosition, upload_gap
+from services.results.model import Acknowledgement, JudgedBatch, Lab
+from services.results.rehearsal import Rehearsal
+from services.results.store import Store
+from services.results.upload import MAX_BATCH_BYTES, MAX_TUBES, Judge
+from services.runtime.clock import Clock
+from services.runtime.unit import Drain
+from services.runtime.validation import find_violations
+
+JUDGED_AHEAD = 1
+"""Batches that wait, judged, for the commit before them. With the one that commits and the one that is judged a stream
+holds three in memory at most; beyond that gRPC's flow control holds the laboratory back."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadDesk:
+    """What every upload of a process shares."""
+
+    store: Store
+    pepper: Pepper
+    jurisdiction: str
+    clock: Clock
+    judges: Executor
+    drain: Drain
+
+    async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
+        """Take an upload from its first frame to its last, yielding one response for each batch."""
+        start = await self._first_frame(frames)
+        uscc = parse_lab(start.lab, "start.lab")
+        lab = await self._require_lab(uscc)
+        position = UploadPosition(uscc, start.upload_id, self.jurisdiction, self.pepper.version)
+        commit = self._rehearse(position) if start.validate_only else self._commit(position)
+        judged: asyncio.Queue[JudgedBatch | Exception | None] = asyncio.Queue(JUDGED_AHEAD)
+        reader = asyncio.ensure_future(self._judge_frames(frames, lab, position, start.validate_only, judged))
+        try:
+            while (item := await judged.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                acknowledgement = await commit(item)
+                yield acknowledgement_to_proto(acknowledgement, self.jurisdiction, durable=not start.validate_only)
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+
+    async def _first_frame(self, frames: AsyncIterator[UploadResultsRequest]) -> UploadStart:
+        try:
+            frame = await anext(frames)
+        except StopAsyncIteration:
+            raise not_started("the stream ended before its first frame") from None
+        if frame.WhichOneof("frame") != "start":
+            raise not_started("the first frame must be start")
+        return frame.start
+
+    async def _require_lab(self, uscc: str) -> Lab:
+        try:
+            return await self.store.get_lab(uscc)
+        except NotFound:
+            name = f"labs/{uscc}"
+            raise FailedPrecondition(
+                "LAB_UNKNOWN",
+                f"{name} is not registered at this node",
+                violations=[Violation("start.lab", "LAB_UNKNOWN", "register it with LabService.CreateLab", name)],
+                metadata={"lab": name},
+            ) from None
+
+    async def _judge_frames(
+        self,
+        frames: AsyncIterator[UploadResultsRequest],
+        lab: Lab,
+        position: UploadPosition,
+        validate_only: bool,
+        judged: asyncio.Queue[JudgedBatch | Exception | None],
+    ) -> None:
+        """Judge each batch as it comes and queue it; queue the error that ends the stream, or None at its end."""
+        loop = asyncio.get_running_loop()
+        try:
+            expected = 0 if validate_only else await self._committed_offset(position)
+            async for frame in until_drained(frames, self.drain):
+                batch = checked_batch(frame)
+                if batch.offset > expected:
+                    raise upload_gap(expected, batch.offset)
+                expected = max(expected, batch.offset + len(batch.tubes))
+                judge = Judge(self.clock.now(), self.pepper, lab.standing_at)
+                await judged.put(await loop.run_in_executor(self.judges, judge_frame, judge, batch))
+        except Exception as error:  # noqa: BLE001 - it is raised again where the stream is answered
+            await judged.put(error)
+        else:
+            await judged.put(None)
+
+    async def _committed_offset(self, position: UploadPosition) -> int:
+        try:
+            return (await self.store.get_upload(position.lab, position.upload_id)).committed_offset
+        except NotFound:
+            return 0
+
+    def _commit(self, position: UploadPosition) -> Callable[[JudgedBatch], asyncio.Future[Acknowledgement]]:
+        def commit(batch: JudgedBatch) -> asyncio.Future[Acknowledgement]:
+            return asyncio.ensure_future(self.store.commit_batch(position, batch, self.clock.now()))
+
+        return commit
+
+    def _rehearse(self, position: UploadPosition) -> Callable[[JudgedBatch], asyncio.Future[Acknowledgement]]:
+        rehearsal = Rehearsal(position.lab, self.store)
+
+        def commit(batch: JudgedBatch) -> asyncio.Future[Acknowledgement]:
+            return asyncio.ensure_future(rehearsal.judge_against_store(batch, self.clock.now()))
+
+        return commit
+
+
+def judge_frame(judge: Judge, batch: TubeBatch) -> JudgedBatch:
+    """Judge a batch by the contract's rules and by ours. Runs in a thread: a full batch takes tens of milliseconds."""
+    faults = faults_from_violations(find_violations(batch))
+    return judge.judge_batch(batch.offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
+
+
+def checked_batch(frame: UploadResultsRequest) -> TubeBatch:
+    """The batch of a frame after the first; InvalidArgument for another start, a bad offset, or one too large."""
+    kind = frame.WhichOneof("frame")
+    if kind == "start":
+        raise not_started("start is the first frame and only the first")
+    if kind is None:
+        raise InvalidArgument.field("frame", "is empty; send a batch")
+    batch = frame.batch
+    if not batch.tubes:
+        raise InvalidArgument.field("batch.tubes", "is empty; send 1 to 1,000 tubes")
+    if batch.offset < 0:
+        raise InvalidArgument.field("batch.offset", "must not be negative")
+    if len(batch.tubes) > MAX_TUBES:
+        raise too_large("batch.tubes", f"has {len(batch.tubes)} tubes, more than {MAX_TUBES}", MAX_TUBES)
+    if (size := batch.ByteSize()) > MAX_BATCH_BYTES:
+        raise too_large("batch", f"has {size} bytes, more than {MAX_BATCH_BYTES}", MAX_BATCH_BYTES)
+    return batch
+
+
+def not_started(text: str) -> InvalidArgument:
+    """The error for a stream whose frames are out of order."""
+    return InvalidArgument.field("start", text, "UPLOAD_NOT_STARTED")
+
+
+def too_large(field: str, text: str, limit: int) -> InvalidArgument:
+    """The error for a batch beyond its limits."""
+    return InvalidArgument(
+        "BATCH_TOO_LARGE",
+        f"{field}: {text}",
+        violations=[Violation(field, "BATCH_TOO_LARGE", text)],
+        metadata={"field": field, "limit": str(limit)},
+    )
+
+
+async def until_drained(
+    frames: AsyncIterator[UploadResultsRequest], drain: Drain
+) -> AsyncIterator[UploadResultsRequest]:
+    """The frames until the stream ends; Unavailable SHUTTING_DOWN as soon as the server drains."""
+    draining: asyncio.Future[Any] = asyncio.ensure_future(drain.wait())
+    try:
+        while True:
+            frame: asyncio.Future[Any] = asyncio.ensure_future(anext(frames))
+            await asyncio.wait({frame, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if not frame.done():
+                frame.cancel()
+                raise Unavailable(
+                    "SHUTTING_DOWN",
+                    "the server is being stopped; open the upload again and go on from GetUpload",
+                    metadata={"service": "results"},
+                )
+            try:
+                yield frame.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        draining.cancel()

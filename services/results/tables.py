@@ -1,0 +1,120 @@
+"""The tables of the Results service. Identities stand here only as keyed hashes and masks.
+
+Times are BIGINT microseconds since 1970-01-01T00:00:00Z. `results` has one index and no constraint, because each index
+costs a third of the bulk load: that a report exists once is the primary key of `report_keys`, a lean table that knows
+for every report who it is about and where its newest revision is filed. (A unique constraint on `results` would have to
+hold the month it is partitioned by, and a later report time would slip past it across a month's end.)
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, SmallInteger, String, Table, Text
+
+from services.domain.subject import KEY_LENGTH
+from services.storage.metadata import new_metadata
+from services.storage.requests import request_memory
+
+metadata = new_metadata()
+
+labs = Table(
+    "labs",
+    metadata,
+    Column("uscc", String(18), primary_key=True),
+    Column("display_name", String(200), nullable=False),
+    Column("region", String(6), nullable=False),
+    Column("contact", String(200), nullable=False),
+    Column("authorize_time", BigInteger),
+    Column("create_time", BigInteger, nullable=False),
+)
+
+lab_standings = Table(
+    "lab_standings",
+    metadata,
+    Column("uscc", String(18), primary_key=True),
+    # Counts a laboratory's entries from 1, in the order they were recorded.
+    Column("entry", Integer, primary_key=True),
+    Column("standing", SmallInteger, nullable=False),
+    # NULL: since ever.
+    Column("effective_time", BigInteger),
+    Column("reason", String(500), nullable=False),
+    Column("record_time", BigInteger, nullable=False),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
+    # The report time, for PENDING the sampling time: by what results are ordered and PostgreSQL partitions them.
+    Column("file_time", BigInteger, nullable=False),
+    Column("lab", String(18), nullable=False),
+    Column("report_number", String(64), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("key_version", SmallInteger, nullable=False),
+    Column("name_hash", LargeBinary(KEY_LENGTH), nullable=False),
+    Column("masked_name", String(128), nullable=False),
+    Column("masked_number", String(32), nullable=False),
+    Column("tube_code", String(64), nullable=False),
+    Column("pool_size", SmallInteger, nullable=False),
+    Column("specimen", SmallInteger, nullable=False),
+    Column("method", SmallInteger, nullable=False),
+    Column("outcome", SmallInteger, nullable=False),
+    Column("sample_region", String(6), nullable=False),
+    Column("sample_site", String(200), nullable=False),
+    Column("sample_time", BigInteger, nullable=False),
+    Column("receive_time", BigInteger),
+    Column("test_time", BigInteger),
+    Column("report_time", BigInteger),
+    Column("upload_time", BigInteger, nullable=False),
+    Column("nationwide_time", BigInteger),
+    # The region of the node that received it from the laboratory.
+    Column("origin", String(6), nullable=False),
+    Index("ix_results_subject_key_file_time", "subject_key", "file_time"),
+    postgresql_partition_by="RANGE (file_time)",
+)
+
+report_keys = Table(
+    "report_keys",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("report_number", String(64), primary_key=True),
+    Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
+    # Of the newest revision, as in results.
+    Column("file_time", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("outcome", SmallInteger, nullable=False),
+    # Over everything the laboratory stated of this person, to tell a duplicate from a conflict.
+    Column("content_hash", LargeBinary(KEY_LENGTH), nullable=False),
+    # Of the sampling record that this report followed, so that sending that one again is a duplicate too.
+    Column("sampling_hash", LargeBinary(KEY_LENGTH)),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("upload_id", String(64), primary_key=True),
+    Column("committed_offset", BigInteger, nullable=False),
+    Column("accepted_count", BigInteger, nullable=False),
+    Column("duplicate_count", BigInteger, nullable=False),
+    Column("rejected_count", BigInteger, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+)
+
+# What was rejected, so that a replayed batch is told the same again. Holds paths and reasons, never a value.
+upload_rejections = Table(
+    "upload_rejections",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("upload_id", String(64), primary_key=True),
+    # The tube's index in the upload.
+    Column("tube_offset", BigInteger, primary_key=True),
+    # -1 for the whole tube.
+    Column("person_index", SmallInteger, primary_key=True),
+    Column("retryable", Boolean, nullable=False),
+    # JSON: [[field, reason, description], …]
+    Column("violations", Text, nullable=False),
+)
+
+requests = request_memory(metadata)

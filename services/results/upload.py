@@ -1,0 +1,184 @@
+"""Judging what a laboratory sends: which items may be stored, and everything that is wrong with the others. Pure.
+
+A tube is judged as a whole (times, region, pool, standing) and person by person (document, report number). All faults of
+an item are found at once; a bad item says nothing about its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.domain.document import BadDocument, canonical_document
+from services.domain.errors import Violation
+from services.domain.instant import MINUTE, Instant, Span
+from services.domain.region import is_region
+from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number
+from services.results.model import (
+    MAY_REPORT,
+    PENDING,
+    POOL_POSITIVE,
+    POSITIVE,
+    JudgedBatch,
+    NewResult,
+    Rejection,
+    Tube,
+    TubePerson,
+)
+
+FUTURE_TOLERANCE: Span = 5 * MINUTE
+"""How far a time may lie ahead of the server's clock: clocks of laboratories differ, results of tomorrow do not exist."""
+MAX_TUBES = 1_000
+MAX_BATCH_BYTES = 1024 * 1024
+WHOLE_TUBE = -1
+
+_TIMES = ("sample_time", "receive_time", "test_time", "report_time")
+
+TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
+"""Rules of the contract that were found broken: tube index → (person index or WHOLE_TUBE, violation)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a batch is judged by: the instant, the secret for subject keys, and the laboratory's standing over time."""
+
+    now: Instant
+    pepper: Pepper
+    standing_at: Callable[[Instant], int]
+
+    def judge_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> JudgedBatch:
+        """Judge every item by itself."""
+        results: list[NewResult] = []
+        rejections: list[Rejection] = []
+        for index, tube in enumerate(tubes):
+            known = faults.get(index, ()) if faults else ()
+            self._judge_tube(index, tube, known, results, rejections)
+        return JudgedBatch(offset, [len(tube.persons) for tube in tubes], results, rejections)
+
+    def _judge_tube(
+        self,
+        index: int,
+        tube: Tube,
+        known: Sequence[tuple[int, Violation]],
+        results: list[NewResult],
+        rejections: list[Rejection],
+    ) -> None:
+        of_tube = [violation for person, violation in known if person == WHOLE_TUBE]
+        faulty = {violation.field for violation in of_tube}
+        of_tube += [violation for violation in self._find_tube_faults(tube) if violation.field not in faulty]
+        of_persons: list[Violation] = []
+        good: list[NewResult] = []
+        bad: list[Rejection] = []
+        statement = tube_statement(tube)
+        for position, person in enumerate(tube.persons):
+            violations = [violation for at, violation in known if at == position]
+            judged = None if violations else self._judge_person(index, position, person, tube, statement)
+            if isinstance(judged, NewResult):
+                good.append(judged)
+                continue
+            if judged is not None:
+                violations.append(judged)
+            of_persons += violations
+            bad.append(Rejection(index, position, tuple(violations)))
+        if of_tube:
+            retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
+            rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
+        else:
+            results += good
+            rejections += bad
+
+    def _judge_person(
+        self, index: int, position: int, person: TubePerson, tube: Tube, statement: bytes
+    ) -> NewResult | Violation:
+        try:
+            document = canonical_document(person.document_type, person.number, person.issuing_country)
+        except BadDocument as error:
+            path = f"persons[{position}].document.{error.field}"
+            return Violation(path, "BAD_DOCUMENT_NUMBER", error.expected)
+        subject_key = self.pepper.subject_key(document)
+        name_hash = self.pepper.name_hash(person.name)
+        return NewResult(
+            index,
+            position,
+            person.report_number,
+            subject_key,
+            name_hash,
+            mask_name(person.name),
+            mask_number(document.number),
+            hashlib.blake2b(statement + subject_key + name_hash, digest_size=KEY_LENGTH).digest(),
+            tube,
+        )
+
+    def _find_tube_faults(self, tube: Tube) -> list[Violation]:
+        faults: list[Violation] = []
+        if tube.sample_region and not is_region(tube.sample_region):
+            faults.append(Violation("sample_region", "REGION_UNKNOWN", "is not a region of GB/T 2260"))
+        faults += self._find_pool_faults(tube)
+        faults += self._find_time_faults(tube)
+        filed = tube.sample_time if tube.report_time is None else tube.report_time
+        if filed is not None and self.standing_at(filed) not in MAY_REPORT:
+            field = "sample_time" if tube.report_time is None else "report_time"
+            faults.append(Violation(field, "LAB_NOT_AUTHORIZED", "the laboratory was not authorised at this time"))
+        return faults
+
+    @staticmethod
+    def _find_pool_faults(tube: Tube) -> list[Violation]:
+        faults = []
+        if len(tube.persons) > tube.pool_size > 0:
+            text = f"{len(tube.persons)} persons do not fit a tube for {tube.pool_size}"
+            faults.append(Violation("persons", "POOL_MISMATCH", text))
+        if tube.outcome == POSITIVE and tube.pool_size > 1:
+            text = "a pool is reported POOL_POSITIVE; its members are rechecked in single tubes"
+            faults.append(Violation("outcome", "POOL_MISMATCH", text))
+        if tube.outcome == POOL_POSITIVE and tube.pool_size == 1:
+            faults.append(Violation("outcome", "POOL_MISMATCH", "a single tube is reported POSITIVE"))
+        return faults
+
+    def _find_time_faults(self, tube: Tube) -> list[Violation]:
+        faults = []
+        if tube.outcome == PENDING:
+            if tube.report_time is not None:
+                faults.append(Violation("report_time", "INVALID_FIELD", "a sampling record has no report time yet"))
+        elif tube.report_time is None:
+            faults.append(Violation("report_time", "INVALID_FIELD", "value is required"))
+        latest: Instant | None = None
+        latest_name = ""
+        horizon = self.now + FUTURE_TOLERANCE
+        times = (tube.sample_time, tube.receive_time, tube.test_time, tube.report_time)
+        for name, instant in zip(_TIMES, times, strict=True):
+            if instant is None:
+                continue
+            if instant > horizon:
+                text = "lies more than 5 minutes ahead of the server's clock"
+                faults.append(Violation(name, "TIME_IN_FUTURE", text))
+            if latest is not None and instant < latest:
+                faults.append(Violation(name, "TIMES_OUT_OF_ORDER", f"is before {latest_name}"))
+            else:
+                latest, latest_name = instant, name
+        return faults
+
+
+def tube_statement(tube: Tube) -> bytes:
+    """Everything a laboratory stated of a tube but its persons, in one fixed form, for telling duplicates apart."""
+    return "\x1f".join(
+        (
+            tube.tube_code,
+            str(tube.pool_size),
+            str(tube.specimen),
+            str(tube.method),
+            str(tube.outcome),
+            tube.sample_region,
+            tube.sample_site,
+            str(tube.sample_time),
+            str(tube.receive_time),
+            str(tube.test_time),
+            str(tube.report_time),
+        )
+    ).encode()
+
+
+def conflict(position: int) -> Violation:
+    """The fault of a report that is stored with other content."""
+    text = "this report is stored with other content; use CorrectResult to change it"
+    return Violation(f"persons[{position}].report_number", "CONFLICT", text)

@@ -1,0 +1,37 @@
+"""Channels to the other services and nodes."""
+
+from __future__ import annotations
+
+import grpc
+
+from services.runtime.settings import Settings
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""gRPC's own default, stated: a batch of 500 answers stays under it, an upload batch is held to 1 MiB."""
+
+OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Finds out within half a minute that the other side is gone without a word.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A service that comes back is found again at once, not after gRPC's default of up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A retry policy would also repeat small client streams; who wants a retry does it himself.
+    ("grpc.enable_retries", 0),
+]
+
+
+def open_channel(target: str, settings: Settings) -> grpc.aio.Channel:
+    """A channel to a service: plain on a node without certificates, TLS or mutual TLS on one with them."""
+    tls = settings.tls
+    if not tls.calls_tls:
+        return grpc.aio.insecure_channel(target, options=OPTIONS)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
+        private_key=tls.key_file.read_bytes() if tls.key_file else None,
+        certificate_chain=tls.certificate_file.read_bytes() if tls.certificate_file else None,
+    )
+    return grpc.aio.secure_channel(target, credentials, options=OPTIONS)

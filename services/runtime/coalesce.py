@@ -1,0 +1,79 @@
+"""Single questions that meet under load share one batch: a call then costs a fraction of a round trip."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class Coalescer(Generic[Q, A]):
+    """Gathers questions into batches without making anyone wait for company.
+
+    While fewer than `in_flight` batches are under way, a question leaves with whatever else arrived in the same turn of
+    the event loop; otherwise it waits for a batch to return, and all who waited leave together, up to `max_batch`.
+
+    `call` takes the questions of a batch and returns as many answers in their order; an answer that is an exception is
+    raised to its asker alone. When `call` itself fails, all of that batch's askers get its exception.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[list[Q]], Awaitable[Sequence[A | BaseException]]],
+        *,
+        max_batch: int = 500,
+        in_flight: int = 2,
+    ) -> None:
+        self._call = call
+        self._max_batch = max_batch
+        self._free = in_flight
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._scheduled = False
+        self._running: set[asyncio.Task[None]] = set()
+
+    def ask(self, question: Q) -> asyncio.Future[A]:
+        """Put a question; the future has its answer. A cancelled asker is forgotten, the others are not."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((question, future))
+        if not self._scheduled and self._free:
+            self._scheduled = True
+            loop.call_soon(self._dispatch)
+        return future
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        while self._free and self._waiting:
+            batch = [pair for pair in self._waiting[: self._max_batch] if not pair[1].done()]
+            del self._waiting[: self._max_batch]
+            if not batch:
+                continue
+            self._free -= 1
+            task = asyncio.ensure_future(self._run(batch))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _run(self, batch: list[tuple[Q, asyncio.Future[A]]]) -> None:
+        try:
+            answers = await self._call([question for question, _ in batch])
+            if len(answers) != len(batch):
+                raise RuntimeError(f"{len(batch)} questions got {len(answers)} answers")
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, BaseException):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._free += 1
+            self._dispatch()

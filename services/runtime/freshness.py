@@ -1,0 +1,54 @@
+"""Consistency tokens: "what its holder saw", as a node's service and the instant of its commit.
+
+Opaque to callers. A service that reads its own database directly sees every commit acknowledged before, so a token of
+its own node needs no waiting; a token of another node or service is what a cache or a copy must catch up with.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import Instant
+
+_FORM = re.compile(r"1/([a-z]+)/([0-9]{6})/([0-9]{1,19})(?:/([0-9]{1,19}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What a token stands for. `sequence` counts a service's publications, where it keeps such a count."""
+
+    service: str
+    region: str
+    instant: Instant
+    sequence: int | None = None
+
+
+def encode_token(freshness: Freshness) -> str:
+    """The token to hand out."""
+    text = f"1/{freshness.service}/{freshness.region}/{freshness.instant}"
+    if freshness.sequence is not None:
+        text += f"/{freshness.sequence}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_token(token: str, field: str = "at_least_as_fresh") -> Freshness | None:
+    """What a token stands for; None for the empty one.
+
+    Raises:
+        InvalidArgument: INVALID_CONSISTENCY_TOKEN, it is not one of ours.
+    """
+    if not token:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    except (binascii.Error, ValueError):
+        text = ""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
+    sequence = match.group(4)
+    return Freshness(match.group(1), match.group(2), int(match.group(3)), int(sequence) if sequence else None)

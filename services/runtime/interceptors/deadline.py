@@ -1,0 +1,51 @@
+"""Holds every unary call to a deadline a little before the caller's own, so that a precise answer can still be given."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from services.domain.errors import DeadlineExceeded
+from services.runtime.call import current_call
+from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+
+DEFAULT_SECONDS = 30.0
+"""For a caller that states none; longer than any unary call here takes when all is well."""
+SHAVED_SHARE = 0.05
+"""What is kept back of the caller's time to bring the answer home, at most SHAVED_SECONDS."""
+SHAVED_SECONDS = 0.1
+
+
+class Deadline:
+    """Sets the call's deadline, which calls to other services are given what is left of."""
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Run the call under its deadline."""
+        if method.is_plumbing:
+            return proceed
+
+        async def handle(request: Any, context: Context) -> Any:
+            given = context.time_remaining()
+            seconds = DEFAULT_SECONDS if given is None else given - min(SHAVED_SECONDS, given * SHAVED_SHARE)
+            if seconds <= 0:
+                raise _too_late(method)
+            call = current_call.get()
+            if call is not None:
+                call.deadline = asyncio.get_running_loop().time() + seconds
+            try:
+                async with asyncio.timeout(seconds):
+                    return await proceed(request, context)
+            except TimeoutError:
+                raise _too_late(method) from None
+
+        return handle
+
+    def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
+        """Leave streams to the caller's deadline: an upload or a watch may last for days."""
+        return proceed
+
+
+def _too_late(method: Method) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "DEADLINE", "the call's time was over before the work was", metadata={"method": method.name}
+    )

@@ -1,0 +1,63 @@
+"""Turns whatever a call raised into a status with its details. The only layer that may catch broadly."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import grpc
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from services.runtime.call import Call, current_call
+from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.interceptors.request_id import HEADER
+from services.runtime.status import DETAILS_KEY, DOMAIN, grpc_code, to_status
+
+
+class ErrorStatus:
+    """Ends failed calls with `google.rpc.Status`; no exception's own text ever reaches a caller."""
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """End the call with the status of what it raised."""
+
+        async def handle(request: Any, context: Context) -> Any:
+            try:
+                return await proceed(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - here and only here
+                await _abort(method, context, error)
+
+        return handle
+
+    def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
+        """End the call with the status of what it raised; responses already sent stand."""
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                async for response in proceed(request, context):
+                    yield response
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - here and only here
+                await _abort(method, context, error)
+
+        return handle
+
+
+async def _abort(method: Method, context: Context, error: Exception) -> NoReturn:
+    call = current_call.get() or Call("")
+    status = _not_served(method) if isinstance(error, NotImplementedError) else to_status(error, call.request_id)
+    code = grpc_code(status)
+    call.code = code.name
+    call.reason = getattr(error, "reason", "")
+    trailers = ((DETAILS_KEY, status.SerializeToString()), (HEADER, call.request_id))
+    await context.abort(code, status.message, trailers)
+    raise AssertionError("abort returned")
+
+
+def _not_served(method: Method) -> status_pb2.Status:
+    status = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="this process does not serve the method")
+    info = error_details_pb2.ErrorInfo(reason="NOT_SERVED", domain=DOMAIN, metadata={"method": method.name[:200]})
+    status.details.add().Pack(info)
+    return status

@@ -1,0 +1,67 @@
+"""Counts calls and their durations for Prometheus: hutong_calls_total, hutong_call_seconds, hutong_calls_in_flight."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.runtime.call import current_call
+from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+CALLS = Counter("hutong_calls_total", "Calls by method and code", ["method", "code"])
+SECONDS = Histogram("hutong_call_seconds", "Duration of calls in seconds", ["method"], buckets=_BUCKETS)
+IN_FLIGHT = Gauge("hutong_calls_in_flight", "Calls under way", ["method"])
+
+
+class Metrics:
+    """Counts each call when it ends."""
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Count and time the call."""
+        seconds, in_flight = SECONDS.labels(method.name), IN_FLIGHT.labels(method.name)
+        ok = CALLS.labels(method.name, "OK")
+
+        async def handle(request: Any, context: Context) -> Any:
+            start = time.perf_counter()
+            in_flight.inc()
+            try:
+                response = await proceed(request, context)
+                ok.inc()
+                return response
+            except BaseException:
+                _count_failure(method)
+                raise
+            finally:
+                in_flight.dec()
+                seconds.observe(time.perf_counter() - start)
+
+        return handle
+
+    def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
+        """Count the call; a stream's duration says little and is left out."""
+        in_flight = IN_FLIGHT.labels(method.name)
+        ok = CALLS.labels(method.name, "OK")
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            in_flight.inc()
+            try:
+                async for response in proceed(request, context):
+                    yield response
+                ok.inc()
+            except BaseException:
+                _count_failure(method)
+                raise
+            finally:
+                in_flight.dec()
+
+        return handle
+
+
+def _count_failure(method: Method) -> None:
+    call = current_call.get()
+    code = call.code if call is not None and call.code != "OK" else "CANCELLED"
+    CALLS.labels(method.name, code).inc()

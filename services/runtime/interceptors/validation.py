@@ -1,0 +1,51 @@
+"""Holds every request, and every frame of a stream, to the rules in the .proto files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.validation import check
+
+
+class Validation:
+    """Refuses what breaks a rule before a servicer sees it. Batch items are left to the servicer, one by one."""
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Check the request, or each of its frames as it comes."""
+        if method.is_plumbing:
+            return proceed
+        if method.request_streaming:
+
+            async def handle_frames(requests: AsyncIterator[Any], context: Context) -> Any:
+                return await proceed(_checked(requests), context)
+
+            return handle_frames
+
+        async def handle(request: Any, context: Context) -> Any:
+            check(request)
+            return await proceed(request, context)
+
+        return handle
+
+    def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
+        """Check the request, or each of its frames as it comes."""
+        if method.is_plumbing:
+            return proceed
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            if method.request_streaming:
+                request = _checked(request)
+            else:
+                check(request)
+            async for response in proceed(request, context):
+                yield response
+
+        return handle
+
+
+async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        check(request)
+        yield request

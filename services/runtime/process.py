@@ -1,0 +1,46 @@
+"""One process serving one unit or several, until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+from prometheus_client import start_http_server
+
+from services.runtime.server import RunningServer, start
+from services.runtime.settings import BadSetting, Settings, is_loopback, split_address
+from services.runtime.unit import Unit
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(units: Sequence[Callable[[Settings], Awaitable[Unit]]], settings: Settings) -> None:
+    """Open and serve units at their settings' addresses until SIGTERM or SIGINT, then drain them side by side."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if settings.metrics_address:
+        _serve_metrics(settings.metrics_address)
+    servers: list[RunningServer] = []
+    try:
+        for open_unit in units:
+            unit = await open_unit(settings)
+            try:
+                servers.append(await start(unit, settings.service(unit.name).address, settings))
+            except BadSetting:
+                await unit.close()
+                raise
+        await stop.wait()
+        _log.info("draining", seconds=settings.drain_seconds)
+    finally:
+        await asyncio.gather(*(server.stop(settings.drain_seconds) for server in servers))
+
+
+def _serve_metrics(address: str) -> None:
+    if not is_loopback(address):
+        raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
+    host, port = split_address(address, "HUTONG_METRICS_ADDRESS")
+    start_http_server(port, host)

@@ -1,0 +1,110 @@
+"""The life of a server: bind, serve, follow its health, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime.channels import MAX_MESSAGE_BYTES
+from services.runtime.health import Health
+from services.runtime.interceptors.chain import Chain, ordered_layers
+from services.runtime.settings import BadSetting, Settings, TlsSettings, is_loopback
+from services.runtime.unit import Unit
+
+MAX_METADATA_BYTES = 16 * 1024
+
+_log = structlog.get_logger(__name__)
+
+_OPTIONS: list[tuple[str, int]] = [
+    # On by default, and then a second server silently takes half of the first one's calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    # Gates and watches keep streams open for days: find out when the other side is gone, allow them to ask the same.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+]
+
+
+class RunningServer:
+    """A unit being served, on the port it was really given."""
+
+    def __init__(self, unit: Unit, server: grpc.aio.Server, port: int, health_: Health) -> None:
+        self.unit = unit
+        self.port = port
+        self._server = server
+        self._health = health_
+        self._follower = asyncio.ensure_future(health_.follow())
+
+    async def stop(self, grace: float) -> None:
+        """Drain and stop: health first, then streams after their last acknowledgement, then the rest after `grace`."""
+        self._follower.cancel()
+        await self._health.drain()
+        self.unit.drain.begin()
+        await self._server.stop(grace)
+        await self.unit.close()
+        _log.info("stopped", service=self.unit.name)
+
+
+async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
+    """Serve a unit at an address; port 0 takes a free one.
+
+    Raises:
+        BadSetting: the port is taken, or the address is reachable from elsewhere and there is no TLS.
+    """
+    server = grpc.aio.server(interceptors=[Chain(ordered_layers(settings.max_calls))], options=_OPTIONS)
+    health_ = Health(unit)
+    for registration in unit.registrations:
+        registration.register(registration.servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, server)
+    names = [registration.service for registration in unit.registrations]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    await health_.check_once()
+    port = _bind(server, address, settings.tls)
+    await server.start()
+    await unit.start()
+    _log.info("serving", service=unit.name, port=port, **settings.redacted())
+    return RunningServer(unit, server, port, health_)
+
+
+def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
+    if not tls.serves_tls and not is_loopback(address):
+        raise BadSetting(f"{address} can be reached from other machines and needs HUTONG_TLS_CERTIFICATE_FILE")
+    try:
+        if not tls.serves_tls:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, _credentials(tls))
+    except RuntimeError:
+        raise BadSetting(
+            f"cannot listen at {address}: the port is taken or the address is not this machine's"
+        ) from None
+
+
+def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
+    assert tls.certificate_file is not None
+    assert tls.key_file is not None
+    client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
+    return grpc.ssl_server_credentials(
+        [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(unit: Unit, address: str, settings: Settings, grace: float = 1.0) -> AsyncIterator[RunningServer]:
+    """Serve a unit for as long as the block lasts."""
+    server = await start(unit, address, settings)
+    try:
+        yield server
+    finally:
+        await server.stop(grace)

@@ -1,0 +1,101 @@
+"""Errors → google.rpc.Status: the only place that knows both."""
+
+from __future__ import annotations
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from services.domain import errors
+from services.domain.instant import to_duration
+
+DOMAIN = "hutong"
+MAX_VIOLATIONS = 20
+MAX_DETAIL_BYTES = 4096
+"""Above 8 KiB of trailers Python's gRPC fails now and then, so all details together stay under half of it."""
+INTERNAL_TEXT = "the service failed; its log has the rest under the request id"
+
+_CODES: dict[type[errors.HutongError], int] = {
+    errors.InvalidArgument: code_pb2.INVALID_ARGUMENT,
+    errors.NotFound: code_pb2.NOT_FOUND,
+    errors.AlreadyExists: code_pb2.ALREADY_EXISTS,
+    errors.FailedPrecondition: code_pb2.FAILED_PRECONDITION,
+    errors.OutOfRange: code_pb2.OUT_OF_RANGE,
+    errors.Unavailable: code_pb2.UNAVAILABLE,
+    errors.ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
+    errors.PermissionDenied: code_pb2.PERMISSION_DENIED,
+}
+_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+DETAILS_KEY = "grpc-status-details-bin"
+
+_log = structlog.get_logger(__name__)
+
+
+def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
+    """The status of an error, with its details. What is not a HutongError becomes INTERNAL with a fixed text.
+
+    Logs the unexpected with its traceback; an expected error is logged by the access log alone.
+    """
+    if not isinstance(error, errors.HutongError):
+        _log.error("unexpected error", request_id=request_id, exc_info=error)
+        error = errors.HutongError("INTERNAL", INTERNAL_TEXT, metadata={"request_id": request_id})
+    code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), code_pb2.INTERNAL)
+    status = status_pb2.Status(code=code, message=error.message[:500])
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    _append(status, info)
+    if error.retry_after is not None:
+        _append(status, error_details_pb2.RetryInfo(retry_delay=to_duration(error.retry_after)))
+    if isinstance(error, errors.FailedPrecondition):
+        _append_fitting(status, error.violations, _precondition_failure)
+    elif error.violations:
+        _append_fitting(status, error.violations, _bad_request)
+    if "resource" in error.metadata:
+        resource = error.metadata["resource"]
+        kind = resource.split("/", 1)[0]
+        _append(status, error_details_pb2.ResourceInfo(resource_type=f"hutong/{kind}", resource_name=resource))
+    return status
+
+
+def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
+    """The gRPC code of a status."""
+    return _GRPC_CODES[status.code]
+
+
+def _append(status: status_pb2.Status, detail: Message) -> None:
+    status.details.add().Pack(detail)
+
+
+def _append_fitting(status: status_pb2.Status, violations: tuple[errors.Violation, ...], build: object) -> None:
+    """Add as many violations as fit under the limit, the first 20 at most."""
+    assert callable(build)
+    shown = list(violations[:MAX_VIOLATIONS])
+    while shown:
+        detail = build(shown)
+        if status.ByteSize() + detail.ByteSize() + 64 <= MAX_DETAIL_BYTES:
+            _append(status, detail)
+            return
+        shown.pop()
+
+
+def _bad_request(violations: list[errors.Violation]) -> error_details_pb2.BadRequest:
+    fields = [
+        error_details_pb2.BadRequest.FieldViolation(
+            field=violation.field, reason=violation.reason, description=violation.description
+        )
+        for violation in violations
+    ]
+    return error_details_pb2.BadRequest(field_violations=fields)
+
+
+def _precondition_failure(violations: list[errors.Violation]) -> error_details_pb2.PreconditionFailure:
+    found = [
+        error_details_pb2.PreconditionFailure.Violation(
+            type=violation.reason,
+            subject=violation.subject or violation.field,
+            description=violation.description,
+        )
+        for violation in violations
+    ]
+    return error_details_pb2.PreconditionFailure(violations=found)

@@ -1,0 +1,1 @@
+"""Databases: engines for SQLite and PostgreSQL, bounded executors, migrations, the memory of request ids."""

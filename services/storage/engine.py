@@ -1,0 +1,177 @@
+"""A database as the services see it: plain functions over a connection, run in bounded executors.
+
+SQLite runs in WAL mode with full sync and one writer, whose transactions begin IMMEDIATE, so that a write never fails
+half way for want of the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from services.domain.errors import HutongError, Unavailable
+from services.domain.instant import SECOND
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+READ_THREADS = 4
+"""Reads at once in one process; callers beyond wait. Look-ups are coalesced, so few suffice."""
+POSTGRESQL_WRITE_THREADS = 8
+"""Write transactions at once in one process on PostgreSQL."""
+SQLITE_BUSY_MS = 10_000
+"""How long a SQLite connection waits for another process's write lock, in milliseconds."""
+CONNECT_SECONDS = 5
+"""How long to wait for a PostgreSQL server to take a connection, in seconds."""
+STATEMENT_MS = 60_000
+"""The longest a PostgreSQL statement of a service may run, in milliseconds; migrations have limits of their own."""
+
+_WRITE = "hutong_write"
+_UNREACHABLE = (
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+    # COPY goes past SQLAlchemy and fails with the driver's own errors.
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+
+
+class Database:
+    """One service's database with its executors. Close it when the service stops."""
+
+    def __init__(self, engine: Engine, is_current: Callable[[Connection], bool] | None = None) -> None:
+        self.engine = engine
+        self._is_current = is_current
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
+        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
+        self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
+
+    async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)` in a read transaction; once more when the server had closed an idle connection.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._readers, lambda: self.read_now(work, *args, **kwargs)
+        )
+
+    async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)` in one write transaction, durable when this returns.
+
+        A caller that is cancelled meanwhile does not stop the transaction: it ends as a whole, one way or the other.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writers, lambda: self.write_now(work, *args, **kwargs)
+        )
+
+    def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `read`, in the calling thread."""
+        try:
+            try:
+                return self._read_once(work, *args, **kwargs)
+            except exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._read_once(work, *args, **kwargs)
+        except _UNREACHABLE as error:
+            raise database_unavailable() from error
+
+    def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `write`, in the calling thread."""
+        try:
+            with self.engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
+                return work(connection, *args, **kwargs)
+        except _UNREACHABLE as error:
+            raise database_unavailable() from error
+
+    def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.engine.connect() as connection:
+            return work(connection, *args, **kwargs)
+
+    async def check(self) -> None:
+        """Ask the database for a sign of life and for its schema; Unavailable when either is not as it must be."""
+        if not await self.read(self._is_alive_and_current):
+            raise Unavailable("DATABASE_UNAVAILABLE", "the database is not at this version's schema: hutongd migrate")
+
+    def _is_alive_and_current(self, connection: Connection) -> bool:
+        connection.execute(text("SELECT 1"))
+        return self._is_current is None or self._is_current(connection)
+
+    def close(self) -> None:
+        """Let running work end, then close every connection."""
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._writers.shutdown(wait=True, cancel_futures=True)
+        self.engine.dispose()
+
+
+def database_unavailable() -> HutongError:
+    """The error for a database that cannot be reached; the cause stays in the log."""
+    return Unavailable(
+        "DATABASE_UNAVAILABLE", "the service's database cannot be reached; try again", retry_after=2 * SECOND
+    )
+
+
+def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:
+    """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. Connects only when first used.
+
+    `is_current` says whether the schema is the one the service was written for; health asks it.
+    """
+    return Database(create_service_engine(url), is_current)
+
+
+def create_service_engine(url: str) -> Engine:
+    """An engine with the settings of its dialect."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise ValueError("a SQLite database needs a file: sqlite:///path")
+        Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, pool_size=READ_THREADS + 1, max_overflow=2)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        parsed,
+        pool_size=READ_THREADS + POSTGRESQL_WRITE_THREADS,
+        max_overflow=2,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "hutong",
+            "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC",
+        },
+    )
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, SqliteConnection)
+    # The driver's own transaction control begins too late and deferred; ours is in _begin_sqlite.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {SQLITE_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -65536",  # 64 MiB; the default of 2 MiB thrashes on a day's uploads
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options: dict[str, Any] = dict(connection.get_execution_options())
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITE) else "BEGIN")

@@ -1,0 +1,70 @@
+"""AIP-155: the memory of request ids, kept in the same transaction as what the request did.
+
+The same id with the same content answers the first answer again; with other content it is INVALID_ARGUMENT. Content is
+compared by a keyed hash, since a request may hold an identity and must not be stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, String, Table, select, update
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import Instant
+from services.storage.conflict import insert_unless_there
+
+M = TypeVar("M", bound=Message)
+
+
+def request_memory(metadata: MetaData) -> Table:
+    """The table of a service's remembered requests."""
+    return Table(
+        "request_memory",
+        metadata,
+        Column("method", String(64), primary_key=True),
+        Column("request_id", String(36), primary_key=True),
+        Column("content_hash", LargeBinary(32), nullable=False),
+        Column("response", LargeBinary, nullable=False),
+        Column("create_time", BigInteger, nullable=False),
+    )
+
+
+def answer_once(
+    connection: Connection,
+    memory: Table,
+    method: str,
+    request_id: str,
+    request: Message,
+    now: Instant,
+    run: Callable[[], M],
+    *,
+    response_type: type[M],
+    secret: bytes = b"",
+) -> M:
+    """Run a mutation unless its request id was seen before; then answer the first answer again.
+
+    `secret` keys the content's hash where the request holds an identity, so that the hash cannot be guessed back.
+    The id is claimed first: of two calls at the same instant the second waits and is given the first one's answer.
+
+    Raises:
+        InvalidArgument: REQUEST_ID_REUSED, the id came before with other content.
+    """
+    if not request_id:
+        return run()
+    content = hashlib.blake2b(request.SerializeToString(deterministic=True), key=secret[:64], digest_size=32).digest()
+    mine = (memory.c.method == method) & (memory.c.request_id == request_id)
+    claim = insert_unless_there(connection, memory).values(
+        method=method, request_id=request_id, content_hash=content, response=b"", create_time=now
+    )
+    if connection.execute(claim).rowcount == 0:
+        row = connection.execute(select(memory.c.content_hash, memory.c.response).where(mine)).one()
+        if row.content_hash != content:
+            raise InvalidArgument.field("request_id", "was used before with other content", "REQUEST_ID_REUSED")
+        return response_type.FromString(row.response)
+    response = run()
+    connection.execute(update(memory).where(mine).values(response=response.SerializeToString()))
+    return response
