@@ -7,8 +7,8 @@ number.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from operator import mul
+from typing import NamedTuple
 
 from hutong.type.v1 import identity_pb2
 
@@ -38,13 +38,15 @@ def has_check_character(number: str) -> bool:
     return _CHECK_CHARACTERS[(sum(map(mul, _WEIGHTS, number.encode())) - _ASCII_EXCESS) % 11] == number[17]
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A document in canonical form. Its number never shows in a repr, so that no log or traceback can hold it."""
 
     type: int
-    number: str = field(repr=False)
+    number: str
     issuing_country: str = ""
+
+    def __repr__(self) -> str:
+        return f"Document(type={self.type})"
 
 
 class BadDocument(ValueError):

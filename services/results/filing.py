@@ -7,7 +7,7 @@ only a claim that fails is looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 from psycopg.errors import UniqueViolation
@@ -38,7 +38,6 @@ class UploadPosition:
     lab: str
     upload_id: str
     origin: str
-    key_version: int
     reports_are_new: bool = True
 
 
@@ -67,12 +66,12 @@ def commit_batch(connection: Connection, position: UploadPosition, batch: Judged
     replayed = _replay(connection, position, batch, skipped)
     bulk = bulk_for(connection)
     rows = [row for row in batch.results if row.tube_index >= skipped]
-    filing = Filing(position.lab, position.origin, position.key_version, now)
+    filing = Filing(now, position.origin)
     fresh, comparison = _claim(connection, bulk, position, rows)
     if fresh:
         bulk.insert_results(connection, fresh, filing)
     for row, known in comparison.revised:
-        _revise(connection, bulk, row, known, filing)
+        _revise(connection, bulk, position.lab, row, known, filing)
     rejections = [rejection for rejection in batch.rejections if rejection.tube_index >= skipped]
     rejections += comparison.conflicts
     rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))
@@ -158,7 +157,7 @@ def _claim(
         else:
             first[row.report_number] = row
     fresh = list(first.values())
-    if not position.reports_are_new or not _claim_all(connection, bulk, position.lab, fresh):
+    if not position.reports_are_new or not _claim_all(connection, bulk, fresh):
         claimed = bulk.insert_free_keys(connection, position.lab, fresh) if fresh else set()
         position.reports_are_new = len(claimed) == len(fresh)
         again += [row for row in fresh if row.report_number not in claimed]
@@ -169,13 +168,13 @@ def _claim(
     return fresh, compare_reports(known, again)
 
 
-def _claim_all(connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult]) -> bool:
+def _claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
     """Claim all at once, or leave no trace when one is taken."""
     if not rows:
         return True
     savepoint = connection.begin_nested()
     try:
-        bulk.insert_keys(connection, lab, rows)
+        bulk.insert_keys(connection, rows)
     except Exception as error:
         savepoint.rollback()
         if _is_taken(error):
@@ -200,7 +199,7 @@ def compare_reports(known: dict[str, ReportKey], rows: Sequence[NewResult]) -> C
         old = known[row.report_number]
         if row.content_hash in (old.content_hash, old.sampling_hash):
             comparison.duplicate_count += 1
-        elif old.outcome == PENDING and row.tube.outcome != PENDING and old.subject_key == row.subject_key:
+        elif old.outcome == PENDING and row.outcome != PENDING and old.subject_key == row.subject_key:
             comparison.revised.append((row, old))
             known[row.report_number] = key_of(row, old.revision + 1, old.content_hash)
         else:
@@ -210,11 +209,10 @@ def compare_reports(known: dict[str, ReportKey], rows: Sequence[NewResult]) -> C
 
 def key_of(row: NewResult, revision: int = 1, sampling_hash: bytes | None = None) -> ReportKey:
     """What is known of a report once this result is stored as the given revision."""
-    tube = row.tube
-    return ReportKey(row.subject_key, tube.file_time, revision, tube.outcome, row.content_hash, sampling_hash)
+    return ReportKey(row.subject_key, row.file_time, revision, row.outcome, row.content_hash, sampling_hash)
 
 
-def _revise(connection: Connection, bulk: Bulk, row: NewResult, old: ReportKey, filing: Filing) -> None:
+def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: ReportKey, filing: Filing) -> None:
     """Put a report in the place of its sampling record, as the next revision of it."""
     results, keys = tables.results, tables.report_keys
     connection.execute(
@@ -222,20 +220,20 @@ def _revise(connection: Connection, bulk: Bulk, row: NewResult, old: ReportKey, 
         .where(
             results.c.subject_key == old.subject_key,
             results.c.file_time == old.file_time,
-            results.c.lab == filing.lab,
+            results.c.lab == lab,
             results.c.report_number == row.report_number,
             results.c.revision == old.revision,
         )
         .values(state=SUPERSEDED)
     )
-    bulk.insert_results(connection, [row], filing, revision=old.revision + 1)
+    bulk.insert_results(connection, [row], replace(filing, revision=old.revision + 1))
     moved = connection.execute(
         update(keys)
-        .where(keys.c.lab == filing.lab, keys.c.report_number == row.report_number, keys.c.revision == old.revision)
+        .where(keys.c.lab == lab, keys.c.report_number == row.report_number, keys.c.revision == old.revision)
         .values(
-            file_time=row.tube.file_time,
+            file_time=row.file_time,
             revision=old.revision + 1,
-            outcome=row.tube.outcome,
+            outcome=row.outcome,
             content_hash=row.content_hash,
             sampling_hash=old.content_hash,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from services.results.desk import LookupDesk
+from services.results.judging import Bench, Judges
 from services.results.servicer import LabServicer, ResultsServicer, UploadServicer
 from services.results.store import SqlStore
 from services.results.stream import UploadDesk
@@ -18,9 +18,6 @@ from services.runtime.settings import Settings
 from services.runtime.unit import Drain, Registration, Unit
 from services.storage.open import open_migrated
 
-JUDGES = 2
-"""Threads that judge uploads: one batch is judged while another waits for the interpreter; more would only take turns."""
-
 
 async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     """Open the Results service on its settings' database."""
@@ -28,13 +25,13 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     store = SqlStore(database)
-    judges = ThreadPoolExecutor(JUDGES, thread_name_prefix="judge")
+    judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
     drain = Drain()
-    upload_desk = UploadDesk(store, pepper, settings.jurisdiction, clock, judges, drain)
+    upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, drain)
     lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock)
 
     async def close() -> None:
-        judges.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)
 
     return Unit(
@@ -54,5 +51,6 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
         ),
         check=database.check,
         close=close,
+        start=judges.warm,
         drain=drain,
     )

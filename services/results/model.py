@@ -6,8 +6,8 @@ Enumerations are the contract's numbers (`hutong.type.v1.Outcome` and the like):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hutong.results.v1 import lab_pb2, result_pb2
 from hutong.type.v1 import outcome_pb2
@@ -75,15 +75,17 @@ class Lab:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class TubePerson:
-    """One person of a tube as the laboratory wrote it. The number and name never show in a repr."""
+class TubePerson(NamedTuple):
+    """One person of a tube as the laboratory wrote it. Nothing that names the person shows in a repr."""
 
     document_type: int
-    number: str = field(repr=False)
+    number: str
     issuing_country: str
-    name: str = field(repr=False)
+    name: str
     report_number: str
+
+    def __repr__(self) -> str:
+        return f"TubePerson(report_number={self.report_number!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +113,21 @@ class Tube:
         return filed
 
 
-@dataclass(frozen=True, slots=True)
-class NewResult:
-    """One person's result, judged good and ready to be stored. Knows the person by hash and masks alone."""
+class NewResult(NamedTuple):
+    """One person's result, judged good and ready to be stored. Knows the person by hash and masks alone.
+
+    `key_row` and `result_row` are the engine's own (`services.results.rows`).
+    """
 
     tube_index: int
     person_index: int
     report_number: str
     subject_key: bytes
-    name_hash: bytes
-    masked_name: str
-    masked_number: str
+    file_time: Instant
+    outcome: Outcome
     content_hash: bytes
-    tube: Tube
+    key_row: Any
+    result_row: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ own before the batch's. Since no result is older than December 2019 or newer tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -35,6 +35,18 @@ def month_after(month: Month) -> Month:
     """The month after."""
     year, number = month
     return (year + 1, 1) if number == 12 else (year, number + 1)
+
+
+def months_between(instants: Collection[Instant]) -> set[Month]:
+    """Every month from the earliest to the latest of these instants."""
+    if not instants:
+        return set()
+    month, last = month_of(min(instants)), month_of(max(instants))
+    months = {month}
+    while month < last:
+        month = month_after(month)
+        months.add(month)
+    return months
 
 
 def partition_name(month: Month) -> str:

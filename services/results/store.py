@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hutong.results.v1.lab_service_pb2 import (
     CreateLabRequest,
@@ -34,7 +32,7 @@ from services.results.model import (
     StoredResult,
     Upload,
 )
-from services.results.partitions import Month, make_partitions, month_of
+from services.results.partitions import Month, make_partitions, months_between
 from services.storage.engine import Database
 from services.storage.requests import answer_once
 
@@ -185,7 +183,7 @@ class SqlStore:
 
     async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
         """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
-        months = {month_of(row.tube.file_time) for row in batch.results} - self._months
+        months = months_between([row.file_time for row in batch.results]) - self._months
         if months:
             await self._database.write(make_partitions, months)
             self._months |= months

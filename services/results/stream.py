@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +13,15 @@ from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadRes
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Violation
 from services.domain.names import parse_lab
-from services.domain.subject import Pepper
-from services.results.convert import acknowledgement_to_proto, faults_from_violations, tube_from_proto
+from services.results.convert import acknowledgement_to_proto
 from services.results.filing import UploadPosition, upload_gap
+from services.results.judging import Judges
 from services.results.model import Acknowledgement, JudgedBatch, Lab
 from services.results.rehearsal import Rehearsal
 from services.results.store import Store
-from services.results.upload import MAX_BATCH_BYTES, MAX_TUBES, Judge
+from services.results.upload import MAX_BATCH_BYTES, MAX_TUBES
 from services.runtime.clock import Clock
 from services.runtime.unit import Drain
-from services.runtime.validation import find_violations
 
 JUDGED_AHEAD = 1
 """Batches that wait, judged, for the commit before them. With the one that commits and the one that is judged a stream
@@ -35,10 +33,9 @@ class UploadDesk:
     """What every upload of a process shares."""
 
     store: Store
-    pepper: Pepper
     jurisdiction: str
     clock: Clock
-    judges: Executor
+    judges: Judges
     drain: Drain
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
@@ -46,7 +43,7 @@ class UploadDesk:
         start = await self._first_frame(frames)
         uscc = parse_lab(start.lab, "start.lab")
         lab = await self._require_lab(uscc)
-        position = UploadPosition(uscc, start.upload_id, self.jurisdiction, self.pepper.version)
+        position = UploadPosition(uscc, start.upload_id, self.jurisdiction)
         commit = self._rehearse(position) if start.validate_only else self._commit(position)
         judged: asyncio.Queue[JudgedBatch | Exception | None] = asyncio.Queue(JUDGED_AHEAD)
         reader = asyncio.ensure_future(self._judge_frames(frames, lab, position, start.validate_only, judged))
@@ -91,7 +88,6 @@ class UploadDesk:
         judged: asyncio.Queue[JudgedBatch | Exception | None],
     ) -> None:
         """Judge each batch as it comes and queue it; queue the error that ends the stream, or None at its end."""
-        loop = asyncio.get_running_loop()
         try:
             expected = 0 if validate_only else await self._committed_offset(position)
             async for frame in until_drained(frames, self.drain):
@@ -99,8 +95,7 @@ class UploadDesk:
                 if batch.offset > expected:
                     raise upload_gap(expected, batch.offset)
                 expected = max(expected, batch.offset + len(batch.tubes))
-                judge = Judge(self.clock.now(), self.pepper, lab.standing_at)
-                await judged.put(await loop.run_in_executor(self.judges, judge_frame, judge, batch))
+                await judged.put(await self.judges.judge(lab, self.clock.now(), batch.SerializeToString()))
         except Exception as error:  # noqa: BLE001 - it is raised again where the stream is answered
             await judged.put(error)
         else:
@@ -125,12 +120,6 @@ class UploadDesk:
             return asyncio.ensure_future(rehearsal.judge_against_store(batch, self.clock.now()))
 
         return commit
-
-
-def judge_frame(judge: Judge, batch: TubeBatch) -> JudgedBatch:
-    """Judge a batch by the contract's rules and by ours. Runs in a thread: a full batch takes tens of milliseconds."""
-    faults = faults_from_violations(find_violations(batch))
-    return judge.judge_batch(batch.offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
 
 
 def checked_batch(frame: UploadResultsRequest) -> TubeBatch:

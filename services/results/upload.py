@@ -7,10 +7,11 @@ an item are found at once; a bad item says nothing about its neighbours.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from services.domain.document import BadDocument, canonical_document
+from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
 from services.domain.instant import MINUTE, Instant, Span
 from services.domain.region import is_region
@@ -21,11 +22,13 @@ from services.results.model import (
     POOL_POSITIVE,
     POSITIVE,
     JudgedBatch,
+    Lab,
     NewResult,
     Rejection,
     Tube,
     TubePerson,
 )
+from services.results.rows import RowForm
 
 FUTURE_TOLERANCE: Span = 5 * MINUTE
 """How far a time may lie ahead of the server's clock: clocks of laboratories differ, results of tomorrow do not exist."""
@@ -41,11 +44,15 @@ TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What a batch is judged by: the instant, the secret for subject keys, and the laboratory's standing over time."""
+    """What a batch is judged by: the instant, the secret for subject keys, and the laboratory with its history.
+
+    `rows` forms what the store will be given, so that judging, which can be done aside, leaves the commit little to do.
+    """
 
     now: Instant
     pepper: Pepper
-    standing_at: Callable[[Instant], int]
+    lab: Lab
+    rows: RowForm
 
     def judge_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> JudgedBatch:
         """Judge every item by itself."""
@@ -70,17 +77,21 @@ class Judge:
         of_persons: list[Violation] = []
         good: list[NewResult] = []
         bad: list[Rejection] = []
-        statement = tube_statement(tube)
+        # The rows of a faulty tube are never wanted, and its times may be missing.
+        shared = None if of_tube else (tube_statement(tube), self.rows.form_tube(tube))
         for position, person in enumerate(tube.persons):
-            violations = [violation for at, violation in known if at == position]
-            judged = None if violations else self._judge_person(index, position, person, tube, statement)
-            if isinstance(judged, NewResult):
-                good.append(judged)
-                continue
-            if judged is not None:
-                violations.append(judged)
-            of_persons += violations
-            bad.append(Rejection(index, position, tuple(violations)))
+            violations = [violation for at, violation in known if at == position] if known else []
+            if not violations:
+                try:
+                    document = canonical_document(person.document_type, person.number, person.issuing_country)
+                except BadDocument as error:
+                    path = f"persons[{position}].document.{error.field}"
+                    violations = [Violation(path, "BAD_DOCUMENT_NUMBER", error.expected)]
+            if violations:
+                of_persons += violations
+                bad.append(Rejection(index, position, tuple(violations)))
+            elif shared is not None:
+                good.append(self._file_person(index, position, person, document, tube, shared))
         if of_tube:
             retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
             rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
@@ -88,26 +99,25 @@ class Judge:
             results += good
             rejections += bad
 
-    def _judge_person(
-        self, index: int, position: int, person: TubePerson, tube: Tube, statement: bytes
-    ) -> NewResult | Violation:
-        try:
-            document = canonical_document(person.document_type, person.number, person.issuing_country)
-        except BadDocument as error:
-            path = f"persons[{position}].document.{error.field}"
-            return Violation(path, "BAD_DOCUMENT_NUMBER", error.expected)
+    def _file_person(
+        self, index: int, position: int, person: TubePerson, document: Document, tube: Tube, shared: tuple[bytes, Any]
+    ) -> NewResult:
+        statement, of_tube = shared
         subject_key = self.pepper.subject_key(document)
         name_hash = self.pepper.name_hash(person.name)
+        content_hash = hashlib.blake2b(statement + subject_key + name_hash, digest_size=KEY_LENGTH).digest()
+        lab, number, file_time, outcome = self.lab.uscc, person.report_number, tube.file_time, tube.outcome
+        names = (mask_name(person.name), mask_number(document.number))
         return NewResult(
             index,
             position,
-            person.report_number,
+            number,
             subject_key,
-            name_hash,
-            mask_name(person.name),
-            mask_number(document.number),
-            hashlib.blake2b(statement + subject_key + name_hash, digest_size=KEY_LENGTH).digest(),
-            tube,
+            file_time,
+            outcome,
+            content_hash,
+            self.rows.form_key(lab, number, subject_key, file_time, outcome, content_hash),
+            self.rows.form_result((subject_key, lab, number, self.pepper.version, name_hash, *names), of_tube),
         )
 
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:
@@ -117,7 +127,7 @@ class Judge:
         faults += self._find_pool_faults(tube)
         faults += self._find_time_faults(tube)
         filed = tube.sample_time if tube.report_time is None else tube.report_time
-        if filed is not None and self.standing_at(filed) not in MAY_REPORT:
+        if filed is not None and self.lab.standing_at(filed) not in MAY_REPORT:
             field = "sample_time" if tube.report_time is None else "report_time"
             faults.append(Violation(field, "LAB_NOT_AUTHORIZED", "the laboratory was not authorised at this time"))
         return faults

@@ -36,6 +36,7 @@ VARIABLES: Mapping[str, str] = {
     "HUTONG_METRICS_ADDRESS": "host:port where Prometheus metrics are served over HTTP; none by default",
     "HUTONG_LOG_LEVEL": "debug, info, warning or error; default info. Calls are logged at info",
     "HUTONG_DRAIN_SECONDS": "how long calls may go on after SIGTERM; default 20",
+    "HUTONG_UPLOAD_WORKERS": "processes that judge uploads beside Results; default one for each two cores, at most 4",
     "HUTONG_MAX_CALLS": "unary calls in flight in one process before RESOURCE_EXHAUSTED; default 4096",
 }
 
@@ -96,6 +97,7 @@ class Settings:
     log_level: str = "info"
     drain_seconds: float = 20.0
     max_calls: int = 4096
+    upload_workers: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -127,6 +129,7 @@ class Settings:
             log_level=(given.get("HUTONG_LOG_LEVEL") or "info").lower(),
             drain_seconds=_number(given, "HUTONG_DRAIN_SECONDS", 20.0),
             max_calls=int(_number(given, "HUTONG_MAX_CALLS", 4096)),
+            upload_workers=int(_number(given, "HUTONG_UPLOAD_WORKERS", _default_workers(), least=0)),
         )
         settings._check()
         return settings
@@ -188,6 +191,7 @@ class Settings:
             "metrics_address": self.metrics_address,
             "drain_seconds": self.drain_seconds,
             "max_calls": self.max_calls,
+            "upload_workers": self.upload_workers,
         }
 
 
@@ -203,13 +207,17 @@ def _path(given: Mapping[str, str], name: str) -> Path | None:
     return Path(value) if value else None
 
 
-def _number(given: Mapping[str, str], name: str, default: float) -> float:
+def _default_workers() -> int:
+    return max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
+def _number(given: Mapping[str, str], name: str, default: float, least: float = 1e-9) -> float:
     try:
-        number = float(given.get(name) or default)
+        number = float(given[name]) if given.get(name) else default
     except ValueError:
         raise BadSetting(f"{name} must be a number") from None
-    if number <= 0:
-        raise BadSetting(f"{name} must be more than zero")
+    if number < least:
+        raise BadSetting(f"{name} is too small")
     return number
 
 

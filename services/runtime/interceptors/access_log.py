@@ -20,8 +20,6 @@ class AccessLog:
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Log the call once it has ended, however it did."""
-        if method.is_plumbing:
-            return proceed
 
         async def handle(request: Any, context: Context) -> Any:
             start = time.perf_counter()
@@ -37,8 +35,6 @@ class AccessLog:
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Log the call once it has ended, however it did, with the number of its responses."""
-        if method.is_plumbing:
-            return proceed
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             start = time.perf_counter()

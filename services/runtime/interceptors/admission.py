@@ -16,10 +16,8 @@ class Admission:
         self._max_calls = max_calls
         self._in_flight = 0
 
-    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+    def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Refuse the call when too many are in flight."""
-        if method.is_plumbing:
-            return proceed
 
         async def handle(request: Any, context: Context) -> Any:
             if self._in_flight >= self._max_calls:

@@ -21,6 +21,9 @@ from services.runtime.interceptors.metrics import Metrics
 from services.runtime.interceptors.request_id import RequestId
 from services.runtime.interceptors.validation import Validation
 
+PLUMBING = ("/grpc.health.", "/grpc.reflection.")
+"""Services of the runtime itself: nothing to log, limit or validate, and their handlers are of another make."""
+
 
 class Layer(Protocol):
     """One concern around every call."""
@@ -78,6 +81,8 @@ class Chain(grpc.aio.ServerInterceptor):
         handler = self._wrapped.get(name)
         if handler is None:
             plain = await continuation(details)
+            if name.startswith(PLUMBING):
+                return plain
             if plain is None:
                 # Not remembered: its name is the caller's invention.
                 return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served))

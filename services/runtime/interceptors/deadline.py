@@ -21,8 +21,6 @@ class Deadline:
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Run the call under its deadline."""
-        if method.is_plumbing:
-            return proceed
 
         async def handle(request: Any, context: Context) -> Any:
             given = context.time_remaining()

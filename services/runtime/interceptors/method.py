@@ -13,8 +13,6 @@ UnaryHandler: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 StreamHandler: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
 """Takes a request, or an iterator of them, and yields responses."""
 
-_PLUMBING = ("/grpc.health.", "/grpc.reflection.")
-
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -28,11 +26,6 @@ class Method:
     def kind(self) -> str:
         """The attribute of a gRPC handler that holds its behaviour: "unary_unary" and so on."""
         return f"{_shape(self.request_streaming)}_{_shape(self.response_streaming)}"
-
-    @property
-    def is_plumbing(self) -> bool:
-        """Whether it is health or reflection: no business of ours to log, limit or validate."""
-        return self.name.startswith(_PLUMBING)
 
 
 def _shape(streaming: bool) -> str:

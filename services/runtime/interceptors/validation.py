@@ -14,8 +14,6 @@ class Validation:
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Check the request, or each of its frames as it comes."""
-        if method.is_plumbing:
-            return proceed
         if method.request_streaming:
 
             async def handle_frames(requests: AsyncIterator[Any], context: Context) -> Any:
@@ -31,8 +29,6 @@ class Validation:
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Check the request, or each of its frames as it comes."""
-        if method.is_plumbing:
-            return proceed
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             if method.request_streaming:

@@ -1,0 +1,102 @@
+"""Judging batches in processes of their own.
+
+Judging is all Python and takes half of an upload's time; in the server's process it would take turns with the commits
+and look-ups of everyone else. Workers are spawned, not forked (a fork after gRPC has started deadlocks), and end with
+their server however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from hutong.results.v1.upload_pb2 import TubeBatch
+
+from services.domain.errors import Unavailable
+from services.domain.instant import Instant
+from services.domain.subject import Pepper
+from services.results.convert import faults_from_violations, tube_from_proto
+from services.results.model import JudgedBatch, Lab
+from services.results.rows import row_form
+from services.results.upload import Judge
+from services.runtime.validation import find_violations
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a worker needs to know once and for all."""
+
+    secret: bytes
+    key_version: int
+    dialect: str
+
+    def __repr__(self) -> str:
+        return f"Bench(dialect={self.dialect!r})"
+
+
+def judge_frame(bench: Bench, lab: Lab, now: Instant, frame: bytes) -> JudgedBatch:
+    """Judge a serialized TubeBatch by the contract's rules and by ours."""
+    batch = TubeBatch.FromString(frame)
+    faults = faults_from_violations(find_violations(batch))
+    judge = Judge(now, Pepper(bench.secret, bench.key_version), lab, row_form(bench.dialect))
+    return judge.judge_batch(batch.offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
+
+
+class Judges:
+    """Judges batches, several at once. With no workers the server's own threads do it, as tests like it."""
+
+    def __init__(self, bench: Bench, workers: int) -> None:
+        self._bench = bench
+        self._workers = workers
+        self._pool = self._new_pool()
+
+    async def judge(self, lab: Lab, now: Instant, frame: bytes) -> JudgedBatch:
+        """Judge one batch.
+
+        Raises:
+            Unavailable: the worker was killed; there are new ones, and the batch was not stored.
+        """
+        pool = self._pool
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, judge_frame, self._bench, lab, now, frame)
+        except BrokenProcessPool:
+            if self._pool is pool:
+                pool.shutdown(wait=False)
+                self._pool = self._new_pool()
+            raise Unavailable(
+                "SHUTTING_DOWN", "the upload was interrupted; go on from GetUpload", metadata={"service": "results"}
+            ) from None
+
+    async def warm(self) -> None:
+        """Start the workers now, so that the first laboratory need not wait for them."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)))
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _new_pool(self) -> Executor:
+        if self._workers == 0:
+            return ThreadPoolExecutor(1, thread_name_prefix="judge")
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the server, and end when it does: a worker whose server was killed would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(0)
