@@ -23,9 +23,11 @@ from services.results.upload import MAX_BATCH_BYTES, MAX_TUBES
 from services.runtime.clock import Clock
 from services.runtime.unit import Drain
 
-JUDGED_AHEAD = 1
-"""Batches that wait, judged, for the commit before them. With the one that commits and the one that is judged a stream
-holds three in memory at most; beyond that gRPC's flow control holds the laboratory back."""
+JUDGED_AHEAD = 2
+"""Batches that are judged, or wait judged, while the one before them commits. With that one and the one just read a
+stream holds four in memory at most; beyond that gRPC's flow control holds the laboratory back."""
+
+_Judgement = asyncio.Future[JudgedBatch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,22 @@ class UploadDesk:
         lab = await self._require_lab(uscc)
         position = UploadPosition(uscc, start.upload_id, self.jurisdiction)
         commit = self._rehearse(position) if start.validate_only else self._commit(position)
-        judged: asyncio.Queue[JudgedBatch | Exception | None] = asyncio.Queue(JUDGED_AHEAD)
+        judged: asyncio.Queue[_Judgement | Exception | None] = asyncio.Queue(JUDGED_AHEAD)
         reader = asyncio.ensure_future(self._judge_frames(frames, lab, position, start.validate_only, judged))
         try:
             while (item := await judged.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                acknowledgement = await commit(item)
+                acknowledgement = await commit(await item)
                 yield acknowledgement_to_proto(acknowledgement, self.jurisdiction, durable=not start.validate_only)
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
+            while not judged.empty():
+                unwanted = judged.get_nowait()
+                if isinstance(unwanted, asyncio.Future):
+                    unwanted.cancel()
 
     async def _first_frame(self, frames: AsyncIterator[UploadResultsRequest]) -> UploadStart:
         try:
@@ -85,9 +91,9 @@ class UploadDesk:
         lab: Lab,
         position: UploadPosition,
         validate_only: bool,
-        judged: asyncio.Queue[JudgedBatch | Exception | None],
+        judged: asyncio.Queue[_Judgement | Exception | None],
     ) -> None:
-        """Judge each batch as it comes and queue it; queue the error that ends the stream, or None at its end."""
+        """Have each batch judged as it comes, in order; queue the error that ends the stream, or None at its end."""
         try:
             expected = 0 if validate_only else await self._committed_offset(position)
             async for frame in until_drained(frames, self.drain):
@@ -95,7 +101,8 @@ class UploadDesk:
                 if batch.offset > expected:
                     raise upload_gap(expected, batch.offset)
                 expected = max(expected, batch.offset + len(batch.tubes))
-                await judged.put(await self.judges.judge(lab, self.clock.now(), batch.SerializeToString()))
+                judgement = self.judges.judge(lab, self.clock.now(), batch.SerializeToString())
+                await judged.put(asyncio.ensure_future(judgement))
         except Exception as error:  # noqa: BLE001 - it is raised again where the stream is answered
             await judged.put(error)
         else:

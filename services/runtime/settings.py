@@ -36,7 +36,7 @@ VARIABLES: Mapping[str, str] = {
     "HUTONG_METRICS_ADDRESS": "host:port where Prometheus metrics are served over HTTP; none by default",
     "HUTONG_LOG_LEVEL": "debug, info, warning or error; default info. Calls are logged at info",
     "HUTONG_DRAIN_SECONDS": "how long calls may go on after SIGTERM; default 20",
-    "HUTONG_UPLOAD_WORKERS": "processes that judge uploads beside Results; default one for each two cores, at most 4",
+    "HUTONG_UPLOAD_WORKERS": "processes that judge uploads beside Results; default one a core, at most 4",
     "HUTONG_MAX_CALLS": "unary calls in flight in one process before RESOURCE_EXHAUSTED; default 4096",
 }
 
@@ -208,7 +208,7 @@ def _path(given: Mapping[str, str], name: str) -> Path | None:
 
 
 def _default_workers() -> int:
-    return max(1, min(4, (os.cpu_count() or 1) // 2))
+    return min(4, os.cpu_count() or 1)
 
 
 def _number(given: Mapping[str, str], name: str, default: float, least: float = 1e-9) -> float:

@@ -1,0 +1,115 @@
+"""Upload through the service, against the raw bulk load of the same rows into the same tables of the same engine."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psycopg
+from hutong.results.v1 import lab_pb2, upload_pb2, upload_service_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from sqlalchemy import make_url
+
+from tests.bench.measure import Measurement
+from tests.bench.nodes import service_processes
+from tests.bench.people import LAB, make_tubes
+from tests.databases import PostgresServer, SqliteDatabases
+
+BATCH = 1_000
+WINDOW = 4
+"""Batches under way: enough to keep the service busy, as a laboratory's client does."""
+
+
+def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> list[Measurement]:
+    """First upload and resend on both engines."""
+    tubes = make_tubes(persons)
+    measurements = []
+    for engine in ("postgresql", "sqlite"):
+        databases = postgres if engine == "postgresql" else SqliteDatabases(directory)
+        url = databases.make("results")
+        with service_processes(["results"], directory / f"node-{engine}", {"results": url}) as addresses:
+            with grpc.insecure_channel(addresses["results"]) as channel:
+                lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
+                LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
+                first = send(channel, "first", tubes, persons, "accepted_count")
+                again = send(channel, "again", tubes, persons, "duplicate_count")
+        raw_url = databases.make("results")
+        load = raw_copy if engine == "postgresql" else raw_executemany
+        raw = load(url, raw_url)
+        what = "COPY" if engine == "postgresql" else "executemany"
+        measurements += [
+            Measurement(f"upload, {engine}", persons / first, f"raw {what}", persons / raw, "persons/s"),
+            Measurement(f"resent day, {engine}", persons / again, "first upload", persons / first, "persons/s"),
+        ]
+    return measurements
+
+
+def send(channel: grpc.Channel, upload_id: str, tubes: list[upload_pb2.Tube], persons: int, counted: str) -> float:
+    """Upload all tubes by one stream, WINDOW batches ahead; the seconds until the last acknowledgement."""
+    frames = [
+        upload_service_pb2.UploadResultsRequest(
+            batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes[offset : offset + BATCH])
+        )
+        for offset in range(0, len(tubes), BATCH)
+    ]
+
+    def feed() -> Iterator[upload_service_pb2.UploadResultsRequest]:
+        yield upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id=upload_id))
+        yield from frames
+
+    begun = time.perf_counter()
+    count = sum(getattr(response, counted) for response in UploadServiceStub(channel).UploadResults(feed()))
+    seconds = time.perf_counter() - begun
+    assert count == persons, f"{count} of {persons} persons counted as {counted}"
+    return seconds
+
+
+def raw_copy(source: str, target: str) -> float:
+    """The seconds that COPY takes for the rows of `source`, all in one transaction."""
+    with psycopg.connect(_libpq(source)) as reader, psycopg.connect(_libpq(target)) as writer:
+        texts = {table: _dump(reader, table) for table in ("report_keys", "results")}
+        months = reader.execute(
+            "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            " WHERE i.inhparent = 'results'::regclass"
+        ).fetchall()
+        for name, bounds in months:
+            writer.execute(f"CREATE TABLE {name} PARTITION OF results {bounds}")  # type: ignore[call-overload]
+        writer.commit()
+        begun = time.perf_counter()
+        for table, text in texts.items():
+            with writer.cursor().copy(f"COPY {table} FROM STDIN") as copy:  # type: ignore[call-overload]
+                copy.write(text)
+        writer.commit()
+        return time.perf_counter() - begun
+
+
+def _dump(connection: psycopg.Connection[tuple[object, ...]], table: str) -> bytes:
+    with connection.cursor().copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as copy:  # type: ignore[call-overload]
+        return b"".join(bytes(chunk) for chunk in copy)
+
+
+def _libpq(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=False)
+
+
+def raw_executemany(source: str, target: str) -> float:
+    """The seconds that executemany takes for the rows of `source`, all in one transaction, synced as the service syncs."""
+    with sqlite3.connect(make_url(source).database or "") as reader:
+        rows = {table: reader.execute(f"SELECT * FROM {table}").fetchall() for table in ("report_keys", "results")}
+    writer = sqlite3.connect(make_url(target).database or "", isolation_level=None)
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -65536"):
+        writer.execute(f"PRAGMA {pragma}")
+    begun = time.perf_counter()
+    writer.execute("BEGIN IMMEDIATE")
+    for table, values in rows.items():
+        marks = ", ".join("?" * len(values[0]))
+        writer.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
+    writer.execute("COMMIT")
+    seconds = time.perf_counter() - begun
+    writer.close()
+    return seconds
