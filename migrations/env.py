@@ -1,7 +1,7 @@
 """Runs the migrations of one service, under a lock and with timeouts.
 
-The section of alembic.ini names the service; the database is the one `services.storage.migrate` passes in, or that of the
-service's HUTONG_*_DATABASE_URL.
+The section of alembic.ini names the service; the database is the one `services.storage.migrate` passes in, or that of
+the service's HUTONG_*_DATABASE_URL.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def migrate_under_lock(connection: Connection) -> None:
 
 
 def belongs_to_service(_object: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
-    """Leave alone what is not in the service's metadata: partitions, and other services' tables in a shared database."""
+    """Leave alone what is not in the service's metadata: partitions, other services' tables in a shared database."""
     return not (kind == "table" and reflected and name not in metadata.tables)
 
 

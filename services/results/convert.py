@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1 import lab_pb2, result_pb2, upload_pb2, upload_service_pb2
+from hutong.results.v1 import lab_pb2, link_pb2, result_pb2, timeliness_pb2, upload_pb2, upload_service_pb2
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest
 from hutong.type.v1 import identity_pb2
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import InvalidArgument, Violation
-from services.domain.instant import Instant, from_timestamp, to_timestamp
-from services.domain.names import format_lab, format_node, format_result, format_upload, parse_lab
+from services.domain.instant import Instant, from_timestamp, to_duration, to_timestamp
+from services.domain.names import format_lab, format_node, format_result, format_upload, parse_lab, parse_result
 from services.domain.region import is_region
+from services.domain.subject import Pepper, mask_number
 from services.results.model import (
     Acknowledgement,
+    Correction,
+    DocumentLink,
     Lab,
+    LinkedDocument,
+    Recall,
     Rejection,
     StandingChange,
     StoredResult,
@@ -24,6 +31,8 @@ from services.results.model import (
     TubePerson,
     Upload,
 )
+from services.results.store import Listing
+from services.results.timeliness import Timeliness
 from services.results.upload import WHOLE_TUBE, TubeFaults
 from services.runtime.freshness import Freshness, encode_token
 
@@ -37,6 +46,26 @@ def document_from_proto(document: identity_pb2.IdentityDocument, field: str = "d
         return canonical_document(document.type, document.number, document.issuing_country)
     except BadDocument as error:
         raise InvalidArgument.field(f"{field}.{error.field}", error.expected, "BAD_DOCUMENT_NUMBER") from None
+
+
+def known_region(region: str, field: str) -> str:
+    """The region when it is one of GB/T 2260; InvalidArgument REGION_UNKNOWN when it is not."""
+    if not is_region(region):
+        raise InvalidArgument.field(field, "is not a region of GB/T 2260", "REGION_UNKNOWN")
+    return region
+
+
+def interval(start: Timestamp, end: Timestamp, end_field: str) -> tuple[Instant, Instant]:
+    """Two instants in order; InvalidArgument when they are not."""
+    first, last = from_timestamp(start), from_timestamp(end)
+    if last <= first:
+        raise InvalidArgument.field(end_field, "must be after the start")
+    return first, last
+
+
+def token(node: str, commit_time: Instant) -> str:
+    """The consistency token of a commit at this node."""
+    return encode_token(Freshness("results", node, commit_time))
 
 
 def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
@@ -80,14 +109,13 @@ def acknowledgement_to_proto(
     acknowledgement: Acknowledgement, node: str, *, durable: bool
 ) -> upload_service_pb2.UploadResultsResponse:
     """The answer to a batch."""
-    token = encode_token(Freshness("results", node, acknowledgement.commit_time)) if durable else ""
     return upload_service_pb2.UploadResultsResponse(
         committed_offset=acknowledgement.committed_offset,
         accepted_count=acknowledgement.accepted_count,
         duplicate_count=acknowledgement.duplicate_count,
         rejected_count=acknowledgement.rejected_count,
         rejections=[_rejection_to_proto(rejection) for rejection in acknowledgement.rejections],
-        consistency_token=token,
+        consistency_token=token(node, acknowledgement.commit_time) if durable else "",
     )
 
 
@@ -119,8 +147,7 @@ def upload_to_proto(upload: Upload) -> upload_pb2.Upload:
 def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
     """A laboratory to register now; InvalidArgument for a wrong check character or an unknown region."""
     uscc = parse_lab(lab.name, "lab.name")
-    if not is_region(lab.region):
-        raise InvalidArgument.field("lab.region", "is not a region of GB/T 2260", "REGION_UNKNOWN")
+    known_region(lab.region, "lab.region")
     authorize_time = from_timestamp(lab.authorize_time) if lab.HasField("authorize_time") else None
     return Lab(uscc, lab.display_name, lab.region, lab.contact, authorize_time, now, ())
 
@@ -178,3 +205,81 @@ def result_to_proto(result: StoredResult, lab_standing: Standing) -> result_pb2.
 
 def _timestamp(instant: Instant | None) -> Timestamp | None:
     return None if instant is None else to_timestamp(instant)
+
+
+def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
+    """Results as they are told, each with its laboratory's standing at its time."""
+    return [result_to_proto(result, listing.standing_at(result.lab, result.file_time)) for result in listing.results]
+
+
+def linked_from_proto(document: identity_pb2.IdentityDocument, pepper: Pepper, field: str) -> LinkedDocument:
+    """One side of a link."""
+    canonical = document_from_proto(document, field)
+    return LinkedDocument(pepper.subject_key(canonical), canonical.type, mask_number(canonical.number))
+
+
+def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str, now: Instant) -> DocumentLink:
+    """A link to make now; InvalidArgument for a document tied to itself."""
+    document = linked_from_proto(request.document, pepper, "document")
+    linked = linked_from_proto(request.linked_document, pepper, "linked_document")
+    if document.subject_key == linked.subject_key:
+        raise InvalidArgument.field("linked_document", "is the same document")
+    return DocumentLink(link_id, document, linked, request.reason, now)
+
+
+def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:
+    """A link with masks for the documents."""
+    return link_pb2.DocumentLink(
+        name=f"links/{link.link_id}",
+        type=cast("identity_pb2.DocumentType.ValueType", link.document.type),
+        masked_number=link.document.masked_number,
+        linked_type=cast("identity_pb2.DocumentType.ValueType", link.linked_document.type),
+        linked_masked_number=link.linked_document.masked_number,
+        reason=link.reason,
+        create_time=to_timestamp(link.create_time),
+        remove_time=_timestamp(link.remove_time),
+        remove_reason=link.remove_reason,
+    )
+
+
+def correction_from_proto(request: CorrectResultRequest) -> Correction:
+    """What is to be put right; a correction always concerns the newest revision."""
+    lab, report_number, revision = parse_result(request.name)
+    if revision is not None:
+        raise InvalidArgument.field("name", "names a revision; a correction concerns the newest", "MALFORMED_NAME")
+    return Correction(
+        lab,
+        report_number,
+        request.outcome,
+        from_timestamp(request.sample_time) if request.HasField("sample_time") else None,
+        from_timestamp(request.new_report_time) if request.HasField("new_report_time") else None,
+        request.reason,
+    )
+
+
+def recall_from_proto(request: RecallResultsRequest) -> Recall:
+    """Which reports are to be taken back."""
+    lab = parse_lab(request.lab, "lab")
+    start, end = interval(request.report_start_time, request.report_end_time, "report_end_time")
+    return Recall(lab, start, end, tuple(request.outcomes), request.reason)
+
+
+def timeliness_to_proto(found: Mapping[str, Timeliness], lab: str, region: str) -> list[timeliness_pb2.Timeliness]:
+    """The asked subject first, for a region its laboratories after it."""
+    if lab:
+        return [_timeliness_to_proto(format_lab(lab), found[lab])]
+    return [_timeliness_to_proto(format_lab(name) if name else region, one) for name, one in sorted(found.items())]
+
+
+def _timeliness_to_proto(subject: str, timeliness: Timeliness) -> timeliness_pb2.Timeliness:
+    told = timeliness_pb2.Timeliness(
+        subject=subject,
+        result_count=timeliness.result_count,
+        late_count=timeliness.late_count,
+        last_upload_time=_timestamp(timeliness.last_upload_time),
+    )
+    if timeliness.p50 is not None and timeliness.p95 is not None and timeliness.p99 is not None:
+        told.report_to_upload.p50.CopyFrom(to_duration(timeliness.p50))
+        told.report_to_upload.p95.CopyFrom(to_duration(timeliness.p95))
+        told.report_to_upload.p99.CopyFrom(to_duration(timeliness.p99))
+    return told

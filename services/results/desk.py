@@ -26,7 +26,8 @@ from services.domain.subject import Pepper
 from services.results.convert import document_from_proto, result_to_proto
 from services.results.lookup import DEFAULT_LIMIT, pick_latest
 from services.results.model import StoredResult
-from services.results.store import Findings, ReportName, Store
+from services.results.reading import ReportName
+from services.results.store import Findings, Store
 from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
 from services.runtime.freshness import decode_token
@@ -93,12 +94,17 @@ class LookupDesk:
         reports = sorted({name for question in questions for name, _ in question.claims})
         findings = await self._store.find_persons([question.subject_key for question in questions], reports, now)
         return [
-            self._compose(question, results, findings, now)
-            for question, results in zip(questions, findings.by_person, strict=True)
+            self._compose(question, results, keys, findings, now)
+            for question, results, keys in zip(questions, findings.by_person, findings.persons, strict=True)
         ]
 
     def _compose(
-        self, question: _Question, results: Sequence[StoredResult], findings: Findings, now: Instant
+        self,
+        question: _Question,
+        results: Sequence[StoredResult],
+        keys: Sequence[bytes],
+        findings: Findings,
+        now: Instant,
     ) -> LookupLatestResponse:
         latest = pick_latest(results, self._jurisdiction, question.limit)
         response = LookupLatestResponse(
@@ -111,7 +117,7 @@ class LookupDesk:
         if question.nationwide and self._jurisdiction != NATION:
             response.sources.add(source=format_node(NATION), state=SOURCE_STATE_NOT_CONFIGURED)
         for name, report_time in question.claims:
-            claim = _claim(name, report_time, question.subject_key, findings, now)
+            claim = _claim(name, report_time, keys, findings, now)
             response.claims.append(claim)
             if claim.state == CLAIM_STATE_NOT_FOUND:
                 response.follow_ups.append(_reminder(name, now))
@@ -123,7 +129,7 @@ def _told(result: StoredResult, findings: Findings) -> TestResult:
 
 
 def _claim(
-    name: ReportName, report_time: Instant | None, subject_key: bytes, findings: Findings, now: Instant
+    name: ReportName, report_time: Instant | None, keys: Sequence[bytes], findings: Findings, now: Instant
 ) -> Claim:
     lab, _ = name
     claim = Claim(
@@ -133,7 +139,7 @@ def _claim(
     result = findings.by_report.get(name)
     if result is None:
         claim.state = CLAIM_STATE_NOT_FOUND
-    elif result.subject_key != subject_key:
+    elif result.subject_key not in keys:
         claim.state = CLAIM_STATE_OTHER_PERSON
     else:
         claim.state = CLAIM_STATE_FOUND

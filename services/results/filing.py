@@ -18,6 +18,7 @@ from services.domain.errors import OutOfRange, Violation
 from services.domain.instant import Instant
 from services.results import tables
 from services.results.bulk import Bulk, Filing, bulk_for
+from services.results.changes import append_entry
 from services.results.model import (
     PENDING,
     SUPERSEDED,
@@ -27,6 +28,7 @@ from services.results.model import (
     Rejection,
     ReportKey,
 )
+from services.results.timeliness import record_delays
 from services.results.upload import WHOLE_TUBE, conflict
 from services.storage.conflict import insert_unless_there
 
@@ -50,7 +52,9 @@ class Comparison:
     conflicts: list[Rejection] = field(default_factory=list)
 
 
-def commit_batch(connection: Connection, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
+def commit_batch(
+    connection: Connection, position: UploadPosition, batch: JudgedBatch, writer_id: int, now: Instant
+) -> Acknowledgement:
     """Store what is good of a batch, remember what was rejected, and move the upload on.
 
     What lies below the committed offset is a replay: nothing of it is stored again, its persons count as duplicates and
@@ -92,6 +96,11 @@ def commit_batch(connection: Connection, position: UploadPosition, batch: Judged
                 update_time=now,
             )
         )
+    stored = [*((row, 1) for row in fresh), *((row, known.revision + 1) for row, known in comparison.revised)]
+    stored.sort(key=lambda pair: (pair[0].tube_index, pair[0].person_index))
+    append_entry(connection, writer_id, position.lab, [(row.report_number, revision) for row, revision in stored], now)
+    reported = [row.file_time for row, _ in stored if row.outcome != PENDING]
+    record_delays(connection, position.lab, reported, now)
     replayed_rejected = count_rejected(replayed, batch.person_counts)
     replayed_persons = sum(batch.person_counts[:skipped])
     return Acknowledgement(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true
 from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
@@ -90,11 +90,22 @@ def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
 def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
     """Laboratories in a region and below (empty for all) by code, from the one after `after` on."""
     labs = tables.labs
-    query = select(labs).where(labs.c.uscc > after).order_by(labs.c.uscc).limit(limit)
-    if region and region != NATION:
-        stem = region[:2] if region[2:] == "0000" else region[:4] if region[4:] == "00" else region
-        query = query.where(or_(labs.c.region == region, labs.c.region.startswith(stem, autoescape=True)))
+    query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
     return _with_histories(connection, connection.execute(query).all())
+
+
+def codes_within(connection: Connection, region: str) -> list[str]:
+    """The codes of all laboratories in a region and below, in order."""
+    labs = tables.labs
+    return list(connection.execute(select(labs.c.uscc).where(_within(region)).order_by(labs.c.uscc)).scalars())
+
+
+def _within(region: str) -> ColumnElement[bool]:
+    """Whether a laboratory lies in a region or below; empty and the nation's take in all."""
+    if region in ("", NATION):
+        return true()
+    stem = region[:2] if region[2:] == "0000" else region[:4] if region[4:] == "00" else region
+    return tables.labs.c.region.startswith(stem, autoescape=True)
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]

@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
+from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminServiceServicer_to_server
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
+from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from services.results.desk import LookupDesk
 from services.results.judging import Bench, Judges
-from services.results.servicer import LabServicer, ResultsServicer, UploadServicer
-from services.results.store import SqlStore
+from services.results.servicer import (
+    LabServicer,
+    ResultsAdminServicer,
+    ResultsServicer,
+    TimelinessServicer,
+    UploadServicer,
+)
+from services.results.sql_store import SqlStore
 from services.results.stream import UploadDesk
+from services.results.watch import Watch
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.settings import Settings
 from services.runtime.unit import Drain, Registration, Unit
@@ -24,7 +33,7 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     clock = clock or SystemClock()
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
-    store = SqlStore(database)
+    store = SqlStore(database, clock, pepper.secret)
     judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
     drain = Drain()
     upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, drain)
@@ -34,6 +43,8 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
         await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)
 
+    watch = Watch(store, clock, drain)
+    results_servicer = ResultsServicer(store, lookup_desk, watch, pepper, clock)  # type: ignore[abstract]
     return Unit(
         name="results",
         registrations=(
@@ -43,10 +54,16 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
                 add_UploadServiceServicer_to_server,
                 UploadServicer(store, upload_desk),
             ),
+            Registration("hutong.results.v1.ResultsService", add_ResultsServiceServicer_to_server, results_servicer),
             Registration(
-                "hutong.results.v1.ResultsService",
-                add_ResultsServiceServicer_to_server,
-                ResultsServicer(store, lookup_desk),  # type: ignore[abstract]
+                "hutong.results.v1.ResultsAdminService",
+                add_ResultsAdminServiceServicer_to_server,
+                ResultsAdminServicer(store, settings.jurisdiction, clock),
+            ),
+            Registration(
+                "hutong.results.v1.TimelinessService",
+                add_TimelinessServiceServicer_to_server,
+                TimelinessServicer(store),
             ),
         ),
         check=database.check,

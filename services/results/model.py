@@ -221,3 +221,58 @@ class StoredResult:
     upload_time: Instant
     nationwide_time: Instant | None
     origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedDocument:
+    """One side of a link, known by hash and mask."""
+
+    subject_key: bytes
+    type: int
+    masked_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLink:
+    """Two documents of one person; remove_time is None while the link holds."""
+
+    link_id: str
+    document: LinkedDocument
+    linked_document: LinkedDocument
+    reason: str
+    create_time: Instant
+    remove_time: Instant | None = None
+    remove_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultQuery:
+    """Which results a listing wants; empty fields do not narrow. Times are of the report (sampling for PENDING)."""
+
+    outcomes: tuple[int, ...] = ()
+    states: tuple[int, ...] = (ACTIVE, RECALLED)
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a laboratory puts right in one of its reports; None where it was right."""
+
+    lab: str
+    report_number: str
+    outcome: Outcome
+    sample_time: Instant | None
+    new_report_time: Instant | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Which of a laboratory's reports are taken back: those filed in [start_time, end_time) with one of the outcomes."""
+
+    lab: str
+    start_time: Instant
+    end_time: Instant
+    outcomes: tuple[int, ...]
+    reason: str

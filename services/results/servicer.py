@@ -16,15 +16,34 @@ from hutong.results.v1.lab_service_pb2 import (
     SetLabStandingResponse,
 )
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer
+from hutong.results.v1.results_admin_service_pb2 import (
+    CorrectResultRequest,
+    CorrectResultResponse,
+    RecallResultsRequest,
+    RecallResultsResponse,
+)
+from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceServicer
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     BatchLookupLatestResponse,
     GetResultRequest,
     GetResultResponse,
+    LinkDocumentsRequest,
+    LinkDocumentsResponse,
+    ListLinkedDocumentsRequest,
+    ListLinkedDocumentsResponse,
+    ListResultsRequest,
+    ListResultsResponse,
     LookupLatestRequest,
     LookupLatestResponse,
+    UnlinkDocumentsRequest,
+    UnlinkDocumentsResponse,
+    WatchResultsRequest,
+    WatchResultsResponse,
 )
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceServicer
+from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest, SummarizeTimelinessResponse
+from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceServicer
 from hutong.results.v1.upload_service_pb2 import (
     GetUploadRequest,
     GetUploadResponse,
@@ -33,16 +52,19 @@ from hutong.results.v1.upload_service_pb2 import (
 )
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer
 
-from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp
+from services.domain.instant import from_duration, from_timestamp
 from services.domain.names import parse_lab, parse_result, parse_upload
-from services.domain.region import is_region
-from services.results.convert import lab_from_proto, lab_to_proto, result_to_proto, upload_to_proto
+from services.domain.subject import Pepper
+from services.results import convert
 from services.results.desk import LookupDesk
-from services.results.model import Lab, StandingChange
-from services.results.store import Store
+from services.results.listing import list_results
+from services.results.model import DocumentLink, Lab, StandingChange, StoredResult
+from services.results.store import Once, Store
 from services.results.stream import UploadDesk
+from services.results.timeliness import DEFAULT_LATE
+from services.results.watch import Watch
 from services.runtime.clock import Clock
+from services.runtime.ids import uuid7
 from services.runtime.pages import decode_page_token, encode_page_token, page_size
 
 Context = Any
@@ -58,22 +80,25 @@ class LabServicer(LabServiceServicer):
 
     async def CreateLab(self, request: CreateLabRequest, context: Context) -> CreateLabResponse:
         now = self._clock.now()
-        lab = lab_from_proto(request.lab, now)
-        return await self._store.create_lab(lab, request, lambda lab: CreateLabResponse(lab=lab_to_proto(lab, now)))
+        lab = convert.lab_from_proto(request.lab, now)
+
+        def encode(lab: Lab) -> CreateLabResponse:
+            return CreateLabResponse(lab=convert.lab_to_proto(lab, now))
+
+        return await self._store.create_lab(lab, Once(request, CreateLabResponse, encode, now))
 
     async def GetLab(self, request: GetLabRequest, context: Context) -> GetLabResponse:
         lab = await self._store.get_lab(parse_lab(request.name))
-        return GetLabResponse(lab=lab_to_proto(lab, self._clock.now()))
+        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now()))
 
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
-        if request.region and not is_region(request.region):
-            raise InvalidArgument.field("region", "is not a region of GB/T 2260", "REGION_UNKNOWN")
+        region = convert.known_region(request.region, "region") if request.region else ""
         position = decode_page_token(request)
         size = page_size(request.page_size)
-        labs = await self._store.list_labs(request.region, position[0] if position else "", size + 1)
+        labs = await self._store.list_labs(region, position[0] if position else "", size + 1)
         token = encode_page_token(request, [labs[size - 1].uscc]) if len(labs) > size else ""
         now = self._clock.now()
-        shown = [lab_to_proto(lab, now, with_history=False) for lab in labs[:size]]
+        shown = [convert.lab_to_proto(lab, now, with_history=False) for lab in labs[:size]]
         return ListLabsResponse(labs=shown, next_page_token=token)
 
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:
@@ -82,9 +107,10 @@ class LabServicer(LabServiceServicer):
         change = StandingChange(request.standing, effective, request.reason, now)
 
         def encode(lab: Lab) -> SetLabStandingResponse:
-            return SetLabStandingResponse(lab=lab_to_proto(lab, now))
+            return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))
 
-        return await self._store.set_standing(parse_lab(request.name), change, request, encode)
+        once = Once(request, SetLabStandingResponse, encode, now)
+        return await self._store.set_standing(parse_lab(request.name), change, once)
 
 
 class UploadServicer(UploadServiceServicer):
@@ -102,22 +128,116 @@ class UploadServicer(UploadServiceServicer):
 
     async def GetUpload(self, request: GetUploadRequest, context: Context) -> GetUploadResponse:
         upload = await self._store.get_upload(*parse_upload(request.name))
-        return GetUploadResponse(upload=upload_to_proto(upload))
+        return GetUploadResponse(upload=convert.upload_to_proto(upload))
 
 
 class ResultsServicer(ResultsServiceServicer):
-    """Reading results."""
+    """Reading results, and tying documents together."""
 
-    def __init__(self, store: Store, desk: LookupDesk) -> None:
+    def __init__(self, store: Store, desk: LookupDesk, watch: Watch, pepper: Pepper, clock: Clock) -> None:
         self._store = store
         self._desk = desk
+        self._watch = watch
+        self._pepper = pepper
+        self._clock = clock
 
     async def GetResult(self, request: GetResultRequest, context: Context) -> GetResultResponse:
-        result, standing = await self._store.get_result(*parse_result(request.name))
-        return GetResultResponse(test_result=result_to_proto(result, standing))
+        listing = await self._store.get_result(*parse_result(request.name))
+        (result,) = convert.listing_to_proto(listing)
+        return GetResultResponse(test_result=result)
+
+    async def ListResults(self, request: ListResultsRequest, context: Context) -> ListResultsResponse:
+        return await list_results(self._store, self._pepper, request, self._clock.now())
 
     async def LookupLatest(self, request: LookupLatestRequest, context: Context) -> LookupLatestResponse:
         return await self._desk.look_up(request)
 
     async def BatchLookupLatest(self, request: BatchLookupLatestRequest, context: Context) -> BatchLookupLatestResponse:
         return BatchLookupLatestResponse(items=await self._desk.look_up_each(request.requests))
+
+    async def WatchResults(self, request: WatchResultsRequest, context: Context) -> AsyncIterator[WatchResultsResponse]:
+        async for message in self._watch.follow(request):
+            yield message
+
+    async def LinkDocuments(self, request: LinkDocumentsRequest, context: Context) -> LinkDocumentsResponse:
+        now = self._clock.now()
+        link = convert.link_from_proto(request, self._pepper, uuid7(), now)
+
+        def encode(link: DocumentLink) -> LinkDocumentsResponse:
+            return LinkDocumentsResponse(document_link=convert.link_to_proto(link))
+
+        return await self._store.link(link, Once(request, LinkDocumentsResponse, encode, now))
+
+    async def UnlinkDocuments(self, request: UnlinkDocumentsRequest, context: Context) -> UnlinkDocumentsResponse:
+        now = self._clock.now()
+        document = convert.linked_from_proto(request.document, self._pepper, "document")
+        linked = convert.linked_from_proto(request.linked_document, self._pepper, "linked_document")
+
+        def encode(link: DocumentLink) -> UnlinkDocumentsResponse:
+            return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link))
+
+        once = Once(request, UnlinkDocumentsResponse, encode, now)
+        return await self._store.unlink(document, linked, request.reason, once)
+
+    async def ListLinkedDocuments(
+        self, request: ListLinkedDocumentsRequest, context: Context
+    ) -> ListLinkedDocumentsResponse:
+        key = self._pepper.subject_key(convert.document_from_proto(request.document))
+        position = decode_page_token(request)
+        size = page_size(request.page_size)
+        links = await self._store.list_links(key, (position[0], position[1]) if position else None, size + 1)
+        token = encode_page_token(request, [links[size - 1].create_time, links[size - 1].link_id])
+        return ListLinkedDocumentsResponse(
+            document_links=[convert.link_to_proto(link) for link in links[:size]],
+            next_page_token=token if len(links) > size else "",
+        )
+
+
+class ResultsAdminServicer(ResultsAdminServiceServicer):
+    """Changing what was reported, with history."""
+
+    def __init__(self, store: Store, jurisdiction: str, clock: Clock) -> None:
+        self._store = store
+        self._jurisdiction = jurisdiction
+        self._clock = clock
+
+    async def CorrectResult(self, request: CorrectResultRequest, context: Context) -> CorrectResultResponse:
+        now = self._clock.now()
+        correction = convert.correction_from_proto(request)
+        lab = await self._store.get_lab(correction.lab)
+
+        def encode(result: StoredResult) -> CorrectResultResponse:
+            return CorrectResultResponse(
+                test_result=convert.result_to_proto(result, lab.standing_at(result.file_time)),
+                consistency_token=convert.token(self._jurisdiction, now),
+            )
+
+        return await self._store.correct(correction, Once(request, CorrectResultResponse, encode, now))
+
+    async def RecallResults(self, request: RecallResultsRequest, context: Context) -> RecallResultsResponse:
+        now = self._clock.now()
+        recall = convert.recall_from_proto(request)
+        consistency_token = "" if request.validate_only else convert.token(self._jurisdiction, now)
+
+        def encode(count: int) -> RecallResultsResponse:
+            return RecallResultsResponse(recalled_count=count, consistency_token=consistency_token)
+
+        once = Once(request, RecallResultsResponse, encode, now)
+        return await self._store.recall(recall, once, pretend=request.validate_only)
+
+
+class TimelinessServicer(TimelinessServiceServicer):
+    """Who is late."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def SummarizeTimeliness(
+        self, request: SummarizeTimelinessRequest, context: Context
+    ) -> SummarizeTimelinessResponse:
+        lab = parse_lab(request.lab, "lab") if request.lab else ""
+        region = "" if lab else convert.known_region(request.region, "region")
+        start, end = convert.interval(request.start_time, request.end_time, "end_time")
+        late = from_duration(request.late_threshold) if request.HasField("late_threshold") else DEFAULT_LATE
+        found = await self._store.summarize_timeliness(lab, region, start, end, late)
+        return SummarizeTimelinessResponse(timeliness=convert.timeliness_to_proto(found, lab, region))

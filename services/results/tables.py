@@ -82,6 +82,7 @@ report_keys = Table(
     # Of the newest revision, as in results.
     Column("file_time", BigInteger, nullable=False),
     Column("revision", Integer, nullable=False),
+    # 0 once the report was recalled.
     Column("outcome", SmallInteger, nullable=False),
     # Over everything the laboratory stated of this person, to tell a duplicate from a conflict.
     Column("content_hash", LargeBinary(KEY_LENGTH), nullable=False),
@@ -115,6 +116,83 @@ upload_rejections = Table(
     Column("retryable", Boolean, nullable=False),
     # JSON: [[field, reason, description], …]
     Column("violations", Text, nullable=False),
+)
+
+# Why a revision after the first was written; first revisions and results of sampling records need no reason.
+revision_reasons = Table(
+    "revision_reasons",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("report_number", String(64), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("reason", String(500), nullable=False),
+    Column("record_time", BigInteger, nullable=False),
+)
+
+document_links = Table(
+    "document_links",
+    metadata,
+    Column("link_id", String(36), primary_key=True),
+    Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
+    Column("document_type", SmallInteger, nullable=False),
+    Column("masked_number", String(32), nullable=False),
+    Column("linked_subject_key", LargeBinary(KEY_LENGTH), nullable=False),
+    Column("linked_document_type", SmallInteger, nullable=False),
+    Column("linked_masked_number", String(32), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    # NULL while the link holds.
+    Column("remove_time", BigInteger),
+    Column("remove_reason", String(500), nullable=False),
+    Index("ix_document_links_subject_key", "subject_key"),
+    Index("ix_document_links_linked_subject_key", "linked_subject_key"),
+)
+
+# Who writes changes: one for each write thread of each process that ever started, so that a writer's own changes are
+# committed in the order of their sequence, whatever other writers do meanwhile.
+change_writers = Table(
+    "change_writers",
+    metadata,
+    Column("writer_id", Integer, primary_key=True, autoincrement=True),
+    Column("start_time", BigInteger, nullable=False),
+)
+
+# One row for each commit that changed results: which reports, in one compressed list.
+changes = Table(
+    "changes",
+    metadata,
+    Column("writer_id", Integer, primary_key=True, autoincrement=False),
+    # Counts the writer's commits from 1, without a gap.
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Column("lab", String(18), nullable=False),
+    # zlib over JSON: [[report_number, revision], …] in the order of the upload.
+    Column("reports", LargeBinary, nullable=False),
+)
+
+# How long laboratories took from report to upload: persons by hour of report and by class of delay.
+delays = Table(
+    "delays",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    # Hours since 1970-01-01T00:00:00Z of the report time.
+    Column("report_hour", Integer, primary_key=True, autoincrement=False),
+    # See services.results.timeliness: grows by a twentieth from class to class.
+    Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
+    Column("persons", BigInteger, nullable=False),
+    Column("last_upload_time", BigInteger, nullable=False),
+)
+
+# What retention has removed, for ever: what, how many, and a hash over what they were.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("deletion_id", String(36), primary_key=True),
+    # Everything filed before this instant is gone.
+    Column("horizon", BigInteger, nullable=False),
+    Column("result_count", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("delete_time", BigInteger, nullable=False),
 )
 
 requests = request_memory(metadata)

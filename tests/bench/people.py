@@ -24,7 +24,9 @@ def resident_number(index: int) -> str:
     return digits + "10X98765432"[sum(weight * int(digit) for weight, digit in zip(WEIGHTS, digits, strict=True)) % 11]
 
 
-def make_tubes(persons: int, *, first: int = 0, report_time: int = 1_660_003_600, seed: int = 81) -> list[upload_pb2.Tube]:
+def make_tubes(
+    persons: int, *, first: int = 0, report_time: int = 1_660_003_600, seed: int = 81
+) -> list[upload_pb2.Tube]:
     """Negative tubes for so many persons, numbered from `first`; report_time in seconds since 1970."""
     choose = random.Random(seed)
     tubes: list[upload_pb2.Tube] = []

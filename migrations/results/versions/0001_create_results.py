@@ -16,6 +16,58 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "change_writers",
+        sa.Column("writer_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("start_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("writer_id", name="pk_change_writers"),
+    )
+    op.create_table(
+        "changes",
+        sa.Column("writer_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("commit_time", sa.BigInteger(), nullable=False),
+        sa.Column("lab", sa.String(length=18), nullable=False),
+        sa.Column("reports", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("writer_id", "sequence", name="pk_changes"),
+    )
+    op.create_table(
+        "delays",
+        sa.Column("lab", sa.String(length=18), nullable=False),
+        sa.Column("report_hour", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("delay_class", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("persons", sa.BigInteger(), nullable=False),
+        sa.Column("last_upload_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("lab", "report_hour", "delay_class", name="pk_delays"),
+    )
+    op.create_table(
+        "deletions",
+        sa.Column("deletion_id", sa.String(length=36), nullable=False),
+        sa.Column("horizon", sa.BigInteger(), nullable=False),
+        sa.Column("result_count", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("delete_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("deletion_id", name="pk_deletions"),
+    )
+    op.create_table(
+        "document_links",
+        sa.Column("link_id", sa.String(length=36), nullable=False),
+        sa.Column("subject_key", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("document_type", sa.SmallInteger(), nullable=False),
+        sa.Column("masked_number", sa.String(length=32), nullable=False),
+        sa.Column("linked_subject_key", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("linked_document_type", sa.SmallInteger(), nullable=False),
+        sa.Column("linked_masked_number", sa.String(length=32), nullable=False),
+        sa.Column("reason", sa.String(length=500), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.Column("remove_time", sa.BigInteger(), nullable=True),
+        sa.Column("remove_reason", sa.String(length=500), nullable=False),
+        sa.PrimaryKeyConstraint("link_id", name="pk_document_links"),
+    )
+    with op.batch_alter_table("document_links", schema=None) as batch_op:
+        batch_op.create_index("ix_document_links_linked_subject_key", ["linked_subject_key"], unique=False)
+        batch_op.create_index("ix_document_links_subject_key", ["subject_key"], unique=False)
+
+    op.create_table(
         "lab_standings",
         sa.Column("uscc", sa.String(length=18), nullable=False),
         sa.Column("entry", sa.Integer(), nullable=False),
@@ -88,6 +140,15 @@ def upgrade() -> None:
         batch_op.create_index("ix_results_subject_key_file_time", ["subject_key", "file_time"], unique=False)
 
     op.create_table(
+        "revision_reasons",
+        sa.Column("lab", sa.String(length=18), nullable=False),
+        sa.Column("report_number", sa.String(length=64), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.String(length=500), nullable=False),
+        sa.Column("record_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("lab", "report_number", "revision", name="pk_revision_reasons"),
+    )
+    op.create_table(
         "upload_rejections",
         sa.Column("lab", sa.String(length=18), nullable=False),
         sa.Column("upload_id", sa.String(length=64), nullable=False),
@@ -114,6 +175,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("uploads")
     op.drop_table("upload_rejections")
+    op.drop_table("revision_reasons")
     with op.batch_alter_table("results", schema=None) as batch_op:
         batch_op.drop_index("ix_results_subject_key_file_time")
 
@@ -122,3 +184,12 @@ def downgrade() -> None:
     op.drop_table("report_keys")
     op.drop_table("labs")
     op.drop_table("lab_standings")
+    with op.batch_alter_table("document_links", schema=None) as batch_op:
+        batch_op.drop_index("ix_document_links_subject_key")
+        batch_op.drop_index("ix_document_links_linked_subject_key")
+
+    op.drop_table("document_links")
+    op.drop_table("deletions")
+    op.drop_table("delays")
+    op.drop_table("changes")
+    op.drop_table("change_writers")

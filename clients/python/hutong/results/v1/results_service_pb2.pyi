@@ -144,7 +144,7 @@ class ListResultsResponse(_message.Message):
     """Give it back for the next page; empty at the end."""
     @_builtins.property
     def test_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
-        """The results, newest report first."""
+        """The results, in the order that ListResults states."""
 
     def __init__(
         self,

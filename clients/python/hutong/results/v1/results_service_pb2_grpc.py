@@ -94,7 +94,8 @@ class ResultsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListResults(self, request, context):
-        """Lists the newest revisions of a laboratory's or a document's results, newest report first, paged (AIP-158).
+        """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
+        documents tied to it, newest report first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

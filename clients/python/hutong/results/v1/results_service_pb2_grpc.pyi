@@ -36,7 +36,9 @@ class ResultsServiceStub:
     GetResult: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.GetResultRequest, _results_service_pb2.GetResultResponse]
     """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it."""
     ListResults: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]
-    """Lists the newest revisions of a laboratory's or a document's results, newest report first, paged (AIP-158)."""
+    """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
+    documents tied to it, newest report first.
+    """
     LookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
     records of reports the holder claims. "Not found" in an answer never means "not tested".
@@ -68,7 +70,9 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     GetResult: _aio.UnaryUnaryMultiCallable[_results_service_pb2.GetResultRequest, _results_service_pb2.GetResultResponse]  # type: ignore[assignment]
     """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it."""
     ListResults: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]  # type: ignore[assignment]
-    """Lists the newest revisions of a laboratory's or a document's results, newest report first, paged (AIP-158)."""
+    """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
+    documents tied to it, newest report first.
+    """
     LookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]  # type: ignore[assignment]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
     records of reports the holder claims. "Not found" in an answer never means "not tested".
@@ -109,7 +113,9 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.ListResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.ListResultsResponse, _abc.Awaitable[_results_service_pb2.ListResultsResponse]]:
-        """Lists the newest revisions of a laboratory's or a document's results, newest report first, paged (AIP-158)."""
+        """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
+        documents tied to it, newest report first.
+        """
 
     @_abc_1.abstractmethod
     def LookupLatest(

@@ -193,6 +193,8 @@ class _UseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Use.ValueType], _
     """A negative that a governing positive or pool outweighs."""
     USE_NOT_NEEDED: _Use.ValueType  # 16
     """Not looked at: the place asks for no result, or has no rule in force."""
+    USE_NOT_RECORDED: _Use.ValueType  # 17
+    """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
 
 class Use(_Use, metaclass=_UseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
@@ -231,6 +233,8 @@ USE_OUTWEIGHED: Use.ValueType  # 15
 """A negative that a governing positive or pool outweighs."""
 USE_NOT_NEEDED: Use.ValueType  # 16
 """Not looked at: the place asks for no result, or has no rule in force."""
+USE_NOT_RECORDED: Use.ValueType  # 17
+"""A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
 Global___Use: _TypeAlias = Use  # noqa: Y015
 
 @_typing.final

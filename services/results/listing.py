@@ -1,0 +1,41 @@
+"""ListResults: pages of a laboratory's or a person's results."""
+
+from __future__ import annotations
+
+from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
+
+from services.domain.instant import Instant, from_timestamp
+from services.domain.names import parse_lab
+from services.domain.subject import Pepper
+from services.results.convert import document_from_proto, listing_to_proto
+from services.results.model import ACTIVE, RECALLED, ResultQuery
+from services.results.store import Listing, Store
+from services.runtime.pages import decode_page_token, encode_page_token, page_size
+
+
+async def list_results(store: Store, pepper: Pepper, request: ListResultsRequest, now: Instant) -> ListResultsResponse:
+    """One page: of a laboratory by report number, of a person newest report first."""
+    query = ResultQuery(
+        tuple(request.outcomes),
+        tuple(request.states) or (ACTIVE, RECALLED),
+        from_timestamp(request.report_start_time) if request.HasField("report_start_time") else None,
+        from_timestamp(request.report_end_time) if request.HasField("report_end_time") else None,
+    )
+    position = decode_page_token(request)
+    size = page_size(request.page_size)
+    if request.lab:
+        lab = parse_lab(request.lab, "lab")
+        listing = await store.list_by_lab(lab, query, position[0] if position else "", size + 1, now)
+    else:
+        key = pepper.subject_key(document_from_proto(request.document))
+        after = (position[0], position[1], position[2]) if position else None
+        listing = await store.list_by_person(key, query, after, size + 1, now)
+    shown = listing.results[:size]
+    token = ""
+    if len(listing.results) > size:
+        last = shown[-1]
+        place = [last.report_number] if request.lab else [last.file_time, last.lab, last.report_number]
+        token = encode_page_token(request, place)
+    return ListResultsResponse(
+        test_results=listing_to_proto(Listing(shown, listing.standing_at)), next_page_token=token
+    )

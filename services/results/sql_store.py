@@ -1,0 +1,255 @@
+"""The store in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import Connection
+
+from services.domain.errors import Unavailable
+from services.domain.instant import Instant, Span
+from services.results import labs, links, reading, tables, timeliness
+from services.results.bulk import bulk_for
+from services.results.changes import Cursor, Entry, Writers, append_entry, read_entries, register_writer
+from services.results.filing import RacedRevision, UploadPosition, commit_batch
+from services.results.model import (
+    Acknowledgement,
+    Correction,
+    DocumentLink,
+    JudgedBatch,
+    Lab,
+    LinkedDocument,
+    Recall,
+    ReportKey,
+    ResultQuery,
+    StandingChange,
+    StoredResult,
+    Upload,
+)
+from services.results.partitions import Month, make_partitions, months_between
+from services.results.reading import Position, ReportName
+from services.results.revisions import correct_result, recall_step
+from services.results.store import Findings, Listing, Once
+from services.runtime.clock import Clock
+from services.storage.engine import Database
+from services.storage.requests import answer_once
+
+E = TypeVar("E")
+M = TypeVar("M", bound=Message)
+
+_RACES = 5
+"""How often a batch is begun anew because another stream revised the same report; each time the other one got on."""
+
+
+class SqlStore:
+    """A store in SQLite or PostgreSQL. `secret` keys the memory of requests that hold an identity."""
+
+    def __init__(self, database: Database, clock: Clock, secret: bytes) -> None:
+        self._database = database
+        self._secret = secret
+        self._labs = labs.LabMemory()
+        self._months: set[Month] = set()
+        self._writers = Writers(lambda: database.write(register_writer, clock.now()))
+
+    async def create_lab(self, lab: Lab, once: Once[Lab, M]) -> M:
+        """Register a laboratory; the stored one when the same is there. AlreadyExists when another is."""
+        response = await self._write_once(once, lambda connection: labs.create_lab(connection, lab))
+        self._labs.forget(lab.uscc)
+        return response
+
+    async def set_standing(self, uscc: str, change: StandingChange, once: Once[Lab, M]) -> M:
+        """Add to a laboratory's history. NotFound."""
+        response = await self._write_once(once, lambda connection: labs.add_standing(connection, uscc, change))
+        self._labs.forget(uscc)
+        return response
+
+    async def get_lab(self, uscc: str) -> Lab:
+        """One laboratory with its history. NotFound."""
+        return await self._database.read(labs.get_lab, uscc)
+
+    async def list_labs(self, region: str, after: str, limit: int) -> list[Lab]:
+        """Laboratories of a region by code, from the one after `after` on."""
+        return await self._database.read(labs.list_labs, region, after, limit)
+
+    async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
+        """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
+        await self._make_months([row.file_time for row in batch.results])
+        for _ in range(_RACES):
+            try:
+                return await self._writers.write(
+                    lambda writer_id: self._database.write(commit_batch, position, batch, writer_id, now)
+                )
+            except RacedRevision:
+                continue
+        raise Unavailable("DATABASE_UNAVAILABLE", "other uploads of the same reports are under way; try again")
+
+    async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
+        """What is known of a laboratory's reports by their numbers."""
+        return await self._database.read(
+            lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
+        )
+
+    async def get_upload(self, lab: str, upload_id: str) -> Upload:
+        """How far an upload has come. NotFound when nothing of it was committed."""
+        return await self._database.read(reading.get_upload, lab, upload_id)
+
+    async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
+        """One result, its newest revision unless one is named. NotFound."""
+
+        def work(connection: Connection) -> Listing:
+            result = reading.get_result(connection, lab, report_number, revision)
+            return self._list(connection, [result], result.upload_time)
+
+        return await self._database.read(work)
+
+    async def find_persons(
+        self, subject_keys: Sequence[bytes], reports: Sequence[ReportName], now: Instant
+    ) -> Findings:
+        """The results of persons, by any of their documents, and the named reports."""
+
+        def work(connection: Connection) -> Findings:
+            linked = links.find_linked(connection, subject_keys)
+            persons = [linked.get(key, [key]) for key in subject_keys]
+            by_key = reading.find_newest(connection, [key for keys in persons for key in keys])
+            by_person = _by_person(persons, by_key) if linked else by_key
+            by_report = reading.find_reports(connection, reports) if reports else {}
+            named = {result.lab for results in by_person for result in results} | {lab for lab, _ in reports}
+            self._labs.refresh(connection, named, now)
+            return Findings(by_person, by_report, persons, self._labs.standing_at, self._labs.region_of)
+
+        return await self._database.read(work)
+
+    async def list_by_person(
+        self, subject_key: bytes, query: ResultQuery, after: Position | None, limit: int, now: Instant
+    ) -> Listing:
+        """Results of a person by any of their documents, newest report first."""
+
+        def work(connection: Connection) -> Listing:
+            keys = links.find_linked(connection, [subject_key]).get(subject_key, [subject_key])
+            return self._list(connection, reading.list_by_persons(connection, keys, query, after, limit), now)
+
+        return await self._database.read(work)
+
+    async def list_by_lab(self, lab: str, query: ResultQuery, after: str, limit: int, now: Instant) -> Listing:
+        """Results of a laboratory by report number."""
+        return await self._database.read(
+            lambda connection: self._list(connection, reading.list_by_lab(connection, lab, query, after, limit), now)
+        )
+
+    async def correct(self, correction: Correction, once: Once[StoredResult, M]) -> M:
+        """Write the next revision of a report. NotFound, FailedPrecondition, InvalidArgument."""
+        moved = [time for time in (correction.new_report_time, correction.sample_time) if time is not None]
+        await self._make_months(moved)
+
+        def run(connection: Connection, writer_id: int) -> StoredResult:
+            result = correct_result(connection, correction, once.now)
+            append_entry(connection, writer_id, result.lab, [(result.report_number, result.revision)], once.now)
+            return result
+
+        return await self._writers.write(
+            lambda writer_id: self._write_once(once, lambda connection: run(connection, writer_id))
+        )
+
+    async def recall(self, recall: Recall, once: Once[int, M], *, pretend: bool) -> M:
+        """Take back a laboratory's reports, step by step; NotFound when the laboratory is not registered."""
+        await self.get_lab(recall.lab)
+
+        def step(connection: Connection, after: str, writer_id: int) -> tuple[int, str | None]:
+            found, next_ = recall_step(connection, recall, after, once.now, pretend=pretend)
+            if not pretend:
+                reports = [(result.report_number, result.revision) for result in found]
+                append_entry(connection, writer_id, recall.lab, reports, once.now)
+            return len(found), next_
+
+        total = 0
+        position: str | None = ""
+        while position is not None:
+            after = position
+            if pretend:
+                count, position = await self._database.read(step, after, 0)
+            else:
+                count, position = await self._writers.write(
+                    lambda writer_id, after=after: self._database.write(step, after, writer_id)  # type: ignore[misc]
+                )
+            total += count
+        return once.encode(total) if pretend else await self._write_once(once, lambda _: total)
+
+    async def link(self, link: DocumentLink, once: Once[DocumentLink, M]) -> M:
+        """Tie two documents together."""
+        return await self._write_once(once, lambda connection: links.link_documents(connection, link))
+
+    async def unlink(
+        self, document: LinkedDocument, linked: LinkedDocument, reason: str, once: Once[DocumentLink, M]
+    ) -> M:
+        """Untie two documents. NotFound when they are not tied."""
+        return await self._write_once(
+            once, lambda connection: links.unlink_documents(connection, document, linked, reason, once.now)
+        )
+
+    async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
+        """A document's links, past ones too, newest first."""
+        return await self._database.read(links.list_links, subject_key, before, limit)
+
+    async def read_changes(self, cursor: Cursor, now: Instant) -> list[tuple[Entry, Listing]]:
+        """What was committed after a cursor, each writer's in its order. OutOfRange when it is too old."""
+
+        def work(connection: Connection) -> list[tuple[Entry, Listing]]:
+            return [
+                (entry, self._list(connection, reading.find_revisions(connection, entry.lab, entry.reports), now))
+                for entry in read_entries(connection, cursor)
+            ]
+
+        return await self._database.read(work)
+
+    async def summarize_timeliness(
+        self, lab: str, region: str, start: Instant, end: Instant, late: Span
+    ) -> dict[str, timeliness.Timeliness]:
+        """One laboratory's timeliness, or that of each of a region and under "" of all of them. NotFound."""
+
+        def work(connection: Connection) -> dict[str, timeliness.Timeliness]:
+            if lab:
+                usccs = [labs.get_lab(connection, lab).uscc]
+            else:
+                usccs = labs.codes_within(connection, region)
+            return timeliness.summarize(connection, usccs, start, end, late)
+
+        return await self._database.read(work)
+
+    async def _make_months(self, file_times: Sequence[Instant]) -> None:
+        months = months_between(file_times) - self._months
+        if months:
+            await self._database.write(make_partitions, months)
+            self._months |= months
+
+    async def _write_once(self, once: Once[E, M], run: Callable[[Connection], E]) -> M:
+        def work(connection: Connection) -> M:
+            return answer_once(
+                connection,
+                tables.requests,
+                type(once.request).__name__,
+                once.request.request_id,  # type: ignore[attr-defined]
+                once.request,
+                once.now,
+                lambda: once.encode(run(connection)),
+                response_type=once.response_type,
+                secret=self._secret,
+            )
+
+        return await self._database.write(work)
+
+    def _list(self, connection: Connection, results: Sequence[StoredResult], now: Instant) -> Listing:
+        self._labs.refresh(connection, {result.lab for result in results}, now)
+        return Listing(results, self._labs.standing_at)
+
+
+def _by_person(
+    persons: Sequence[Sequence[bytes]], by_key: Sequence[Sequence[StoredResult]]
+) -> list[list[StoredResult]]:
+    """The results of each person's documents together, newest report first."""
+    rest = iter(by_key)
+    return [
+        sorted((result for _ in keys for result in next(rest)), key=lambda result: result.file_time, reverse=True)
+        for keys in persons
+    ]

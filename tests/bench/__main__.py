@@ -1,0 +1,68 @@
+"""`make bench`: every figure with the limit it is held against, taken in one run; a table, and JSON in build/bench.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.measure import Measurement
+from tests.bench.upload import bench_upload
+from tests.bench.verify import bench_verify
+from tests.databases import PostgresServer
+
+OUTPUT = Path("build/bench.json")
+
+
+def main() -> int:
+    """Run the benches that were asked for; 1 when a ratio falls short of what it must be."""
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    parser.add_argument("only", nargs="*", choices=["upload", "verify", []], help="which benches; all without any")
+    parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of each call round (default 5)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        postgres = PostgresServer(directory / "postgresql")
+        benches: dict[str, Callable[[], list[Measurement]]] = {
+            "upload": lambda: bench_upload(directory, postgres, options.persons),
+            "verify": lambda: bench_verify(directory, postgres, min(options.persons, 100_000), options.seconds),
+        }
+        try:
+            found = [line for name in options.only or benches for line in benches[name]()]
+        finally:
+            postgres.stop()
+    _print(found)
+    _store(found)
+    return int(any(line.must is not None and line.ratio < line.must for line in found))
+
+
+def _print(found: list[Measurement]) -> None:
+    table = Table("what", "rate", "held against", "its rate", "unit", "ratio", "must")
+    for line in found:
+        must = "" if line.must is None else f"{line.must:.2f}"
+        table.add_row(
+            line.what, f"{line.rate:,.0f}", line.limit, f"{line.limit_rate:,.0f}", line.unit, f"{line.ratio:.2f}", must
+        )
+    Console(width=120).print(table)
+
+
+def _store(found: list[Measurement]) -> None:
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    lines = [asdict(line) | {"ratio": line.ratio} for line in found]
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps({"machine": machine, "measurements": lines}, indent=2) + "\n")
+    print(f"stored in {OUTPUT}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
