@@ -1,0 +1,181 @@
+"""Wire ↔ domain of the Policy service."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1 import policy_pb2
+from hutong.type.v1 import channel_pb2
+
+from services.domain.instant import Instant, from_duration, from_timestamp, to_duration, to_timestamp
+from services.domain.names import format_policy, parse_policy
+from services.policy.model import ANY, Answer, Effective, Override, Requirement, Revision, Source
+
+_OUTPUT_ONLY = (
+    "revision",
+    "publish_time",
+    "withdraw_time",
+    "withdraw_reason",
+    "retroactive_reason",
+    "content_hash",
+)
+
+
+def bare_statement(policy: policy_pb2.Policy) -> policy_pb2.Policy:
+    """What the authority stated: the policy without what the service adds, its name without a revision."""
+    bare = policy_pb2.Policy()
+    bare.CopyFrom(policy)
+    for field in _OUTPUT_ONLY:
+        bare.ClearField(field)  # type: ignore[arg-type]
+    region, policy_id, _ = parse_policy(policy.name, "policy.name")
+    bare.name = format_policy(region, policy_id)
+    bare.origin = policy.origin or ANY
+    return bare
+
+
+def content_hash(bare: policy_pb2.Policy) -> str:
+    """SHA-256 over the statement as JSON with sorted keys: the same for the same words, whoever serialized them."""
+    text = MessageToJson(bare, sort_keys=True, indent=None, preserving_proto_field_name=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def revision_from_proto(
+    bare: policy_pb2.Policy, revision: int, publish_time: Instant, retroactive_reason: str = ""
+) -> Revision:
+    """A revision from a statement; whether it may be published is judged elsewhere."""
+    region, policy_id, _ = parse_policy(bare.name, "policy.name")
+    return Revision(
+        region=region,
+        policy_id=policy_id,
+        revision=revision,
+        title=bare.title,
+        source=Source(bare.source.document_number, bare.source.title, bare.source.url, bare.source.issue_date),
+        purposes=tuple(sorted(bare.purposes)),
+        origin=bare.origin or ANY,
+        requirement=_requirement_from_proto(bare),
+        channels=tuple(sorted(bare.channels)),
+        forbidden_grounds=tuple(sorted(bare.forbidden_grounds)),
+        advice=tuple(bare.advice),
+        floor=bare.floor,
+        start=from_timestamp(bare.effective_start_time),
+        end=from_timestamp(bare.effective_end_time) if bare.HasField("effective_end_time") else None,
+        publish_time=publish_time,
+        retroactive_reason=retroactive_reason,
+        content_hash=content_hash(bare),
+    )
+
+
+def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:
+    if not policy.HasField("test_required"):
+        return Requirement()
+    asked = policy.test_required
+    length = asked.window.WhichOneof("length")
+    return Requirement(
+        basis=asked.window.basis,
+        duration=from_duration(asked.window.duration) if length == "duration" else None,
+        calendar_days=asked.window.calendar_days if length == "calendar_days" else None,
+        includes_boundary=asked.window.includes_boundary,
+        sampling_proof=(
+            from_duration(asked.sampling_proof_window) if asked.HasField("sampling_proof_window") else None
+        ),
+        refusal_permitted=asked.refusal_permitted,
+    )
+
+
+def revision_to_proto(revision: Revision) -> policy_pb2.Policy:
+    """A revision as it is told, with what the service knows of it."""
+    policy = policy_pb2.Policy(
+        name=revision.name,
+        revision=revision.revision,
+        title=revision.title,
+        purposes=revision.purposes,  # type: ignore[arg-type]
+        origin=revision.origin,  # type: ignore[arg-type]
+        channels=revision.channels,  # type: ignore[arg-type]
+        forbidden_grounds=revision.forbidden_grounds,  # type: ignore[arg-type]
+        advice=revision.advice,
+        floor=revision.floor,
+        effective_start_time=to_timestamp(revision.start),
+        effective_end_time=_timestamp(revision.end),
+        publish_time=to_timestamp(revision.publish_time),
+        withdraw_time=_timestamp(revision.withdraw_time),
+        withdraw_reason=revision.withdraw_reason,
+        retroactive_reason=revision.retroactive_reason,
+        content_hash=revision.content_hash,
+    )
+    source = revision.source
+    if source != Source():
+        policy.source.document_number = source.document_number
+        policy.source.title = source.title
+        policy.source.url = source.url
+        policy.source.issue_date = source.issue_date
+    _put_requirement(policy, revision.requirement)
+    return policy
+
+
+def _put_requirement(target: policy_pb2.Policy | policy_pb2.EffectivePolicy, requirement: Requirement) -> None:
+    if not requirement.is_test:
+        target.not_required.SetInParent()
+        return
+    asked = target.test_required
+    asked.window.basis = requirement.basis  # type: ignore[assignment]
+    asked.window.includes_boundary = requirement.includes_boundary
+    if requirement.duration is not None:
+        asked.window.duration.CopyFrom(to_duration(requirement.duration))
+    if requirement.calendar_days is not None:
+        asked.window.calendar_days = requirement.calendar_days
+    if requirement.sampling_proof is not None:
+        asked.sampling_proof_window.CopyFrom(to_duration(requirement.sampling_proof))
+    asked.refusal_permitted = requirement.refusal_permitted
+
+
+def answer_to_proto(answer: Answer) -> policy_pb2.EffectivePolicy:
+    """What applies and for how long; the caller adds as_of_time."""
+    told = effective_to_proto(answer.effective)
+    if answer.start is not None:
+        told.start_time.CopyFrom(to_timestamp(answer.start))
+    if answer.end is not None:
+        told.end_time.CopyFrom(to_timestamp(answer.end))
+    return told
+
+
+def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
+    """What applies."""
+    told = policy_pb2.EffectivePolicy(
+        channels=effective.channels,  # type: ignore[arg-type]
+        forbidden_grounds=effective.forbidden_grounds,  # type: ignore[arg-type]
+        advice=effective.advice,
+        governing=effective.governing,
+        floor=effective.floors[0] if effective.floors else "",
+        lower_floors=effective.floors[1:],
+        overrides=overrides_to_proto(effective.overrides),
+    )
+    if effective.requirement is not None:
+        _put_requirement(told, effective.requirement)
+    return told
+
+
+def overrides_to_proto(overrides: Sequence[Override]) -> list[policy_pb2.Override]:
+    """What floors replace."""
+    return [
+        policy_pb2.Override(
+            field=override.field,
+            stated=_names(override.field, override.stated),
+            applied=_names(override.field, override.applied),
+            floor=override.floor,
+            policy=override.policy,
+            start_time=_timestamp(override.start),
+        )
+        for override in overrides
+    ]
+
+
+def _names(field: str, numbers: Sequence[int]) -> str:
+    enum = channel_pb2.Channel if field == "channels" else policy_pb2.Basis
+    return ",".join(enum.Name(number) for number in numbers)  # type: ignore[arg-type]
+
+
+def _timestamp(instant: Instant | None) -> Timestamp | None:
+    return None if instant is None else to_timestamp(instant)

@@ -1,0 +1,57 @@
+"""Wiring of the Policy service: the one place where its parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
+from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
+
+from services.policy.answers import Answers
+from services.policy.desk import PublicationDesk
+from services.policy.servicer import PolicyAdminServicer, PolicyServicer
+from services.policy.shelf import Shelf
+from services.policy.store import SqlStore
+from services.policy.watch import Watch
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.settings import Settings
+from services.runtime.unit import Drain, Registration, Unit
+from services.storage.open import open_migrated
+
+
+async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
+    """Open the Policy service on its settings' database."""
+    clock = clock or SystemClock()
+    database = await open_migrated("policy", settings)
+    store = SqlStore(database)
+    shelf = Shelf(store, clock)
+    await shelf.open()
+    drain = Drain()
+
+    async def check() -> None:
+        await database.check()
+        if shelf.as_of == 0:
+            await shelf.refresh()
+
+    async def close() -> None:
+        await shelf.close()
+        await asyncio.to_thread(database.close)
+
+    return Unit(
+        name="policy",
+        registrations=(
+            Registration(
+                "hutong.policy.v1.PolicyService",
+                add_PolicyServiceServicer_to_server,
+                PolicyServicer(shelf, Answers(shelf, clock), Watch(shelf, drain)),
+            ),
+            Registration(
+                "hutong.policy.v1.PolicyAdminService",
+                add_PolicyAdminServiceServicer_to_server,
+                PolicyAdminServicer(PublicationDesk(store, shelf, settings.jurisdiction, clock)),
+            ),
+        ),
+        check=check,
+        close=close,
+        drain=drain,
+    )

@@ -1,0 +1,129 @@
+"""What the Policy service speaks of, free of wire and storage. Instants and spans are microseconds.
+
+Enumerations are the contract's numbers (`hutong.policy.v1.Basis` and the like): one set of words everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hutong.policy.v1 import policy_pb2
+
+from services.domain.instant import Instant, Span
+from services.domain.names import format_policy
+
+ANY = policy_pb2.ORIGIN_ANY
+SAME_PROVINCE = policy_pb2.ORIGIN_SAME_PROVINCE
+OTHER_PROVINCE = policy_pb2.ORIGIN_OTHER_PROVINCE
+
+SeriesKey = tuple[str, str]
+"""Region and policy id: what all revisions of one policy share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The document behind a policy."""
+
+    document_number: str = ""
+    title: str = ""
+    url: str = ""
+    issue_date: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a policy asks for: a negative result, or nothing at all (`basis` 0).
+
+    Exactly one of duration and calendar_days is set, neither in a floor.
+    """
+
+    basis: int = 0
+    duration: Span | None = None
+    calendar_days: int | None = None
+    includes_boundary: bool = False
+    sampling_proof: Span | None = None
+    refusal_permitted: bool = False
+
+    @property
+    def is_test(self) -> bool:
+        """Whether a result is asked for."""
+        return self.basis != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One revision of a policy as it was published. purposes and channels that are empty mean all."""
+
+    region: str
+    policy_id: str
+    revision: int
+    title: str
+    source: Source
+    purposes: tuple[int, ...]
+    origin: int
+    requirement: Requirement
+    channels: tuple[int, ...]
+    forbidden_grounds: tuple[int, ...]
+    advice: tuple[str, ...]
+    floor: bool
+    start: Instant
+    end: Instant | None
+    publish_time: Instant
+    retroactive_reason: str = ""
+    withdraw_time: Instant | None = None
+    withdraw_reason: str = ""
+    content_hash: str = ""
+
+    @property
+    def series(self) -> SeriesKey:
+        """The series it belongs to."""
+        return self.region, self.policy_id
+
+    @property
+    def name(self) -> str:
+        """Its resource name: jurisdictions/{region}/policies/{policy_id}@{revision}."""
+        return format_policy(self.region, self.policy_id, self.revision)
+
+    def covers(self, purpose: int, origin: int) -> bool:
+        """Whether it speaks of somebody with this purpose from there; origin is SAME_PROVINCE or OTHER_PROVINCE."""
+        return (not self.purposes or purpose in self.purposes) and self.origin in (ANY, origin)
+
+    def known_at(self, instant: Instant | None) -> bool:
+        """Whether it was published and not withdrawn at an instant; None is now, whatever clocks say."""
+        if instant is None:
+            return self.withdraw_time is None
+        return self.publish_time <= instant and (self.withdraw_time is None or self.withdraw_time > instant)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Something a floor replaced in a lower policy. start is when it begins to, in a publication's answer."""
+
+    field: str
+    stated: tuple[int, ...]
+    applied: tuple[int, ...]
+    floor: str
+    policy: str
+    start: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What applies, wherever and whenever it is constant. requirement is None where no policy is in force."""
+
+    requirement: Requirement | None
+    channels: tuple[int, ...]
+    forbidden_grounds: tuple[int, ...]
+    advice: tuple[str, ...]
+    governing: str
+    floors: tuple[str, ...]
+    overrides: tuple[Override, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What applies, and the widest interval [start, end) in which the clock cannot change it; None is unbounded."""
+
+    effective: Effective
+    start: Instant | None
+    end: Instant | None

@@ -1,0 +1,174 @@
+"""Whether a policy may be published: every guard, all breaches at once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
+from services.domain.instant import MINUTE, Instant, Span, format_instant
+from services.domain.region import NATION, ancestry, is_region, within
+from services.policy.model import ANY, Override, Revision
+from services.policy.resolve import BASIS, PolicyBook, Segment, series_segments
+
+RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
+"""How far in the past a policy may begin without saying why: the time between writing "now" and sending it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A revision about to be published: by which node, when."""
+
+    revision: Revision
+    jurisdiction: str
+    now: Instant
+
+
+def find_faults(revision: Revision) -> list[Violation]:
+    """What is wrong with a policy by itself."""
+    faults = []
+    requirement = revision.requirement
+    has_length = requirement.duration is not None or requirement.calendar_days is not None
+    if not is_region(revision.region):
+        faults.append(Violation("policy.name", "REGION_UNKNOWN", "the region is not one of GB/T 2260"))
+    if revision.end is not None and revision.end <= revision.start:
+        faults.append(Violation("policy.effective_end_time", "INVALID_FIELD", "must be after effective_start_time"))
+    if revision.floor and not requirement.is_test:
+        faults.append(Violation("policy.not_required", "INVALID_FIELD", "a floor states a basis, in test_required"))
+    if revision.floor and has_length:
+        text = "a floor has no length: the hours are each place's own"
+        faults.append(Violation("policy.test_required.window.length", "INVALID_FIELD", text))
+    if requirement.is_test and not revision.floor and not has_length:
+        text = "needs a duration or calendar_days; only a floor has none"
+        faults.append(Violation("policy.test_required.window.length", "INVALID_FIELD", text))
+    return faults
+
+
+def check_publication(publication: Publication, book: PolicyBook) -> None:
+    """Refuse a publication that may not be, with every breach.
+
+    Raises:
+        InvalidArgument: the policy by itself is at fault.
+        PermissionDenied: NOT_PERMITTED, a node publishes for its own jurisdiction and below alone.
+        FailedPrecondition: POLICY_BREACH, AMBIGUOUS or RETROACTIVE; the first of these that applies is the reason,
+            the violations hold them all.
+    """
+    revision = publication.revision
+    faults = find_faults(revision)
+    if faults:
+        raise InvalidArgument.of(faults)
+    if publication.jurisdiction != NATION and not within(revision.region, publication.jurisdiction):
+        raise PermissionDenied(
+            "NOT_PERMITTED",
+            f"this node publishes for {publication.jurisdiction} and below, not for {revision.region}",
+            metadata={"resource": f"jurisdictions/{revision.region}"},
+        )
+    segments = new_segments(revision, book)
+    breaches = list(_find_floor_breaches(revision, segments, book))
+    ties = list(_find_ties(revision, segments, book))
+    late = _find_retroactive(publication)
+    violations = [*breaches, *ties, *late]
+    if violations:
+        raise _refusal(breaches, ties, violations)
+
+
+def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
+    """When the new revision would be in force, beside the others of its series."""
+    others = book.series.get(revision.series, ())
+    return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
+
+
+def find_overridden(floor: Revision, book: PolicyBook) -> list[Override]:
+    """What a new floor overrides in policies that stand already, from when."""
+    found: list[Override] = []
+    for own in new_segments(floor, book):
+        for region in sorted(book.regions):
+            if not within(region, floor.region):
+                continue
+            for segment in book.segments(region):
+                lower = segment.revision
+                start = max(own.start, segment.start)
+                if lower.series == floor.series or not _contradicts(floor, lower) or not _overlap(own, segment):
+                    continue
+                stated, applied = (lower.requirement.basis,), (floor.requirement.basis,)
+                found.append(Override(BASIS, stated, applied, floor.name, lower.name, start))
+    return found
+
+
+def _find_floor_breaches(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
+    for place in ancestry(revision.region):
+        for floor in book.segments(place):
+            if not floor.revision.floor or floor.revision.series == revision.series:
+                continue
+            if not _contradicts(floor.revision, revision):
+                continue
+            own = next((segment for segment in segments if _overlap(segment, floor)), None)
+            if own is not None:
+                since = format_instant(max(own.start, floor.start))
+                text = f"validity must count from what {floor.revision.name} says, in force from {since}"
+                yield Violation("policy.test_required.window.basis", "POLICY_BREACH", text, floor.revision.name)
+
+
+def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
+    if revision.floor:
+        return
+    for other in book.segments(revision.region):
+        if other.revision.floor or other.revision.series == revision.series or not _ties(revision, other.revision):
+            continue
+        own = next((segment for segment in segments if _overlap(segment, other)), None)
+        if own is not None:
+            since = format_instant(max(own.start, other.start))
+            text = f"ties with {other.revision.name} from {since}: same purposes, same origin, both in force"
+            yield Violation("policy.purposes", "AMBIGUOUS", text, other.revision.name)
+
+
+def _find_retroactive(publication: Publication) -> list[Violation]:
+    revision = publication.revision
+    if revision.start >= publication.now - RETROACTIVE_TOLERANCE or revision.retroactive_reason:
+        return []
+    text = "the policy begins in the past; say why"
+    return [Violation("retroactive_reason", "RETROACTIVE", text, revision.name)]
+
+
+def _refusal(breaches: Sequence[Violation], ties: Sequence[Violation], violations: Sequence[Violation]) -> HutongError:
+    if breaches:
+        reason, metadata = "POLICY_BREACH", {"breaches": str(len(breaches))}
+    elif ties:
+        reason, metadata = "AMBIGUOUS", {"other": ties[0].subject}
+    else:
+        reason, metadata = "RETROACTIVE", {"field": "retroactive_reason"}
+    text = "; ".join(violation.description for violation in violations)
+    return FailedPrecondition(
+        reason, f"the policy may not be published: {text}", violations=violations, metadata=metadata
+    )
+
+
+def _contradicts(floor: Revision, lower: Revision) -> bool:
+    """Whether a lower policy counts from another instant than the floor says, for somebody whom both speak of."""
+    return (
+        lower.requirement.is_test
+        and floor.requirement.basis != lower.requirement.basis
+        and _share(floor.purposes, lower.purposes)
+        and _share_origin(floor.origin, lower.origin)
+    )
+
+
+def _ties(one: Revision, other: Revision) -> bool:
+    """Whether neither of two policies of one jurisdiction is the more specific, for somebody whom both speak of."""
+    return (
+        bool(one.purposes) == bool(other.purposes)
+        and _share(one.purposes, other.purposes)
+        and one.origin == other.origin
+    )
+
+
+def _share(one: Sequence[int], other: Sequence[int]) -> bool:
+    return not one or not other or not set(one).isdisjoint(other)
+
+
+def _share_origin(one: int, other: int) -> bool:
+    return ANY in (one, other) or one == other
+
+
+def _overlap(one: Segment, other: Segment) -> bool:
+    return (one.end is None or other.start < one.end) and (other.end is None or one.start < other.end)

@@ -1,0 +1,115 @@
+"""The gRPC face of the Policy service: wire ↔ domain, nothing else. The contract documents each RPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from hutong.policy.v1.policy_admin_service_pb2 import (
+    PublishPolicyRequest,
+    PublishPolicyResponse,
+    WithdrawPolicyRequest,
+    WithdrawPolicyResponse,
+)
+from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceServicer
+from hutong.policy.v1.policy_service_pb2 import (
+    BatchResolvePoliciesRequest,
+    BatchResolvePoliciesResponse,
+    GetPolicyRequest,
+    GetPolicyResponse,
+    ListPoliciesRequest,
+    ListPoliciesResponse,
+    ListPolicyRevisionsRequest,
+    ListPolicyRevisionsResponse,
+    ResolvePolicyItem,
+    ResolvePolicyRequest,
+    ResolvePolicyResponse,
+    WatchPoliciesRequest,
+    WatchPoliciesResponse,
+)
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer
+
+from services.domain.errors import HutongError, NotFound
+from services.domain.names import parse_policy
+from services.policy.answers import Answers
+from services.policy.convert import revision_to_proto
+from services.policy.desk import PublicationDesk
+from services.policy.listing import list_policies
+from services.policy.shelf import Shelf
+from services.policy.watch import Watch
+from services.runtime.pages import decode_page_token, encode_page_token, page_size
+from services.runtime.status import to_status
+from services.runtime.validation import check
+
+Context = Any
+"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+
+
+class PolicyServicer(PolicyServiceServicer):
+    """Reading the rules."""
+
+    def __init__(self, shelf: Shelf, answers: Answers, watch: Watch) -> None:
+        self._shelf = shelf
+        self._answers = answers
+        self._watch = watch
+
+    async def GetPolicy(self, request: GetPolicyRequest, context: Context) -> GetPolicyResponse:
+        region, policy_id, number = parse_policy(request.name)
+        members = self._shelf.series(region, policy_id)
+        found = [revision for revision in members if number in (None, revision.revision)]
+        if not found:
+            raise NotFound.resource(request.name)
+        return GetPolicyResponse(policy=revision_to_proto(found[-1]))
+
+    async def ListPolicies(self, request: ListPoliciesRequest, context: Context) -> ListPoliciesResponse:
+        return list_policies(self._shelf, request)
+
+    async def ListPolicyRevisions(
+        self, request: ListPolicyRevisionsRequest, context: Context
+    ) -> ListPolicyRevisionsResponse:
+        region, policy_id, _ = parse_policy(request.name)
+        members = self._shelf.series(region, policy_id)
+        if not members:
+            raise NotFound.resource(request.name)
+        position = decode_page_token(request)
+        below = position[0] if position else members[-1].revision + 1
+        rest = [revision for revision in reversed(members) if revision.revision < below]
+        shown = rest[: page_size(request.page_size)]
+        token = encode_page_token(request, [shown[-1].revision]) if len(rest) > len(shown) else ""
+        return ListPolicyRevisionsResponse(
+            policies=[revision_to_proto(revision) for revision in shown], next_page_token=token
+        )
+
+    async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:
+        return ResolvePolicyResponse(effective_policy=self._answers.resolve(request))
+
+    async def BatchResolvePolicies(
+        self, request: BatchResolvePoliciesRequest, context: Context
+    ) -> BatchResolvePoliciesResponse:
+        return BatchResolvePoliciesResponse(items=[self._resolve_item(question) for question in request.requests])
+
+    def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
+        try:
+            check(question)
+            return ResolvePolicyItem(effective_policy=self._answers.resolve(question))
+        except HutongError as error:
+            return ResolvePolicyItem(error=to_status(error))
+
+    async def WatchPolicies(
+        self, request: WatchPoliciesRequest, context: Context
+    ) -> AsyncIterator[WatchPoliciesResponse]:
+        async for message in self._watch.follow(request):
+            yield message
+
+
+class PolicyAdminServicer(PolicyAdminServiceServicer):
+    """Putting rules into force and taking them back."""
+
+    def __init__(self, desk: PublicationDesk) -> None:
+        self._desk = desk
+
+    async def PublishPolicy(self, request: PublishPolicyRequest, context: Context) -> PublishPolicyResponse:
+        return await self._desk.publish(request)
+
+    async def WithdrawPolicy(self, request: WithdrawPolicyRequest, context: Context) -> WithdrawPolicyResponse:
+        return await self._desk.withdraw(request)

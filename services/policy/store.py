@@ -1,0 +1,243 @@
+"""Where policies live. `Store` is what the service needs of it; `SqlStore` is SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import (
+    PublishPolicyRequest,
+    PublishPolicyResponse,
+    WithdrawPolicyRequest,
+    WithdrawPolicyResponse,
+)
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.engine import Row
+
+from services.domain.instant import Instant
+from services.policy import tables
+from services.policy.convert import revision_from_proto
+from services.policy.model import Revision
+from services.storage.engine import Database
+from services.storage.requests import answer_once
+
+_LOCK_KEY = 0x48755062
+"""Of the advisory lock that publications hold until their commit, so that they take turns on every process."""
+
+_policies = tables.policies
+_changes = tables.policy_changes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Revisions as they stand now, of everything that changed, and the sequence of the last change."""
+
+    sequence: int
+    revisions: Sequence[tuple[int, Revision]]
+
+
+Judge = Callable[[Changes, Instant], "Verdict"]
+"""Judges a publication against everything that changed since the caller last looked, under the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to store, if anything, and how to answer once its sequence is known."""
+
+    revision: Revision
+    statement: policy_pb2.Policy | None
+    answer: Callable[[int], PublishPolicyResponse]
+
+
+class Store(Protocol):
+    """What the Policy service needs of a store. Every write is durable when it returns."""
+
+    async def read_changes(self, after: int) -> Changes:
+        """Every revision that was published or withdrawn after a sequence."""
+        ...
+
+    async def newest_sequence(self) -> int:
+        """The sequence of the last change; 0 before the first."""
+        ...
+
+    async def publish(
+        self, request: PublishPolicyRequest, after: int, judge: Judge, now: Instant
+    ) -> PublishPolicyResponse:
+        """Store a publication that is judged good, one at a time over all processes."""
+        ...
+
+    async def withdraw(
+        self,
+        request: WithdrawPolicyRequest,
+        after: int,
+        judge: Callable[[Changes], Revision],
+        answer: Callable[[Revision, int], WithdrawPolicyResponse],
+        now: Instant,
+    ) -> WithdrawPolicyResponse:
+        """Withdraw the revision that `judge` names, one at a time over all processes."""
+        ...
+
+
+class SqlStore:
+    """A store in SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read_changes(self, after: int) -> Changes:
+        """Every revision that was published or withdrawn after a sequence."""
+        return await self._database.read(_read_changes, after)
+
+    async def newest_sequence(self) -> int:
+        """The sequence of the last change; 0 before the first."""
+        return await self._database.read(_newest_sequence)
+
+    async def publish(
+        self, request: PublishPolicyRequest, after: int, judge: Judge, now: Instant
+    ) -> PublishPolicyResponse:
+        """Store a publication that is judged good, one at a time over all processes."""
+
+        def run(connection: Connection) -> PublishPolicyResponse:
+            verdict = judge(_read_changes(connection, after), now)
+            if verdict.statement is None:
+                return verdict.answer(0)
+            _insert(connection, verdict.revision, verdict.statement)
+            return verdict.answer(_append_change(connection, verdict.revision, now))
+
+        def work(connection: Connection) -> PublishPolicyResponse:
+            _take_turn(connection)
+            return answer_once(
+                connection,
+                tables.requests,
+                "PublishPolicy",
+                request.request_id,
+                request,
+                now,
+                lambda: run(connection),
+                response_type=PublishPolicyResponse,
+            )
+
+        return await self._database.write(work)
+
+    async def withdraw(
+        self,
+        request: WithdrawPolicyRequest,
+        after: int,
+        judge: Callable[[Changes], Revision],
+        answer: Callable[[Revision, int], WithdrawPolicyResponse],
+        now: Instant,
+    ) -> WithdrawPolicyResponse:
+        """Withdraw the revision that `judge` names, one at a time over all processes."""
+
+        def run(connection: Connection) -> WithdrawPolicyResponse:
+            revision = replace(
+                judge(_read_changes(connection, after)), withdraw_time=now, withdraw_reason=request.reason
+            )
+            connection.execute(
+                update(_policies)
+                .where(
+                    _policies.c.region == revision.region,
+                    _policies.c.policy_id == revision.policy_id,
+                    _policies.c.revision == revision.revision,
+                )
+                .values(withdraw_time=now, withdraw_reason=request.reason)
+            )
+            return answer(revision, _append_change(connection, revision, now))
+
+        def work(connection: Connection) -> WithdrawPolicyResponse:
+            _take_turn(connection)
+            return answer_once(
+                connection,
+                tables.requests,
+                "WithdrawPolicy",
+                request.request_id,
+                request,
+                now,
+                lambda: run(connection),
+                response_type=WithdrawPolicyResponse,
+            )
+
+        return await self._database.write(work)
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait until no other publication is under way; on SQLite the one writer is turn enough."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+
+
+def _newest_sequence(connection: Connection) -> int:
+    return int(connection.execute(select(func.coalesce(func.max(_changes.c.sequence), 0))).scalar_one())
+
+
+def _read_changes(connection: Connection, after: int) -> Changes:
+    """Each changed revision once, under the sequence of its last change, in that order."""
+    last = (
+        select(
+            _changes.c.region,
+            _changes.c.policy_id,
+            _changes.c.revision,
+            func.max(_changes.c.sequence).label("sequence"),
+        )
+        .where(_changes.c.sequence > after)
+        .group_by(_changes.c.region, _changes.c.policy_id, _changes.c.revision)
+        .subquery()
+    )
+    query = (
+        select(last.c.sequence, _policies)
+        .join(
+            last,
+            (last.c.region == _policies.c.region)
+            & (last.c.policy_id == _policies.c.policy_id)
+            & (last.c.revision == _policies.c.revision),
+        )
+        .order_by(last.c.sequence)
+    )
+    revisions = [(int(row.sequence), _from_row(row)) for row in connection.execute(query)]
+    return Changes(revisions[-1][0] if revisions else after, revisions)
+
+
+def _from_row(row: Row) -> Revision:  # type: ignore[type-arg]
+    bare = policy_pb2.Policy.FromString(row.statement)
+    revision = revision_from_proto(bare, row.revision, row.publish_time, row.retroactive_reason)
+    return replace(
+        revision,
+        withdraw_time=row.withdraw_time,
+        withdraw_reason=row.withdraw_reason,
+        content_hash=row.content_hash,
+    )
+
+
+def _insert(connection: Connection, revision: Revision, statement: policy_pb2.Policy) -> None:
+    connection.execute(
+        insert(_policies).values(
+            region=revision.region,
+            policy_id=revision.policy_id,
+            revision=revision.revision,
+            title=revision.title,
+            floor=revision.floor,
+            effective_start_time=revision.start,
+            effective_end_time=revision.end,
+            statement=statement.SerializeToString(deterministic=True),
+            content_hash=revision.content_hash,
+            retroactive_reason=revision.retroactive_reason,
+            publish_time=revision.publish_time,
+            withdraw_reason="",
+        )
+    )
+
+
+def _append_change(connection: Connection, revision: Revision, now: Instant) -> int:
+    sequence = _newest_sequence(connection) + 1
+    connection.execute(
+        insert(_changes).values(
+            sequence=sequence,
+            region=revision.region,
+            policy_id=revision.policy_id,
+            revision=revision.revision,
+            commit_time=now,
+        )
+    )
+    return sequence

@@ -1,0 +1,45 @@
+"""The tables of the Policy service. Times are BIGINT microseconds since 1970-01-01T00:00:00Z."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table
+
+from services.storage.metadata import new_metadata
+from services.storage.requests import request_memory
+
+metadata = new_metadata()
+
+# Revisions are immutable but for their withdrawal, which is a fact added later.
+policies = Table(
+    "policies",
+    metadata,
+    Column("region", String(6), primary_key=True),
+    Column("policy_id", String(63), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("title", String(200), nullable=False),
+    Column("floor", Boolean, nullable=False),
+    Column("effective_start_time", BigInteger, nullable=False),
+    Column("effective_end_time", BigInteger),
+    # The authority's own words: a serialized hutong.policy.v1.Policy without its output-only fields.
+    Column("statement", LargeBinary, nullable=False),
+    Column("content_hash", String(64), nullable=False),
+    Column("retroactive_reason", String(500), nullable=False),
+    Column("publish_time", BigInteger, nullable=False),
+    Column("withdraw_time", BigInteger),
+    Column("withdraw_reason", String(500), nullable=False),
+)
+
+# Every publication and withdrawal, in the order of their commits: writers take turns (services.policy.store), so that a
+# reader that has seen a sequence has seen all before it.
+policy_changes = Table(
+    "policy_changes",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("region", String(6), nullable=False),
+    Column("policy_id", String(63), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
+)
+
+requests = request_memory(metadata)
