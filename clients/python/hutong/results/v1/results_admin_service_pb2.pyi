@@ -38,17 +38,17 @@ class CorrectResultRequest(_message.Message):
     outcome: _outcome_pb2.Outcome.ValueType
     """The right outcome. Required."""
     reason: _builtins.str
-    """Why, 1 to 500 characters, no identity in it. Required."""
+    """Why, 1 to 500 characters without NUL, no identity in it. Required."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """The right sampling time; absent when it was right."""
+        """The right sampling time, not before 2019-12-01 in Asia/Shanghai; absent when it was right."""
 
     @_builtins.property
     def new_report_time(self) -> _timestamp_pb2.Timestamp:
         """When a new report was issued; absent when none was, so that the report time stays as it is. May not be later than
-        the first report's unless the outcome changes.
+        the first report's unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
         """
 
     def __init__(
@@ -113,7 +113,7 @@ class RecallResultsRequest(_message.Message):
     lab: _builtins.str
     """The laboratory, "labs/{uscc}". Required."""
     reason: _builtins.str
-    """Why, 1 to 500 characters, no identity in it. Required."""
+    """Why, 1 to 500 characters without NUL, no identity in it. Required."""
     validate_only: _builtins.bool
     """Count only, change nothing. Default false."""
     request_id: _builtins.str

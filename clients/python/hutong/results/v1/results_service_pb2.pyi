@@ -524,7 +524,7 @@ class LinkDocumentsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """On what grounds they are known to be one person's, 1 to 500 characters, no identity in it. Required."""
+    """On what grounds they are known to be one person's, 1 to 500 characters without NUL, no identity in it. Required."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
@@ -586,7 +586,7 @@ class UnlinkDocumentsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why they are untied, 1 to 500 characters, no identity in it. Required."""
+    """Why they are untied, 1 to 500 characters without NUL, no identity in it. Required."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property

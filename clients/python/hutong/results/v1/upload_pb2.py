@@ -29,7 +29,7 @@ from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/upload.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\"r\n\x0bUploadStart\x12\x17\n\x03lab\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x33\n\tupload_id\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[0-9A-Za-z._-]{1,64}$\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\tTubeBatch\x12\x17\n\x06offset\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12&\n\x05tubes\x18\x02 \x03(\x0b\x32\x17.hutong.results.v1.Tube\"\xdb\x04\n\x04Tube\x12\x32\n\ttube_code\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]+$\xc8\x01\x01\x12\x1c\n\tpool_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x01\x12\x37\n\x08specimen\x18\x03 \x01(\x0e\x32\x1b.hutong.results.v1.SpecimenB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x33\n\x06method\x18\x04 \x01(\x0e\x32\x19.hutong.results.v1.MethodB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x07outcome\x18\x05 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rsample_region\x18\x06 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x1d\n\x0bsample_site\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x42\n\x0bsample_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\xc8\x01\x01\x12\x30\n\x0creceive_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttest_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x07persons\x18\x0c \x03(\x0b\x32\x1d.hutong.results.v1.TubePersonB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\"\x82\x01\n\nTubePerson\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\rreport_number\x18\x02 \x01(\tB!\xbaH\x1er\x19\x18@2\x15^[^\\x00-\\x20\\x7f/@]+$\xc8\x01\x01\"D\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\x7f\n\tRejection\x12\x12\n\ntube_index\x18\x01 \x01(\x05\x12\x14\n\x0cperson_index\x18\x02 \x01(\x05\x12\x35\n\nviolations\x18\x03 \x03(\x0b\x32!.hutong.results.v1.FieldViolation\x12\x11\n\tretryable\x18\x04 \x01(\x08\"\xdb\x01\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10\x63ommitted_offset\x18\x02 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x04 \x01(\x03\x12\x16\n\x0erejected_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/upload.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\"r\n\x0bUploadStart\x12\x17\n\x03lab\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x33\n\tupload_id\x18\x02 \x01(\tB \xbaH\x1dr\x18\x32\x16^[0-9A-Za-z._-]{1,64}$\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"L\n\tTubeBatch\x12\x17\n\x06offset\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12&\n\x05tubes\x18\x02 \x03(\x0b\x32\x17.hutong.results.v1.Tube\"\xf0\x04\n\x04Tube\x12\x32\n\ttube_code\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]+$\xc8\x01\x01\x12\x1c\n\tpool_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x01\x12\x37\n\x08specimen\x18\x03 \x01(\x0e\x32\x1b.hutong.results.v1.SpecimenB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x33\n\x06method\x18\x04 \x01(\x0e\x32\x19.hutong.results.v1.MethodB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x07outcome\x18\x05 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rsample_region\x18\x06 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x32\n\x0bsample_site\x18\x07 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x42\n\x0bsample_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\xc8\x01\x01\x12\x30\n\x0creceive_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttest_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x07persons\x18\x0c \x03(\x0b\x32\x1d.hutong.results.v1.TubePersonB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\"\x82\x01\n\nTubePerson\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\rreport_number\x18\x02 \x01(\tB!\xbaH\x1er\x19\x18@2\x15^[^\\x00-\\x20\\x7f/@]+$\xc8\x01\x01\"D\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\x7f\n\tRejection\x12\x12\n\ntube_index\x18\x01 \x01(\x05\x12\x14\n\x0cperson_index\x18\x02 \x01(\x05\x12\x35\n\nviolations\x18\x03 \x03(\x0b\x32!.hutong.results.v1.FieldViolation\x12\x11\n\tretryable\x18\x04 \x01(\x08\"\xdb\x01\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10\x63ommitted_offset\x18\x02 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x04 \x01(\x03\x12\x16\n\x0erejected_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,7 +55,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TUBE'].fields_by_name['sample_region']._loaded_options = None
   _globals['_TUBE'].fields_by_name['sample_region']._serialized_options = b'\272H\021r\0142\n^[0-9]{6}$\310\001\001'
   _globals['_TUBE'].fields_by_name['sample_site']._loaded_options = None
-  _globals['_TUBE'].fields_by_name['sample_site']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_TUBE'].fields_by_name['sample_site']._serialized_options = b'\272H\032r\030\030\310\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_TUBE'].fields_by_name['sample_time']._loaded_options = None
   _globals['_TUBE'].fields_by_name['sample_time']._serialized_options = b'\272H\016\262\001\0102\006\010\200\244\212\357\005\310\001\001'
   _globals['_TUBE'].fields_by_name['persons']._loaded_options = None
@@ -69,13 +69,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TUBEBATCH']._serialized_start=324
   _globals['_TUBEBATCH']._serialized_end=400
   _globals['_TUBE']._serialized_start=403
-  _globals['_TUBE']._serialized_end=1006
-  _globals['_TUBEPERSON']._serialized_start=1009
-  _globals['_TUBEPERSON']._serialized_end=1139
-  _globals['_FIELDVIOLATION']._serialized_start=1141
-  _globals['_FIELDVIOLATION']._serialized_end=1209
-  _globals['_REJECTION']._serialized_start=1211
-  _globals['_REJECTION']._serialized_end=1338
-  _globals['_UPLOAD']._serialized_start=1341
-  _globals['_UPLOAD']._serialized_end=1560
+  _globals['_TUBE']._serialized_end=1027
+  _globals['_TUBEPERSON']._serialized_start=1030
+  _globals['_TUBEPERSON']._serialized_end=1160
+  _globals['_FIELDVIOLATION']._serialized_start=1162
+  _globals['_FIELDVIOLATION']._serialized_end=1230
+  _globals['_REJECTION']._serialized_start=1232
+  _globals['_REJECTION']._serialized_end=1359
+  _globals['_UPLOAD']._serialized_start=1362
+  _globals['_UPLOAD']._serialized_end=1581
 # @@protoc_insertion_point(module_scope)

@@ -94,7 +94,9 @@ class IdentityDocument(_message.Message):
     checked with the number's form in code, because a rule across fields costs more than all others together here.
     """
     name: _builtins.str
-    """The holder's name as printed, at most 128 characters. Optional in look-ups; kept only as a keyed hash and a mask."""
+    """The holder's name as printed, at most 128 characters without control characters. Optional in look-ups; kept only as
+    a keyed hash and a mask.
+    """
     def __init__(
         self,
         *,

@@ -38,7 +38,7 @@ class PresentedEvidence(_message.Message):
     lab: _builtins.str
     """The laboratory on it, "labs/{uscc}". Without it and report_number the evidence cannot be compared, and is not used."""
     report_number: _builtins.str
-    """The report number on it, at most 64 characters."""
+    """The report number on it, at most 64 characters without control characters."""
     outcome: _outcome_pb2.Outcome.ValueType
     """What it says. Required."""
     @_builtins.property

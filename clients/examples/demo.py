@@ -1,0 +1,181 @@
+"""The whole of Hutong in one sitting: from an empty disk to decisions for people on the road.
+
+Starts the three services, registers laboratories, puts the rules of 2022 into force, uploads one laboratory's day and
+asks for decisions. Every decision is compared with what the story says: exit code 1 when one differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hutong.policy.v1 import policy_service_pb2
+from hutong.results.v1 import lab_service_pb2
+from hutong_client.connect import DEFAULT_ADDRESSES, Connection, connect
+from hutong_client.errors import HutongError
+from hutong_client.explanation import explain, summarize
+
+from clients.examples.day import LAB
+from clients.examples.faults import DUPLICATE
+from clients.examples.generate_day import PEOPLE, WRONG
+from clients.examples.node import Node, NotServing, running_node
+from clients.examples.story import LABS, tell_story
+
+EXAMPLES = Path(__file__).parent
+DAY = EXAMPLES / "lab-day.csv"
+POLICIES = EXAMPLES / "policies"
+_CALL_SECONDS = 10.0
+# The hutong command's exit code when rows were rejected.
+_PARTLY = 3
+_INVITATION = """
+The node stays up until Ctrl-C. In another terminal, with .venv/bin on the PATH:
+
+  hutong lookup --number {number}
+  hutong verify --number {number} --region 410105 --purpose hotel \\
+    --arriving-from 220500 --use-time "2022-08-10 12:00:00+08:00"
+  hutong policy resolve --region 310104 --purpose city-transport --at "2022-08-04 23:59:59+08:00"
+  grpcurl -plaintext {results} list
+  sh clients/examples/grpcurl/11-create-lab.sh   # and the others, in the order of their numbers
+"""
+
+
+class StoryDiffers(Exception):
+    """Something did not come out as the story says."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("--stay", action="store_true", help="on the default ports, data in .hutong/, until Ctrl-C")
+    stay = parser.parse_args(arguments).stay
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        where = Path(".hutong") if stay else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hutong-")))
+        started = time.monotonic()
+        try:
+            print(f"Hutong: one laboratory's day, from an empty disk to decisions. Data in {where}.", flush=True)
+            node = stack.enter_context(running_node(where, _stay_addresses() if stay else None))
+            play(node, where)
+            print(f"\nAll came out as told, in {time.monotonic() - started:.0f} s.", flush=True)
+            if stay:
+                print(_invite(node), flush=True)
+                signal.pause()
+        except (StoryDiffers, NotServing, HutongError) as failure:
+            print(f"\nNot as told: {failure}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nStopping.", flush=True)
+    return 0
+
+
+def play(node: Node, where: Path) -> None:
+    """Register, publish, upload, ask.
+
+    Raises:
+        StoryDiffers: with all that differs.
+    """
+    _tell("Three services are up: " + ", ".join(f"{name} at {address}" for name, address in node.addresses.items()))
+    with connect(environment=node.environment) as connection:
+        _register_labs(connection)
+        _publish_policies(node)
+        _upload_day(node, where)
+        _ask_for_decisions(connection)
+
+
+def _stay_addresses() -> dict[str, str]:
+    """Where the environment says, else the default ports."""
+    return {
+        service: os.environ.get(f"HUTONG_{service.upper()}_ADDRESS") or default
+        for service, default in DEFAULT_ADDRESSES.items()
+    }
+
+
+def _register_labs(connection: Connection) -> None:
+    for lab in LABS:
+        connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=_CALL_SECONDS)
+    _tell("Laboratories registered: " + ", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS))
+
+
+def _publish_policies(node: Node) -> None:
+    _tell(f"The rules of 2022: hutong policy apply -f {POLICIES}")
+    for item in _hutong(node, "policy", "apply", "-f", str(POLICIES), "--yes")["policies"]:
+        print(f"  {item['action']:10} {item['file']}: {item['policy']['title']}", flush=True)
+        for override in item.get("overrides", ()):
+            print(f"    overrides {override['policy']}: {override['stated']} -> {override['applied']}", flush=True)
+
+
+def _upload_day(node: Node, where: Path) -> None:
+    # The command leaves its journal and the rejected rows beside the file.
+    day = Path(shutil.copy(DAY, where))
+    _tell(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
+    answer = _hutong(node, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
+    print("  accepted {accepted}, duplicates {duplicates}, rejected {rejected}".format(**answer))
+    for reason, rows in answer["rejected_by_reason"].items():
+        print(f"    {reason:22}{rows}")
+    print(f"  what is wrong with each rejected row stands in {answer['rejects_file']}", flush=True)
+    with DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
+        expected = Counter(row["expected"] for row in csv.DictReader(file))
+    duplicates = expected.pop(DUPLICATE)
+    # On a node that is started again all that was accepted the first time is a duplicate.
+    if answer["accepted"] + answer["duplicates"] != PEOPLE + duplicates or answer["rejected_by_reason"] != expected:
+        raise StoryDiffers(
+            f"the upload was to accept {PEOPLE}, find {duplicates} duplicates and reject {dict(expected)}"
+        )
+
+
+def _ask_for_decisions(connection: Connection) -> None:
+    """Print each decision in full, and in the end all of them in a line each."""
+
+    @cache
+    def title_of(name: str) -> str:
+        request = policy_service_pb2.GetPolicyRequest(name=name)
+        return f"“{connection.policies.GetPolicy(request, timeout=_CALL_SECONDS).policy.title}”"
+
+    _tell("People on the road")
+    differences, summary = [], []
+    for number, scene in enumerate(tell_story(DAY), start=1):
+        decision = connection.verification.Verify(scene.request, timeout=_CALL_SECONDS).decision
+        told = f"{number:2}. {scene.told}"
+        print("\n".join(["", told, *(f"    {line}" for line in explain(decision, title_of))]), flush=True)
+        summary += [told, f"      {summarize(decision)}"]
+        differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
+    _tell("\n".join(["In short:", *summary]))
+    if differences:
+        raise StoryDiffers("; ".join(differences))
+
+
+def _hutong(node: Node, *arguments: str, exit_code: int = 0) -> Any:
+    """Run the hutong command against the node; what it prints with --json."""
+    command = [sys.executable, "-m", "hutong_client", *arguments, "--json"]
+    done = subprocess.run(command, env=node.environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != exit_code:
+        raise StoryDiffers(f"hutong {' '.join(arguments)} exited {done.returncode}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def _invite(node: Node) -> str:
+    """What to try on a node that stays up. The number is an invented person's of the first scene."""
+    number = tell_story(DAY)[0].request.document.number
+    return _INVITATION.format(number=number, results=node.addresses["results"])
+
+
+def _tell(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Tells of a hotel that turned a person with a valid result away because they were not tested in its city.
+# The request_id makes it one report however often it is sent.
+set -eu
+grpcurl -plaintext -d '{
+    "region": "410105",
+    "venue": "示例宾馆",
+    "purpose": "PURPOSE_HOTEL",
+    "refuse_time": "2022-08-11T10:05:00+08:00",
+    "grounds": ["REFUSAL_GROUND_NOT_TESTED_LOCALLY"],
+    "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},
+    "statement": "They said the test was not theirs.",
+    "request_id": "01829d5e-0000-7000-8000-000000000081"
+  }' \
+  "${HUTONG_VERIFICATION_ADDRESS:-127.0.0.1:50053}" hutong.verification.v1.RefusalService/ReportRefusal

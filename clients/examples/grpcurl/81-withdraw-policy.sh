@@ -1,0 +1,9 @@
+#!/bin/sh
+# Takes the rule of 41-publish-policy.sh back: a fact with a time, nothing is deleted.
+set -eu
+grpcurl -plaintext -d '{
+    "name": "jurisdictions/410100/policies/hotel-example@1",
+    "reason": "The example is over.",
+    "request_id": "01829d5e-0000-7000-8000-000000000061"
+  }' \
+  "${HUTONG_POLICY_ADDRESS:-127.0.0.1:50052}" hutong.policy.v1.PolicyAdminService/WithdrawPolicy

@@ -1,0 +1,118 @@
+"""A node on this machine: the three services as processes of their own, on SQLite in one directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+SERVICES = ("results", "policy", "verification")
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+
+
+class NotServing(RuntimeError):
+    """A service ended, or did not begin to serve in time; the text has the end of its log."""
+
+
+class Node:
+    """Starts, kills and stops the processes of one node. Each writes its log to `{service}.log` beside its database."""
+
+    def __init__(self, data_dir: Path, addresses: Mapping[str, str]) -> None:
+        self.data_dir = data_dir
+        self.addresses = dict(addresses)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's environment, with this node in place of any that it names."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
+        addresses = {f"HUTONG_{service.upper()}_ADDRESS": address for service, address in self.addresses.items()}
+        return inherited | addresses
+
+    def start(self, *services: str) -> None:
+        """Start services, all three by default, and wait until each says that it serves."""
+        for service in services or SERVICES:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            with self._log(service).open("ab") as log:
+                self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
+                    [sys.executable, "-m", "services", "serve", service],
+                    env=self.environment | {"HUTONG_DATA_DIR": str(self.data_dir)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+        for service in services or SERVICES:
+            self._await_serving(service)
+
+    def kill(self, service: str) -> None:
+        """End a service as a power cut would, with SIGKILL."""
+        process = self._processes.pop(service)
+        process.kill()
+        process.wait(_STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Drain and end all that runs."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(_STOP_SECONDS)
+        self._processes.clear()
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each service that was started."""
+        return {service: process.pid for service, process in self._processes.items()}
+
+    def _await_serving(self, service: str) -> None:
+        until = time.monotonic() + _START_SECONDS
+        with grpc.insecure_channel(self.addresses[service]) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            while time.monotonic() < until and self._processes[service].poll() is None:
+                try:
+                    answer = health.Check(  # type: ignore[attr-defined] # its stubs know no method
+                        health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True
+                    )
+                except grpc.RpcError:
+                    continue
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+                time.sleep(0.05)
+        end_of_log = self._log(service).read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise NotServing(f"{service} does not serve at {self.addresses[service]}:\n{end_of_log}")
+
+    def _log(self, service: str) -> Path:
+        return self.data_dir / f"{service}.log"
+
+
+@contextlib.contextmanager
+def running_node(
+    data_dir: Path, addresses: Mapping[str, str] | None = None, services: Sequence[str] = SERVICES
+) -> Iterator[Node]:
+    """A node that runs while the block does, or some of its services; on free loopback ports unless told where."""
+    node = Node(data_dir, addresses or free_addresses())
+    try:
+        node.start(*services)
+        yield node
+    finally:
+        node.stop()
+
+
+def free_addresses() -> dict[str, str]:
+    """A free loopback port for each service. All are held at once while choosing, so that no two are the same."""
+    with contextlib.ExitStack() as held:
+        sockets = {service: held.enter_context(socket.socket()) for service in SERVICES}
+        for each in sockets.values():
+            each.bind(("127.0.0.1", 0))
+        return {service: f"127.0.0.1:{each.getsockname()[1]}" for service, each in sockets.items()}

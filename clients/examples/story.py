@@ -1,0 +1,273 @@
+"""People on the road in 2022, what they are asked at each place, and what has to be answered."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1 import follow_up_pb2, lab_pb2
+from hutong.type.v1 import channel_pb2, identity_pb2, outcome_pb2, purpose_pb2
+from hutong.verification.v1 import decision_pb2, evidence_pb2, verification_service_pb2
+
+from clients.examples.day import LAB, LAB_NAME, NEGATIVE, POOL_POSITIVE
+from clients.examples.people import RESIDENT_ID_CARD, check_character
+
+OTHER_LAB = "91210500MA000LAB8F"
+"""A second invented laboratory, in Benxi, Liaoning: registered here, but its reports are not uploaded yet."""
+
+LABS = (
+    lab_pb2.Lab(name=f"labs/{LAB}", display_name=LAB_NAME, region="220502", contact="+86 435 0000 000"),
+    lab_pb2.Lab(name=f"labs/{OTHER_LAB}", display_name="本溪示例检验所", region="210500", contact="+86 24 0000 000"),
+)
+
+PAPER = channel_pb2.CHANNEL_PAPER_REPORT
+TONGHUA = "220500"
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One person's report, as its holder has it on paper."""
+
+    name: str
+    number: str
+    lab: str
+    report_number: str
+    sampled: datetime
+    reported: datetime
+
+    def shown(self, reported: datetime | None = None) -> evidence_pb2.PresentedEvidence:
+        """The paper, saying negative; with another report time than its own when somebody has edited it."""
+        return evidence_pb2.PresentedEvidence(
+            channel=PAPER,
+            lab=f"labs/{self.lab}",
+            report_number=self.report_number,
+            outcome=outcome_pb2.OUTCOME_NEGATIVE,
+            sample_time=_timestamp(self.sampled),
+            report_time=_timestamp(reported or self.reported),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a decision has to say. Empty fields are not looked at."""
+
+    outcome: str
+    reason: str
+    rule: str = ""
+    until: datetime | None = None
+    basis: str = ""
+    follow_up: str = ""
+    use: str = ""
+
+    def differences(self, decision: decision_pb2.Decision) -> list[str]:
+        """What the decision says otherwise, for a person to read."""
+        rule = decision.governing_policy.removeprefix("jurisdictions/").replace("policies/", "").split("@")[0]
+        until = decision.expire_time.ToDatetime(self.until.tzinfo) if self.until else None
+        pairs = [
+            ("outcome", self.outcome, decision_pb2.DecisionOutcome.Name(decision.outcome), "DECISION_OUTCOME_"),
+            ("reason", self.reason, decision_pb2.DecisionReason.Name(decision.reason), "DECISION_REASON_"),
+            ("basis", self.basis, decision_pb2.DecisionBasis.Name(decision.basis), "DECISION_BASIS_"),
+            ("rule", self.rule, rule, ""),
+            ("until", self.until.isoformat() if self.until else "", until.isoformat() if until else "", ""),
+        ]
+        found = [
+            f"{what}: expected {expected}, was {actual.removeprefix(prefix)}"
+            for what, expected, actual, prefix in pairs
+            if expected and expected != actual.removeprefix(prefix)
+        ]
+        actions = {follow_up_pb2.FollowUpAction.Name(item.action) for item in decision.follow_ups}
+        if self.follow_up and f"FOLLOW_UP_ACTION_{self.follow_up}" not in actions:
+            found.append(f"follow-up {self.follow_up} is missing")
+        uses = {decision_pb2.Use.Name(item.use) for item in decision.considered}
+        if self.use and f"USE_{self.use}" not in uses:
+            found.append(f"nothing considered is {self.use}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One question at one place, and its right answer."""
+
+    told: str
+    request: verification_service_pb2.VerifyRequest
+    expected: Expected
+
+
+def tell_story(day: Path) -> list[Scene]:
+    """The scenes, played by people of a day's file."""
+    rows = _right_rows(day)
+    negatives = [row for row in rows if row["nat_result"] == NEGATIVE and row["card_type"] == RESIDENT_ID_CARD]
+    traveller, editor = (_report(row) for row in [row for row in negatives if row["pool_size"] == "1"][:2])
+    pooled = _report(next(row for row in negatives if row["pool_size"] == "20"))
+    awaiting = _report(next(row for row in rows if row["nat_result"] == POOL_POSITIVE))
+    return [*_same_report_everywhere(traveller, pooled), *_paper_and_record(editor), *_no_proof(awaiting, traveller)]
+
+
+def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
+    """Where a person was tested changes nothing; the place that checks sets the hours."""
+    issued = traveller.reported
+    henan_ends = issued + 48 * _HOUR
+    midnight = (issued + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)
+    henan = "410000/recognition-from-outside"
+    return [
+        Scene(
+            "Tested in Tonghua, Jilin; shows the paper at a hotel in Zhengzhou, one minute before 48 hours are over",
+            _ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends - _MINUTE, traveller.shown()),
+            Expected("RECOGNIZED", "VALID", henan, henan_ends, "RECORD", use="SAME_AS_RECORD"),
+        ),
+        Scene(
+            "The same paper at the same hotel, two minutes later",
+            _ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends + _MINUTE, traveller.shown()),
+            Expected("NOT_RECOGNIZED", "EXPIRED", henan, henan_ends),
+        ),
+        Scene(
+            "At that minute on the metro in Shanghai, with nothing in hand: there it is 72 hours from the report",
+            _ask(traveller, "310104", purpose_pb2.PURPOSE_CITY_TRANSPORT, henan_ends + _MINUTE),
+            Expected("RECOGNIZED", "VALID", "310000/venue-and-transport", issued + 72 * _HOUR, "RECORD"),
+        ),
+        Scene(
+            "And in a shop in Beijing: 3 calendar days, by its own rule from sampling, by the floor from the report",
+            _ask(traveller, "110105", purpose_pb2.PURPOSE_PUBLIC_VENUE, henan_ends + _MINUTE),
+            Expected("RECOGNIZED", "VALID", "110000/venue", midnight, "RECORD"),
+        ),
+        Scene(
+            "One of a negative pool of twenty, in a shop in Wuzhou a day later",
+            _ask(pooled, "450403", purpose_pb2.PURPOSE_PUBLIC_VENUE, pooled.reported + 24 * _HOUR),
+            Expected("RECOGNIZED", "VALID", "450400/venue", pooled.reported + 72 * _HOUR, "RECORD"),
+        ),
+    ]
+
+
+def _paper_and_record(editor: Report) -> list[Scene]:
+    """Paper has equal force, and is compared with the record when there is one."""
+    unknown = Report(
+        name="韦示例",
+        number="450403188009090041",
+        lab=OTHER_LAB,
+        report_number="BX-0001",
+        sampled=datetime.fromisoformat("2022-08-10T08:00:00+08:00"),
+        reported=datetime.fromisoformat("2022-08-10T16:00:00+08:00"),
+    )
+    edited = editor.reported + timedelta(days=1)
+    return [
+        Scene(
+            "Tested in Benxi, Liaoning; the report is not on record here, but in hand on paper, at a park in Zhengzhou",
+            _ask(unknown, "410105", purpose_pb2.PURPOSE_SCENIC_SITE, unknown.reported + 20 * _HOUR, unknown.shown()),
+            Expected(
+                "RECOGNIZED",
+                "VALID",
+                "410000/recognition-from-outside",
+                unknown.reported + 48 * _HOUR,
+                "PRESENTED",
+                "UPLOAD_REPORT",
+            ),
+        ),
+        Scene(
+            "Shows a paper whose report time was edited to a day later, 60 hours after the true report, in Zhengzhou",
+            _ask(editor, "410105", purpose_pb2.PURPOSE_HOTEL, editor.reported + 60 * _HOUR, editor.shown(edited)),
+            Expected(
+                "NOT_RECOGNIZED",
+                "EXPIRED",
+                "410000/recognition-from-outside",
+                editor.reported + 48 * _HOUR,
+                follow_up="EXAMINE_EVIDENCE",
+                use="CONTRADICTS_RECORD",
+            ),
+        ),
+    ]
+
+
+def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
+    """A positive pool, nothing at all, somebody else's paper, no rule, and no need."""
+    noon = datetime.fromisoformat("2022-08-10T12:00:00+08:00")
+    digits = "41010518610101001"
+    nobody = Report("赵示例", digits + check_character(digits), "", "", noon, noon)
+    hotel = purpose_pb2.PURPOSE_HOTEL
+    return [
+        Scene(
+            "One of a positive pool of ten, on the metro in Zhengzhou: not a positive person, but a recheck is due",
+            _ask(awaiting, "410105", purpose_pb2.PURPOSE_CITY_TRANSPORT, noon),
+            Expected(
+                "NOT_RECOGNIZED", "PENDING_RECHECK", "410100/venue-and-transport", follow_up="RECHECK_SINGLE_TUBE"
+            ),
+        ),
+        Scene(
+            "No report shown and none on record, at a hotel in Zhengzhou",
+            _ask(nobody, "410105", hotel, noon),
+            Expected("NOT_RECOGNIZED", "NO_RESULT", "410000/recognition-from-outside"),
+        ),
+        Scene(
+            "The same person, with the paper of the traveller of the first scene",
+            _ask(nobody, "410105", hotel, noon, traveller.shown()),
+            Expected(
+                "NOT_RECOGNIZED",
+                "EVIDENCE_CONTRADICTS_RECORD",
+                "410000/recognition-from-outside",
+                follow_up="EXAMINE_EVIDENCE",
+                use="CONTRADICTS_RECORD",
+            ),
+        ),
+        Scene(
+            "The traveller of the first scene at a hotel in Sanya, Hainan, for which no rule is published here",
+            _ask(traveller, "460200", hotel, noon),
+            Expected("UNDETERMINED", "NO_POLICY_IN_FORCE"),
+        ),
+        Scene(
+            "The same in a shop in Zhengzhou on 8 December 2022, four months after the only test",
+            _ask(
+                traveller,
+                "410105",
+                purpose_pb2.PURPOSE_PUBLIC_VENUE,
+                datetime.fromisoformat("2022-12-08T12:00:00+08:00"),
+            ),
+            Expected("NOT_REQUIRED", "NO_TEST_REQUIRED", "000000/no-result-asked"),
+        ),
+    ]
+
+
+def _ask(
+    report: Report,
+    region: str,
+    purpose: purpose_pb2.Purpose.ValueType,
+    use: datetime,
+    evidence: evidence_pb2.PresentedEvidence | None = None,
+) -> verification_service_pb2.VerifyRequest:
+    return verification_service_pb2.VerifyRequest(
+        document=identity_pb2.IdentityDocument(
+            type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=report.number, name=report.name
+        ),
+        region=region,
+        purpose=purpose,
+        arriving_from=TONGHUA,
+        use_time=_timestamp(use),
+        evidence=[evidence] if evidence else [],
+    )
+
+
+def _right_rows(day: Path) -> list[dict[str, str]]:
+    with day.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
+        wrong = {int(row["line"]) for row in csv.DictReader(file)}
+    with day.open(encoding="utf-8", newline="") as file:
+        return [row for line, row in enumerate(csv.DictReader(file), start=2) if line not in wrong]
+
+
+def _report(row: dict[str, str]) -> Report:
+    return Report(
+        name=row["name"],
+        number=row["card_no"],
+        lab=LAB,
+        report_number=row["report_no"],
+        sampled=datetime.fromisoformat(row["sample_date"]),
+        reported=datetime.fromisoformat(row["report_date"]),
+    )
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

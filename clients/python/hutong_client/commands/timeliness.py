@@ -1,0 +1,67 @@
+"""`hutong timeliness`: who reports late."""
+
+from __future__ import annotations
+
+import click
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.timeliness_pb2 import DelayQuantiles
+from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+
+from hutong_client.display import moment, print_json, print_table, span
+from hutong_client.exit_codes import ExitCode
+from hutong_client.options import CALL_SECONDS, INSTANT, LAB, Node, NodeCommand, json_option
+
+
+@click.command(cls=NodeCommand)
+@click.option("--lab", type=LAB, help="One laboratory.")
+@click.option("--region", help="All laboratories of a region, GB/T 2260.")
+@click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
+@click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
+@click.option("--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="What is late.")
+@json_option
+@click.pass_obj
+def timeliness(
+    node: Node,
+    lab: str | None,
+    region: str | None,
+    start_time: Timestamp,
+    end_time: Timestamp,
+    late_after_hours: float,
+    as_json: bool,
+) -> ExitCode:
+    """Show how long reports took to be uploaded and visible nationwide, for one laboratory or those of a region."""
+    if bool(lab) == bool(region):
+        raise click.UsageError("give either --lab or --region")
+    request = SummarizeTimelinessRequest(
+        lab=lab,  # type: ignore[arg-type] # None leaves it unset, which the stubs do not know
+        region=region,  # type: ignore[arg-type]
+        start_time=start_time,
+        end_time=end_time,
+        late_threshold=Duration(seconds=round(late_after_hours * 3600)),
+    )
+    with node.connect() as connection:
+        response = connection.timeliness.SummarizeTimeliness(request, timeout=CALL_SECONDS)
+    if as_json:
+        print_json(response)
+        return ExitCode.DONE
+    rows = [
+        (
+            it.subject,
+            str(it.result_count),
+            *_quantiles(it.report_to_upload),
+            *_quantiles(it.upload_to_nationwide),
+            str(it.late_count),
+            moment(it.last_upload_time),
+        )
+        for it in response.timeliness
+    ]
+    columns = ("subject", "results", "upload p50", "p95", "p99", "nationwide p50", "p95", "p99", "late", "last upload")
+    print_table(columns, rows)
+    return ExitCode.DONE
+
+
+def _quantiles(delays: DelayQuantiles) -> tuple[str, str, str]:
+    if not delays.HasField("p50"):
+        return ("", "", "")
+    return (span(delays.p50), span(delays.p95), span(delays.p99))

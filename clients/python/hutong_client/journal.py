@@ -1,0 +1,119 @@
+"""How far an upload of a file has come, kept beside the file, so that it can be taken up again after any end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+SUFFIX = ".hutong-upload.json"
+_SECONDS_BETWEEN_WRITES = 0.2
+"""Being a little behind costs nothing but a few batches sent twice; a disk sync for every batch costs time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What is written down. It holds no identity.
+
+    Attributes:
+        lab, timezone, region, rejects: as they were given; the file must be read and written on the same way.
+        upload_id: under which the service knows the upload.
+        sha256: the file's.
+        acknowledged_offset: tubes that are durable.
+        rejects_bytes: the size of the rejects file that belongs to that offset.
+        rejected_by_reason: rejected rows up to there.
+        finished: whether the whole file was acknowledged.
+    """
+
+    lab: str
+    timezone: str
+    region: str
+    rejects: str
+    upload_id: str
+    sha256: str
+    acknowledged_offset: int = 0
+    rejects_bytes: int = 0
+    rejected_rows: int = 0
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
+    finished: bool = False
+
+
+class CannotResume(Exception):
+    """The journal does not fit the file or the options; the text says what differs."""
+
+
+def journal_path(file: Path) -> Path:
+    """Where the journal of a file is."""
+    return file.with_name(file.name + SUFFIX)
+
+
+def read_journal(path: Path, fresh: Journal) -> Journal | None:
+    """What was written down for the same file, read the same way as `fresh` says; None when nothing was.
+
+    Raises:
+        CannotResume: it is of another file or other options.
+    """
+    try:
+        kept = Journal(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        raise CannotResume(f"{path} is not a journal of an upload; remove it and upload without --resume") from None
+    if kept.sha256 != fresh.sha256:
+        raise CannotResume("the file has changed since its upload began; upload it without --resume")
+    for option in ("lab", "timezone", "region", "rejects"):
+        if getattr(kept, option) != getattr(fresh, option):
+            raise CannotResume(f"the upload began with --{option} “{getattr(kept, option)}”; resume it with the same")
+    return kept
+
+
+def hash_file(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class JournalWriter:
+    """Writes the journal, replacing it in one step, and not for every batch. Without a path it only counts."""
+
+    def __init__(self, path: Path | None, journal: Journal, sync_rejects: Callable[[], int]) -> None:
+        self.journal = journal
+        self._path = path
+        self._sync_rejects = sync_rejects
+        self._written = 0.0
+
+    def note(self, acknowledged_offset: int, rejected: dict[str, int], rejected_rows: int) -> None:
+        """Note an acknowledgement and the rejected rows that came with it."""
+        reasons = self.journal.rejected_by_reason
+        self.journal = replace(
+            self.journal,
+            acknowledged_offset=acknowledged_offset,
+            rejected_rows=self.journal.rejected_rows + rejected_rows,
+            rejected_by_reason={
+                reason: reasons.get(reason, 0) + rejected.get(reason, 0) for reason in sorted({*reasons, *rejected})
+            },
+        )
+        if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
+            self.write()
+
+    def finish(self) -> None:
+        """Note that the whole file is acknowledged."""
+        self.journal = replace(self.journal, finished=True)
+        self.write()
+
+    def write(self) -> None:
+        """Write the journal. The rejects that it counts reach the disk first."""
+        self.journal = replace(self.journal, rejects_bytes=self._sync_rejects())
+        if self._path is None:
+            return
+        beside = self._path.with_name(self._path.name + ".new")
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self.journal), file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+        self._written = time.monotonic()

@@ -1,0 +1,113 @@
+"""People to decide for, from a file or a pipe."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.json_format import ParseDict, ParseError
+from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong.verification.v1.verification_service_pb2 import StreamVerifyRequest, VerifyRequest
+
+from hutong_client.options import PURPOSE, read_instant
+from hutong_client.tables.columns import find_column
+from hutong_client.tables.encoding import detect_encoding
+from hutong_client.tables.faults import BadCell
+from hutong_client.tables.rows import NotATable
+from hutong_client.tables.values import read_code, read_document_type
+
+_OWN_COLUMNS = ("region", "purpose", "arriving_from", "use_time")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One person's question. `mark` is the row's number or the gate's own; `fault` why it cannot be put, if so."""
+
+    mark: str
+    request: VerifyRequest
+    fault: str = ""
+
+
+def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
+    """The questions of a file. What a row does not say is as in the template.
+
+    Raises:
+        NotATable: the file is no table of people.
+    """
+    with path.open("rb") as file:
+        start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not start:
+        raise NotATable("the file is empty")
+    with path.open(encoding=detect_encoding(path), newline="") as text:
+        if start.startswith(b"{"):
+            yield from (
+                read_question(str(number), line, template) for number, line in enumerate(text, 1) if line.strip()
+            )
+            return
+        rows = csv.reader(text)
+        columns = [_column(title) for title in next(rows)]
+        if "card_no" not in columns:
+            raise NotATable("the first row must name the columns, card_no (证件号码) among them")
+        for number, cells in enumerate(rows, start=2):
+            if any(cells):
+                yield _read_row(str(number), dict(zip(columns, map(str.strip, cells), strict=False)), template)
+
+
+def read_question(mark: str, line: str, template: VerifyRequest) -> Asked:
+    """A line of NDJSON: a VerifyRequest, or a StreamVerifyRequest with a mark of its own."""
+    asked = StreamVerifyRequest(correlation_id=mark)
+    asked.request.CopyFrom(template)
+    try:
+        content = json.loads(line)
+        if not isinstance(content, dict):
+            return Asked(mark, asked.request, "the line is no JSON object")
+        mark = str(content.get("correlation_id", mark))
+        own = ParseDict(content.get("request", content), VerifyRequest())
+    except (json.JSONDecodeError, ParseError, AttributeError):
+        # What the parser says could repeat what stands in the line.
+        return Asked(mark, asked.request, "the line is no VerifyRequest in JSON")
+    asked.request.MergeFrom(own)
+    return Asked(mark, asked.request)
+
+
+def read_lines(descriptor: int) -> Iterator[str]:
+    """Lines as they come. Read without Python's buffer, whose lock would hold up the end of the command."""
+    waiting = b""
+    while chunk := os.read(descriptor, 65_536):
+        *lines, waiting = (waiting + chunk).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines)
+    if waiting:
+        yield waiting.decode("utf-8", "replace")
+
+
+def _column(title: str) -> str:
+    plain = title.strip().lower()
+    return plain if plain in _OWN_COLUMNS else find_column(title) or plain
+
+
+def _read_row(mark: str, cells: dict[str, str], template: VerifyRequest) -> Asked:
+    request = VerifyRequest()
+    request.CopyFrom(template)
+    try:
+        number = read_code(cells.get("card_no", ""))
+        request.document.CopyFrom(
+            IdentityDocument(
+                type=read_document_type(cells.get("card_type") or None, number),
+                number=number,
+                name=cells.get("name", ""),
+                issuing_country=cells.get("issuing_country", ""),
+            )
+        )
+        if cells.get("purpose"):
+            request.purpose = PURPOSE.convert(cells["purpose"], None, None)  # type: ignore[assignment]
+        if cells.get("use_time"):
+            request.use_time.CopyFrom(read_instant(cells["use_time"]))
+    except BadCell as error:
+        return Asked(mark, request, error.description)
+    request.region = cells.get("region") or request.region
+    request.arriving_from = cells.get("arriving_from") or request.arriving_from
+    return Asked(mark, request)

@@ -1,0 +1,77 @@
+"""The columns of a laboratory's file: their names, English and Chinese, and what each means.
+
+The English names are those of a municipal interface of 2022 (DOMAIN: a real lab row) and a few of our own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from hutong_client.tables.rows import NotATable
+
+REQUIRED = ("card_no", "sample_date", "nat_result", "report_no")
+"""Without one of these columns no row of a file could be uploaded."""
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "name": ("姓名", "受检者", "受检者姓名", "受检人", "受检人姓名", "患者姓名"),
+    "card_no": (
+        "证件号码",
+        "证件号",
+        "证件编号",
+        "身份证号",
+        "身份证号码",
+        "身份证",
+        "id_number",
+        "document_number",
+        "number",
+    ),
+    "card_type": ("证件类型", "证件类别", "id_type", "document_type", "type"),
+    "issuing_country": ("签发国", "签发国家", "国籍", "country", "nationality"),
+    "sample_orgname": ("采样机构", "采样点", "采样单位", "采样地点", "采样机构名称", "sample_site"),
+    "test_orgname": ("检测机构", "检测单位", "检测机构名称"),
+    "sample_type": ("标本类型", "样本类型", "采样类型", "采样方式", "specimen"),
+    "check_project": ("检测项目", "检验项目", "检测方法", "method"),
+    "sample_date": ("采样时间", "采样日期", "采集时间", "sample_time", "sampling_time"),
+    "collect_date": ("收样时间", "接收时间", "收样日期", "接样时间", "receive_date", "receive_time"),
+    "test_date": ("检测时间", "检验时间", "检测日期", "test_time"),
+    "report_date": ("报告时间", "出具报告时间", "报告出具时间", "报告日期", "report_time"),
+    "nat_result": ("检测结果", "检验结果", "核酸检测结果", "核酸结果", "结果", "outcome", "result"),
+    "report_no": ("报告编号", "报告号", "报告单号", "条码号", "report_number"),
+    "tube_code": ("管码", "试管码", "试管编号", "采样管编号", "管号", "混管编号", "样本编号"),
+    "pool_size": ("混检人数", "混采比例", "混检比例", "混样比例", "pool"),
+    "sample_region": ("采样地区", "采样地区划代码", "采样行政区划", "行政区划代码", "行政区划", "region"),
+}
+
+_BY_NAME = {alias: column for column, aliases in ALIASES.items() for alias in (column, *aliases)}
+_DECORATION = re.compile(r"[\s*＊:：]+|[（(].*?[）)]")
+
+
+def find_column(title: str) -> str | None:
+    """The column that a title of the file's header stands for; None when nobody knows it."""
+    return _BY_NAME.get(_DECORATION.sub("", title).lower())
+
+
+def read_header(titles: Sequence[str]) -> dict[int, str]:
+    """Position → column of a header.
+
+    Raises:
+        NotATable: a needed column is missing, or one stands twice.
+    """
+    found: dict[int, str] = {}
+    for position, title in enumerate(titles):
+        column = find_column(title)
+        if column is None:
+            continue
+        if column in found.values():
+            raise NotATable(f"the header names the column {column} ({ALIASES[column][0]}) twice; remove one of them")
+        found[position] = column
+    if not found:
+        raise NotATable(
+            "the first row holds no column name that is known; it must name the columns, such as "
+            + ", ".join(f"{column} ({ALIASES[column][0]})" for column in REQUIRED)
+        )
+    missing = [f"{column} ({ALIASES[column][0]})" for column in REQUIRED if column not in found.values()]
+    if missing:
+        raise NotATable(f"the header lacks {', '.join(missing)}; add the column or give it that name")
+    return found

@@ -1,0 +1,43 @@
+"""In which encoding a text file is written."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from hutong_client.tables.rows import NotATable
+
+_CHUNK = 1 << 20
+
+
+def detect_encoding(path: Path) -> str:
+    """UTF-8 (with or without a mark), UTF-16 with a mark, or GB18030, which Chinese Excel writes by default.
+
+    The whole file is read: text in GB18030 can look like UTF-8 for a long while.
+
+    Raises:
+        NotATable: it is in none of them.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        candidates = ["utf-16"]
+    else:
+        candidates = ["utf-8-sig", "gb18030"]
+    for encoding in candidates:
+        if _decodes(path, encoding):
+            return encoding
+    raise NotATable("the file is not text in UTF-8 or GB18030; in Excel save it as “CSV UTF-8” and upload that")
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        try:
+            while chunk := file.read(_CHUNK):
+                if "\x00" in decoder.decode(chunk):
+                    return False
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True

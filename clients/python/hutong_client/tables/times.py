@@ -1,0 +1,119 @@
+"""Times as laboratories write them and as Excel mangles them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hutong_client.tables.faults import BadCell
+from hutong_client.tables.rows import Cell
+
+SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
+"""Civil time in all of China; without daylight saving since 1991, so a fixed offset is exact."""
+
+NO_ZONE = (
+    "the time has no zone; write it as 2022-08-09T08:52:18+08:00, or upload with --timezone Asia/Shanghai if the "
+    "file's times are China's"
+)
+_AS_TEXT = "format the column as yyyy-mm-dd hh:mm:ss in Excel, save again and look at the cell"
+
+_CIVIL = re.compile(
+    r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?[T\s]*"
+    r"(\d{1,2})[:：时](\d{1,2})(?:[:：分](\d{1,2})(?:[.,](\d{1,6})\d*)?秒?|分)?\s*"
+    r"(Z|[+-]\d{2}:?\d{2})?",
+    re.IGNORECASE,
+)
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})T?(\d{2})(\d{2})(\d{2})()(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
+_MANGLED = (
+    (re.compile(r"#+"), "Excel wrote # signs because the column was too narrow; widen it and save again"),
+    (re.compile(r"\d{5}(\.\d+)?"), f"Excel wrote the time as a serial number; {_AS_TEXT}"),
+    (re.compile(r"\d+(\.\d+)?[Ee]\+?\d+"), f"Excel wrote the time as a rounded number; {_AS_TEXT}"),
+    (re.compile(r"\d{1,2}:\d{2}(:\d{2})?(\.\d+)?"), f"Excel cut the date off; {_AS_TEXT}"),
+    (
+        re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?|\d{8}"),
+        "the date has no time of day, and a window is counted from the minute; write it as 2022-08-09T08:52:18+08:00",
+    ),
+    (
+        re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*"),
+        f"which of the numbers is the day and which the month cannot be told; {_AS_TEXT}",
+    ),
+)
+_NOT_A_TIME = "this is not a time; write it as 2022-08-09T08:52:18+08:00"
+
+
+def parse_zone(text: str) -> tzinfo:
+    """The zone of a name, "Asia/Shanghai", or an offset, "+08:00"; ValueError for any other text."""
+    if text == "Asia/Shanghai":
+        return SHANGHAI
+    if re.fullmatch(r"[+-]\d{2}:?\d{2}", text):
+        return _offset(text)
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"{text} is not a time zone; give a name like Asia/Shanghai or an offset like +08:00"
+        ) from None
+
+
+def has_zone(cell: Cell) -> bool:
+    """Whether a cell is a time that names its zone."""
+    match = _match(cell) if isinstance(cell, str) else None
+    return bool(match and match[8])
+
+
+def parse_time(cell: Cell, zone: tzinfo | None) -> Timestamp:
+    """The instant of a cell; a time without a zone is read in `zone`.
+
+    Raises:
+        BadCell: it is no time, one that Excel mangled, or one without a zone where none is given.
+    """
+    if isinstance(cell, datetime):
+        return _instant(cell, zone)
+    # Members of a pool share their times, so most cells were read before.
+    return _parse_text(cell if isinstance(cell, str) else f"{cell:.15g}", zone)
+
+
+@lru_cache(maxsize=4096)
+def _parse_text(text: str, zone: tzinfo | None) -> Timestamp:
+    match = _match(text)
+    if not match:
+        raise BadCell(next((words for form, words in _MANGLED if form.fullmatch(text)), _NOT_A_TIME))
+    numbers = [int(part) for part in match.groups()[:6] if part]
+    fraction = int((match[7] or "").ljust(6, "0"))
+    stated = _offset(match[8]) if match[8] else None
+    try:
+        moment = datetime(*numbers, microsecond=fraction, tzinfo=stated)  # type: ignore[arg-type,misc]
+    except ValueError:
+        raise BadCell("there is no such date or time of day") from None
+    return _instant(moment, zone)
+
+
+def _match(text: str) -> re.Match[str] | None:
+    return _CIVIL.fullmatch(text) or _COMPACT.fullmatch(text)
+
+
+def _instant(moment: datetime, zone: tzinfo | None) -> Timestamp:
+    if moment.tzinfo is None:
+        if zone is None:
+            raise BadCell(NO_ZONE)
+        moment = moment.replace(tzinfo=zone)
+    stamp = Timestamp()
+    try:
+        stamp.FromDatetime(moment)
+    except (ValueError, OverflowError):
+        raise BadCell("there is no such date or time of day") from None
+    return stamp
+
+
+def _offset(text: str) -> timezone:
+    if text in "Zz":
+        return UTC
+    sign = -1 if text[0] == "-" else 1
+    hours, minutes = int(text[1:3]), int(text[-2:])
+    if hours > 23 or minutes > 59:
+        raise BadCell("there is no such time zone")
+    return timezone(sign * timedelta(hours=hours, minutes=minutes))

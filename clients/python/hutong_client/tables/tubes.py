@@ -1,0 +1,245 @@
+"""Rows into tubes: rows that stand together and share a tube code become one tube; a row without a code is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import NamedTuple, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.upload_pb2 import Tube, TubePerson
+from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
+from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
+
+from hutong_client.tables import values
+from hutong_client.tables.faults import BadCell, Fault
+from hutong_client.tables.rows import Cell, Row
+from hutong_client.tables.times import parse_time
+
+MAX_PERSONS = 20
+"""The largest pool there is."""
+_MAX_ROWS = 5_000
+"""Rows of one tube that are kept until its last one is known; a file with more of them has one code in every row."""
+_MAX_ROW_CHARACTERS = 8_000
+"""Far beyond any row that could be right; a full pool of such rows still fits a batch."""
+_TIMES = {
+    "sample_date": "sample_time",
+    "collect_date": "receive_time",
+    "test_date": "test_time",
+    "report_date": "report_time",
+}
+_SHARED = {"nat_result": "result", "pool_size": "pool size", "sample_type": "specimen", "check_project": "method"}
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is to be read.
+
+    Attributes:
+        zone: that of times that name none; None: there must be no such time.
+        region: the place of sampling for rows that name none; empty: there must be no such row.
+    """
+
+    zone: tzinfo | None = None
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTube:
+    """A tube and its rows: `rows[i]` is that of `tube.persons[i]`."""
+
+    tube: Tube
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be turned into a message, or not without guessing."""
+
+    row: Row
+    faults: Sequence[Fault]
+
+
+def read_tubes(rows: Iterable[Row], reading: Reading) -> Iterator[ReadTube | BadRow]:
+    """Tubes in the order of the file. A bad row comes before the tube in which it would have been."""
+    for group in _group(rows):
+        yield from _Group(group, reading).split()
+
+
+def _group(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows that stand together and share a code. A row that cannot be read ends no group."""
+    group: list[Row] = []
+    code: Cell = ""
+    for row in rows:
+        own: Cell = code if row.fault else row.cells.get("tube_code", "")
+        if group and (own != code or not own or len(group) > _MAX_ROWS):
+            yield group
+            group = []
+        group.append(row)
+        code = own
+    if group:
+        yield group
+
+
+class _Stated(NamedTuple):
+    """What all rows of a tube must agree in, in the order of _SHARED."""
+
+    outcome: values.Outcome
+    pool_size: int
+    specimen: values.Specimen
+    method: values.Method
+
+
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """A row that could be read."""
+
+    row: Row
+    stated: _Stated
+    place: tuple[str, str]
+    times: Mapping[str, Timestamp]
+    person: TubePerson
+
+    @property
+    def shares(self) -> object:
+        """What the rows of one message share."""
+        return self.place, {name: time.ToNanoseconds() for name, time in self.times.items()}
+
+
+class _Group:
+    """The rows of one tube code."""
+
+    def __init__(self, rows: Sequence[Row], reading: Reading) -> None:
+        self._rows = rows
+        self._read = [_read_row(row, len(rows), reading) for row in rows]
+
+    def split(self) -> Iterator[ReadTube | BadRow]:
+        """The tube; several with the same code where persons were sampled at different times or rows repeat others."""
+        mismatch = self._mismatch()
+        run: list[_Good] = []
+        for item in self._read:
+            if isinstance(item, BadRow):
+                yield item
+            elif mismatch:
+                yield BadRow(item.row, (mismatch,))
+            else:
+                if run and (run[0].shares != item.shares or _repeats(item, run)):
+                    yield _build(run)
+                    run = []
+                run.append(item)
+        if run:
+            yield _build(run)
+
+    def _mismatch(self) -> Fault | None:
+        """Why the tube as a whole cannot be: what it says must not be guessed."""
+        if len(self._rows) > _MAX_ROWS:
+            return Fault("tube_code", "POOL_MISMATCH", f"more than {_MAX_ROWS} rows in succession name this tube")
+        good = [item for item in self._read if isinstance(item, _Good)]
+        for position, (column, word) in enumerate(_SHARED.items()):
+            first = next(iter(good), None)
+            other = next((item for item in good if first and item.stated[position] != first.stated[position]), None)
+            if first and other:
+                text = f"rows {first.row.number} and {other.row.number} of this tube differ in the {word}"
+                return Fault(column, "POOL_MISMATCH", f"{text}; a tube has one")
+        unread = next((item for item in self._read if isinstance(item, BadRow) and _is_of_outcome(item)), None)
+        if unread:
+            text = f"the result of row {unread.row.number} of this tube cannot be read, so the tube's is not known"
+            return Fault("nat_result", "POOL_MISMATCH", text)
+        persons = len({item.person.report_number for item in good})
+        size = min(good[0].stated.pool_size, MAX_PERSONS) if good else 0
+        if persons > max(size, 1):
+            return Fault("pool_size", "POOL_MISMATCH", f"{persons} persons do not fit a tube for {size}")
+        return None
+
+
+def _repeats(item: _Good, run: Sequence[_Good]) -> bool:
+    """Whether a report stands in the tube already: the service then calls the second a duplicate or a conflict."""
+    return any(item.person.report_number == other.person.report_number for other in run)
+
+
+def _is_of_outcome(bad: BadRow) -> bool:
+    return any(fault.column == "nat_result" for fault in bad.faults)
+
+
+def _read_row(row: Row, rows: int, reading: Reading) -> _Good | BadRow:
+    if row.fault:
+        return BadRow(row, (Fault("", "INVALID_FIELD", row.fault),))
+    reader = _Reader(row)
+    size = reader.read("pool_size", values.read_pool_size) or min(rows, MAX_PERSONS)
+    outcome = reader.read("nat_result", lambda cell: values.read_outcome(cell, size))
+    stated = _Stated(
+        outcome or OUTCOME_UNSPECIFIED,
+        size,
+        values.read_specimen(row.cells.get("sample_type")),
+        values.read_method(row.cells.get("check_project")),
+    )
+    times = {name: reader.read(column, lambda cell: parse_time(cell, reading.zone)) for column, name in _TIMES.items()}
+    region = reader.read("sample_region", values.read_code) or reading.region
+    if not region:
+        reader.fault("sample_region", "the region is missing; fill the column, or upload with --region")
+    reader.read("tube_code", values.read_code)
+    person = TubePerson(document=_read_document(reader), report_number=reader.read("report_no", values.read_code) or "")
+    place = (region, str(row.cells.get("sample_orgname", "")))
+    good = _Good(row, stated, place, {name: time for name, time in times.items() if time}, person)
+    if sum(map(len, row.original)) > _MAX_ROW_CHARACTERS:
+        reader.fault("", "the row is far too long; look for a stray quotation mark")
+    return BadRow(row, tuple(reader.faults)) if reader.faults else good
+
+
+def _read_document(reader: _Reader) -> IdentityDocument:
+    number = reader.read("card_no", lambda cell: values.read_code(cell, "BAD_DOCUMENT_NUMBER")) or ""
+    document = IdentityDocument(
+        number=number,
+        name=str(reader.row.cells.get("name", "")),
+        issuing_country=str(reader.row.cells.get("issuing_country", "")),
+    )
+    if number or "card_type" in reader.row.cells:
+        kind = reader.read("card_type", lambda cell: values.read_document_type(cell, number), needed=True)
+        document.type = kind or document.type
+    if document.type != DOCUMENT_TYPE_PASSPORT:
+        # Files state a nationality for everybody; the contract has it for passports alone.
+        document.issuing_country = ""
+    return document
+
+
+class _Reader:
+    """Reads a row's cells and gathers all its faults."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.faults: list[Fault] = []
+
+    def read(self, column: str, read: Callable[[Cell], Value], *, needed: bool = False) -> Value | None:
+        """A cell's value; None when it is empty (the service says what it misses) or faulty."""
+        cell = self.row.cells.get(column)
+        if cell is None and not needed:
+            return None
+        try:
+            return read(cell)  # type: ignore[arg-type] # a reader of a needed cell says itself what is missing
+        except BadCell as error:
+            self.faults.append(Fault(column, error.reason, error.description))
+            return None
+
+    def fault(self, column: str, description: str) -> None:
+        """Note a fault that is not one cell's alone."""
+        self.faults.append(Fault(column, "INVALID_FIELD", description))
+
+
+def _build(run: Sequence[_Good]) -> ReadTube:
+    first = run[0]
+    region, site = first.place
+    tube = Tube(
+        tube_code=values.read_code(first.row.cells.get("tube_code", first.person.report_number)),
+        pool_size=first.stated.pool_size,
+        specimen=first.stated.specimen,
+        method=first.stated.method,
+        outcome=first.stated.outcome,
+        sample_region=region,
+        sample_site=site,
+        persons=[item.person for item in run],
+        **first.times,
+    )
+    return ReadTube(tube, [item.row for item in run])

@@ -1,0 +1,197 @@
+"""Wire ↔ domain of decisions: records, evidence, policies and sources in; decisions out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1 import policy_pb2
+from hutong.results.v1 import follow_up_pb2, lookup_pb2, result_pb2
+from hutong.verification.v1 import decision_pb2, evidence_pb2
+
+from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
+from services.verification.model import (
+    Claim,
+    Decision,
+    EffectivePolicy,
+    Evidence,
+    FollowUp,
+    Inputs,
+    Record,
+    Requirement,
+    SourceStatus,
+    Window,
+)
+
+if TYPE_CHECKING:
+    from services.verification.model import FollowUpAction
+
+_DESCRIPTIONS: dict[FollowUpAction, str] = {
+    follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT: (
+        "its holder has this report in hand and no record of it was found: ask the laboratory to upload it"
+    ),
+    follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE: (
+        "what was shown differs from the record of this report: an officer ought to compare the two"
+    ),
+    follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE: (
+        "the pool was positive, which says nothing yet of the person: a single-tube recheck is needed"
+    ),
+    follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN: "the source did not answer: ask again; nobody is refused for it",
+}
+
+
+def record_from_proto(result: result_pb2.TestResult) -> Record:
+    """A record as Results tells it."""
+    has = result.HasField
+    return Record(
+        result.name,
+        result.revision,
+        result.state,
+        result.lab,
+        result.report_number,
+        result.outcome,
+        from_timestamp(result.sample_time),
+        from_timestamp(result.receive_time) if has("receive_time") else None,
+        from_timestamp(result.test_time) if has("test_time") else None,
+        from_timestamp(result.report_time) if has("report_time") else None,
+        result.lab_standing,
+    )
+
+
+def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
+    """Evidence as it was presented."""
+    has = evidence.HasField
+    return Evidence(
+        evidence.channel,
+        evidence.lab,
+        evidence.report_number,
+        evidence.outcome,
+        from_timestamp(evidence.sample_time) if has("sample_time") else None,
+        from_timestamp(evidence.report_time) if has("report_time") else None,
+    )
+
+
+def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
+    """What was found of a piece of evidence."""
+    record = record_from_proto(claim.test_result) if claim.HasField("test_result") else None
+    return Claim(claim.state, record, claim.lab_standing)
+
+
+def source_from_proto(source: lookup_pb2.Source) -> SourceStatus:
+    """A source that was asked."""
+    as_of = from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None
+    return SourceStatus(source.source, source.state, as_of)
+
+
+def policy_from_proto(policy: policy_pb2.EffectivePolicy) -> EffectivePolicy:
+    """What applies. A requirement without a length says nothing, and so is as good as no rule in force."""
+    required: Requirement | None = None
+    governing = policy.governing
+    if policy.HasField("test_required"):
+        required = _requirement_from_proto(policy.test_required)
+    if required is None and not policy.HasField("not_required"):
+        governing = ""
+    return EffectivePolicy(governing, policy.floor, required, tuple(policy.forbidden_grounds), tuple(policy.advice))
+
+
+def _requirement_from_proto(required: policy_pb2.TestRequired) -> Requirement | None:
+    window = required.window
+    length = window.WhichOneof("length")
+    if length is None:
+        return None
+    proof = required.sampling_proof_window
+    return Requirement(
+        Window(
+            from_duration(window.duration) if length == "duration" else None,
+            window.calendar_days if length == "calendar_days" else None,
+            window.basis,
+            window.includes_boundary,
+        ),
+        from_duration(proof) if required.HasField("sampling_proof_window") else None,
+        required.refusal_permitted,
+    )
+
+
+def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
+    """Everything a stored decision was made from."""
+    return Inputs(
+        from_timestamp(inputs.use_time),
+        from_timestamp(inputs.evaluate_time),
+        policy_from_proto(inputs.effective_policy) if inputs.HasField("effective_policy") else None,
+        tuple(record_from_proto(record) for record in inputs.records),
+        tuple(evidence_from_proto(evidence) for evidence in inputs.evidence),
+        tuple(claim_from_proto(claim) for claim in inputs.claims),
+        tuple(source_from_proto(source) for source in inputs.sources),
+    )
+
+
+def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> decision_pb2.Decision:
+    """The decision as it is answered; `name` is that of a stored one."""
+    policy = inputs.policy
+    now = to_timestamp(inputs.evaluate_time)
+    message = decision_pb2.Decision(
+        name=name,
+        outcome=decision.outcome,
+        reason=decision.reason,
+        basis=decision.basis,
+        result=decision.result,
+        basis_time=_timestamp(decision.basis_time),
+        expire_time=_timestamp(decision.expire_time),
+        sources=sources_to_proto(decision.sources),
+        refusal_permitted=decision.refusal_permitted,
+        use_time=to_timestamp(inputs.use_time),
+        evaluate_time=now,
+    )
+    if policy is not None:
+        message.governing_policy = policy.governing
+        message.floor_policy = policy.floor
+        message.forbidden_grounds.extend(policy.forbidden_grounds)
+        if policy.advice:
+            message.advice.extend(policy.advice)
+    for considered in decision.considered:
+        subject = considered.subject
+        added = message.considered.add(use=considered.use, expire_time=_timestamp(considered.expire_time))
+        if isinstance(subject, Record):
+            added.result = f"{subject.name}@{subject.revision}"
+        else:
+            added.evidence.CopyFrom(evidence_to_proto(subject))
+            added.differing_fields.extend(considered.differing_fields)
+    for follow_up in decision.follow_ups:
+        message.follow_ups.append(_follow_up_to_proto(follow_up, now))
+    return message
+
+
+def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
+    """Evidence as it was understood: times to the microsecond."""
+    return evidence_pb2.PresentedEvidence(
+        channel=evidence.channel,
+        lab=evidence.lab,
+        report_number=evidence.report_number,
+        outcome=evidence.outcome,
+        sample_time=_timestamp(evidence.sample_time),
+        report_time=_timestamp(evidence.report_time),
+    )
+
+
+def sources_to_proto(sources: Iterable[SourceStatus]) -> list[lookup_pb2.Source]:
+    """Sources as they are told."""
+    return [
+        lookup_pb2.Source(source=status.source, state=status.state, as_of_time=_timestamp(status.as_of_time))
+        for status in sources
+    ]
+
+
+def _follow_up_to_proto(follow_up: FollowUp, now: Timestamp) -> follow_up_pb2.FollowUp:
+    return follow_up_pb2.FollowUp(
+        action=follow_up.action,
+        lab=follow_up.lab,
+        report_number=follow_up.report_number,
+        source=follow_up.source,
+        description=_DESCRIPTIONS[follow_up.action],
+        create_time=now,
+    )
+
+
+def _timestamp(instant: Instant | None) -> Timestamp | None:
+    return None if instant is None else to_timestamp(instant)

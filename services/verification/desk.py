@@ -1,0 +1,179 @@
+"""Where questions arrive: the sources are asked at once, and what must be kept is durable before the answer leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1.verification_service_pb2 import VerifyItem, VerifyRequest
+
+from services.domain.errors import HutongError
+from services.domain.names import format_decision
+from services.runtime.clock import Clock
+from services.runtime.coalesce import Coalescer
+from services.runtime.ids import uuid7
+from services.runtime.status import to_status
+from services.runtime.validation import check
+from services.verification.convert import decision_to_proto, inputs_from_proto
+from services.verification.decide import decide
+from services.verification.inputs import Answers, gather, inputs_to_proto
+from services.verification.model import Decision
+from services.verification.policy_cache import KnownPolicy
+from services.verification.policy_gateway import PolicyGateway
+from services.verification.question import PolicyQuestion, Question, question_from_proto
+from services.verification.results_gateway import Answer, ResultsGateway
+from services.verification.store import Store, StoredDecision
+
+_ADVERSE = frozenset({pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_OUTCOME_UNDETERMINED})
+
+
+def must_be_kept(decision: Decision) -> bool:
+    """Whether a decision is stored unasked: adverse ones, and those that rest on evidence or found it contradicting.
+
+    No others, so that as little as possible is known of where people go.
+    """
+    if decision.outcome in _ADVERSE or decision.basis == pb.DECISION_BASIS_PRESENTED:
+        return True
+    return any(considered.use == pb.USE_CONTRADICTS_RECORD for considered in decision.considered)
+
+
+class DecisionDesk:
+    """Answers questions, one or many."""
+
+    def __init__(self, results: ResultsGateway, policies: PolicyGateway, store: Store, clock: Clock) -> None:
+        self._results = results
+        self._policies = policies
+        self._store = store
+        self._clock = clock
+        self._keeper: Coalescer[StoredDecision, None] = Coalescer(self._keep_batch)
+
+    async def verify(self, request: VerifyRequest) -> pb.Decision:
+        """Answer one question; its look-up shares a call with others that arrive at the same time."""
+        question = question_from_proto(request, self._clock.now())
+        message, kept = self._conclude(question, await self._ask(question))
+        if kept is not None:
+            await self._keeper.ask(kept)
+        return message
+
+    async def verify_each(self, requests: Sequence[VerifyRequest]) -> list[VerifyItem]:
+        """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
+        now = self._clock.now()
+        questions: list[Question | HutongError] = []
+        for request in requests:
+            try:
+                check(request)
+                questions.append(question_from_proto(request, now))
+            except HutongError as error:
+                questions.append(error)
+        answers = iter(await self._ask_each([one for one in questions if isinstance(one, Question)]))
+        items: list[VerifyItem] = []
+        to_keep: list[StoredDecision] = []
+        for question in questions:
+            answer = next(answers) if isinstance(question, Question) else question
+            if isinstance(question, Question) and isinstance(answer, Answers):
+                message, kept = self._conclude(question, answer)
+                items.append(VerifyItem(decision=message))
+                if kept is not None:
+                    to_keep.append(kept)
+            elif isinstance(answer, HutongError):
+                items.append(VerifyItem(error=to_status(answer)))
+        if to_keep:
+            await self._store.keep_decisions(to_keep)
+        return items
+
+    async def replay(self, uuid: str) -> tuple[pb.Decision, bool]:
+        """Make a stored decision again from its inputs, and whether it equals the stored one bit for bit. NotFound."""
+        stored = await self._store.get_decision(uuid)
+        inputs = inputs_from_proto(pb.DecisionInputs.FromString(stored.inputs))
+        message = decision_to_proto(decide(inputs), inputs, format_decision(uuid))
+        return message, message.SerializeToString(deterministic=True) == stored.decision
+
+    async def _ask(self, question: Question) -> Answers:
+        """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
+        known = self._policies.at_hand(question.policy)
+        if known is not None and not _needs_results(known):
+            return Answers(known, self._policies.status(known), None, None)
+        look_up = self._results.ask(question.look_up)
+        try:
+            if known is None:
+                known = await self._policies.resolve(question.policy)
+            if known is not None and not _needs_results(known):
+                return Answers(known, self._policies.status(known), None, None)
+            return self._answers(known, await look_up)
+        finally:
+            look_up.cancel()
+
+    async def _ask_each(self, questions: list[Question]) -> list[Answers | HutongError]:
+        """Ask both sources at once for all of them."""
+        at_hand = [self._policies.at_hand(question.policy) for question in questions]
+        asking = [known is None or _needs_results(known) for known in at_hand]
+        look_ups = [question.look_up for question, needed in zip(questions, asking, strict=True) if needed]
+        looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
+        try:
+            policies = await self._resolve_missing([question.policy for question in questions], at_hand)
+            found = iter(await looking_up)
+        finally:
+            looking_up.cancel()
+        answers: list[Answers | HutongError] = []
+        for policy, needed in zip(policies, asking, strict=True):
+            answer = next(found) if needed else None
+            if isinstance(policy, HutongError):
+                answers.append(policy)
+            elif isinstance(answer, HutongError):
+                answers.append(answer)
+            elif policy is not None and not _needs_results(policy):
+                answers.append(Answers(policy, self._policies.status(policy), None, None))
+            else:
+                answers.append(self._answers(policy, answer))
+        return answers
+
+    async def _resolve_missing(
+        self, questions: list[PolicyQuestion], at_hand: list[KnownPolicy | None]
+    ) -> list[KnownPolicy | HutongError | None]:
+        """What applies for each; whatever is not at hand is asked for once."""
+        pairs = list(zip(questions, at_hand, strict=True))
+        missing = list(dict.fromkeys(question for question, known in pairs if known is None))
+        if not missing:
+            return list(at_hand)
+        resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
+        return [resolved[question] if known is None else known for question, known in pairs]
+
+    async def _resolve(self, question: PolicyQuestion) -> KnownPolicy | HutongError | None:
+        try:
+            return await self._policies.resolve(question)
+        except HutongError as error:
+            return error
+
+    def _answers(self, known: KnownPolicy | None, found: Answer) -> Answers:
+        return Answers(
+            known,
+            self._policies.away if known is None else self._policies.status(known),
+            found,
+            self._results.away if found is None else None,
+        )
+
+    def _conclude(self, question: Question, answers: Answers) -> tuple[pb.Decision, StoredDecision | None]:
+        """Decide; the second is what must be durable before the first may leave."""
+        inputs = gather(question, answers)
+        decision = decide(inputs)
+        if not question.record and not must_be_kept(decision):
+            return decision_to_proto(decision, inputs), None
+        uuid = uuid7()
+        message = decision_to_proto(decision, inputs, format_decision(uuid))
+        kept = StoredDecision(
+            uuid,
+            inputs.evaluate_time,
+            message.SerializeToString(deterministic=True),
+            inputs_to_proto(question, answers, inputs).SerializeToString(deterministic=True),
+        )
+        return message, kept
+
+    async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
+        await self._store.keep_decisions(kept)
+        return [None] * len(kept)
+
+
+def _needs_results(known: KnownPolicy) -> bool:
+    """Whether results are looked up at all: not where nobody is asked for one. Unknown rules count as asking."""
+    return known.effective.required is not None

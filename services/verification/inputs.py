@@ -1,0 +1,104 @@
+"""What the sources answered, brought together: as values for the decision, as a message for the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hutong.results.v1 import lookup_pb2, result_pb2
+from hutong.results.v1.results_service_pb2 import LookupLatestResponse
+from hutong.verification.v1 import decision_pb2
+
+from services.domain.instant import to_timestamp
+from services.verification.convert import record_from_proto, source_from_proto, sources_to_proto
+from services.verification.model import NOT_LOOKED_UP, Claim, Inputs, SourceStatus
+from services.verification.policy_cache import KnownPolicy
+from services.verification.question import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What came back for a question. `policy` and `found` None: that source did not answer, or was not asked."""
+
+    policy: KnownPolicy | None
+    policy_status: SourceStatus
+    found: LookupLatestResponse | None
+    results_away: SourceStatus | None
+
+
+def gather(question: Question, answers: Answers) -> Inputs:
+    """The inputs of the decision."""
+    policy = answers.policy
+    found = answers.found
+    sources = [answers.policy_status]
+    if answers.results_away is not None:
+        sources.append(answers.results_away)
+    if found is None:
+        return Inputs(
+            question.policy.use_time,
+            question.evaluate_time,
+            policy.effective if policy is not None else None,
+            (),
+            question.evidence,
+            (NOT_LOOKED_UP,) * len(question.evidence),
+            tuple(sources),
+        )
+    sources.extend([_results_source(source) for source in found.sources])
+    records = [record_from_proto(result) for result in found.in_region]
+    records.extend([record_from_proto(result) for result in found.out_of_region])
+    return Inputs(
+        question.policy.use_time,
+        question.evaluate_time,
+        policy.effective if policy is not None else None,
+        tuple(records),
+        question.evidence,
+        tuple([_claim(claim) for claim in _paired_claims(question, found)]) if question.evidence else (),
+        tuple(sources),
+    )
+
+
+def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> decision_pb2.DecisionInputs:
+    """The same for the store: records as Results told them, without the masks, which decide nothing."""
+    message = decision_pb2.DecisionInputs(
+        use_time=to_timestamp(inputs.use_time),
+        evaluate_time=to_timestamp(inputs.evaluate_time),
+        evidence=question.evidence_messages,
+        sources=sources_to_proto(inputs.sources),
+        region=question.policy.region,
+    )
+    if answers.policy is not None:
+        message.effective_policy.CopyFrom(answers.policy.message)
+    found = answers.found or LookupLatestResponse()
+    for result in (*found.in_region, *found.out_of_region):
+        _copy_unmasked(result, message.records.add())
+    for claim in _paired_claims(question, found):
+        added = message.claims.add()
+        if claim is not None:
+            added.state = claim.state
+            added.lab_standing = claim.lab_standing
+            if claim.HasField("result"):
+                _copy_unmasked(claim.result, added.test_result)
+    return message
+
+
+def _copy_unmasked(result: result_pb2.TestResult, target: result_pb2.TestResult) -> None:
+    target.CopyFrom(result)
+    target.ClearField("masked_name")
+    target.ClearField("masked_number")
+
+
+def _paired_claims(question: Question, found: LookupLatestResponse) -> list[lookup_pb2.Claim | None]:
+    """What was found of each piece of evidence; None for one that names no report and so was not asked about."""
+    claims = iter(found.claims)
+    return [next(claims, None) if evidence.lab and evidence.report_number else None for evidence in question.evidence]
+
+
+def _claim(claim: lookup_pb2.Claim | None) -> Claim:
+    if claim is None:
+        return NOT_LOOKED_UP
+    record = record_from_proto(claim.result) if claim.HasField("result") else None
+    return Claim(claim.state, record, claim.lab_standing)
+
+
+def _results_source(source: lookup_pb2.Source) -> SourceStatus:
+    status = source_from_proto(source)
+    return SourceStatus(f"{status.source}/results", status.state, status.as_of_time)

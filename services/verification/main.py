@@ -1,0 +1,59 @@
+"""Wiring of the Verification service: the one place where its parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
+
+from services.runtime.channels import open_channel
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.settings import Settings
+from services.runtime.unit import Drain, Registration, Unit
+from services.storage.open import open_migrated
+from services.verification.desk import DecisionDesk
+from services.verification.policy_gateway import PolicyGateway
+from services.verification.results_gateway import ResultsGateway
+from services.verification.servicer import VerificationServicer
+from services.verification.store import SqlStore
+from services.verification.stream import GateDesk
+
+
+async def open_verification(settings: Settings, clock: Clock | None = None) -> Unit:
+    """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
+    clock = clock or SystemClock()
+    database = await open_migrated("verification", settings)
+    store = SqlStore(database)
+    results_channel = open_channel(settings.results.address, settings)
+    policy_channel = open_channel(settings.policy.address, settings)
+    results = ResultsGateway(results_channel, settings.jurisdiction)
+    policies = PolicyGateway(policy_channel, settings.jurisdiction, clock)
+    desk = DecisionDesk(results, policies, store, clock)
+    drain = Drain()
+    gates = GateDesk(desk, drain)
+
+    async def start() -> None:
+        policies.start()
+        gates.start()
+
+    async def close() -> None:
+        gates.close()
+        await policies.close()
+        await results_channel.close()
+        await policy_channel.close()
+        await asyncio.to_thread(database.close)
+
+    return Unit(
+        name="verification",
+        registrations=(
+            Registration(
+                "hutong.verification.v1.VerificationService",
+                add_VerificationServiceServicer_to_server,
+                VerificationServicer(desk, gates, store),
+            ),
+        ),
+        check=database.check,
+        close=close,
+        start=start,
+        drain=drain,
+    )

@@ -1,0 +1,192 @@
+"""What a decision is made from and what it says, free of wire and storage. Instants and spans are microseconds.
+
+Enumerations are the contract's numbers (`hutong.verification.v1.Use` and the like): one set of words everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from hutong.policy.v1 import policy_pb2
+from hutong.results.v1 import follow_up_pb2, lab_pb2, lookup_pb2, result_pb2
+from hutong.type.v1 import outcome_pb2
+from hutong.verification.v1 import decision_pb2
+
+from services.domain.instant import Instant, Span
+
+if TYPE_CHECKING:
+    from hutong.type.v1 import channel_pb2, refusal_ground_pb2
+
+    Basis: TypeAlias = policy_pb2.Basis.ValueType
+    Channel: TypeAlias = channel_pb2.Channel.ValueType
+    ClaimState: TypeAlias = lookup_pb2.ClaimState.ValueType
+    DecisionBasis: TypeAlias = decision_pb2.DecisionBasis.ValueType
+    DecisionOutcome: TypeAlias = decision_pb2.DecisionOutcome.ValueType
+    FollowUpAction: TypeAlias = follow_up_pb2.FollowUpAction.ValueType
+    Ground: TypeAlias = refusal_ground_pb2.RefusalGround.ValueType
+    Outcome: TypeAlias = outcome_pb2.Outcome.ValueType
+    Reason: TypeAlias = decision_pb2.DecisionReason.ValueType
+    SourceState: TypeAlias = lookup_pb2.SourceState.ValueType
+    Standing: TypeAlias = lab_pb2.LabStanding.ValueType
+    State: TypeAlias = result_pb2.ResultState.ValueType
+    Use: TypeAlias = decision_pb2.Use.ValueType
+
+PENDING = outcome_pb2.OUTCOME_PENDING
+NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
+POSITIVE = outcome_pb2.OUTCOME_POSITIVE
+POOL_POSITIVE = outcome_pb2.OUTCOME_POOL_POSITIVE
+INCONCLUSIVE = outcome_pb2.OUTCOME_INCONCLUSIVE
+
+ACTIVE = result_pb2.RESULT_STATE_ACTIVE
+
+NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
+"""Standings under which a report does not count. A laboratory this node does not know is never among them."""
+
+REPORT_TIME = policy_pb2.BASIS_REPORT_TIME
+SAMPLE_TIME = policy_pb2.BASIS_SAMPLE_TIME
+
+CLAIM_UNKNOWN = lookup_pb2.CLAIM_STATE_UNSPECIFIED
+OTHER_PERSON = lookup_pb2.CLAIM_STATE_OTHER_PERSON
+
+SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
+SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One revision of a recorded result. `name` is "labs/{uscc}/results/{report_number}" without the revision.
+
+    `lab_standing` is the laboratory's at report time, at sampling time for PENDING.
+    """
+
+    name: str
+    revision: int
+    state: State
+    lab: str
+    report_number: str
+    outcome: Outcome
+    sample_time: Instant
+    receive_time: Instant | None
+    test_time: Instant | None
+    report_time: Instant | None
+    lab_standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the holder shows. Empty texts and None stand for what it does not show."""
+
+    channel: Channel
+    lab: str
+    report_number: str
+    outcome: Outcome
+    sample_time: Instant | None
+    report_time: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was found of a piece of evidence: whose record it names, and the record when it is this person's.
+
+    `lab_standing` is the laboratory's at the report time on the evidence.
+    """
+
+    state: ClaimState
+    record: Record | None
+    lab_standing: Standing
+
+
+NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
+"""For evidence that nobody could be asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source, whether it answered, and up to when its answer is complete."""
+
+    source: str
+    state: SourceState
+    as_of_time: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How long a negative counts: `duration` or `calendar_days` of Asia/Shanghai, the other one is None."""
+
+    duration: Span | None
+    calendar_days: int | None
+    basis: Basis
+    includes_boundary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A negative result is asked for. `sampling_proof_window` None: a sampling record does not count at all."""
+
+    window: Window
+    sampling_proof_window: Span | None
+    refusal_permitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EffectivePolicy:
+    """What applies at the place for the purpose.
+
+    `governing` is empty when no rule is in force; otherwise `required` is None when no result is asked for.
+    """
+
+    governing: str
+    floor: str
+    required: Requirement | None
+    forbidden_grounds: tuple[Ground, ...]
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a decision is made from. `claims` pairs with `evidence`; `policy` None: its source did not answer."""
+
+    use_time: Instant
+    evaluate_time: Instant
+    policy: EffectivePolicy | None
+    records: tuple[Record, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One thing that was weighed, and what became of it."""
+
+    subject: Record | Evidence
+    use: Use
+    expire_time: Instant | None = None
+    differing_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What somebody ought to do about a report or a source."""
+
+    action: FollowUpAction
+    lab: str = ""
+    report_number: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An answer that explains itself. `result` names a record's revision, empty where it rests on none."""
+
+    outcome: DecisionOutcome
+    reason: Reason
+    basis: DecisionBasis
+    result: str
+    basis_time: Instant | None
+    expire_time: Instant | None
+    considered: tuple[Considered, ...]
+    sources: tuple[SourceStatus, ...]
+    follow_ups: tuple[FollowUp, ...]
+    refusal_permitted: bool

@@ -1,0 +1,42 @@
+"""How long a caller waits for a source: long enough for a slow one, briefly for one that has just failed to answer."""
+
+from __future__ import annotations
+
+import structlog
+
+from services.runtime.call import seconds_left
+
+UPSTREAM_SECONDS = 2.0
+"""The longest a call to Results or Policy may take; after it the source counts as one that did not answer."""
+LOST_SECONDS = 0.25
+"""The wait while a source does not answer. Each call is still given its full time, and its answer restores trust, so
+that recovery needs no timer and a frozen source costs a caller a quarter of a second at most."""
+UPSTREAM_SHARE = 0.8
+"""The share of the caller's time that sources may use up; the rest is for the decision and its way home."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Patience:
+    """What is thought of one source."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.lost = False
+
+    def seconds(self) -> float:
+        """How long the call under way may wait for the source."""
+        longest = LOST_SECONDS if self.lost else UPSTREAM_SECONDS
+        return seconds_left(longest / UPSTREAM_SHARE) * UPSTREAM_SHARE
+
+    def lose(self, why: str) -> None:
+        """It did not answer."""
+        if not self.lost:
+            _log.warning("source does not answer", source=self._source, why=why)
+        self.lost = True
+
+    def regain(self) -> None:
+        """It answered."""
+        if self.lost:
+            _log.info("source answers again", source=self._source)
+        self.lost = False

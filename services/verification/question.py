@@ -1,0 +1,147 @@
+"""A question as a gate puts it, decoded and found answerable: whose result, where, for what, when, on what evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+
+from services.domain.document import BadDocument, canonical_document
+from services.domain.errors import InvalidArgument, Violation
+from services.domain.instant import Instant, from_timestamp
+from services.domain.names import is_uscc
+from services.domain.region import is_region
+from services.runtime.freshness import decode_token
+from services.verification.convert import evidence_from_proto
+from services.verification.model import Evidence
+
+_EARLIEST = -2_208_988_800
+"""1900-01-01T00:00:00Z in seconds: no instant here lies before it."""
+_LATEST = 221_845_392_000
+"""9000-01-01T00:00:00Z in seconds: a window counted from before it still ends in a year that RFC 3339 can write."""
+
+
+Place: TypeAlias = tuple[str, int, str]
+"""Region, purpose and province of origin: no policy knows a finer origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyQuestion:
+    """Which policy applies: where, for what, to whom, when. `as_of` is the least that its source must have seen."""
+
+    region: str
+    purpose: int
+    arriving_from: str
+    use_time: Instant
+    as_of: Instant | None
+
+    @property
+    def place(self) -> Place:
+        """For which question about policies this is one of many."""
+        return self.region, self.purpose, self.arriving_from[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question, ready to be put to the sources. Holds the document as it was sent, for Results alone."""
+
+    policy: PolicyQuestion
+    look_up: LookupLatestRequest
+    evidence_messages: Sequence[PresentedEvidence]
+    evidence: tuple[Evidence, ...]
+    evaluate_time: Instant
+    record: bool
+
+    def __repr__(self) -> str:
+        return f"Question({self.policy!r})"
+
+
+def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
+    """Decode a request that keeps the rules of its .proto.
+
+    Raises:
+        InvalidArgument: a document number, region, laboratory, time or token that cannot be right; all of them at once.
+    """
+    found: list[Violation] = []
+    check_document(request.document, found)
+    check_region(request.region, "region", found)
+    if request.arriving_from:
+        check_region(request.arriving_from, "arriving_from", found)
+    use_time = now
+    if request.HasField("use_time"):
+        check_time(request.use_time, "use_time", found)
+        use_time = from_timestamp(request.use_time)
+    for index, evidence in enumerate(request.evidence):
+        _check_evidence(evidence, f"evidence[{index}]", found)
+    if found:
+        raise InvalidArgument.of(found)
+    freshness = decode_token(request.at_least_as_fresh)
+    of_results = freshness is not None and freshness.service == "results"
+    look_up = LookupLatestRequest(
+        document=request.document,
+        scope=request.scope,
+        at_least_as_fresh=request.at_least_as_fresh if of_results else "",
+    )
+    look_up.document.ClearField("name")
+    for evidence in request.evidence:
+        if evidence.lab and evidence.report_number:
+            look_up.claimed_reports.append(_claimed(evidence))
+    return Question(
+        PolicyQuestion(
+            request.region,
+            request.purpose,
+            request.arriving_from or request.region,
+            use_time,
+            freshness.instant if freshness is not None and freshness.service == "policy" else None,
+        ),
+        look_up,
+        request.evidence,
+        tuple([evidence_from_proto(evidence) for evidence in request.evidence]),
+        now,
+        request.record,
+    )
+
+
+def check_document(document: IdentityDocument, found: list[Violation]) -> None:
+    """Find a number that cannot be right, so that it is told even while Results is away."""
+    try:
+        canonical_document(document.type, document.number, document.issuing_country)
+    except BadDocument as error:
+        found.append(Violation(f"document.{error.field}", "BAD_DOCUMENT_NUMBER", error.expected))
+
+
+def check_region(region: str, field: str, found: list[Violation]) -> None:
+    """Find a code that is no region."""
+    if not is_region(region):
+        found.append(Violation(field, "REGION_UNKNOWN", "is not a region of GB/T 2260"))
+
+
+def check_time(time: Timestamp, field: str, found: list[Violation]) -> None:
+    """Find a time outside all calendars."""
+    if not (_EARLIEST <= time.seconds < _LATEST and 0 <= time.nanos < 1_000_000_000):
+        found.append(Violation(field, "INVALID_FIELD", "must lie between the years 1900 and 9000"))
+
+
+def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:
+    if evidence.lab and not is_uscc(evidence.lab.removeprefix("labs/")):
+        found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
+    for name in ("sample_time", "report_time"):
+        if evidence.HasField(name):
+            check_time(getattr(evidence, name), f"{field}.{name}", found)
+
+
+def _claimed(evidence: PresentedEvidence) -> ClaimedReport:
+    claimed = ClaimedReport(lab=evidence.lab, report_number=evidence.report_number)
+    # A sampling record has no report yet: its laboratory must have been authorised when the specimen was taken.
+    for name in ("report_time", "sample_time"):
+        if evidence.HasField(name):
+            claimed.report_time.CopyFrom(getattr(evidence, name))
+            break
+    return claimed

@@ -1,0 +1,102 @@
+"""Results, as asked by Verification: look-ups that meet share one call, and no answer in time is an answer too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong.results.v1.results_service_pb2 import (
+    BatchLookupLatestRequest,
+    LookupLatestItem,
+    LookupLatestRequest,
+    LookupLatestResponse,
+)
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+
+from services.domain.errors import HutongError, InvalidArgument, Unavailable, Violation
+from services.domain.names import format_node
+from services.runtime.coalesce import Coalescer
+from services.verification.model import SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.patience import UPSTREAM_SECONDS, Patience
+
+Answer = LookupLatestResponse | None
+"""What a look-up found; None when Results did not answer in time."""
+
+
+class ResultsGateway:
+    """Asks this node's Results."""
+
+    def __init__(self, channel: grpc.aio.Channel, jurisdiction: str) -> None:
+        self._stub = ResultsServiceStub(channel)
+        source = f"{format_node(jurisdiction)}/results"
+        self.away = SourceStatus(source, SOURCE_UNAVAILABLE, None)
+        self._patience = Patience(source)
+        self._coalescer: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
+
+    def ask(self, look_up: LookupLatestRequest) -> asyncio.Future[Answer]:
+        """Put a look-up; its future has an answer within the time the call under way has for it.
+
+        The future raises InvalidArgument when Results finds fault with the look-up, and Unavailable NOT_FRESH_ENOUGH
+        when it has not seen what the token stands for.
+        """
+        future = self._coalescer.ask(look_up)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._patience.seconds(), self._give_up, future)
+        future.add_done_callback(lambda _: timer.cancel())
+        return future
+
+    async def look_up_each(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
+        """Answer several look-ups in order in one call of their own."""
+        if not look_ups:
+            return []
+        try:
+            async with asyncio.timeout(self._patience.seconds()):
+                return await self._look_up_batch(look_ups)
+        except TimeoutError:
+            self._patience.lose("no answer in time")
+            return [None] * len(look_ups)
+
+    def _give_up(self, future: asyncio.Future[Answer]) -> None:
+        if not future.done():
+            self._patience.lose("no answer in time")
+            future.set_result(None)
+
+    async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
+        request = BatchLookupLatestRequest(requests=look_ups)
+        try:
+            response = await self._stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            self._patience.lose(error.code().name)
+            return [None] * len(look_ups)
+        self._patience.regain()
+        return [_answer(item) for item in response.items]
+
+
+def _answer(item: LookupLatestItem) -> Answer | HutongError:
+    if not item.HasField("error"):
+        return item.response
+    error = item.error
+    if error.code == code_pb2.INVALID_ARGUMENT:
+        return InvalidArgument.of(_violations(error))
+    if _reason(error) == "NOT_FRESH_ENOUGH":
+        return Unavailable("NOT_FRESH_ENOUGH", error.message, metadata={"node": "results"})
+    return None
+
+
+def _violations(status: status_pb2.Status) -> list[Violation]:
+    """The faults that Results found, with the fields as our caller knows them."""
+    bad = error_details_pb2.BadRequest()
+    for detail in status.details:
+        if detail.Unpack(bad):
+            return [
+                Violation(fault.field.replace("claimed_reports", "evidence"), fault.reason, fault.description)
+                for fault in bad.field_violations
+            ]
+    return [Violation("document", "INVALID_FIELD", status.message)]
+
+
+def _reason(status: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    return next((str(info.reason) for detail in status.details if detail.Unpack(info)), "")

@@ -1,0 +1,67 @@
+"""What people import and catch: names are added on purpose and never lost."""
+
+from __future__ import annotations
+
+import hutong_client
+import pytest
+from hutong_client import HutongError, errors
+
+TREE = {
+    "HutongError": "Exception",
+    "InvalidArgument": "HutongError",
+    "NotFound": "HutongError",
+    "AlreadyExists": "HutongError",
+    "FailedPrecondition": "HutongError",
+    "OutOfRange": "HutongError",
+    "PermissionDenied": "HutongError",
+    "Unauthenticated": "HutongError",
+    "NotServed": "HutongError",
+    "Internal": "HutongError",
+    "UploadLost": "HutongError",
+    "Retryable": "HutongError",
+    "Unavailable": "Retryable",
+    "ResourceExhausted": "Retryable",
+    "DeadlineExceeded": "Retryable",
+    "ConnectionCut": "Retryable",
+}
+OTHERS = {
+    "Acknowledged",
+    "Batch",
+    "Connection",
+    "FieldViolation",
+    "Patience",
+    "Precondition",
+    "Tls",
+    "UploadSession",
+    "connect",
+    "from_status",
+}
+
+
+def test_public_names_are_these() -> None:
+    """And each of them is there."""
+    assert set(hutong_client.__all__) == set(TREE) | OTHERS
+    assert all(hasattr(hutong_client, name) for name in hutong_client.__all__)
+
+
+def test_exception_tree_is_this() -> None:
+    """Who catches a parent catches its children."""
+    found = {
+        name: value.__bases__[0].__name__
+        for name, value in vars(hutong_client).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert found == TREE
+
+
+@pytest.mark.parametrize("name", sorted(set(TREE) | OTHERS))
+def test_public_name_is_documented(name: str) -> None:
+    """In a sentence of its own."""
+    assert (getattr(hutong_client, name).__doc__ or "").strip()
+
+
+def test_error_can_be_made_by_hand() -> None:
+    """For the tests of those who use the client."""
+    error = errors.NotFound("labs/x is not known here", errors.Details(reason="NOT_FOUND"))
+    assert isinstance(error, HutongError)
+    assert (str(error), error.reason, error.can_be_retried) == ("labs/x is not known here", "NOT_FOUND", False)

@@ -1,0 +1,74 @@
+"""The generated stubs: all there, importable, typed, and of a generator that old runtimes can load."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLIENT = Path(__file__).parents[2] / "clients/python"
+MODULES = sorted(
+    ".".join(path.relative_to(CLIENT).with_suffix("").parts) for path in (CLIENT / "hutong").rglob("*_pb2*.py")
+)
+PROTOS = sorted((CLIENT.parents[1] / "protos/hutong").rglob("*.proto"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_stub_is_importable_and_typed(module: str) -> None:
+    """With a stub file beside it."""
+    importlib.import_module(module)
+    assert (CLIENT / (module.replace(".", "/") + ".pyi")).exists()
+
+
+def test_every_proto_has_its_stubs() -> None:
+    """A service file has stubs of its services too."""
+    for proto in PROTOS:
+        place = CLIENT / proto.relative_to(proto.parents[3]).with_suffix("")
+        assert place.with_name(place.name + "_pb2.py").exists(), proto.name
+        if "\nservice " in proto.read_text(encoding="utf-8"):
+            assert place.with_name(place.name + "_pb2_grpc.py").exists(), proto.name
+
+
+def test_packages_are_marked_as_typed() -> None:
+    """Otherwise type checkers see nothing of them."""
+    assert (CLIENT / "hutong/py.typed").exists()
+    assert (CLIENT / "hutong_client/py.typed").exists()
+
+
+SNIPPET = """\
+import grpc
+from hutong.type.v1 import purpose_pb2
+from hutong.verification.v1 import verification_service_pb2 as messages
+from hutong_client import connect
+
+with connect() as node:
+    decision = node.verification.Verify(messages.VerifyRequest(purpose=purpose_pb2.PURPOSE_HOTEL)).decision
+    reveal_type(decision.outcome)
+    messages.VerifyRequest(region=5)
+
+
+async def main(channel: grpc.aio.Channel) -> None:
+    from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+    reveal_type((await VerificationServiceStub(channel).Verify(messages.VerifyRequest())).decision.reason)
+"""
+
+
+def test_type_checker_sees_messages_and_calls(tmp_path: Path) -> None:
+    """The sync and the asyncio stub know their answers; a wrong field's type is found."""
+    (tmp_path / "snippet.py").write_text(SNIPPET)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(CLIENT.parents[1] / ".mypy_cache"), "snippet.py"],
+        cwd=tmp_path,
+        env={"MYPYPATH": str(CLIENT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "DecisionOutcome" in done.stdout, done.stdout + done.stderr
+    assert "DecisionReason" in done.stdout
+    assert done.stdout.count("error:") == 1
+    assert 'Argument "region"' in done.stdout

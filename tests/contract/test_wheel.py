@@ -1,0 +1,143 @@
+"""The client wheel: built, and put to work in an environment with nothing but its own dependencies."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+CLIENT = Path(__file__).parents[2] / "clients/python"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as `make wheel` builds it."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(CLIENT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment that sees the wheel and what the wheel asks for, and nothing else of ours.
+
+    The dependencies are linked from where the tests run, so that nothing is downloaded.
+    """
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, symlinks=True)
+    python = home / "bin/python"
+    (site,) = home.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(wheel) as content:
+        content.extractall(site)
+    for path in files_of(closure(requirements_of(wheel))):
+        link = site / path.name
+        if link.exists() and link.is_dir():
+            # google/ is shared by several distributions: go one level down.
+            for child in path.iterdir():
+                if not (link / child.name).exists():
+                    (link / child.name).symlink_to(child)
+        elif not link.exists():
+            link.symlink_to(path)
+    return python
+
+
+def requirements_of(wheel: Path) -> list[str]:
+    """What the wheel itself asks for."""
+    with zipfile.ZipFile(wheel) as content:
+        (name,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
+        return re.findall(r"^Requires-Dist: (.+)$", content.read(name).decode(), re.MULTILINE)
+
+
+def closure(requirements: list[str]) -> set[str]:
+    """The distributions that are needed, directly and through others, without extras."""
+    seen: set[str] = set()
+    waiting = list(requirements)
+    while waiting:
+        requirement = waiting.pop()
+        name = name_of(requirement)
+        if "extra ==" not in requirement and name not in seen and applies(requirement):
+            seen.add(name)
+            waiting += importlib.metadata.requires(name) or []
+    return seen
+
+
+def name_of(requirement: str) -> str:
+    """The distribution that a requirement such as "grpcio>=1.76" names."""
+    match = re.match(r"[\w.-]+", requirement)
+    assert match
+    return match[0].lower()
+
+
+def applies(requirement: str) -> bool:
+    """Whether a requirement's marker fits this interpreter: what is not installed here is not needed here."""
+    try:
+        importlib.metadata.distribution(name_of(requirement))
+    except importlib.metadata.PackageNotFoundError:
+        assert ";" in requirement, f"{requirement} is not installed"
+        return False
+    return True
+
+
+def files_of(names: set[str]) -> set[Path]:
+    """The top-level files and folders of distributions."""
+    places = set()
+    for name in names:
+        distribution = importlib.metadata.distribution(name)
+        for file in distribution.files or ():
+            if file.parts[0] not in ("..", "__pycache__"):
+                places.add(Path(str(distribution.locate_file(file.parts[0]))))
+    return places
+
+
+def test_wheel_holds_what_it_ought_to(wheel: Path) -> None:
+    """The stubs, the hand-written package, the rules' descriptors; no folder of Google's and no test."""
+    with zipfile.ZipFile(wheel) as content:
+        names = content.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"hutong", "hutong_client", "buf"}
+    assert "hutong/py.typed" in names
+    assert "hutong_client/commands/upload.py" in names
+    assert any(name.endswith(".pyi") for name in names)
+
+
+def test_all_of_it_imports_with_nothing_else(python: Path) -> None:
+    """Every module of the wheel, in an environment where neither the services nor their dependencies are."""
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "import hutong, hutong_client, buf\n"
+        "for package in (hutong, hutong_client, buf):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "unwanted = {'services', 'sqlalchemy', 'protovalidate', 'stdnum', 'orjson'} & set(sys.modules)\n"
+        "assert not unwanted, unwanted\n"
+        "print(hutong_client.__file__)\n"
+    )
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(CLIENT) not in done.stdout
+
+
+def test_command_runs_with_nothing_else(python: Path) -> None:
+    """Its help, and a call that finds nobody."""
+    done = subprocess.run([python, "-I", "-m", "hutong_client", "--version"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    arguments = ["lab", "list", "--results", "127.0.0.1:1"]
+    done = subprocess.run([python, "-I", "-m", "hutong_client", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 6, done.stderr
+    assert done.stderr.startswith("hutong: UNAVAILABLE")
+
+
+def test_console_script_is_declared(wheel: Path) -> None:
+    """`hutong` is what pip puts on the path."""
+    with zipfile.ZipFile(wheel) as content:
+        (entry,) = (name for name in content.namelist() if name.endswith("entry_points.txt"))
+        assert "hutong = hutong_client.__main__:main" in content.read(entry).decode()

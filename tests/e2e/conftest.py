@@ -1,0 +1,16 @@
+"""What the end-to-end tests share: a real node of three processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from clients.examples.node import Node, running_node
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A fresh node for the tests of one module."""
+    with running_node(tmp_path_factory.mktemp("node")) as running:
+        yield running

@@ -1,0 +1,86 @@
+"""Every served RPC is shown by a grpcurl script, and every script runs against a real node with the real grpcurl."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from clients.examples.node import Node
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "clients/examples/grpcurl").glob("*.sh"))
+# In `make test` it is on the PATH; a bare pytest finds the one that make built.
+GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".tools"))
+
+# Methods of served services that answer UNIMPLEMENTED (NOT_SERVED), each with a good request.
+NOT_SERVED_YET: Mapping[str, Mapping[str, object]] = {
+    "hutong.results.v1.ResultsService/ImportResults": {
+        "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"}
+    },
+}
+
+pytestmark = pytest.mark.skipif(GRPCURL is None, reason="no grpcurl: `make .tools/grpcurl` builds it, with Go")
+
+
+def run(node: Node, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that finds the node by its environment, and grpcurl on its path."""
+    assert GRPCURL
+    environment = node.environment
+    environment["PATH"] = f"{Path(GRPCURL).parent}:{environment['PATH']}"
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def answers(output: str) -> list[dict[str, object]]:
+    """The JSON objects that grpcurl printed, one after another."""
+    decoder, found, position = json.JSONDecoder(), [], 0
+    while position < len(output.rstrip()):
+        value, position = decoder.raw_decode(
+            output, position + len(output[position:]) - len(output[position:].lstrip())
+        )
+        found.append(value)
+    return found
+
+
+def shown() -> set[str]:
+    """The methods that the scripts call."""
+    return {method for path in SCRIPTS for method in re.findall(r"hutong\.\w+\.v1\.\w+/\w+", path.read_text("utf-8"))}
+
+
+@pytest.fixture(scope="module")
+def rounds(node: Node) -> list[dict[str, subprocess.CompletedProcess[str]]]:
+    """What every script said, run in the order of their names on a node that began empty, and then all once more."""
+    return [{path.stem: run(node, "sh", str(path)) for path in SCRIPTS} for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in SCRIPTS])
+def test_script_runs(rounds: list[dict[str, subprocess.CompletedProcess[str]]], name: str) -> None:
+    """It exits 0 and prints the answer as JSON, and again when all have run: none leaves what another trips over."""
+    for done in (each[name] for each in rounds):
+        assert done.returncode == 0, done.stderr
+        assert answers(done.stdout)
+
+
+def test_every_served_method_has_a_script(node: Node) -> None:
+    """What reflection lists is shown by a script, or answers a good request by saying that it is not served yet."""
+    listed = set()
+    for address in node.addresses.values():
+        names = run(node, "grpcurl", "-plaintext", address, "list").stdout.split()
+        for name in (name for name in names if name.startswith("hutong.")):
+            methods = run(node, "grpcurl", "-plaintext", address, "list", name).stdout.split()
+            listed |= {"/".join(method.rsplit(".", 1)) for method in methods}
+    assert listed == shown() | set(NOT_SERVED_YET)
+    assert not shown() & set(NOT_SERVED_YET)
+
+
+@pytest.mark.parametrize("method", NOT_SERVED_YET)
+def test_method_without_a_script_is_not_served(node: Node, method: str) -> None:
+    """Once it is served, this fails until it has a script."""
+    address = node.addresses[method.split(".")[1]]
+    refused = run(node, "grpcurl", "-plaintext", "-d", json.dumps(NOT_SERVED_YET[method]), address, method)
+    assert "Unimplemented" in refused.stderr, refused.stdout + refused.stderr

@@ -1,0 +1,145 @@
+"""A laboratory's day by the `hutong upload` command: every good row stored once, every bad row told with its reason."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from hutong.results.v1 import lab_service_pb2, lab_service_pb2_grpc
+
+from clients.examples import demo
+from clients.examples.day import LAB
+from clients.examples.node import Node, running_node
+from clients.examples.story import LABS
+
+PARTLY = 3
+"""The command's exit code when rows were rejected."""
+PEOPLE = 20_000
+
+
+def register_lab(node: Node) -> None:
+    with grpc.insecure_channel(node.addresses["results"]) as channel:
+        stub = lab_service_pb2_grpc.LabServiceStub(channel)
+        stub.CreateLab(lab_service_pb2.CreateLabRequest(lab=LABS[0]), timeout=10)
+
+
+def command(day: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "hutong_client", "upload", str(day), "--lab", LAB, "--json", *options]
+
+
+def journal_of(day: Path) -> Path:
+    return day.with_name(day.name + ".hutong-upload.json")
+
+
+def upload(node: Node, day: Path, *options: str) -> dict[str, Any]:
+    """Upload a day's file; what the command says of it."""
+    done = subprocess.run(
+        command(day, *options), env=node.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == PARTLY, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def expected() -> dict[int, str]:
+    """The reason of each row that is listed as wrong, by its line."""
+    with demo.DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
+        return {int(row["line"]): row["expected"] for row in csv.DictReader(file)}
+
+
+def rejected(path: str) -> dict[int, str]:
+    """The reasons of each rejected row by its number."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {int(row["row"]): row["reasons"] for row in rows}
+    assert len(found) == len(rows), "a row was rejected twice"
+    return found
+
+
+EXPECTED = expected()
+DUPLICATES = Counter(EXPECTED.values())["DUPLICATE"]
+REJECTED = {line: reason for line, reason in EXPECTED.items() if reason != "DUPLICATE"}
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Path:
+    """The day's file in a directory of its own, where the command leaves its journal and the rejected rows."""
+    return Path(shutil.copy(demo.DAY, tmp_path))
+
+
+def test_day_is_stored_once_and_wrong_rows_are_told(tmp_path: Path, day: Path) -> None:
+    """Every good row is accepted, every bad row is rejected for exactly its reason; again, nothing is stored twice."""
+    with running_node(tmp_path / "node", services=["results"]) as node:
+        register_lab(node)
+        first = upload(node, day)
+        assert (first["accepted"], first["duplicates"]) == (PEOPLE, DUPLICATES)
+        assert rejected(first["rejects_file"]) == REJECTED
+        assert first["rejected_by_reason"] == Counter(REJECTED.values())
+
+        again = upload(node, day)
+        assert again["upload"] != first["upload"]
+        assert (again["accepted"], again["duplicates"]) == (0, PEOPLE + DUPLICATES)
+        assert rejected(again["rejects_file"]) == REJECTED
+
+
+def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Path, day: Path) -> None:
+    """SIGKILL to the command in the midst of its file: --resume ends where an undisturbed upload ends."""
+    with running_node(tmp_path / "node", services=["results"]) as node:
+        register_lab(node)
+        with begun(node, day) as process:
+            process.kill()
+            process.wait(30)
+        assert not json.loads(journal_of(day).read_text("utf-8"))["finished"]
+        assert_same_state(node, day, upload(node, day, "--resume"))
+
+
+def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, day: Path) -> None:
+    """SIGKILL to Results in the midst of a file: once it is back the command goes on by itself and ends the same."""
+    with running_node(tmp_path / "node", services=["results"]) as node:
+        register_lab(node)
+        with begun(node, day) as process:
+            node.kill("results")
+            node.start("results")
+            output, _ = process.communicate(timeout=120)
+        assert process.returncode == PARTLY
+        assert_same_state(node, day, json.loads(output))
+
+
+@contextlib.contextmanager
+def begun(node: Node, day: Path) -> Iterator[subprocess.Popen[str]]:
+    """An upload that runs on its own; the block begins when part of the file is acknowledged and part is not."""
+    journal = journal_of(day)
+    process = subprocess.Popen(
+        command(day, "--batch-size", "50"),
+        env=node.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        while not (journal.exists() and json.loads(journal.read_text("utf-8"))["acknowledged_offset"]):
+            assert process.poll() is None, "the upload ended before it could be disturbed"
+            time.sleep(0.005)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def assert_same_state(node: Node, day: Path, answer: dict[str, Any]) -> None:
+    """Counts and rejected rows are those of an undisturbed upload, and all that ought to be stored is."""
+    assert (answer["accepted"], answer["duplicates"]) == (PEOPLE, DUPLICATES)
+    assert rejected(answer["rejects_file"]) == REJECTED
+    again = upload(node, day)
+    assert (again["accepted"], again["duplicates"]) == (0, PEOPLE + DUPLICATES)

@@ -1,0 +1,43 @@
+"""Small files of a laboratory."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+HEADER = ("name", "card_no", "card_type", "sample_date", "report_date", "nat_result", "report_no", "tube_code", "pool_size", "sample_region")  # fmt: skip
+CARDS = ("410105186001010019", "220502187003030031", "450403188009090041")
+
+
+def line(number: int = 1, **changes: str) -> dict[str, str]:
+    """A good row of its own tube; keywords replace columns."""
+    row = {
+        "name": "赵示例",
+        "card_no": CARDS[number % len(CARDS)],
+        "card_type": "居民身份证",
+        "sample_date": "2022-08-09T06:00:00+08:00",
+        "report_date": "2022-08-09T12:00:00+08:00",
+        "nat_result": "阴性",
+        "report_no": f"R{number:05}",
+        "tube_code": f"T{number:05}",
+        "pool_size": "1",
+        "sample_region": "220502",
+    }
+    return row | changes
+
+
+def as_csv(rows: Iterable[Mapping[str, str]], header: Sequence[str] = HEADER) -> str:
+    """The rows as CSV under a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, str]], header: Sequence[str] = HEADER) -> Path:
+    """A CSV file of the rows."""
+    path.write_text(as_csv(rows, header), encoding="utf-8", newline="")
+    return path

@@ -1,0 +1,151 @@
+"""The files that an upload leaves beside the laboratory's: the rejected rows and the journal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hutong_client.journal import CannotResume, Journal, JournalWriter, hash_file, journal_path, read_journal
+from hutong_client.tables.faults import Fault
+from hutong_client.tables.rejects import Rejected, RejectsFile
+from hutong_client.tables.rows import Row, open_table
+
+from tests.unit.client.files import CARDS, HEADER, line, write_csv
+
+FRESH = Journal("labs/x", "", "", "day.csv.rejects.csv", "u1", "0" * 64)
+
+
+def rejected(number: int) -> Rejected:
+    row = line(number)
+    return Rejected(
+        Row(number, row, tuple(row.values())),
+        (Fault("card_no", "BAD_DOCUMENT_NUMBER", "does not fit"), Fault("report_date", "TIME_IN_FUTURE", "too early")),
+        retryable=True,
+    )
+
+
+def test_row_is_told_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
+    """So that a clerk can mend it in the same place."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, HEADER) as rejects:
+        rejects.write([rejected(2)])
+    (row,) = csv.DictReader(path.open(encoding="utf-8-sig", newline=""))
+    assert row["row"] == "2"
+    assert row["reasons"] == "BAD_DOCUMENT_NUMBER; TIME_IN_FUTURE"
+    assert row["fields"] == "card_no; report_date"
+    assert row["can_be_retried"] == "yes"
+    assert {column: row[column] for column in HEADER} == line(2)
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    """Also when a file that everybody could read stood there before."""
+    path = tmp_path / "rejects.csv"
+    path.write_text("old")
+    path.chmod(0o644)
+    with RejectsFile(path, HEADER) as rejects:
+        rejects.write([rejected(2)])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "old" not in path.read_text(encoding="utf-8")
+
+
+def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
+    """An empty file would make a clerk look for what is not there."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, HEADER):
+        pass
+    assert not path.exists()
+
+
+def test_rejects_can_be_uploaded_when_they_are_mended(tmp_path: Path) -> None:
+    """The columns that were put before are no hindrance, nor doubled when rows are rejected again."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, HEADER) as rejects:
+        rejects.write([rejected(2)])
+    with open_table(path) as table:
+        (row,) = table
+        assert row.cells["report_no"] == "R00002"
+        header = table.header
+    with RejectsFile(tmp_path / "again.csv", header) as again:
+        again.write([Rejected(row, (Fault("name", "INVALID_FIELD", "too long"),))])
+    assert (tmp_path / "again.csv").read_text(encoding="utf-8-sig").splitlines()[0] == path.read_text(
+        encoding="utf-8-sig"
+    ).splitlines()[0]
+
+
+def test_rejects_go_on_from_a_kept_length(tmp_path: Path) -> None:
+    """What was written after the last journal is written again, once."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, HEADER) as rejects:
+        rejects.write([rejected(2)])
+        kept = rejects.sync()
+        rejects.write([rejected(3)])
+    with RejectsFile(path, HEADER, kept) as rejects:
+        rejects.write([rejected(3), rejected(4)])
+    assert [row["row"] for row in csv.DictReader(path.open(encoding="utf-8-sig", newline=""))] == ["2", "3", "4"]
+
+
+def test_journal_is_replaced_in_one_step_and_not_for_every_batch(tmp_path: Path) -> None:
+    """At the end it says all that was noted."""
+    path = tmp_path / "journal"
+    writer = JournalWriter(path, FRESH, lambda: 7)
+    writer.write()
+    inode = path.stat().st_ino
+    for offset in range(1, 1_000):
+        writer.note(offset, {"CONFLICT": 1}, 1)
+    writer.finish()
+    assert path.stat().st_ino != inode
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_journal(path, FRESH) == replace(
+        FRESH,
+        acknowledged_offset=999,
+        rejects_bytes=7,
+        rejected_rows=999,
+        rejected_by_reason={"CONFLICT": 999},
+        finished=True,
+    )
+
+
+def test_journal_holds_nobody(tmp_path: Path) -> None:
+    """It lies about longer than the file."""
+    path = tmp_path / "journal"
+    JournalWriter(path, FRESH, lambda: 0).write()
+    assert not any(card in path.read_text(encoding="utf-8") for card in CARDS)
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"sha256": "1" * 64}, "has changed"),
+        ({"lab": "labs/y"}, "--lab"),
+        ({"timezone": "Asia/Shanghai"}, "--timezone"),
+        ({"region": "410105"}, "--region"),
+        ({"rejects": "elsewhere.csv"}, "--rejects"),
+    ],
+)
+def test_journal_of_something_else_is_refused(tmp_path: Path, change: dict[str, str], hint: str) -> None:
+    """Going on would read the file another way than it was begun."""
+    path = tmp_path / "journal"
+    JournalWriter(path, replace(FRESH, **change), lambda: 0).write()  # type: ignore[arg-type]
+    with pytest.raises(CannotResume, match=hint):
+        read_journal(path, FRESH)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"lab": "x"})])
+def test_broken_journal_is_refused(tmp_path: Path, content: str) -> None:
+    """With a word about what to do."""
+    path = tmp_path / "journal"
+    path.write_text(content)
+    with pytest.raises(CannotResume, match="without --resume"):
+        read_journal(path, FRESH)
+
+
+def test_journal_lies_beside_its_file(tmp_path: Path) -> None:
+    """Under the file's own name, and knows it by its content."""
+    path = write_csv(tmp_path / "day.csv", [line(1)])
+    assert journal_path(path).name == "day.csv.hutong-upload.json"
+    assert len(hash_file(path)) == 64
+    assert read_journal(journal_path(path), FRESH) is None

@@ -1,0 +1,174 @@
+"""Files of every kind that a laboratory may hand over, read row by row or refused in words for a clerk."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hutong_client.tables.rows import NotATable, Row, open_table
+from openpyxl import Workbook
+
+from tests.unit.client.files import CARDS, HEADER, as_csv, line, write_csv
+
+
+def read(path: Path) -> list[Row]:
+    with open_table(path) as table:
+        return list(table)
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"), [("utf-8", b""), ("utf-8", codecs.BOM_UTF8), ("gb18030", b""), ("utf-16", b"")]
+)
+def test_every_encoding_of_excel_reads_the_same(tmp_path: Path, encoding: str, mark: bytes) -> None:
+    """UTF-8 with and without a mark, GB18030, and UTF-16 with its mark."""
+    text = as_csv([line(1), line(2, name="欧阳示例")])
+    rows = read(write(tmp_path / "day.csv", mark + text.encode(encoding)))
+    assert [row.cells["name"] for row in rows] == ["赵示例", "欧阳示例"]
+
+
+def test_gb18030_is_found_however_late_it_shows(tmp_path: Path) -> None:
+    """A file whose first megabyte is plain ASCII."""
+    text = as_csv([*(line(number, name="", card_type="id_card") for number in range(12_000)), line(1)])
+    assert len(text) > 1 << 20
+    rows = read(write(tmp_path / "day.csv", text.encode("gb18030")))
+    assert rows[-1].cells["name"] == "赵示例"
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_line_ends_and_delimiters_of_every_system(tmp_path: Path, end: str, delimiter: str) -> None:
+    """Found by the header."""
+    text = as_csv([line(1)]).replace("\r\n", end).replace(",", delimiter)
+    (row,) = read(write(tmp_path / "day.csv", text.encode()))
+    assert row.cells["report_no"] == "R00001"
+
+
+def test_rows_are_numbered_as_excel_shows_them(tmp_path: Path) -> None:
+    """A quoted line break begins no new row, an empty line is one, the header is the first."""
+    text = as_csv([line(1, name="赵\n示, 例"), line(2)]) + "\r\n,,,,,,,,,\r\n" + as_csv([line(3)]).split("\r\n")[1]
+    rows = read(write(tmp_path / "day.csv", text.encode()))
+    assert [(row.number, row.cells["report_no"]) for row in rows] == [(2, "R00001"), (3, "R00002"), (6, "R00003")]
+    assert rows[0].cells["name"] == "赵\n示, 例"
+
+
+def test_columns_are_found_by_name_in_any_order(tmp_path: Path) -> None:
+    """Chinese titles, decorated titles, unknown columns among them; cells that are missing at the end are empty."""
+    text = "备注,检测结果*,报告编号,采样时间（必填）,身份证号,姓名\r\n不急,阴性,R1,2022-08-09 06:00:00,410105186001010019\r\n"
+    (row,) = read(write(tmp_path / "day.csv", text.encode()))
+    assert dict(row.cells) == {
+        "nat_result": "阴性",
+        "report_no": "R1",
+        "sample_date": "2022-08-09 06:00:00",
+        "card_no": "410105186001010019",
+    }
+    assert row.original[0] == "不急"
+
+
+def test_header_may_follow_empty_lines(tmp_path: Path) -> None:
+    """Some systems write a blank line first."""
+    rows = read(write(tmp_path / "day.csv", ("\r\n\r\n" + as_csv([line(1)])).encode()))
+    assert [row.number for row in rows] == [4]
+
+
+def test_stray_comma_and_stray_quote_are_told_for_their_row(tmp_path: Path) -> None:
+    """And the rows around them are read."""
+    good, other = as_csv([line(1), line(2)]).split("\r\n")[1:3]
+    comma = good.replace("赵示例", "赵,示例")
+    quote = good.replace("赵示例", '"赵"示例')
+    text = "\r\n".join([",".join(HEADER), good, comma, quote, other])
+    rows = read(write(tmp_path / "day.csv", text.encode()))
+    assert [row.number for row in rows] == [2, 3, 4, 5]
+    assert [bool(row.fault) for row in rows] == [False, True, True, False]
+    assert "quotation marks" in rows[1].fault
+    assert "stray quotation mark" in rows[2].fault
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("day.csv", b"", "is empty"),
+        ("day.csv", b"\xef\xbb\xbf\r\n\r\n", "is empty"),
+        ("day.xls", b"\xd0\xcf\x11\xe0" + bytes(600), "Excel 97-2003"),
+        ("day.csv", b"%PDF-1.7 ...", "a PDF"),
+        ("day.csv", b"<html><body>", "a web page"),
+        ("day.csv", b"\x00\x01\x02\x03" * 300, "not text in UTF-8 or GB18030"),
+        ("day.csv", b"\xff\xff\xff\xff\x81", "not text in UTF-8 or GB18030"),
+        ("day.csv", "敬启者：\r\n附上今日结果。\r\n".encode(), "no column name that is known"),
+        ("day.csv", b"name,card_no\r\n", "lacks sample_date"),
+        ("day.csv", "card_no,身份证号\r\n".encode(), "twice"),
+        ("day.xlsx", b"PK\x03\x04 not a workbook", "cannot be opened"),
+        ("day.ndjson", b"hello\n", "line 1: the line is no JSON"),
+        ("day.ndjson", b"[1]\n", "no object"),
+    ],
+)
+def test_file_that_is_no_table_says_what_to_do(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
+    """One message for the clerk, no traceback."""
+    with pytest.raises(NotATable, match=hint):
+        read(write(tmp_path / name, content))
+
+
+def workbook(path: Path, rows: list[list[object]]) -> Path:
+    book = Workbook()
+    sheet = book.worksheets[0]
+    for row in rows:
+        sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_workbook_reads_as_its_csv_does(tmp_path: Path) -> None:
+    """Text stays text; times and numbers come as what they are; empty rows count and are left out."""
+    path = workbook(
+        tmp_path / "day.xlsx",
+        [
+            ["姓名", "身份证号", "采样时间", "检测结果", "报告编号", "管码"],
+            ["赵示例", CARDS[0], datetime(2022, 8, 9, 6), "阴性", 1001, "T1"],
+            [None] * 6,
+            ["", 4.10105186001010e17, "2022-08-09T06:00:00+08:00", "阴性", "R2", None],
+        ],
+    )
+    rows = read(path)
+    assert [row.number for row in rows] == [2, 4]
+    assert rows[0].cells["sample_date"] == datetime(2022, 8, 9, 6)
+    assert rows[0].cells["report_no"] == 1001
+    assert "tube_code" not in rows[1].cells
+    assert rows[0].original == ["赵示例", CARDS[0], "2022-08-09 06:00:00", "阴性", "1001", "T1"]
+
+
+def test_workbook_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    """Also when somebody named it .csv."""
+    workbook(tmp_path / "day.xlsx", [list(HEADER), list(line(1).values())])
+    (row,) = read((tmp_path / "day.xlsx").rename(tmp_path / "day.csv"))
+    assert row.cells["report_no"] == "R00001"
+
+
+def test_empty_workbook_is_refused(tmp_path: Path) -> None:
+    """With a word about its first sheet."""
+    with pytest.raises(NotATable, match="first sheet"):
+        read(workbook(tmp_path / "day.xlsx", []))
+
+
+def test_ndjson_keeps_long_numbers(tmp_path: Path) -> None:
+    """Eighteen digits without quotation marks would not survive a float; a bad line is a fault of its row."""
+    good = json.dumps(line(1), ensure_ascii=False).replace(f'"{CARDS[1]}"', CARDS[1])
+    text = "\n".join([good, "{broken", '{"report_no": ["R1"]}', "", '{"report_no": "R\\ud800"}', good])
+    rows = read(write(tmp_path / "day.ndjson", text.encode()))
+    assert [row.number for row in rows] == [1, 2, 3, 5, 6]
+    assert rows[0].cells["card_no"] == CARDS[1]
+    assert [bool(row.fault) for row in rows] == [False, True, True, True, False]
+    assert rows[1].original == ("{broken",)
+
+
+def test_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
+    """The first rows of a large file need no more memory than themselves."""
+    path = write_csv(tmp_path / "day.csv", (line(number) for number in range(5_000)))
+    with open_table(path) as table:
+        assert next(iter(table)).number == 2

@@ -1,0 +1,153 @@
+"""`hutong upload` over a small service that can be told to misbehave."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.rpc import code_pb2
+from hutong_client.commands.root import run
+from hutong_client.exit_codes import ExitCode
+from hutong_client.journal import journal_path
+
+from tests.unit.client.fake_uploads import FakeUploads, at_batches, failure, serving
+from tests.unit.client.files import CARDS, line, write_csv
+
+LAB = "91220502MA000LAB8G"
+REFUSED = failure(code_pb2.FAILED_PRECONDITION, "LAB_UNKNOWN")
+
+
+@pytest.fixture
+def fake() -> FakeUploads:
+    return FakeUploads()
+
+
+@pytest.fixture
+def address(fake: FakeUploads) -> Iterator[str]:
+    with serving(fake) as address:
+        yield address
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Path:
+    """Forty tubes, of which the service rejects some, and rows that are never sent, the last row among them."""
+    rows = [line(number, tube_code=f"REJECT{number}" if number % 7 == 0 else f"T{number}") for number in range(40)]
+    for number in (3, 4, 21, 39):
+        rows[number]["sample_date"] = "2022-08-09"
+    return write_csv(tmp_path / "day.csv", rows)
+
+
+def rejected_rows(day: Path) -> list[tuple[int, str]]:
+    path = day.with_name(day.name + ".rejects.csv")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [(int(row["row"]), row["reasons"]) for row in csv.DictReader(file)]
+
+
+def upload(day: Path, address: str, *options: str) -> int:
+    return run(["upload", str(day), "--lab", LAB, "--results", address, "--batch-size", "4", *options])
+
+
+def test_good_rows_are_sent_and_bad_ones_told(
+    day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those rejected here and those rejected there, in the order of the file; exit code 3."""
+    assert upload(day, address, "--json") == ExitCode.PARTLY
+    assert len(fake.tubes) == 36
+    expected = [(number + 2, "TIMES_OUT_OF_ORDER") for number in range(0, 40, 7) if number != 21]
+    expected += [(number + 2, "INVALID_FIELD") for number in (3, 4, 21, 39)]
+    assert rejected_rows(day) == sorted(expected)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["accepted"], told["duplicates"], told["rejected"]) == (31, 0, 9)
+    assert told["rejected_by_reason"] == {"INVALID_FIELD": 4, "TIMES_OUT_OF_ORDER": 5}
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_interrupted_upload_goes_on_to_the_same_end(
+    day: Path, address: str, fake: FakeUploads, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same tubes, the same rejects file byte for byte, the same sums; whatever batch size it goes on with."""
+    with serving(FakeUploads()) as other:
+        upload(day, other, "--json")
+    whole, sums = day.with_name(day.name + ".rejects.csv").read_bytes(), json.loads(capsys.readouterr().out)
+    fake.before_answer = at_batches(REFUSED, number)
+    assert upload(day, address) in (ExitCode.FAILED, ExitCode.PARTLY)
+    capsys.readouterr()
+    assert upload(day, address, "--resume", "--batch-size", "3", "--json") == ExitCode.PARTLY
+    assert len(fake.tubes) == len(set(fake.tubes)) == 36
+    assert day.with_name(day.name + ".rejects.csv").read_bytes() == whole
+    again = json.loads(capsys.readouterr().out)
+    assert again | {"upload": ""} == sums | {"upload": ""}
+
+
+def test_finished_upload_is_not_sent_again(day: Path, address: str, fake: FakeUploads) -> None:
+    """--resume tells the same end once more."""
+    upload(day, address)
+    batches = fake.batches
+    assert upload(day, address, "--resume") == ExitCode.PARTLY
+    assert fake.batches == batches
+
+
+def test_resume_of_nothing_begins(day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]) -> None:
+    """Killed before anything was written down, the same command still works."""
+    assert upload(day, address, "--resume") == ExitCode.PARTLY
+    assert len(fake.tubes) == 36
+    assert "begins now" in capsys.readouterr().err
+
+
+def test_resume_of_a_changed_file_is_refused(day: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Offsets would point at other rows."""
+    upload(day, address)
+    write_csv(day, [line(1)])
+    assert upload(day, address, "--resume") == ExitCode.USAGE
+    assert "has changed" in capsys.readouterr().err
+
+
+def test_resume_without_its_rejects_is_refused(day: Path, address: str, fake: FakeUploads) -> None:
+    """Rejected rows that were acknowledged would be lost from sight."""
+    fake.before_commit = at_batches(REFUSED, 6)
+    upload(day, address)
+    day.with_name(day.name + ".rejects.csv").unlink()
+    assert upload(day, address, "--resume") == ExitCode.USAGE
+
+
+def test_trial_leaves_an_interrupted_upload_alone(day: Path, address: str, fake: FakeUploads) -> None:
+    """Its rejects have a file of their own and it writes no journal."""
+    fake.before_commit = at_batches(REFUSED, 6)
+    upload(day, address)
+    journal = journal_path(day).read_bytes()
+    with serving(FakeUploads()) as other:
+        assert upload(day, other, "--validate-only") == ExitCode.PARTLY
+    assert journal_path(day).read_bytes() == journal
+    assert upload(day, address, "--resume") == ExitCode.PARTLY
+    assert len(rejected_rows(day)) == 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"sample_date": "2022-08-09 06:00:00", "report_date": "2022-08-09 12:00:00"}, "--timezone Asia/Shanghai"),
+        ({"sample_region": ""}, "--region"),
+    ],
+)
+def test_missing_option_is_told_before_anything_is_sent(
+    tmp_path: Path, address: str, fake: FakeUploads, changes: dict[str, str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not by twenty thousand rejected rows."""
+    rows = [line(number, **changes) for number in range(3)]
+    header = [column for column in rows[0] if rows[0][column]]
+    day = write_csv(tmp_path / "day.csv", rows, header)
+    assert upload(day, address) == ExitCode.USAGE
+    assert hint in capsys.readouterr().err
+    assert fake.streams == 0
+    assert upload(day, address, "--timezone", "Asia/Shanghai", "--region", "220502") == ExitCode.DONE
+
+
+def test_nobody_there_is_known_at_once(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 6, one line, and no identity in it."""
+    assert upload(day, "127.0.0.1:1") == ExitCode.NO_CONNECTION
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert not any(card in told for card in CARDS)

@@ -1,0 +1,125 @@
+"""Words and numbers as laboratories write them."""
+
+from __future__ import annotations
+
+import pytest
+from hutong.results.v1 import result_pb2
+from hutong.type.v1 import identity_pb2, outcome_pb2
+from hutong_client.tables.faults import BadCell
+from hutong_client.tables.values import (
+    find_document_type,
+    read_code,
+    read_document_type,
+    read_method,
+    read_outcome,
+    read_pool_size,
+    read_specimen,
+)
+
+CARD = "410105186001010019"
+
+
+@pytest.mark.parametrize(
+    ("word", "pool_size", "expected"),
+    [
+        ("阴性", 10, outcome_pb2.OUTCOME_NEGATIVE),
+        (" 阴性（-） ", 1, outcome_pb2.OUTCOME_NEGATIVE),
+        ("Negative", 1, outcome_pb2.OUTCOME_NEGATIVE),
+        ("OUTCOME_NEGATIVE", 1, outcome_pb2.OUTCOME_NEGATIVE),
+        ("阳性", 1, outcome_pb2.OUTCOME_POSITIVE),
+        ("混管阳性", 10, outcome_pb2.OUTCOME_POOL_POSITIVE),
+        ("待复核", 10, outcome_pb2.OUTCOME_POOL_POSITIVE),
+        ("待复核", 1, outcome_pb2.OUTCOME_INCONCLUSIVE),
+        ("检测中", 1, outcome_pb2.OUTCOME_PENDING),
+        ("不确定", 1, outcome_pb2.OUTCOME_INCONCLUSIVE),
+        ("可疑", 5, outcome_pb2.OUTCOME_INCONCLUSIVE),
+    ],
+)
+def test_outcome_is_understood(word: str, pool_size: int, expected: int) -> None:
+    """Chinese and English; a recheck of a pool is a positive pool, of a single tube no answer."""
+    assert read_outcome(word, pool_size) == expected
+
+
+@pytest.mark.parametrize("word", ["待定", "ok", "1", "非阴性", "阴性阳性"])
+def test_unknown_outcome_is_never_guessed(word: str) -> None:
+    """A word that nobody knows is refused."""
+    with pytest.raises(BadCell, match="阴性"):
+        read_outcome(word, 1)
+
+
+def test_every_outcome_can_be_written() -> None:
+    """No value of the contract is beyond a file's reach."""
+    written = {read_outcome(word, 1) for word in ("检测中", "阴性", "阳性", "混管阳性", "不确定")}
+    assert written == set(outcome_pb2.Outcome.values()) - {outcome_pb2.OUTCOME_UNSPECIFIED}
+
+
+@pytest.mark.parametrize("name", [name for name, value in identity_pb2.DocumentType.items() if value])
+def test_every_document_type_can_be_written(name: str) -> None:
+    """By the contract's name, long and short."""
+    value = identity_pb2.DocumentType.Value(name)
+    short = name.removeprefix("DOCUMENT_TYPE_").lower()
+    assert find_document_type(name) == find_document_type(short) == find_document_type(short.replace("_", "-")) == value
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("居民身份证", identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD),
+        ("回乡证", identity_pb2.DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT),
+        ("台胞证", identity_pb2.DOCUMENT_TYPE_TAIWAN_TRAVEL_PERMIT),
+        ("护照", identity_pb2.DOCUMENT_TYPE_PASSPORT),
+    ],
+)
+def test_chinese_document_type_is_understood(word: str, expected: int) -> None:
+    """As it stands in files."""
+    assert read_document_type(word, "") == expected
+
+
+def test_missing_document_type_is_told_by_the_number_only_without_doubt() -> None:
+    """A card's 18 characters tell; eight digits could be several things."""
+    assert read_document_type(None, CARD) == identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD
+    assert read_document_type(None, "810000186001010017") == identity_pb2.DOCUMENT_TYPE_RESIDENCE_PERMIT
+    with pytest.raises(BadCell, match="missing"):
+        read_document_type(None, "00000001")
+
+
+@pytest.mark.parametrize("cell", ["4.10105E+17", 4.10105186001010e17, 410105186001010000, 12345.5])
+def test_rounded_number_is_refused_and_not_repeated(cell: str | float) -> None:
+    """What Excel rounded cannot be told any more."""
+    with pytest.raises(BadCell, match="format the column as text") as caught:
+        read_code(cell, "BAD_DOCUMENT_NUMBER")
+    assert caught.value.reason == "BAD_DOCUMENT_NUMBER"
+    assert "4.1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", [CARD, f'="{CARD}"', f"'{CARD}", f" {CARD}\t", "４１０１０５１８６００１０１００１９"])
+def test_number_kept_as_text_is_read(cell: str) -> None:
+    """In every way in which files keep Excel from rounding it."""
+    assert read_code(cell) == CARD
+
+
+def test_short_number_of_a_workbook_is_exact() -> None:
+    """Up to 15 digits a workbook's number is what was typed."""
+    assert read_code(12345678) == read_code(12345678.0) == "12345678"
+
+
+@pytest.mark.parametrize(("cell", "size"), [("10", 10), (10, 10), (10.0, 10), ("10:1", 10), ("20混1", 20), ("单管", 1), ("5人", 5)])
+def test_pool_size_is_understood(cell: str | float, size: int) -> None:
+    """As numbers, ratios and words."""
+    assert read_pool_size(cell) == size
+
+
+@pytest.mark.parametrize("cell", ["many", "-5", "1:10", "99999999999999", ""])
+def test_wrong_pool_size_is_refused(cell: str) -> None:
+    """Rather than taken for another."""
+    with pytest.raises(BadCell):
+        read_pool_size(cell)
+
+
+def test_specimen_and_method_are_read_as_far_as_they_tell() -> None:
+    """An unknown specimen is OTHER; a project's name that tells no method leaves it open."""
+    assert read_specimen("咽拭子") == result_pb2.SPECIMEN_OROPHARYNGEAL_SWAB
+    assert read_specimen("血") == result_pb2.SPECIMEN_OTHER
+    assert read_specimen(None) == result_pb2.SPECIMEN_UNSPECIFIED
+    assert read_method("新冠病毒核酸（实时荧光RT-PCR）") == result_pb2.METHOD_RT_PCR
+    assert read_method("新冠病毒核酸") == result_pb2.METHOD_UNSPECIFIED

@@ -1,0 +1,96 @@
+"""Subject keys are plain HMAC-SHA-256; masks show no more than they say."""
+
+from __future__ import annotations
+
+import hmac
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from services.domain.document import PASSPORT, RESIDENT_ID_CARD, Document
+from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number
+
+documents = st.builds(
+    Document,
+    st.sampled_from([RESIDENT_ID_CARD, PASSPORT]),
+    st.text(min_size=1, max_size=30),
+    st.sampled_from(["", "FRA"]),
+)
+
+
+@given(st.binary(min_size=1, max_size=200), documents)
+@example(b"s" * 63, Document(1, "1"))
+@example(b"s" * 64, Document(1, "1"))
+@example(b"s" * 65, Document(1, "1"))
+def test_a_subject_key_is_hmac_sha_256(secret: bytes, document: Document) -> None:
+    """For secrets shorter and longer than SHA-256's block, so that any other implementation finds the same person."""
+    said = f"{document.type}:{document.issuing_country}:{document.number}".encode()
+    assert Pepper(secret).subject_key(document) == hmac.digest(secret, said, "sha256")[:KEY_LENGTH]
+
+
+@given(documents)
+def test_a_key_can_be_made_again_and_again(document: Document) -> None:
+    """The state that is kept between keys never leaks from one into the next."""
+    pepper = Pepper(b"p" * 32)
+    first = pepper.subject_key(document)
+    pepper.subject_key(Document(PASSPORT, "another", "DEU"))
+    assert pepper.subject_key(document) == first
+
+
+def test_another_secret_type_or_country_gives_another_key() -> None:
+    """A number alone does not make a person."""
+    document = Document(PASSPORT, "X0000001", "FRA")
+    keys = {
+        Pepper(b"p" * 32).subject_key(document),
+        Pepper(b"q" * 32).subject_key(document),
+        Pepper(b"p" * 32).subject_key(Document(RESIDENT_ID_CARD, "X0000001", "FRA")),
+        Pepper(b"p" * 32).subject_key(Document(PASSPORT, "X0000001", "DEU")),
+    }
+    assert len(keys) == 4
+
+
+def test_a_pepper_never_shows_its_secret() -> None:
+    """Neither in a repr nor in what contains one."""
+    pepper = Pepper(b"a very secret secret of 32 bytes")
+    assert "secret" not in f"{pepper!r} {pepper} {[pepper]}"
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_a_name_hash_needs_the_secret_and_ignores_spaces_and_case(name: str) -> None:
+    """Two nodes with one pepper agree; without it nothing can be compared."""
+    pepper = Pepper(b"p" * 32)
+    assert pepper.name_hash(name) == pepper.name_hash(f" {name} ")
+    if name.strip(" "):
+        assert len(pepper.name_hash(name)) == KEY_LENGTH
+        assert pepper.name_hash(name) != Pepper(b"q" * 32).name_hash(name)
+    assert pepper.name_hash("Wang Wu") == pepper.name_hash("WANGWU")
+
+
+def test_no_name_has_no_hash() -> None:
+    """Someone without a name equals nobody by it."""
+    assert Pepper(b"p" * 32).name_hash("  ") == b""
+
+
+@given(st.text(max_size=30))
+def test_a_masked_name_shows_its_first_character_alone(name: str) -> None:
+    """Of any length, in any script."""
+    bare = name.strip()
+    masked = mask_name(name)
+    assert masked[:1] == bare[:1]
+    assert set(masked[1:]) <= {"*"}
+    assert len(masked) == len(bare)
+
+
+@given(st.text("0123456789XABC", max_size=30))
+def test_a_masked_number_shows_four_characters_at_most(number: str) -> None:
+    """Two at each end, and of a short one only the first; so no number of four is shown whole."""
+    masked = mask_number(number)
+    assert len(masked) == len(number)
+    shown = [place for place, character in enumerate(masked) if character != "*"]
+    assert shown == ([0, 1, len(number) - 2, len(number) - 1] if len(number) >= 8 else [0][: len(number)])
+    assert all(masked[place] == number[place] for place in shown)
+
+
+def test_masks_look_as_people_expect() -> None:
+    """As on a printed report."""
+    assert (mask_name("张三丰"), mask_number("41010518800101001X")) == ("张**", "41**************1X")

@@ -1,0 +1,93 @@
+"""The demo's story: who plays in it, and that a decision which differs is found out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import protovalidate
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1 import follow_up_pb2
+from hutong.verification.v1 import decision_pb2
+from stdnum.cn import uscc
+
+from clients.examples import demo
+from clients.examples.story import LABS, Expected, Scene, tell_story
+
+UNTIL = datetime.fromisoformat("2022-08-11T09:00:00+08:00")
+EXPECTED = Expected(
+    "RECOGNIZED", "VALID", "410000/recognition-from-outside", UNTIL, "PRESENTED", "UPLOAD_REPORT", "SAME_AS_RECORD"
+)
+
+
+def as_expected() -> decision_pb2.Decision:
+    """A decision that says all that EXPECTED asks for."""
+    return decision_pb2.Decision(
+        outcome=decision_pb2.DECISION_OUTCOME_RECOGNIZED,
+        reason=decision_pb2.DECISION_REASON_VALID,
+        basis=decision_pb2.DECISION_BASIS_PRESENTED,
+        governing_policy="jurisdictions/410000/policies/recognition-from-outside@3",
+        expire_time=Timestamp(seconds=int(UNTIL.timestamp())),
+        follow_ups=[follow_up_pb2.FollowUp(action=follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT)],
+        considered=[decision_pb2.Considered(use=decision_pb2.USE_SAME_AS_RECORD)],
+    )
+
+
+@pytest.fixture(scope="module")
+def story() -> list[Scene]:
+    """The scenes, played by people of the committed day."""
+    return tell_story(demo.DAY)
+
+
+def test_nothing_differs_when_all_is_as_told() -> None:
+    """A decision that says what is expected passes."""
+    assert EXPECTED.differences(as_expected()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"outcome": decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED}, "outcome"),
+        ({"reason": decision_pb2.DECISION_REASON_EXPIRED}, "reason"),
+        ({"basis": decision_pb2.DECISION_BASIS_RECORD}, "basis"),
+        ({"governing_policy": "jurisdictions/410100/policies/venue@1"}, "rule"),
+    ],
+)
+def test_what_differs_is_named(changes: dict[str, object], found: str) -> None:
+    """Each field that the story looks at is named when it is not as told."""
+    decision = as_expected()
+    for field, value in changes.items():
+        setattr(decision, field, value)
+    (difference,) = EXPECTED.differences(decision)
+    assert difference.startswith(found)
+
+
+@pytest.mark.parametrize("field", ["follow_ups", "considered", "expire_time"])
+def test_what_is_missing_is_named(field: Literal["follow_ups", "considered", "expire_time"]) -> None:
+    """So is a follow-up, a consideration or an end that is not there."""
+    decision = as_expected()
+    decision.ClearField(field)
+    assert len(EXPECTED.differences(decision)) == 1
+
+
+def test_scenes_obey_the_contract(story: list[Scene]) -> None:
+    """Each question is one that the service takes, and the laboratories' codes are right."""
+    for scene in story:
+        protovalidate.validate(scene.request)
+    assert all(uscc.is_valid(lab.name.removeprefix("labs/")) for lab in LABS)
+
+
+def test_story_tells_every_kind_of_answer(story: list[Scene]) -> None:
+    """By record and by paper, expired, another's paper, a positive pool, no result, no rule, no need."""
+    told = {(scene.expected.outcome, scene.expected.reason) for scene in story}
+    assert told == {
+        ("RECOGNIZED", "VALID"),
+        ("NOT_RECOGNIZED", "EXPIRED"),
+        ("NOT_RECOGNIZED", "EVIDENCE_CONTRADICTS_RECORD"),
+        ("NOT_RECOGNIZED", "PENDING_RECHECK"),
+        ("NOT_RECOGNIZED", "NO_RESULT"),
+        ("UNDETERMINED", "NO_POLICY_IN_FORCE"),
+        ("NOT_REQUIRED", "NO_TEST_REQUIRED"),
+    }
+    assert {"PRESENTED", "RECORD"} <= {scene.expected.basis for scene in story}

@@ -1,0 +1,234 @@
+"""The coalescer: nobody waits for company, everybody is answered, and one's fault harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.runtime.call import Call, current_call, seconds_left
+from services.runtime.coalesce import Coalescer
+
+
+class Desk:
+    """Answers n with n + 1000 when it is let; remembers its batches and how many were under way at once."""
+
+    def __init__(self, *, opened: bool = True) -> None:
+        self.batches: list[list[int]] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.gate = asyncio.Event()
+        if opened:
+            self.gate.set()
+
+    async def __call__(self, questions: list[int]) -> Sequence[int | BaseException]:
+        self.batches.append(questions)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await self.gate.wait()
+            return [question + 1000 for question in questions]
+        finally:
+            self.under_way -= 1
+
+
+async def turns(count: int = 5) -> None:
+    """Let the event loop turn, so that everything that can happen now has happened."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_single_question_leaves_at_once() -> None:
+    """An idle coalescer keeps nobody waiting: the question is under way after one turn of the loop."""
+    desk = Desk(opened=False)
+    asker = Coalescer(desk).ask(1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert desk.batches == [[1]]
+    desk.gate.set()
+    assert await asker == 1001
+
+
+async def test_questions_of_one_turn_leave_together() -> None:
+    """A hundred calls that arrive at once are one batch."""
+    desk = Desk()
+    coalescer = Coalescer(desk)
+    assert await asyncio.gather(*(coalescer.ask(number) for number in range(100))) == list(range(1000, 1100))
+    assert len(desk.batches) == 1
+
+
+async def test_under_load_all_who_waited_leave_together() -> None:
+    """While as many batches as allowed are under way, questions gather; never more batches at once."""
+    desk = Desk(opened=False)
+    coalescer = Coalescer(desk, in_flight=2)
+    askers = []
+    for number in range(10):
+        askers.append(coalescer.ask(number))
+        await turns()
+    assert desk.batches == [[0], [1]]
+    desk.gate.set()
+    assert await asyncio.gather(*askers) == list(range(1000, 1010))
+    assert desk.batches == [[0], [1], [2, 3, 4, 5, 6, 7, 8, 9]]
+    assert desk.most_under_way == 2
+
+
+async def test_a_batch_is_never_larger_than_allowed() -> None:
+    """The rest goes with the next one."""
+    desk = Desk()
+    coalescer = Coalescer(desk, max_batch=4, in_flight=1)
+    await asyncio.gather(*(coalescer.ask(number) for number in range(10)))
+    assert [len(batch) for batch in desk.batches] == [4, 4, 2]
+    assert desk.most_under_way == 1
+
+
+async def test_a_poisoned_question_harms_its_asker_alone() -> None:
+    """An answer that is an exception is raised to the one who asked."""
+
+    async def call(questions: list[int]) -> list[int | BaseException]:
+        return [KeyError("poison") if question == 3 else question for question in questions]
+
+    coalescer: Coalescer[int, int] = Coalescer(call)
+    answers = await asyncio.gather(*(coalescer.ask(number) for number in range(6)), return_exceptions=True)
+    assert [answer for answer in answers if not isinstance(answer, KeyError)] == [0, 1, 2, 4, 5]
+    assert isinstance(answers[3], KeyError)
+
+
+async def test_a_failing_call_fails_its_batch_and_no_other() -> None:
+    """All of the batch get the exception; the next batch is tried as if nothing had been."""
+    failures = [ConnectionError("down")]
+
+    async def call(questions: list[int]) -> list[int]:
+        if failures:
+            raise failures.pop()
+        return questions
+
+    coalescer = Coalescer(call, in_flight=1)
+    first = await asyncio.gather(*(coalescer.ask(number) for number in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in first] == [ConnectionError] * 3
+    assert await asyncio.gather(*(coalescer.ask(number) for number in range(3))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("surplus", [-1, 1])
+async def test_answers_that_cannot_be_paired_are_given_to_nobody(surplus: int) -> None:
+    """One too few or too many, and it is not known whose is whose: better an error than another person's answer."""
+
+    async def call(questions: list[int]) -> list[int]:
+        return [0] * (len(questions) + surplus)
+
+    coalescer = Coalescer(call)
+    answers = await asyncio.gather(*(coalescer.ask(number) for number in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [RuntimeError] * 3
+
+
+async def test_who_cancels_while_waiting_is_not_asked_for() -> None:
+    """The others of the batch still get their answers."""
+    desk = Desk(opened=False)
+    coalescer = Coalescer(desk, in_flight=1)
+    first = coalescer.ask(0)
+    await turns()
+    gone, stays = coalescer.ask(1), coalescer.ask(2)
+    gone.cancel()
+    desk.gate.set()
+    assert (await first, await stays) == (1000, 1002)
+    assert desk.batches == [[0], [2]]
+
+
+async def test_who_cancels_under_way_leaves_the_others_their_answers() -> None:
+    """His answer is dropped."""
+    desk = Desk(opened=False)
+    coalescer = Coalescer(desk)
+    gone, stays = coalescer.ask(1), coalescer.ask(2)
+    await turns()
+    gone.cancel()
+    desk.gate.set()
+    assert await stays == 1002
+    assert gone.cancelled()
+
+
+async def test_when_all_who_wait_have_cancelled_nothing_is_asked() -> None:
+    """An empty batch is never sent, and the coalescer still works."""
+    desk = Desk(opened=False)
+    coalescer = Coalescer(desk, in_flight=1)
+    first = coalescer.ask(0)
+    await turns()
+    coalescer.ask(1).cancel()
+    desk.gate.set()
+    assert await first == 1000
+    await turns()
+    assert await coalescer.ask(2) == 1002
+    assert desk.batches == [[0], [2]]
+
+
+async def test_a_batch_is_not_held_to_the_deadline_of_its_first_asker() -> None:
+    """Nor to that of someone who asked before: each asker's deadline is his own affair."""
+    seen: list[float] = []
+
+    async def call(questions: list[int]) -> list[int]:
+        seen.append(seconds_left(10.0))
+        await asyncio.sleep(0)
+        return questions
+
+    coalescer = Coalescer(call, in_flight=1)
+
+    async def ask_late(number: int) -> int:
+        call_ = Call("late")
+        call_.deadline = asyncio.get_running_loop().time() - 1
+        current_call.set(call_)
+        return await coalescer.ask(number)
+
+    assert await asyncio.gather(*(asyncio.create_task(ask_late(number)) for number in range(3))) == [0, 1, 2]
+    assert await coalescer.ask(4) == 4
+    assert set(seen) == {10.0}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    askers=st.integers(1, 120),
+    max_batch=st.integers(1, 20),
+    in_flight=st.integers(1, 4),
+)
+def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_flight: int) -> None:
+    """Askers who come, go and are answered badly in any order: each gets his own answer, his own error, or has left."""
+    dice = random.Random(seed)
+
+    async def call(questions: list[int]) -> list[int | BaseException]:
+        assert 0 < len(questions) <= max_batch
+        for _ in range(dice.randrange(4)):
+            await asyncio.sleep(0)
+        if dice.random() < 0.1:
+            raise ConnectionError
+        return [KeyError(question) if question % 7 == 0 else question * 2 for question in questions]
+
+    fates: list[bool] = []
+
+    async def play() -> None:
+        coalescer: Coalescer[int, int] = Coalescer(call, max_batch=max_batch, in_flight=in_flight)
+
+        async def ask(number: int) -> None:
+            for _ in range(dice.randrange(6)):
+                await asyncio.sleep(0)
+            future = coalescer.ask(number)
+            if dice.random() < 0.2:
+                asyncio.get_running_loop().call_soon(future.cancel)
+            try:
+                answer = await future
+            except KeyError as error:
+                fates.append(error.args == (number,))
+            except ConnectionError:
+                fates.append(True)
+            except asyncio.CancelledError:
+                fates.append(future.cancelled())
+            else:
+                fates.append(answer == number * 2)
+
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            for number in range(askers):
+                group.create_task(ask(number))
+
+    asyncio.run(play())
+    assert fates == [True] * askers

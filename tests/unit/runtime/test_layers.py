@@ -1,0 +1,103 @@
+"""Layers by themselves, where a real server could not be brought into the state that matters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from services.domain.errors import DeadlineExceeded
+from services.runtime.call import Call, current_call, seconds_left
+from services.runtime.interceptors.deadline import DEFAULT_SECONDS, Deadline
+from services.runtime.interceptors.method import Method
+from services.runtime.interceptors.request_id import RequestId
+
+UNARY = Method("/lab.Lab/Get", request_streaming=False, response_streaming=False)
+STREAM = Method("/lab.Lab/Watch", request_streaming=False, response_streaming=True)
+
+
+class Caller:
+    """As much of a call's context as the layers ask for."""
+
+    def __init__(self, seconds: float | None = None, *metadata: tuple[str, str | bytes]) -> None:
+        self._seconds = seconds
+        self._metadata = metadata
+
+    def time_remaining(self) -> float | None:
+        """What the caller gave."""
+        return self._seconds
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What the caller sent along."""
+        return self._metadata
+
+
+async def left(_request: Any, _context: Any) -> float:
+    """A handler that answers how long it may call others."""
+    return seconds_left(at_most=1000.0)
+
+
+@pytest.fixture(autouse=True)
+def _call() -> None:
+    current_call.set(Call("test"))
+
+
+@pytest.mark.parametrize("given", [0.0, -1.0])
+async def test_a_deadline_already_past_ends_the_call_before_it_begins(given: float) -> None:
+    """DEADLINE_EXCEEDED with the method's name, and nothing is done."""
+
+    async def never(_request: Any, _context: Any) -> None:
+        raise AssertionError("was begun")
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        await Deadline().around_unary(UNARY, never)(None, Caller(given))
+    assert caught.value.reason == "DEADLINE"
+    assert caught.value.metadata == {"method": UNARY.name}
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"), [(None, 29.0, DEFAULT_SECONDS), (10.0, 9.8, 9.9), (1.0, 0.9, 0.95), (0.1, 0.05, 0.095)]
+)
+async def test_some_of_the_callers_time_is_kept_back(given: float | None, least: float, most: float) -> None:
+    """A twentieth, at most a tenth of a second; without a deadline there is a default one."""
+    assert least <= await Deadline().around_unary(UNARY, left)(None, Caller(given)) <= most
+
+
+async def test_a_timeout_within_is_not_the_callers_deadline() -> None:
+    """Who had time left is not told that it was over."""
+
+    async def impatient(_request: Any, _context: Any) -> None:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await Deadline().around_unary(UNARY, impatient)(None, Caller(10.0))
+
+
+@pytest.mark.parametrize(("given", "least", "most"), [(None, 1000.0, 1000.0), (10.0, 9.0, 10.0)])
+async def test_a_stream_is_left_to_its_callers_deadline(given: float | None, least: float, most: float) -> None:
+    """What it calls is given what is left of it; without one it may last for days."""
+
+    async def stream(_request: Any, _context: Any) -> AsyncIterator[float]:
+        yield seconds_left(at_most=1000.0)
+
+    assert [least <= seconds <= most async for seconds in Deadline().around_stream(STREAM, stream)(None, Caller(given))]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("gate-7.A_b", True), ("x" * 64, True), ("x" * 65, False), ("", False), ('a"b', False), ("a b", False)],
+)
+async def test_a_sane_request_id_is_kept(sent: str, kept: bool) -> None:
+    """Any other is replaced, so that nobody writes into our log what he likes."""
+
+    async def answer(_request: Any, _context: Any) -> str:
+        call = current_call.get()
+        assert call is not None
+        return call.request_id
+
+    got = await RequestId().around_unary(UNARY, answer)(None, Caller(None, ("x-request-id", sent)))
+    assert (got == sent) is kept
+    assert len(got) == 36 or kept

@@ -1,0 +1,171 @@
+"""Settings: refused when they cannot be used, by name; and secrets that never show."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from services.domain.document import Document
+from services.runtime.settings import VARIABLES, BadSetting, Settings, is_loopback, split_address
+
+POSTGRESQL = "postgresql://hutong:t0psecret@db.example/results?sslpassword=als0secret"
+
+
+def settings(**variables: str) -> Settings:
+    """Settings from HUTONG_ variables, written in lower case without the prefix."""
+    return Settings.from_environment({f"HUTONG_{name.upper()}": value for name, value in variables.items()})
+
+
+def test_nothing_need_be_set() -> None:
+    """The embedded default: loopback, fixed ports, SQLite under .hutong, the nation."""
+    default = Settings.from_environment({"PATH": "/bin", "HUTONGX": "another's"})
+    assert [default.service(name).address for name in ("results", "policy", "verification")] == [
+        "127.0.0.1:50051",
+        "127.0.0.1:50052",
+        "127.0.0.1:50053",
+    ]
+    assert default.results.database_url == "sqlite:///.hutong/results.db"
+    assert default.jurisdiction == "000000"
+    assert not default.tls.serves_tls
+    assert default == settings(**{name.removeprefix("HUTONG_").lower(): "" for name in VARIABLES})
+
+
+def test_an_unknown_name_is_refused() -> None:
+    """A misspelt setting must not be silently without effect."""
+    with pytest.raises(BadSetting, match=r"HUTONG_JURISDICTON; known are .*HUTONG_JURISDICTION"):
+        settings(jurisdicton="410000")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("results_address", "127.0.0.1"),
+        ("policy_address", ":50052"),
+        ("verification_address", "localhost:65536"),
+        ("verification_address", "localhost:５"),
+        ("verification_address", "localhost:²"),
+        ("results_database_url", "results.db"),
+        ("policy_database_url", "mysql://localhost/policy"),
+        ("verification_database_url", "://"),
+        ("jurisdiction", "999999"),
+        ("jurisdiction", "Henan"),
+        ("upstream", "national"),
+        ("metrics_address", "9090"),
+        ("log_level", "loud"),
+        ("drain_seconds", "0"),
+        ("drain_seconds", "soon"),
+        ("drain_seconds", "nan"),
+        ("drain_seconds", "inf"),
+        ("max_calls", "0"),
+        ("max_calls", "0.5"),
+        ("max_calls", "many"),
+        ("upload_workers", "-1"),
+        ("upload_workers", "nan"),
+        ("tls_certificate_file", "/nowhere/certificate.pem"),
+        ("tls_key_file", "/nowhere/key.pem"),
+        ("tls_client_ca_file", "/nowhere/ca.pem"),
+        ("tls_server_ca_file", "/nowhere/ca.pem"),
+    ],
+)
+def test_a_bad_value_is_named(name: str, value: str) -> None:
+    """By the variable the operator wrote."""
+    with pytest.raises(BadSetting, match=f"HUTONG_{name.upper()}"):
+        settings(**{name: value})
+
+
+def test_certificate_and_key_go_together(tmp_path: Path) -> None:
+    """And client certificates are asked for over TLS alone."""
+    file = tmp_path / "some.pem"
+    file.write_text("x")
+    for alone in ("tls_certificate_file", "tls_key_file"):
+        with pytest.raises(BadSetting, match="go together"):
+            settings(**{alone: str(file)})
+    with pytest.raises(BadSetting, match="HUTONG_TLS_CLIENT_CA_FILE needs"):
+        settings(tls_client_ca_file=str(file))
+    assert settings(tls_certificate_file=str(file), tls_key_file=str(file)).tls.serves_tls
+    callers = settings(tls_server_ca_file=str(file)).tls
+    assert callers.calls_tls
+    assert not callers.serves_tls
+
+
+def test_secrets_never_show(tmp_path: Path) -> None:
+    """Neither a password of a database nor the pepper, in the log at start or in any repr."""
+    pepper = tmp_path / "pepper"
+    pepper.write_bytes(b"pepp3rsecret" * 4)
+    node = settings(results_database_url=POSTGRESQL, pepper_file=str(pepper))
+    told = f"{node!r} {node} {node.redacted()} {node.results!r} {node.pepper()!r}"
+    assert not [secret for secret in ("t0psecret", "als0secret", "pepp3rsecret") if secret in told]
+    assert node.results.redacted()["database_url"] == "postgresql://db.example/results"
+
+
+def test_a_bad_database_url_is_not_repeated() -> None:
+    """It may hold a password all the same."""
+    with pytest.raises(BadSetting) as caught:
+        settings(results_database_url="postgres:hutong:t0psecret@db.example")
+    assert "t0psecret" not in str(caught.value)
+
+
+def test_the_pepper_is_made_at_first_start_and_kept(tmp_path: Path) -> None:
+    """Readable by its owner alone; the next start finds the same people under the same keys."""
+    node = settings(data_dir=str(tmp_path / "data"))
+    first = node.pepper()
+    made = tmp_path / "data" / "pepper"
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert len(made.read_bytes()) == 32
+    document = Document(1, "1")
+    assert settings(data_dir=str(tmp_path / "data")).pepper().subject_key(document) == first.subject_key(document)
+    assert os.listdir(tmp_path / "data") == ["pepper"]
+
+
+def test_services_started_side_by_side_share_one_pepper(tmp_path: Path) -> None:
+    """Whoever comes second reads what the first made, and never half of it."""
+    for attempt in range(20):
+        node = settings(data_dir=str(tmp_path / str(attempt)))
+        with ThreadPoolExecutor(4) as pool:
+            peppers = list(pool.map(lambda _, node=node: node.pepper().secret, range(4)))
+        assert len(set(peppers)) == 1
+        assert os.listdir(tmp_path / str(attempt)) == ["pepper"]
+
+
+def test_a_database_server_needs_a_pepper_that_is_given() -> None:
+    """Made by chance on one of several machines, it would split the nation."""
+    with pytest.raises(BadSetting, match="HUTONG_PEPPER_FILE is required"):
+        settings(results_database_url=POSTGRESQL).pepper()
+
+
+def test_a_pepper_that_cannot_serve_is_refused(tmp_path: Path) -> None:
+    """Missing, or too short to be a secret."""
+    with pytest.raises(BadSetting, match="HUTONG_PEPPER_FILE cannot be read"):
+        settings(pepper_file=str(tmp_path / "none")).pepper()
+    short = tmp_path / "short"
+    short.write_bytes(b"x" * 31)
+    with pytest.raises(BadSetting, match="less than 32 bytes"):
+        settings(pepper_file=str(short)).pepper()
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port", "loopback"),
+    [
+        ("127.0.0.1:50051", "127.0.0.1", 50051, True),
+        ("127.8.8.8:1", "127.8.8.8", 1, True),
+        ("localhost:0", "localhost", 0, True),
+        ("[::1]:50051", "::1", 50051, True),
+        ("0.0.0.0:50051", "0.0.0.0", 50051, False),
+        ("[::]:50051", "::", 50051, False),
+        ("10.1.2.3:50051", "10.1.2.3", 50051, False),
+        ("results.example:50051", "results.example", 50051, False),
+    ],
+)
+def test_addresses(address: str, host: str, port: int, loopback: bool) -> None:
+    """What is not certainly this machine alone is not loopback."""
+    assert split_address(address) == (host, port)
+    assert is_loopback(address) is loopback
+
+
+def test_settings_with_secrets_cannot_be_changed() -> None:
+    """They are read once."""
+    with pytest.raises(AttributeError):
+        settings().jurisdiction = "410000"  # type: ignore[misc]

@@ -1,0 +1,73 @@
+"""The rules of the .proto files as violations: every fault, its path, and never a value."""
+
+from __future__ import annotations
+
+import pytest
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
+from hutong.results.v1.lab_service_pb2 import GetLabRequest, SetLabStandingRequest
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, ListResultsRequest, LookupLatestRequest
+from hutong.results.v1.upload_pb2 import Tube
+from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD as CARD
+from hutong.type.v1.identity_pb2 import IdentityDocument
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.errors import InvalidArgument
+from services.runtime.validation import check, find_violations
+
+
+def paths(message: object) -> set[str]:
+    """The paths of all faults of a message."""
+    return {violation.field for violation in find_violations(message)}  # type: ignore[arg-type]
+
+
+def test_a_message_that_keeps_its_rules_passes() -> None:
+    """And nothing is said of it."""
+    check(GetLabRequest(name="labs/1"))
+    assert find_violations(GetLabRequest(name="labs/1")) == []
+
+
+def test_all_faults_come_at_once() -> None:
+    """A caller mends them in one go."""
+    with pytest.raises(InvalidArgument) as caught:
+        check(SetLabStandingRequest(name="", reason="r" * 501, request_id="no uuid"))
+    found = caught.value.violations
+    assert {violation.field for violation in found} == {"name", "standing", "reason", "request_id"}
+    assert {violation.reason for violation in found} == {"INVALID_FIELD"}
+    assert all(violation.description for violation in found)
+
+
+def test_paths_lead_into_nested_and_repeated_fields() -> None:
+    """As a client would write them."""
+    assert "document.number" in paths(LookupLatestRequest(document=IdentityDocument(type=CARD, number="!")))
+    good = IdentityDocument(type=CARD, number="1")
+    batch = BatchLookupLatestRequest(requests=[LookupLatestRequest(document=good, limit=-1)])
+    assert paths(batch) <= {"requests[0].limit"}
+    assert "sample_region" in paths(Tube(sample_region="x"))
+
+
+def test_a_rule_over_the_whole_message_has_no_path() -> None:
+    """Nor is it pinned on an innocent field."""
+    (violation,) = find_violations(ListResultsRequest())
+    assert violation.field == ""
+    assert violation.description == "exactly one of lab and document is needed"
+
+
+def test_a_required_message_is_missed() -> None:
+    """By its own name."""
+    assert "policy" in paths(PublishPolicyRequest())
+
+
+@given(st.text(min_size=3, max_size=200))
+def test_a_violation_never_holds_a_value(text: str) -> None:
+    """The caller's words are not repeated, whatever rule they break."""
+    marked = f"#SECRET#{text}"
+    document = IdentityDocument(type=99, number=marked, issuing_country=marked, name=marked * 20)  # type: ignore[arg-type]
+    for message in (
+        LookupLatestRequest(document=document),
+        Tube(tube_code="\x00" + marked, sample_region=marked, sample_site=marked * 30),
+        SetLabStandingRequest(name=marked * 10, request_id=marked),
+    ):
+        found = find_violations(message)
+        assert found
+        assert not any("SECRET" in f"{violation}" for violation in found)

@@ -1,0 +1,219 @@
+"""DESIGN section 6 once more, read naively and written apart from the service: slow, plain, and asked what is right.
+
+Works on civil time and on lists of everything, and shares nothing with `services.verification` but the
+values that go in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta, timezone
+from typing import Any
+
+SHANGHAI = timezone(timedelta(hours=8))
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Outcomes, states, standings and the rest by the contract's numbers.
+PENDING, NEGATIVE, POSITIVE, POOL, _INCONCLUSIVE = 1, 2, 3, 4, 5
+RED_LIGHTS = (3, 4)
+
+
+@dataclass
+class Verdict:
+    """What a decision must say."""
+
+    outcome: str
+    reason: str
+    basis: str = ""
+    result: str = ""
+    expire_time: datetime | None = None
+    refusal_permitted: bool = False
+    contradictions: list[tuple[str, ...]] = field(default_factory=list)
+    to_upload: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass
+class Thing:
+    """A record or piece of evidence that may count."""
+
+    subject: Any
+    recorded: bool
+    standing: int
+    why_not: str = ""
+
+
+def judge(inputs: Any) -> Verdict:
+    """The verdict on a question."""
+    if inputs.policy is None:
+        return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE")
+    if inputs.policy.governing == "":
+        return Verdict("UNDETERMINED", "NO_POLICY_IN_FORCE")
+    rule = inputs.policy.required
+    if rule is None:
+        return Verdict("NOT_REQUIRED", "NO_TEST_REQUIRED")
+
+    use = moment(inputs.use_time)
+    everything, contradictions, to_upload = collect(inputs)
+    for thing in everything:
+        if not thing.why_not:
+            thing.why_not = find_fault(thing, use, moment(inputs.evaluate_time))
+    usable = [thing for thing in everything if not thing.why_not]
+    extras = {"contradictions": contradictions, "to_upload": to_upload}
+
+    recorded = [thing.subject for thing in usable if thing.recorded]
+    negatives = [one for one in recorded if one.outcome == NEGATIVE]
+    for outcome, reason in ((POSITIVE, "POSITIVE_RESULT"), (POOL, "PENDING_RECHECK")):
+        standing = [
+            one
+            for one in recorded
+            if one.outcome == outcome and not any(other.sample_time > one.sample_time for other in negatives)
+        ]
+        if standing:
+            newest = max(standing, key=lambda one: one.sample_time)
+            first = min(one.name for one in standing if one.sample_time == newest.sample_time)
+            revision = next(one.revision for one in standing if one.name == first)
+            return Verdict(
+                "NOT_RECOGNIZED",
+                reason,
+                result=f"{first}@{revision}",
+                refusal_permitted=rule.refusal_permitted,
+                **extras,
+            )
+
+    inside: list[tuple[datetime, bool, float, bool, str, Thing]] = []
+    expired_ends: list[datetime] = []
+    sampled_only = False
+    for thing in usable:
+        subject = thing.subject
+        name = f"{subject.name}@{subject.revision}" if thing.recorded else ""
+        sampled = -1.0 if subject.sample_time is None else subject.sample_time
+        if subject.outcome == NEGATIVE:
+            start = subject.report_time if rule.window.basis == 1 else subject.sample_time
+            if start is None:
+                continue
+            end = end_of(rule.window, moment(start))
+            boundary = rule.window.includes_boundary and rule.window.calendar_days is None
+            if use < end or (boundary and use == end):
+                inside.append((end, thing.recorded, sampled, True, name, thing))
+            else:
+                expired_ends.append(end)
+        elif subject.outcome == PENDING and subject.sample_time is not None:
+            start = moment(subject.sample_time)
+            window = rule.sampling_proof_window
+            if window is not None and start <= use < start + timedelta(microseconds=window):
+                inside.append((start + timedelta(microseconds=window), thing.recorded, sampled, False, name, thing))
+            else:
+                sampled_only = True
+    if inside:
+        end, is_recorded, sampled, negative, _, _ = max(inside, key=lambda one: one[:4])
+        ties = [one[4] for one in inside if one[:4] == (end, is_recorded, sampled, negative)]
+        return Verdict("RECOGNIZED", "VALID", "RECORD" if is_recorded else "PRESENTED", min(ties), end, **extras)
+
+    if any(source.state == 2 for source in inputs.sources):
+        return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE", **extras)
+    if expired_ends:
+        return Verdict(
+            "NOT_RECOGNIZED",
+            "EXPIRED",
+            expire_time=max(expired_ends),
+            refusal_permitted=rule.refusal_permitted,
+            **extras,
+        )
+    reasons = {thing.why_not for thing in everything}
+    if contradictions:
+        reasons.add("EVIDENCE_CONTRADICTS_RECORD")
+    if sampled_only:
+        reasons.add("NOT_YET_REPORTED")
+    if any(thing.subject.outcome == _INCONCLUSIVE for thing in usable):
+        reasons.add("INCONCLUSIVE_RESULT")
+    order = [
+        "EVIDENCE_CONTRADICTS_RECORD",
+        "RESULT_RECALLED",
+        "LAB_NOT_AUTHORIZED",
+        "NOT_YET_REPORTED",
+        "INCONCLUSIVE_RESULT",
+        "NO_RESULT",
+    ]
+    strongest = next(reason for reason in order if reason in reasons or reason == "NO_RESULT")
+    return Verdict("NOT_RECOGNIZED", strongest, refusal_permitted=rule.refusal_permitted, **extras)
+
+
+def collect(inputs: Any) -> tuple[list[Thing], list[tuple[str, ...]], set[tuple[str, str]]]:
+    """Newest revisions, evidence that stands by itself, contradictions, and reports to be uploaded."""
+    known = list(inputs.records) + [claim.record for claim in inputs.claims if claim.record is not None]
+    names = {record.name for record in known}
+    newest = [max((one for one in known if one.name == name), key=lambda one: one.revision) for name in sorted(names)]
+    things = [Thing(record, True, record.lab_standing) for record in newest]
+    for thing in things:
+        if thing.subject.state != 1:
+            thing.why_not = "RESULT_RECALLED"
+    contradictions: list[tuple[str, ...]] = []
+    to_upload: set[tuple[str, str]] = set()
+    for shown, claim in zip(inputs.evidence, inputs.claims, strict=True):
+        if shown.lab == "" or shown.report_number == "":
+            continue
+        record = next((r for r in newest if (r.lab, r.report_number) == (shown.lab, shown.report_number)), None)
+        differing: list[str] = []
+        if record is None and claim.state == 2:
+            differing = ["person"]
+        if record is not None:
+            both_reported = (shown.outcome == PENDING) == (record.outcome == PENDING)
+            if both_reported and shown.outcome != record.outcome:
+                differing.append("outcome")
+            if both_reported and shown.report_time is not None and not alike(shown.report_time, record.report_time):
+                differing.append("report_time")
+            if shown.sample_time is not None and not alike(shown.sample_time, record.sample_time):
+                differing.append("sample_time")
+        if differing:
+            contradictions.append(tuple(differing))
+        elif record is None or (record.outcome == PENDING and shown.outcome != PENDING):
+            things.append(Thing(shown, False, claim.lab_standing))
+            to_upload.add((shown.lab, shown.report_number))
+    return things, contradictions, to_upload
+
+
+def find_fault(thing: Thing, use: datetime, now: datetime) -> str:
+    """Why a thing cannot count, or nothing."""
+    subject = thing.subject
+    if thing.standing in RED_LIGHTS:
+        return "LAB_NOT_AUTHORIZED"
+    stages = [
+        subject.sample_time,
+        getattr(subject, "receive_time", None),
+        getattr(subject, "test_time", None),
+        subject.report_time,
+    ]
+    times = [moment(stage) for stage in stages if stage is not None]
+    if times != sorted(times) or any(one > now + timedelta(minutes=5) for one in times):
+        return "TIMES"
+    if not times:
+        return "NO TIMES"
+    if subject.outcome != PENDING:
+        if thing.recorded and subject.report_time is None:
+            return "TIMES"
+        if moment(subject.sample_time if subject.report_time is None else subject.report_time) > use:
+            return "NOT_YET_REPORTED"
+    return ""
+
+
+def alike(shown: int, recorded: int | None) -> bool:
+    """Equal to the second, or to the minute when shown without seconds."""
+    if recorded is None:
+        return False
+    one, other = moment(shown), moment(recorded)
+    if one.replace(microsecond=0) == other.replace(microsecond=0):
+        return True
+    return one.second == 0 and one.replace(microsecond=0) == other.replace(second=0, microsecond=0)
+
+
+def end_of(window: Any, start: datetime) -> datetime:
+    """When validity that began then ends."""
+    if window.duration is not None:
+        return start + timedelta(microseconds=window.duration)
+    day = start.astimezone(SHANGHAI).date() + timedelta(days=window.calendar_days + 1)
+    return datetime.combine(day, time(), SHANGHAI)
+
+
+def moment(instant: int) -> datetime:
+    """An instant in civil time."""
+    return EPOCH + timedelta(microseconds=instant)

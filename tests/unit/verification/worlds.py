@@ -1,0 +1,170 @@
+"""Random worlds for decisions: reports that exist, what is recorded of them, and what a holder shows. Seeded."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
+
+from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant
+from services.verification import model
+from services.verification.model import (
+    Claim,
+    EffectivePolicy,
+    Evidence,
+    Inputs,
+    Record,
+    Requirement,
+    SourceStatus,
+    Window,
+)
+
+NOON: Instant = 1_660_190_400 * SECOND
+"""2022-08-11T12:00:00+08:00."""
+LABS = ("labs/91410100MA0000001X", "labs/91220500MA00000029")
+OUTCOMES = (model.NEGATIVE,) * 6 + (
+    model.POSITIVE,
+    model.POOL_POSITIVE,
+    model.PENDING,
+    model.PENDING,
+    model.INCONCLUSIVE,
+)
+STANDINGS = (lab_pb2.LAB_STANDING_AUTHORIZED,) * 5 + tuple(lab_pb2.LabStanding.values())
+STATES = (result_pb2.RESULT_STATE_ACTIVE,) * 6 + (
+    result_pb2.RESULT_STATE_RECALLED,
+    result_pb2.RESULT_STATE_SUPERSEDED,
+)
+RESULTS = "nodes/410000/results"
+POLICY = "nodes/410000/policy"
+
+
+def random_inputs(random: Random) -> Inputs:
+    """Everything for one decision; small grids of time, so that boundaries and ties are met often."""
+    use_time = NOON + random.choice((0, 0, 0, -DAY, 6 * HOUR))
+    policy = random_policy(random)
+    results_answer = random.random() < 0.85
+    world = [random_record(random, number) for number in range(random.randint(0, 4))]
+    world += [_revise(random, record) for record in world if random.random() < 0.2]
+    others = [random_record(random, number) for number in range(10, 12)]
+    evidence = tuple(_random_evidence(random, world, others) for _ in range(random.choice((0, 0, 1, 1, 2, 3))))
+    records = tuple(record for record in world if random.random() < 0.9) if results_answer else ()
+    claims = tuple(_find_claim(random, one, world, others, results_answer) for one in evidence)
+    return Inputs(
+        use_time, NOON, policy, records, evidence, claims, random_sources(random, results_answer=results_answer)
+    )
+
+
+def random_policy(random: Random) -> EffectivePolicy | None:
+    """What applies; now and then nothing, or nobody knows."""
+    kind = random.random()
+    if kind < 0.02:
+        return None
+    required: Requirement | None = Requirement(
+        random.choice(
+            (
+                Window(48 * HOUR, None, model.REPORT_TIME, random.random() < 0.5),
+                Window(24 * HOUR, None, model.SAMPLE_TIME, random.random() < 0.5),
+                Window(None, random.randint(1, 3), model.REPORT_TIME, random.random() < 0.5),
+                Window(None, random.randint(1, 3), model.SAMPLE_TIME, False),
+            )
+        ),
+        random.choice((None, 24 * HOUR)),
+        random.random() < 0.5,
+    )
+    governing = "" if kind < 0.04 else "jurisdictions/410100/policies/venue@1"
+    if kind < 0.07:
+        required = None
+    return EffectivePolicy(governing, "jurisdictions/000000/policies/floor@1", required, (1, 2), ("advice",))
+
+
+def random_record(random: Random, number: int) -> Record:
+    """A record of one report, mostly in order."""
+    outcome = random.choice(OUTCOMES)
+    sample_time = NOON - random.choice((1, 6, 23, 24, 25, 30, 47, 48, 49, 72, 96)) * HOUR
+    sample_time += random.choice((0, 0, -SECOND, SECOND, 17 * SECOND))
+    report_time = sample_time + random.choice((0, 1, 4, 6, 24)) * HOUR + random.choice((0, 0, SECOND, 42 * SECOND))
+    if random.random() < 0.05:
+        report_time = sample_time - HOUR
+    if random.random() < 0.04:
+        report_time = NOON + random.choice((4 * MINUTE, 6 * MINUTE, HOUR))
+    lab, text = random.choice(LABS), f"R{number}"
+    return Record(
+        f"{lab}/results/{text}",
+        1,
+        random.choice(STATES),
+        lab,
+        text,
+        outcome,
+        sample_time,
+        random.choice((None, sample_time)),
+        random.choice((None, None, report_time)) if outcome != model.PENDING else None,
+        report_time if outcome != model.PENDING else None,
+        random.choice(STANDINGS),
+    )
+
+
+def random_sources(random: Random, *, results_answer: bool) -> tuple[SourceStatus, ...]:
+    """Results, perhaps the national node's too, and Policy."""
+    state = model.SOURCE_OK if results_answer else model.SOURCE_UNAVAILABLE
+    sources = [
+        SourceStatus(RESULTS, state, NOON if results_answer else None),
+        SourceStatus(POLICY, model.SOURCE_OK, NOON),
+    ]
+    if random.random() < 0.2:
+        sources.append(SourceStatus("nodes/000000/results", random.choice(lookup_pb2.SourceState.values()[1:]), None))
+    random.shuffle(sources)
+    return tuple(sources)
+
+
+def _revise(random: Random, record: Record) -> Record:
+    changed = random_record(random, int(record.report_number[1:]))
+    return Record(
+        record.name,
+        2,
+        changed.state,
+        record.lab,
+        record.report_number,
+        changed.outcome,
+        changed.sample_time,
+        None,
+        None,
+        changed.report_time,
+        changed.lab_standing,
+    )
+
+
+def _random_evidence(random: Random, world: list[Record], others: list[Record]) -> Evidence:
+    """Evidence of a report, shown truly or not; perhaps of one that has no record, or of somebody else's."""
+    kind = random.random()
+    source = random.choice(world) if world and kind < 0.7 else random_record(random, random.randint(20, 22))
+    if kind > 0.9:
+        source = random.choice(others)
+    return Evidence(
+        random.randint(1, 7),
+        source.lab if random.random() < 0.95 else "",
+        source.report_number if random.random() < 0.95 else "",
+        source.outcome if random.random() < 0.85 else random.choice(OUTCOMES),
+        _shown(random, source.sample_time),
+        _shown(random, source.report_time),
+    )
+
+
+def _shown(random: Random, instant: Instant | None) -> Instant | None:
+    if instant is None or random.random() < 0.1:
+        return None
+    return instant + random.choice((0, 0, 0, -(instant % MINUTE), 300_000, HOUR, -2 * SECOND))
+
+
+def _find_claim(
+    random: Random, evidence: Evidence, world: list[Record], others: list[Record], results_answer: bool
+) -> Claim:
+    report = (evidence.lab, evidence.report_number)
+    if not results_answer or "" in report:
+        return model.NOT_LOOKED_UP
+    standing = random.choice(STANDINGS)
+    mine = [record for record in world if (record.lab, record.report_number) == report]
+    if mine:
+        return Claim(lookup_pb2.CLAIM_STATE_FOUND, max(mine, key=lambda record: record.revision), standing)
+    if any((record.lab, record.report_number) == report for record in others):
+        return Claim(lookup_pb2.CLAIM_STATE_OTHER_PERSON, None, standing)
+    return Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, standing)
