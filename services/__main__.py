@@ -1,4 +1,4 @@
-"""The `hutongd` command: serve and migrate. Settings come from HUTONG_* in the environment."""
+"""The `hutongd` command: serve, migrate and purge. Settings come from HUTONG_* in the environment."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from services.domain.errors import HutongError
+from services.domain.instant import DAY, HOUR, Span, format_instant
+from services.results.retention import purge
+from services.runtime.clock import SystemClock
 from services.runtime.logs import configure_logs
 from services.runtime.process import serve
 from services.runtime.settings import VARIABLES, BadSetting, Settings
 from services.runtime.unit import Unit
+from services.storage.engine import open_database
 from services.storage.migrate import SERVICES, upgrade
 
 EXIT_FAILED = 1
@@ -29,16 +33,17 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command; the process's exit code."""
     options = _parser().parse_args(arguments)
-    names = list(SERVICES) if options.service == "all" else [options.service]
     try:
         settings = Settings.from_environment(os.environ)
         configure_logs(settings.log_level)
-        if options.command == "migrate":
-            for name in names:
-                upgrade(name, settings.service(name).database_url)
-                print(f"{name}: at the newest schema")
+        if options.command == "purge":
+            _purge(settings, options.older_than)
         else:
-            asyncio.run(serve([_opener(name) for name in names], settings))
+            names = list(SERVICES) if options.service == "all" else [options.service]
+            if options.command == "migrate":
+                _migrate(settings, names)
+            else:
+                asyncio.run(serve([_opener(name) for name in names], settings))
     except BadSetting as error:
         print(f"hutongd: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -46,6 +51,33 @@ def run(arguments: list[str]) -> int:
         print(f"hutongd: {error.message}", file=sys.stderr)
         return EXIT_FAILED
     return 0
+
+
+def _migrate(settings: Settings, names: list[str]) -> None:
+    for name in names:
+        upgrade(name, settings.service(name).database_url)
+        print(f"{name}: at the newest schema")
+
+
+def _purge(settings: Settings, older_than: Span) -> None:
+    now = SystemClock().now()
+    database = open_database(settings.results.database_url)
+    try:
+        deletion = purge(database, now - older_than, now)
+    finally:
+        database.close()
+    print(f"deletion {deletion.deletion_id}")
+    print(f"  everything reported before  {format_instant(deletion.horizon)}")
+    print(f"  results removed             {deletion.result_count}")
+    print(f"  SHA-256 of their names      {deletion.digest}")
+
+
+def _span(text: str) -> Span:
+    """A span as operators write it: "30d" or "12h"."""
+    units = {"d": DAY, "h": HOUR}
+    if not text[:-1].isdigit() or text[-1] not in units or int(text[:-1]) == 0:
+        raise argparse.ArgumentTypeError("expected a number of days or hours, as 30d or 12h")
+    return int(text[:-1]) * units[text[-1]]
 
 
 def _opener(name: str) -> Callable[[Settings], Awaitable[Unit]]:
@@ -61,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hutongd",
         description="The Hutong services: Results, Policy and Verification.",
-        epilog=f"settings (environment):\n{settings}\n\nexit codes: 0 ended as asked, 1 failed, 2 wrong usage or setting",
+        epilog=f"settings (environment):\n{settings}\n\nexit codes: 0 ended as asked, 1 failed, 2 wrong setting",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -71,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
+    text = "remove results reported longer ago than that, and keep a record of what was removed"
+    command = commands.add_parser("purge", help=text, description=f"{text}; PostgreSQL drops whole months")
+    command.add_argument("--older-than", type=_span, required=True, metavar="SPAN", help="as 30d or 12h")
     return parser
 
 

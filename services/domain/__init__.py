@@ -1,1 +1,1 @@
-"""The words all services share: instants, regions, documents, resource names and typed errors. Nothing here does I/O."""
+"""The words all services share: instants, regions, documents, resource names and typed errors. No I/O here."""

@@ -13,7 +13,7 @@ from services.domain.instant import SECOND, Span
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One fault: a field's path, a reason and what a person needs to mend it. `subject` is what was violated, if named."""
+    """One fault: a field's path, a reason and what a person needs to mend it. `subject`: what was violated, if any."""
 
     field: str
     reason: str
@@ -58,7 +58,7 @@ class InvalidArgument(HutongError):
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         return cls(
             first.reason,
-            f"{first.field}: {first.description}{more}",
+            f"{first.field or 'request'}: {first.description}{more}",
             violations=violations,
             metadata={"field": first.field},
         )

@@ -1,4 +1,4 @@
-"""Instants and spans as plain integers, in microseconds: exact, ordered, equal on every database and cheap to compare."""
+"""Instants and spans as plain integers, in microseconds: exact, ordered, the same on every database, cheap."""
 
 from __future__ import annotations
 

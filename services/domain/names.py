@@ -33,8 +33,8 @@ def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re
 
 @lru_cache(maxsize=16_384)
 def is_uscc(code: str) -> bool:
-    """Whether a code is a GB 32100 unified social credit code with a right check character."""
-    return bool(gb32100.is_valid(code))
+    """Whether a code is a GB 32100 unified social credit code with a right check character, in its one spelling."""
+    return bool(gb32100.is_valid(code)) and gb32100.compact(code) == code
 
 
 def _checked_uscc(code: str, field: str) -> str:

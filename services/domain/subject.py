@@ -1,4 +1,4 @@
-"""How a person is known to the stores: a keyed hash to find them by, masks to show. Never the number, never the name."""
+"""How a person is known to the stores: a keyed hash to find them by, masks to show. Never number or name."""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ def commit_batch(
     fresh, comparison = _claim(connection, bulk, position, rows)
     if fresh:
         bulk.insert_results(connection, fresh, filing)
-    for row, known in comparison.revised:
+    # In one order, as claims are, so that uploads of the same results never wait in a circle.
+    for row, known in sorted(comparison.revised, key=lambda pair: pair[0].report_number):
         _revise(connection, bulk, position.lab, row, known, filing)
     rejections = [rejection for rejection in batch.rejections if rejection.tube_index >= skipped]
     rejections += comparison.conflicts
@@ -222,20 +223,11 @@ def key_of(row: NewResult, revision: int = 1, sampling_hash: bytes | None = None
 
 
 def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: ReportKey, filing: Filing) -> None:
-    """Put a report in the place of its sampling record, as the next revision of it."""
+    """Put a report in the place of its sampling record, as the next revision of it.
+
+    The key first: whoever revises a report, by upload, correction or recall, holds its key before its rows.
+    """
     results, keys = tables.results, tables.report_keys
-    connection.execute(
-        update(results)
-        .where(
-            results.c.subject_key == old.subject_key,
-            results.c.file_time == old.file_time,
-            results.c.lab == lab,
-            results.c.report_number == row.report_number,
-            results.c.revision == old.revision,
-        )
-        .values(state=SUPERSEDED)
-    )
-    bulk.insert_results(connection, [row], replace(filing, revision=old.revision + 1))
     moved = connection.execute(
         update(keys)
         .where(keys.c.lab == lab, keys.c.report_number == row.report_number, keys.c.revision == old.revision)
@@ -249,6 +241,18 @@ def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: R
     )
     if moved.rowcount != 1:
         raise RacedRevision(row.report_number)
+    connection.execute(
+        update(results)
+        .where(
+            results.c.subject_key == old.subject_key,
+            results.c.file_time == old.file_time,
+            results.c.lab == lab,
+            results.c.report_number == row.report_number,
+            results.c.revision == old.revision,
+        )
+        .values(state=SUPERSEDED)
+    )
+    bulk.insert_results(connection, [row], replace(filing, revision=old.revision + 1))
 
 
 class RacedRevision(Exception):

@@ -12,6 +12,7 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 
 from services.results.desk import LookupDesk
 from services.results.judging import Bench, Judges
+from services.results.quotas import Limits, Quotas
 from services.results.servicer import (
     LabServicer,
     ResultsAdminServicer,
@@ -36,7 +37,8 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     store = SqlStore(database, clock, pepper.secret)
     judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
     drain = Drain()
-    upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, drain)
+    quotas = Quotas(Limits(), clock)
+    upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, quotas, drain)
     lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock)
 
     async def close() -> None:

@@ -7,6 +7,7 @@ own before the batch's. Since no result is older than December 2019 or newer tha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -52,6 +53,29 @@ def months_between(instants: Collection[Instant]) -> set[Month]:
 def partition_name(month: Month) -> str:
     """The table that holds a month: "results_2022_08"."""
     return f"results_{month[0]:04d}_{month[1]:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A month's table; it holds what was filed in [start, end)."""
+
+    name: str
+    start: Instant
+    end: Instant
+
+
+def list_partitions(connection: Connection) -> list[Partition]:
+    """The partitions there are, oldest first."""
+    rows = connection.exec_driver_sql(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = 'results'::regclass ORDER BY c.relname"
+    )
+    found = []
+    for (name,) in rows:
+        _, year, number = name.rsplit("_", 2)
+        month = int(year), int(number)
+        found.append(Partition(name, month_start(month), month_start(month_after(month))))
+    return found
 
 
 def make_partitions(connection: Connection, months: Iterable[Month]) -> None:

@@ -30,8 +30,10 @@ from services.results.model import (
 )
 from services.results.partitions import Month, make_partitions, months_between
 from services.results.reading import Position, ReportName
+from services.results.retention import require_kept
 from services.results.revisions import correct_result, recall_step
 from services.results.store import Findings, Listing, Once
+from services.results.upload import FUTURE_TOLERANCE
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.requests import answer_once
@@ -48,6 +50,7 @@ class SqlStore:
 
     def __init__(self, database: Database, clock: Clock, secret: bytes) -> None:
         self._database = database
+        self._clock = clock
         self._secret = secret
         self._labs = labs.LabMemory()
         self._months: set[Month] = set()
@@ -100,7 +103,7 @@ class SqlStore:
 
         def work(connection: Connection) -> Listing:
             result = reading.get_result(connection, lab, report_number, revision)
-            return self._list(connection, [result], result.upload_time)
+            return self._list(connection, [result], self._clock.now())
 
         return await self._database.read(work)
 
@@ -127,6 +130,7 @@ class SqlStore:
         """Results of a person by any of their documents, newest report first."""
 
         def work(connection: Connection) -> Listing:
+            require_kept(connection, query.end_time)
             keys = links.find_linked(connection, [subject_key]).get(subject_key, [subject_key])
             return self._list(connection, reading.list_by_persons(connection, keys, query, after, limit), now)
 
@@ -134,14 +138,19 @@ class SqlStore:
 
     async def list_by_lab(self, lab: str, query: ResultQuery, after: str, limit: int, now: Instant) -> Listing:
         """Results of a laboratory by report number."""
-        return await self._database.read(
-            lambda connection: self._list(connection, reading.list_by_lab(connection, lab, query, after, limit), now)
-        )
+
+        def work(connection: Connection) -> Listing:
+            require_kept(connection, query.end_time)
+            return self._list(connection, reading.list_by_lab(connection, lab, query, after, limit), now)
+
+        return await self._database.read(work)
 
     async def correct(self, correction: Correction, once: Once[StoredResult, M]) -> M:
         """Write the next revision of a report. NotFound, FailedPrecondition, InvalidArgument."""
-        moved = [time for time in (correction.new_report_time, correction.sample_time) if time is not None]
-        await self._make_months(moved)
+        # No month of a time that will be refused.
+        latest = once.now + FUTURE_TOLERANCE
+        moved = [correction.new_report_time, correction.sample_time]
+        await self._make_months([time for time in moved if time is not None and time <= latest])
 
         def run(connection: Connection, writer_id: int) -> StoredResult:
             result = correct_result(connection, correction, once.now)

@@ -16,7 +16,9 @@ from services.domain.names import parse_lab
 from services.results.convert import acknowledgement_to_proto
 from services.results.filing import UploadPosition, upload_gap
 from services.results.judging import Judges
+from services.results.labs import MEMORY
 from services.results.model import Acknowledgement, JudgedBatch, Lab
+from services.results.quotas import Quotas
 from services.results.rehearsal import Rehearsal
 from services.results.store import Store
 from services.results.upload import MAX_BATCH_BYTES, MAX_TUBES
@@ -38,12 +40,20 @@ class UploadDesk:
     jurisdiction: str
     clock: Clock
     judges: Judges
+    quotas: Quotas
     drain: Drain
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Take an upload from its first frame to its last, yielding one response for each batch."""
         start = await self._first_frame(frames)
         uscc = parse_lab(start.lab, "start.lab")
+        with self.quotas.stream(uscc):
+            async for response in self._receive_batches(start, uscc, frames):
+                yield response
+
+    async def _receive_batches(
+        self, start: UploadStart, uscc: str, frames: AsyncIterator[UploadResultsRequest]
+    ) -> AsyncIterator[UploadResultsResponse]:
         lab = await self._require_lab(uscc)
         position = UploadPosition(uscc, start.upload_id, self.jurisdiction)
         commit = self._rehearse(position) if start.validate_only else self._commit(position)
@@ -55,6 +65,7 @@ class UploadDesk:
                     raise item
                 acknowledgement = await commit(await item)
                 yield acknowledgement_to_proto(acknowledgement, self.jurisdiction, durable=not start.validate_only)
+                self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -96,12 +107,18 @@ class UploadDesk:
         """Have each batch judged as it comes, in order; queue the error that ends the stream, or None at its end."""
         try:
             expected = 0 if validate_only else await self._committed_offset(position)
+            read_time = self.clock.now()
             async for frame in until_drained(frames, self.drain):
                 batch = checked_batch(frame)
                 if batch.offset > expected:
                     raise upload_gap(expected, batch.offset)
                 expected = max(expected, batch.offset + len(batch.tubes))
-                judgement = self.judges.judge(lab, self.clock.now(), batch.SerializeToString())
+                await self.quotas.admit(lab.uscc, sum(len(tube.persons) for tube in batch.tubes))
+                now = self.clock.now()
+                if now - read_time >= MEMORY:
+                    # A stream may last for days, and the laboratory may be suspended meanwhile.
+                    lab, read_time = await self._require_lab(lab.uscc), now
+                judgement = self.judges.judge(lab, now, batch.SerializeToString())
                 await judged.put(asyncio.ensure_future(judgement))
         except Exception as error:  # noqa: BLE001 - it is raised again where the stream is answered
             await judged.put(error)

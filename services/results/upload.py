@@ -81,12 +81,12 @@ class Judge:
         shared = None if of_tube else (tube_statement(tube), self.rows.form_tube(tube))
         for position, person in enumerate(tube.persons):
             violations = [violation for at, violation in known if at == position] if known else []
-            if not violations:
+            if not violations or not any(".document" in violation.field for violation in violations):
                 try:
                     document = canonical_document(person.document_type, person.number, person.issuing_country)
                 except BadDocument as error:
                     path = f"persons[{position}].document.{error.field}"
-                    violations = [Violation(path, "BAD_DOCUMENT_NUMBER", error.expected)]
+                    violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", error.expected))
             if violations:
                 of_persons += violations
                 bad.append(Rejection(index, position, tuple(violations)))

@@ -1,1 +1,1 @@
-"""Everything transport: settings, the life of a server, interceptors, status, channels, health, coalescing, the clock."""
+"""Everything transport: settings, the life of a server, interceptors, status, channels, health, coalescing, clock."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
@@ -52,7 +53,8 @@ class Coalescer(Generic[Q, A]):
             if not batch:
                 continue
             self._free -= 1
-            task = asyncio.ensure_future(self._run(batch))
+            # In a context of its own: a batch belongs to no one call, and must not end with the first asker's deadline.
+            task = asyncio.get_running_loop().create_task(self._run(batch), context=Context())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 

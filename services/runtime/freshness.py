@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
 
-_FORM = re.compile(r"1/([a-z]+)/([0-9]{6})/([0-9]{1,19})(?:/([0-9]{1,19}))?")
+_FORM = re.compile(r"1/([a-z]+)/([0-9]{6})/([0-9]{1,18})(?:/([0-9]{1,18}))?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def page_size(asked: int) -> int:
 def encode_page_token(request: Message, position: list[Any]) -> str:
     """The token of the page after `position`, a list of JSON values."""
     body = orjson.dumps(position)
-    return base64.urlsafe_b64encode(_fingerprint(request) + body).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_fingerprint(request, body) + body).decode().rstrip("=")
 
 
 def decode_page_token(request: Message) -> list[Any] | None:
@@ -41,15 +41,15 @@ def decode_page_token(request: Message) -> list[Any] | None:
         position = orjson.loads(raw[8:])
     except (binascii.Error, ValueError):
         position = None
-    if not isinstance(position, list) or raw[:8] != _fingerprint(request):
+    if not isinstance(position, list) or raw[:8] != _fingerprint(request, raw[8:]):
         raise InvalidArgument.field("page_token", "was not issued for this request", "INVALID_PAGE_TOKEN")
     return position
 
 
-def _fingerprint(request: Message) -> bytes:
-    """A hash of all of the request but its paging."""
+def _fingerprint(request: Message, body: bytes) -> bytes:
+    """A hash of all of the request but its paging, and of the position: neither may be exchanged."""
     bare = type(request)()
     bare.CopyFrom(request)
     bare.ClearField("page_token")
     bare.ClearField("page_size")
-    return hashlib.blake2b(bare.SerializeToString(deterministic=True), digest_size=8).digest()
+    return hashlib.blake2b(body + bare.SerializeToString(deterministic=True), digest_size=8).digest()

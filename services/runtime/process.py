@@ -30,7 +30,7 @@ async def serve(units: Sequence[Callable[[Settings], Awaitable[Unit]]], settings
             unit = await open_unit(settings)
             try:
                 servers.append(await start(unit, settings.service(unit.name).address, settings))
-            except BadSetting:
+            except BaseException:
                 await unit.close()
                 raise
         await stop.wait()
@@ -43,4 +43,7 @@ def _serve_metrics(address: str) -> None:
     if not is_loopback(address):
         raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
     host, port = split_address(address, "HUTONG_METRICS_ADDRESS")
-    start_http_server(port, host)
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        raise BadSetting(f"HUTONG_METRICS_ADDRESS: cannot listen at {address}: {error.strerror}") from None

@@ -13,11 +13,14 @@ from grpc_reflection.v1alpha import reflection
 
 from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.health import Health
+from services.runtime.interceptors.admission import Admission
 from services.runtime.interceptors.chain import Chain, ordered_layers
 from services.runtime.settings import BadSetting, Settings, TlsSettings, is_loopback
 from services.runtime.unit import Unit
 
 MAX_METADATA_BYTES = 16 * 1024
+CANCEL_SECONDS = 2.0
+"""How long a cancelled call may take to end before its unit is closed under it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -38,10 +41,11 @@ _OPTIONS: list[tuple[str, int]] = [
 class RunningServer:
     """A unit being served, on the port it was really given."""
 
-    def __init__(self, unit: Unit, server: grpc.aio.Server, port: int, health_: Health) -> None:
+    def __init__(self, unit: Unit, server: grpc.aio.Server, port: int, health_: Health, admission: Admission) -> None:
         self.unit = unit
         self.port = port
         self._server = server
+        self._admission = admission
         self._health = health_
         self._follower = asyncio.ensure_future(health_.follow())
 
@@ -51,6 +55,10 @@ class RunningServer:
         await self._health.drain()
         self.unit.drain.begin()
         await self._server.stop(grace)
+        # gRPC cancels the calls that are left and does not wait for them to end; what they use is closed next.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await self._admission.emptied()
         await self.unit.close()
         _log.info("stopped", service=self.unit.name)
 
@@ -61,7 +69,8 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
     Raises:
         BadSetting: the port is taken, or the address is reachable from elsewhere and there is no TLS.
     """
-    server = grpc.aio.server(interceptors=[Chain(ordered_layers(settings.max_calls))], options=_OPTIONS)
+    admission = Admission(settings.max_calls)
+    server = grpc.aio.server(interceptors=[Chain(ordered_layers(admission))], options=_OPTIONS)
     health_ = Health(unit)
     for registration in unit.registrations:
         registration.register(registration.servicer, server)
@@ -73,7 +82,7 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
     await server.start()
     await unit.start()
     _log.info("serving", service=unit.name, port=port, **settings.redacted())
-    return RunningServer(unit, server, port, health_)
+    return RunningServer(unit, server, port, health_, admission)
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:

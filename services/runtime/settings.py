@@ -6,12 +6,17 @@ their contents never show in a repr or a log.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import math
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from services.domain.region import NATION, is_region
 from services.domain.subject import Pepper
@@ -71,14 +76,14 @@ class ServiceSettings:
 
     name: str
     address: str
-    database_url: str
+    # May hold a password, which may stand in its query too.
+    database_url: str = field(repr=False)
 
     def redacted(self) -> dict[str, str]:
-        """For the log at start: the database's password is masked."""
-        from sqlalchemy import make_url  # noqa: PLC0415 - clients of settings without a database need no SQLAlchemy
-
-        url = make_url(self.database_url).render_as_string(hide_password=True)
-        return {"address": self.address, "database_url": url}
+        """For the log at start: of the database only its kind, server and name."""
+        url = make_url(self.database_url)
+        shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
+        return {"address": self.address, "database_url": shown.render_as_string()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +132,9 @@ class Settings:
             ),
             metrics_address=given.get("HUTONG_METRICS_ADDRESS", ""),
             log_level=(given.get("HUTONG_LOG_LEVEL") or "info").lower(),
-            drain_seconds=_number(given, "HUTONG_DRAIN_SECONDS", 20.0),
-            max_calls=int(_number(given, "HUTONG_MAX_CALLS", 4096)),
-            upload_workers=int(_number(given, "HUTONG_UPLOAD_WORKERS", _default_workers(), least=0)),
+            drain_seconds=_seconds(given, "HUTONG_DRAIN_SECONDS", 20.0),
+            max_calls=_count(given, "HUTONG_MAX_CALLS", 4096, least=1),
+            upload_workers=_count(given, "HUTONG_UPLOAD_WORKERS", _default_workers(), least=0),
         )
         settings._check()
         return settings
@@ -143,10 +148,14 @@ class Settings:
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
             raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
-        for field in fields(self.tls):
-            path = getattr(self.tls, field.name)
+        for given in fields(self.tls):
+            path = getattr(self.tls, given.name)
             if path is not None and not path.is_file():
-                raise BadSetting(f"HUTONG_TLS_{field.name.upper()}: there is no such file")
+                raise BadSetting(f"HUTONG_TLS_{given.name.upper()}: there is no such file")
+        if self.upstream:
+            split_address(self.upstream, "HUTONG_UPSTREAM")
+        if self.metrics_address:
+            split_address(self.metrics_address, "HUTONG_METRICS_ADDRESS")
 
     def service(self, name: str) -> ServiceSettings:
         """One service's settings by its name."""
@@ -164,12 +173,8 @@ class Settings:
             if not self.results.database_url.startswith("sqlite"):
                 raise BadSetting("HUTONG_PEPPER_FILE is required beside a database server")
             path = self.data_dir / "pepper"
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                    file.write(secrets.token_bytes(32))
-            except FileExistsError:
-                pass
+            if not path.exists():
+                _make_pepper(path)
         try:
             secret = path.read_bytes()
         except OSError as error:
@@ -195,10 +200,27 @@ class Settings:
         }
 
 
+def _make_pepper(path: Path) -> None:
+    """Make the secret, whole or not at all: services started side by side must all read the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(secrets.token_bytes(32))
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+
+
 def _service(name: str, given: Mapping[str, str], data_dir: Path) -> ServiceSettings:
     address = given.get(f"HUTONG_{name.upper()}_ADDRESS") or DEFAULT_ADDRESSES[name]
     split_address(address, f"HUTONG_{name.upper()}_ADDRESS")
     url = given.get(f"HUTONG_{name.upper()}_DATABASE_URL") or f"sqlite:///{data_dir / name}.db"
+    try:
+        known = make_url(url).get_backend_name() in {"sqlite", "postgresql"}
+    except ArgumentError:
+        known = False
+    if not known:
+        raise BadSetting(f"HUTONG_{name.upper()}_DATABASE_URL must be sqlite:///path or postgresql://...")
     return ServiceSettings(name, address, url)
 
 
@@ -211,20 +233,30 @@ def _default_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _number(given: Mapping[str, str], name: str, default: float, least: float = 1e-9) -> float:
+def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     try:
-        number = float(given[name]) if given.get(name) else default
+        seconds = float(given[name]) if given.get(name) else default
     except ValueError:
-        raise BadSetting(f"{name} must be a number") from None
-    if number < least:
-        raise BadSetting(f"{name} is too small")
-    return number
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise BadSetting(f"{name} must be a number of seconds above 0")
+    return seconds
+
+
+def _count(given: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    try:
+        count = int(given[name]) if given.get(name) else default
+    except ValueError:
+        count = least - 1
+    if count < least:
+        raise BadSetting(f"{name} must be a whole number, at least {least}")
+    return count
 
 
 def split_address(address: str, name: str = "address") -> tuple[str, int]:
     """Host and port of "host:port" or "[v6]:port"; BadSetting when it is neither."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise BadSetting(f"{name} must be host:port")
     return host.strip("[]"), int(port)
 

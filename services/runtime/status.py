@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 import structlog
 from google.protobuf.message import Message
@@ -14,6 +16,12 @@ DOMAIN = "hutong"
 MAX_VIOLATIONS = 20
 MAX_DETAIL_BYTES = 4096
 """Above 8 KiB of trailers Python's gRPC fails now and then, so all details together stay under half of it."""
+MAX_MESSAGE_BYTES = 500
+"""Of the text for people, which travels twice: in the details, and up to three times as long in grpc-message."""
+MAX_VALUE_BYTES = 200
+"""Of one metadata value, one field's path or one description: longer than any of ours, whatever a caller sent."""
+MAX_METADATA = 5
+"""Pairs of metadata; the reasons document one or two each."""
 INTERNAL_TEXT = "the service failed; its log has the rest under the request id"
 
 _CODES: dict[type[errors.HutongError], int] = {
@@ -42,19 +50,17 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
         _log.error("unexpected error", request_id=request_id, exc_info=error)
         error = errors.HutongError("INTERNAL", INTERNAL_TEXT, metadata={"request_id": request_id})
     code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), code_pb2.INTERNAL)
-    status = status_pb2.Status(code=code, message=error.message[:500])
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    _append(status, info)
+    status = status_pb2.Status(code=code, message=_cut(error.message, MAX_MESSAGE_BYTES))
+    metadata = {key: _cut(value) for key, value in list(error.metadata.items())[:MAX_METADATA]}
+    _append(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     if error.retry_after is not None:
         _append(status, error_details_pb2.RetryInfo(retry_delay=to_duration(error.retry_after)))
-    if isinstance(error, errors.FailedPrecondition):
-        _append_fitting(status, error.violations, _precondition_failure)
-    elif error.violations:
-        _append_fitting(status, error.violations, _bad_request)
-    if "resource" in error.metadata:
-        resource = error.metadata["resource"]
+    if "resource" in metadata:
+        resource = metadata["resource"]
         kind = resource.split("/", 1)[0]
         _append(status, error_details_pb2.ResourceInfo(resource_type=f"hutong/{kind}", resource_name=resource))
+    build = _precondition_failure if isinstance(error, errors.FailedPrecondition) else _bad_request
+    _append_fitting(status, error.violations, build)
     return status
 
 
@@ -63,13 +69,22 @@ def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
     return _GRPC_CODES[status.code]
 
 
+def _cut(text: str, limit: int = MAX_VALUE_BYTES) -> str:
+    """The text, or as much of its beginning as has `limit` bytes."""
+    encoded = text.encode()
+    return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
+
+
 def _append(status: status_pb2.Status, detail: Message) -> None:
     status.details.add().Pack(detail)
 
 
-def _append_fitting(status: status_pb2.Status, violations: tuple[errors.Violation, ...], build: object) -> None:
-    """Add as many violations as fit under the limit, the first 20 at most."""
-    assert callable(build)
+def _append_fitting(
+    status: status_pb2.Status,
+    violations: tuple[errors.Violation, ...],
+    build: Callable[[list[errors.Violation]], Message],
+) -> None:
+    """Add as many violations as fit under the limit, the first 20 at most; one always does."""
     shown = list(violations[:MAX_VIOLATIONS])
     while shown:
         detail = build(shown)
@@ -82,7 +97,7 @@ def _append_fitting(status: status_pb2.Status, violations: tuple[errors.Violatio
 def _bad_request(violations: list[errors.Violation]) -> error_details_pb2.BadRequest:
     fields = [
         error_details_pb2.BadRequest.FieldViolation(
-            field=violation.field, reason=violation.reason, description=violation.description
+            field=_cut(violation.field), reason=violation.reason, description=_cut(violation.description)
         )
         for violation in violations
     ]
@@ -93,8 +108,8 @@ def _precondition_failure(violations: list[errors.Violation]) -> error_details_p
     found = [
         error_details_pb2.PreconditionFailure.Violation(
             type=violation.reason,
-            subject=violation.subject or violation.field,
-            description=violation.description,
+            subject=_cut(violation.subject or violation.field),
+            description=_cut(violation.description),
         )
         for violation in violations
     ]

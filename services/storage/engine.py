@@ -14,6 +14,7 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -34,6 +35,8 @@ CONNECT_SECONDS = 5
 """How long to wait for a PostgreSQL server to take a connection, in seconds."""
 STATEMENT_MS = 60_000
 """The longest a PostgreSQL statement of a service may run, in milliseconds; migrations have limits of their own."""
+
+_log = structlog.get_logger(__name__)
 
 _WRITE = "hutong_write"
 _UNREACHABLE = (
@@ -89,7 +92,7 @@ class Database:
                     raise
                 return self._read_once(work, *args, **kwargs)
         except _UNREACHABLE as error:
-            raise database_unavailable() from error
+            raise _unavailable(error) from error
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `write`, in the calling thread."""
@@ -97,7 +100,7 @@ class Database:
             with self.engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
-            raise database_unavailable() from error
+            raise _unavailable(error) from error
 
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         with self.engine.connect() as connection:
@@ -119,8 +122,10 @@ class Database:
         self.engine.dispose()
 
 
-def database_unavailable() -> HutongError:
-    """The error for a database that cannot be reached; the cause stays in the log."""
+def _unavailable(error: Exception) -> HutongError:
+    """The error for a database that cannot be reached; the cause goes to the log alone."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+    _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
     return Unavailable(
         "DATABASE_UNAVAILABLE", "the service's database cannot be reached; try again", retry_after=2 * SECOND
     )
@@ -141,7 +146,7 @@ def create_service_engine(url: str) -> Engine:
         if not parsed.database or parsed.database == ":memory:":
             raise ValueError("a SQLite database needs a file: sqlite:///path")
         Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, pool_size=READ_THREADS + 1, max_overflow=2)
+        engine = create_engine(parsed, pool_size=READ_THREADS + 1, max_overflow=2, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -149,6 +154,8 @@ def create_service_engine(url: str) -> Engine:
         parsed,
         pool_size=READ_THREADS + POSTGRESQL_WRITE_THREADS,
         max_overflow=2,
+        # An error's text goes to the log, and what a row holds does not.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "hutong",

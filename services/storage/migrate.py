@@ -9,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 
 import migrations
+from services.domain.errors import Unavailable
 
 SERVICES = ("results", "policy", "verification")
 
@@ -28,8 +29,16 @@ def alembic_config(service: str, url: str | None = None) -> Config:
 
 
 def upgrade(service: str, url: str, revision: str = "head") -> None:
-    """Migrate a database up. Several processes may call it at once: one migrates, the others wait and find it done."""
-    command.upgrade(alembic_config(service, url), revision)
+    """Migrate a database up. Several processes may call it at once: one migrates, the others wait and find it done.
+
+    Raises:
+        Unavailable: DATABASE_UNAVAILABLE, it cannot be reached, or a table was in use for too long.
+    """
+    try:
+        command.upgrade(alembic_config(service, url), revision)
+    except exc.OperationalError as error:
+        text = f"the database of {service} cannot be migrated now: {error.orig}"
+        raise Unavailable("DATABASE_UNAVAILABLE", text) from error
 
 
 def downgrade(service: str, url: str, revision: str) -> None:

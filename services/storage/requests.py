@@ -20,10 +20,10 @@ from services.storage.conflict import insert_unless_there
 M = TypeVar("M", bound=Message)
 
 
-def request_memory(metadata: MetaData) -> Table:
-    """The table of a service's remembered requests."""
+def request_memory(metadata: MetaData, service: str = "") -> Table:
+    """The table of a service's remembered requests, named for it where services may share a database."""
     return Table(
-        "request_memory",
+        f"{service}_request_memory" if service else "request_memory",
         metadata,
         Column("method", String(64), primary_key=True),
         Column("request_id", String(36), primary_key=True),

@@ -50,11 +50,15 @@ class DecisionDesk:
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
         """Answer one question; its look-up shares a call with others that arrive at the same time."""
-        question = question_from_proto(request, self._clock.now())
-        message, kept = self._conclude(question, await self._ask(question))
+        message, kept = await self.conclude(request)
         if kept is not None:
             await self._keeper.ask(kept)
         return message
+
+    async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
+        """Answer one question; the second is what must be durable before the first may leave."""
+        question = question_from_proto(request, self._clock.now())
+        return self._conclude(question, await self._ask(question))
 
     async def verify_each(self, requests: Sequence[VerifyRequest]) -> list[VerifyItem]:
         """Answer several questions in order, each with its decision or its own error; one look-up, one write."""

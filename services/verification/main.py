@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from services.runtime.channels import open_channel
@@ -13,8 +14,10 @@ from services.runtime.unit import Drain, Registration, Unit
 from services.storage.open import open_migrated
 from services.verification.desk import DecisionDesk
 from services.verification.policy_gateway import PolicyGateway
+from services.verification.refusal_desk import RefusalDesk
+from services.verification.refusal_store import SqlRefusalStore
 from services.verification.results_gateway import ResultsGateway
-from services.verification.servicer import VerificationServicer
+from services.verification.servicer import RefusalServicer, VerificationServicer
 from services.verification.store import SqlStore
 from services.verification.stream import GateDesk
 
@@ -22,6 +25,7 @@ from services.verification.stream import GateDesk
 async def open_verification(settings: Settings, clock: Clock | None = None) -> Unit:
     """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
     clock = clock or SystemClock()
+    pepper = settings.pepper()
     database = await open_migrated("verification", settings)
     store = SqlStore(database)
     results_channel = open_channel(settings.results.address, settings)
@@ -29,6 +33,8 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> U
     results = ResultsGateway(results_channel, settings.jurisdiction)
     policies = PolicyGateway(policy_channel, settings.jurisdiction, clock)
     desk = DecisionDesk(results, policies, store, clock)
+    refusal_store = SqlRefusalStore(database, pepper.secret)
+    refusal_desk = RefusalDesk(desk, policies, store, refusal_store, pepper, clock)
     drain = Drain()
     gates = GateDesk(desk, drain)
 
@@ -50,6 +56,11 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> U
                 "hutong.verification.v1.VerificationService",
                 add_VerificationServiceServicer_to_server,
                 VerificationServicer(desk, gates, store),
+            ),
+            Registration(
+                "hutong.verification.v1.RefusalService",
+                add_RefusalServiceServicer_to_server,
+                RefusalServicer(refusal_desk, refusal_store, clock),
             ),
         ),
         check=database.check,

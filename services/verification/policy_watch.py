@@ -93,11 +93,11 @@ class PolicyWatch:
                         in_snapshot = False
                         self.epoch += 1
                     self.as_of_time = from_timestamp(message.checkpoint.as_of_time)
+                    self._live_until = asyncio.get_running_loop().time() + SILENCE_SECONDS
                 elif not in_snapshot:
                     self.change_count += 1
                     self._drop(parse_policy(message.policy.name)[0])
                 if not in_snapshot:
                     self._cursor = message.cursor
-                    self._live_until = asyncio.get_running_loop().time() + SILENCE_SECONDS
         finally:
             call.cancel()

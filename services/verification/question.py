@@ -129,9 +129,17 @@ def check_time(time: Timestamp, field: str, found: list[Violation]) -> None:
         found.append(Violation(field, "INVALID_FIELD", "must lie between the years 1900 and 9000"))
 
 
+def check_text(text: str, field: str, found: list[Violation]) -> None:
+    """Find a NUL character, which PostgreSQL cannot keep."""
+    if "\0" in text:
+        found.append(Violation(field, "INVALID_FIELD", "must not hold a NUL character"))
+
+
 def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:
     if evidence.lab and not is_uscc(evidence.lab.removeprefix("labs/")):
         found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
+    if not evidence.report_number.isprintable():
+        found.append(Violation(f"{field}.report_number", "INVALID_FIELD", "must be printable"))
     for name in ("sample_time", "report_time"):
         if evidence.HasField(name):
             check_time(getattr(evidence, name), f"{field}.{name}", found)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from hutong.verification.v1 import decision_pb2, refusal_pb2
 
-from services.domain.instant import Instant
+from services.domain.instant import HOUR, Instant, Span
+from services.domain.subject import mask_number
 
 if TYPE_CHECKING:
     from hutong.type.v1 import purpose_pb2
 
-    from services.verification.model import Ground
+    from services.verification.model import DecisionOutcome, Ground
 
     Judgement: TypeAlias = refusal_pb2.RefusalJudgement.ValueType
     Purpose: TypeAlias = purpose_pb2.Purpose.ValueType
@@ -22,7 +24,10 @@ UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
 NOT_UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_NOT_UNLAWFUL
 UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
 
-_ENTITLED = frozenset({decision_pb2.DECISION_OUTCOME_RECOGNIZED, decision_pb2.DECISION_OUTCOME_NOT_REQUIRED})
+SPEAKS_FOR: Span = HOUR
+"""How long after its time of use a decision tells how things stood: people argue before they are refused."""
+
+_RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +54,20 @@ class Refusal:
     answer_time: Instant | None = None
 
 
-def was_entitled(decision: decision_pb2.Decision, at: Instant, use_time: Instant, expire: Instant | None) -> bool | None:
-    """Whether the decision says that the person was to be let in at an instant; None when it does not say.
+def was_entitled(
+    outcome: DecisionOutcome, use_time: Instant, expire_time: Instant | None, refuse_time: Instant
+) -> bool | None:
+    """Whether a decision says that the person was to be let in when they were refused; None when it does not say.
 
-    A decision speaks for its own time of use, and a recognition also for every later instant before it ends.
+    It speaks for its own time of use and a while after it, and a recognition until it ends.
     """
-    if decision.outcome == decision_pb2.DECISION_OUTCOME_UNDETERMINED:
+    if outcome == decision_pb2.DECISION_OUTCOME_UNDETERMINED or refuse_time < use_time:
         return None
-    if decision.outcome in _ENTITLED:
-        if at == use_time or (use_time < at and expire is not None and at < expire):
-            return True
+    if outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED and expire_time is not None and refuse_time < expire_time:
+        return True
+    if refuse_time - use_time > SPEAKS_FOR:
         return None
-    return False if at == use_time else None
+    return outcome != decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED
 
 
 def forbidden_among(grounds: Iterable[Ground], forbidden_here: Collection[Ground]) -> tuple[Ground, ...]:
@@ -79,3 +86,11 @@ def judge(forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | N
     if not rule_known or entitled is None:
         return UNDETERMINED
     return NOT_UNLAWFUL
+
+
+def mask_identity(statement: str, number: str, name: str) -> str:
+    """A person's own words without what names them: the document's number, the name, and any resident ID number."""
+    for text in (number.strip(), name.strip()):
+        if len(text) > 1:
+            statement = statement.replace(text, text[0] + "*" * (len(text) - 1))
+    return _RESIDENT_NUMBER.sub(lambda match: mask_number(match.group()), statement)

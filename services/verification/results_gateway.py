@@ -25,6 +25,10 @@ Answer = LookupLatestResponse | None
 """What a look-up found; None when Results did not answer in time."""
 
 
+_FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT})
+"""Codes with which a whole batch fails for the sake of one look-up; it is found by halving, and harms no other."""
+
+
 class ResultsGateway:
     """Asks this node's Results."""
 
@@ -68,6 +72,12 @@ class ResultsGateway:
         try:
             response = await self._stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS)
         except grpc.aio.AioRpcError as error:
+            if len(look_ups) > 1 and error.code() in _FAULTS:
+                half = len(look_ups) // 2
+                return [
+                    *await self._look_up_batch(look_ups[:half]),
+                    *await self._look_up_batch(look_ups[half:]),
+                ]
             self._patience.lose(error.code().name)
             return [None] * len(look_ups)
         self._patience.regain()

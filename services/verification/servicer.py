@@ -6,6 +6,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hutong.verification.v1.decision_pb2 import Decision, DecisionInputs
+from hutong.verification.v1.refusal_service_pb2 import (
+    AnswerRefusalRequest,
+    AnswerRefusalResponse,
+    GetRefusalRequest,
+    GetRefusalResponse,
+    ListRefusalsRequest,
+    ListRefusalsResponse,
+    ReportRefusalRequest,
+    ReportRefusalResponse,
+    SummarizeRefusalsRequest,
+    SummarizeRefusalsResponse,
+)
+from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     BatchVerifyResponse,
@@ -20,10 +33,25 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceServicer
 
-from services.domain.names import parse_decision
+from services.domain.errors import InvalidArgument
+from services.domain.instant import from_timestamp
+from services.domain.names import parse_decision, parse_refusal
+from services.runtime.clock import Clock
+from services.runtime.pages import decode_page_token, encode_page_token, page_size
 from services.verification.desk import DecisionDesk
+from services.verification.refusal import Refusal
+from services.verification.refusal_convert import (
+    answered_from_proto,
+    filter_from_proto,
+    refusal_to_proto,
+    summary_filter_from_proto,
+    summary_to_proto,
+)
+from services.verification.refusal_desk import RefusalDesk
+from services.verification.refusal_store import RefusalStore
 from services.verification.store import Store
 from services.verification.stream import GateDesk
+from services.verification.summary import MAX_ROWS, summarize
 
 Context = Any
 """grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
@@ -58,3 +86,44 @@ class VerificationServicer(VerificationServiceServicer):
     async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
         decision, identical = await self._desk.replay(parse_decision(request.name))
         return ReplayDecisionResponse(decision=decision, identical=identical)
+
+
+class RefusalServicer(RefusalServiceServicer):
+    """The message board."""
+
+    def __init__(self, desk: RefusalDesk, store: RefusalStore, clock: Clock) -> None:
+        self._desk = desk
+        self._store = store
+        self._clock = clock
+
+    async def ReportRefusal(self, request: ReportRefusalRequest, context: Context) -> ReportRefusalResponse:
+        return await self._desk.report(request)
+
+    async def GetRefusal(self, request: GetRefusalRequest, context: Context) -> GetRefusalResponse:
+        refusal = await self._store.get_refusal(parse_refusal(request.name))
+        return GetRefusalResponse(refusal=refusal_to_proto(refusal))
+
+    async def ListRefusals(self, request: ListRefusalsRequest, context: Context) -> ListRefusalsResponse:
+        position = decode_page_token(request)
+        size = page_size(request.page_size)
+        before = position[0] if position else ""
+        refusals = await self._store.list_refusals(filter_from_proto(request), before, size + 1)
+        token = encode_page_token(request, [refusals[size - 1].uuid]) if len(refusals) > size else ""
+        shown = [refusal_to_proto(refusal) for refusal in refusals[:size]]
+        return ListRefusalsResponse(refusals=shown, next_page_token=token)
+
+    async def AnswerRefusal(self, request: AnswerRefusalRequest, context: Context) -> AnswerRefusalResponse:
+        def encode(refusal: Refusal) -> AnswerRefusalResponse:
+            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal))
+
+        uuid = answered_from_proto(request)
+        return await self._store.answer_refusal(uuid, self._clock.now(), request, encode)
+
+    async def SummarizeRefusals(self, request: SummarizeRefusalsRequest, context: Context) -> SummarizeRefusalsResponse:
+        wanted = summary_filter_from_proto(request)
+        reports = await self._store.list_reported(wanted)
+        start_time, end_time = from_timestamp(request.start_time), from_timestamp(request.end_time)
+        rows = summarize(reports, request.interval, start_time, end_time)
+        if len(rows) > MAX_ROWS:
+            raise InvalidArgument.field("interval", f"gives over {MAX_ROWS} rows: ask for longer ones or less time")
+        return SummarizeRefusalsResponse(refusal_summaries=[summary_to_proto(row) for row in rows])

@@ -9,27 +9,30 @@ from typing import Any
 
 import structlog
 
-from services.runtime.call import current_call
+from services.runtime.call import Call, current_call
 from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 _log = structlog.get_logger("access")
 
 
 class AccessLog:
-    """The outermost layer that sees how a call ended."""
+    """The outermost layer that sees how a call ended.
+
+    It holds on to the call from the beginning: a stream dropped half way is closed later, by whatever task runs then.
+    """
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Log the call once it has ended, however it did."""
 
         async def handle(request: Any, context: Context) -> Any:
-            start = time.perf_counter()
+            call, start = current_call.get(), time.perf_counter()
             try:
                 return await proceed(request, context)
             except asyncio.CancelledError:
-                _mark_cancelled()
+                _mark_cancelled(call)
                 raise
             finally:
-                _write(method, start)
+                _write(method, call, start)
 
         return handle
 
@@ -37,35 +40,30 @@ class AccessLog:
         """Log the call once it has ended, however it did, with the number of its responses."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            start = time.perf_counter()
+            call, start = current_call.get(), time.perf_counter()
             responses = 0
             try:
                 async for response in proceed(request, context):
                     responses += 1
                     yield response
             except (asyncio.CancelledError, GeneratorExit):
-                _mark_cancelled()
+                _mark_cancelled(call)
                 raise
             finally:
-                _write(method, start, responses=responses)
+                _write(method, call, start, responses=responses)
 
         return handle
 
 
-def _mark_cancelled() -> None:
-    call = current_call.get()
+def _mark_cancelled(call: Call | None) -> None:
     if call is not None and call.code == "OK":
         call.code = "CANCELLED"
 
 
-def _write(method: Method, start: float, **more: int) -> None:
-    call = current_call.get()
+def _write(method: Method, call: Call | None, start: float, **more: int) -> None:
     if call is None:
         return
-    if call.reason:
-        more_fields: dict[str, Any] = {"reason": call.reason, **more}
-    else:
-        more_fields = dict(more)
+    more_fields: dict[str, Any] = {"reason": call.reason, **more} if call.reason else dict(more)
     _log.info(
         "call",
         method=method.name,

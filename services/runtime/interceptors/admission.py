@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from services.domain.errors import ResourceExhausted
@@ -10,11 +12,19 @@ from services.runtime.interceptors.method import Context, Method, StreamHandler,
 
 
 class Admission:
-    """Counts unary calls in flight over all methods of the server. Streams have limits of their own."""
+    """Counts the calls in flight over all methods of the server. Streams have limits of their own."""
 
     def __init__(self, max_calls: int) -> None:
         self._max_calls = max_calls
         self._in_flight = 0
+        self._streams = 0
+        self._ended = asyncio.Event()
+
+    async def emptied(self) -> None:
+        """Wait until no call is left; for a server that takes no new ones."""
+        while self._in_flight or self._streams:
+            self._ended.clear()
+            await self._ended.wait()
 
     def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Refuse the call when too many are in flight."""
@@ -32,9 +42,20 @@ class Admission:
                 return await proceed(request, context)
             finally:
                 self._in_flight -= 1
+                self._ended.set()
 
         return handle
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Leave streams alone."""
-        return proceed
+        """Let every stream in."""
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            self._streams += 1
+            try:
+                async for response in proceed(request, context):
+                    yield response
+            finally:
+                self._streams -= 1
+                self._ended.set()
+
+        return handle

@@ -1,7 +1,7 @@
 """The ordered chain of layers, as one gRPC interceptor.
 
-gRPC would walk its interceptors anew for each call. Here each method's handler is wrapped once, when it is first called,
-so that a call pays for what the layers do and not for finding them.
+gRPC would walk its interceptors anew for each call. Here each method's handler is wrapped once, when it is first
+called, so that a call pays for what the layers do and not for finding them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import grpc
 from services.runtime.interceptors.access_log import AccessLog
 from services.runtime.interceptors.admission import Admission
 from services.runtime.interceptors.deadline import Deadline
+from services.runtime.interceptors.decoding import marking_unreadable
 from services.runtime.interceptors.error_status import ErrorStatus
 from services.runtime.interceptors.method import Method, StreamHandler, UnaryHandler
 from services.runtime.interceptors.metrics import Metrics
@@ -37,14 +38,14 @@ class Layer(Protocol):
         ...
 
 
-def ordered_layers(max_calls: int) -> list[Layer]:
+def ordered_layers(admission: Admission) -> list[Layer]:
     """The layers, outermost first: what stands earlier sees what those after it did to the call."""
     return [
         RequestId(),
         AccessLog(),
         Metrics(),
         ErrorStatus(),
-        Admission(max_calls),
+        admission,
         Deadline(),
         Validation(),
     ]
@@ -85,12 +86,12 @@ class Chain(grpc.aio.ServerInterceptor):
                 return plain
             if plain is None:
                 # Not remembered: its name is the caller's invention.
-                return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served))
+                return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
             handler = self._wrapped[name] = self._wrap(name, plain)
         return handler
 
-    def _wrap(self, name: str, plain: Any) -> _Handler:
-        method = Method(name, plain.request_streaming, plain.response_streaming)
+    def _wrap(self, name: str, plain: Any, *, served: bool = True) -> _Handler:
+        method = Method(name, plain.request_streaming, plain.response_streaming, served)
         kind = method.kind
         wrapped = getattr(plain, kind)
         for layer in reversed(self._layers):
@@ -101,7 +102,7 @@ class Chain(grpc.aio.ServerInterceptor):
         return _Handler(
             plain.request_streaming,
             plain.response_streaming,
-            plain.request_deserializer,
+            marking_unreadable(plain.request_deserializer),
             plain.response_serializer,
             **{kind: wrapped},
         )

@@ -1,8 +1,9 @@
-"""Holds every unary call to a deadline a little before the caller's own, so that a precise answer can still be given."""
+"""Holds every unary call to a deadline a little before the caller's own, so that a precise answer can still go out."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from services.domain.errors import DeadlineExceeded
@@ -17,7 +18,7 @@ SHAVED_SECONDS = 0.1
 
 
 class Deadline:
-    """Sets the call's deadline, which calls to other services are given what is left of."""
+    """Sets the call's deadline; calls to other services are given what is left of it."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Run the call under its deadline."""
@@ -31,16 +32,26 @@ class Deadline:
             if call is not None:
                 call.deadline = asyncio.get_running_loop().time() + seconds
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(seconds) as limit:
                     return await proceed(request, context)
             except TimeoutError:
+                if not limit.expired():
+                    # A timeout of something within, for which the caller still had time.
+                    raise
                 raise _too_late(method) from None
 
         return handle
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Leave streams to the caller's deadline: an upload or a watch may last for days."""
-        return proceed
+        """Leave the stream to its caller's deadline, if it has one: an upload or a watch may last for days."""
+
+        def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            given, call = context.time_remaining(), current_call.get()
+            if given is not None and call is not None:
+                call.deadline = asyncio.get_running_loop().time() + given
+            return proceed(request, context)
+
+        return handle
 
 
 def _too_late(method: Method) -> DeadlineExceeded:

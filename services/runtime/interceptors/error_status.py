@@ -8,10 +8,13 @@ from typing import Any, NoReturn
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from services.domain.errors import HutongError
 from services.runtime.call import Call, current_call
 from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 from services.runtime.interceptors.request_id import HEADER
 from services.runtime.status import DETAILS_KEY, DOMAIN, grpc_code, to_status
+
+NOT_SERVED = "NOT_SERVED"
 
 
 class ErrorStatus:
@@ -47,10 +50,13 @@ class ErrorStatus:
 
 async def _abort(method: Method, context: Context, error: Exception) -> NoReturn:
     call = current_call.get() or Call("")
-    status = _not_served(method) if isinstance(error, NotImplementedError) else to_status(error, call.request_id)
+    if isinstance(error, NotImplementedError):
+        status, call.reason = _not_served(method), NOT_SERVED
+    else:
+        status = to_status(error, call.request_id)
+        call.reason = error.reason if isinstance(error, HutongError) else "INTERNAL"
     code = grpc_code(status)
     call.code = code.name
-    call.reason = getattr(error, "reason", "")
     trailers = ((DETAILS_KEY, status.SerializeToString()), (HEADER, call.request_id))
     await context.abort(code, status.message, trailers)
     raise AssertionError("abort returned")
@@ -58,6 +64,6 @@ async def _abort(method: Method, context: Context, error: Exception) -> NoReturn
 
 def _not_served(method: Method) -> status_pb2.Status:
     status = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="this process does not serve the method")
-    info = error_details_pb2.ErrorInfo(reason="NOT_SERVED", domain=DOMAIN, metadata={"method": method.name[:200]})
+    info = error_details_pb2.ErrorInfo(reason=NOT_SERVED, domain=DOMAIN, metadata={"method": method.name[:200]})
     status.details.add().Pack(info)
     return status

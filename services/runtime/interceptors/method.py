@@ -21,6 +21,8 @@ class Method:
     name: str
     request_streaming: bool
     response_streaming: bool
+    served: bool = True
+    """False for a name that a caller made up."""
 
     @property
     def kind(self) -> str:

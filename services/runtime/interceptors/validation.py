@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from services.runtime.interceptors.decoding import refuse_unreadable
 from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 from services.runtime.validation import check
 
@@ -22,7 +23,7 @@ class Validation:
             return handle_frames
 
         async def handle(request: Any, context: Context) -> Any:
-            check(request)
+            _check(request)
             return await proceed(request, context)
 
         return handle
@@ -34,7 +35,7 @@ class Validation:
             if method.request_streaming:
                 request = _checked(request)
             else:
-                check(request)
+                _check(request)
             async for response in proceed(request, context):
                 yield response
 
@@ -43,5 +44,10 @@ class Validation:
 
 async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        check(request)
+        _check(request)
         yield request
+
+
+def _check(request: Any) -> None:
+    refuse_unreadable(request)
+    check(request)

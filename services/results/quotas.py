@@ -1,0 +1,109 @@
+"""Fairness between laboratories: one that is stuck in a loop is slowed down, and the others do not notice.
+
+Three limits for each laboratory and process: streams at once, persons a second (a stream that is ahead waits, which flow
+control passes on to its sender), and duplicates a day (beyond them the stream ends with RetryInfo, and so does every new
+one until that time). Rates are kept in memory: a restart forgives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.domain.errors import ResourceExhausted
+from services.domain.instant import DAY, MINUTE, SECOND, Instant, Span
+from services.domain.names import format_lab
+from services.runtime.clock import Clock
+
+PENALTY: Span = MINUTE
+"""How long a laboratory that has used up its duplicates waits before it may send another batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one laboratory may do in one process."""
+
+    streams: int = 8
+    persons_per_second: int = 50_000
+    duplicates_per_day: int = 1_000_000
+
+
+class _Account:
+    """What one laboratory has done."""
+
+    __slots__ = ("allowed_from", "day", "duplicates", "paid_until", "streams")
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.paid_until: Instant = 0
+        self.day = 0
+        self.duplicates = 0
+        self.allowed_from: Instant = 0
+
+
+class Quotas:
+    """Keeps the laboratories of one process to their limits."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+
+    @contextlib.contextmanager
+    def stream(self, lab: str) -> Iterator[None]:
+        """Count a stream for as long as the block lasts.
+
+        Raises:
+            ResourceExhausted: QUOTA_EXCEEDED, the laboratory has too many open or waits out a penalty.
+        """
+        account = self._accounts.setdefault(lab, _Account())
+        self._refuse_penalised(lab, account)
+        if account.streams >= self._limits.streams:
+            raise _exceeded(lab, f"streams at once, {self._limits.streams}", SECOND)
+        account.streams += 1
+        try:
+            yield
+        finally:
+            account.streams -= 1
+
+    async def admit(self, lab: str, persons: int) -> None:
+        """Wait until the laboratory may send so many persons more."""
+        account = self._accounts.setdefault(lab, _Account())
+        now = self._clock.now()
+        # A second's worth may come at once; after that each batch waits until those before it are paid for.
+        wait = account.paid_until - now - SECOND
+        account.paid_until = max(account.paid_until, now) + persons * SECOND // self._limits.persons_per_second
+        if wait > 0:
+            await asyncio.sleep(wait / SECOND)
+
+    def count_duplicates(self, lab: str, duplicates: int) -> None:
+        """Count duplicates that were acknowledged.
+
+        Raises:
+            ResourceExhausted: QUOTA_EXCEEDED, there were more today than one laboratory may send.
+        """
+        account = self._accounts.setdefault(lab, _Account())
+        now = self._clock.now()
+        if now // DAY != account.day:
+            account.day, account.duplicates = now // DAY, 0
+        account.duplicates += duplicates
+        if duplicates and account.duplicates > self._limits.duplicates_per_day:
+            account.allowed_from = now + PENALTY
+            self._refuse_penalised(lab, account)
+
+    def _refuse_penalised(self, lab: str, account: _Account) -> None:
+        wait = account.allowed_from - self._clock.now()
+        if wait > 0:
+            raise _exceeded(lab, f"duplicates a day, {self._limits.duplicates_per_day}", wait)
+
+
+def _exceeded(lab: str, what: str, wait: Span) -> ResourceExhausted:
+    name = format_lab(lab)
+    return ResourceExhausted(
+        "QUOTA_EXCEEDED",
+        f"{name} sends more than its share ({what}); what was acknowledged is stored, go on later",
+        metadata={"lab": name, "what": what},
+        retry_after=wait,
+    )
