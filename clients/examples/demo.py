@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from hutong.policy.v1 import policy_service_pb2
 from hutong.results.v1 import lab_service_pb2
 from hutong_client.connect import DEFAULT_ADDRESSES, Connection, connect
 from hutong_client.errors import HutongError
-from hutong_client.explanation import explain, summarize
+from hutong_client.explanation import explain
 
 from clients.examples.day import LAB
 from clients.examples.faults import DUPLICATE
@@ -38,6 +39,7 @@ from clients.examples.story import LABS, tell_story
 EXAMPLES = Path(__file__).parent
 DAY = EXAMPLES / "lab-day.csv"
 POLICIES = EXAMPLES / "policies"
+_CHINA = timezone(timedelta(hours=8))
 _CALL_SECONDS = 10.0
 # The hutong command's exit code when rows were rejected.
 _PARTLY = 3
@@ -111,9 +113,11 @@ def _register_labs(connection: Connection) -> None:
 
 
 def _publish_policies(node: Node) -> None:
-    _tell(f"The rules of 2022: hutong policy apply -f {POLICIES}")
+    _tell(f"The rules of 2022: hutong policy apply -f {os.path.relpath(POLICIES)}")
     for item in _hutong(node, "policy", "apply", "-f", str(POLICIES), "--yes")["policies"]:
-        print(f"  {item['action']:10} {item['file']}: {item['policy']['title']}", flush=True)
+        policy = item["policy"]
+        start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
+        print(f"  {item['action']}, from {start:%Y-%m-%d}  {policy['title']}", flush=True)
         for override in item.get("overrides", ()):
             print(f"    overrides {override['policy']}: {override['stated']} -> {override['applied']}", flush=True)
 
@@ -124,9 +128,9 @@ def _upload_day(node: Node, where: Path) -> None:
     _tell(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
     answer = _hutong(node, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
     print("  accepted {accepted}, duplicates {duplicates}, rejected {rejected}".format(**answer))
+    examples = _first_rejected(Path(answer["rejects_file"]))
     for reason, rows in answer["rejected_by_reason"].items():
-        print(f"    {reason:22}{rows}")
-    print(f"  what is wrong with each rejected row stands in {answer['rejects_file']}", flush=True)
+        print(f"  {rows:5} {reason}, as in {examples[reason]}", flush=True)
     with DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
         expected = Counter(row["expected"] for row in csv.DictReader(file))
     duplicates = expected.pop(DUPLICATE)
@@ -137,23 +141,32 @@ def _upload_day(node: Node, where: Path) -> None:
         )
 
 
+def _first_rejected(rejects: Path) -> dict[str, str]:
+    """For each reason the first row that was rejected for it alone, in the command's words."""
+    found: dict[str, str] = {}
+    with rejects.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["reasons"], f"row {row['row']}, {row['fields']}: {row['descriptions']}")
+    return found
+
+
 def _ask_for_decisions(connection: Connection) -> None:
-    """Print each decision in full, and in the end all of them in a line each."""
+    """Print the first decision in full, of the others the verdict, why, by which rule, and what is to be done."""
 
     @cache
     def title_of(name: str) -> str:
         request = policy_service_pb2.GetPolicyRequest(name=name)
         return f"“{connection.policies.GetPolicy(request, timeout=_CALL_SECONDS).policy.title}”"
 
-    _tell("People on the road")
-    differences, summary = [], []
+    _tell("People on the road. The first decision in full, as `hutong verify` shows it:")
+    differences = []
     for number, scene in enumerate(tell_story(DAY), start=1):
         decision = connection.verification.Verify(scene.request, timeout=_CALL_SECONDS).decision
-        told = f"{number:2}. {scene.told}"
-        print("\n".join(["", told, *(f"    {line}" for line in explain(decision, title_of))]), flush=True)
-        summary += [told, f"      {summarize(decision)}"]
+        lines = explain(decision, title_of)
+        if number > 1:
+            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.follow_ups)]
+        print("\n".join(["", f"{number:2}. {scene.told}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
-    _tell("\n".join(["In short:", *summary]))
     if differences:
         raise StoryDiffers("; ".join(differences))
 

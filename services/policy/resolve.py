@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from services.domain.instant import Instant
 from services.domain.region import ancestry, same_province
@@ -52,7 +53,7 @@ def series_segments(revisions: Iterable[Revision], known: Instant | None = None)
             by_start[revision.start] = revision
     starts = sorted(by_start)
     segments = []
-    for start, next_start in zip(starts, [*starts[1:], None], strict=True):
+    for start, next_start in zip_longest(starts, starts[1:]):
         revision = by_start[start]
         end = _earlier(revision.end, next_start)
         if end is None or end > start:

@@ -42,4 +42,4 @@ policy_changes = Table(
     Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
 )
 
-requests = request_memory(metadata)
+requests = request_memory(metadata, "policy")

@@ -42,6 +42,10 @@ class Bulk(Protocol):
         """What is known of these report numbers."""
         ...
 
+    def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
+        """What is known of these report numbers, which nobody else can revise until the commit."""
+        ...
+
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
         """File results."""
         ...
@@ -72,11 +76,18 @@ class PostgresqlBulk:
         )
         return {row[0] for row in inserted}
 
+    _FIND = f"{_FIND_KEYS} WHERE lab = %s AND report_number = ANY (%s::text[])"
+    # In one order everywhere, as claims are, so that two uploads never wait for one another in a circle.
+    _HOLD = f"{_FIND} ORDER BY report_number FOR UPDATE"
+
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
         """Look report numbers up."""
-        found = connection.exec_driver_sql(
-            f"{_FIND_KEYS} WHERE lab = %s AND report_number = ANY (%s::text[])", (lab, list(report_numbers))
-        )
+        found = connection.exec_driver_sql(self._FIND, (lab, list(report_numbers)))
+        return {row[0]: ReportKey(*row[1:]) for row in found}
+
+    def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
+        """Lock report numbers; one that another transaction holds is waited for and seen as that one left it."""
+        found = connection.exec_driver_sql(self._HOLD, (lab, list(report_numbers)))
         return {row[0]: ReportKey(*row[1:]) for row in found}
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
@@ -116,6 +127,10 @@ class SqliteBulk:
             )
             found |= {row[0]: ReportKey(*row[1:]) for row in rows}
         return found
+
+    def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
+        """Look report numbers up: the one writer holds everything."""
+        return self.find_keys(connection, lab, report_numbers)
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
         """File results, one prepared statement for all."""

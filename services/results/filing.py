@@ -74,8 +74,7 @@ def commit_batch(
     fresh, comparison = _claim(connection, bulk, position, rows)
     if fresh:
         bulk.insert_results(connection, fresh, filing)
-    # In one order, as claims are, so that uploads of the same results never wait in a circle.
-    for row, known in sorted(comparison.revised, key=lambda pair: pair[0].report_number):
+    for row, known in comparison.revised:
         _revise(connection, bulk, position.lab, row, known, filing)
     rejections = [rejection for rejection in batch.rejections if rejection.tube_index >= skipped]
     rejections += comparison.conflicts
@@ -175,7 +174,12 @@ def _claim(
     if not again:
         return fresh, Comparison()
     known = bulk.find_keys(connection, position.lab, [row.report_number for row in again])
-    return fresh, compare_reports(known, again)
+    comparison = compare_reports(dict(known), again)
+    if comparison.revised:
+        # Held now, and looked at once more: another stream may have brought the same results in meanwhile.
+        known |= bulk.hold_keys(connection, position.lab, [row.report_number for row, _ in comparison.revised])
+        comparison = compare_reports(known, again)
+    return fresh, comparison
 
 
 def _claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
@@ -223,14 +227,11 @@ def key_of(row: NewResult, revision: int = 1, sampling_hash: bytes | None = None
 
 
 def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: ReportKey, filing: Filing) -> None:
-    """Put a report in the place of its sampling record, as the next revision of it.
-
-    The key first: whoever revises a report, by upload, correction or recall, holds its key before its rows.
-    """
+    """Put a report in the place of its sampling record, whose key is held, as the next revision of it."""
     results, keys = tables.results, tables.report_keys
-    moved = connection.execute(
+    connection.execute(
         update(keys)
-        .where(keys.c.lab == lab, keys.c.report_number == row.report_number, keys.c.revision == old.revision)
+        .where(keys.c.lab == lab, keys.c.report_number == row.report_number)
         .values(
             file_time=row.file_time,
             revision=old.revision + 1,
@@ -239,8 +240,6 @@ def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: R
             sampling_hash=old.content_hash,
         )
     )
-    if moved.rowcount != 1:
-        raise RacedRevision(row.report_number)
     connection.execute(
         update(results)
         .where(
@@ -253,10 +252,6 @@ def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: R
         .values(state=SUPERSEDED)
     )
     bulk.insert_results(connection, [row], replace(filing, revision=old.revision + 1))
-
-
-class RacedRevision(Exception):
-    """Another transaction revised the same report first: the batch is to be committed again from the start."""
 
 
 def _remember_rejections(

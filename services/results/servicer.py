@@ -186,10 +186,10 @@ class ResultsServicer(ResultsServiceServicer):
         position = decode_page_token(request)
         size = page_size(request.page_size)
         links = await self._store.list_links(key, (position[0], position[1]) if position else None, size + 1)
-        token = encode_page_token(request, [links[size - 1].create_time, links[size - 1].link_id])
+        shown = links[:size]
+        token = encode_page_token(request, [shown[-1].create_time, shown[-1].link_id]) if len(links) > size else ""
         return ListLinkedDocumentsResponse(
-            document_links=[convert.link_to_proto(link) for link in links[:size]],
-            next_page_token=token if len(links) > size else "",
+            document_links=[convert.link_to_proto(link) for link in shown], next_page_token=token
         )
 
 

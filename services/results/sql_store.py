@@ -8,12 +8,11 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
-from services.domain.errors import Unavailable
 from services.domain.instant import Instant, Span
 from services.results import labs, links, reading, tables, timeliness
 from services.results.bulk import bulk_for
 from services.results.changes import Cursor, Entry, Writers, append_entry, read_entries, register_writer
-from services.results.filing import RacedRevision, UploadPosition, commit_batch
+from services.results.filing import UploadPosition, commit_batch
 from services.results.model import (
     Acknowledgement,
     Correction,
@@ -40,9 +39,6 @@ from services.storage.requests import answer_once
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
-
-_RACES = 5
-"""How often a batch is begun anew because another stream revised the same report; each time the other one got on."""
 
 
 class SqlStore:
@@ -79,14 +75,9 @@ class SqlStore:
     async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
         """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
         await self._make_months([row.file_time for row in batch.results])
-        for _ in range(_RACES):
-            try:
-                return await self._writers.write(
-                    lambda writer_id: self._database.write(commit_batch, position, batch, writer_id, now)
-                )
-            except RacedRevision:
-                continue
-        raise Unavailable("DATABASE_UNAVAILABLE", "other uploads of the same reports are under way; try again")
+        return await self._writers.write(
+            lambda writer_id: self._database.write(commit_batch, position, batch, writer_id, now)
+        )
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
         """What is known of a laboratory's reports by their numbers."""

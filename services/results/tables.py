@@ -195,4 +195,4 @@ deletions = Table(
     Column("delete_time", BigInteger, nullable=False),
 )
 
-requests = request_memory(metadata)
+requests = request_memory(metadata, "results")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
 import grpc
@@ -101,6 +102,17 @@ def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
 def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     assert tls.certificate_file is not None
     assert tls.key_file is not None
+    try:
+        # gRPC would say that it cannot bind the port.
+        tried = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tried.load_cert_chain(tls.certificate_file, tls.key_file, password="")
+        if tls.client_ca_file:
+            tried.load_verify_locations(tls.client_ca_file)
+    except OSError as error:
+        raise BadSetting(
+            "HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE or HUTONG_TLS_CLIENT_CA_FILE cannot be used: "
+            f"{error.strerror or error}"
+        ) from None
     client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
     return grpc.ssl_server_credentials(
         [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],

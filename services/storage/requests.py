@@ -20,10 +20,10 @@ from services.storage.conflict import insert_unless_there
 M = TypeVar("M", bound=Message)
 
 
-def request_memory(metadata: MetaData, service: str = "") -> Table:
-    """The table of a service's remembered requests, named for it where services may share a database."""
+def request_memory(metadata: MetaData, service: str) -> Table:
+    """The table of a service's remembered requests, named for the service since several may share a database."""
     return Table(
-        f"{service}_request_memory" if service else "request_memory",
+        f"{service}_request_memory",
         metadata,
         Column("method", String(64), primary_key=True),
         Column("request_id", String(36), primary_key=True),

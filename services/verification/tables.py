@@ -48,4 +48,4 @@ refusals = Table(
     Index(None, "refuse_time", "region"),
 )
 
-requests = request_memory(metadata)
+requests = request_memory(metadata, "verification")

@@ -128,10 +128,14 @@ def test_all_of_it_imports_with_nothing_else(python: Path) -> None:
 
 def test_command_runs_with_nothing_else(python: Path) -> None:
     """Its help, and a call that finds nobody."""
-    done = subprocess.run([python, "-I", "-m", "hutong_client", "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, "-I", "-m", "hutong_client", "--version"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     arguments = ["lab", "list", "--results", "127.0.0.1:1"]
-    done = subprocess.run([python, "-I", "-m", "hutong_client", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, "-I", "-m", "hutong_client", *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 6, done.stderr
     assert done.stderr.startswith("hutong: UNAVAILABLE")
 

@@ -45,8 +45,8 @@ def test_demo_tells_its_story() -> None:
 
 
 @contextlib.contextmanager
-def staying(where: Path, addresses: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """The demo with --stay, its data in a directory; the block begins when all is told."""
+def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The demo with --stay, its data in a directory, and what it said; the block begins when all is told."""
     environment = os.environ | {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
     process = subprocess.Popen(
         [*COMMAND, "--stay"],
@@ -61,22 +61,33 @@ def staying(where: Path, addresses: dict[str, str]) -> Iterator[subprocess.Popen
         told = []
         for line in process.stdout:
             told.append(line)
-            if "Ctrl-C" in line:
+            if "in the order of their numbers" in line:
                 break
-        assert told, "the demo said nothing"
-        assert "Ctrl-C" in told[-1], "".join(told)
-        yield process
+        assert "Ctrl-C" in "".join(told), "".join(told)
+        yield process, "".join(told)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
 
 
+def run_invitation(told: str, addresses: dict[str, str]) -> None:
+    """Run each hutong command that the demo printed."""
+    environment = os.environ | {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    commands = re.findall(r"^  (hutong (?:.*\\\n)*.*)$", told, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
 def test_demo_stays_and_comes_again(tmp_path: Path) -> None:
-    """With --stay it serves until Ctrl-C; started again on the same data it tells the same and stores nothing twice."""
+    """With --stay it serves until Ctrl-C, and what it prints runs; again on the same data all is duplicate."""
     addresses = free_addresses()
-    for _ in range(2):
-        with staying(tmp_path, addresses) as process:
-            assert all(map(is_served, addresses.values()))
+    for counts in ("accepted 20000, duplicates 20,", "accepted 0, duplicates 20020,"):
+        with staying(tmp_path, addresses) as (process, told):
+            assert counts in told
             assert (tmp_path / ".hutong/results.db").exists()
+            run_invitation(told, addresses)
         assert process.returncode == 0
         assert not any(map(is_served, addresses.values()))

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hutong.results.v1 import lab_pb2, lab_service_pb2
@@ -60,10 +61,10 @@ def command(node: Node, day: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, object]:
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == ExitCode.PARTLY, err
-    told: dict[str, object] = json.loads(out)
+    told: dict[str, Any] = json.loads(out)
     return told
 
 
@@ -88,7 +89,7 @@ def told_rejects(day: Path) -> list[tuple[int, str]]:
         return [(int(row["row"]), row["reasons"].split("; ")[0]) for row in csv.DictReader(file)]
 
 
-def assert_right_end(node: Node, day: Path, told: dict[str, object]) -> None:
+def assert_right_end(node: Node, day: Path, told: dict[str, Any]) -> None:
     """Every good row stored once, every bad row told once with its reason, all sums right."""
     expected = expected_rejects(day)
     assert told_rejects(day) == sorted(expected.items())
@@ -102,7 +103,7 @@ def assert_right_end(node: Node, day: Path, told: dict[str, object]) -> None:
 
 
 def test_client_killed_again_and_again_ends_in_the_same_state(node: Node, day: Path) -> None:
-    """kill -9 before the first row, and then after ever more acknowledgements; each time gone on with --resume."""
+    """Kill -9 before the first row, and then after ever more acknowledgements; each time gone on with --resume."""
     first = command(node, day, "--resume")
     time.sleep(0.2)
     first.kill()
@@ -113,7 +114,9 @@ def test_client_killed_again_and_again_ends_in_the_same_state(node: Node, day: P
         wait_for_offset(process, day, offset + 20)
         process.kill()
         process.communicate()
-        assert not json.loads(journal_path(day).read_text(encoding="utf-8"))["finished"], "too small a day to be killed in"
+        assert not json.loads(journal_path(day).read_text(encoding="utf-8"))["finished"], (
+            "too small a day to be killed in"
+        )
         offset = acknowledged(day)
     assert offset >= 80
     assert_right_end(node, day, finish(command(node, day, "--resume")))

@@ -93,9 +93,9 @@ def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     facts = [("Rule", decision.governing_policy), ("Floor", decision.floor_policy)]
     lines = [f"  {what}: {name} {title_of(name)}".rstrip() for what, name in facts if name]
     if decision.basis == decision_pb2.DECISION_BASIS_PRESENTED:
-        lines.append("  Rests on: what is in hand, of equal force; the laboratory is asked to upload the report")
+        lines.append("  Shown: what is in hand, of equal force; the laboratory is asked to upload the report")
     elif decision.result:
-        lines.append(f"  Rests on: {decision.result}")
+        lines.append(f"  Record: {decision.result}")
     if decision.HasField("basis_time"):
         lines.append(f"  Counted from: {moment(decision.basis_time)}")
     if decision.HasField("use_time"):

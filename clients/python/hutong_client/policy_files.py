@@ -20,6 +20,8 @@ from hutong_client.tables.times import SHANGHAI
 _OUTPUT_ONLY = ("revision", "publish_time", "withdraw_time", "withdraw_reason", "content_hash")
 _PUBLICATION = "retroactive_reason"
 """In a file it is what PublishPolicyRequest takes; in a published policy it is told back."""
+_SETS = ("purposes", "channels", "forbidden_grounds")
+"""Lists whose order means nothing."""
 _NAME = re.compile(r"jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}")
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
@@ -68,6 +70,10 @@ def stated(policy: Policy) -> dict[str, Any]:
     plain.name = policy.name.split("@")[0]
     for field in (*_OUTPUT_ONLY, _PUBLICATION):
         plain.ClearField(field)  # type: ignore[arg-type]
+    for field in _SETS:
+        items = sorted(getattr(plain, field))
+        plain.ClearField(field)  # type: ignore[arg-type]
+        getattr(plain, field).extend(items)
     if plain.origin == ORIGIN_UNSPECIFIED:
         plain.origin = ORIGIN_ANY
     return {key: _civil(key, value) for key, value in as_dict(plain).items()}
@@ -101,7 +107,7 @@ def _find_faults(policy: Policy) -> Iterator[str]:
         policy.effective_end_time.ToNanoseconds() <= policy.effective_start_time.ToNanoseconds()
     ):
         yield "effective_end_time: must be after effective_start_time"
-    for name in ("purposes", "channels", "forbidden_grounds"):
+    for name in _SETS:
         items = list(getattr(policy, name))
         if len(items) != len(set(items)):
             yield f"{name}: names one twice"

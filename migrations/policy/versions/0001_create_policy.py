@@ -47,18 +47,18 @@ def upgrade() -> None:
         )
 
     op.create_table(
-        "request_memory",
+        "policy_request_memory",
         sa.Column("method", sa.String(length=64), nullable=False),
         sa.Column("request_id", sa.String(length=36), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column("response", sa.LargeBinary(), nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("method", "request_id", name="pk_request_memory"),
+        sa.PrimaryKeyConstraint("method", "request_id", name="pk_policy_request_memory"),
     )
 
 
 def downgrade() -> None:
-    op.drop_table("request_memory")
+    op.drop_table("policy_request_memory")
     with op.batch_alter_table("policy_changes", schema=None) as batch_op:
         batch_op.drop_index("ix_policy_changes_region_policy_id_revision")
 

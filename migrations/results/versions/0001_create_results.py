@@ -100,13 +100,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("lab", "report_number", name="pk_report_keys"),
     )
     op.create_table(
-        "request_memory",
+        "results_request_memory",
         sa.Column("method", sa.String(length=64), nullable=False),
         sa.Column("request_id", sa.String(length=36), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column("response", sa.LargeBinary(), nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("method", "request_id", name="pk_request_memory"),
+        sa.PrimaryKeyConstraint("method", "request_id", name="pk_results_request_memory"),
     )
     op.create_table(
         "results",
@@ -180,7 +180,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_results_subject_key_file_time")
 
     op.drop_table("results")
-    op.drop_table("request_memory")
+    op.drop_table("results_request_memory")
     op.drop_table("report_keys")
     op.drop_table("labs")
     op.drop_table("lab_standings")

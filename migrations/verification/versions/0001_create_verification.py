@@ -45,18 +45,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_refusals_refuse_time_region", "refusals", ["refuse_time", "region"])
     op.create_table(
-        "request_memory",
+        "verification_request_memory",
         sa.Column("method", sa.String(length=64), nullable=False),
         sa.Column("request_id", sa.String(length=36), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column("response", sa.LargeBinary(), nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("method", "request_id", name="pk_request_memory"),
+        sa.PrimaryKeyConstraint("method", "request_id", name="pk_verification_request_memory"),
     )
 
 
 def downgrade() -> None:
-    op.drop_table("request_memory")
+    op.drop_table("verification_request_memory")
     op.drop_index("ix_refusals_refuse_time_region", table_name="refusals")
     op.drop_table("refusals")
     op.drop_index("ix_decisions_evaluate_time", table_name="decisions")

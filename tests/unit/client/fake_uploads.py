@@ -90,7 +90,9 @@ class FakeUploads(UploadServiceServicer):
             Rejection(
                 tube_index=index,
                 person_index=0,
-                violations=[FieldViolation(field="report_time", reason="TIMES_OUT_OF_ORDER", description="is too early")],
+                violations=[
+                    FieldViolation(field="report_time", reason="TIMES_OUT_OF_ORDER", description="is too early")
+                ],
             )
             for index, tube in enumerate(batch.tubes)
             if tube.tube_code.startswith(REJECTED)

@@ -7,7 +7,18 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-HEADER = ("name", "card_no", "card_type", "sample_date", "report_date", "nat_result", "report_no", "tube_code", "pool_size", "sample_region")  # fmt: skip
+HEADER = (
+    "name",
+    "card_no",
+    "card_type",
+    "sample_date",
+    "report_date",
+    "nat_result",
+    "report_no",
+    "tube_code",
+    "pool_size",
+    "sample_region",
+)
 CARDS = ("410105186001010019", "220502187003030031", "450403188009090041")
 
 

@@ -31,7 +31,9 @@ def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[s
 
 
 @pytest.mark.parametrize("path", all_commands(hutong), ids=" ".join)
-def test_every_command_explains_itself_and_speaks_json(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_explains_itself_and_speaks_json(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     """--help exits 0 and names --json."""
     assert run([*path, "--help"]) == ExitCode.DONE
     assert "--json" in capsys.readouterr().out
@@ -105,7 +107,8 @@ def test_failures_that_pass_have_a_code_of_their_own(kind: type[errors.HutongErr
 def test_failure_is_one_line_with_reason_and_fields() -> None:
     """Whatever line breaks the service's text has."""
     details = errors.Details(
-        reason="INVALID_FIELD", field_violations=[errors.FieldViolation("region", "INVALID_FIELD", "must be six digits")]
+        reason="INVALID_FIELD",
+        field_violations=[errors.FieldViolation("region", "INVALID_FIELD", "must be six digits")],
     )
     assert describe_error(errors.InvalidArgument("faulty\nfields", details)) == (
         "INVALID_FIELD: faulty fields (region: must be six digits)"

@@ -12,8 +12,8 @@ from hutong_client.connect import service_config
 
 ROOT = Path(__file__).parents[3]
 CHANGING = (
-    "Create", "Set", "Upload", "Import", "Link", "Unlink", "Correct", "Recall", "Publish", "Withdraw", "Report", "Answer",
-    "Verify", "BatchVerify", "StreamVerify", "Watch", "Replicate", "LookupSubjects",
+    "Create", "Set", "Upload", "Import", "Link", "Unlink", "Correct", "Recall", "Publish", "Withdraw", "Report",
+    "Answer", "Verify", "BatchVerify", "StreamVerify", "Watch", "Replicate", "LookupSubjects",
 )  # fmt: skip
 
 

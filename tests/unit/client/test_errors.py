@@ -22,7 +22,11 @@ def test_details_come_along() -> None:
     status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     error = from_status(status)
     assert type(error) is InvalidArgument
-    assert (error.reason, error.message, dict(error.metadata)) == ("INVALID_FIELD", "it is invalid_field", {"field": "region"})
+    assert (error.reason, error.message, dict(error.metadata)) == (
+        "INVALID_FIELD",
+        "it is invalid_field",
+        {"field": "region"},
+    )
     assert error.retry_delay == timedelta(seconds=1.5)
     assert error.field_violations == (errors.FieldViolation("region", "REGION_UNKNOWN", "is not a region"),)
 

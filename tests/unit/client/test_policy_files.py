@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
+from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 from hutong_client.policy_files import diff, find_policy_files, read_policy_file, stated
 
 SAMPLES = Path(__file__).parents[3] / "clients/examples/policies"
@@ -91,6 +92,9 @@ def test_what_a_service_adds_is_no_difference(tmp_path: Path) -> None:
     published.MergeFrom(Policy(name=policy.name + "@3", revision=3, content_hash="ab", retroactive_reason="x"))
     published.publish_time.GetCurrentTime()
     published.origin = ORIGIN_ANY
+    policy.purposes.append(PURPOSE_HOTEL)
+    published.ClearField("purposes")
+    published.purposes.extend([PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE])
     assert policy.origin == ORIGIN_UNSPECIFIED
     assert stated(published) == stated(policy)
 

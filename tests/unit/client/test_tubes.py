@@ -1,4 +1,4 @@
-"""Rows into tubes and batches: what belongs together, what cannot be sent, and where an upload can be taken up again."""
+"""Rows into tubes and batches: what belongs together, what cannot be sent, where an upload can be taken up again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def faults(items: Iterable[ReadTube | BadRow]) -> dict[int, list[tuple[str, str]
 
 
 def pool(code: str, size: int, **changes: str) -> list[dict[str, str]]:
-    return [line(number, tube_code=code, pool_size="10", report_no=f"{code}-{number}", **changes) for number in range(size)]
+    return [
+        line(number, tube_code=code, pool_size="10", report_no=f"{code}-{number}", **changes) for number in range(size)
+    ]
 
 
 def test_row_becomes_a_tube_of_the_contract() -> None:
@@ -198,7 +200,7 @@ def file_of(choices: list[str]) -> list[dict[str, str]]:
 def test_taking_up_anywhere_leaves_nothing_out_and_repeats_nothing(
     choices: list[str], batch_size: int, data: st.DataObject
 ) -> None:
-    """Cut at any acknowledged batch and go on with batches of another size: the same tubes, the same rejects in order."""
+    """Cut at any batch and go on with batches of another size: the same tubes, the same rejects in order."""
     rows = as_rows(file_of(choices))
 
     def told(batches: Iterable[Any]) -> tuple[list[str], list[int]]:

@@ -90,7 +90,9 @@ def test_finished_upload_is_not_sent_again(day: Path, address: str, fake: FakeUp
     assert fake.batches == batches
 
 
-def test_resume_of_nothing_begins(day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_of_nothing_begins(
+    day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Killed before anything was written down, the same command still works."""
     assert upload(day, address, "--resume") == ExitCode.PARTLY
     assert len(fake.tubes) == 36
@@ -133,7 +135,12 @@ def test_trial_leaves_an_interrupted_upload_alone(day: Path, address: str, fake:
     ],
 )
 def test_missing_option_is_told_before_anything_is_sent(
-    tmp_path: Path, address: str, fake: FakeUploads, changes: dict[str, str], hint: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    address: str,
+    fake: FakeUploads,
+    changes: dict[str, str],
+    hint: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """And not by twenty thousand rejected rows."""
     rows = [line(number, **changes) for number in range(3)]

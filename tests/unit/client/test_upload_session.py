@@ -67,7 +67,8 @@ def test_every_batch_is_acknowledged_once_and_in_order() -> None:
 @pytest.mark.parametrize("number", [1, 2, 5, 10])
 def test_cut_stream_is_taken_up_again(when: str, number: int) -> None:
     """Whether the batch was committed or not: it is there once and acknowledged once."""
-    fake = FakeUploads(**{when: at_batches(UNAVAILABLE, number)})
+    fake = FakeUploads()
+    setattr(fake, when, at_batches(UNAVAILABLE, number))
     waits = Waits()
     assert upload(fake, waits) == list(range(10))
     assert fake.tubes == [f"T{tube}" for tube in range(20)]

@@ -103,7 +103,9 @@ def test_short_number_of_a_workbook_is_exact() -> None:
     assert read_code(12345678) == read_code(12345678.0) == "12345678"
 
 
-@pytest.mark.parametrize(("cell", "size"), [("10", 10), (10, 10), (10.0, 10), ("10:1", 10), ("20混1", 20), ("单管", 1), ("5人", 5)])
+@pytest.mark.parametrize(
+    ("cell", "size"), [("10", 10), (10, 10), (10.0, 10), ("10:1", 10), ("20混1", 20), ("单管", 1), ("5人", 5)]
+)
 def test_pool_size_is_understood(cell: str | float, size: int) -> None:
     """As numbers, ratios and words."""
     assert read_pool_size(cell) == size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,8 @@ def _without_faults(path: Path) -> list[PolicyFile]:
 def _print_preview(connection: Connection, changes: list[Change], changed: list[Change]) -> None:
     _print_diffs(changes)
     for change in changed:
-        for impact in preview_impacts(connection, change.file):
-            click.echo(f"{change.file.path.name} changes {_describe_impact(impact)}")
+        for line in _describe_impacts(preview_impacts(connection, change.file)):
+            click.echo(f"{change.file.path.name} changes {line}")
 
 
 def _print_diffs(changes: list[Change]) -> None:
@@ -124,11 +125,18 @@ def _print_diffs(changes: list[Change]) -> None:
     click.echo(f"{len(changes) - unchanged} to publish, {unchanged} in force as they are")
 
 
-def _describe_impact(impact: PolicyImpact) -> str:
-    purpose = word(purpose_pb2.Purpose, impact.purpose, "PURPOSE_")
-    origin = word(policy_pb2.Origin, impact.origin, "ORIGIN_")
-    before, after = (it.governing or "no rule" for it in (impact.before, impact.after))
-    return f"{impact.region}, {purpose}, {origin}: {before} → {after}"
+def _describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
+    """Which answers change, one line for each place, kind of arrival and pair of rules, with its purposes together."""
+    purposes: dict[tuple[str, str, str, str], list[str]] = {}
+    for impact in impacts:
+        origin = word(policy_pb2.Origin, impact.origin, "ORIGIN_")
+        before, after = (it.governing or "no rule" for it in (impact.before, impact.after))
+        purpose = word(purpose_pb2.Purpose, impact.purpose, "PURPOSE_")
+        purposes.setdefault((impact.region, origin, before, after), []).append(purpose)
+    return [
+        f"{region}, from {origin}: {before} → {after} for {', '.join(found)}"
+        for (region, origin, before, after), found in purposes.items()
+    ]
 
 
 def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def verify(
 
     A file's columns are card_no, card_type, name, issuing_country and, where rows differ, region, purpose,
     arriving_from, use_time. A pipe brings a VerifyRequest in JSON on each line and gets an answer on each line.
-    Exit code 0 says recognised or not required, 4 not recognised, 5 undetermined; of many people the least pleasant.
+    Exit code 0 says recognised or not required, 4 not recognised, 5 undetermined; of many people the smallest but 0.
     """
     template = VerifyRequest(
         document=document,

@@ -103,10 +103,9 @@ class _Good:
     times: Mapping[str, Timestamp]
     person: TubePerson
 
-    @property
-    def shares(self) -> object:
-        """What the rows of one message share."""
-        return self.place, {name: time.ToNanoseconds() for name, time in self.times.items()}
+    def shares_message(self, other: _Good) -> bool:
+        """Whether one message can hold both: sampled at one place, and all times the same."""
+        return self.place == other.place and self.times == other.times
 
 
 class _Group:
@@ -126,7 +125,7 @@ class _Group:
             elif mismatch:
                 yield BadRow(item.row, (mismatch,))
             else:
-                if run and (run[0].shares != item.shares or _repeats(item, run)):
+                if run and (not run[0].shares_message(item) or _repeats(item, run)):
                     yield _build(run)
                     run = []
                 run.append(item)

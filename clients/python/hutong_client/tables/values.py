@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 from hutong.results.v1 import result_pb2
@@ -80,6 +81,8 @@ def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
     Raises:
         BadCell: Excel has rounded it; what it was cannot be told any more.
     """
+    if isinstance(cell, str) and cell.isascii() and cell.isalnum():
+        return cell
     rounded = isinstance(cell, float) and not cell.is_integer()
     text = str(int(cell)) if isinstance(cell, float) and not rounded else str(cell)
     if rounded or (not isinstance(cell, str) and len(text) > _EXACT_DIGITS) or _SCIENTIFIC.fullmatch(text):
@@ -150,6 +153,7 @@ def read_pool_size(cell: Cell) -> int:
     return int(match[1])
 
 
+@lru_cache(maxsize=1024)
 def _plain(cell: Cell) -> str:
-    """A word without what spelling varies in: width, case, spaces."""
+    """A word without what spelling varies in: width, case, spaces. A file repeats few words very often."""
     return re.sub(r"\s+", "", unicodedata.normalize("NFKC", str(cell))).lower()

@@ -1,0 +1,179 @@
+"""Every service's migrations: up, down, complete, side by side, and all or nothing."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, inspect
+
+import migrations
+from services.domain.errors import Unavailable
+from services.storage.engine import create_service_engine
+from services.storage.migrate import SERVICES, alembic_config, downgrade, is_current, upgrade, version_table
+from tests.databases import PostgresServer
+
+MakeEmpty = Callable[[], str]
+"""Returns the URL of a fresh database without any schema."""
+
+UP = "import sys; from services.storage.migrate import upgrade; upgrade(sys.argv[1], sys.argv[2])"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> MakeEmpty:
+    """Makes databases without any schema; the test runs once on each engine."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        return server.make_empty
+    names = iter(range(100))
+    return lambda: f"sqlite:///{tmp_path / str(next(names))}.db"
+
+
+def metadata_of(service: str) -> MetaData:
+    """What the service's code believes of its database."""
+    found: MetaData = importlib.import_module(f"services.{service}.tables").metadata
+    return found
+
+
+def tables_in(url: str) -> set[str]:
+    """The tables there are."""
+    engine = create_service_engine(url)
+    try:
+        return set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def current(service: str, url: str) -> bool:
+    """Whether the service would call the database current."""
+    engine = create_service_engine(url)
+    try:
+        with engine.connect() as connection:
+            return is_current(service, connection)
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_goes_up_down_and_up_again(service: str, empty_url: MakeEmpty) -> None:
+    """From empty; down to the base nothing of it is left; and what stands is what the code expects, no more, no less."""
+    url = empty_url()
+    assert not current(service, url)
+    for _ in range(2):
+        upgrade(service, url)
+        assert current(service, url)
+        assert tables_in(url) == {*metadata_of(service).tables, version_table(service)}
+        # Finds no difference between the tables in the code and those in the database, or fails.
+        command.check(alembic_config(service, url))
+        downgrade(service, url, "base")
+        assert not current(service, url)
+        assert tables_in(url) == {version_table(service)}
+
+
+def test_services_may_share_a_database(empty_url: MakeEmpty) -> None:
+    """Each keeps its own schema's revision and leaves the others' tables alone, also on its way down."""
+    url = empty_url()
+    for service in SERVICES:
+        upgrade(service, url)
+    for service in SERVICES:
+        assert current(service, url)
+        command.check(alembic_config(service, url))
+    downgrade(SERVICES[0], url, "base")
+    assert [current(service, url) for service in SERVICES] == [False, True, True]
+    assert tables_in(url) >= {*metadata_of(SERVICES[1]).tables, *metadata_of(SERVICES[2]).tables}
+
+
+def test_two_migrators_at_once_do_it_once(empty_url: MakeEmpty) -> None:
+    """Processes started together: one migrates, the other waits and finds it done."""
+    url = empty_url()
+    started = [subprocess.Popen([sys.executable, "-c", UP, "results", url]) for _ in range(2)]
+    assert [process.wait(60) for process in started] == [0, 0]
+    assert current("results", url)
+
+
+REVISION = """
+from alembic import op
+import sqlalchemy as sa
+
+revision, down_revision, branch_labels, depends_on = "{number:04}", {before}, None, None
+
+
+def upgrade():
+    op.create_table("table_{number}", sa.Column("id", sa.Integer, primary_key=True))
+    {then}
+
+
+def downgrade():
+    op.drop_table("table_{number}")
+"""
+
+
+def test_an_upgrade_that_fails_half_way_leaves_nothing_behind(
+    empty_url: MakeEmpty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first revision is not kept when the second fails, so that an operator never stands between two schemas."""
+    versions = tmp_path / "versions"
+    versions.mkdir()
+    (versions / "0001_one.py").write_text(REVISION.format(number=1, before=None, then="pass"))
+    (versions / "0002_two.py").write_text(REVISION.format(number=2, before="'0001'", then="raise KeyError('fault')"))
+    url = empty_url()
+    config = alembic_config("results", url)
+    config.set_section_option("results", "version_locations", str(versions))
+    with pytest.raises(KeyError, match="fault"):
+        command.upgrade(config, "head")
+    assert tables_in(url) & {"table_1", "table_2"} == set()
+    (versions / "0002_two.py").write_text(REVISION.format(number=2, before="'0001'", then="pass"))
+    command.upgrade(config, "head")
+    assert tables_in(url) >= {"table_1", "table_2"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_revisions_stand_in_one_line_and_are_named_by_what_they_do(service: str) -> None:
+    """NNNN_imperative_slug.py, each after the one before it; upgrades never have to choose."""
+    script = ScriptDirectory.from_config(alembic_config(service))
+    revisions = list(script.walk_revisions())[::-1]
+    assert len(script.get_heads()) == 1
+    assert [revision.revision for revision in revisions] == [f"{n:04}" for n in range(1, len(revisions) + 1)]
+    files = [Path(revision.path).name for revision in revisions]
+    assert all(re.fullmatch(r"\d{4}(_[a-z0-9]+)+\.py", file) for file in files)
+    assert len(files) == len(list((Path(migrations.__file__).parent / service / "versions").glob("*.py")))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_constraint_has_a_name(service: str) -> None:
+    """Without one a later migration could not name it on every database."""
+    for table in metadata_of(service).tables.values():
+        for constraint in table.constraints:
+            if len(constraint.columns) or type(constraint).__name__ != "PrimaryKeyConstraint":  # type: ignore[attr-defined]
+                assert constraint.name, f"{table.name}: {constraint}"
+
+
+def test_names_of_tables_are_of_one_service() -> None:
+    """Else two of them could not share a database."""
+    names = [name for service in SERVICES for name in metadata_of(service).tables]
+    assert len(names) == len(set(names))
+
+
+def test_the_environment_names_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alembic by hand migrates the database of HUTONG_RESULTS_DATABASE_URL."""
+    url = f"sqlite:///{tmp_path / 'by-hand.db'}"
+    monkeypatch.setenv("HUTONG_RESULTS_DATABASE_URL", url)
+    command.upgrade(alembic_config("results"), "head")
+    assert current("results", url)
+
+
+def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+    """DATABASE_UNAVAILABLE, without its password."""
+    fails = partial(upgrade, "results", f"postgresql://hutong:t0psecret@/results?host={tmp_path}")
+    with pytest.raises(Unavailable, match="cannot be migrated now") as caught:
+        fails()
+    assert caught.value.reason == "DATABASE_UNAVAILABLE"
+    assert "t0psecret" not in str(caught.value)

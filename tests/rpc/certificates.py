@@ -1,0 +1,59 @@
+"""Certificate authorities and certificates, made anew for each run with the openssl command."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+    def pem(self) -> tuple[bytes, bytes]:
+        """Key and certificate, as gRPC wants them."""
+        return self.key.read_bytes(), self.certificate.read_bytes()
+
+
+class Authority:
+    """An authority of its own that signs certificates for a day."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self.root = self._make(name, "-x509", "-addext", "basicConstraints=critical,CA:TRUE")
+
+    def sign(self, name: str) -> Certificate:
+        """A certificate for a server at 127.0.0.1 or for a client."""
+        return self._make(
+            name,
+            "-x509",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1,DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-CA",
+            str(self.root.certificate),
+            "-CAkey",
+            str(self.root.key),
+        )
+
+    def _make(self, name: str, *options: str) -> Certificate:
+        made = Certificate(self._directory / f"{name}.pem", self._directory / f"{name}.key")
+        command = [
+            "openssl",
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "1",
+        ]
+        files = ["-subj", f"/CN={name}", "-keyout", str(made.key), "-out", str(made.certificate)]
+        subprocess.run([*command, *files, *options], check=True, capture_output=True, timeout=30)
+        return made

@@ -1,0 +1,294 @@
+"""The commands of `hutong` against a real node: three processes, one small day, the sample policies."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from hutong_client.commands.root import run
+from hutong_client.exit_codes import ExitCode
+from openpyxl import Workbook
+
+from clients.examples import generate_day
+from clients.examples.day import LAB, NEGATIVE
+from clients.examples.node import Node, free_addresses
+
+README = Path(__file__).parents[2] / "clients/python/README.md"
+POLICIES = Path(generate_day.__file__).parent / "policies"
+UNKNOWN_CARD = "410105186001010019"
+PLACE = ("--region", "410105", "--purpose", "hotel", "--arriving-from", "220500")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+class Shell:
+    """Runs `hutong` against a node, in the test's own process where that is the same and faster."""
+
+    def __init__(self, node: Node, traveller: dict[str, str]) -> None:
+        self.environment = node.environment
+        self.traveller = traveller
+        self._addresses = [text for name, address in node.addresses.items() for text in (f"--{name}", address)]
+
+    def __call__(self, *arguments: str, stdin: str = "", code: ExitCode = ExitCode.DONE) -> Told:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(stdin)):
+            exit_code = run([*self._addresses, *arguments])
+        told = Told(out.getvalue(), err.getvalue())
+        assert exit_code == code, told
+        assert self.traveller["card_no"] not in told.stdout + told.stderr
+        return told
+
+    def json(self, *arguments: str, stdin: str = "", code: ExitCode = ExitCode.DONE) -> Any:
+        return json.loads(self(*arguments, "--json", stdin=stdin, code=code).stdout)
+
+
+@pytest.fixture(scope="module")
+def hutong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A node with a laboratory, its day and the sample policies; all brought in by the command itself."""
+    where = tmp_path_factory.mktemp("node")
+    rows = generate_day.generate_day(people=200, wrong=0, seed=5)
+    day = where / "day.csv"
+    generate_day.write_day(rows, day)
+    row = next(it.row for it in rows if it.row.nat_result == NEGATIVE and len(it.row.card_no) == 18)
+    node = Node(where / "data", free_addresses())
+    try:
+        node.start()
+        shell = Shell(node, {"card_no": row.card_no, "card_type": row.card_type, "report_no": row.report_no})
+        shell("lab", "create", LAB, "--display-name", "通化示例检验所", "--region", "220502")
+        shell("upload", str(day), "--lab", LAB)
+        shell("policy", "apply", "-f", str(POLICIES), "--yes")
+        yield shell
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def who(hutong: Shell) -> tuple[str, ...]:
+    """Options that name the traveller."""
+    return ("--type", hutong.traveller["card_type"], "--number", "-")
+
+
+def test_lookup_shows_masks_and_where_it_looked(hutong: Shell, who: tuple[str, ...]) -> None:
+    """The report, readable and as JSON; an unknown person is no failure."""
+    name = f"labs/{LAB}/results/{hutong.traveller['report_no']}"
+    assert name in hutong("lookup", *who, stdin=hutong.traveller["card_no"]).stdout
+    (result,) = hutong.json("lookup", *who, stdin=hutong.traveller["card_no"])["in_region"]
+    assert result["name"] == name
+    assert result["masked_number"].count("*") >= 10
+    assert "does not mean" in hutong("lookup", "--number", UNKNOWN_CARD).stdout
+
+
+def test_lab_is_listed_and_its_standing_changed(hutong: Shell) -> None:
+    """With history; an unknown one is a failed call."""
+    other = "91210500MA000LAB8F"
+    hutong("lab", "create", other, "--display-name", "本溪示例检验所", "--region", "210500")
+    changed = hutong.json("lab", "set-standing", other, "warned", "--reason", "an example")
+    assert changed["standing"] == "LAB_STANDING_WARNED"
+    assert "an example" in hutong("lab", "get", f"labs/{other}").stdout
+    listed = hutong.json("lab", "list", "--region", "210000")["labs"]
+    assert [lab["name"] for lab in listed] == [f"labs/{other}"]
+    assert "NOT_FOUND" in hutong("lab", "get", "91110000MA000LAB06", code=ExitCode.FAILED).stderr
+
+
+def test_policies_applied_again_change_nothing(hutong: Shell) -> None:
+    """Although several files are revisions of one series."""
+    told = hutong.json("policy", "apply", "-f", str(POLICIES), "--yes")["policies"]
+    assert {item["action"] for item in told} == {"unchanged"}
+    assert "0 to publish" in hutong("policy", "diff", "-f", str(POLICIES)).stdout
+
+
+BREACHING = """\
+name: jurisdictions/410100/policies/example-hotel
+title: Zhengzhou hotels, an example
+purposes: [PURPOSE_HOTEL]
+test_required:
+  window: {duration: 86400s, basis: BASIS_SAMPLE_TIME}
+effective_start_time: "2022-08-20T00:00:00+08:00"
+retroactive_reason: an example
+"""
+
+
+def test_apply_shows_what_changes_and_asks(hutong: Shell, tmp_path: Path) -> None:
+    """Diff and impact first; nothing happens without a yes; a trial publishes nothing."""
+    path = tmp_path / "hotel.yaml"
+    path.write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")
+    refused = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED)
+    assert "+title: Zhengzhou hotels, an example" in refused.stdout
+    assert "changes 410100" in refused.stdout
+    (trial,) = hutong.json("policy", "apply", "-f", str(path), "--dry-run")["policies"]
+    assert trial["action"] == "would be published"
+    assert hutong.json("policy", "history", "jurisdictions/410100/policies/example-hotel")["policies"] == []
+
+
+def test_breach_of_a_floor_is_told_with_the_floor(hutong: Shell, tmp_path: Path) -> None:
+    """The other file of the directory is published all the same; exit code 3."""
+    (tmp_path / "1.yaml").write_text(BREACHING, encoding="utf-8")
+    (tmp_path / "2.yaml").write_text(
+        BREACHING.replace("SAMPLE_TIME", "REPORT_TIME").replace("410100", "410200"), encoding="utf-8"
+    )
+    told = hutong("policy", "apply", "-f", str(tmp_path), "--yes", code=ExitCode.PARTLY)
+    assert "1.yaml: refused, POLICY_BREACH" in told.stderr
+    assert "jurisdictions/000000/policies/notice-81@1" in told.stderr
+    assert "jurisdictions/410200/policies/example-hotel@1: published" in told.stdout
+
+
+def test_faulty_file_keeps_all_back(hutong: Shell, tmp_path: Path) -> None:
+    """Nothing of a set is begun that cannot be read as a whole."""
+    (tmp_path / "1.yaml").write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")
+    (tmp_path / "2.yaml").write_text("title: x\n", encoding="utf-8")
+    assert (
+        "nothing was published" in hutong("policy", "apply", "-f", str(tmp_path), "--yes", code=ExitCode.USAGE).stderr
+    )
+    assert hutong.json("policy", "lint", "-f", str(tmp_path), code=ExitCode.PARTLY)["policies"][0]["faults"] == []
+
+
+def test_rule_of_a_place_is_resolved(hutong: Shell) -> None:
+    """The rule, its window and what the floor replaced; no rule is an answer too."""
+    at = ("--at", "2022-08-11T10:00:00+08:00")
+    beijing = hutong("policy", "resolve", "--region", "110105", "--purpose", "public-venue", *at).stdout
+    assert "a negative of 3 calendar days from report time" in beijing
+    assert "BASIS_SAMPLE_TIME → BASIS_REPORT_TIME" in beijing
+    sanya = hutong.json("policy", "resolve", "--region", "460200", "--purpose", "hotel", *at)
+    assert "governing" not in sanya
+    assert len(hutong.json("policy", "list", "--jurisdiction", "410000")["policies"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "day", "code", "told"),
+    [
+        (PLACE, "2022-08-10", ExitCode.DONE, "RECOGNIZED, VALID until 2022-08-11"),
+        (PLACE, "2022-08-20", ExitCode.NOT_RECOGNIZED, "NOT RECOGNIZED, EXPIRED since 2022-08-11"),
+        (("--region", "460200", "--purpose", "hotel"), "2022-08-10", ExitCode.UNDETERMINED, "NO_POLICY_IN_FORCE"),
+        (("--region", "410105", "--purpose", "hotel"), "2022-12-08", ExitCode.DONE, "NOT REQUIRED"),
+    ],
+)
+def test_decision_is_explained_and_is_the_exit_code(
+    hutong: Shell, who: tuple[str, ...], place: tuple[str, ...], day: str, code: ExitCode, told: str
+) -> None:
+    """For a gate's script and for a person."""
+    use = ("--use-time", f"{day}T23:00:00+08:00")
+    text = hutong("verify", *who, *place, *use, stdin=hutong.traveller["card_no"], code=code).stdout
+    assert told in text
+    decision = hutong.json("verify", *who, *place, *use, stdin=hutong.traveller["card_no"], code=code)
+    assert decision["use_time"] == f"{day}T15:00:00Z"
+
+
+def test_decision_names_its_rule_with_its_title(hutong: Shell, who: tuple[str, ...]) -> None:
+    """So that a checker can tell the person why."""
+    use = ("--use-time", "2022-08-10T23:00:00+08:00")
+    text = hutong("verify", *who, *PLACE, *use, stdin=hutong.traveller["card_no"]).stdout
+    assert "Rule: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
+
+
+def test_people_of_a_file_are_decided_row_by_row(hutong: Shell, tmp_path: Path) -> None:
+    """A faulty row harms no other; the exit code tells of it."""
+    traveller = hutong.traveller["card_no"]
+    wrong = traveller[:17] + ("1" if traveller[17] != "1" else "2")
+    people = tmp_path / "people.csv"
+    people.write_text(f"card_no\n{traveller}\n{wrong}\n{UNKNOWN_CARD}\n", encoding="utf-8")
+    use = ("--use-time", "2022-08-10T23:00:00+08:00")
+    lines = hutong("verify", str(people), *PLACE, *use, code=ExitCode.PARTLY).stdout.splitlines()
+    assert lines[0].startswith("2: RECOGNIZED")
+    assert lines[1].startswith("3: ERROR, BAD_DOCUMENT_NUMBER")
+    assert lines[2].startswith("4: NOT RECOGNIZED, NO_RESULT")
+
+
+def test_gate_gets_its_answer_before_it_asks_again(hutong: Shell) -> None:
+    """The pipe stays open; each line is answered at once."""
+    question = {"document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": UNKNOWN_CARD}}
+    command = [sys.executable, "-m", "hutong_client", "verify", "-", *PLACE, "--json"]
+    command += ["--use-time", "2022-08-10T23:00:00+08:00"]
+    with subprocess.Popen(
+        command, env=hutong.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as gate:
+        assert gate.stdin
+        assert gate.stdout
+        for mark in ("first", "second", "third"):
+            gate.stdin.write(json.dumps({"correlation_id": mark, "request": question}) + "\n")
+            gate.stdin.flush()
+            answer = json.loads(gate.stdout.readline())
+            assert answer["correlation_id"] == mark
+            assert answer["decision"]["reason"] == "DECISION_REASON_NO_RESULT"
+        gate.stdin.close()
+        assert gate.wait(30) == ExitCode.NOT_RECOGNIZED
+
+
+def test_timeliness_is_told_for_a_laboratory(hutong: Shell) -> None:
+    """A day of 2022 that is uploaded now is late."""
+    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
+    (told,) = hutong.json("timeliness", "--lab", LAB, *day)["timeliness"]
+    assert told["result_count"] == told["late_count"] == "200"
+    assert "upload p50" in hutong("timeliness", "--region", "220000", *day).stdout
+
+
+def test_workbook_and_ndjson_say_the_same_as_the_csv(hutong: Shell, tmp_path: Path) -> None:
+    """Every row of the day, in another format, is a duplicate down to the last field."""
+    rows = [asdict(it.row) for it in generate_day.generate_day(people=200, wrong=0, seed=5)]
+    book = Workbook()
+    book.worksheets[0].append(list(rows[0]))
+    for row in rows:
+        book.worksheets[0].append(list(row.values()))
+    book.save(tmp_path / "day.xlsx")
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "day.ndjson").write_text("\n".join(lines), encoding="utf-8")
+    for name in ("day.xlsx", "day.ndjson"):
+        told = hutong.json("upload", str(tmp_path / name), "--lab", LAB)
+        assert (told["accepted"], told["duplicates"], told["rejected"]) == (0, 200, 0)
+
+
+def test_thousands_of_identical_rows_are_stored_once(hutong: Shell, tmp_path: Path) -> None:
+    """A laboratory's export ran wild: one result, the others are duplicates."""
+    (row,) = (asdict(it.row) for it in generate_day.generate_day(people=1, wrong=0, seed=6))
+    row |= {"report_no": "WILD-1", "tube_code": "WILD"}
+    path = tmp_path / "day.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerows([row] * 4_000)
+    told = hutong.json("upload", str(path), "--lab", LAB)
+    assert (told["accepted"], told["duplicates"], told["rejected"]) == (1, 3_999, 0)
+
+
+def test_example_of_the_readme_runs(hutong: Shell) -> None:
+    """As it stands there, against the node that the environment names."""
+    code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=hutong.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "outcome: DECISION_OUTCOME_" in done.stdout
+
+
+def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tuple[str, ...]) -> None:
+    """The message board from the person's word to the supervisor's table."""
+    when = "2022-08-10T23:00:00+08:00"
+    report = ("refusal", "report", *who, "--region", "410105", "--purpose", "hotel", "--at", when, "--venue", "a hotel")
+    reported = hutong.json(*report, "--ground", "not-tested-locally", stdin=hutong.traveller["card_no"])
+    assert reported["judgement"] == "REFUSAL_JUDGEMENT_UNLAWFUL"
+    text = hutong(*report, "--ground", "not-tested-locally", stdin=hutong.traveller["card_no"]).stdout
+    assert "Forbidden there: not tested locally" in text
+    answered = hutong("refusal", "answer", reported["name"], "The hotel was told.").stdout
+    assert "The hotel was told." in answered
+    still_open = hutong.json("refusal", "list", "--region", "410000", "--state", "open")["refusals"]
+    assert reported["name"] not in [it["name"] for it in still_open]
+    assert "a hotel" in hutong("refusal", "list").stdout
+    span = ("--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
+    rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]
+    assert {(row["region"], row["refusal_count"], row["unlawful_count"]) for row in rows} == {("410105", "2", "2")}
+    assert "not tested locally" in hutong("refusal", "summary", *span, "--by", "month").stdout

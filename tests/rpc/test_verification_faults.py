@@ -1,0 +1,243 @@
+"""Verification while its sources are stopped, frozen or killed: it degrades, refuses nobody for it, and recovers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import pytest
+import pytest_asyncio
+from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1 import verification_service_pb2 as service
+
+from services.domain.instant import HOUR, SECOND, from_timestamp
+from services.runtime.clock import SystemClock
+from tests.rpc.verification_node import NUMBERS, SERVICES, Callers, Node, calling, paper, question
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+RECOVERY_SECONDS = 5.0
+"""Far more than recovery takes (a reconnect within a second), so that a busy machine does not fail the test."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    """A node whose services tests stop and freeze, and leave as they found them."""
+    node = Node(tmp_path_factory.mktemp("faulty-node"))
+    try:
+        await node.start(*SERVICES)
+        async with calling(node) as callers:
+            await callers.create_lab()
+            await callers.publish("410100", 48 * HOUR)
+            await callers.upload(NUMBERS[0], "R0", SystemClock().now() - HOUR)
+        yield node
+    finally:
+        await node.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def callers(node: Node) -> AsyncIterator[Callers]:
+    """Callers of the node, once it is whole."""
+    async with calling(node) as callers:
+        await _until_whole(callers)
+        yield callers
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while not await condition():  # noqa: ASYNC110 - the condition is another process's
+            await asyncio.sleep(0.02)
+
+
+async def _until_whole(callers: Callers) -> None:
+    """Wait until both sources answer decisions again."""
+
+    async def whole() -> bool:
+        decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
+        fresh = all(
+            source.state == lookup_pb2.SOURCE_STATE_OK
+            and SystemClock().now() - from_timestamp(source.as_of_time) < 3 * SECOND
+            for source in decision.sources
+        )
+        return decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED and fresh
+
+    await _until(whole)
+
+
+def _state(decision: pb.Decision, source: str) -> int:
+    return next(one.state for one in decision.sources if one.source == f"nodes/410000/{source}")
+
+
+async def _assert_no_results(callers: Callers) -> None:
+    """Without Results: recognised on paper, else undetermined; everything stored and to be asked again."""
+    bare = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
+    assert (bare.outcome, bare.reason) == (
+        pb.DECISION_OUTCOME_UNDETERMINED,
+        pb.DECISION_REASON_SOURCE_UNAVAILABLE,
+    )
+    assert not bare.refusal_permitted
+    assert bare.name
+    assert [one.action for one in bare.follow_ups] == [follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN]
+    assert _state(bare, "results") == lookup_pb2.SOURCE_STATE_UNAVAILABLE
+    shown = (
+        await callers.decisions.Verify(question(NUMBERS[0], evidence=[paper("R0", SystemClock().now() - HOUR)]))
+    ).decision
+    assert (shown.outcome, shown.basis) == (pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_BASIS_PRESENTED)
+
+
+async def test_results_stopped(node: Node, callers: Callers) -> None:
+    """Results stopped and started again: undetermined meanwhile, recognised at once afterwards."""
+    await node.stop("results")
+    await _assert_no_results(callers)
+    batch = service.BatchVerifyRequest(requests=[question(number) for number in NUMBERS])
+    items = (await callers.decisions.BatchVerify(batch)).items
+    assert {item.decision.reason for item in items} == {pb.DECISION_REASON_SOURCE_UNAVAILABLE}
+    await node.start("results")
+    await _until_whole(callers)
+
+
+async def test_results_killed(node: Node, callers: Callers) -> None:
+    """Kill -9 in the middle of questions: none of them fails, none is refused."""
+    asking = [asyncio.ensure_future(_verify_for_a_while(callers, 1.0)) for _ in range(8)]
+    await node.stop("results", signal.SIGKILL)
+    outcomes = {outcome for asked in await asyncio.gather(*asking) for outcome in asked}
+    assert outcomes <= {pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_OUTCOME_UNDETERMINED}
+    assert pb.DECISION_OUTCOME_UNDETERMINED in outcomes
+    await node.start("results")
+    await _until_whole(callers)
+
+
+async def _verify_for_a_while(callers: Callers, seconds: float) -> list[int]:
+    """Ask again and again; the outcomes."""
+    until = time.monotonic() + seconds
+    outcomes: list[int] = []
+    while time.monotonic() < until:
+        outcomes.append((await callers.decisions.Verify(question(NUMBERS[0]))).decision.outcome)
+    return outcomes
+
+
+async def test_results_frozen(node: Node, callers: Callers) -> None:
+    """A frozen Results costs each caller a bounded wait, exhausts nothing, and is trusted again when it thaws."""
+    node.freeze("results")
+    started = time.monotonic()
+    decisions = await asyncio.gather(*(callers.decisions.Verify(question(NUMBERS[0])) for _ in range(300)))
+    assert time.monotonic() - started < 4.0
+    assert {one.decision.reason for one in decisions} == {pb.DECISION_REASON_SOURCE_UNAVAILABLE}
+    started = time.monotonic()
+    await _assert_no_results(callers)
+    assert time.monotonic() - started < 1.5, "a source that is known not to answer is not waited for at length"
+    free = (await callers.decisions.Verify(question(NUMBERS[0], region="450403"))).decision
+    assert free.reason == pb.DECISION_REASON_NO_POLICY_IN_FORCE, "what needs no results is answered as ever"
+    node.thaw("results")
+    await _until_whole(callers)
+
+
+async def test_deadline_of_the_caller_is_kept_while_results_is_frozen(node: Node, callers: Callers) -> None:
+    """With half a second to go the caller still gets a decision, not DEADLINE_EXCEEDED."""
+    node.freeze("results")
+    decision = (await callers.decisions.Verify(question(NUMBERS[0]), timeout=0.5)).decision
+    assert decision.outcome == pb.DECISION_OUTCOME_UNDETERMINED
+    node.thaw("results")
+
+
+async def test_policy_stopped(node: Node, callers: Callers) -> None:
+    """The last answers serve with their age; what was never asked is undetermined; recovery is at once."""
+    await node.stop("policy")
+    stopped = SystemClock().now()
+    decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
+    assert decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
+    as_of = next(one.as_of_time for one in decision.sources if one.source == "nodes/410000/policy")
+    assert from_timestamp(as_of) < stopped, "the answer's age is told"
+    unknown = (await callers.decisions.Verify(question(NUMBERS[0], region="410900"))).decision
+    assert unknown.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    assert _state(unknown, "policy") == lookup_pb2.SOURCE_STATE_UNAVAILABLE
+    await node.start("policy")
+    await _until_whole(callers)
+    token = await callers.publish("410900", 24 * HOUR)
+    known = (await callers.decisions.Verify(question(NUMBERS[0], region="410900", at_least_as_fresh=token))).decision
+    assert known.governing_policy
+
+
+async def test_policy_frozen(node: Node, callers: Callers) -> None:
+    """A frozen Policy is not noticed by who asks for known places, and costs others a bounded wait."""
+    node.freeze("policy")
+    started = time.monotonic()
+    decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
+    assert decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
+    assert time.monotonic() - started < 1.0
+    unknown = (await callers.decisions.Verify(question(NUMBERS[0], region="411100"))).decision
+    assert unknown.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    assert time.monotonic() - started < 4.0
+    node.thaw("policy")
+    await _until_whole(callers)
+
+
+async def test_older_world_is_served_without_the_token_and_never_with_it(node: Node, callers: Callers) -> None:
+    """A second Policy publishes while ours is frozen: without the token the old rule serves, with it never."""
+    await callers.publish("411200", 24 * HOUR)
+    asked = question(NUMBERS[0], region="411200")
+    assert (await callers.decisions.Verify(asked)).decision.governing_policy.endswith("@1")
+    other = Node(node.directory)
+    try:
+        await other.start("policy")
+        node.freeze("policy")
+        async with calling(other) as elsewhere:
+            token = await elsewhere.publish("411200", 36 * HOUR)
+        assert (await callers.decisions.Verify(asked)).decision.governing_policy.endswith("@1"), "the older world"
+        fresh = question(NUMBERS[0], region="411200", at_least_as_fresh=token)
+        assert (await callers.decisions.Verify(fresh)).decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+        node.thaw("policy")
+        await _until_whole(callers)
+        assert (await callers.decisions.Verify(fresh)).decision.governing_policy.endswith("@2")
+    finally:
+        node.thaw("policy")
+        await other.close()
+
+
+async def test_both_away(node: Node, callers: Callers) -> None:
+    """With both sources stopped an unknown place is undetermined, and the service stays up."""
+    await node.stop("results")
+    await node.stop("policy")
+    shown = [paper("R0", SystemClock().now() - HOUR)]
+    decision = (await callers.decisions.Verify(question(NUMBERS[0], region="411300", evidence=shown))).decision
+    assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    assert len(decision.considered) == 1
+    await node.start("results", "policy")
+    await _until_whole(callers)
+
+
+async def test_verification_starts_before_its_sources(node: Node, callers: Callers) -> None:
+    """Started alone it answers UNDETERMINED, and finds its sources when they come."""
+    for name in SERVICES:
+        await node.stop(name)
+    await node.start("verification")
+    decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
+    assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    await node.start("results", "policy")
+    await _until_whole(callers)
+
+
+async def test_stored_decisions_outlive_kill_9(node: Node, callers: Callers) -> None:
+    """An adverse decision that was answered is there after kill -9."""
+    decision = (await callers.decisions.Verify(question(NUMBERS[2]))).decision
+    assert decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED
+    await node.stop("verification", signal.SIGKILL)
+    await node.start("verification")
+    async with calling(node) as again:
+        stored = await again.decisions.GetDecision(service.GetDecisionRequest(name=decision.name))
+    assert stored.decision == decision
+
+
+async def test_a_deadline_already_past_is_told(callers: Callers) -> None:
+    """No time at all is DEADLINE_EXCEEDED, by the server or the caller's own channel."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.decisions.Verify(question(NUMBERS[0]), timeout=0.0)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_no_call_was_an_internal_error(node: Node) -> None:
+    """In all of the above Verification answered none with INTERNAL."""
+    assert "INTERNAL" not in node.log("verification")

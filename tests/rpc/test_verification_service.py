@@ -1,0 +1,270 @@
+"""Verification through real Results and Policy, each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import count
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.rpc import error_details_pb2
+from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.type.v1 import outcome_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1 import verification_service_pb2 as service
+
+from services.domain.instant import HOUR, MINUTE, to_timestamp
+from services.runtime.clock import SystemClock
+from tests.rpc.verification_node import LAB, NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
+from tests.serving import error_info, field_violations
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_reports = count()
+
+
+def _report() -> str:
+    return f"R{next(_reports)}"
+
+
+def _person(index: int) -> str:
+    """A made-up person of their own for a test: the check character is that of ISO 7064 MOD 11-2."""
+    digits = f"41010518{70 + index // 28 % 30:02d}02{index % 28 + 1:02d}{index % 1000:03d}"
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+    return digits + "10X98765432"[sum(w * int(d) for w, d in zip(weights, digits, strict=True)) % 11]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Callers]:
+    """A node with one laboratory; venues in Zhengzhou ask for 48 hours, those in Kaifeng for nothing."""
+    node = Node(tmp_path_factory.mktemp("node"))
+    try:
+        await node.start(*SERVICES)
+        async with calling(node) as callers:
+            await callers.create_lab()
+            await callers.publish("410100", 48 * HOUR)
+            await callers.publish("410200", None)
+            yield callers
+    finally:
+        await node.close()
+
+
+async def test_recorded_negative_is_recognized_until_the_window_ends(callers: Callers) -> None:
+    """Tested in Jilin, at a Zhengzhou hotel one minute before and one minute after 48 hours."""
+    reported = SystemClock().now() - 3 * HOUR
+    report = _report()
+    await callers.upload(NUMBERS[0], report, reported)
+    before = question(NUMBERS[0], use_time=to_timestamp(reported + 48 * HOUR - MINUTE))
+    after = question(NUMBERS[0], use_time=to_timestamp(reported + 48 * HOUR + MINUTE))
+    decision = (await callers.decisions.Verify(before)).decision
+    assert (decision.outcome, decision.basis) == (pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_BASIS_RECORD)
+    assert decision.result == f"{LAB}/results/{report}@1"
+    assert decision.expire_time == to_timestamp(reported + 48 * HOUR)
+    assert decision.governing_policy == "jurisdictions/410100/policies/venue@1"
+    assert not decision.name, "a positive decision on a record is not stored"
+    assert {source.source for source in decision.sources} == {"nodes/410000/results", "nodes/410000/policy"}
+    late = (await callers.decisions.Verify(after)).decision
+    assert (late.outcome, late.reason) == (pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_REASON_EXPIRED)
+    assert late.refusal_permitted
+    assert late.name
+
+
+async def test_paper_without_a_record_is_recognized_and_the_laboratory_reminded(callers: Callers) -> None:
+    """What is in hand has equal force; the decision is stored and names the report to be uploaded."""
+    shown = paper("NOT-UPLOADED", SystemClock().now() - HOUR)
+    decision = (await callers.decisions.Verify(question(_person(1), evidence=[shown]))).decision
+    assert (decision.outcome, decision.basis) == (pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_BASIS_PRESENTED)
+    assert [(one.action, one.lab, one.report_number) for one in decision.follow_ups] == [
+        (follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT, LAB, "NOT-UPLOADED")
+    ]
+    stored = await callers.decisions.GetDecision(service.GetDecisionRequest(name=decision.name))
+    assert stored.decision == decision
+    assert stored.inputs.evidence[0] == shown
+    assert stored.inputs.claims[0].state == lookup_pb2.CLAIM_STATE_NOT_FOUND
+
+
+async def test_edited_report_time_contradicts_the_record(callers: Callers) -> None:
+    """An old report with a new time: not used, an officer is asked to look, and it is stored."""
+    reported = SystemClock().now() - 60 * HOUR
+    report = _report()
+    await callers.upload(_person(2), report, reported)
+    shown = paper(report, reported + 59 * HOUR, sample_time=to_timestamp(reported - 2 * HOUR))
+    decision = (await callers.decisions.Verify(question(_person(2), evidence=[shown]))).decision
+    assert decision.reason == pb.DECISION_REASON_EXPIRED
+    uses = {one.use: list(one.differing_fields) for one in decision.considered}
+    assert uses == {pb.USE_EXPIRED: [], pb.USE_CONTRADICTS_RECORD: ["report_time"]}
+    assert decision.follow_ups[0].action == follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE
+
+
+async def test_somebody_elses_report_contradicts_in_person(callers: Callers) -> None:
+    """A genuine report of another person proves nothing, and nothing of it is told."""
+    reported = SystemClock().now() - HOUR
+    report = _report()
+    await callers.upload(_person(3), report, reported)
+    decision = (await callers.decisions.Verify(question(_person(4), evidence=[paper(report, reported)]))).decision
+    assert decision.reason == pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD
+    assert list(decision.considered[0].differing_fields) == ["person"]
+    stored = await callers.decisions.GetDecision(service.GetDecisionRequest(name=decision.name))
+    assert not stored.inputs.claims[0].HasField("test_result")
+
+
+async def test_positive_pool_awaits_its_recheck(callers: Callers) -> None:
+    """A positive pool is not a positive person: a recheck is asked for."""
+    await callers.upload(_person(5), _report(), SystemClock().now() - HOUR, outcome_pb2.OUTCOME_POOL_POSITIVE)
+    decision = (await callers.decisions.Verify(question(_person(5)))).decision
+    assert decision.reason == pb.DECISION_REASON_PENDING_RECHECK
+    assert decision.follow_ups[0].action == follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE
+
+
+async def test_place_that_asks_for_nothing_and_place_without_a_rule(callers: Callers) -> None:
+    """NOT_REQUIRED where the rule says so; UNDETERMINED, never a refusal, where there is none."""
+    free = (await callers.decisions.Verify(question(_person(6), region="410200"))).decision
+    assert (free.outcome, free.name) == (pb.DECISION_OUTCOME_NOT_REQUIRED, "")
+    lawless = (await callers.decisions.Verify(question(_person(6), region="450403"))).decision
+    assert lawless.outcome == pb.DECISION_OUTCOME_UNDETERMINED
+    assert lawless.reason == pb.DECISION_REASON_NO_POLICY_IN_FORCE
+    assert not lawless.refusal_permitted
+
+
+async def test_decisions_replay_bit_for_bit_after_the_world_has_changed(callers: Callers) -> None:
+    """A stored decision is made again from its inputs, whatever policy and results say meanwhile."""
+    await callers.publish("411000", 48 * HOUR)
+    asked = question(_person(7), region="411000", evidence=[paper("OLD", SystemClock().now() - HOUR)], record=True)
+    first = (await callers.decisions.Verify(asked)).decision
+    await callers.publish("411000", HOUR // 2)
+    await callers.upload(_person(7), _report(), SystemClock().now() - HOUR, outcome_pb2.OUTCOME_POSITIVE)
+    replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=first.name))
+    assert replayed.identical
+    assert replayed.decision == first
+
+
+async def test_batch_is_paired_and_a_faulty_item_harms_no_other(callers: Callers) -> None:
+    """Answers stand in the order of the questions; the faulty one is answered by its own error."""
+    reported = SystemClock().now() - HOUR
+    await callers.upload(_person(8), _report(), reported)
+    bad = question("410105186001010018")
+    unprintable = question(_person(9), evidence=[paper("A\0B", reported)])
+    questions = [question(_person(8)), bad, question(_person(9)), unprintable, service.VerifyRequest()]
+    response = await callers.decisions.BatchVerify(service.BatchVerifyRequest(requests=questions))
+    said = [item.decision.reason if item.HasField("decision") else item.error.code for item in response.items]
+    invalid = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert said == [pb.DECISION_REASON_VALID, invalid, pb.DECISION_REASON_NO_RESULT, invalid, invalid]
+    info = error_details_pb2.ErrorInfo()
+    assert response.items[1].error.details[0].Unpack(info)
+    assert info.reason == "BAD_DOCUMENT_NUMBER"
+    stored = service.GetDecisionRequest(name=response.items[2].decision.name)
+    assert (await callers.decisions.GetDecision(stored)).decision == response.items[2].decision
+
+
+async def test_stream_answers_each_question_and_survives_faulty_ones(callers: Callers) -> None:
+    """Answers carry their question's mark; half-closing ends the stream after the last of them."""
+
+    async def ask() -> AsyncIterator[service.StreamVerifyRequest]:
+        for mark in range(100):
+            yield service.StreamVerifyRequest(correlation_id=str(mark), request=question(_person(mark)))
+        yield service.StreamVerifyRequest(correlation_id="empty")
+        yield service.StreamVerifyRequest(correlation_id="faulty", request=question("410105186001010018"))
+
+    answers = {answer.correlation_id: answer async for answer in callers.decisions.StreamVerify(ask())}
+    assert len(answers) == 102
+    assert answers["empty"].error.code == answers["faulty"].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert all(answers[str(mark)].HasField("decision") for mark in range(100))
+
+
+async def test_single_questions_that_meet_are_answered_each_by_its_own(callers: Callers) -> None:
+    """200 at once share look-ups; a faulty one among them fails alone."""
+    reported = SystemClock().now() - HOUR
+    await callers.upload(_person(20), _report(), reported)
+    questions = [question(_person(20) if index % 2 else _person(21)) for index in range(200)]
+    questions.append(question("410105186001010018"))
+    answers = await asyncio.gather(*(callers.decisions.Verify(one) for one in questions), return_exceptions=True)
+    assert isinstance(answers[-1], grpc.aio.AioRpcError)
+    for index, answer in enumerate(answers[:-1]):
+        assert not isinstance(answer, BaseException)
+        assert answer.decision.outcome == (
+            pb.DECISION_OUTCOME_RECOGNIZED if index % 2 else pb.DECISION_OUTCOME_NOT_RECOGNIZED
+        )
+
+
+async def test_fresh_tokens_are_honoured(callers: Callers) -> None:
+    """A decision asked with the token of an upload or a publication rests on it; a made-up token is refused."""
+    for _ in range(10):
+        person = _person(30)
+        token = await callers.upload(person, _report(), SystemClock().now() - HOUR)
+        decision = (await callers.decisions.Verify(question(person, at_least_as_fresh=token))).decision
+        assert decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
+    for hours in range(10, 20):
+        token = await callers.publish("410300", hours * HOUR)
+        decision = (
+            await callers.decisions.Verify(question(_person(30), region="410300", at_least_as_fresh=token))
+        ).decision
+        assert decision.governing_policy.endswith(f"@{hours - 9}")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.decisions.Verify(question(_person(30), at_least_as_fresh="x"))
+    assert error_info(caught.value).reason == "INVALID_CONSISTENCY_TOKEN"
+
+
+async def test_publication_is_visible_in_decisions_within_a_second(callers: Callers) -> None:
+    """Asked again and again without a token, the new rule shows within a second of its acknowledgement."""
+    loop = asyncio.get_running_loop()
+    await callers.publish("410400", 24 * HOUR)
+    asked = question(_person(31), region="410400")
+    await callers.decisions.Verify(asked)
+    for revision in range(2, 5):
+        await callers.publish("410400", (24 + revision) * HOUR)
+        acknowledged = loop.time()
+        while True:
+            decision = (await callers.decisions.Verify(asked)).decision
+            if decision.governing_policy.endswith(f"@{revision}"):
+                break
+            assert loop.time() - acknowledged < 1.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "reason"),
+    [
+        ({"region": "419999"}, "region", "REGION_UNKNOWN"),
+        ({"region": "41"}, "region", "INVALID_FIELD"),
+        ({"arriving_from": "999999"}, "arriving_from", "REGION_UNKNOWN"),
+        ({"purpose": 0}, "purpose", "INVALID_FIELD"),
+        ({"evidence": [paper("R", 0, lab="labs/914101000000000000")]}, "evidence[0].lab", "BAD_USCC"),
+    ],
+)
+async def test_faulty_fields_are_named(callers: Callers, fields: dict[str, object], field: str, reason: str) -> None:
+    """INVALID_ARGUMENT names the field and why."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.decisions.Verify(question(_person(40), **fields))  # type: ignore[arg-type]
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert field_violations(caught.value) == {field: reason}
+
+
+async def test_times_beyond_all_calendars_are_refused(callers: Callers) -> None:
+    """A use time in the year 300,000 is a fault of the request, not of the service."""
+    request = question(_person(40))
+    request.use_time.seconds = 1 << 53
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.decisions.Verify(request)
+    assert field_violations(caught.value) == {"use_time": "INVALID_FIELD"}
+
+
+async def test_unknown_and_malformed_decision_names(callers: Callers) -> None:
+    """NOT_FOUND with the name, INVALID_ARGUMENT MALFORMED_NAME with the form."""
+    name = "decisions/01890000-0000-7000-8000-000000000000"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.decisions.GetDecision(service.GetDecisionRequest(name=name))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    assert error_info(caught.value).metadata["resource"] == name
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name="decisions/1"))
+    assert error_info(caught.value).reason == "MALFORMED_NAME"
+
+
+async def test_no_identity_is_logged_or_stored(callers: Callers, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither number nor name stands in any file of Verification's, decisions with masks included."""
+    await callers.decisions.Verify(question(_person(50), record=True))
+    directory = next(tmp_path_factory.getbasetemp().glob("node*"))
+    names = (_person(50).encode(), document(_person(50)).name.encode())
+    for path in directory.glob("verification*"):
+        content = path.read_bytes()
+        assert not [name for name in names if name in content], path
