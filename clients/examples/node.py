@@ -24,11 +24,17 @@ class NotServing(RuntimeError):
 
 
 class Node:
-    """Starts, kills and stops the processes of one node. Each writes its log to `{service}.log` beside its database."""
+    """Starts, kills and stops the processes of one node. Each writes its log to `{service}.log` beside its database.
 
-    def __init__(self, data_dir: Path, addresses: Mapping[str, str]) -> None:
+    `variables` are further settings, by their HUTONG_ names.
+    """
+
+    def __init__(
+        self, data_dir: Path, addresses: Mapping[str, str], variables: Mapping[str, str] | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.addresses = dict(addresses)
+        self._variables = dict(variables or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -45,7 +51,7 @@ class Node:
             with self._log(service).open("ab") as log:
                 self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "services", "serve", service],
-                    env=self.environment | {"HUTONG_DATA_DIR": str(self.data_dir)},
+                    env=self.environment | {"HUTONG_DATA_DIR": str(self.data_dir)} | self._variables,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -98,10 +104,13 @@ class Node:
 
 @contextlib.contextmanager
 def running_node(
-    data_dir: Path, addresses: Mapping[str, str] | None = None, services: Sequence[str] = SERVICES
+    data_dir: Path,
+    addresses: Mapping[str, str] | None = None,
+    services: Sequence[str] = SERVICES,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Node]:
     """A node that runs while the block does, or some of its services; on free loopback ports unless told where."""
-    node = Node(data_dir, addresses or free_addresses())
+    node = Node(data_dir, addresses or free_addresses(), variables)
     try:
         node.start(*services)
         yield node

@@ -1,4 +1,4 @@
-"""`make bench`: every figure with the limit it is held against, taken in one run; a table, and JSON in build/bench.json."""
+"""`make bench`: every figure with the limit it is held against, in one run; a table, and JSON in build/bench.json."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from sqlalchemy import make_url
 
 from tests.bench.measure import Measurement
-from tests.bench.nodes import service_processes
+from tests.bench.nodes import bench_node
 from tests.bench.people import LAB, make_tubes
 from tests.databases import PostgresServer, SqliteDatabases
 
@@ -32,12 +32,14 @@ def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> lis
     for engine in ("postgresql", "sqlite"):
         databases = postgres if engine == "postgresql" else SqliteDatabases(directory)
         url = databases.make("results")
-        with service_processes(["results"], directory / f"node-{engine}", {"results": url}) as addresses:
-            with grpc.insecure_channel(addresses["results"]) as channel:
-                lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
-                LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
-                first = send(channel, "first", tubes, persons, "accepted_count")
-                again = send(channel, "again", tubes, persons, "duplicate_count")
+        with (
+            bench_node(directory / f"node-{engine}", {"results": url}) as addresses,
+            grpc.insecure_channel(addresses["results"]) as channel,
+        ):
+            lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
+            LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
+            first = send(channel, "first", tubes, persons, "accepted_count")
+            again = send(channel, "again", tubes, persons, "duplicate_count")
         raw_url = databases.make("results")
         load = raw_copy if engine == "postgresql" else raw_executemany
         raw = load(url, raw_url)
@@ -74,8 +76,8 @@ def raw_copy(source: str, target: str) -> float:
     with psycopg.connect(_libpq(source)) as reader, psycopg.connect(_libpq(target)) as writer:
         texts = {table: _dump(reader, table) for table in ("report_keys", "results")}
         months = reader.execute(
-            "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-            " WHERE i.inhparent = 'results'::regclass"
+            "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i"
+            " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass"
         ).fetchall()
         for name, bounds in months:
             writer.execute(f"CREATE TABLE {name} PARTITION OF results {bounds}")  # type: ignore[call-overload]
@@ -98,7 +100,7 @@ def _libpq(url: str) -> str:
 
 
 def raw_executemany(source: str, target: str) -> float:
-    """The seconds that executemany takes for the rows of `source`, all in one transaction, synced as the service syncs."""
+    """The seconds that executemany takes for the rows of `source`, all in one transaction, synced as ours are."""
     with sqlite3.connect(make_url(source).database or "") as reader:
         rows = {table: reader.execute(f"SELECT * FROM {table}").fetchall() for table in ("report_keys", "results")}
     writer = sqlite3.connect(make_url(target).database or "", isolation_level=None)

@@ -24,7 +24,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest, Verif
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from tests.bench.measure import Measurement
-from tests.bench.nodes import service_processes
+from tests.bench.nodes import bench_node
 from tests.bench.people import LAB, make_tubes, resident_number
 from tests.bench.upload import send
 from tests.databases import PostgresServer
@@ -37,7 +37,7 @@ CALLERS = 128
 def bench_verify(directory: Path, postgres: PostgresServer, persons: int, seconds: float) -> list[Measurement]:
     """Both rates within one run, taken in turns so that noise falls on both."""
     urls = {name: postgres.make(name) for name in ("results", "policy", "verification")}
-    with service_processes(["results", "policy", "verification"], directory / "node-verify", urls) as addresses:
+    with bench_node(directory / "node-verify", urls) as addresses:
         now = int(time.time())
         with grpc.insecure_channel(addresses["results"]) as channel:
             lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
