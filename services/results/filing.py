@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 import orjson
 from psycopg.errors import UniqueViolation
@@ -160,7 +161,7 @@ def _claim(
     # In one order everywhere, so that two uploads of the same reports wait for one another and never in a circle.
     first: dict[str, NewResult] = {}
     again: list[NewResult] = []
-    for row in sorted(rows, key=lambda row: (row.report_number, row.tube_index, row.person_index)):
+    for row in sorted(rows, key=attrgetter("report_number")):
         if row.report_number in first:
             again.append(row)
         else:

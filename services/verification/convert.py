@@ -10,9 +10,10 @@ from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import follow_up_pb2, lookup_pb2, result_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
-from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
+from services.domain.instant import SECOND, Instant, from_duration, from_timestamp, to_timestamp
 from services.verification.model import (
     Claim,
+    Considered,
     Decision,
     EffectivePolicy,
     Evidence,
@@ -78,10 +79,10 @@ def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
     return Claim(claim.state, record, claim.lab_standing)
 
 
-def source_from_proto(source: lookup_pb2.Source) -> SourceStatus:
-    """A source that was asked."""
+def source_from_proto(source: lookup_pb2.Source, part: str = "") -> SourceStatus:
+    """A source that was asked; `part` is appended to its name: "/results" for those that Results told of."""
     as_of = from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None
-    return SourceStatus(source.source, source.state, as_of)
+    return SourceStatus(source.source + part, source.state, as_of)
 
 
 def policy_from_proto(policy: policy_pb2.EffectivePolicy) -> EffectivePolicy:
@@ -127,22 +128,23 @@ def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
 
 
 def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> decision_pb2.Decision:
-    """The decision as it is answered; `name` is that of a stored one."""
+    """The decision as it is answered; `name` is that of a stored one.
+
+    Fields are set one by one and times in place: every decision passes here, and that takes half the time of messages
+    built apart and copied in.
+    """
+    message = decision_pb2.Decision()
+    if name:
+        message.name = name
+    message.outcome = decision.outcome
+    message.reason = decision.reason
+    message.basis = decision.basis
+    message.result = decision.result
+    if decision.basis_time is not None:
+        _set(message.basis_time, decision.basis_time)
+    if decision.expire_time is not None:
+        _set(message.expire_time, decision.expire_time)
     policy = inputs.policy
-    now = to_timestamp(inputs.evaluate_time)
-    message = decision_pb2.Decision(
-        name=name,
-        outcome=decision.outcome,
-        reason=decision.reason,
-        basis=decision.basis,
-        result=decision.result,
-        basis_time=_timestamp(decision.basis_time),
-        expire_time=_timestamp(decision.expire_time),
-        sources=sources_to_proto(decision.sources),
-        refusal_permitted=decision.refusal_permitted,
-        use_time=to_timestamp(inputs.use_time),
-        evaluate_time=now,
-    )
     if policy is not None:
         message.governing_policy = policy.governing
         message.floor_policy = policy.floor
@@ -150,16 +152,29 @@ def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> dec
         if policy.advice:
             message.advice.extend(policy.advice)
     for considered in decision.considered:
-        subject = considered.subject
-        added = message.considered.add(use=considered.use, expire_time=_timestamp(considered.expire_time))
-        if isinstance(subject, Record):
-            added.result = f"{subject.name}@{subject.revision}"
-        else:
-            added.evidence.CopyFrom(evidence_to_proto(subject))
-            added.differing_fields.extend(considered.differing_fields)
+        _add_considered(considered, message)
+    for status in decision.sources:
+        _set_source(status, message.sources.add())
     for follow_up in decision.follow_ups:
-        message.follow_ups.append(_follow_up_to_proto(follow_up, now))
+        _set_follow_up(follow_up, inputs.evaluate_time, message.follow_ups.add())
+    if decision.refusal_permitted:
+        message.refusal_permitted = True
+    _set(message.use_time, inputs.use_time)
+    _set(message.evaluate_time, inputs.evaluate_time)
     return message
+
+
+def _add_considered(considered: Considered, message: decision_pb2.Decision) -> None:
+    added = message.considered.add()
+    added.use = considered.use
+    if considered.expire_time is not None:
+        _set(added.expire_time, considered.expire_time)
+    subject = considered.subject
+    if isinstance(subject, Record):
+        added.result = f"{subject.name}@{subject.revision}"
+    else:
+        added.evidence.CopyFrom(evidence_to_proto(subject))
+        added.differing_fields.extend(considered.differing_fields)
 
 
 def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
@@ -174,24 +189,33 @@ def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
     )
 
 
-def sources_to_proto(sources: Iterable[SourceStatus]) -> list[lookup_pb2.Source]:
-    """Sources as they are told."""
-    return [
-        lookup_pb2.Source(source=status.source, state=status.state, as_of_time=_timestamp(status.as_of_time))
-        for status in sources
-    ]
+def sources_to_proto(sources: Iterable[SourceStatus], inputs: decision_pb2.DecisionInputs) -> None:
+    """Add sources to a stored decision's inputs."""
+    for status in sources:
+        _set_source(status, inputs.sources.add())
 
 
-def _follow_up_to_proto(follow_up: FollowUp, now: Timestamp) -> follow_up_pb2.FollowUp:
-    return follow_up_pb2.FollowUp(
-        action=follow_up.action,
-        lab=follow_up.lab,
-        report_number=follow_up.report_number,
-        source=follow_up.source,
-        description=_DESCRIPTIONS[follow_up.action],
-        create_time=now,
-    )
+def _set_source(status: SourceStatus, message: lookup_pb2.Source) -> None:
+    message.source = status.source
+    message.state = status.state
+    if status.as_of_time is not None:
+        _set(message.as_of_time, status.as_of_time)
+
+
+def _set_follow_up(follow_up: FollowUp, now: Instant, message: follow_up_pb2.FollowUp) -> None:
+    message.action = follow_up.action
+    message.lab = follow_up.lab
+    message.report_number = follow_up.report_number
+    message.source = follow_up.source
+    message.description = _DESCRIPTIONS[follow_up.action]
+    _set(message.create_time, now)
 
 
 def _timestamp(instant: Instant | None) -> Timestamp | None:
     return None if instant is None else to_timestamp(instant)
+
+
+def _set(time: Timestamp, instant: Instant) -> None:
+    seconds, rest = divmod(instant, SECOND)
+    time.seconds = seconds
+    time.nanos = rest * 1000

@@ -42,7 +42,7 @@ def gather(question: Question, answers: Answers) -> Inputs:
             (NOT_LOOKED_UP,) * len(question.evidence),
             tuple(sources),
         )
-    sources.extend([_results_source(source) for source in found.sources])
+    sources.extend([source_from_proto(source, "/results") for source in found.sources])
     records = [record_from_proto(result) for result in found.in_region]
     records.extend([record_from_proto(result) for result in found.out_of_region])
     return Inputs(
@@ -62,9 +62,9 @@ def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> dec
         use_time=to_timestamp(inputs.use_time),
         evaluate_time=to_timestamp(inputs.evaluate_time),
         evidence=question.evidence_messages,
-        sources=sources_to_proto(inputs.sources),
         region=question.policy.region,
     )
+    sources_to_proto(inputs.sources, message)
     if answers.policy is not None:
         message.effective_policy.CopyFrom(answers.policy.message)
     found = answers.found or LookupLatestResponse()
@@ -97,8 +97,3 @@ def _claim(claim: lookup_pb2.Claim | None) -> Claim:
         return NOT_LOOKED_UP
     record = record_from_proto(claim.result) if claim.HasField("result") else None
     return Claim(claim.state, record, claim.lab_standing)
-
-
-def _results_source(source: lookup_pb2.Source) -> SourceStatus:
-    status = source_from_proto(source)
-    return SourceStatus(f"{status.source}/results", status.state, status.as_of_time)

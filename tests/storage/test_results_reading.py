@@ -19,7 +19,7 @@ from services.results.lookup import MAX_PER_PERSON
 from services.results.model import Lab, StandingChange
 from services.results.store import Once
 from tests.databases import MakeUrl
-from tests.labwork import NOW, OTHER_USCC, REPORTED, USCC, make_lab, make_tube, make_tubes, subject_key
+from tests.labwork import NOW, OTHER_USCC, REPORTED, USCC, make_document, make_lab, make_tube, subject_key
 from tests.storage.results_stores import Laboratory, open_laboratory
 
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
@@ -97,10 +97,9 @@ async def test_persons_are_answered_in_order_each_with_the_newest_first(laborato
 
 
 async def test_a_person_with_very_many_results_is_answered_by_the_newest(laboratory: Laboratory) -> None:
-    tubes = make_tubes(MAX_PER_PERSON + 5)
-    for place, tube in enumerate(tubes):
-        tube.persons[0].document.CopyFrom(make_tube(0).persons[0].document)
-        tube.report_time.seconds -= place
+    tubes = [make_tube(place, reported=REPORTED - place * SECOND) for place in range(MAX_PER_PERSON + 5)]
+    for tube in tubes:
+        tube.persons[0].document.CopyFrom(make_document(0))
     await laboratory.send(tubes)
     (results,) = (await laboratory.store.find_persons([subject_key(0)], [], NOW)).by_person
     assert [result.report_number for result in results] == [f"R{place}" for place in range(MAX_PER_PERSON)]

@@ -106,7 +106,11 @@ def upload(
         session.get()
         run = _Run(file, rejects_path, session, kept or fresh, validate_only)
         if not (kept and kept.finished):
-            run.send(Reading(zone, region), batch_size)
+            try:
+                run.send(Reading(zone, region), batch_size)
+            except (HutongError, KeyboardInterrupt):
+                run.tell_interruption()
+                raise
         return run.report(as_json)
 
 
@@ -148,6 +152,12 @@ class _Run:
             for origin in unsent:
                 self._keep(find_rejected(origin, ()), rejects, writer, writer.journal.acknowledged_offset)
             writer.finish()
+
+    def tell_interruption(self) -> None:
+        """Say how to go on, if there is anything to go on from."""
+        tubes = self._journal.acknowledged_offset
+        if tubes and not self._validate_only:
+            say(f"Interrupted: {tubes} tubes are stored. The same command with --resume goes on from there.")
 
     def report(self, as_json: bool) -> ExitCode:
         """Tell what became of the file."""

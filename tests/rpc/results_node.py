@@ -1,0 +1,105 @@
+"""A Results service as laboratories and health codes meet it: a real server on a real port, its clock in the test's hand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from hutong.results.v1 import upload_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+
+from services.results.main import open_results
+from services.runtime.clock import FixedClock
+from services.runtime.server import RunningServer, running
+from tests.labwork import LAB_NAME, NOW, lab_to_register
+from tests.serving import settings_for
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsNode:
+    """One Results service, and stubs on one channel to it."""
+
+    server: RunningServer
+    clock: FixedClock
+    channel: grpc.aio.Channel
+
+    @property
+    def labs(self) -> LabServiceStub:
+        return LabServiceStub(self.channel)
+
+    @property
+    def uploads(self) -> UploadServiceStub:
+        return UploadServiceStub(self.channel)
+
+    @property
+    def results(self) -> ResultsServiceStub:
+        return ResultsServiceStub(self.channel)
+
+    async def register(self) -> None:
+        """Register the laboratory of the tests."""
+        await self.labs.CreateLab(CreateLabRequest(lab=lab_to_register()))
+
+    async def send(
+        self, frames: Sequence[UploadResultsRequest], timeout: float = 30
+    ) -> tuple[list[UploadResultsResponse], grpc.aio.AioRpcError | None]:
+        """Send frames as fast as they are taken and end the stream; the answers, and the error that ended it if any."""
+        answers: list[UploadResultsResponse] = []
+        try:
+            async for answer in self.uploads.UploadResults(iter(frames), timeout=timeout):
+                answers.append(answer)
+        except grpc.aio.AioRpcError as error:
+            return answers, error
+        return answers, None
+
+    async def upload(
+        self,
+        tubes: Sequence[upload_pb2.Tube],
+        upload_id: str = "u",
+        *,
+        offset: int = 0,
+        batch: int = 1000,
+        validate_only: bool = False,
+    ) -> list[UploadResultsResponse]:
+        """One upload that goes through."""
+        frames = [start(upload_id, validate_only=validate_only)]
+        frames += [batch_of(tubes[at : at + batch], offset + at) for at in range(0, len(tubes), batch)]
+        answers, error = await self.send(frames)
+        assert error is None, error
+        return answers
+
+    async def upload_state(self, upload_id: str = "u") -> upload_pb2.Upload:
+        """What GetUpload answers."""
+        response = await self.uploads.GetUpload(GetUploadRequest(name=f"{LAB_NAME}/uploads/{upload_id}"))
+        return response.upload
+
+
+def start(upload_id: str = "u", lab: str = LAB_NAME, *, validate_only: bool = False) -> UploadResultsRequest:
+    """The first frame."""
+    return UploadResultsRequest(
+        start=upload_pb2.UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only)
+    )
+
+
+def batch_of(tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> UploadResultsRequest:
+    """A later frame."""
+    return UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes))
+
+
+@contextlib.asynccontextmanager
+async def results_node(directory: Path, url: str, workers: int = 0) -> AsyncIterator[ResultsNode]:
+    """A node of Jilin on a database, judging in a thread unless workers are asked for."""
+    settings = settings_for(
+        directory, results_database_url=url, jurisdiction="220000", upload_workers=str(workers), drain_seconds="5"
+    )
+    clock = FixedClock(NOW)
+    unit = await open_results(settings, clock)
+    async with running(unit, "127.0.0.1:0", settings, 5.0) as server:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield ResultsNode(server, clock, channel)

@@ -1,0 +1,158 @@
+"""The duties of the source report, as scenarios in tests/scenarios/verification_*.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hutong.results.v1 import follow_up_pb2, lab_pb2, lookup_pb2, result_pb2
+from hutong.type.v1 import channel_pb2, outcome_pb2, refusal_ground_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1 import refusal_pb2
+
+from services.domain.instant import HOUR, SHANGHAI, Instant, from_datetime
+from services.verification.decide import decide
+from services.verification.model import (
+    NOT_LOOKED_UP,
+    REPORT_TIME,
+    SAMPLE_TIME,
+    SOURCE_OK,
+    SOURCE_UNAVAILABLE,
+    Claim,
+    EffectivePolicy,
+    Evidence,
+    Inputs,
+    Record,
+    Requirement,
+    SourceStatus,
+    Window,
+)
+from services.verification.refusal import forbidden_among, judge, was_entitled
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+RECOGNITION = yaml.safe_load((SCENARIOS / "verification_recognition.yaml").read_text(encoding="utf-8"))
+MESSAGE_BOARD = yaml.safe_load((SCENARIOS / "verification_message_board.yaml").read_text(encoding="utf-8"))
+LAB = "labs/lab-of-{}"
+
+
+def _cases(file: dict[str, Any]) -> Iterator[Any]:
+    for duty in file["duties"]:
+        for number, case in enumerate(duty["cases"], 1):
+            yield pytest.param(case, id=f"{duty['duty']} [{number}]")
+
+
+def _instant(text: str | None) -> Instant | None:
+    if text is None:
+        return None
+    return from_datetime(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=SHANGHAI))
+
+
+def _policy(place: dict[str, Any]) -> EffectivePolicy:
+    if not place:
+        return EffectivePolicy("", "", None, (), ())
+    required = None
+    if place.get("window") != "none":
+        hours = place.get("window")
+        required = Requirement(
+            Window(
+                int(hours[:-1]) * HOUR if hours else None,
+                place.get("days"),
+                REPORT_TIME if place["basis"] == "report" else SAMPLE_TIME,
+                includes_boundary=False,
+            ),
+            int(place["proof"][:-1]) * HOUR if "proof" in place else None,
+            place["refuse"],
+        )
+    return EffectivePolicy(f"jurisdictions/{place['region']}/policies/venue@1", "", required, (), ())
+
+
+def _record(name: str) -> Record:
+    report = RECOGNITION["reports"][name]
+    lab = LAB.format(report["lab"])
+    sampled = _instant(report["sampled"])
+    assert sampled is not None
+    return Record(
+        f"{lab}/results/{name}",
+        1,
+        result_pb2.ResultState.Value(f"RESULT_STATE_{report.get('state', 'active').upper()}"),
+        lab,
+        name,
+        outcome_pb2.Outcome.Value(f"OUTCOME_{report['outcome'].upper()}"),
+        sampled,
+        None,
+        None,
+        _instant(report.get("reported")),
+        lab_pb2.LabStanding.Value(f"LAB_STANDING_{report.get('standing', 'authorized').upper()}"),
+    )
+
+
+def _evidence(shown: dict[str, Any]) -> Evidence:
+    report = RECOGNITION["reports"][shown["report"]] | shown
+    return Evidence(
+        channel_pb2.Channel.Value(f"CHANNEL_{report.get('by', 'PAPER_REPORT')}"),
+        LAB.format(report["lab"]),
+        shown["report"],
+        outcome_pb2.Outcome.Value(f"OUTCOME_{report['outcome'].upper()}"),
+        _instant(report["sampled"]),
+        _instant(report.get("reported")),
+    )
+
+
+def _claim(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
+    name = shown["report"]
+    if case.get("results") == "away":
+        return NOT_LOOKED_UP
+    if name in case.get("recorded", []):
+        return Claim(lookup_pb2.CLAIM_STATE_FOUND, _record(name), lab_pb2.LAB_STANDING_AUTHORIZED)
+    others = RECOGNITION["reports"][name].get("of") == "somebody_else"
+    state = lookup_pb2.CLAIM_STATE_OTHER_PERSON if others else lookup_pb2.CLAIM_STATE_NOT_FOUND
+    return Claim(state, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
+
+
+@pytest.mark.parametrize("case", _cases(RECOGNITION))
+def test_recognition(case: dict[str, Any]) -> None:
+    """Who is recognised where, by which rule, until when; and why the others are not."""
+    when = _instant(case["when"])
+    assert when is not None
+    shown = case.get("shown", [])
+    state = SOURCE_UNAVAILABLE if case.get("results") == "away" else SOURCE_OK
+    inputs = Inputs(
+        when,
+        when,
+        _policy(RECOGNITION["places"][case["at"]]),
+        tuple(_record(name) for name in case.get("recorded", [])),
+        tuple(_evidence(one) for one in shown),
+        tuple(_claim(one, case) for one in shown),
+        (SourceStatus("nodes/000000/results", state, None),),
+    )
+    decision = decide(inputs)
+    assert pb.DecisionReason.Name(decision.reason) == f"DECISION_REASON_{case['expect']}"
+    if "basis" in case:
+        assert pb.DecisionBasis.Name(decision.basis) == f"DECISION_BASIS_{case['basis']}"
+    if "until" in case:
+        assert decision.expire_time == _instant(case["until"])
+    if "follow_ups" in case:
+        actions = [follow_up_pb2.FollowUpAction.Name(one.action) for one in decision.follow_ups]
+        assert actions == [f"FOLLOW_UP_ACTION_{action}" for action in case["follow_ups"]]
+    if "uses" in case:
+        uses = [pb.Use.Name(one.use).removeprefix("USE_") for one in decision.considered]
+        assert sorted(uses) == sorted(case["uses"])
+
+
+@pytest.mark.parametrize("case", _cases(MESSAGE_BOARD))
+def test_message_board(case: dict[str, Any]) -> None:
+    """Whether a refusal was lawful, as far as can be told."""
+    ground = refusal_ground_pb2.RefusalGround.Value
+    known = case.get("rule") != "unknown"
+    forbidden_here = [ground(f"REFUSAL_GROUND_{name}") for name in MESSAGE_BOARD["forbidden"]] if known else []
+    forbidden = forbidden_among([ground(f"REFUSAL_GROUND_{name}") for name in case["grounds"]], forbidden_here)
+    entitled = None
+    if "decision" in case:
+        outcome = pb.DecisionOutcome.Value(f"DECISION_OUTCOME_{case['decision']}")
+        entitled = was_entitled(outcome, 0, HOUR if case["decision"] == "RECOGNIZED" else None, 0)
+    judgement = judge(forbidden, rule_known=known, entitled=entitled)
+    assert refusal_pb2.RefusalJudgement.Name(judgement) == f"REFUSAL_JUDGEMENT_{case['expect']}"
