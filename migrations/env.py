@@ -68,6 +68,9 @@ def belongs_to_service(_object: object, name: str | None, kind: str, reflected: 
 
 
 engine = create_service_engine(database_url())
-with engine.connect().execution_options(hutong_write=True) as open_connection:
-    migrate_under_lock(open_connection)
-engine.dispose()
+try:
+    with engine.connect().execution_options(hutong_write=True) as open_connection:
+        migrate_under_lock(open_connection)
+finally:
+    # Also after a failure: the lock is the connection's, and a pooled connection would keep it.
+    engine.dispose()

@@ -84,16 +84,28 @@ def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[b
         if not frontier:
             break
         asked |= frontier
-        keys = list(frontier)
-        query = select(_links.c.subject_key, _links.c.linked_subject_key).where(
-            or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.remove_time.is_(None)
-        )
+        ties = _find_ties(connection, list(frontier))
         frontier = set()
-        for one, other in connection.execute(query):
+        for one, other in ties:
             neighbours.setdefault(one, []).append(other)
             neighbours.setdefault(other, []).append(one)
             frontier |= {one, other}
     return {key: _reachable(key, neighbours) for key in subject_keys if key in neighbours}
+
+
+def _find_ties(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes]]:
+    """The standing links of these documents, as pairs of keys. Asked by every look-up, so one plan serves any number."""
+    columns = "SELECT subject_key, linked_subject_key FROM document_links WHERE remove_time IS NULL AND"
+    if connection.dialect.name == "postgresql":
+        query = (
+            f"{columns} subject_key = ANY (%(keys)s::bytea[])"
+            f" UNION ALL {columns} linked_subject_key = ANY (%(keys)s::bytea[])"
+        )
+        return [(row[0], row[1]) for row in connection.exec_driver_sql(query, {"keys": keys})]
+    statement = select(_links.c.subject_key, _links.c.linked_subject_key).where(
+        or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.remove_time.is_(None)
+    )
+    return [(row[0], row[1]) for row in connection.execute(statement)]
 
 
 def _reachable(start: bytes, neighbours: dict[bytes, list[bytes]]) -> list[bytes]:

@@ -46,7 +46,7 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
     again at any time: what is left is removed then, under a record of its own.
     """
     horizon = older_than if database.is_sqlite else month_start(month_of(older_than))
-    count, digest = database.read_now(_fingerprint, horizon)
+    count, digest = database.read_long_now(_fingerprint, horizon)
     deletion = Deletion(uuid7(), horizon, count, digest, now)
     database.write_now(_record, deletion)
     _repeat(database, _delete_keys, horizon)

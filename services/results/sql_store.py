@@ -226,8 +226,7 @@ class SqlStore:
     async def _write_once(self, once: Once[E, M], run: Callable[[Connection], E]) -> M:
         def work(connection: Connection) -> M:
             return answer_once(
-                # Else PostgreSQL's driver is not asked how many rows an INSERT that met a taken key put in.
-                connection.execution_options(preserve_rowcount=True),
+                connection,
                 tables.requests,
                 type(once.request).__name__,
                 once.request.request_id,  # type: ignore[attr-defined]

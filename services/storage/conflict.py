@@ -11,6 +11,7 @@ def insert_unless_there(connection: Connection, table: Table) -> postgresql.Inse
 
     On PostgreSQL it waits for a transaction in flight that holds the same key, and then sees what that one did.
     """
+    # Without preserve_rowcount SQLAlchemy answers -1 for an INSERT on PostgreSQL.
     if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
+        return sqlite.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

@@ -53,6 +53,11 @@ class PolicyGateway:
         """Stop watching."""
         await self._watch.close()
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether changes are being told."""
+        return self._watch.is_live
+
     def at_hand(self, question: PolicyQuestion) -> KnownPolicy | None:
         """What applies, if it is known without asking."""
         known = self._cache.find(question)

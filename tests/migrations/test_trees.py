@@ -64,7 +64,7 @@ def current(service: str, url: str) -> bool:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_goes_up_down_and_up_again(service: str, empty_url: MakeEmpty) -> None:
-    """From empty; down to the base nothing of it is left; and what stands is what the code expects, no more, no less."""
+    """From empty; what stands is what the code expects, no more, no less; down at the base nothing of it is left."""
     url = empty_url()
     assert not current(service, url)
     for _ in range(2):

@@ -1,0 +1,67 @@
+"""The processes that judge uploads: one that dies takes no upload with it for good, and none outlives its server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from tests.databases import MakeUrl
+from tests.labwork import make_tubes
+from tests.rpc.daemon import daemon
+from tests.rpc.results_node import batch_of, results_node, start
+from tests.serving import error_info
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The processes under a server that judge; the one that tracks resources is not among them."""
+    return [child for child in process.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+
+
+async def test_a_worker_killed_under_a_batch_interrupts_its_upload_and_no_other(
+    tmp_path: Path, sqlite_url: MakeUrl
+) -> None:
+    """UNAVAILABLE, nothing half stored, and the next upload is judged by new workers."""
+    before = {child.pid for child in workers_of(psutil.Process())}
+    async with results_node(tmp_path, sqlite_url("results"), workers=1) as node:
+        await node.register()
+        (worker,) = [child for child in workers_of(psutil.Process()) if child.pid not in before]
+        call = node.uploads.UploadResults()
+        await call.write(start())
+        await call.write(batch_of(make_tubes(10)))
+        assert (await call.read()).committed_offset == 10
+        # It stands still, so that the batch is surely with it when it dies.
+        worker.send_signal(signal.SIGSTOP)
+        await call.write(batch_of(make_tubes(10, 10), 10))
+        worker.kill()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            assert await call.read() == grpc.aio.EOF
+            await call
+            raise AssertionError("ended without an error")
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert error_info(caught.value).reason == "SHUTTING_DOWN"
+        assert (await node.upload_state()).committed_offset == 10
+        (answer,) = await node.upload(make_tubes(20), batch=20)
+        assert (answer.committed_offset, answer.accepted_count, answer.duplicate_count) == (20, 10, 10)
+
+
+async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """SIGKILL gives it no time to end them; they find out by themselves, also with a batch in hand."""
+    variables = {"results_database_url": sqlite_url("results"), "data_dir": str(tmp_path), "upload_workers": "2"}
+    with daemon("serve", "results", results_address="127.0.0.1:0", **variables) as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            await channel.channel_ready()
+            process = psutil.Process(server.process.pid)
+            async with asyncio.timeout(30):
+                while len(workers_of(process)) < 2:
+                    await asyncio.sleep(0.01)
+            family = process.children(recursive=True)
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(30)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 15)
+        assert alive == []

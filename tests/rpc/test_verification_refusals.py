@@ -1,0 +1,190 @@
+"""The message board through real services: reports are judged at once, listed, answered and counted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.verification.v1 import decision_pb2, refusal_pb2, verification_service_pb2
+from hutong.verification.v1 import refusal_service_pb2 as service
+
+from services.domain.instant import DAY, HOUR, MINUTE, to_timestamp
+from services.runtime.clock import SystemClock
+from tests.rpc.verification_node import NUMBERS, SERVICES, Callers, Node, calling, document, question
+from tests.serving import error_info, field_violations
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+HOTEL = purpose_pb2.PURPOSE_HOTEL
+NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
+RETEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
+EXPIRED = refusal_ground_pb2.REFUSAL_GROUND_EXPIRED
+UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
+NOT_UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_NOT_UNLAWFUL
+UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Callers]:
+    """A node where the first made-up person has a result of five hours ago, and Zhengzhou asks for 48 hours."""
+    node = Node(tmp_path_factory.mktemp("board"))
+    try:
+        await node.start(*SERVICES)
+        async with calling(node) as callers:
+            await callers.create_lab()
+            await callers.publish("410100", 48 * HOUR)
+            await callers.upload(NUMBERS[0], "R0", SystemClock().now() - 5 * HOUR)
+            yield callers
+    finally:
+        await node.close()
+
+
+def _report(*grounds: int, ago: int = HOUR, region: str = "410105", **fields: Any) -> service.ReportRefusalRequest:
+    return service.ReportRefusalRequest(
+        region=region,
+        venue="站前宾馆",
+        purpose=HOTEL,
+        refuse_time=to_timestamp(SystemClock().now() - ago),
+        grounds=grounds,  # type: ignore[arg-type]
+        **fields,
+    )
+
+
+async def test_forbidden_ground_is_unlawful_whoever_it_was(callers: Callers) -> None:
+    """Refused for not being tested here: unlawful, and the forbidden ground is named."""
+    refusal = (await callers.refusals.ReportRefusal(_report(NOT_LOCAL, EXPIRED))).refusal
+    assert (refusal.judgement, list(refusal.forbidden_grounds)) == (UNLAWFUL, [NOT_LOCAL])
+    assert refusal.state == refusal_pb2.REFUSAL_STATE_OPEN
+    assert (await callers.refusals.GetRefusal(service.GetRefusalRequest(name=refusal.name))).refusal == refusal
+
+
+async def test_retest_of_a_recognized_person_is_unlawful(callers: Callers) -> None:
+    """Recognised at the instant of refusal: unlawful, by a decision that is made for it and stored."""
+    refusal = (await callers.refusals.ReportRefusal(_report(RETEST, document=document(NUMBERS[0])))).refusal
+    assert refusal.judgement == UNLAWFUL
+    made = await callers.decisions.GetDecision(verification_service_pb2.GetDecisionRequest(name=refusal.decision))
+    assert made.decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
+    assert made.decision.use_time == refusal.refuse_time
+
+
+async def test_refused_before_the_report_was_out(callers: Callers) -> None:
+    """Six hours ago there was no result yet: on a ground that is not forbidden this was not unlawful."""
+    report = _report(EXPIRED, ago=6 * HOUR, document=document(NUMBERS[0]))
+    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == NOT_UNLAWFUL
+
+
+async def test_nothing_known_is_undetermined(callers: Callers) -> None:
+    """Without person and decision, on a ground that is not forbidden, it cannot be told."""
+    assert (await callers.refusals.ReportRefusal(_report(EXPIRED))).refusal.judgement == UNDETERMINED
+
+
+async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
+    """A recognition shown at the door makes a refusal soon after unlawful; elsewhere it says nothing."""
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    now = -MINUTE
+    here = (await callers.refusals.ReportRefusal(_report(RETEST, ago=now, decision=shown.name))).refusal
+    assert (here.judgement, here.decision) == (UNLAWFUL, shown.name)
+    elsewhere = _report(RETEST, ago=now, decision=shown.name, region="410106")
+    assert (await callers.refusals.ReportRefusal(elsewhere)).refusal.judgement == UNDETERMINED
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.ReportRefusal(_report(RETEST, decision="decisions/01890000-0000-7000-8000-000000000000"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_statement_keeps_no_identity(callers: Callers) -> None:
+    """What names the person is masked in their own words."""
+    words = f"我是张三，{NUMBERS[0]}，他们不认"
+    report = _report(NOT_LOCAL, document=document(NUMBERS[0]), statement=words)
+    statement = (await callers.refusals.ReportRefusal(report)).refusal.statement
+    assert NUMBERS[0] not in statement
+    assert "张三" not in statement
+
+
+async def test_same_request_id_reports_once(callers: Callers) -> None:
+    """Sent twice, reported once; with other content it is INVALID_ARGUMENT."""
+    request = _report(NOT_LOCAL, region="410184", request_id="01890000-0000-4000-8000-000000000001")
+    first = await callers.refusals.ReportRefusal(request)
+    assert await callers.refusals.ReportRefusal(request) == first
+    request.venue = "别处"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.ReportRefusal(request)
+    assert error_info(caught.value).reason == "REQUEST_ID_REUSED"
+
+
+async def test_list_is_paged_and_filtered(callers: Callers) -> None:
+    """Pages meet, newest first; a token is bound to its request."""
+    names = [(await callers.refusals.ReportRefusal(_report(NOT_LOCAL, region="410181"))).refusal.name for _ in range(5)]
+    request = service.ListRefusalsRequest(region="410181", grounds=[NOT_LOCAL], page_size=2)
+    seen: list[str] = []
+    while True:
+        page = await callers.refusals.ListRefusals(request)
+        seen += [refusal.name for refusal in page.refusals]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert seen == names[::-1]
+    foreign = service.ListRefusalsRequest(region="410182", page_token=request.page_token)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.ListRefusals(foreign)
+    assert error_info(caught.value).reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_answer_and_summary(callers: Callers) -> None:
+    """Answered once; counted by jurisdiction and ground, with the time to answer."""
+    for grounds in ((NOT_LOCAL,), (NOT_LOCAL, EXPIRED), (EXPIRED,)):
+        reported = (await callers.refusals.ReportRefusal(_report(*grounds, region="410183"))).refusal
+    answer = service.AnswerRefusalRequest(name=reported.name, answer="已责令整改")
+    answered = (await callers.refusals.AnswerRefusal(answer)).refusal
+    assert answered.state == refusal_pb2.REFUSAL_STATE_ANSWERED
+    assert (await callers.refusals.AnswerRefusal(answer)).refusal == answered
+    answer.answer = "无此事"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.AnswerRefusal(answer)
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert error_info(caught.value).reason == "CONFLICT"
+    now = SystemClock().now()
+    request = service.SummarizeRefusalsRequest(
+        region="410183", start_time=to_timestamp(now - DAY), end_time=to_timestamp(now)
+    )
+    rows = (await callers.refusals.SummarizeRefusals(request)).refusal_summaries
+    counts = {row.ground: (row.refusal_count, row.unlawful_count, row.open_count) for row in rows}
+    assert counts == {0: (3, 2, 2), NOT_LOCAL: (2, 2, 2), EXPIRED: (2, 1, 1)}
+    assert rows[0].HasField("median_time_to_answer")
+
+
+@pytest.mark.parametrize(
+    ("request_", "violations"),
+    [
+        (_report(NOT_LOCAL, ago=-HOUR), {"refuse_time": "TIME_IN_FUTURE"}),
+        (_report(NOT_LOCAL, region="419999"), {"region": "REGION_UNKNOWN"}),
+        (_report(), {"grounds": "INVALID_FIELD"}),
+        (_report(NOT_LOCAL, statement="a\0b"), {"statement": "INVALID_FIELD"}),
+        (_report(NOT_LOCAL, document=document("410105186001010018")), {"document.number": "BAD_DOCUMENT_NUMBER"}),
+    ],
+)
+async def test_faulty_reports(
+    callers: Callers, request_: service.ReportRefusalRequest, violations: dict[str, str]
+) -> None:
+    """INVALID_ARGUMENT names the field and why."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.ReportRefusal(request_)
+    assert field_violations(caught.value) == violations
+
+
+async def test_unknown_names_and_empty_intervals(callers: Callers) -> None:
+    """NOT_FOUND for an unknown report; an interval that ends before it begins is a fault."""
+    name = "refusals/01890000-0000-7000-8000-000000000000"
+    for call in (
+        callers.refusals.GetRefusal(service.GetRefusalRequest(name=name)),
+        callers.refusals.AnswerRefusal(service.AnswerRefusalRequest(name=name, answer="?")),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    now = to_timestamp(SystemClock().now())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.SummarizeRefusals(service.SummarizeRefusalsRequest(start_time=now, end_time=now))
+    assert field_violations(caught.value) == {"end_time": "INVALID_FIELD"}
