@@ -134,7 +134,7 @@ class PublicationDesk:
 
 
 def find_impacts(region: str, before: PolicyBook, after: PolicyBook, at: Instant) -> Iterator[PolicyImpact]:
-    """Which answers differ between two books at an instant, for the jurisdictions at or below a region with policies."""
+    """Which answers differ between two books at an instant, for jurisdictions with policies in a region."""
     for place in sorted({region, *before.regions, *after.regions}):
         if not within(place, region):
             continue

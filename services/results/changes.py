@@ -56,8 +56,10 @@ class Writers:
         self._free: list[int] = []
 
     async def write(self, work: Callable[[int], Awaitable[R]]) -> R:
-        """Run `work(writer_id)` with a writer of its own. It runs to its end even when the caller is cancelled: only
-        then is it known that nothing more will be committed under the writer's next number.
+        """Run `work(writer_id)` with a writer of its own.
+
+        It runs to its end even when the caller is cancelled: only then is it known that nothing more will be committed
+        under the writer's next number.
         """
         writer_id = self._free.pop() if self._free else await self._register()
         task = asyncio.ensure_future(work(writer_id))

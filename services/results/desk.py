@@ -1,4 +1,4 @@
-"""Where look-ups arrive: each request is judged by itself, and those that arrive together share one read of the store."""
+"""Where look-ups arrive: each is judged by itself, and those that arrive together share one read of the store."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[b
 
 
 def _find_ties(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes]]:
-    """The standing links of these documents, as pairs of keys. Asked by every look-up, so one plan serves any number."""
+    """The standing links of these documents as pairs of keys. Every look-up asks, so one plan serves any number."""
     columns = "SELECT subject_key, linked_subject_key FROM document_links WHERE remove_time IS NULL AND"
     if connection.dialect.name == "postgresql":
         query = (

@@ -1,7 +1,7 @@
 """The newest results of a person: which of them a look-up tells. Pure.
 
-A limit must never hide what governs a decision: a positive result outside the limit that nothing has cleared is told all
-the same, and so is the negative that clears a positive inside it.
+A limit must never hide what governs a decision: a positive result outside the limit that nothing has cleared is told
+all the same, and so is the negative that clears a positive inside it.
 """
 
 from __future__ import annotations

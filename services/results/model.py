@@ -60,7 +60,7 @@ class Lab:
     changes: tuple[StandingChange, ...]
 
     def standing_at(self, instant: Instant) -> Standing:
-        """The standing at an instant: of the entry with the greatest effective time at or before it, the later recorded.
+        """The standing at an instant: of the entry with the greatest effective time up to it, the later recorded.
 
         A laboratory authorised only from a later instant on is REVOKED before it: it could not issue reports then.
         """
@@ -269,7 +269,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Which of a laboratory's reports are taken back: those filed in [start_time, end_time) with one of the outcomes."""
+    """Which of a laboratory's reports are taken back: filed in [start_time, end_time), with one of the outcomes."""
 
     lab: str
     start_time: Instant

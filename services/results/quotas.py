@@ -1,8 +1,8 @@
 """Fairness between laboratories: one that is stuck in a loop is slowed down, and the others do not notice.
 
-Three limits for each laboratory and process: streams at once, persons a second (a stream that is ahead waits, which flow
-control passes on to its sender), and duplicates a day (beyond them the stream ends with RetryInfo, and so does every new
-one until that time). Rates are kept in memory: a restart forgives.
+Three limits for each laboratory and process: streams at once, persons a second (a stream that is ahead waits, which
+flow control passes on to its sender), and duplicates a day (beyond them the stream ends with RetryInfo, and so does
+every new one until that time). Rates are kept in memory: a restart forgives.
 """
 
 from __future__ import annotations

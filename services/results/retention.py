@@ -1,8 +1,8 @@
 """Removing what is no longer to be kept, and proving it.
 
 PostgreSQL drops whole months; SQLite deletes rows. Either way a deletion record stays for ever: what was removed, how
-many, and a SHA-256 over the names of all of it in their order, so that the operator who holds a list can show that these
-and no others are gone.
+many, and a SHA-256 over the names of all of it in their order, so that the operator who holds a list can show that
+these and no others are gone.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Deletion:
 def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
     """Remove every result filed before an instant, with all that belongs to it; on PostgreSQL before its month.
 
-    The record is written before anything is removed, so that nothing is ever gone without one. Can be stopped and called
-    again at any time: what is left is removed then, under a record of its own.
+    The record is written before anything is removed, so that nothing is ever gone without one. Can be stopped and
+    called again at any time: what is left is removed then, under a record of its own.
     """
     horizon = older_than if database.is_sqlite else month_start(month_of(older_than))
     count, digest = database.read_long_now(_fingerprint, horizon)

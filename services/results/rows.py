@@ -1,7 +1,7 @@
 """Rows as the engines take them in bulk, put together where a batch is judged so that the commit only joins them.
 
 A result's row has two parts: what the judge knows (`JUDGED_COLUMNS`), made here, and what only the commit knows
-(`FILED_COLUMNS`: the revision, the instant), added there. PostgreSQL's are lines of COPY's text format, SQLite's tuples.
+(`FILED_COLUMNS`: the revision, the instant), added there. PostgreSQL's are lines of COPY's text, SQLite's tuples.
 """
 
 from __future__ import annotations

@@ -209,10 +209,7 @@ class SqlStore:
         """One laboratory's timeliness, or that of each of a region and under "" of all of them. NotFound."""
 
         def work(connection: Connection) -> dict[str, timeliness.Timeliness]:
-            if lab:
-                usccs = [labs.get_lab(connection, lab).uscc]
-            else:
-                usccs = labs.codes_within(connection, region)
+            usccs = [labs.get_lab(connection, lab).uscc] if lab else labs.codes_within(connection, region)
             return timeliness.summarize(connection, usccs, start, end, late)
 
         return await self._database.read(work)

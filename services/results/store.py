@@ -37,8 +37,9 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Once(Generic[E, M]):
-    """A mutation's request and how its outcome is answered: the answer to a request id is remembered in the same
-    transaction as what the request did (AIP-155).
+    """A mutation's request and how its outcome is answered.
+
+    The answer to a request id is remembered in the same transaction as what the request did (AIP-155).
     """
 
     request: Message

@@ -1,7 +1,7 @@
 """Judging what a laboratory sends: which items may be stored, and everything that is wrong with the others. Pure.
 
-A tube is judged as a whole (times, region, pool, standing) and person by person (document, report number). All faults of
-an item are found at once; a bad item says nothing about its neighbours.
+A tube is judged as a whole (times, region, pool, standing) and person by person (document, report number). All faults
+of an item are found at once; a bad item says nothing about its neighbours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from services.results.model import (
 from services.results.rows import RowForm
 
 FUTURE_TOLERANCE: Span = 5 * MINUTE
-"""How far a time may lie ahead of the server's clock: clocks of laboratories differ, results of tomorrow do not exist."""
+"""How far a time may lie ahead of the server's clock: clocks differ, but results of tomorrow do not exist."""
 MAX_TUBES = 1_000
 MAX_BATCH_BYTES = 1024 * 1024
 WHOLE_TUBE = -1

@@ -54,7 +54,7 @@ class GateDesk:
     async def _close_streams(self) -> None:
         await self._drain.wait()
         for stream in list(self._streams):
-            pass
+            stream.end()
 
 
 class _Stream:
