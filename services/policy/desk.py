@@ -27,7 +27,7 @@ from services.policy.convert import (
     revision_to_proto,
 )
 from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Revision
-from services.policy.publish import Publication, check_publication, find_overridden
+from services.policy.publish import Publication, check_publication, check_withdrawal, find_overridden
 from services.policy.resolve import PolicyBook
 from services.policy.shelf import Shelf
 from services.policy.store import Changes, Store, Verdict
@@ -71,7 +71,8 @@ class PublicationDesk:
         now = self._clock.now()
 
         def judge(changes: Changes) -> Revision:
-            members = self._shelf.with_changes(changes).series.get((region, policy_id), ())
+            book = self._shelf.with_changes(changes)
+            members = book.series.get((region, policy_id), ())
             found = next((revision for revision in members if revision.revision == number), None)
             if found is None:
                 raise NotFound.resource(request.name)
@@ -79,6 +80,7 @@ class PublicationDesk:
                 raise FailedPrecondition(
                     "ALREADY_WITHDRAWN", f"{request.name} is withdrawn already", metadata={"resource": request.name}
                 )
+            check_withdrawal(found, book)
             return found
 
         def answer(revision: Revision, sequence: int) -> WithdrawPolicyResponse:

@@ -69,7 +69,24 @@ def check_publication(publication: Publication, book: PolicyBook) -> None:
     late = _find_retroactive(publication)
     violations = [*breaches, *ties, *late]
     if violations:
-        raise _refusal(breaches, ties, violations)
+        raise _refusal("the policy may not be published", breaches, ties, violations)
+
+
+def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
+    """Refuse a withdrawal that brings an older revision back into a tie with another policy.
+
+    Raises:
+        FailedPrecondition: AMBIGUOUS, with each tie; withdraw the older revision or the other policy first.
+    """
+    others = [other for other in book.series[revision.series] if other is not revision]
+    ties = [
+        tie
+        for segment in series_segments(others)
+        for tie in _find_ties(segment.revision, [segment], book)
+        if segment not in book.segments(revision.region)
+    ]
+    if ties:
+        raise _refusal("the revision may not be withdrawn", (), ties, ties)
 
 
 def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
@@ -130,7 +147,9 @@ def _find_retroactive(publication: Publication) -> list[Violation]:
     return [Violation("retroactive_reason", "RETROACTIVE", text, revision.name)]
 
 
-def _refusal(breaches: Sequence[Violation], ties: Sequence[Violation], violations: Sequence[Violation]) -> HutongError:
+def _refusal(
+    what: str, breaches: Sequence[Violation], ties: Sequence[Violation], violations: Sequence[Violation]
+) -> HutongError:
     if breaches:
         reason, metadata = "POLICY_BREACH", {"breaches": str(len(breaches))}
     elif ties:
@@ -138,9 +157,7 @@ def _refusal(breaches: Sequence[Violation], ties: Sequence[Violation], violation
     else:
         reason, metadata = "RETROACTIVE", {"field": "retroactive_reason"}
     text = "; ".join(violation.description for violation in violations)
-    return FailedPrecondition(
-        reason, f"the policy may not be published: {text}", violations=violations, metadata=metadata
-    )
+    return FailedPrecondition(reason, f"{what}: {text}", violations=violations, metadata=metadata)
 
 
 def _contradicts(floor: Revision, lower: Revision) -> bool:

@@ -37,6 +37,7 @@ class ResultsGateway:
         source = f"{format_node(jurisdiction)}/results"
         self.away = SourceStatus(source, SOURCE_UNAVAILABLE, None)
         self._patience = Patience(source)
+        # One call at a time: what arrives meanwhile shares the next one, and a shared call costs both sides far less.
         self._coalescer: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
 
     def ask(self, look_up: LookupLatestRequest) -> asyncio.Future[Answer]:

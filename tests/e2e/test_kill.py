@@ -77,9 +77,9 @@ class Uploader(threading.Thread):
     def run(self) -> None:
         try:
             while self._acknowledged < len(self._tubes):
-                with grpc.insecure_channel(self.addresses.get(timeout=PATIENCE_SECONDS)) as channel:
-                    with contextlib.suppress(grpc.RpcError):
-                        self._go_on(UploadServiceStub(channel))
+                address = self.addresses.get(timeout=PATIENCE_SECONDS)
+                with grpc.insecure_channel(address) as channel, contextlib.suppress(grpc.RpcError):
+                    self._go_on(UploadServiceStub(channel))
         except BaseException as error:
             self.failure = error
             raise
@@ -95,7 +95,7 @@ class Uploader(threading.Thread):
     def _committed(self, uploads: UploadServiceStub) -> int:
         try:
             request = GetUploadRequest(name=f"{LAB_NAME}/uploads/{self._upload_id}")
-            return uploads.GetUpload(request, wait_for_ready=True, timeout=PATIENCE_SECONDS).upload.committed_offset
+            return uploads.GetUpload(request, timeout=PATIENCE_SECONDS).upload.committed_offset
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
@@ -159,7 +159,9 @@ def check_database(connection: Connection, count: int) -> None:
     stored = connection.execute(select(results.c.report_number, results.c.revision, results.c.state))
     assert Counter(tuple(row) for row in stored) == wanted, f"seed {SEED}"
     newest = connection.execute(select(keys.c.report_number, keys.c.revision))
-    assert {tuple(row) for row in newest} == {(number, revision) for number, revision, state in wanted if state == ACTIVE}
+    assert {tuple(row) for row in newest} == {
+        (number, revision) for number, revision, state in wanted if state == ACTIVE
+    }
     logged: Counter[tuple[str, int]] = Counter()
     for entry in all_entries(connection):
         logged.update((number, revision) for number, revision in entry.reports)

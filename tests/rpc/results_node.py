@@ -1,4 +1,4 @@
-"""A Results service as laboratories and health codes meet it: a real server on a real port, its clock in the test's hand."""
+"""A Results service as others meet it: a real server on a real port, its clock in the test's hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from hutong.results.v1 import upload_pb2
@@ -20,6 +21,9 @@ from services.runtime.clock import FixedClock
 from services.runtime.server import RunningServer, running
 from tests.labwork import LAB_NAME, NOW, lab_to_register
 from tests.serving import settings_for
+
+PATIENCE_SECONDS = 30.0
+"""How long an upload of a test may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,12 @@ class ResultsNode:
         await self.labs.CreateLab(CreateLabRequest(lab=lab_to_register()))
 
     async def send(
-        self, frames: Sequence[UploadResultsRequest], timeout: float = 30
+        self, frames: Sequence[UploadResultsRequest]
     ) -> tuple[list[UploadResultsResponse], grpc.aio.AioRpcError | None]:
         """Send frames as fast as they are taken and end the stream; the answers, and the error that ended it if any."""
         answers: list[UploadResultsResponse] = []
         try:
-            async for answer in self.uploads.UploadResults(iter(frames), timeout=timeout):
+            async for answer in self.uploads.UploadResults(iter(frames), timeout=PATIENCE_SECONDS):
                 answers.append(answer)
         except grpc.aio.AioRpcError as error:
             return answers, error
@@ -80,11 +84,21 @@ class ResultsNode:
         return response.upload
 
 
+async def ending(call: Any) -> tuple[list[UploadResultsResponse], grpc.aio.AioRpcError]:
+    """What an upload still answers, and the error that ends it; fails the test when none does."""
+    answers: list[UploadResultsResponse] = []
+    try:
+        while (answer := await call.read()) != grpc.aio.EOF:
+            answers.append(answer)
+        await call
+    except grpc.aio.AioRpcError as error:
+        return answers, error
+    raise AssertionError("the upload ended without an error")
+
+
 def start(upload_id: str = "u", lab: str = LAB_NAME, *, validate_only: bool = False) -> UploadResultsRequest:
     """The first frame."""
-    return UploadResultsRequest(
-        start=upload_pb2.UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only)
-    )
+    return UploadResultsRequest(start=upload_pb2.UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only))
 
 
 def batch_of(tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> UploadResultsRequest:
@@ -100,6 +114,8 @@ async def results_node(directory: Path, url: str, workers: int = 0) -> AsyncIter
     )
     clock = FixedClock(NOW)
     unit = await open_results(settings, clock)
-    async with running(unit, "127.0.0.1:0", settings, 5.0) as server:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield ResultsNode(server, clock, channel)
+    async with (
+        running(unit, "127.0.0.1:0", settings, 5.0) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield ResultsNode(server, clock, channel)

@@ -172,8 +172,7 @@ async def test_what_is_wrong_is_told(node: ResultsNode) -> None:
         violations = field_violations(caught.value)
         told[wrong] = (caught.value.code(), error_info(caught.value).reason, violations)
     assert told == {
-        wrong: (code, reason, {field: reason} if field else {})
-        for wrong, (_, _, code, reason, field) in WRONG.items()
+        wrong: (code, reason, {field: reason} if field else {}) for wrong, (_, _, code, reason, field) in WRONG.items()
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -212,18 +213,24 @@ async def test_a_batch_is_answered_in_order_and_faulty_items_harm_no_other(node:
     items = (await node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=requests))).items
     assert len(items) == len(requests)
     for request, item in zip(requests, items, strict=True):
-        alone: LookupLatestResponse | None = None
-        try:
-            alone = await node.results.LookupLatest(request)
-        except grpc.aio.AioRpcError as error:
-            assert item.error.code == error.code().value[0]
-            info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-            item.error.details[0].Unpack(info)
-            assert info == error_info(error)
-            assert any(detail.Unpack(bad) for detail in item.error.details)
-            assert {each.field: each.reason for each in bad.field_violations} == field_violations(error)
-        else:
+        alone = await outcome_of(node.results.LookupLatest(request))
+        if isinstance(alone, LookupLatestResponse):
             assert item.response == alone
+            continue
+        assert item.error.code == alone.code().value[0]
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        assert item.error.details[0].Unpack(info)
+        assert info == error_info(alone)
+        assert any(detail.Unpack(bad) for detail in item.error.details)
+        assert {each.field: each.reason for each in bad.field_violations} == field_violations(alone)
+
+
+async def outcome_of(call: Any) -> LookupLatestResponse | grpc.aio.AioRpcError:
+    try:
+        response: LookupLatestResponse = await call
+    except grpc.aio.AioRpcError as error:
+        return error
+    return response
 
 
 async def test_look_ups_that_meet_a_faulty_one_are_answered_all_the_same(node: ResultsNode) -> None:
@@ -232,14 +239,11 @@ async def test_look_ups_that_meet_a_faulty_one_are_answered_all_the_same(node: R
     faulty = [request for request, _ in WRONG.values()]
     calls = [node.results.LookupLatest(request) for person in range(10) for request in (ask(person), *faulty)]
 
-    async def outcome(call: grpc.aio.UnaryUnaryCall) -> str:
-        try:
-            response: LookupLatestResponse = await call
-        except grpc.aio.AioRpcError as error:
-            return error.code().name
-        return response.in_region[0].report_number
-
-    found = await asyncio.gather(*(outcome(call) for call in calls))
+    outcomes = await asyncio.gather(*(outcome_of(call) for call in calls))
+    found = [
+        each.in_region[0].report_number if isinstance(each, LookupLatestResponse) else each.code().name
+        for each in outcomes
+    ]
     assert found[:: len(faulty) + 1] == [f"R{person}" for person in range(10)]
     assert set(found) - {f"R{person}" for person in range(10)} == {"INVALID_ARGUMENT"}
 

@@ -16,7 +16,7 @@ from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResults
 from services.domain.instant import DAY, HOUR, SECOND, to_timestamp
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, OTHER_USCC, PENDING, REPORTED, make_tube, make_tubes
-from tests.rpc.results_node import ResultsNode, batch_of, results_node, start
+from tests.rpc.results_node import ResultsNode, batch_of, ending, results_node, start
 from tests.serving import error_info, field_violations, rich_status
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -98,7 +98,12 @@ async def test_get_upload_tells_where_to_go_on(node: ResultsNode) -> None:
     await node.upload([*make_tubes(3), make_tube(0), make_tube(9, 2, region="999999")], batch=2)
     upload = await node.upload_state()
     assert upload.name == f"{LAB_NAME}/uploads/u"
-    assert (upload.committed_offset, upload.accepted_count, upload.duplicate_count, upload.rejected_count) == (5, 3, 1, 2)
+    assert (upload.committed_offset, upload.accepted_count, upload.duplicate_count, upload.rejected_count) == (
+        5,
+        3,
+        1,
+        2,
+    )
     assert upload.create_time == upload.update_time == to_timestamp(NOW)
 
 
@@ -267,13 +272,11 @@ async def test_a_stopping_server_ends_an_upload_after_its_last_acknowledgement(e
     await call.write(batch_of(make_tubes(50)))
     assert (await call.read()).committed_offset == 50
     node.server.unit.drain.begin()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        assert await call.read() == grpc.aio.EOF
-        await call
-        raise AssertionError("ended without an error")
-    assert (caught.value.code(), error_info(caught.value).reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+    answers, error = await ending(call)
+    assert answers == []
+    assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
     retry = error_details_pb2.RetryInfo()
-    assert any(detail.Unpack(retry) for detail in rich_status(caught.value).details)
+    assert any(detail.Unpack(retry) for detail in rich_status(error).details)
     assert (await node.upload_state()).committed_offset == 50
 
 
@@ -288,14 +291,11 @@ async def test_a_stopping_server_acknowledges_what_it_has_taken(either_node: Res
             await call.write(batch_of(tubes[offset : offset + 20], offset))
 
     feeder = asyncio.ensure_future(feed())
-    committed = []
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while (answer := await call.read()) != grpc.aio.EOF:
-            committed.append(answer.committed_offset)
-            node.server.unit.drain.begin()
-        await call
-        raise AssertionError("ended without an error")
+    committed = [(await call.read()).committed_offset]
+    node.server.unit.drain.begin()
+    answers, error = await ending(call)
+    committed += [answer.committed_offset for answer in answers]
     await asyncio.gather(feeder, return_exceptions=True)
-    assert error_info(caught.value).reason == "SHUTTING_DOWN"
+    assert error_info(error).reason == "SHUTTING_DOWN"
     assert committed == list(range(20, committed[-1] + 1, 20))
     assert (await node.upload_state()).committed_offset == committed[-1]

@@ -1,4 +1,7 @@
-"""Uploads at the same instant: stored once, never a deadlock, whatever the order. Several stores stand for processes."""
+"""Uploads at the same instant: stored once, never a deadlock, whatever the order.
+
+Several stores on one database stand for several processes.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,7 @@ async def laboratories(database_url: MakeUrl) -> AsyncIterator[Sequence[Laborato
         yield [await stack.enter_async_context(open_laboratory(url)) for _ in range(PROCESSES)]
 
 
-async def upload_all(
-    laboratory: Laboratory, tubes: Sequence[upload_pb2.Tube], upload_id: str
-) -> list[Acknowledgement]:
+async def upload_all(laboratory: Laboratory, tubes: Sequence[upload_pb2.Tube], upload_id: str) -> list[Acknowledgement]:
     """One stream: batch after batch."""
     position = laboratory.position(upload_id)
     return [
@@ -48,7 +49,9 @@ def shuffled(tubes: Sequence[upload_pb2.Tube], seed: int) -> list[upload_pb2.Tub
     return random.Random(seed).sample(tubes, len(tubes))
 
 
-async def race(laboratories: Sequence[Laboratory], tubes: Sequence[upload_pb2.Tube], name: str) -> list[Acknowledgement]:
+async def race(
+    laboratories: Sequence[Laboratory], tubes: Sequence[upload_pb2.Tube], name: str
+) -> list[Acknowledgement]:
     """All streams at once, each with the same tubes in an order of its own."""
     streams = [
         upload_all(laboratory, shuffled(tubes, place * STREAMS + stream), f"{name}{place}-{stream}")

@@ -56,7 +56,9 @@ async def test_any_text_that_passes_the_rules_is_stored_as_it_was(
             for character in tube.tube_code + tube.sample_site + person.report_number + person.document.name
         )
     }
-    stored = [row for row in await laboratory.rows("report_number", "tube_code", "sample_site") if row[0].startswith(run)]
+    stored = [
+        row for row in await laboratory.rows("report_number", "tube_code", "sample_site") if row[0].startswith(run)
+    ]
     assert sorted(stored) == sorted(
         (tube.persons[0].report_number, tube.tube_code, tube.sample_site)
         for place, tube in enumerate(tubes)

@@ -1,4 +1,4 @@
-"""What a laboratory sends is judged item by item: everything wrong with an item is told, and nothing harms its neighbour."""
+"""What a laboratory sends is judged item by item: all that is wrong is told, and nothing harms its neighbour."""
 
 from __future__ import annotations
 
@@ -123,7 +123,10 @@ def break_tube(tube: upload_pb2.Tube, fault: str) -> set[int]:
 def test_a_bad_item_says_nothing_about_its_neighbours(faults: list[str]) -> None:
     """Whatever is wrong with a tube, the results of every other are those it has alone."""
     tubes = [make_tube(index * 2, 2) for index in range(len(faults))]
-    bad = {index: break_tube(tube, fault) if fault else set() for index, (tube, fault) in enumerate(zip(tubes, faults))}
+    bad = {
+        index: break_tube(tube, fault) if fault else set()
+        for index, (tube, fault) in enumerate(zip(tubes, faults, strict=True))
+    }
     judged = judge(tubes)
     stored = {(row.tube_index, row.person_index) for row in judged.results}
     assert stored == {(index, person) for index, persons in bad.items() for person in {0, 1} - persons}
@@ -168,7 +171,9 @@ def test_a_time_may_lie_five_minutes_ahead_and_not_a_microsecond_more() -> None:
     assert judge([make_tube(reported=NOW + 5 * MINUTE)]).rejections == []
     ahead = make_tube(reported=NOW + 5 * MINUTE + 1)
     rejection = only(judge([ahead]))
-    assert {violation.field: violation.reason for violation in rejection.violations} == {"report_time": "TIME_IN_FUTURE"}
+    assert {violation.field: violation.reason for violation in rejection.violations} == {
+        "report_time": "TIME_IN_FUTURE"
+    }
     assert rejection.retryable
     ahead.sample_region = "999999"
     assert not only(judge([ahead])).retryable
@@ -176,7 +181,7 @@ def test_a_time_may_lie_five_minutes_ahead_and_not_a_microsecond_more() -> None:
 
 @given(st.integers(-(10**18), 10**18), st.integers(-(2**31), 2**31 - 1))
 def test_no_timestamp_whatever_it_says_breaks_the_judge(seconds: int, nanos: int) -> None:
-    """Timestamps beyond the years 1 to 9999 can be sent; they are out of order or in the future, for their tube alone."""
+    """Timestamps beyond the years 1 to 9999 can be sent: out of order or in the future, for their tube alone."""
     for field in ("sample_time", "receive_time", "test_time", "report_time"):
         tube = make_tube()
         getattr(tube, field).seconds = seconds

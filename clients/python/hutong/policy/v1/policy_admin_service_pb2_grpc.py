@@ -61,8 +61,9 @@ class PolicyAdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawPolicy(self, request, context):
-        """Withdraws one revision from now on: a fact with a time, never a deletion. Atomic. NOT_FOUND; FAILED_PRECONDITION
-        (ALREADY_WITHDRAWN).
+        """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
+        force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
+        that comes back would tie with another policy).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

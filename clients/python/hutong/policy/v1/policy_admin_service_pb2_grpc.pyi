@@ -39,8 +39,9 @@ class PolicyAdminServiceStub:
     (POLICY_BREACH, AMBIGUOUS, RETROACTIVE) with every breach at once.
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
-    """Withdraws one revision from now on: a fact with a time, never a deletion. Atomic. NOT_FOUND; FAILED_PRECONDITION
-    (ALREADY_WITHDRAWN).
+    """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
+    force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
+    that comes back would tie with another policy).
     """
 
 @_typing.type_check_only
@@ -54,8 +55,9 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     (POLICY_BREACH, AMBIGUOUS, RETROACTIVE) with every breach at once.
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
-    """Withdraws one revision from now on: a fact with a time, never a deletion. Atomic. NOT_FOUND; FAILED_PRECONDITION
-    (ALREADY_WITHDRAWN).
+    """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
+    force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
+    that comes back would tie with another policy).
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -78,8 +80,9 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_admin_service_pb2.WithdrawPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_service_pb2.WithdrawPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.WithdrawPolicyResponse]]:
-        """Withdraws one revision from now on: a fact with a time, never a deletion. Atomic. NOT_FOUND; FAILED_PRECONDITION
-        (ALREADY_WITHDRAWN).
+        """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
+        force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
+        that comes back would tie with another policy).
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,35 @@
+"""Verification when its database goes away: what must be kept is not answered, and says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+
+from tests.databases import PostgresServer
+from tests.rpc.verification_node import NUMBERS, Node, calling, question
+from tests.serving import error_info, rich_status
+
+
+async def test_adverse_decision_that_cannot_be_kept_is_unavailable(tmp_path: Path) -> None:
+    """With PostgreSQL stopped an adverse decision is UNAVAILABLE, with a time to retry: it must be durable first."""
+    postgres = PostgresServer(tmp_path / "postgresql")
+    node = Node(tmp_path, verification=postgres.make("verification"))
+    try:
+        await node.start("verification")
+        async with calling(node) as callers:
+            decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
+            assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+            assert decision.name
+            postgres.stop()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await callers.decisions.Verify(question(NUMBERS[0]))
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert error_info(caught.value).reason == "DATABASE_UNAVAILABLE"
+            retry = error_details_pb2.RetryInfo()
+            assert any(detail.Unpack(retry) for detail in rich_status(caught.value).details)
+    finally:
+        await node.close()

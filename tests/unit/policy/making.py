@@ -1,0 +1,122 @@
+"""Made-up policies: few regions, purposes and instants, so that they meet."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.domain.errors import HutongError
+from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, Source
+from services.policy.publish import Publication, check_publication, check_withdrawal
+from services.policy.resolve import PolicyBook
+
+REGIONS = ("000000", "410000", "410100", "410105", "370000", "370200")
+ASKED = (*REGIONS, "410200", "370202", "220500")
+PURPOSES = (1, 4, 6)
+ORIGINS = (ANY, SAME_PROVINCE, OTHER_PROVINCE)
+HOUR = 3_600_000_000
+MONTH = 100
+"""Instants run from 0 to here: numbers are enough."""
+
+
+def make_revision(
+    region: str = "410100",
+    policy_id: str = "venue",
+    revision: int = 1,
+    *,
+    purposes: tuple[int, ...] = (),
+    origin: int = ANY,
+    requirement: Requirement | None = None,
+    channels: tuple[int, ...] = (),
+    grounds: tuple[int, ...] = (),
+    floor: bool = False,
+    start: int = 0,
+    end: int | None = None,
+    published: int = 0,
+    withdrawn: int | None = None,
+    retroactive_reason: str = "a test",
+) -> Revision:
+    """A policy of 48 hours from the report, or a floor, unless told otherwise."""
+    if requirement is None:
+        requirement = Requirement(basis=1) if floor else Requirement(basis=1, duration=48 * HOUR)
+    return Revision(
+        region=region,
+        policy_id=policy_id,
+        revision=revision,
+        title="made up",
+        source=Source(),
+        purposes=purposes,
+        origin=origin,
+        requirement=requirement,
+        channels=channels,
+        forbidden_grounds=grounds,
+        advice=(),
+        floor=floor,
+        start=start,
+        end=end,
+        publish_time=published,
+        retroactive_reason=retroactive_reason,
+        withdraw_time=withdrawn,
+    )
+
+
+def random_set(choose: random.Random, size: int) -> list[Revision]:
+    """A random history of publications and withdrawals, one an instant, as far as the guards let them through."""
+    revisions: list[Revision] = []
+    counts: dict[tuple[str, str], int] = {}
+    for now in range(size):
+        book = PolicyBook(revisions)
+        try:
+            if revisions and choose.random() < 0.15:
+                _withdraw(choose.randrange(len(revisions)), revisions, book, now)
+                continue
+            revision = _random_revision(choose, counts, now)
+            check_publication(Publication(revision, "000000", MONTH), book)
+        except HutongError:
+            continue
+        counts[revision.series] = revision.revision
+        revisions.append(revision)
+    return revisions
+
+
+def _withdraw(index: int, revisions: list[Revision], book: PolicyBook, now: int) -> None:
+    if revisions[index].withdraw_time is None:
+        check_withdrawal(revisions[index], book)
+        revisions[index] = replace(revisions[index], withdraw_time=now)
+
+
+def _random_revision(choose: random.Random, counts: dict[tuple[str, str], int], now: int) -> Revision:
+    region = choose.choice(REGIONS)
+    floor = choose.random() < 0.2
+    policy_id = "floor" if floor else choose.choice(("a", "b", "c"))
+    start = choose.randrange(MONTH)
+    return make_revision(
+        region,
+        policy_id,
+        counts.get((region, policy_id), 0) + 1,
+        purposes=tuple(sorted(choose.sample(PURPOSES, choose.choice((0, 1, 1, 2))))),
+        origin=choose.choice(ORIGINS),
+        requirement=_random_requirement(choose, floor),
+        channels=tuple(sorted(choose.sample(range(1, 8), choose.choice((0, 2, 4))))),
+        grounds=tuple(sorted(choose.sample(range(1, 11), choose.choice((0, 2))))),
+        floor=floor,
+        start=start,
+        end=choose.choice((None, start + 1 + choose.randrange(MONTH))),
+        published=now,
+    )
+
+
+def _random_requirement(choose: random.Random, floor: bool) -> Requirement:
+    basis = choose.choice((1, 1, 1, 2))
+    if floor:
+        return Requirement(basis=basis)
+    if choose.random() < 0.2:
+        return Requirement()
+    return Requirement(basis=basis, duration=choose.choice((24, 48, 72)) * HOUR)
+
+
+def instants(revisions: Sequence[Revision]) -> list[int]:
+    """The instants at which something can change, and those just before."""
+    moments = {revision.start for revision in revisions} | {r.end for r in revisions if r.end is not None}
+    return sorted({moment + step for moment in moments for step in (-1, 0)})

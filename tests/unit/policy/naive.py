@@ -1,0 +1,86 @@
+"""DESIGN section 5 again, as plainly as it can be said: loops over all revisions, no index, no timeline, no cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Revision
+
+Told = tuple[str, tuple[str, ...], int | None, frozenset[int] | None, frozenset[int]]
+"""Governing policy, floors from the nation downwards, basis (0 for no test, None for no policy), channels (None for
+all), forbidden grounds."""
+
+
+def chain(region: str) -> list[str]:
+    """The region and everything above it."""
+    found = [region]
+    for cut in (4, 2, 0):
+        above = region[:cut].ljust(6, "0")
+        if above != found[-1]:
+            found.append(above)
+    return found
+
+
+def in_force(revisions: Sequence[Revision], at: int, known: int | None) -> list[Revision]:
+    """Rule 1, series by series."""
+    found = []
+    for series in {revision.series for revision in revisions}:
+        best: Revision | None = None
+        for revision in revisions:
+            if revision.series != series or revision.start > at:
+                continue
+            if known is None:
+                if revision.withdraw_time is not None:
+                    continue
+            elif revision.publish_time > known or (
+                revision.withdraw_time is not None and revision.withdraw_time <= known
+            ):
+                continue
+            if best is None or (revision.start, revision.revision) > (best.start, best.revision):
+                best = revision
+        if best is not None and (best.end is None or at < best.end):
+            found.append(best)
+    return found
+
+
+def resolve(
+    revisions: Sequence[Revision], region: str, purpose: int, arriving_from: str, at: int, known: int | None = None
+) -> Told:
+    """Rules 2 and 3."""
+    origin = SAME_PROVINCE if arriving_from in ("", region) or arriving_from[:2] == region[:2] else OTHER_PROVINCE
+    speaking = [
+        revision
+        for revision in in_force(revisions, at, known)
+        if (purpose in revision.purposes or not revision.purposes) and revision.origin in (ANY, origin)
+    ]
+    governing: Revision | None = None
+    for place in chain(region):
+        here = [revision for revision in speaking if revision.region == place and not revision.floor]
+        if here:
+            here.sort(key=lambda revision: (bool(revision.purposes), revision.origin == origin))
+            governing = here[-1]
+            break
+    floors = [
+        floor
+        for place in reversed(chain(region))
+        for floor in sorted(speaking, key=lambda floor: floor.policy_id)
+        if floor.region == place and floor.floor
+    ]
+    names = tuple(floor.name for floor in floors)
+    grounds = frozenset(ground for floor in floors for ground in floor.forbidden_grounds)
+    if governing is None:
+        return "", names, None, frozenset(c for floor in floors for c in floor.channels), grounds
+    basis = governing.requirement.basis
+    channels = set(governing.channels)
+    if basis and floors:
+        basis = floors[0].requirement.basis
+    if channels:
+        for floor in floors:
+            channels |= set(floor.channels)
+    return (
+        governing.name,
+        names,
+        basis,
+        frozenset(channels) if channels else None,
+        grounds | frozenset(governing.forbidden_grounds),
+    )
