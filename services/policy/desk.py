@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import (
@@ -34,6 +35,8 @@ from services.policy.store import Changes, Store, Verdict
 from services.runtime.clock import Clock
 from services.runtime.freshness import Freshness, encode_token
 
+R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
+
 MAX_IMPACTS = 500
 _PURPOSES = [number for number in purpose_pb2.Purpose.values() if number]
 
@@ -53,7 +56,7 @@ class PublicationDesk:
         if request.validate_only:
             await self._shelf.refresh()
             nothing = Changes(self._shelf.sequence, ())
-            return self._judge(request, statement, nothing, self._clock.now()).answer(0)
+            return self._judge(request, statement, nothing, self._clock.now()).answer()
         response = await self._store.publish(
             request,
             self._shelf.sequence,
@@ -61,7 +64,7 @@ class PublicationDesk:
             self._clock.now(),
         )
         await self._shelf.refresh()
-        return response
+        return self._with_token(response)
 
     async def withdraw(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
         """Withdraw one revision from now on."""
@@ -83,14 +86,12 @@ class PublicationDesk:
             check_withdrawal(found, book)
             return found
 
-        def answer(revision: Revision, sequence: int) -> WithdrawPolicyResponse:
-            return WithdrawPolicyResponse(
-                policy=revision_to_proto(revision), consistency_token=self._token(now, sequence)
-            )
+        def answer(revision: Revision) -> WithdrawPolicyResponse:
+            return WithdrawPolicyResponse(policy=revision_to_proto(revision))
 
         response = await self._store.withdraw(request, self._shelf.sequence, judge, answer, now)
         await self._shelf.refresh()
-        return response
+        return self._with_token(response)
 
     def _judge(
         self, request: PublishPolicyRequest, statement: policy_pb2.Policy, changes: Changes, now: Instant
@@ -101,14 +102,12 @@ class PublicationDesk:
         newest = members[-1] if members else None
         if newest is not None and newest.withdraw_time is None and newest.content_hash == content_hash(statement):
             told = newest
-            return Verdict(told, None, lambda _: self._answer(request, told, book, book, now, changes.sequence))
+            return Verdict(told, None, lambda: self._answer(request, told, book, book))
         number = newest.revision + 1 if newest is not None else 1
         revision = revision_from_proto(statement, number, now, request.retroactive_reason)
         check_publication(Publication(revision, self._jurisdiction, now), book)
         after = PolicyBook([*(member for series in book.series.values() for member in series), revision])
-        return Verdict(
-            revision, statement, lambda sequence: self._answer(request, revision, book, after, now, sequence)
-        )
+        return Verdict(revision, statement, lambda: self._answer(request, revision, book, after))
 
     def _answer(
         self,
@@ -116,13 +115,8 @@ class PublicationDesk:
         revision: Revision,
         before: PolicyBook,
         after: PolicyBook,
-        now: Instant,
-        sequence: int,
     ) -> PublishPolicyResponse:
-        response = PublishPolicyResponse(
-            policy=revision_to_proto(revision),
-            consistency_token="" if request.validate_only else self._token(now, sequence),
-        )
+        response = PublishPolicyResponse(policy=revision_to_proto(revision))
         if revision.floor and before is not after:
             response.overrides.extend(overrides_to_proto(find_overridden(revision, before)))
         if request.HasField("impact_time"):
@@ -131,8 +125,10 @@ class PublicationDesk:
                 response.impacts.append(impact)
         return response
 
-    def _token(self, now: Instant, sequence: int) -> str:
-        return encode_token(Freshness("policy", self._jurisdiction, now, sequence))
+    def _with_token(self, response: R) -> R:
+        """The answer with a token of now: made after the commit, so that whoever has seen that instant has seen it."""
+        response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._clock.now()))
+        return response
 
 
 def find_impacts(region: str, before: PolicyBook, after: PolicyBook, at: Instant) -> Iterator[PolicyImpact]:

@@ -44,11 +44,11 @@ Judge = Callable[[Changes, Instant], "Verdict"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to store, if anything, and how to answer once its sequence is known."""
+    """What to store, if anything, and how to answer."""
 
     revision: Revision
     statement: policy_pb2.Policy | None
-    answer: Callable[[int], PublishPolicyResponse]
+    answer: Callable[[], PublishPolicyResponse]
 
 
 class Store(Protocol):
@@ -73,7 +73,7 @@ class Store(Protocol):
         request: WithdrawPolicyRequest,
         after: int,
         judge: Callable[[Changes], Revision],
-        answer: Callable[[Revision, int], WithdrawPolicyResponse],
+        answer: Callable[[Revision], WithdrawPolicyResponse],
         now: Instant,
     ) -> WithdrawPolicyResponse:
         """Withdraw the revision that `judge` names, one at a time over all processes."""
@@ -101,10 +101,10 @@ class SqlStore:
 
         def run(connection: Connection) -> PublishPolicyResponse:
             verdict = judge(_read_changes(connection, after), now)
-            if verdict.statement is None:
-                return verdict.answer(0)
-            _insert(connection, verdict.revision, verdict.statement)
-            return verdict.answer(_append_change(connection, verdict.revision, now))
+            if verdict.statement is not None:
+                _insert(connection, verdict.revision, verdict.statement)
+                _append_change(connection, verdict.revision, now)
+            return verdict.answer()
 
         def work(connection: Connection) -> PublishPolicyResponse:
             _take_turn(connection)
@@ -126,7 +126,7 @@ class SqlStore:
         request: WithdrawPolicyRequest,
         after: int,
         judge: Callable[[Changes], Revision],
-        answer: Callable[[Revision, int], WithdrawPolicyResponse],
+        answer: Callable[[Revision], WithdrawPolicyResponse],
         now: Instant,
     ) -> WithdrawPolicyResponse:
         """Withdraw the revision that `judge` names, one at a time over all processes."""
@@ -144,7 +144,8 @@ class SqlStore:
                 )
                 .values(withdraw_time=now, withdraw_reason=request.reason)
             )
-            return answer(revision, _append_change(connection, revision, now))
+            _append_change(connection, revision, now)
+            return answer(revision)
 
         def work(connection: Connection) -> WithdrawPolicyResponse:
             _take_turn(connection)
@@ -229,7 +230,7 @@ def _insert(connection: Connection, revision: Revision, statement: policy_pb2.Po
     )
 
 
-def _append_change(connection: Connection, revision: Revision, now: Instant) -> int:
+def _append_change(connection: Connection, revision: Revision, now: Instant) -> None:
     sequence = _newest_sequence(connection) + 1
     connection.execute(
         insert(_changes).values(
@@ -240,4 +241,3 @@ def _append_change(connection: Connection, revision: Revision, now: Instant) -> 
             commit_time=now,
         )
     )
-    return sequence

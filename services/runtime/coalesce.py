@@ -10,12 +10,16 @@ from typing import Generic, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
+LINGER_SECONDS = 0.002
+"""What a call's latency pays, under load alone, for fewer and larger batches: a batch's cost is mostly its own."""
+
 
 class Coalescer(Generic[Q, A]):
-    """Gathers questions into batches without making anyone wait for company.
+    """Gathers questions into batches without making anyone wait for company that is not there.
 
     While fewer than `in_flight` batches are under way, a question leaves with whatever else arrived in the same turn of
     the event loop; otherwise it waits for a batch to return, and all who waited leave together, up to `max_batch`.
+    Under load, which shows in a last batch that was shared, the next one lingers for LINGER_SECONDS to gather more.
 
     `call` takes the questions of a batch and returns as many answers in their order; an answer that is an exception is
     raised to its asker alone. When `call` itself fails, all of that batch's askers get its exception.
@@ -33,17 +37,25 @@ class Coalescer(Generic[Q, A]):
         self._free = in_flight
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._scheduled = False
+        self._last_was_shared = False
         self._running: set[asyncio.Task[None]] = set()
 
     def ask(self, question: Q) -> asyncio.Future[A]:
         """Put a question; the future has its answer. A cancelled asker is forgotten, the others are not."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[A] = loop.create_future()
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
-        if not self._scheduled and self._free:
-            self._scheduled = True
-            loop.call_soon(self._dispatch)
+        self._schedule()
         return future
+
+    def _schedule(self) -> None:
+        if self._scheduled or not self._free or not self._waiting:
+            return
+        self._scheduled = True
+        loop = asyncio.get_running_loop()
+        if self._last_was_shared:
+            loop.call_later(LINGER_SECONDS, self._dispatch)
+        else:
+            loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._scheduled = False
@@ -53,6 +65,7 @@ class Coalescer(Generic[Q, A]):
             if not batch:
                 continue
             self._free -= 1
+            self._last_was_shared = len(batch) > 1
             # In a context of its own: a batch belongs to no one call, and must not end with the first asker's deadline.
             task = asyncio.get_running_loop().create_task(self._run(batch), context=Context())
             self._running.add(task)
@@ -78,4 +91,4 @@ class Coalescer(Generic[Q, A]):
                 raise
         finally:
             self._free += 1
-            self._dispatch()
+            self._schedule()

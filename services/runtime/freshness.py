@@ -14,24 +14,21 @@ from dataclasses import dataclass
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
 
-_FORM = re.compile(r"1/([a-z]+)/([0-9]{6})/([0-9]{1,18})(?:/([0-9]{1,18}))?")
+_FORM = re.compile(r"1/([a-z]+)/([0-9]{6})/([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What a token stands for. `sequence` counts a service's publications, where it keeps such a count."""
+    """What a token stands for: a service of a node, and the instant up to which its holder saw it."""
 
     service: str
     region: str
     instant: Instant
-    sequence: int | None = None
 
 
 def encode_token(freshness: Freshness) -> str:
     """The token to hand out."""
     text = f"1/{freshness.service}/{freshness.region}/{freshness.instant}"
-    if freshness.sequence is not None:
-        text += f"/{freshness.sequence}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -50,5 +47,4 @@ def decode_token(token: str, field: str = "at_least_as_fresh") -> Freshness | No
     match = _FORM.fullmatch(text)
     if match is None:
         raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
-    sequence = match.group(4)
-    return Freshness(match.group(1), match.group(2), int(match.group(3)), int(sequence) if sequence else None)
+    return Freshness(match.group(1), match.group(2), int(match.group(3)))
