@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-LINGER_SECONDS = 0.002
+LINGER_SECONDS = 0.008
 """What a call's latency pays, under load alone, for fewer and larger batches: a batch's cost is mostly its own."""
 
 
