@@ -7,7 +7,6 @@ report time nor, where validity counts from sampling, by a later sampling time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, Violation
 from services.domain.instant import Instant
@@ -42,8 +41,7 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
     sample_time = newest.sample_time if correction.sample_time is None else correction.sample_time
     if correction.outcome == PENDING:
         report_time = None
-    next_ = replace(
-        newest,
+    next_ = newest._replace(
         revision=newest.revision + 1,
         state=ACTIVE,
         outcome=correction.outcome,

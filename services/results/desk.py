@@ -13,17 +13,16 @@ from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_NOT_CONFIGURED,
     SOURCE_STATE_OK,
     Claim,
-    Source,
 )
 from hutong.results.v1.result_pb2 import TestResult
-from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatestRequest, LookupLatestResponse
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestResponse, LookupLatestRequest, LookupLatestResponse
 
 from services.domain.errors import HutongError
-from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
 from services.domain.region import NATION
 from services.domain.subject import Pepper
-from services.results.convert import document_from_proto, result_to_proto
+from services.results.convert import document_from_proto, fill_result
 from services.results.lookup import DEFAULT_LIMIT, pick_latest
 from services.results.model import StoredResult
 from services.results.reading import ReportName
@@ -32,7 +31,7 @@ from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
 from services.runtime.freshness import decode_token
 from services.runtime.status import to_status
-from services.runtime.validation import check
+from services.runtime.validation import check_each
 
 
 class _Question:
@@ -63,6 +62,7 @@ class LookupDesk:
         self._store = store
         self._pepper = pepper
         self._jurisdiction = jurisdiction
+        self._node = format_node(jurisdiction)
         self._clock = clock
         self._coalescer: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer)
 
@@ -70,50 +70,57 @@ class LookupDesk:
         """Answer one look-up, together with others that arrive at the same time."""
         return await self._coalescer.ask(_Question(request, self._pepper))
 
-    async def look_up_each(self, requests: Sequence[LookupLatestRequest]) -> list[LookupLatestItem]:
+    async def look_up_each(self, requests: Sequence[LookupLatestRequest]) -> BatchLookupLatestResponse:
         """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
-        questions: list[_Question | HutongError] = []
-        for request in requests:
+        response = BatchLookupLatestResponse()
+        questions: list[_Question] = []
+        targets: list[LookupLatestResponse] = []
+        for request, broken in zip(requests, check_each(requests), strict=True):
+            item = response.items.add()
             try:
-                check(request)
+                if broken is not None:
+                    raise broken
                 questions.append(_Question(request, self._pepper))
+                targets.append(item.response)
             except HutongError as error:
-                questions.append(error)
-        answers = iter(await self._answer([question for question in questions if isinstance(question, _Question)]))
-        return [
-            LookupLatestItem(response=next(answers))
-            if isinstance(question, _Question)
-            else LookupLatestItem(error=to_status(question))
-            for question in questions
-        ]
+                item.error.CopyFrom(to_status(error))
+        await self._fill(questions, targets)
+        return response
 
     async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:
+        responses = [LookupLatestResponse() for _ in questions]
+        await self._fill(questions, responses)
+        return responses
+
+    async def _fill(self, questions: Sequence[_Question], responses: Sequence[LookupLatestResponse]) -> None:
+        """Answer each question in its response."""
         if not questions:
-            return []
+            return
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
         findings = await self._store.find_persons([question.subject_key for question in questions], reports, now)
-        return [
-            self._compose(question, results, keys, findings, now)
-            for question, results, keys in zip(questions, findings.by_person, findings.persons, strict=True)
-        ]
+        found = zip(questions, responses, findings.by_person, findings.persons, strict=True)
+        for question, response, results, keys in found:
+            self._compose(question, response, results, keys, findings, now)
 
     def _compose(
         self,
         question: _Question,
+        response: LookupLatestResponse,
         results: Sequence[StoredResult],
         keys: Sequence[bytes],
         findings: Findings,
         now: Instant,
-    ) -> LookupLatestResponse:
+    ) -> None:
         latest = pick_latest(results, self._jurisdiction, question.limit)
-        response = LookupLatestResponse(
-            in_region=[_told(result, findings) for result in latest.in_region],
-            out_of_region=[_told(result, findings) for result in latest.out_of_region],
-            sources=[
-                Source(source=format_node(self._jurisdiction), state=SOURCE_STATE_OK, as_of_time=to_timestamp(now))
-            ],
-        )
+        for result in latest.in_region:
+            _tell(result, findings, response.in_region.add())
+        for result in latest.out_of_region:
+            _tell(result, findings, response.out_of_region.add())
+        source = response.sources.add()
+        source.source = self._node
+        source.state = SOURCE_STATE_OK
+        set_timestamp(source.as_of_time, now)
         if question.nationwide and self._jurisdiction != NATION:
             response.sources.add(source=format_node(NATION), state=SOURCE_STATE_NOT_CONFIGURED)
         for name, report_time in question.claims:
@@ -121,11 +128,10 @@ class LookupDesk:
             response.claims.append(claim)
             if claim.state == CLAIM_STATE_NOT_FOUND:
                 response.follow_ups.append(_reminder(name, now))
-        return response
 
 
-def _told(result: StoredResult, findings: Findings) -> TestResult:
-    return result_to_proto(result, findings.standing_at(result.lab, result.file_time))
+def _tell(result: StoredResult, findings: Findings, message: TestResult) -> None:
+    fill_result(message, result, findings.standing_at(result.lab, result.file_time))
 
 
 def _claim(
@@ -143,7 +149,7 @@ def _claim(
         claim.state = CLAIM_STATE_OTHER_PERSON
     else:
         claim.state = CLAIM_STATE_FOUND
-        claim.result.CopyFrom(_told(result, findings))
+        _tell(result, findings, claim.result)
     return claim
 
 

@@ -195,8 +195,7 @@ class ReportKey:
     sampling_hash: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResult:
+class StoredResult(NamedTuple):
     """One revision of one person's result as stored."""
 
     subject_key: bytes

@@ -40,7 +40,7 @@ def _find_newest_postgresql(connection: Connection, subject_keys: Sequence[bytes
         (list(subject_keys),),
     )
     for index, *columns in rows:
-        found[index - 1].append(StoredResult(*columns))
+        found[index - 1].append(StoredResult._make(columns))
     return found
 
 
@@ -51,7 +51,7 @@ def _find_newest_sqlite(connection: Connection, subject_keys: Sequence[bytes]) -
         f"SELECT {_SELECT} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED}"
         f" ORDER BY file_time DESC LIMIT {MAX_PER_PERSON}"
     )
-    return [[StoredResult(*row) for row in driver.execute(statement, (key,))] for key in subject_keys]
+    return [[StoredResult._make(row) for row in driver.execute(statement, (key,))] for key in subject_keys]
 
 
 def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[ReportName, StoredResult]:

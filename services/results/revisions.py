@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, tuple_, update
 
@@ -22,7 +21,7 @@ RECALLED_OUTCOME = 0
 
 _results = tables.results
 _keys = tables.report_keys
-COLUMNS = [getattr(_results.c, name) for name in StoredResult.__dataclass_fields__]
+COLUMNS = [getattr(_results.c, name) for name in StoredResult._fields]
 IS_NEWEST = and_(
     _results.c.subject_key == _keys.c.subject_key,
     _results.c.file_time == _keys.c.file_time,
@@ -101,7 +100,7 @@ def recall_step(
     if pretend or not found:
         return found, numbers[-1]
     recalled = [
-        replace(old, revision=old.revision + 1, state=RECALLED, upload_time=now, nationwide_time=None) for old in found
+        old._replace(revision=old.revision + 1, state=RECALLED, upload_time=now, nationwide_time=None) for old in found
     ]
     write_revisions(connection, found, recalled, recall.reason, now)
     return recalled, numbers[-1]
@@ -137,7 +136,7 @@ def write_revisions(
         rows = []
         for old, new in zip(some, news[start : start + 500], strict=True):
             key_version, name_hash = kept[old.subject_key, old.lab, old.report_number, old.revision]
-            rows.append(asdict(new) | {"key_version": key_version, "name_hash": name_hash})
+            rows.append(new._asdict() | {"key_version": key_version, "name_hash": name_hash})
         connection.execute(insert(_results), rows)
     connection.execute(
         update(_keys)

@@ -153,7 +153,7 @@ class ResultsServicer(ResultsServiceServicer):
         return await self._desk.look_up(request)
 
     async def BatchLookupLatest(self, request: BatchLookupLatestRequest, context: Context) -> BatchLookupLatestResponse:
-        return BatchLookupLatestResponse(items=await self._desk.look_up_each(request.requests))
+        return await self._desk.look_up_each(request.requests)
 
     async def WatchResults(self, request: WatchResultsRequest, context: Context) -> AsyncIterator[WatchResultsResponse]:
         async for message in self._watch.follow(request):

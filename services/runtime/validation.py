@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, cast
+
 import protovalidate
+from google.protobuf import descriptor_pb2, message_factory
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from services.domain.errors import InvalidArgument, Violation
@@ -22,13 +28,59 @@ def check(message: Message) -> None:
         raise InvalidArgument.of([describe(violation) for violation in found])
 
 
-def describe(violation: protovalidate.Violation) -> Violation:
-    """One violation in our words: the field's path, and the rule's text."""
+def check_each(messages: Sequence[Message]) -> list[InvalidArgument | None]:
+    """For each of some messages of one type what `check` would have raised; None for those that keep the rules.
+
+    All go to the engine together: most of a small message's check is the way there and back.
+    """
+    if not messages:
+        return []
+    together: Any = _list_of(messages[0].DESCRIPTOR)()
+    together.items.extend(messages)
+    broken: dict[int, list[Violation]] = {}
+    for violation in _validator.collect_violations(together):
+        index, described = _describe_within(violation)
+        broken.setdefault(index, []).append(described)
+    if not broken:
+        return [None] * len(messages)
+    return [InvalidArgument.of(broken[index]) if index in broken else None for index in range(len(messages))]
+
+
+def describe(violation: protovalidate.Violation, skip: int = 0) -> Violation:
+    """One violation in our words: the field's path from its element `skip` on, and the rule's text."""
     proto = violation.proto
     path = ""
     if proto.field is not None:
-        for element in proto.field.elements:
+        for element in proto.field.elements[skip:]:
             path += f".{element.field_name}" if path else str(element.field_name)
             if element.subscript is not None and element.subscript.field == "index":
                 path += f"[{element.subscript.value}]"
     return Violation(path, "INVALID_FIELD", str(proto.message))
+
+
+def _describe_within(violation: protovalidate.Violation) -> tuple[int, Violation]:
+    """In which item of a list a rule is broken, and the violation with its path from that item on."""
+    field = violation.proto.field
+    assert field is not None
+    subscript = field.elements[0].subscript
+    assert subscript is not None
+    return int(cast("int", subscript.value)), describe(violation, 1)
+
+
+@cache
+def _list_of(item: Descriptor) -> type[Message]:
+    """A message type that is never sent: a list of messages of one type, and no rule of its own."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"hutong/runtime/list_of/{item.full_name}.proto",
+        package="hutong.runtime.list_of",
+        syntax="proto3",
+        dependency=[item.file.name],
+    )
+    listing = file.message_type.add(name=item.full_name.replace(".", "_"))
+    field = descriptor_pb2.FieldDescriptorProto
+    listing.field.add(
+        name="items", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED, type_name=f".{item.full_name}"
+    )
+    pool = item.file.pool
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{listing.name}"))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from hutong.verification.v1 import decision_pb2 as pb
-from hutong.verification.v1.verification_service_pb2 import VerifyItem, VerifyRequest
+from hutong.verification.v1.verification_service_pb2 import BatchVerifyResponse, VerifyItem, VerifyRequest
 
 from services.domain.errors import HutongError
 from services.domain.names import format_decision
@@ -14,8 +14,8 @@ from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
 from services.runtime.ids import uuid7
 from services.runtime.status import to_status
-from services.runtime.validation import check
-from services.verification.convert import decision_to_proto, inputs_from_proto
+from services.runtime.validation import check_each
+from services.verification.convert import decision_to_proto, fill_decision, inputs_from_proto
 from services.verification.decide import decide
 from services.verification.inputs import Answers, gather, inputs_to_proto
 from services.verification.model import Decision
@@ -58,33 +58,35 @@ class DecisionDesk:
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
         """Answer one question; the second is what must be durable before the first may leave."""
         question = question_from_proto(request, self._clock.now())
-        return self._conclude(question, await self._ask(question))
+        message = pb.Decision()
+        return message, self._conclude(question, await self._ask(question), message)
 
-    async def verify_each(self, requests: Sequence[VerifyRequest]) -> list[VerifyItem]:
+    async def verify_each(self, requests: Sequence[VerifyRequest]) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
+        response = BatchVerifyResponse()
         now = self._clock.now()
-        questions: list[Question | HutongError] = []
-        for request in requests:
-            try:
-                check(request)
-                questions.append(question_from_proto(request, now))
-            except HutongError as error:
-                questions.append(error)
-        answers = iter(await self._ask_each([one for one in questions if isinstance(one, Question)]))
+        questions: list[Question] = []
         items: list[VerifyItem] = []
+        for request, broken in zip(requests, check_each(requests), strict=True):
+            item = response.items.add()
+            try:
+                if broken is not None:
+                    raise broken
+                questions.append(question_from_proto(request, now))
+                items.append(item)
+            except HutongError as error:
+                item.error.CopyFrom(to_status(error))
         to_keep: list[StoredDecision] = []
-        for question in questions:
-            answer = next(answers) if isinstance(question, Question) else question
-            if isinstance(question, Question) and isinstance(answer, Answers):
-                message, kept = self._conclude(question, answer)
-                items.append(VerifyItem(decision=message))
-                if kept is not None:
-                    to_keep.append(kept)
-            elif isinstance(answer, HutongError):
-                items.append(VerifyItem(error=to_status(answer)))
+        for item, question, answers in zip(items, questions, await self._ask_each(questions), strict=True):
+            if isinstance(answers, HutongError):
+                item.error.CopyFrom(to_status(answers))
+                continue
+            kept = self._conclude(question, answers, item.decision)
+            if kept is not None:
+                to_keep.append(kept)
         if to_keep:
             await self._store.keep_decisions(to_keep)
-        return items
+        return response
 
     async def replay(self, uuid: str) -> tuple[pb.Decision, bool]:
         """Make a stored decision again from its inputs, and whether it equals the stored one bit for bit. NotFound."""
@@ -157,21 +159,21 @@ class DecisionDesk:
             self._results.away if found is None else None,
         )
 
-    def _conclude(self, question: Question, answers: Answers) -> tuple[pb.Decision, StoredDecision | None]:
-        """Decide; the second is what must be durable before the first may leave."""
+    def _conclude(self, question: Question, answers: Answers, message: pb.Decision) -> StoredDecision | None:
+        """Decide, into an empty message; returns what must be durable before that may leave."""
         inputs = gather(question, answers)
         decision = decide(inputs)
         if not question.record and not must_be_kept(decision):
-            return decision_to_proto(decision, inputs), None
+            fill_decision(message, decision, inputs)
+            return None
         uuid = uuid7()
-        message = decision_to_proto(decision, inputs, format_decision(uuid))
-        kept = StoredDecision(
+        fill_decision(message, decision, inputs, format_decision(uuid))
+        return StoredDecision(
             uuid,
             inputs.evaluate_time,
             message.SerializeToString(deterministic=True),
             inputs_to_proto(question, answers, inputs).SerializeToString(deterministic=True),
         )
-        return message, kept
 
     async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
         await self._store.keep_decisions(kept)

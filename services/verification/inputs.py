@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hutong.results.v1 import lookup_pb2, result_pb2
 from hutong.results.v1.results_service_pb2 import LookupLatestResponse
@@ -15,8 +15,7 @@ from services.verification.policy_cache import KnownPolicy
 from services.verification.question import Question
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(NamedTuple):
     """What came back for a question. `policy` and `found` None: that source did not answer, or was not asked."""
 
     policy: KnownPolicy | None

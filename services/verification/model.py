@@ -6,7 +6,7 @@ Enumerations are the contract's numbers (`hutong.verification.v1.Use` and the li
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import follow_up_pb2, lab_pb2, lookup_pb2, result_pb2
@@ -53,8 +53,7 @@ SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One revision of a recorded result. `name` is "labs/{uscc}/results/{report_number}" without the revision.
 
     `lab_standing` is the laboratory's at report time, at sampling time for PENDING.
@@ -73,8 +72,7 @@ class Record:
     lab_standing: Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What the holder shows. Empty texts and None stand for what it does not show."""
 
     channel: Channel
@@ -85,8 +83,7 @@ class Evidence:
     report_time: Instant | None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What was found of a piece of evidence: whose record it names, and the record when it is this person's.
 
     `lab_standing` is the laboratory's at the report time on the evidence.
@@ -101,8 +98,7 @@ NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
 """For evidence that nobody could be asked about."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
+class SourceStatus(NamedTuple):
     """One source, whether it answered, and up to when its answer is complete."""
 
     source: str
@@ -143,8 +139,7 @@ class EffectivePolicy:
     advice: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Everything a decision is made from. `claims` pairs with `evidence`; `policy` None: its source did not answer."""
 
     use_time: Instant
@@ -156,8 +151,7 @@ class Inputs:
     sources: tuple[SourceStatus, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(NamedTuple):
     """One thing that was weighed, and what became of it."""
 
     subject: Record | Evidence
@@ -166,8 +160,7 @@ class Considered:
     differing_fields: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FollowUp:
+class FollowUp(NamedTuple):
     """What somebody ought to do about a report or a source."""
 
     action: FollowUpAction
@@ -176,8 +169,7 @@ class FollowUp:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An answer that explains itself. `result` names a record's revision, empty where it rests on none."""
 
     outcome: DecisionOutcome

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.lookup_pb2 import ClaimedReport
@@ -32,8 +31,7 @@ Place: TypeAlias = tuple[str, int, str]
 """Region, purpose and province of origin: no policy knows a finer origin."""
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyQuestion:
+class PolicyQuestion(NamedTuple):
     """Which policy applies: where, for what, to whom, when. `as_of` is the least that its source must have seen."""
 
     region: str
@@ -48,8 +46,7 @@ class PolicyQuestion:
         return self.region, self.purpose, self.arriving_from[:2]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One question, ready to be put to the sources. Holds the document as it was sent, for Results alone."""
 
     policy: PolicyQuestion

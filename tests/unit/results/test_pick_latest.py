@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +56,7 @@ def test_an_uncleared_positive_is_told_beyond_the_limit() -> None:
     old = stored(1, POSITIVE, sampled=500)
     results = [*(stored(place, sampled=400) for place in range(12, 2, -1)), old]
     assert pick_latest(results, PROVINCE, 2).in_region[-1] == old
-    cleared = [*results[:-1], replace(old, sample_time=399)]
+    cleared = [*results[:-1], old._replace(sample_time=399)]
     assert len(pick_latest(cleared, PROVINCE, 2).in_region) == 2
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
-from services.runtime.validation import check, find_violations
+from services.runtime.validation import check, check_each, find_violations
 
 
 def paths(message: object) -> set[str]:
@@ -71,3 +71,14 @@ def test_a_violation_never_holds_a_value(text: str) -> None:
         found = find_violations(message)
         assert found
         assert not any("SECRET" in f"{violation}" for violation in found)
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(-2, 30)), max_size=6))
+def test_messages_checked_together_fail_as_each_would_alone(items: list[tuple[str, int]]) -> None:
+    """With the same paths and words, each at its own place."""
+    messages = [
+        LookupLatestRequest(document=IdentityDocument(type=CARD, number=number), limit=limit) for number, limit in items
+    ]
+    together = check_each(messages)
+    alone = [find_violations(message) for message in messages]
+    assert [[] if error is None else list(error.violations) for error in together] == alone

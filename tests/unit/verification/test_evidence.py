@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from services.domain.instant import HOUR, MINUTE, SECOND
@@ -36,21 +34,21 @@ def test_times_are_equal_to_the_second_or_the_printed_minute(shown: int, same: b
 def test_every_stated_field_is_compared() -> None:
     """All differences at once; what is not shown contradicts nothing."""
     assert differing_fields(SHOWN, RECORD) == ()
-    assert differing_fields(replace(SHOWN, sample_time=None, report_time=None), RECORD) == ()
-    altered = replace(SHOWN, outcome=POSITIVE, sample_time=TEN, report_time=TEN + HOUR)
+    assert differing_fields(SHOWN._replace(sample_time=None, report_time=None), RECORD) == ()
+    altered = SHOWN._replace(outcome=POSITIVE, sample_time=TEN, report_time=TEN + HOUR)
     assert differing_fields(altered, RECORD) == ("outcome", "report_time", "sample_time")
 
 
 def test_a_report_in_hand_before_its_upload_contradicts_no_sampling_record() -> None:
     """Only the sampling is uploaded, the report is out: no contradiction, and the evidence stands by itself."""
-    sampled = replace(RECORD, outcome=PENDING, report_time=None)
+    sampled = RECORD._replace(outcome=PENDING, report_time=None)
     assert differing_fields(SHOWN, sampled) == ()
     assert is_ahead_of_record(SHOWN, sampled)
-    assert differing_fields(replace(SHOWN, sample_time=TEN - 2 * HOUR), sampled) == ("sample_time",)
+    assert differing_fields(SHOWN._replace(sample_time=TEN - 2 * HOUR), sampled) == ("sample_time",)
 
 
 def test_a_screen_that_still_shows_the_sampling_contradicts_no_report() -> None:
     """What it shows has been overtaken by the record, which is considered in its place."""
-    still = replace(SHOWN, outcome=PENDING, report_time=None)
+    still = SHOWN._replace(outcome=PENDING, report_time=None)
     assert differing_fields(still, RECORD) == ()
     assert not is_ahead_of_record(still, RECORD)

@@ -113,7 +113,7 @@ def _claim(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
     return Claim(state, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
 
 
-@pytest.mark.parametrize("case", _cases(RECOGNITION))
+@pytest.mark.parametrize("case", list(_cases(RECOGNITION)))
 def test_recognition(case: dict[str, Any]) -> None:
     """Who is recognised where, by which rule, until when; and why the others are not."""
     when = _instant(case["when"])
@@ -143,7 +143,7 @@ def test_recognition(case: dict[str, Any]) -> None:
         assert sorted(uses) == sorted(case["uses"])
 
 
-@pytest.mark.parametrize("case", _cases(MESSAGE_BOARD))
+@pytest.mark.parametrize("case", list(_cases(MESSAGE_BOARD)))
 def test_message_board(case: dict[str, Any]) -> None:
     """Whether a refusal was lawful, as far as can be told."""
     ground = refusal_ground_pb2.RefusalGround.Value
