@@ -19,6 +19,7 @@ _links = tables.document_links
 
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
     """Tie two documents together; the standing link when they are tied already, either way round."""
+    _hold_pair(connection, link.document, link.linked_document)
     standing = _find_standing(connection, link.document, link.linked_document)
     if standing is not None:
         return standing
@@ -43,6 +44,7 @@ def unlink_documents(
     connection: Connection, document: LinkedDocument, linked: LinkedDocument, reason: str, now: int
 ) -> DocumentLink:
     """Untie two documents; the link stays in history. NotFound when they are not tied."""
+    _hold_pair(connection, document, linked)
     standing = _find_standing(connection, document, linked)
     if standing is None:
         raise NotFound("NOT_FOUND", "the documents are not tied", metadata={"resource": "links/-"})
@@ -98,8 +100,8 @@ def _find_ties(connection: Connection, keys: list[bytes]) -> Sequence[tuple[byte
     columns = "SELECT subject_key, linked_subject_key FROM document_links WHERE remove_time IS NULL AND"
     if connection.dialect.name == "postgresql":
         query = (
-            f"{columns} subject_key = ANY (%(keys)s::bytea[])"
-            f" UNION ALL {columns} linked_subject_key = ANY (%(keys)s::bytea[])"
+            f"{columns} subject_key = ANY (%(keys)b::bytea[])"
+            f" UNION ALL {columns} linked_subject_key = ANY (%(keys)b::bytea[])"
         )
         return [(row[0], row[1]) for row in connection.exec_driver_sql(query, {"keys": keys})]
     statement = select(_links.c.subject_key, _links.c.linked_subject_key).where(
@@ -117,18 +119,21 @@ def _reachable(start: bytes, neighbours: dict[bytes, list[bytes]]) -> list[bytes
     return found
 
 
+def _hold_pair(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> None:
+    """Let those who tie or untie the same two documents take turns: a tie that is not there has no row to hold."""
+    if connection.dialect.name == "postgresql":
+        either_way = int.from_bytes(one.subject_key[:8]) ^ int.from_bytes(other.subject_key[:8])
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (either_way - 2**63,))
+
+
 def _find_standing(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> DocumentLink | None:
     first, second = one.subject_key, other.subject_key
-    query = (
-        select(_links)
-        .where(
-            or_(
-                and_(_links.c.subject_key == first, _links.c.linked_subject_key == second),
-                and_(_links.c.subject_key == second, _links.c.linked_subject_key == first),
-            ),
-            _links.c.remove_time.is_(None),
-        )
-        .with_for_update()
+    query = select(_links).where(
+        or_(
+            and_(_links.c.subject_key == first, _links.c.linked_subject_key == second),
+            and_(_links.c.subject_key == second, _links.c.linked_subject_key == first),
+        ),
+        _links.c.remove_time.is_(None),
     )
     row = connection.execute(query).first()
     return None if row is None else _from_row(row)

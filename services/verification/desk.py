@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyResponse, VerifyItem, VerifyRequest
@@ -18,7 +19,7 @@ from services.runtime.validation import check_each
 from services.verification.convert import decision_to_proto, fill_decision, inputs_from_proto
 from services.verification.decide import decide
 from services.verification.inputs import Answers, gather, inputs_to_proto
-from services.verification.model import Decision
+from services.verification.model import Decision, SourceStatus
 from services.verification.policy_cache import KnownPolicy
 from services.verification.policy_gateway import PolicyGateway
 from services.verification.question import PolicyQuestion, Question, question_from_proto
@@ -35,7 +36,15 @@ def must_be_kept(decision: Decision) -> bool:
     """
     if decision.outcome in _ADVERSE or decision.basis == pb.DECISION_BASIS_PRESENTED:
         return True
-    return any(considered.use == pb.USE_CONTRADICTS_RECORD for considered in decision.considered)
+    return pb.USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
+
+
+class Rule(NamedTuple):
+    """What applies; `known` None: Policy did not answer. `status` is Policy's as a source of decisions."""
+
+    known: KnownPolicy | None
+    status: SourceStatus
+    needs_results: bool
 
 
 class DecisionDesk:
@@ -74,14 +83,17 @@ class DecisionDesk:
                     raise broken
                 questions.append(question_from_proto(request, now))
                 items.append(item)
-            except HutongError as error:
+            except Exception as error:  # noqa: BLE001 - as at the edge of a call: one question's failure is its own
                 item.error.CopyFrom(to_status(error))
         to_keep: list[StoredDecision] = []
         for item, question, answers in zip(items, questions, await self._ask_each(questions), strict=True):
-            if isinstance(answers, HutongError):
-                item.error.CopyFrom(to_status(answers))
+            try:
+                if isinstance(answers, HutongError):
+                    raise answers
+                kept = self._conclude(question, answers, item.decision)
+            except Exception as error:  # noqa: BLE001 - as above
+                item.error.CopyFrom(to_status(error))
                 continue
-            kept = self._conclude(question, answers, item.decision)
             if kept is not None:
                 to_keep.append(kept)
         if to_keep:
@@ -99,51 +111,48 @@ class DecisionDesk:
         """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
         known = self._policies.at_hand(question.policy)
         if known is not None and not _needs_results(known):
-            return Answers(known, self._policies.status(known), None, None)
+            return self._answers(self._rule(known), None)
         look_up = self._results.ask(question.look_up)
         try:
-            if known is None:
-                known = await self._policies.resolve(question.policy)
-            if known is not None and not _needs_results(known):
-                return Answers(known, self._policies.status(known), None, None)
-            return self._answers(known, await look_up)
+            rule = self._rule(known or await self._policies.resolve(question.policy))
+            return self._answers(rule, await look_up if rule.needs_results else None)
         finally:
             look_up.cancel()
 
     async def _ask_each(self, questions: list[Question]) -> list[Answers | HutongError]:
-        """Ask both sources at once for all of them."""
-        at_hand = [self._policies.at_hand(question.policy) for question in questions]
-        asking = [known is None or _needs_results(known) for known in at_hand]
-        look_ups = [question.look_up for question, needed in zip(questions, asking, strict=True) if needed]
+        """Ask both sources at once for all of them; of Policy, each different question once."""
+        at_hand = {policy: self._policies.at_hand(policy) for policy in {question.policy for question in questions}}
+        asking = {policy: known is None or _needs_results(known) for policy, known in at_hand.items()}
+        look_ups = [question.look_up for question in questions if asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
-            policies = await self._resolve_missing([question.policy for question in questions], at_hand)
+            rules = await self._resolve_missing(at_hand)
             found = iter(await looking_up)
         finally:
             looking_up.cancel()
         answers: list[Answers | HutongError] = []
-        for policy, needed in zip(policies, asking, strict=True):
-            answer = next(found) if needed else None
-            if isinstance(policy, HutongError):
-                answers.append(policy)
+        for question in questions:
+            rule = rules[question.policy]
+            answer = next(found) if asking[question.policy] else None
+            if isinstance(rule, HutongError):
+                answers.append(rule)
             elif isinstance(answer, HutongError):
                 answers.append(answer)
-            elif policy is not None and not _needs_results(policy):
-                answers.append(Answers(policy, self._policies.status(policy), None, None))
             else:
-                answers.append(self._answers(policy, answer))
+                answers.append(self._answers(rule, answer))
         return answers
 
     async def _resolve_missing(
-        self, questions: list[PolicyQuestion], at_hand: list[KnownPolicy | None]
-    ) -> list[KnownPolicy | HutongError | None]:
-        """What applies for each; whatever is not at hand is asked for once."""
-        pairs = list(zip(questions, at_hand, strict=True))
-        missing = list(dict.fromkeys(question for question, known in pairs if known is None))
-        if not missing:
-            return list(at_hand)
+        self, at_hand: Mapping[PolicyQuestion, KnownPolicy | None]
+    ) -> dict[PolicyQuestion, Rule | HutongError]:
+        """What applies for each; whatever is not at hand is asked for."""
+        missing = [question for question, known in at_hand.items() if known is None]
         resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
-        return [resolved[question] if known is None else known for question, known in pairs]
+        rules: dict[PolicyQuestion, Rule | HutongError] = {}
+        for question, known in at_hand.items():
+            found = resolved[question] if known is None else known
+            rules[question] = found if isinstance(found, HutongError) else self._rule(found)
+        return rules
 
     async def _resolve(self, question: PolicyQuestion) -> KnownPolicy | HutongError | None:
         try:
@@ -151,13 +160,15 @@ class DecisionDesk:
         except HutongError as error:
             return error
 
-    def _answers(self, known: KnownPolicy | None, found: Answer) -> Answers:
-        return Answers(
-            known,
-            self._policies.away if known is None else self._policies.status(known),
-            found,
-            self._results.away if found is None else None,
-        )
+    def _rule(self, known: KnownPolicy | None) -> Rule:
+        if known is None:
+            return Rule(None, self._policies.away, needs_results=True)
+        return Rule(known, self._policies.status(known), needs_results=_needs_results(known))
+
+    def _answers(self, rule: Rule, found: Answer) -> Answers:
+        if not rule.needs_results:
+            return Answers(rule.known, rule.status, None, None)
+        return Answers(rule.known, rule.status, found, self._results.away if found is None else None)
 
     def _conclude(self, question: Question, answers: Answers, message: pb.Decision) -> StoredDecision | None:
         """Decide, into an empty message; returns what must be durable before that may leave."""

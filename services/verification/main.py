@@ -9,6 +9,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import add_Verificatio
 
 from services.runtime.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.pages import PageTokens
 from services.runtime.settings import Settings
 from services.runtime.unit import Drain, Registration, Unit
 from services.storage.open import open_migrated
@@ -60,7 +61,7 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> U
             Registration(
                 "hutong.verification.v1.RefusalService",
                 add_RefusalServiceServicer_to_server,
-                RefusalServicer(refusal_desk, refusal_store, clock),
+                RefusalServicer(refusal_desk, refusal_store, PageTokens(pepper.secret), clock),
             ),
         ),
         check=database.check,

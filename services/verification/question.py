@@ -82,11 +82,13 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     freshness = decode_token(request.at_least_as_fresh)
     of_results = freshness is not None and freshness.service == "results"
     look_up = LookupLatestRequest(
-        document=request.document,
-        scope=request.scope,
-        at_least_as_fresh=request.at_least_as_fresh if of_results else "",
+        scope=request.scope, at_least_as_fresh=request.at_least_as_fresh if of_results else ""
     )
-    look_up.document.ClearField("name")
+    # The name stays here: it finds nobody.
+    document, asked = request.document, look_up.document
+    asked.type = document.type
+    asked.number = document.number
+    asked.issuing_country = document.issuing_country
     for evidence in request.evidence:
         if evidence.lab and evidence.report_number:
             look_up.claimed_reports.append(_claimed(evidence))

@@ -25,6 +25,8 @@ Answer = LookupLatestResponse | None
 """What a look-up found; None when Results did not answer in time."""
 
 
+BATCHES_AT_ONCE = 2
+"""Whole batches that Results works on for us; more would only wait there, and their wait look like its failing."""
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT})
 """Codes with which a whole batch fails for the sake of one look-up; it is found by halving, and harms no other."""
 
@@ -39,6 +41,8 @@ class ResultsGateway:
         self._patience = Patience(source)
         # One call at a time: what arrives meanwhile shares the next one, and a shared call costs both sides far less.
         self._coalescer: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
+        self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
     def ask(self, look_up: LookupLatestRequest) -> asyncio.Future[Answer]:
         """Put a look-up; its future has an answer within the time the call under way has for it.
@@ -56,12 +60,20 @@ class ResultsGateway:
         """Answer several look-ups in order in one call of their own."""
         if not look_ups:
             return []
-        try:
-            async with asyncio.timeout(self._patience.seconds()):
-                return await self._look_up_batch(look_ups)
-        except TimeoutError:
-            self._patience.lose("no answer in time")
-            return [None] * len(look_ups)
+        async with self._batches:
+            call = asyncio.ensure_future(self._look_up_batch(look_ups))
+            try:
+                await asyncio.wait([call], timeout=self._patience.seconds())
+            except asyncio.CancelledError:
+                call.cancel()
+                raise
+        if call.done():
+            return call.result()
+        # Not cancelled: when its answer does come, however late, Results is trusted again.
+        self._late.add(call)
+        call.add_done_callback(self._late.discard)
+        self._patience.lose("no answer in time")
+        return [None] * len(look_ups)
 
     def _give_up(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():

@@ -37,7 +37,7 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import from_timestamp
 from services.domain.names import parse_decision, parse_refusal
 from services.runtime.clock import Clock
-from services.runtime.pages import decode_page_token, encode_page_token, page_size
+from services.runtime.pages import PageTokens, page_size
 from services.verification.desk import DecisionDesk
 from services.verification.refusal import Refusal
 from services.verification.refusal_convert import (
@@ -71,11 +71,10 @@ class VerificationServicer(VerificationServiceServicer):
     async def BatchVerify(self, request: BatchVerifyRequest, context: Context) -> BatchVerifyResponse:
         return await self._desk.verify_each(request.requests)
 
-    async def StreamVerify(
+    def StreamVerify(
         self, requests: AsyncIterator[StreamVerifyRequest], context: Context
     ) -> AsyncIterator[StreamVerifyResponse]:
-        async for response in self._gates.serve(requests):
-            yield response
+        return self._gates.serve(requests)
 
     async def GetDecision(self, request: GetDecisionRequest, context: Context) -> GetDecisionResponse:
         stored = await self._store.get_decision(parse_decision(request.name))
@@ -91,9 +90,10 @@ class VerificationServicer(VerificationServiceServicer):
 class RefusalServicer(RefusalServiceServicer):
     """The message board."""
 
-    def __init__(self, desk: RefusalDesk, store: RefusalStore, clock: Clock) -> None:
+    def __init__(self, desk: RefusalDesk, store: RefusalStore, tokens: PageTokens, clock: Clock) -> None:
         self._desk = desk
         self._store = store
+        self._tokens = tokens
         self._clock = clock
 
     async def ReportRefusal(self, request: ReportRefusalRequest, context: Context) -> ReportRefusalResponse:
@@ -104,11 +104,11 @@ class RefusalServicer(RefusalServiceServicer):
         return GetRefusalResponse(refusal=refusal_to_proto(refusal))
 
     async def ListRefusals(self, request: ListRefusalsRequest, context: Context) -> ListRefusalsResponse:
-        position = decode_page_token(request)
+        position = self._tokens.position(request, (str,))
         size = page_size(request.page_size)
         before = position[0] if position else ""
         refusals = await self._store.list_refusals(filter_from_proto(request), before, size + 1)
-        token = encode_page_token(request, [refusals[size - 1].uuid]) if len(refusals) > size else ""
+        token = self._tokens.issue(request, [refusals[size - 1].uuid]) if len(refusals) > size else ""
         shown = [refusal_to_proto(refusal) for refusal in refusals[:size]]
         return ListRefusalsResponse(refusals=shown, next_page_token=token)
 

@@ -1,16 +1,22 @@
-"""StreamVerify: a gate that never hangs up. Questions on one stream are answered side by side, each as it is ready."""
+"""StreamVerify: a gate that never hangs up. Questions of all gates are answered together, each as it is ready."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
-from hutong.verification.v1.verification_service_pb2 import StreamVerifyRequest, StreamVerifyResponse
+from hutong.verification.v1.verification_service_pb2 import (
+    StreamVerifyRequest,
+    StreamVerifyResponse,
+    VerifyItem,
+    VerifyRequest,
+)
 
 from services.domain.errors import InvalidArgument
+from services.runtime.coalesce import Coalescer
 from services.runtime.status import to_status
 from services.runtime.unit import Drain
-from services.runtime.validation import check
 from services.verification.desk import DecisionDesk
 
 QUESTIONS_AT_ONCE = 64
@@ -23,6 +29,7 @@ class GateDesk:
     def __init__(self, desk: DecisionDesk, drain: Drain) -> None:
         self._desk = desk
         self._drain = drain
+        self._together: Coalescer[VerifyRequest, VerifyItem] = Coalescer(self._answer_together)
         self._streams: set[_Stream] = set()
         self._closer: asyncio.Task[None] | None = None
 
@@ -30,6 +37,11 @@ class GateDesk:
     def open_count(self) -> int:
         """Streams that are open now."""
         return len(self._streams)
+
+    @property
+    def question_count(self) -> int:
+        """Questions that are being answered now."""
+        return sum(stream.question_count for stream in self._streams)
 
     def start(self) -> None:
         """Begin to wait for the drain: one task for all streams."""
@@ -42,14 +54,29 @@ class GateDesk:
 
     async def serve(self, requests: AsyncIterator[StreamVerifyRequest]) -> AsyncIterator[StreamVerifyResponse]:
         """Answer a stream until the gate half-closes it, breaks it off, or the server drains."""
-        stream = _Stream(self._desk, requests)
+        stream = _Stream(self, requests)
         self._streams.add(stream)
         try:
-            async for answer in stream.answers():
+            while (answer := await stream.next_answer()) is not None:
                 yield answer
         finally:
             self._streams.discard(stream)
             stream.abandon()
+
+    def ask(self, request: VerifyRequest) -> asyncio.Future[VerifyItem]:
+        """Put a question; the future has its decision or its error.
+
+        One with a token may have to wait for what it stands for, and goes alone so that no other waits with it.
+        """
+        if request.at_least_as_fresh:
+            return asyncio.ensure_future(self._answer_alone(request))
+        return self._together.ask(request)
+
+    async def _answer_alone(self, request: VerifyRequest) -> VerifyItem:
+        return (await self._desk.verify_each([request])).items[0]
+
+    async def _answer_together(self, requests: list[VerifyRequest]) -> Sequence[VerifyItem]:
+        return (await self._desk.verify_each(requests)).items
 
     async def _close_streams(self) -> None:
         await self._drain.wait()
@@ -58,28 +85,32 @@ class GateDesk:
 
 
 class _Stream:
-    """One gate's stream: a reader that starts an answer for each question, and a queue of those that are ready."""
+    """One gate's stream: a reader that puts its questions, and a queue of answers that are ready."""
 
-    def __init__(self, desk: DecisionDesk, requests: AsyncIterator[StreamVerifyRequest]) -> None:
+    def __init__(self, desk: GateDesk, requests: AsyncIterator[StreamVerifyRequest]) -> None:
         self._desk = desk
         self._requests = requests
         self._ready: asyncio.Queue[StreamVerifyResponse | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[VerifyItem]] = set()
         self._failure: BaseException | None = None
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
 
-    async def answers(self) -> AsyncIterator[StreamVerifyResponse]:
-        """The answers as they become ready; ends when the last question has its own."""
-        while True:
+    @property
+    def question_count(self) -> int:
+        """Questions of this gate that are being answered now."""
+        return len(self._under_way)
+
+    async def next_answer(self) -> StreamVerifyResponse | None:
+        """The next answer that is ready; None when the last question has its own. Raises what broke the stream."""
+        while not self._ready.empty() or self._under_way or not self._reader.done():
             answer = await self._ready.get()
             if answer is not None:
-                yield answer
-            elif not self._under_way and self._ready.empty():
-                break
+                return answer
         if self._failure is not None:
             raise self._failure
+        return None
 
     def end(self) -> None:
         """Take no more questions; those under way are still answered."""
@@ -88,34 +119,37 @@ class _Stream:
     def abandon(self) -> None:
         """The gate is gone: stop everything."""
         self._reader.cancel()
-        for task in list(self._under_way):
-            task.cancel()
+        for future in list(self._under_way):
+            future.cancel()
 
     async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
         async for request in self._requests:
             await self._room.acquire()
-            task = loop.create_task(self._answer(request))
-            self._under_way.add(task)
-            task.add_done_callback(self._note_answer)
+            if request.HasField("request"):
+                future = self._desk.ask(request.request)
+            else:
+                future = asyncio.get_running_loop().create_future()
+                future.set_exception(InvalidArgument.field("request", "value is required"))
+            self._under_way.add(future)
+            future.add_done_callback(partial(self._note_answer, request.correlation_id))
 
-    async def _answer(self, request: StreamVerifyRequest) -> None:
-        response = StreamVerifyResponse(correlation_id=request.correlation_id)
-        try:
-            if not request.HasField("request"):
-                raise InvalidArgument.field("request", "value is required")
-            check(request.request)
-            response.decision.CopyFrom(await self._desk.verify(request.request))
-        except Exception as error:  # noqa: BLE001 - as at the edge of a unary call: one question's failure is its own
-            response.error.CopyFrom(to_status(error))
-        self._ready.put_nowait(response)
-
-    def _note_answer(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+    def _note_answer(self, correlation_id: str, future: asyncio.Future[VerifyItem]) -> None:
+        self._under_way.discard(future)
         self._room.release()
-        if self._reader.done() and not self._under_way:
-            self._ready.put_nowait(None)
+        if future.cancelled():
+            return
+        response = StreamVerifyResponse(correlation_id=correlation_id)
+        error = future.exception()
+        if error is not None:
+            # As at the edge of a unary call: one question's failure is its own.
+            response.error.CopyFrom(to_status(error))
+        elif future.result().HasField("decision"):
+            response.decision.CopyFrom(future.result().decision)
+        else:
+            response.error.CopyFrom(future.result().error)
+        self._ready.put_nowait(response)
 
     def _note_end(self, reader: asyncio.Task[None]) -> None:
         self._failure = None if reader.cancelled() else reader.exception()
+        # Wakes the one who waits for answers, if none is left to come.
         self._ready.put_nowait(None)

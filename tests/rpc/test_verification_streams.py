@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.rpc import code_pb2
-from hutong.verification.v1 import decision_pb2
-from hutong.verification.v1.verification_service_pb2 import StreamVerifyRequest, VerifyRequest
+from hutong.verification.v1.decision_pb2 import Decision
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyResponse,
+    StreamVerifyRequest,
+    VerifyItem,
+    VerifyRequest,
+)
 from hutong.verification.v1.verification_service_pb2_grpc import (
     VerificationServiceStub,
     add_VerificationServiceServicer_to_server,
@@ -32,14 +37,16 @@ class Desk:
         self.open.set()
         self.under_way = 0
 
-    async def verify(self, request: VerifyRequest) -> decision_pb2.Decision:
-        """A decision that names the region."""
-        self.under_way += 1
+    async def verify_each(self, requests: Sequence[VerifyRequest]) -> BatchVerifyResponse:
+        """Decisions that name the region."""
+        self.under_way += len(requests)
         await self.open.wait()
-        self.under_way -= 1
-        if request.region == "000000":
+        self.under_way -= len(requests)
+        if any(request.region == "000000" for request in requests):
             raise RuntimeError("a fault of the service")
-        return decision_pb2.Decision(governing_policy=request.region)
+        return BatchVerifyResponse(
+            items=[VerifyItem(decision=Decision(governing_policy=request.region)) for request in requests]
+        )
 
 
 @asynccontextmanager
@@ -129,12 +136,12 @@ async def test_a_gate_that_asks_faster_than_it_is_answered_is_held_back(tmp_path
     """No more questions of one stream are under way than allowed; all are answered in the end."""
     desk = Desk()
     desk.open.clear()
-    async with gates(tmp_path, desk) as (stub, _, _):
+    async with gates(tmp_path, desk) as (stub, gate_desk, _):
         call = stub.StreamVerify()
         for mark in range(3 * QUESTIONS_AT_ONCE):
             await call.write(_frame(str(mark)))
         await call.done_writing()
-        await _until(lambda: desk.under_way == QUESTIONS_AT_ONCE)
+        await _until(lambda: gate_desk.question_count == QUESTIONS_AT_ONCE)
         desk.open.set()
         answers: Any = call
         marks = {answer.correlation_id async for answer in answers}

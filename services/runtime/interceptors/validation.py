@@ -31,13 +31,11 @@ class Validation:
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Check the request, or each of its frames as it comes."""
 
-        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+        def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             if method.request_streaming:
-                request = _checked(request)
-            else:
-                _check(request)
-            async for response in proceed(request, context):
-                yield response
+                return proceed(_checked(request), context)
+            _check(request)
+            return proceed(request, context)
 
         return handle
 

@@ -1,0 +1,126 @@
+"""Callers of a bench: so many calls under way at once, for so long, from one client process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A method at an address, the type of its answers, and which of them are worth counting."""
+
+    address: str
+    method: str
+    response_type: type[Message]
+    is_good: Callable[[Any], bool] = lambda _: True
+
+    def demand(self, answer: Any) -> None:
+        """Stop the bench at an answer that is not good: the rate of those would say nothing."""
+        if not self.is_good(answer):
+            raise RuntimeError(f"{self.method} answered {answer}")
+
+
+def unary_rate(target: Target, requests: Sequence[Message], seconds: float, callers: int) -> float:
+    """Calls a second, each caller's next call following its last."""
+    return asyncio.run(_call_for(target, requests, seconds, callers))
+
+
+async def _call_for(target: Target, requests: Sequence[Message], seconds: float, callers: int) -> float:
+    async with grpc.aio.insecure_channel(target.address) as channel:
+        call = channel.unary_unary(
+            target.method,
+            request_serializer=type(requests[0]).SerializeToString,
+            response_deserializer=target.response_type.FromString,
+        )
+        await asyncio.gather(*(call(request) for request in requests[:callers]))
+        begun = time.perf_counter()
+        counts = await asyncio.gather(
+            *(_keep_calling(target, call, requests[start::callers], begun + seconds) for start in range(callers))
+        )
+        return sum(counts) / (time.perf_counter() - begun)
+
+
+async def _keep_calling(
+    target: Target, call: Callable[[Message], Any], requests: Sequence[Message], until: float
+) -> int:
+    count = 0
+    while time.perf_counter() < until:
+        target.demand(await call(requests[count % len(requests)]))
+        count += 1
+    return count
+
+
+def latencies(target: Target, requests: Sequence[Message], seconds: float, rate: float) -> list[float]:
+    """Seconds that each call took, in order of size, when calls are begun evenly at a rate whatever their fate."""
+    return sorted(asyncio.run(_call_at(target, requests, seconds, rate)))
+
+
+async def _call_at(target: Target, requests: Sequence[Message], seconds: float, rate: float) -> list[float]:
+    taken: list[float] = []
+    async with grpc.aio.insecure_channel(target.address) as channel:
+        call = channel.unary_unary(
+            target.method,
+            request_serializer=type(requests[0]).SerializeToString,
+            response_deserializer=target.response_type.FromString,
+        )
+        await call(requests[0])
+
+        async def timed(request: Message, due: float) -> None:
+            target.demand(await call(request))
+            # From when it was due, so that a stall counts against every call that it held up.
+            taken.append(time.perf_counter() - due)
+
+        begun = time.perf_counter()
+        under_way: list[asyncio.Task[None]] = []
+        for index in itertools.count():
+            due = begun + index / rate
+            if due >= begun + seconds:
+                break
+            wait = due - time.perf_counter()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            under_way.append(asyncio.create_task(timed(requests[index % len(requests)], due)))
+        await asyncio.gather(*under_way)
+    return taken
+
+
+def stream_rate(target: Target, requests: Sequence[Message], seconds: float, streams: int, ahead: int) -> float:
+    """Answers a second over so many streams, each with so many questions under way."""
+    return asyncio.run(_stream_for(target, requests, seconds, streams, ahead))
+
+
+async def _stream_for(target: Target, requests: Sequence[Message], seconds: float, streams: int, ahead: int) -> float:
+    async with grpc.aio.insecure_channel(target.address) as channel:
+        open_stream = channel.stream_stream(
+            target.method,
+            request_serializer=type(requests[0]).SerializeToString,
+            response_deserializer=target.response_type.FromString,
+        )
+
+        async def keep_asking(mine: Sequence[Message], until: float) -> int:
+            stream = open_stream()
+            for request in mine[:ahead]:
+                await stream.write(request)
+            count = 0
+            while time.perf_counter() < until:
+                target.demand(await stream.read())
+                count += 1
+                await stream.write(mine[count % len(mine)])
+            await stream.done_writing()
+            while await stream.read() is not grpc.aio.EOF:
+                pass
+            return count
+
+        begun = time.perf_counter()
+        counts = await asyncio.gather(
+            *(keep_asking(requests[start::streams], begun + seconds) for start in range(streams))
+        )
+        return sum(counts) / seconds

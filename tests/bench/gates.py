@@ -1,0 +1,80 @@
+"""A node with a day's results and one rule, and the questions that gates put to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
+from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
+from hutong.results.v1 import lab_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.type.v1 import identity_pb2, purpose_pb2
+from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest, VerifyResponse
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+from tests.bench.nodes import bench_node
+from tests.bench.people import LAB, make_tubes, resident_number
+from tests.bench.upload import send
+from tests.databases import PostgresServer
+
+
+@dataclass(frozen=True, slots=True)
+class GateNode:
+    """Where the node is, what its Results stores in, whom it knows, and one of its answers."""
+
+    verification: str
+    results_url: str
+    persons: int
+    response: VerifyResponse
+
+    def questions(self, count: int) -> list[VerifyRequest]:
+        """Questions about people that are known, each about another than the one before."""
+        return [_question(index * 7919 % self.persons) for index in range(count)]
+
+
+@contextmanager
+def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterator[GateNode]:
+    """Run all three services on PostgreSQL until the block ends."""
+    urls = {name: postgres.make(name) for name in ("results", "policy", "verification")}
+    with bench_node(directory / "node-gates", urls) as addresses:
+        now = int(time.time())
+        with grpc.insecure_channel(addresses["results"]) as channel:
+            lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
+            LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
+            send(channel, "gates", make_tubes(persons, report_time=now - 50_000), persons, "accepted_count")
+        with grpc.insecure_channel(addresses["policy"]) as channel:
+            PolicyAdminServiceStub(channel).PublishPolicy(PublishPolicyRequest(policy=_hotel_policy(now)))
+        with grpc.insecure_channel(addresses["verification"]) as channel:
+            response = VerificationServiceStub(channel).Verify(_question(0))
+            assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
+        yield GateNode(addresses["verification"], urls["results"], persons, response)
+
+
+def _hotel_policy(now: int) -> policy_pb2.Policy:
+    """A policy under which everybody in the bench is recognised."""
+    policy = policy_pb2.Policy(
+        name="jurisdictions/410100/policies/hotel",
+        title="example window: hotels",
+        purposes=[purpose_pb2.PURPOSE_HOTEL],
+        test_required=policy_pb2.TestRequired(
+            window=policy_pb2.ValidityWindow(basis=policy_pb2.BASIS_REPORT_TIME),
+        ),
+    )
+    policy.test_required.window.duration.seconds = 7 * 86_400
+    policy.effective_start_time.seconds = now
+    return policy
+
+
+def _question(index: int) -> VerifyRequest:
+    document = identity_pb2.IdentityDocument(
+        type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=resident_number(index)
+    )
+    return VerifyRequest(document=document, region="410105", purpose=purpose_pb2.PURPOSE_HOTEL)
