@@ -6,12 +6,13 @@ READY  := $(VENV)/.ready
 # The generator of the stubs is kept old on purpose and so lives in an environment of its own.
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
+POLICY_SCHEMA := clients/python/hutong_client/policy.schema.json
 TOOLS  := .tools
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check lint types protos protos-fresh breaking bench grpcurl migrate lock wheel clean
+.PHONY: help demo run test check lint types protos protos-fresh breaking soak bench grpcurl migrate lock wheel clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,12 +59,15 @@ types: $(READY) ## Check types (mypy strict)
 protos: $(PROTOS_READY) ## Regenerate the client stubs and the descriptor set
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out clients/python --descriptor-out clients/hutong.binpb
+	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail when the committed stubs are not those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out build/fresh/python --descriptor-out build/fresh/hutong.binpb
 	@cmp build/fresh/hutong.binpb clients/hutong.binpb || { echo "Stale stubs: run make protos"; exit 1; }
+	@$(PROTOS_VENV)/bin/python protos/policy_schema.py build/fresh/hutong.binpb build/fresh/policy.schema.json
+	@cmp build/fresh/policy.schema.json $(POLICY_SCHEMA) || { echo "Stale schema: run make protos"; exit 1; }
 	@for room in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$room clients/python/$$room || { echo "Stale stubs: run make protos"; exit 1; }; done
 
 breaking: $(PROTOS_READY) ## Fail when the protos break clients of the last tag
@@ -71,6 +75,10 @@ breaking: $(PROTOS_READY) ## Fail when the protos break clients of the last tag
 	if [ -n "$$tag" ]; then mkdir -p build; git show $$tag:clients/hutong.binpb > build/last-tag.binpb; \
 	  $(PROTOS_VENV)/bin/buf breaking clients/hutong.binpb --against build/last-tag.binpb --config protos/buf.yaml; \
 	else echo "No tag yet: nothing to compare the protos with."; fi
+
+soak: $(READY) ## Kill Results 500 times on each engine, then stream five million persons; takes half an hour
+	@KILL_ROUNDS=500 $(BIN)/python -m pytest tests/e2e/test_kill.py $(ARGS)
+	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
 
 bench: $(READY) ## Measure against the raw limits; prints a table, stores build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)

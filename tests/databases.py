@@ -77,13 +77,13 @@ class PostgresServer:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[call-overload]
 
-    def halt(self) -> None:
-        """Stop the server as an operator would, keeping its data; returns when it is gone.
+    def halt(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server, keeping its data; returns when it is gone. SIGINT as an operator would, SIGQUIT as a crash.
 
         By a signal, since the wheel's own way forks, which a process that uses gRPC must not.
         """
         postmaster = psutil.Process(self.server.get_pid())
-        postmaster.send_signal(signal.SIGINT)
+        postmaster.send_signal(how)
         postmaster.wait(30)
 
     def resume(self) -> None:

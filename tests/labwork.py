@@ -15,7 +15,7 @@ from services.domain.document import canonical_document
 from services.domain.instant import HOUR, MINUTE, SHANGHAI, Instant, from_datetime, to_timestamp
 from services.domain.subject import Pepper
 from services.results.convert import tube_from_proto
-from services.results.judging import Bench, judge_frame
+from services.results.judging import Bench, judge_tubes
 from services.results.model import AUTHORIZED, JudgedBatch, Lab, StandingChange, Tube
 from tests.bench.people import NAMES, resident_number
 
@@ -104,9 +104,9 @@ def judge(
     tubes: Sequence[upload_pb2.Tube], offset: int = 0, *, dialect: str = "sqlite", lab: Lab | None = None
 ) -> JudgedBatch:
     """Judge a batch as an upload does, at NOW."""
-    batch = upload_pb2.TubeBatch(offset=offset, tubes=tubes)
+    batch = upload_pb2.TubeBatch(tubes=tubes)
     bench = Bench(PEPPER.secret, PEPPER.version, dialect)
-    return judge_frame(bench, lab or make_lab(), NOW, batch.SerializeToString())
+    return judge_tubes(bench, lab or make_lab(), NOW, offset, batch.SerializeToString())
 
 
 def subject_key(person: int) -> bytes:

@@ -43,9 +43,9 @@ class Pepper:
 
 
 def mask_name(name: str) -> str:
-    """All but the first character masked: "张**"."""
+    """All but the first character masked: "张**"; of one character alone that one too, or nothing would be."""
     bare = name.strip()
-    return bare[:1] + "*" * (len(bare) - 1)
+    return bare[:1] + "*" * (len(bare) - 1) if len(bare) > 1 else "*" * len(bare)
 
 
 def mask_number(number: str) -> str:

@@ -1,12 +1,11 @@
-"""ResolvePolicy's answers as messages, each made once for as long as its book is the newest."""
+"""ResolvePolicy's answers as messages, each made once for as long as it stands."""
 
 from __future__ import annotations
 
-from hutong.policy.v1.policy_pb2 import EffectivePolicy
-from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest, ResolvePolicyResponse
 
-from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp, to_timestamp
+from services.domain.errors import InvalidArgument, Violation
+from services.domain.instant import SECOND, from_timestamp
 from services.domain.region import is_region
 from services.policy.convert import answer_to_proto
 from services.policy.model import Answer
@@ -23,29 +22,45 @@ class Answers:
         self._clock = clock
         self._book: PolicyBook | None = None
         # By identity: a book keeps each of its answers for as long as it lives, and this memory holds the book.
-        self._told: dict[int, EffectivePolicy] = {}
+        self._told: dict[int, ResolvePolicyResponse] = {}
 
-    def resolve(self, request: ResolvePolicyRequest) -> EffectivePolicy:
+    def resolve(self, request: ResolvePolicyRequest) -> ResolvePolicyResponse:
         """What applies. InvalidArgument REGION_UNKNOWN for a region that is none."""
-        for field, region in (("region", request.region), ("arriving_from", request.arriving_from)):
-            if region and not is_region(region):
-                raise InvalidArgument.field(field, "is not a region of GB/T 2260", "REGION_UNKNOWN")
+        region, arriving_from = request.region, request.arriving_from
+        if not is_region(region) or (arriving_from and not is_region(arriving_from)):
+            raise _unknown_regions(request)
         at = from_timestamp(request.at_time) if request.HasField("at_time") else self._clock.now()
         if request.HasField("known_time"):
-            book = self._shelf.book_known_at(from_timestamp(request.known_time))
-            told = answer_to_proto(book.resolve(request.region, request.purpose, request.arriving_from, at))
+            book = self._shelf.book.known_at(from_timestamp(request.known_time), region)
+            told = _response(book.resolve(region, request.purpose, arriving_from, at))
         else:
-            answer = self._shelf.book.resolve(request.region, request.purpose, request.arriving_from, at)
-            told = self._tell(answer)
-        told.as_of_time.CopyFrom(to_timestamp(self._shelf.as_of))
+            told = self._tell(self._shelf.book.resolve(region, request.purpose, arriving_from, at))
+        stamp = told.effective_policy.as_of_time
+        stamp.seconds, rest = divmod(self._shelf.as_of, SECOND)
+        stamp.nanos = rest * 1000
         return told
 
-    def _tell(self, answer: Answer) -> EffectivePolicy:
-        """The answer's message; the same one again and again, of which only as_of_time changes."""
+    def _tell(self, answer: Answer) -> ResolvePolicyResponse:
+        """The answer's message; the same one again and again, of which only as_of_time changes.
+
+        It may be sent after another call has moved as_of_time on: rightly, since the book is still the same.
+        """
         if self._book is not self._shelf.book:
             self._book = self._shelf.book
             self._told.clear()
         told = self._told.get(id(answer))
         if told is None:
-            told = self._told[id(answer)] = answer_to_proto(answer)
+            told = self._told[id(answer)] = _response(answer)
         return told
+
+
+def _response(answer: Answer) -> ResolvePolicyResponse:
+    return ResolvePolicyResponse(effective_policy=answer_to_proto(answer))
+
+
+def _unknown_regions(request: ResolvePolicyRequest) -> InvalidArgument:
+    fields = (("region", request.region), ("arriving_from", request.arriving_from))
+    text = "is not a region of GB/T 2260"
+    return InvalidArgument.of(
+        [Violation(field, "REGION_UNKNOWN", text) for field, code in fields if code and not is_region(code)]
+    )

@@ -43,9 +43,12 @@ def content_hash(bare: policy_pb2.Policy) -> str:
 
 
 def revision_from_proto(
-    bare: policy_pb2.Policy, revision: int, publish_time: Instant, retroactive_reason: str = ""
+    bare: policy_pb2.Policy, revision: int, publish_time: Instant, retroactive_reason: str = "", hashed: str = ""
 ) -> Revision:
-    """A revision from a statement; whether it may be published is judged elsewhere."""
+    """A revision from a statement, of which `hashed` is the content hash where it is known already.
+
+    Whether it may be published is judged elsewhere.
+    """
     region, policy_id, _ = parse_policy(bare.name, "policy.name")
     return Revision(
         region=region,
@@ -64,7 +67,7 @@ def revision_from_proto(
         end=from_timestamp(bare.effective_end_time) if bare.HasField("effective_end_time") else None,
         publish_time=publish_time,
         retroactive_reason=retroactive_reason,
-        content_hash=content_hash(bare),
+        content_hash=hashed or content_hash(bare),
     )
 
 

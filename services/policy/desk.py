@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from hutong.policy.v1 import policy_pb2
@@ -13,12 +15,10 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
     WithdrawPolicyRequest,
     WithdrawPolicyResponse,
 )
-from hutong.type.v1 import purpose_pb2
 
-from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
-from services.domain.region import within
 from services.policy.convert import (
     answer_to_proto,
     bare_statement,
@@ -27,18 +27,25 @@ from services.policy.convert import (
     revision_from_proto,
     revision_to_proto,
 )
-from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Revision
+from services.policy.impact import Change, find_changes
+from services.policy.model import Revision
 from services.policy.publish import Publication, check_publication, check_withdrawal, find_overridden
 from services.policy.resolve import PolicyBook
 from services.policy.shelf import Shelf
 from services.policy.store import Changes, Store, Verdict
 from services.runtime.clock import Clock
 from services.runtime.freshness import Freshness, encode_token
+from services.runtime.validation import find_violations
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
-MAX_IMPACTS = 500
-_PURPOSES = [number for number in purpose_pb2.Purpose.values() if number]
+END = "policy.effective_end_time"
+"""The field of the one rule that stands on the whole of a policy: its end is after its start."""
+_NEEDED = {"policy.name", "policy.effective_start_time"}
+NOT_HASHED = "none"
+"""In the place of a content hash, of a policy that is refused anyway."""
+MAX_TOLD = 500
+"""Of what a publication changes or overrides so much is told: an impact has a kilobyte, and a message four million."""
 
 
 class PublicationDesk:
@@ -52,15 +59,18 @@ class PublicationDesk:
 
     async def publish(self, request: PublishPolicyRequest) -> PublishPolicyResponse:
         """Judge a policy and, unless it is only to be validated, publish it."""
-        statement = bare_statement(request.policy)
+        statement, broken_rules = _read(request)
         if request.validate_only:
             await self._shelf.refresh()
             nothing = Changes(self._shelf.sequence, ())
-            return self._judge(request, statement, nothing, self._clock.now()).answer()
+            # In a thread: what a national rule changes takes a while to find, and questions go on meanwhile.
+            return await asyncio.to_thread(
+                lambda: self._judge(request, statement, broken_rules, nothing, self._clock.now()).answer()
+            )
         response = await self._store.publish(
             request,
             self._shelf.sequence,
-            lambda changes, now: self._judge(request, statement, changes, now),
+            lambda changes, now: self._judge(request, statement, broken_rules, changes, now),
             self._clock.now(),
         )
         await self._shelf.refresh()
@@ -75,7 +85,7 @@ class PublicationDesk:
 
         def judge(changes: Changes) -> Revision:
             book = self._shelf.with_changes(changes)
-            members = book.series.get((region, policy_id), ())
+            members = book.series(region, policy_id)
             found = next((revision for revision in members if revision.revision == number), None)
             if found is None:
                 raise NotFound.resource(request.name)
@@ -94,19 +104,26 @@ class PublicationDesk:
         return self._with_token(response)
 
     def _judge(
-        self, request: PublishPolicyRequest, statement: policy_pb2.Policy, changes: Changes, now: Instant
+        self,
+        request: PublishPolicyRequest,
+        statement: policy_pb2.Policy,
+        broken_rules: Sequence[Violation],
+        changes: Changes,
+        now: Instant,
     ) -> Verdict:
         book = self._shelf.with_changes(changes)
         region, policy_id, _ = parse_policy(statement.name, "policy.name")
-        members = sorted(book.series.get((region, policy_id), ()), key=lambda revision: revision.revision)
-        newest = members[-1] if members else None
-        if newest is not None and newest.withdraw_time is None and newest.content_hash == content_hash(statement):
-            told = newest
+        members = book.series(region, policy_id)
+        # What breaks a rule has no hash worth the name: JSON cannot say every time that a message can.
+        hashed = "" if broken_rules else content_hash(statement)
+        number = members[-1].revision + 1 if members else 1
+        revision = revision_from_proto(statement, number, now, request.retroactive_reason, hashed or NOT_HASHED)
+        standing = [member for member in members if member.withdraw_time is None and member.start == revision.start]
+        if standing and standing[-1].content_hash == revision.content_hash:
+            told = standing[-1]
             return Verdict(told, None, lambda: self._answer(request, told, book, book))
-        number = newest.revision + 1 if newest is not None else 1
-        revision = revision_from_proto(statement, number, now, request.retroactive_reason)
-        check_publication(Publication(revision, self._jurisdiction, now), book)
-        after = PolicyBook([*(member for series in book.series.values() for member in series), revision])
+        check_publication(Publication(revision, self._jurisdiction, now), book, broken_rules)
+        after = book.with_revisions([revision])
         return Verdict(revision, statement, lambda: self._answer(request, revision, book, after))
 
     def _answer(
@@ -118,11 +135,14 @@ class PublicationDesk:
     ) -> PublishPolicyResponse:
         response = PublishPolicyResponse(policy=revision_to_proto(revision))
         if revision.floor and before is not after:
-            response.overrides.extend(overrides_to_proto(find_overridden(revision, before)))
+            overridden = find_overridden(revision, before)
+            response.override_count = len(overridden)
+            response.overrides.extend(overrides_to_proto(overridden[:MAX_TOLD]))
         if request.HasField("impact_time"):
-            impacts = find_impacts(revision.region, before, after, from_timestamp(request.impact_time))
-            for impact, _ in zip(impacts, range(MAX_IMPACTS), strict=False):
-                response.impacts.append(impact)
+            at = from_timestamp(request.impact_time)
+            changes = list(find_changes(revision, before, after, at))
+            response.impact_count = len(changes)
+            response.impacts.extend(_impact(change, before, after, at) for change in changes[:MAX_TOLD])
         return response
 
     def _with_token(self, response: R) -> R:
@@ -131,20 +151,29 @@ class PublicationDesk:
         return response
 
 
-def find_impacts(region: str, before: PolicyBook, after: PolicyBook, at: Instant) -> Iterator[PolicyImpact]:
-    """Which answers differ between two books at an instant, for jurisdictions with policies in a region."""
-    for place in sorted({region, *before.regions, *after.regions}):
-        if not within(place, region):
-            continue
-        for purpose in _PURPOSES:
-            for origin in (SAME_PROVINCE, OTHER_PROVINCE):
-                old = before.resolve_class(place, purpose, origin, at)
-                new = after.resolve_class(place, purpose, origin, at)
-                if old.effective != new.effective:
-                    yield PolicyImpact(
-                        region=place,
-                        purpose=purpose,
-                        origin=origin,
-                        before=answer_to_proto(old),
-                        after=answer_to_proto(new),
-                    )
+def _read(request: PublishPolicyRequest) -> tuple[policy_pb2.Policy, list[Violation]]:
+    """The statement, and the rules of the contract that it breaks.
+
+    Raises:
+        InvalidArgument: it breaks rules, and is too faulty for anything else to be said of it: no series, no times.
+    """
+    if not request.HasField("policy"):
+        raise InvalidArgument.field("policy", "value is required")
+    broken_rules = [
+        replace(violation, field=f"policy.{violation.field}" if violation.field else END)
+        for violation in find_violations(request.policy)
+    ]
+    if _NEEDED & {violation.field for violation in broken_rules}:
+        raise InvalidArgument.of(broken_rules)
+    return bare_statement(request.policy), broken_rules
+
+
+def _impact(change: Change, before: PolicyBook, after: PolicyBook, at: Instant) -> PolicyImpact:
+    question = (change.region, change.purpose, change.origin, at)
+    return PolicyImpact(
+        region=change.region,
+        purpose=change.purpose,  # type: ignore[arg-type]
+        origin=change.origin,  # type: ignore[arg-type]
+        before=answer_to_proto(before.resolve_class(*question)),
+        after=answer_to_proto(after.resolve_class(*question)),
+    )

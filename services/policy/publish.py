@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from hutong.policy.v1 import policy_pb2
 
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import MINUTE, Instant, Span, format_instant
 from services.domain.region import NATION, ancestry, is_region, within
 from services.policy.model import ANY, Override, Revision
-from services.policy.resolve import BASIS, PolicyBook, Segment, series_segments
+from services.policy.resolve import BASIS, CHANNELS, PolicyBook, Segment, series_segments, united_channels
 
+_BASES: Mapping[int, str] = {
+    policy_pb2.BASIS_REPORT_TIME: "the report's issue",
+    policy_pb2.BASIS_SAMPLE_TIME: "sampling",
+}
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
 """How far in the past a policy may begin without saying why: the time between writing "now" and sending it."""
 
@@ -31,8 +38,17 @@ def find_faults(revision: Revision) -> list[Violation]:
     has_length = requirement.duration is not None or requirement.calendar_days is not None
     if not is_region(revision.region):
         faults.append(Violation("policy.name", "REGION_UNKNOWN", "the region is not one of GB/T 2260"))
-    if revision.end is not None and revision.end <= revision.start:
+    if _ends_too_soon(revision):
         faults.append(Violation("policy.effective_end_time", "INVALID_FIELD", "must be after effective_start_time"))
+    if not _is_day(revision.source.issue_date):
+        faults.append(Violation("policy.source.issue_date", "INVALID_FIELD", "is not a day of the calendar"))
+    for length, field in (
+        (requirement.duration, "window.duration"),
+        (requirement.sampling_proof, "sampling_proof_window"),
+    ):
+        if length == 0:
+            text = "must be at least a microsecond"
+            faults.append(Violation(f"policy.test_required.{field}", "INVALID_FIELD", text))
     if revision.floor and not requirement.is_test:
         faults.append(Violation("policy.not_required", "INVALID_FIELD", "a floor states a basis, in test_required"))
     if revision.floor and has_length:
@@ -44,32 +60,42 @@ def find_faults(revision: Revision) -> list[Violation]:
     return faults
 
 
-def check_publication(publication: Publication, book: PolicyBook) -> None:
-    """Refuse a publication that may not be, with every breach.
+def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
+    """Refuse a publication that may not be, with everything that speaks against it.
+
+    Args:
+        publication: the revision, by whom and when.
+        book: what stands already.
+        broken_rules: rules of the contract that the policy breaks.
 
     Raises:
         InvalidArgument: the policy by itself is at fault.
         PermissionDenied: NOT_PERMITTED, a node publishes for its own jurisdiction and below alone.
-        FailedPrecondition: POLICY_BREACH, AMBIGUOUS or RETROACTIVE; the first of these that applies is the reason,
-            the violations hold them all.
+        FailedPrecondition: POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
+            The first of all these that applies is the error, and its violations hold the others too.
     """
     revision = publication.revision
-    faults = find_faults(revision)
+    faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
+    foreign = _find_foreign(publication)
+    # An end before its start is a fault; what else is wrong is told as if there were none.
+    lived = replace(revision, end=None) if _ends_too_soon(revision) else revision
+    segments = new_segments(lived, book)
+    breaches = list(_find_floor_breaches(lived, segments, book))
+    ties = list(_find_ties(lived, segments, book))
+    violations = [*faults, *foreign, *breaches, *ties, *_find_retroactive(publication)]
     if faults:
-        raise InvalidArgument.of(faults)
-    if publication.jurisdiction != NATION and not within(revision.region, publication.jurisdiction):
-        raise PermissionDenied(
-            "NOT_PERMITTED",
-            f"this node publishes for {publication.jurisdiction} and below, not for {revision.region}",
-            metadata={"resource": f"jurisdictions/{revision.region}"},
-        )
-    segments = new_segments(revision, book)
-    breaches = list(_find_floor_breaches(revision, segments, book))
-    ties = list(_find_ties(revision, segments, book))
-    late = _find_retroactive(publication)
-    violations = [*breaches, *ties, *late]
+        raise InvalidArgument.of(violations)
+    if foreign:
+        metadata = {"resource": f"jurisdictions/{revision.region}"}
+        raise PermissionDenied("NOT_PERMITTED", foreign[0].description, violations=violations, metadata=metadata)
     if violations:
         raise _refusal("the policy may not be published", breaches, ties, violations)
+
+
+def _beyond(told: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
+    """The faults of fields of which nothing was told yet."""
+    fields = {violation.field for violation in told}
+    return [fault for fault in faults if fault.field not in fields]
 
 
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
@@ -78,7 +104,7 @@ def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
     Raises:
         FailedPrecondition: AMBIGUOUS, with each tie; withdraw the older revision or the other policy first.
     """
-    others = [other for other in book.series[revision.series] if other is not revision]
+    others = [other for other in book.series(*revision.series) if other is not revision]
     ties = [
         tie
         for segment in series_segments(others)
@@ -91,7 +117,7 @@ def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
 
 def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
     """When the new revision would be in force, beside the others of its series."""
-    others = book.series.get(revision.series, ())
+    others = book.series(*revision.series)
     return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
 
 
@@ -104,12 +130,21 @@ def find_overridden(floor: Revision, book: PolicyBook) -> list[Override]:
                 continue
             for segment in book.segments(region):
                 lower = segment.revision
-                start = max(own.start, segment.start)
-                if lower.series == floor.series or not _contradicts(floor, lower) or not _overlap(own, segment):
-                    continue
-                stated, applied = (lower.requirement.basis,), (floor.requirement.basis,)
-                found.append(Override(BASIS, stated, applied, floor.name, lower.name, start))
+                if lower.series != floor.series and _overlap(own, segment):
+                    found += _find_replaced(floor, lower, max(own.start, segment.start))
     return found
+
+
+def _find_replaced(floor: Revision, lower: Revision, start: Instant) -> Iterator[Override]:
+    """What a floor replaces in a policy that is in force beside it from `start` on."""
+    if not (_share(floor.purposes, lower.purposes) and _share_origin(floor.origin, lower.origin)):
+        return
+    if _contradicts(floor, lower):
+        stated, applied = (lower.requirement.basis,), (floor.requirement.basis,)
+        yield Override(BASIS, stated, applied, floor.name, lower.name, start)
+    joined = united_channels(lower.channels, floor.channels)
+    if joined != lower.channels and not lower.floor:
+        yield Override(CHANNELS, lower.channels, joined, floor.name, lower.name, start)
 
 
 def _find_floor_breaches(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
@@ -122,7 +157,8 @@ def _find_floor_breaches(revision: Revision, segments: Sequence[Segment], book: 
             own = next((segment for segment in segments if _overlap(segment, floor)), None)
             if own is not None:
                 since = format_instant(max(own.start, floor.start))
-                text = f"validity must count from what {floor.revision.name} says, in force from {since}"
+                basis = _BASES[floor.revision.requirement.basis]
+                text = f"undercuts {_cite(floor.revision)}: validity counts from {basis}, since {since}"
                 yield Violation("policy.test_required.window.basis", "POLICY_BREACH", text, floor.revision.name)
 
 
@@ -137,6 +173,14 @@ def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook
             since = format_instant(max(own.start, other.start))
             text = f"ties with {other.revision.name} from {since}: same purposes, same origin, both in force"
             yield Violation("policy.purposes", "AMBIGUOUS", text, other.revision.name)
+
+
+def _find_foreign(publication: Publication) -> list[Violation]:
+    region, jurisdiction = publication.revision.region, publication.jurisdiction
+    if jurisdiction == NATION or within(region, jurisdiction):
+        return []
+    text = f"this node publishes for {jurisdiction} and below, not for {region}"
+    return [Violation("policy.name", "NOT_PERMITTED", text, f"jurisdictions/{region}")]
 
 
 def _find_retroactive(publication: Publication) -> list[Violation]:
@@ -158,6 +202,24 @@ def _refusal(
         reason, metadata = "RETROACTIVE", {"field": "retroactive_reason"}
     text = "; ".join(violation.description for violation in violations)
     return FailedPrecondition(reason, f"{what}: {text}", violations=violations, metadata=metadata)
+
+
+def _cite(floor: Revision) -> str:
+    """A floor by its revision, and by the document whose rule it is where that is known."""
+    document = floor.source.document_number or floor.source.title
+    return f"{floor.name} ({document})" if document else floor.name
+
+
+def _ends_too_soon(revision: Revision) -> bool:
+    return revision.end is not None and revision.end <= revision.start
+
+
+def _is_day(text: str) -> bool:
+    """Whether a text is a day of the calendar, or none."""
+    try:
+        return not text or date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _contradicts(floor: Revision, lower: Revision) -> bool:

@@ -21,10 +21,10 @@ from services.policy.model import (
     Effective,
     Override,
     Revision,
-    SeriesKey,
 )
 
 BASIS = "test_required.window.basis"
+CHANNELS = "channels"
 """What a floor replaces, as `Override.field` names it."""
 
 
@@ -72,27 +72,70 @@ def origin_class(region: str, arriving_from: str) -> int:
     return SAME_PROVINCE if not arriving_from or same_province(region, arriving_from) else OTHER_PROVINCE
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One jurisdiction's policies: each series' revisions, oldest first, and when they are in force."""
+
+    series: Mapping[str, tuple[Revision, ...]]
+    segments: tuple[Segment, ...]
+
+
 class PolicyBook:
-    """All revisions known, laid out for questions. Immutable: a publication makes a new one."""
+    """All revisions known, laid out for questions. A publication makes a new one, which shares what it leaves alone."""
 
     def __init__(self, revisions: Iterable[Revision] = (), known: Instant | None = None) -> None:
-        series: dict[SeriesKey, list[Revision]] = {}
+        self._places: dict[str, _Place] = {}
+        self._timelines: dict[str, dict[tuple[int, int], _Timeline]] = {}
+        self._put(revisions, known)
+
+    def with_revisions(self, revisions: Iterable[Revision]) -> PolicyBook:
+        """The book with revisions added, or in the place of those with their names; costs by what they touch."""
+        book = PolicyBook()
+        book._places = dict(self._places)
+        touched = book._put(revisions, None)
+        # Copied first: another thread may be laying out a timeline.
+        for anchor, timelines in self._timelines.copy().items():
+            if touched.isdisjoint(ancestry(anchor) if anchor else ()):
+                book._timelines[anchor] = timelines
+        return book
+
+    def known_at(self, known: Instant, region: str) -> PolicyBook:
+        """What was published and not yet withdrawn at an instant, as far as it matters in a region."""
+        return PolicyBook((one for place in ancestry(region) for one in self._all_of(place)), known)
+
+    def _put(self, revisions: Iterable[Revision], known: Instant | None) -> set[str]:
+        coming: dict[str, dict[str, dict[int, Revision]]] = {}
         for revision in revisions:
-            series.setdefault(revision.series, []).append(revision)
-        self.series: Mapping[SeriesKey, Sequence[Revision]] = series
-        self._segments: dict[str, list[Segment]] = {}
-        for (region, _), members in series.items():
-            self._segments.setdefault(region, []).extend(series_segments(members, known))
-        self._timelines: dict[tuple[str, int, int], _Timeline] = {}
+            coming.setdefault(revision.region, {}).setdefault(revision.policy_id, {})[revision.revision] = revision
+        for region, changed in coming.items():
+            place = self._places.get(region)
+            series = dict(place.series) if place else {}
+            for policy_id, members in changed.items():
+                joined = {one.revision: one for one in series.get(policy_id, ())} | members
+                series[policy_id] = tuple(joined[number] for number in sorted(joined))
+            segments = tuple(segment for members in series.values() for segment in series_segments(members, known))
+            self._places[region] = _Place(series, segments)
+        return set(coming)
+
+    def series(self, region: str, policy_id: str) -> Sequence[Revision]:
+        """The revisions of one policy, oldest first, withdrawn ones too; empty when there is none."""
+        place = self._places.get(region)
+        return place.series.get(policy_id, ()) if place else ()
+
+    def series_of(self, region: str) -> Sequence[str]:
+        """The ids of a jurisdiction's policies, in order."""
+        place = self._places.get(region)
+        return sorted(place.series) if place else ()
 
     def segments(self, region: str) -> Sequence[Segment]:
         """Every time that a policy of this jurisdiction itself is in force."""
-        return self._segments.get(region, ())
+        place = self._places.get(region)
+        return place.segments if place else ()
 
     @property
     def regions(self) -> Iterable[str]:
         """The jurisdictions that have policies."""
-        return self._segments.keys()
+        return self._places.keys()
 
     def resolve(self, region: str, purpose: int, arriving_from: str, at: Instant) -> Answer:
         """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
@@ -100,31 +143,47 @@ class PolicyBook:
 
     def resolve_class(self, region: str, purpose: int, origin: int, at: Instant) -> Answer:
         """As `resolve`, for SAME_PROVINCE or OTHER_PROVINCE."""
-        # Regions without policies of their own share the timeline of the nearest one above that has some.
-        anchor = next((place for place in ancestry(region) if place in self._segments), "")
-        timeline = self._timelines.get((anchor, purpose, origin))
+        # Regions without policies of their own share the timelines of the nearest one above that has some.
+        anchor = next((place for place in ancestry(region) if place in self._places), "")
+        timelines = self._timelines.get(anchor)
+        if timelines is None:
+            timelines = self._timelines[anchor] = {}
+        timeline = timelines.get((purpose, origin))
         if timeline is None:
-            timeline = self._timelines[anchor, purpose, origin] = self._lay_out(anchor, purpose, origin)
+            timeline = timelines[purpose, origin] = self._lay_out(anchor, purpose, origin)
         return timeline.at(at)
 
+    def _all_of(self, region: str) -> Iterable[Revision]:
+        place = self._places.get(region)
+        return (one for members in place.series.values() for one in members) if place else ()
+
     def _lay_out(self, anchor: str, purpose: int, origin: int) -> _Timeline:
-        levels = [
-            [segment for segment in self._segments.get(place, ()) if segment.revision.covers(purpose, origin)]
-            for place in (ancestry(anchor) if anchor else ())
-        ]
-        moments = {segment.start for level in levels for segment in level}
-        moments |= {segment.end for level in levels for segment in level if segment.end is not None}
-        starts: list[Instant | None] = [None, *sorted(moments)]
-        merged: list[tuple[Instant | None, Effective]] = []
-        for start in starts:
-            effective = _compose(levels, origin, start)
-            if not merged or merged[-1][1] != effective:
-                merged.append((start, effective))
-        return _Timeline(merged)
+        places = ancestry(anchor) if anchor else ()
+        turns: dict[Instant, list[tuple[int, Revision, bool]]] = {}
+        for level, place in enumerate(places):
+            for segment in self.segments(place):
+                if segment.revision.covers(purpose, origin):
+                    turns.setdefault(segment.start, []).append((level, segment.revision, True))
+                    if segment.end is not None:
+                        turns.setdefault(segment.end, []).append((level, segment.revision, False))
+        in_force: list[list[Revision]] = [[] for _ in places]
+        pieces: list[tuple[Instant | None, Effective]] = [(None, _compose(in_force, origin))]
+        for moment in sorted(turns):
+            for level, revision, begins in turns[moment]:
+                if begins:
+                    in_force[level].append(revision)
+                else:
+                    in_force[level].remove(revision)
+            effective = _compose(in_force, origin)
+            if pieces[-1][1] != effective:
+                pieces.append((moment, effective))
+        return _Timeline(pieces)
 
 
 class _Timeline:
     """The answers of all time to one kind of question, each from its start until the next one's."""
+
+    __slots__ = ("_answers", "_starts")
 
     def __init__(self, pieces: Sequence[tuple[Instant | None, Effective]]) -> None:
         self._starts = [start for start, _ in pieces if start is not None]
@@ -135,13 +194,12 @@ class _Timeline:
         return self._answers[bisect_right(self._starts, instant)]
 
 
-def _compose(levels: Sequence[Sequence[Segment]], origin: int, at: Instant | None) -> Effective:
-    """The answer at an instant (None is before everything), from the segments of each level, nearest first."""
-    in_force = [[segment.revision for segment in level if at is not None and segment.holds(at)] for level in levels]
+def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
+    """The answer made from what is in force and covers the question, nearest place first."""
     # The highest authority's floor comes first and prevails where two contradict.
     floors = [revision for level in reversed(in_force) for revision in level if revision.floor]
     floors.sort(key=lambda floor: (len(ancestry(floor.region)), floor.policy_id))
-    governing = next((found for level in in_force if (found := _most_specific(level, origin)) is not None), None)
+    governing = next((found for level in in_force if (found := most_specific(level, origin)) is not None), None)
     names = tuple(floor.name for floor in floors)
     grounds = _united(governing.forbidden_grounds if governing else (), *(f.forbidden_grounds for f in floors))
     if governing is None:
@@ -156,14 +214,19 @@ def _compose(levels: Sequence[Sequence[Segment]], origin: int, at: Instant | Non
             overrides.append(Override(BASIS, (requirement.basis,), (basis,), floor.name, governing.name))
             requirement = replace(requirement, basis=basis)
         basis_settled = basis_settled or bool(basis)
-        if channels and floor.channels and not set(floor.channels) <= set(channels):
-            joined = _united(channels, floor.channels)
-            overrides.append(Override("channels", channels, joined, floor.name, governing.name))
+        joined = united_channels(channels, floor.channels)
+        if joined != channels:
+            overrides.append(Override(CHANNELS, channels, joined, floor.name, governing.name))
             channels = joined
     return Effective(requirement, channels, grounds, governing.advice, governing.name, names, tuple(overrides))
 
 
-def _most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None:
+def united_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[int, ...]:
+    """A policy's channels with a floor's; a policy that names none accepts all already."""
+    return _united(channels, floor) if channels and not set(floor) <= set(channels) else channels
+
+
+def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None:
     """The one that governs inside a jurisdiction: a named purpose before all, an exact origin before any.
 
     Publication refuses ties, so the name decides only between policies that were stored by other means.

@@ -34,10 +34,10 @@ from services.domain.names import parse_policy
 from services.policy.answers import Answers
 from services.policy.convert import revision_to_proto
 from services.policy.desk import PublicationDesk
-from services.policy.listing import list_policies
+from services.policy.listing import TOKENS, list_policies
 from services.policy.shelf import Shelf
 from services.policy.watch import Watch
-from services.runtime.pages import decode_page_token, encode_page_token, page_size
+from services.runtime.pages import page_size
 from services.runtime.status import to_status
 from services.runtime.validation import check
 
@@ -55,7 +55,7 @@ class PolicyServicer(PolicyServiceServicer):
 
     async def GetPolicy(self, request: GetPolicyRequest, context: Context) -> GetPolicyResponse:
         region, policy_id, number = parse_policy(request.name)
-        members = self._shelf.series(region, policy_id)
+        members = self._shelf.book.series(region, policy_id)
         found = [revision for revision in members if number in (None, revision.revision)]
         if not found:
             raise NotFound.resource(request.name)
@@ -68,20 +68,20 @@ class PolicyServicer(PolicyServiceServicer):
         self, request: ListPolicyRevisionsRequest, context: Context
     ) -> ListPolicyRevisionsResponse:
         region, policy_id, _ = parse_policy(request.name)
-        members = self._shelf.series(region, policy_id)
+        members = self._shelf.book.series(region, policy_id)
         if not members:
             raise NotFound.resource(request.name)
-        position = decode_page_token(request)
+        position = TOKENS.position(request, (int,))
         below = position[0] if position else members[-1].revision + 1
         rest = [revision for revision in reversed(members) if revision.revision < below]
         shown = rest[: page_size(request.page_size)]
-        token = encode_page_token(request, [shown[-1].revision]) if len(rest) > len(shown) else ""
+        token = TOKENS.issue(request, [shown[-1].revision]) if len(rest) > len(shown) else ""
         return ListPolicyRevisionsResponse(
             policies=[revision_to_proto(revision) for revision in shown], next_page_token=token
         )
 
     async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:
-        return ResolvePolicyResponse(effective_policy=self._answers.resolve(request))
+        return self._answers.resolve(request)
 
     async def BatchResolvePolicies(
         self, request: BatchResolvePoliciesRequest, context: Context
@@ -91,7 +91,7 @@ class PolicyServicer(PolicyServiceServicer):
     def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
         try:
             check(question)
-            return ResolvePolicyItem(effective_policy=self._answers.resolve(question))
+            return ResolvePolicyItem(effective_policy=self._answers.resolve(question).effective_policy)
         except HutongError as error:
             return ResolvePolicyItem(error=to_status(error))
 

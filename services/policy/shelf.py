@@ -7,7 +7,7 @@ other processes on the same database are found by asking for the newest sequence
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from bisect import bisect_right
 
 import structlog
 
@@ -32,8 +32,10 @@ class Shelf:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._revisions: dict[RevisionKey, tuple[int, Revision]] = {}
-        self._known_books: dict[Instant, PolicyBook] = {}
+        # Every change in order, and for each revision the sequence of its last one: what came before is not told.
+        self._sequences: list[int] = []
+        self._changed: list[Revision] = []
+        self._last: dict[RevisionKey, int] = {}
         self._turned = asyncio.Condition()
         self._refreshing = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
@@ -66,35 +68,14 @@ class Shelf:
         async with self._turned:
             self._turned.notify_all()
 
-    def book_known_at(self, known: Instant | None) -> PolicyBook:
-        """The book with what was published, and not yet withdrawn, at an instant; None for what is known now."""
-        if known is None:
-            return self.book
-        book = self._known_books.get(known)
-        if book is None:
-            if len(self._known_books) >= 64:
-                self._known_books.clear()
-            book = self._known_books[known] = PolicyBook(self.revisions(), known)
-        return book
-
     def with_changes(self, changes: Changes) -> PolicyBook:
         """The book as it is after changes that are not on the shelf yet."""
         if not changes.revisions:
             return self.book
-        revisions = self._revisions | {_key(revision): (at, revision) for at, revision in changes.revisions}
-        return PolicyBook(revision for _, revision in revisions.values())
-
-    def revisions(self) -> list[Revision]:
-        """Every revision, withdrawn ones too."""
-        return [revision for _, revision in self._revisions.values()]
-
-    def series(self, region: str, policy_id: str) -> Sequence[Revision]:
-        """The revisions of one policy, oldest first; empty when there is none."""
-        members = self.book.series.get((region, policy_id), ())
-        return sorted(members, key=lambda revision: revision.revision)
+        return self.book.with_revisions(revision for _, revision in changes.revisions)
 
     def changes_after(self, sequence: int) -> list[tuple[int, Revision]]:
-        """What changed after a sequence, in order.
+        """What changed after a sequence, in order, each revision as it stands now.
 
         Raises:
             OutOfRange: CURSOR_TOO_OLD, no such sequence was ever given out here.
@@ -105,7 +86,10 @@ class Shelf:
                 "the cursor is not of this database; begin again without one",
                 metadata={"newest": str(self.sequence)},
             )
-        return sorted((pair for pair in self._revisions.values() if pair[0] > sequence), key=lambda pair: pair[0])
+        first = bisect_right(self._sequences, sequence)
+        changes = zip(self._sequences[first:], self._changed[first:], strict=True)
+        # What has changed again since is told under its later sequence.
+        return [(at, revision) for at, revision in changes if self._last[_key(revision)] == at]
 
     async def wait_beyond(self, sequence: int, seconds: float) -> None:
         """Return when something after a sequence is on the shelf, or the time is over."""
@@ -117,9 +101,10 @@ class Shelf:
 
     def _take_in(self, changes: Changes) -> None:
         for at, revision in changes.revisions:
-            self._revisions[_key(revision)] = (at, revision)
-        self.book = PolicyBook(self.revisions())
-        self._known_books.clear()
+            self._sequences.append(at)
+            self._changed.append(revision)
+            self._last[_key(revision)] = at
+        self.book = self.book.with_revisions(revision for _, revision in changes.revisions)
         self.sequence = changes.sequence
 
     async def _follow(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import (
@@ -102,7 +102,7 @@ class SqlStore:
         def run(connection: Connection) -> PublishPolicyResponse:
             verdict = judge(_read_changes(connection, after), now)
             if verdict.statement is not None:
-                _insert(connection, verdict.revision, verdict.statement)
+                connection.execute(insert(_policies).values(policy_row(verdict.revision, verdict.statement)))
                 _append_change(connection, verdict.revision, now)
             return verdict.answer()
 
@@ -202,42 +202,40 @@ def _read_changes(connection: Connection, after: int) -> Changes:
 
 def _from_row(row: Row) -> Revision:  # type: ignore[type-arg]
     bare = policy_pb2.Policy.FromString(row.statement)
-    revision = revision_from_proto(bare, row.revision, row.publish_time, row.retroactive_reason)
-    return replace(
-        revision,
-        withdraw_time=row.withdraw_time,
-        withdraw_reason=row.withdraw_reason,
-        content_hash=row.content_hash,
-    )
+    revision = revision_from_proto(bare, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
+    if row.withdraw_time is None:
+        return revision
+    return replace(revision, withdraw_time=row.withdraw_time, withdraw_reason=row.withdraw_reason)
 
 
-def _insert(connection: Connection, revision: Revision, statement: policy_pb2.Policy) -> None:
-    connection.execute(
-        insert(_policies).values(
-            region=revision.region,
-            policy_id=revision.policy_id,
-            revision=revision.revision,
-            title=revision.title,
-            floor=revision.floor,
-            effective_start_time=revision.start,
-            effective_end_time=revision.end,
-            statement=statement.SerializeToString(deterministic=True),
-            content_hash=revision.content_hash,
-            retroactive_reason=revision.retroactive_reason,
-            publish_time=revision.publish_time,
-            withdraw_reason="",
-        )
-    )
+def policy_row(revision: Revision, statement: policy_pb2.Policy) -> dict[str, Any]:
+    """The row of a revision that is published."""
+    return {
+        "region": revision.region,
+        "policy_id": revision.policy_id,
+        "revision": revision.revision,
+        "title": revision.title,
+        "floor": revision.floor,
+        "effective_start_time": revision.start,
+        "effective_end_time": revision.end,
+        "statement": statement.SerializeToString(deterministic=True),
+        "content_hash": revision.content_hash,
+        "retroactive_reason": revision.retroactive_reason,
+        "publish_time": revision.publish_time,
+        "withdraw_reason": "",
+    }
+
+
+def change_row(revision: Revision, sequence: int, now: Instant) -> dict[str, Any]:
+    """The row of a change: which revision, and where it stands in the order of all changes."""
+    return {
+        "sequence": sequence,
+        "region": revision.region,
+        "policy_id": revision.policy_id,
+        "revision": revision.revision,
+        "commit_time": now,
+    }
 
 
 def _append_change(connection: Connection, revision: Revision, now: Instant) -> None:
-    sequence = _newest_sequence(connection) + 1
-    connection.execute(
-        insert(_changes).values(
-            sequence=sequence,
-            region=revision.region,
-            policy_id=revision.policy_id,
-            revision=revision.revision,
-            commit_time=now,
-        )
-    )
+    connection.execute(insert(_changes).values(change_row(revision, _newest_sequence(connection) + 1, now)))

@@ -78,7 +78,7 @@ class PostgresqlBulk:
 
     _FIND = f"{_FIND_KEYS} WHERE lab = %s AND report_number = ANY (%s::text[])"
     # In one order everywhere, as claims are, so that two uploads never wait for one another in a circle.
-    _HOLD = f"{_FIND} ORDER BY report_number FOR UPDATE"
+    _HOLD = f'{_FIND} ORDER BY report_number COLLATE "C" FOR UPDATE'
 
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
         """Look report numbers up."""

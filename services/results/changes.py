@@ -1,40 +1,52 @@
 """The change log: one entry for each commit, in the order of its writer, so that no change is ever skipped.
 
 A cursor over one shared sequence skips rows: numbers are drawn before commits, and a watcher that has seen 7 never
-comes back for the 6 that commits late. Here every write transaction borrows a writer that no other uses meanwhile, so
-within a writer numbers and commits have one order, and a cursor holds a number for each writer.
+comes back for the 6 that commits late. Here a write transaction borrows a writer that no other has meanwhile and holds
+it until its commit, so within a writer numbers and commits have one order, and a cursor holds a number for each writer.
+There are never more writers than there were ever transactions at once.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import takewhile
+from typing import NamedTuple
 
 import orjson
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from services.domain.errors import InvalidArgument, OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.results import tables
 
-R = TypeVar("R")
-
-MAX_ENTRIES = 50
-"""Entries of one writer that a watcher reads at once: at most as many batches."""
+MAX_ENTRIES = 20
+"""Entries of one writer that a watcher reads at once."""
+MAX_RESULTS = 5_000
+"""Results that a watcher reads at once, but one entry at least: some ten megabytes."""
+REMOVED_STEP = 1_000
+"""Entries of one writer that one transaction removes: uploads wait for it on SQLite."""
+_MAX_CURSOR_BYTES = 1 << 20
+"""Of a cursor unpacked: tens of thousands of writers."""
 
 _changes = tables.changes
 _writers = tables.change_writers
 
-Cursor = dict[int, int]
-"""Writer → the sequence of its last entry that was dealt with. A writer that is missing is read from its beginning."""
 
-Partial = tuple[int, int]
-"""A writer whose next entry was sent in part, and how many of its results were."""
+class Place(NamedTuple):
+    """Where a watcher stands with a writer: its last entry that was dealt with, and how many reports of the next."""
+
+    sequence: int
+    dealt: int = 0
+
+
+_BEGINNING = Place(0)
+
+Cursor = dict[int, Place]
+"""Writer → place; at its beginning with a writer that is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +60,15 @@ class Entry:
     reports: Sequence[tuple[str, int]]
 
 
-class Writers:
-    """Lends writers to write transactions, one at a time to each."""
-
-    def __init__(self, register: Callable[[], Awaitable[int]]) -> None:
-        self._register = register
-        self._free: list[int] = []
-
-    async def write(self, work: Callable[[int], Awaitable[R]]) -> R:
-        """Run `work(writer_id)` with a writer of its own.
-
-        It runs to its end even when the caller is cancelled: only then is it known that nothing more will be committed
-        under the writer's next number.
-        """
-        writer_id = self._free.pop() if self._free else await self._register()
-        task = asyncio.ensure_future(work(writer_id))
-        task.add_done_callback(lambda _: self._free.append(writer_id))
-        return await asyncio.shield(task)
-
-
-def register_writer(connection: Connection, now: Instant) -> int:
-    """A new writer's id."""
-    inserted = connection.execute(insert(_writers).values(start_time=now)).inserted_primary_key
-    assert inserted is not None
-    return int(inserted[0])
-
-
-def append_entry(
-    connection: Connection, writer_id: int, lab: str, reports: Sequence[tuple[str, int]], now: Instant
-) -> None:
-    """Log what the transaction changed, as the writer's next entry."""
+def append_entry(connection: Connection, lab: str, reports: Sequence[tuple[str, int]], now: Instant) -> None:
+    """Log what the transaction changed. To be called last: from here on the transaction holds a writer."""
     if not reports:
         return
-    newest = connection.execute(select(func.max(_changes.c.sequence)).where(_changes.c.writer_id == writer_id)).scalar()
+    writer_id, sequence = _borrow_writer(connection, now)
     connection.execute(
         insert(_changes).values(
             writer_id=writer_id,
-            sequence=(newest or 0) + 1,
+            sequence=sequence,
             commit_time=now,
             lab=lab,
             reports=zlib.compress(orjson.dumps(reports), level=1),
@@ -92,32 +76,77 @@ def append_entry(
     )
 
 
+def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int]:
+    """A writer that no other transaction has, held until the commit, and its next number; a new one if none is free."""
+    free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
+    borrowed = connection.execute(
+        update(_writers)
+        .where(_writers.c.writer_id == free.scalar_subquery())
+        .values(newest_sequence=_writers.c.newest_sequence + 1)
+        .returning(_writers.c.writer_id, _writers.c.newest_sequence)
+    ).first()
+    if borrowed is not None:
+        return borrowed.writer_id, borrowed.newest_sequence
+    new = insert(_writers).values(start_time=now, newest_sequence=1, removed_sequence=0)
+    return int(connection.execute(new.returning(_writers.c.writer_id)).scalar_one()), 1
+
+
+def oldest_cursor(connection: Connection) -> Cursor:
+    """The cursor from which on everything is kept."""
+    query = select(_writers.c.writer_id, _writers.c.removed_sequence).where(_writers.c.removed_sequence > 0)
+    return {row.writer_id: Place(row.removed_sequence) for row in connection.execute(query)}
+
+
 def read_entries(connection: Connection, cursor: Cursor) -> list[Entry]:
-    """What came after a cursor, each writer's in its order, at most MAX_ENTRIES of each.
+    """What came after a cursor, each writer's in its order, as much as a watcher takes at once.
 
     Raises:
-        OutOfRange: CURSOR_TOO_OLD, what came next after the cursor is no longer kept.
+        OutOfRange: CURSOR_TOO_OLD, something after the cursor is no longer kept, or it is not of this log.
     """
+    writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     entries: list[Entry] = []
-    for writer_id in connection.execute(select(_writers.c.writer_id).order_by(_writers.c.writer_id)).scalars().all():
-        after = cursor.get(writer_id, 0)
-        rows = connection.execute(
-            select(_changes)
-            .where(_changes.c.writer_id == writer_id, _changes.c.sequence > after)
-            .order_by(_changes.c.sequence)
-            .limit(MAX_ENTRIES)
-        ).all()
-        if rows and after and rows[0].sequence != after + 1:
-            raise OutOfRange(
-                "CURSOR_TOO_OLD",
-                "changes after this cursor are no longer kept; begin again without one",
-                metadata={"oldest": format_instant(rows[0].commit_time)},
-            )
-        for row in rows:
-            reports = [(number, revision) for number, revision in orjson.loads(zlib.decompress(row.reports))]
-            entries.append(Entry(row.writer_id, row.sequence, row.commit_time, row.lab, reports))
+    for writer_id in cursor.keys() - writers.keys():
+        raise _too_old(connection, writer_id)
+    for writer_id, writer in writers.items():
+        after = cursor.get(writer_id, _BEGINNING).sequence
+        if not writer.removed_sequence <= after <= writer.newest_sequence:
+            raise _too_old(connection, writer_id)
+        if after < writer.newest_sequence:
+            entries += _read_writer(connection, writer_id, after)
     entries.sort(key=lambda entry: (entry.commit_time, entry.writer_id, entry.sequence))
-    return _in_writers_order(entries)
+    return _cut(_in_writers_order(entries))
+
+
+def _read_writer(connection: Connection, writer_id: int, after: int) -> list[Entry]:
+    rows = connection.execute(
+        select(_changes)
+        .where(_changes.c.writer_id == writer_id, _changes.c.sequence > after)
+        .order_by(_changes.c.sequence)
+        .limit(MAX_ENTRIES)
+    ).all()
+    if rows and rows[0].sequence != after + 1:
+        # Removed since the writers were read.
+        raise _too_old(connection, writer_id)
+    return [
+        Entry(
+            row.writer_id,
+            row.sequence,
+            row.commit_time,
+            row.lab,
+            [(number, revision) for number, revision in orjson.loads(zlib.decompress(row.reports))],
+        )
+        for row in rows
+    ]
+
+
+def _too_old(connection: Connection, writer_id: int) -> OutOfRange:
+    query = select(_changes.c.commit_time).where(_changes.c.writer_id == writer_id).order_by(_changes.c.sequence)
+    oldest = connection.execute(query.limit(1)).scalar()
+    return OutOfRange(
+        "CURSOR_TOO_OLD",
+        "changes after this cursor are no longer kept; begin again without one",
+        metadata={} if oldest is None else {"oldest": format_instant(oldest)},
+    )
 
 
 def _in_writers_order(entries: list[Entry]) -> list[Entry]:
@@ -130,20 +159,65 @@ def _in_writers_order(entries: list[Entry]) -> list[Entry]:
     return [by_writer[entry.writer_id].pop() for entry in entries]
 
 
-def encode_cursor(cursor: Cursor, partial: Partial | None = None) -> str:
+def _cut(entries: list[Entry]) -> list[Entry]:
+    """The first entries, up to MAX_RESULTS results and one entry at least."""
+    taken: list[Entry] = []
+    count = 0
+    for entry in entries:
+        count += len(entry.reports)
+        if taken and count > MAX_RESULTS:
+            break
+        taken.append(entry)
+    return taken
+
+
+def remove_entries(connection: Connection, writer_id: int, before: Instant) -> bool:
+    """Remove a writer's first entries, as far as they were committed before an instant; whether there may be more.
+
+    Only ever a beginning of its entries, so that a cursor can tell whether it is too old.
+    """
+    query = (
+        select(_changes.c.sequence, _changes.c.commit_time)
+        .where(_changes.c.writer_id == writer_id)
+        .order_by(_changes.c.sequence)
+        .limit(REMOVED_STEP)
+    )
+    old = list(takewhile(lambda row: row.commit_time < before, connection.execute(query)))
+    if not old:
+        return False
+    removed = old[-1].sequence
+    connection.execute(update(_writers).where(_writers.c.writer_id == writer_id).values(removed_sequence=removed))
+    connection.execute(delete(_changes).where(_changes.c.writer_id == writer_id, _changes.c.sequence <= removed))
+    return len(old) == REMOVED_STEP
+
+
+def list_writers(connection: Connection) -> list[int]:
+    """Every writer there ever was."""
+    return list(connection.execute(select(_writers.c.writer_id).order_by(_writers.c.writer_id)).scalars())
+
+
+def encode_cursor(cursor: Cursor) -> str:
     """The cursor as callers hold it."""
-    pairs = [[writer_id, sequence] for writer_id, sequence in sorted(cursor.items())]
-    return base64.urlsafe_b64encode(zlib.compress(orjson.dumps([partial, pairs]))).decode().rstrip("=")
+    places = [[writer_id, *place] for writer_id, place in sorted(cursor.items())]
+    return base64.urlsafe_b64encode(zlib.compress(orjson.dumps(places), level=1)).decode().rstrip("=")
 
 
-def decode_cursor(text: str) -> tuple[Cursor, Partial | None]:
-    """What `encode_cursor` wrote; the beginning for the empty text. InvalidArgument for anything else."""
-    if not text:
-        return {}, None
+def decode_cursor(text: str) -> Cursor:
+    """What `encode_cursor` wrote; InvalidArgument for anything else."""
     try:
-        raw = zlib.decompressobj().decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), 1 << 20)
-        partial, pairs = orjson.loads(raw)
-        cursor = {int(writer_id): int(sequence) for writer_id, sequence in pairs}
-        return cursor, None if partial is None else (int(partial[0]), int(partial[1]))
-    except (binascii.Error, zlib.error, ValueError, TypeError, IndexError):
+        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        unpacking = zlib.decompressobj()
+        places = orjson.loads(unpacking.decompress(packed, _MAX_CURSOR_BYTES))
+        if not unpacking.eof:
+            raise ValueError
+        return {writer_id: Place(sequence, dealt) for writer_id, sequence, dealt in map(_numbers, places)}
+    except (binascii.Error, zlib.error, ValueError, TypeError):
         raise InvalidArgument.field("cursor", "is not a cursor of this service") from None
+
+
+def _numbers(place: list[object]) -> list[int]:
+    """A writer, a sequence and a count as a database takes them; ValueError for anything else."""
+    numbers = [number for number in place if type(number) is int and 0 <= number < 2**63]
+    if numbers != place or numbers[0] >= 2**31:
+        raise ValueError
+    return numbers

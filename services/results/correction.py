@@ -41,6 +41,10 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
     sample_time = newest.sample_time if correction.sample_time is None else correction.sample_time
     if correction.outcome == PENDING:
         report_time = None
+        if any(old.outcome != PENDING for old in history):
+            # Its result could be uploaded then, once more and with a later report time.
+            text = "a report that was issued does not become a sampling record again"
+            raise InvalidArgument.field("outcome", text, "CONFLICT")
     next_ = newest._replace(
         revision=newest.revision + 1,
         state=ACTIVE,

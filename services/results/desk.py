@@ -17,7 +17,7 @@ from hutong.results.v1.lookup_pb2 import (
 from hutong.results.v1.result_pb2 import TestResult
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestResponse, LookupLatestRequest, LookupLatestResponse
 
-from services.domain.errors import HutongError
+from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
 from services.domain.region import NATION
@@ -27,6 +27,7 @@ from services.results.lookup import DEFAULT_LIMIT, pick_latest
 from services.results.model import StoredResult
 from services.results.reading import ReportName
 from services.results.store import Findings, Store
+from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
 from services.runtime.freshness import decode_token
@@ -85,6 +86,14 @@ class LookupDesk:
             except HutongError as error:
                 item.error.CopyFrom(to_status(error))
         await self._fill(questions, targets)
+        if response.ByteSize() > MAX_MESSAGE_BYTES:
+            text = f"their answers have over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results at once"
+            raise InvalidArgument(
+                "BATCH_TOO_LARGE",
+                f"requests: {text}",
+                violations=[Violation("requests", "BATCH_TOO_LARGE", text)],
+                metadata={"field": "requests", "limit": str(MAX_MESSAGE_BYTES)},
+            )
         return response
 
     async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:

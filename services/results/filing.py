@@ -17,9 +17,10 @@ from sqlalchemy.exc import IntegrityError
 
 from services.domain.errors import OutOfRange, Violation
 from services.domain.instant import Instant
-from services.results import tables
+from services.results import known_batches, tables
 from services.results.bulk import Bulk, Filing, bulk_for
 from services.results.changes import append_entry
+from services.results.horizon import HORIZON
 from services.results.model import (
     PENDING,
     SUPERSEDED,
@@ -30,7 +31,7 @@ from services.results.model import (
     ReportKey,
 )
 from services.results.timeliness import record_delays
-from services.results.upload import WHOLE_TUBE, conflict
+from services.results.upload import WHOLE_TUBE, conflict, part_removed
 from services.storage.conflict import insert_unless_there
 
 
@@ -53,9 +54,7 @@ class Comparison:
     conflicts: list[Rejection] = field(default_factory=list)
 
 
-def commit_batch(
-    connection: Connection, position: UploadPosition, batch: JudgedBatch, writer_id: int, now: Instant
-) -> Acknowledgement:
+def commit_batch(connection: Connection, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
     """Store what is good of a batch, remember what was rejected, and move the upload on.
 
     What lies below the committed offset is a replay: nothing of it is stored again, its persons count as duplicates and
@@ -64,13 +63,13 @@ def commit_batch(
     Raises:
         OutOfRange: UPLOAD_GAP, the batch begins beyond the committed offset.
     """
-    committed = _lock_upload(connection, position, now)
+    committed, horizon = _lock_upload(connection, position, now)
     if batch.offset > committed:
         raise upload_gap(committed, batch.offset)
     skipped = min(committed - batch.offset, len(batch.person_counts))
     replayed = _replay(connection, position, batch, skipped)
     bulk = bulk_for(connection)
-    rows = [row for row in batch.results if row.tube_index >= skipped]
+    rows, removed = part_removed([row for row in batch.results if row.tube_index >= skipped], horizon)
     filing = Filing(now, position.origin)
     fresh, comparison = _claim(connection, bulk, position, rows)
     if fresh:
@@ -78,9 +77,13 @@ def commit_batch(
     for row, known in comparison.revised:
         _revise(connection, bulk, position.lab, row, known, filing)
     rejections = [rejection for rejection in batch.rejections if rejection.tube_index >= skipped]
-    rejections += comparison.conflicts
+    rejections += [*removed, *comparison.conflicts]
     rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))
     _remember_rejections(connection, position, batch.offset, rejections)
+    comparison.duplicate_count += sum(batch.person_counts[index] for index in batch.known_tubes if index >= skipped)
+    if batch.digest and not skipped:
+        rejected_tubes = sorted({rejection.tube_index for rejection in rejections})
+        known_batches.remember(connection, position.lab, batch.digest, rejected_tubes, now)
     accepted = len(fresh) + len(comparison.revised)
     rejected = count_rejected(rejections, batch.person_counts)
     new_offset = max(committed, batch.offset + len(batch.person_counts))
@@ -99,9 +102,9 @@ def commit_batch(
         )
     stored = [*((row, 1) for row in fresh), *((row, known.revision + 1) for row, known in comparison.revised)]
     stored.sort(key=lambda pair: (pair[0].tube_index, pair[0].person_index))
-    append_entry(connection, writer_id, position.lab, [(row.report_number, revision) for row, revision in stored], now)
     reported = [row.file_time for row, _ in stored if row.outcome != PENDING]
     record_delays(connection, position.lab, reported, now)
+    append_entry(connection, position.lab, [(row.report_number, revision) for row, revision in stored], now)
     replayed_rejected = count_rejected(replayed, batch.person_counts)
     replayed_persons = sum(batch.person_counts[:skipped])
     return Acknowledgement(
@@ -130,15 +133,20 @@ def count_rejected(rejections: Sequence[Rejection], person_counts: Sequence[int]
     )
 
 
-def _lock_upload(connection: Connection, position: UploadPosition, now: Instant) -> int:
-    """The committed offset, with the upload's row held until the commit: two streams of one upload take turns."""
+def _lock_upload(connection: Connection, position: UploadPosition, now: Instant) -> tuple[int, Instant | None]:
+    """The committed offset, with the upload's row held until the commit: two streams of one upload take turns.
+
+    And, since it costs no further round trip, the horizon of retention.
+    """
     uploads = tables.uploads
-    held = select(uploads.c.committed_offset).where(
-        uploads.c.lab == position.lab, uploads.c.upload_id == position.upload_id
+    held = (
+        select(uploads.c.committed_offset, HORIZON.scalar_subquery())
+        .where(uploads.c.lab == position.lab, uploads.c.upload_id == position.upload_id)
+        .with_for_update(of=uploads)
     )
-    committed: int | None = connection.execute(held.with_for_update()).scalar()
-    if committed is not None:
-        return committed
+    row = connection.execute(held).first()
+    if row is not None:
+        return row[0], row[1]
     connection.execute(
         insert_unless_there(connection, uploads).values(
             lab=position.lab,
@@ -151,7 +159,8 @@ def _lock_upload(connection: Connection, position: UploadPosition, now: Instant)
             update_time=now,
         )
     )
-    return int(connection.execute(held.with_for_update()).scalar_one())
+    row = connection.execute(held).one()
+    return row[0], row[1]
 
 
 def _claim(

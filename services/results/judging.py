@@ -40,12 +40,12 @@ class Bench:
         return f"Bench(dialect={self.dialect!r})"
 
 
-def judge_frame(bench: Bench, lab: Lab, now: Instant, frame: bytes) -> JudgedBatch:
-    """Judge a serialized TubeBatch by the contract's rules and by ours."""
-    batch = TubeBatch.FromString(frame)
+def judge_tubes(bench: Bench, lab: Lab, now: Instant, offset: int, tubes: bytes) -> JudgedBatch:
+    """Judge the tubes of a serialized TubeBatch by the contract's rules and by ours; the first stands at `offset`."""
+    batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
     judge = Judge(now, Pepper(bench.secret, bench.key_version), lab, row_form(bench.dialect))
-    return judge.judge_batch(batch.offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
+    return judge.judge_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
 
 
 class Judges:
@@ -56,15 +56,17 @@ class Judges:
         self._workers = workers
         self._pool = self._new_pool()
 
-    async def judge(self, lab: Lab, now: Instant, frame: bytes) -> JudgedBatch:
-        """Judge one batch.
+    async def judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes) -> JudgedBatch:
+        """Judge one batch, given as a serialized TubeBatch.
 
         Raises:
             Unavailable: the worker was killed; there are new ones, and the batch was not stored.
         """
         pool = self._pool
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, judge_frame, self._bench, lab, now, frame)
+            return await asyncio.get_running_loop().run_in_executor(
+                pool, judge_tubes, self._bench, lab, now, offset, tubes
+            )
         except BrokenProcessPool:
             if self._pool is pool:
                 pool.shutdown(wait=False)

@@ -12,7 +12,7 @@ from services.domain.errors import AlreadyExists, NotFound
 from services.domain.instant import SECOND, Instant, Span
 from services.domain.names import format_lab
 from services.domain.region import NATION
-from services.results import tables
+from services.results import known_batches, tables
 from services.results.model import AUTHORIZED, STANDING_UNKNOWN, Lab, StandingChange
 from services.storage.conflict import insert_unless_there
 
@@ -58,6 +58,7 @@ def add_standing(connection: Connection, uscc: str, change: StandingChange) -> L
     labs, standings = tables.labs, tables.lab_standings
     if connection.execute(select(labs.c.uscc).where(labs.c.uscc == uscc).with_for_update()).first() is None:
         raise NotFound.resource(format_lab(uscc))
+    known_batches.forget(connection, uscc)
     newest = connection.execute(select(func.max(standings.c.entry)).where(standings.c.uscc == uscc)).scalar()
     connection.execute(
         insert(standings).values(
@@ -132,7 +133,7 @@ class LabMemory:
     """Laboratories by code, read again when they are older than `MEMORY`. Used from the database's threads."""
 
     def __init__(self) -> None:
-        self._labs: dict[str, tuple[Instant, Lab | None]] = {}
+        self._labs: dict[str, tuple[Instant, Lab]] = {}
 
     def refresh(self, connection: Connection, usccs: Iterable[str], now: Instant) -> None:
         """Make sure that these laboratories are known as they stood within the last `MEMORY`."""
@@ -141,7 +142,11 @@ class LabMemory:
             return
         found = find_labs(connection, stale)
         for uscc in stale:
-            self._labs[uscc] = (now, found.get(uscc))
+            # One that is not registered is not remembered: callers could name any number of them.
+            if uscc in found:
+                self._labs[uscc] = (now, found[uscc])
+            else:
+                self._labs.pop(uscc, None)
 
     def forget(self, uscc: str) -> None:
         """Read this laboratory again when it is next asked for."""

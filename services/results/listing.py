@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
 
-from services.domain.instant import Instant, from_timestamp
+from services.domain.instant import Instant, from_timestamp, to_timestamp
 from services.domain.names import parse_lab
 from services.domain.subject import Pepper
 from services.results.convert import document_from_proto, listing_to_proto
 from services.results.model import ACTIVE, RECALLED, ResultQuery
 from services.results.store import Listing, Store
-from services.runtime.pages import decode_page_token, encode_page_token, page_size
+from services.runtime.pages import PageTokens, page_size
+
+_LAB_POSITION = (str,)
+_PERSON_POSITION = (int, str, str, int)
 
 
-async def list_results(store: Store, pepper: Pepper, request: ListResultsRequest, now: Instant) -> ListResultsResponse:
+async def list_results(
+    store: Store, pepper: Pepper, tokens: PageTokens, request: ListResultsRequest, now: Instant
+) -> ListResultsResponse:
     """One page: of a laboratory by report number, of a person newest report first."""
     query = ResultQuery(
         tuple(request.outcomes),
@@ -21,21 +26,25 @@ async def list_results(store: Store, pepper: Pepper, request: ListResultsRequest
         from_timestamp(request.report_start_time) if request.HasField("report_start_time") else None,
         from_timestamp(request.report_end_time) if request.HasField("report_end_time") else None,
     )
-    position = decode_page_token(request)
+    position = tokens.position(request, _LAB_POSITION if request.lab else _PERSON_POSITION)
     size = page_size(request.page_size)
     if request.lab:
         lab = parse_lab(request.lab, "lab")
         listing = await store.list_by_lab(lab, query, position[0] if position else "", size + 1, now)
     else:
         key = pepper.subject_key(document_from_proto(request.document))
-        after = (position[0], position[1], position[2]) if position else None
+        after = (position[0], position[1], position[2], position[3]) if position else None
         listing = await store.list_by_person(key, query, after, size + 1, now)
     shown = listing.results[:size]
     token = ""
     if len(listing.results) > size:
         last = shown[-1]
-        place = [last.report_number] if request.lab else [last.file_time, last.lab, last.report_number]
-        token = encode_page_token(request, place)
+        if request.lab:
+            token = tokens.issue(request, [last.report_number])
+        else:
+            token = tokens.issue(request, [last.file_time, last.lab, last.report_number, last.revision])
     return ListResultsResponse(
-        test_results=listing_to_proto(Listing(shown, listing.standing_at)), next_page_token=token
+        test_results=listing_to_proto(Listing(shown, listing.standing_at)),
+        next_page_token=token,
+        horizon_time=None if listing.horizon is None else to_timestamp(listing.horizon),
     )

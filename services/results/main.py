@@ -12,6 +12,7 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 
 from services.results.desk import LookupDesk
 from services.results.judging import Bench, Judges
+from services.results.month_keeper import MonthKeeper
 from services.results.quotas import Limits, Quotas
 from services.results.servicer import (
     LabServicer,
@@ -24,6 +25,7 @@ from services.results.sql_store import SqlStore
 from services.results.stream import UploadDesk
 from services.results.watch import Watch
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.pages import PageTokens
 from services.runtime.settings import Settings
 from services.runtime.unit import Drain, Registration, Unit
 from services.storage.open import open_migrated
@@ -37,11 +39,19 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     store = SqlStore(database, clock, pepper.secret)
     judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
     drain = Drain()
-    quotas = Quotas(Limits(), clock)
-    upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, quotas, drain)
+    limits = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
+    quotas = Quotas(limits, clock)
+    upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, quotas, drain, pepper, settings.start_seconds)
     lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock)
 
+    months = MonthKeeper(store.make_months_ahead)
+
+    async def start() -> None:
+        months.begin()
+        await judges.warm()
+
     async def close() -> None:
+        await months.end()
         await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)
 
@@ -50,7 +60,11 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     return Unit(
         name="results",
         registrations=(
-            Registration("hutong.results.v1.LabService", add_LabServiceServicer_to_server, LabServicer(store, clock)),
+            Registration(
+                "hutong.results.v1.LabService",
+                add_LabServiceServicer_to_server,
+                LabServicer(store, PageTokens(pepper.secret), clock),
+            ),
             Registration(
                 "hutong.results.v1.UploadService",
                 add_UploadServiceServicer_to_server,
@@ -70,6 +84,6 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
         ),
         check=database.check,
         close=close,
-        start=judges.warm,
+        start=start,
         drain=drain,
     )

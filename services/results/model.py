@@ -149,12 +149,16 @@ class JudgedBatch:
         person_counts: how many persons each of its tubes has.
         results: what may be stored.
         rejections: what may not, with all faults.
+        digest: the keyed hash of its tubes, under which it is known from then on; empty when nobody is to know it.
+        known_tubes: those of which every person is stored already; they were not judged again.
     """
 
     offset: int
     person_counts: Sequence[int]
     results: Sequence[NewResult]
     rejections: Sequence[Rejection]
+    digest: bytes = b""
+    known_tubes: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

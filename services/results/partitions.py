@@ -1,7 +1,8 @@
 """PostgreSQL partitions of `results`, one for each month of Asia/Shanghai in which reports were issued.
 
-Made as they are needed: a batch names its months, and one not yet known to this process is made in a transaction of its
-own before the batch's. Since no result is older than December 2019 or newer than now, there are never many.
+Made ahead by the running service, and as they are needed: a batch names its months, and one not yet known to this
+process is made in a transaction of its own before the batch's. Since no result is older than December 2019 or newer
+than now, there are never many.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from services.domain.instant import SHANGHAI, Instant, from_datetime
+from services.results.horizon import read_horizon
 
 _LOCK_KEY = 0x48755061
 """Of the advisory lock under which partitions are made, so that two processes do not make the same one at once."""
@@ -50,6 +52,12 @@ def months_between(instants: Collection[Instant]) -> set[Month]:
     return months
 
 
+def months_ahead(instant: Instant) -> set[Month]:
+    """The months that are to stand ready at an instant: its own and the next."""
+    month = month_of(instant)
+    return {month, month_after(month)}
+
+
 def partition_name(month: Month) -> str:
     """The table that holds a month: "results_2022_08"."""
     return f"results_{month[0]:04d}_{month[1]:02d}"
@@ -79,12 +87,15 @@ def list_partitions(connection: Connection) -> list[Partition]:
 
 
 def make_partitions(connection: Connection, months: Iterable[Month]) -> None:
-    """Make the partitions of these months where they are missing."""
+    """Make the partitions of these months where they are missing, but none that retention has removed."""
     if connection.dialect.name != "postgresql":
         return
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+    horizon = read_horizon(connection)
     for month in sorted(months):
         start, end = month_start(month), month_start(month_after(month))
+        if horizon is not None and end <= horizon:
+            continue
         connection.exec_driver_sql(
             f"CREATE TABLE IF NOT EXISTS {partition_name(month)} PARTITION OF results"
             f" FOR VALUES FROM ({start}) TO ({end})"

@@ -7,6 +7,7 @@ from services.domain.instant import MINUTE, Instant
 from services.results.filing import compare_reports, count_rejected, key_of
 from services.results.model import Acknowledgement, JudgedBatch, ReportKey
 from services.results.store import Store
+from services.results.upload import part_removed
 
 MAX_REMEMBERED = 1_000_000
 """Reports of one rehearsal that are kept in memory to find those that come twice; some 200 MB."""
@@ -23,13 +24,14 @@ class Rehearsal:
 
     async def judge_against_store(self, batch: JudgedBatch, now: Instant) -> Acknowledgement:
         """What a commit of the batch would be answered."""
-        numbers = [row.report_number for row in batch.results]
+        rows, removed = part_removed(batch.results, await self._store.get_horizon())
+        numbers = [row.report_number for row in rows]
         known = await self._store.find_report_keys(self._lab, numbers) | {
             number: self._seen[number] for number in numbers if number in self._seen
         }
         fresh = []
         others = []
-        for row in batch.results:
+        for row in rows:
             if row.report_number in known:
                 others.append(row)
             else:
@@ -44,7 +46,7 @@ class Rehearsal:
                 metadata={"limit": str(MAX_REMEMBERED), "what": "reports in one validate_only upload"},
                 retry_after=MINUTE,
             )
-        rejections = [*batch.rejections, *comparison.conflicts]
+        rejections = [*batch.rejections, *removed, *comparison.conflicts]
         rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))
         self._offset = max(self._offset, batch.offset + len(batch.person_counts))
         return Acknowledgement(

@@ -1,28 +1,50 @@
 """Removing what is no longer to be kept, and proving it.
 
 PostgreSQL drops whole months; SQLite deletes rows. Either way a deletion record stays for ever: what was removed, how
-many, and a SHA-256 over the names of all of it in their order, so that the operator who holds a list can show that
-these and no others are gone.
+many, and a SHA-256 over the names of all revisions, a line each, by laboratory and report number in byte order and by
+revision, so that the operator who holds a list can show that these and no others are gone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, delete, func, insert, select
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    collate,
+    delete,
+    exc,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
-from services.domain.errors import FailedPrecondition
-from services.domain.instant import Instant, format_instant
+from services.domain.errors import Unavailable
+from services.domain.instant import HOUR, SECOND, Instant
 from services.domain.names import format_result
-from services.results import tables
+from services.results import known_batches, tables
+from services.results.changes import list_writers, remove_entries
 from services.results.partitions import list_partitions, month_of, month_start
 from services.runtime.ids import uuid7
 from services.storage.engine import Database
 
-STEP = 10_000
-"""Rows that one transaction deletes: uploads go on between the steps."""
+STEP = 5_000
+"""Rows that one transaction looks at: uploads go on between the steps."""
+DROP_TRIES = 60
+"""A month that is being read cannot be dropped; it is tried again and again, so that readers never wait for it."""
+RETRY_SECONDS = 1.0
+
+P = TypeVar("P")
 
 _results = tables.results
 _keys = tables.report_keys
@@ -39,49 +61,60 @@ class Deletion:
     delete_time: Instant
 
 
+class ReportPlace(NamedTuple):
+    """Where a pass over all reports stands."""
+
+    lab: str
+    report_number: str
+
+
 def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
     """Remove every result filed before an instant, with all that belongs to it; on PostgreSQL before its month.
 
-    The record is written before anything is removed, so that nothing is ever gone without one. Can be stopped and
-    called again at any time: what is left is removed then, under a record of its own.
+    The horizon is set first, so that nothing more comes in before it; then everything is counted, and the record is
+    complete before anything is removed: nothing is ever gone without one. Can be stopped and called again at any time:
+    what is left is removed then, under a record of its own.
+
+    Raises:
+        Unavailable: OVERLOADED, a month was read without pause and could not be dropped.
     """
-    horizon = older_than if database.is_sqlite else month_start(month_of(older_than))
+    # A whole second, as it is shown.
+    horizon = older_than - older_than % SECOND if database.is_sqlite else month_start(month_of(older_than))
+    deletion = Deletion(uuid7(), horizon, 0, "", now)
+    database.write_now(_announce, deletion)
     count, digest = database.read_long_now(_fingerprint, horizon)
-    deletion = Deletion(uuid7(), horizon, count, digest, now)
-    database.write_now(_record, deletion)
-    _repeat(database, _delete_keys, horizon)
+    deletion = replace(deletion, result_count=count, digest=digest)
+    database.write_now(_complete, deletion)
+    _repeat(database, _delete_keys, horizon, ReportPlace("", ""))
     if database.is_sqlite:
-        _repeat(database, _delete_results, horizon)
+        _repeat(database, _delete_results, horizon, 0)
     else:
         for partition in database.read_now(list_partitions):
             if partition.end <= horizon:
-                database.write_now(_drop, partition.name)
+                _drop(database, partition.name)
     database.write_now(_delete_traces, horizon)
+    for writer_id in database.read_now(list_writers):
+        while database.write_now(remove_entries, writer_id, horizon):
+            pass
     return deletion
 
 
-def require_kept(connection: Connection, end: Instant | None) -> None:
-    """Refuse a question about a time of which nothing is kept any more; None asks up to now.
-
-    Raises:
-        FailedPrecondition: BEFORE_HORIZON, everything before the end was removed.
-    """
-    if end is None:
-        return
-    horizon = connection.execute(select(func.max(tables.deletions.c.horizon))).scalar()
-    if horizon is not None and end <= horizon:
-        since = format_instant(horizon)
-        raise FailedPrecondition(
-            "BEFORE_HORIZON", f"results reported before {since} were removed", metadata={"horizon": since}
-        )
+def _announce(connection: Connection, deletion: Deletion) -> None:
+    """Set the horizon: uploads and corrections under way are waited for, all later ones see it."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE uploads, report_keys IN EXCLUSIVE MODE")
+    connection.execute(insert(tables.deletions).values(asdict(deletion)))
+    known_batches.forget(connection)
 
 
 def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
     """How many revisions lie before the horizon, and a hash over their names."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     query = (
         select(_results.c.lab, _results.c.report_number, _results.c.revision)
         .where(_results.c.file_time < horizon)
-        .order_by(_results.c.lab, _results.c.report_number, _results.c.revision)
+        .order_by(*_in_byte_order(connection, _results.c.lab, _results.c.report_number), _results.c.revision)
     )
     digest = hashlib.sha256()
     count = 0
@@ -91,58 +124,103 @@ def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def _repeat(database: Database, step: Callable[[Connection, Instant], int], horizon: Instant) -> None:
-    while database.write_now(step, horizon):
-        pass
+def _in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[ColumnElement[str]]:
+    """Texts as any tool sorts them, whatever the database's collation: who holds a list can make the hash again."""
+    if connection.dialect.name == "postgresql":
+        return [collate(column, "C") for column in columns]
+    return list(columns)
 
 
-def _delete_keys(connection: Connection, horizon: Instant) -> int:
-    """Delete some keys of reports before the horizon, with the reasons of their revisions; how many there were."""
-    rows = connection.execute(
-        select(_keys.c.lab, _keys.c.report_number).where(_keys.c.file_time < horizon).limit(STEP)
-    ).all()
-    by_lab: dict[str, list[str]] = {}
-    for lab, number in rows:
-        by_lab.setdefault(lab, []).append(number)
-    reasons = tables.revision_reasons
-    for lab, numbers in by_lab.items():
-        connection.execute(delete(_keys).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)))
-        connection.execute(delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers)))
-    return len(rows)
+def _complete(connection: Connection, deletion: Deletion) -> None:
+    """Say what will be removed."""
+    connection.execute(
+        update(tables.deletions)
+        .where(tables.deletions.c.deletion_id == deletion.deletion_id)
+        .values(result_count=deletion.result_count, digest=deletion.digest)
+    )
 
 
-def _delete_results(connection: Connection, horizon: Instant) -> int:
-    some = select(_results.c.subject_key, _results.c.file_time).where(_results.c.file_time < horizon).limit(STEP)
-    keys = connection.execute(some).all()
-    for subject_key, file_time in keys:
-        connection.execute(
-            delete(_results).where(_results.c.subject_key == subject_key, _results.c.file_time == file_time)
+def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | None], horizon: Instant, start: P) -> None:
+    """Take step after step, each in a transaction of its own, from one position to the next."""
+    position: P | None = start
+    while position is not None:
+        position = database.write_now(step, horizon, position)
+
+
+def _delete_keys(connection: Connection, horizon: Instant, after: ReportPlace) -> ReportPlace | None:
+    """Delete the keys of the next reports, as far as no revision of them is kept, and the reasons of their revisions.
+
+    A report that was corrected to an earlier time keeps its key as long as an older revision is kept: otherwise that
+    one could be uploaded again, and count for longer than the report that it is.
+    """
+    place = tuple_(_keys.c.lab, _keys.c.report_number)
+    rest = select(_keys.c.lab, _keys.c.report_number).where(place > tuple_(*after))
+    last = connection.execute(rest.order_by(_keys.c.lab, _keys.c.report_number).offset(STEP - 1).limit(1)).first()
+    kept = (
+        select(_results.c.lab)
+        .where(
+            _results.c.subject_key == _keys.c.subject_key,
+            _results.c.file_time >= horizon,
+            _results.c.lab == _keys.c.lab,
+            _results.c.report_number == _keys.c.report_number,
         )
-    return len(keys)
+        .exists()
+    )
+    doomed = [place > tuple_(*after), _keys.c.file_time < horizon, or_(_keys.c.revision == 1, ~kept)]
+    if last is not None:
+        doomed.append(place <= tuple_(*last))
+    deleted = connection.execute(
+        delete(_keys).where(*doomed).returning(_keys.c.lab, _keys.c.report_number, _keys.c.revision)
+    )
+    revised: dict[str, list[str]] = {}
+    for lab, number, revision in deleted:
+        if revision > 1:
+            revised.setdefault(lab, []).append(number)
+    reasons = tables.revision_reasons
+    for lab, numbers in revised.items():
+        connection.execute(delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers)))
+    return None if last is None else ReportPlace(*last)
 
 
-def _drop(connection: Connection, name: str) -> None:
-    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+def _delete_results(connection: Connection, horizon: Instant, after: int) -> int | None:
+    """Delete what is before the horizon of the next rows of SQLite's table; the last one looked at."""
+    last: int | None = connection.execute(
+        text("SELECT rowid FROM results WHERE rowid > :after ORDER BY rowid LIMIT 1 OFFSET :step"),
+        {"after": after, "step": STEP - 1},
+    ).scalar()
+    connection.execute(
+        text("DELETE FROM results WHERE rowid > :after AND rowid <= :last AND file_time < :horizon"),
+        {"after": after, "last": 2**63 - 1 if last is None else last, "horizon": horizon},
+    )
+    return last
+
+
+def _drop(database: Database, partition: str) -> None:
+    for _ in range(DROP_TRIES):
+        if database.write_now(_try_to_drop, partition):
+            return
+        time.sleep(RETRY_SECONDS)
+    raise Unavailable("OVERLOADED", f"{partition} is read without pause; purge again to remove what is left")
+
+
+def _try_to_drop(connection: Connection, partition: str) -> bool:
+    """Drop a month unless somebody reads it for longer than all others may be kept waiting."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
+    try:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {partition}")
+    except exc.OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            return False
+        raise
+    return True
 
 
 def _delete_traces(connection: Connection, horizon: Instant) -> None:
-    """What speaks of uploads, changes and requests of that time."""
-    uploads, rejections = tables.uploads, tables.upload_rejections
-    old = select(uploads.c.lab, uploads.c.upload_id).where(uploads.c.update_time < horizon)
-    for lab, upload_id in connection.execute(old).all():
-        connection.execute(delete(rejections).where(rejections.c.lab == lab, rejections.c.upload_id == upload_id))
+    """What speaks of uploads, delays and requests of that time."""
+    uploads, rejections, delays = tables.uploads, tables.upload_rejections, tables.delays
+    theirs = and_(uploads.c.lab == rejections.c.lab, uploads.c.upload_id == rejections.c.upload_id)
+    old = select(uploads.c.lab).where(theirs, uploads.c.update_time < horizon).exists()
+    connection.execute(delete(rejections).where(old))
     connection.execute(delete(uploads).where(uploads.c.update_time < horizon))
-    connection.execute(delete(tables.changes).where(tables.changes.c.commit_time < horizon))
+    connection.execute(delete(delays).where(delays.c.report_hour < horizon // HOUR))
     connection.execute(delete(tables.requests).where(tables.requests.c.create_time < horizon))
-
-
-def _record(connection: Connection, deletion: Deletion) -> None:
-    connection.execute(
-        insert(tables.deletions).values(
-            deletion_id=deletion.deletion_id,
-            horizon=deletion.horizon,
-            result_count=deletion.result_count,
-            digest=deletion.digest,
-            delete_time=deletion.delete_time,
-        )
-    )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, literal, null, select, update
 
 from services.domain.errors import NotFound
 from services.domain.instant import Instant
 from services.domain.names import format_result
 from services.results import tables
 from services.results.correction import correct
+from services.results.horizon import require_not_removed
 from services.results.model import ACTIVE, RECALLED, SUPERSEDED, Correction, Recall, StoredResult
 
 STEP = 2_000
-"""Reports that one step of a recall looks at: some tens of milliseconds, in which only their rows are held."""
+"""Reports that one step of a recall looks at: some tens of milliseconds, in which only their keys are held."""
 
 RECALLED_OUTCOME = 0
 """What a recalled report's key says: no upload may follow it, as the result of a sampling record would."""
@@ -33,12 +34,16 @@ IS_NEWEST = and_(
 
 
 def find_history(connection: Connection, lab: str, report_number: str) -> list[StoredResult]:
-    """All revisions of a report, oldest first; NotFound when there is none. Holds the report until the commit."""
+    """All revisions of a report, oldest first; NotFound, FailedPrecondition. Holds the report until the commit."""
     key = connection.execute(
-        select(_keys.c.subject_key).where(_keys.c.lab == lab, _keys.c.report_number == report_number).with_for_update()
+        select(_keys.c.subject_key, _keys.c.file_time)
+        .where(_keys.c.lab == lab, _keys.c.report_number == report_number)
+        .with_for_update()
     ).first()
     if key is None:
         raise NotFound.resource(format_result(lab, report_number))
+    # Its newest revision may be gone though an older one, reported later, is kept.
+    require_not_removed(connection, key.file_time)
     rows = connection.execute(
         select(*COLUMNS)
         .where(
@@ -48,121 +53,78 @@ def find_history(connection: Connection, lab: str, report_number: str) -> list[S
         )
         .order_by(_results.c.revision)
     )
-    return [StoredResult(*row) for row in rows]
+    return [StoredResult._make(row) for row in rows]
 
 
 def correct_result(connection: Connection, correction: Correction, now: Instant) -> StoredResult:
     """Write the next revision of a report, by the rules of `services.results.correction`."""
     history = find_history(connection, correction.lab, correction.report_number)
     next_ = correct(history, correction, now)
-    write_revisions(connection, history[-1:], [next_], correction.reason, now)
+    require_not_removed(connection, next_.file_time)
+    stated = {name: getattr(next_, name) for name in ("outcome", "sample_time", "report_time", "file_time")}
+    its_key = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
+    write_next_revisions(connection, its_key, stated | {"state": ACTIVE}, now)
+    key = {"file_time": next_.file_time, "outcome": next_.outcome}
+    advance_keys(connection, its_key, key, correction.reason, now)
     return next_
 
 
 def recall_step(
     connection: Connection, recall: Recall, after: str, now: Instant, *, pretend: bool
-) -> tuple[list[StoredResult], str | None]:
+) -> tuple[list[tuple[str, int]], str | None]:
     """Take back what the recall names among the next STEP reports after `after`.
 
-    Returns what was taken back (or would be), and the report number to go on after; None at the end.
+    Returns what was taken back (or would be) with its new revision, and the report number to go on after; None at the
+    end.
     """
-    numbers = list(
-        connection.execute(
-            select(_keys.c.report_number)
-            .where(_keys.c.lab == recall.lab, _keys.c.report_number > after)
-            .order_by(_keys.c.report_number)
-            .limit(STEP)
-        ).scalars()
-    )
-    if not numbers:
-        return [], None
+    step = (_keys.c.lab == recall.lab, _keys.c.report_number > after)
+    last = connection.execute(
+        select(_keys.c.report_number).where(*step).order_by(_keys.c.report_number).offset(STEP - 1).limit(1)
+    ).scalar()
     query = (
-        select(*COLUMNS)
-        .join_from(_keys, _results, IS_NEWEST)
+        select(_keys.c.report_number, _keys.c.revision)
         .where(
-            _keys.c.lab == recall.lab,
-            _keys.c.report_number > after,
-            _keys.c.report_number <= numbers[-1],
+            *step,
             _keys.c.file_time >= recall.start_time,
             _keys.c.file_time < recall.end_time,
-            # Said again of the partitioned table, so that only the months concerned are opened.
-            _results.c.file_time >= recall.start_time,
-            _results.c.file_time < recall.end_time,
-            _results.c.state == ACTIVE,
+            _keys.c.outcome != RECALLED_OUTCOME,
         )
         .order_by(_keys.c.report_number)
     )
+    if last is not None:
+        query = query.where(_keys.c.report_number <= last)
     if recall.outcomes:
-        query = query.where(_results.c.outcome.in_(recall.outcomes))
-    if not pretend:
-        query = query.with_for_update(of=_keys)
-    found = [StoredResult(*row) for row in connection.execute(query)]
-    if pretend or not found:
-        return found, numbers[-1]
-    recalled = [
-        old._replace(revision=old.revision + 1, state=RECALLED, upload_time=now, nationwide_time=None) for old in found
-    ]
-    write_revisions(connection, found, recalled, recall.reason, now)
-    return recalled, numbers[-1]
+        query = query.where(_keys.c.outcome.in_(recall.outcomes))
+    # Held before their results are looked at: what another transaction revises meanwhile is seen as that one left it.
+    found = connection.execute(query if pretend else query.with_for_update()).all()
+    if found and not pretend:
+        their_keys = and_(_keys.c.lab == recall.lab, _keys.c.report_number.in_([row.report_number for row in found]))
+        # Only the months concerned are opened.
+        interval = (_results.c.file_time >= recall.start_time, _results.c.file_time < recall.end_time)
+        write_next_revisions(connection, and_(their_keys, *interval), {"state": RECALLED}, now)
+        advance_keys(connection, their_keys, {"outcome": RECALLED_OUTCOME}, recall.reason, now)
+    return [(row.report_number, row.revision + 1) for row in found], last
 
 
-def write_revisions(
-    connection: Connection, olds: Sequence[StoredResult], news: Sequence[StoredResult], reason: str, now: Instant
+def write_next_revisions(
+    connection: Connection, which: ColumnElement[bool], stated: dict[str, Any], now: Instant
 ) -> None:
-    """Put each new revision in the place of its old one, whose key the caller holds."""
-    place = tuple_(_results.c.subject_key, _results.c.file_time, _results.c.lab, _results.c.report_number)
-    for start in range(0, len(olds), 500):
-        some = olds[start : start + 500]
-        hidden = select(
-            _results.c.subject_key,
-            _results.c.lab,
-            _results.c.report_number,
-            _results.c.key_version,
-            _results.c.revision,
-            _results.c.name_hash,
-        ).where(place.in_([(old.subject_key, old.file_time, old.lab, old.report_number) for old in some]))
-        kept = {
-            (row.subject_key, row.lab, row.report_number, row.revision): (row.key_version, row.name_hash)
-            for row in connection.execute(hidden)
-        }
-        connection.execute(
-            update(_results)
-            .where(
-                place.in_([(old.subject_key, old.file_time, old.lab, old.report_number) for old in some]),
-                _results.c.state == ACTIVE,
-            )
-            .values(state=SUPERSEDED)
-        )
-        rows = []
-        for old, new in zip(some, news[start : start + 500], strict=True):
-            key_version, name_hash = kept[old.subject_key, old.lab, old.report_number, old.revision]
-            rows.append(new._asdict() | {"key_version": key_version, "name_hash": name_hash})
-        connection.execute(insert(_results), rows)
+    """Put in the place of each newest revision one that differs in what is stated. The caller holds their keys."""
+    values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}
+    values |= {"revision": _results.c.revision + 1, "upload_time": literal(now), "nationwide_time": null()}
+    columns = [column.name for column in _results.columns]
+    copied = [values.get(name, _results.c[name]) for name in columns]
     connection.execute(
-        update(_keys)
-        .where(_keys.c.lab == bindparam("its_lab"), _keys.c.report_number == bindparam("its_number"))
-        .values(file_time=bindparam("filed"), revision=bindparam("next"), outcome=bindparam("says")),
-        [
-            {
-                "its_lab": new.lab,
-                "its_number": new.report_number,
-                "filed": new.file_time,
-                "next": new.revision,
-                "says": RECALLED_OUTCOME if new.state == RECALLED else new.outcome,
-            }
-            for new in news
-        ],
+        insert(_results).from_select(columns, select(*copied).join_from(_keys, _results, IS_NEWEST).where(which))
     )
-    connection.execute(
-        insert(tables.revision_reasons),
-        [
-            {
-                "lab": new.lab,
-                "report_number": new.report_number,
-                "revision": new.revision,
-                "reason": reason,
-                "record_time": now,
-            }
-            for new in news
-        ],
-    )
+    connection.execute(update(_results).where(IS_NEWEST, which).values(state=SUPERSEDED))
+
+
+def advance_keys(
+    connection: Connection, which: ColumnElement[bool], stated: dict[str, Any], reason: str, now: Instant
+) -> None:
+    """Let keys point to the revisions that were written after those they name, and keep the reason for them."""
+    connection.execute(update(_keys).where(which).values(revision=_keys.c.revision + 1, **stated))
+    columns = ["lab", "report_number", "revision", "reason", "record_time"]
+    why = select(_keys.c.lab, _keys.c.report_number, _keys.c.revision, literal(reason), literal(now)).where(which)
+    connection.execute(insert(tables.revision_reasons).from_select(columns, why))

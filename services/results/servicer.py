@@ -65,7 +65,7 @@ from services.results.timeliness import DEFAULT_LATE
 from services.results.watch import Watch
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
-from services.runtime.pages import decode_page_token, encode_page_token, page_size
+from services.runtime.pages import PageTokens, page_size
 
 Context = Any
 """grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
@@ -74,8 +74,9 @@ Context = Any
 class LabServicer(LabServiceServicer):
     """The register of laboratories."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, tokens: PageTokens, clock: Clock) -> None:
         self._store = store
+        self._tokens = tokens
         self._clock = clock
 
     async def CreateLab(self, request: CreateLabRequest, context: Context) -> CreateLabResponse:
@@ -93,10 +94,10 @@ class LabServicer(LabServiceServicer):
 
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
         region = convert.known_region(request.region, "region") if request.region else ""
-        position = decode_page_token(request)
+        position = self._tokens.position(request, (str,))
         size = page_size(request.page_size)
         labs = await self._store.list_labs(region, position[0] if position else "", size + 1)
-        token = encode_page_token(request, [labs[size - 1].uscc]) if len(labs) > size else ""
+        token = self._tokens.issue(request, [labs[size - 1].uscc]) if len(labs) > size else ""
         now = self._clock.now()
         shown = [convert.lab_to_proto(lab, now, with_history=False) for lab in labs[:size]]
         return ListLabsResponse(labs=shown, next_page_token=token)
@@ -139,6 +140,7 @@ class ResultsServicer(ResultsServiceServicer):
         self._desk = desk
         self._watch = watch
         self._pepper = pepper
+        self._tokens = PageTokens(pepper.secret)
         self._clock = clock
 
     async def GetResult(self, request: GetResultRequest, context: Context) -> GetResultResponse:
@@ -147,7 +149,7 @@ class ResultsServicer(ResultsServiceServicer):
         return GetResultResponse(test_result=result)
 
     async def ListResults(self, request: ListResultsRequest, context: Context) -> ListResultsResponse:
-        return await list_results(self._store, self._pepper, request, self._clock.now())
+        return await list_results(self._store, self._pepper, self._tokens, request, self._clock.now())
 
     async def LookupLatest(self, request: LookupLatestRequest, context: Context) -> LookupLatestResponse:
         return await self._desk.look_up(request)
@@ -183,11 +185,11 @@ class ResultsServicer(ResultsServiceServicer):
         self, request: ListLinkedDocumentsRequest, context: Context
     ) -> ListLinkedDocumentsResponse:
         key = self._pepper.subject_key(convert.document_from_proto(request.document))
-        position = decode_page_token(request)
+        position = self._tokens.position(request, (int, str))
         size = page_size(request.page_size)
         links = await self._store.list_links(key, (position[0], position[1]) if position else None, size + 1)
         shown = links[:size]
-        token = encode_page_token(request, [shown[-1].create_time, shown[-1].link_id]) if len(links) > size else ""
+        token = self._tokens.issue(request, [shown[-1].create_time, shown[-1].link_id]) if len(links) > size else ""
         return ListLinkedDocumentsResponse(
             document_links=[convert.link_to_proto(link) for link in shown], next_page_token=token
         )

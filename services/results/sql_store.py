@@ -9,10 +9,11 @@ from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant, Span
-from services.results import labs, links, reading, tables, timeliness
+from services.results import changes, known_batches, labs, links, reading, tables, timeliness
 from services.results.bulk import bulk_for
-from services.results.changes import Cursor, Entry, Writers, append_entry, read_entries, register_writer
+from services.results.changes import Cursor, Entry
 from services.results.filing import UploadPosition, commit_batch
+from services.results.horizon import read_horizon, require_kept
 from services.results.model import (
     Acknowledgement,
     Correction,
@@ -27,15 +28,14 @@ from services.results.model import (
     StoredResult,
     Upload,
 )
-from services.results.partitions import Month, make_partitions, months_between
+from services.results.partitions import Month, make_partitions, months_ahead, months_between
 from services.results.reading import Position, ReportName
-from services.results.retention import require_kept
 from services.results.revisions import correct_result, recall_step
 from services.results.store import Findings, Listing, Once
 from services.results.upload import FUTURE_TOLERANCE
 from services.runtime.clock import Clock
 from services.storage.engine import Database
-from services.storage.requests import answer_once
+from services.storage.requests import answer_once, find_answer
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
@@ -50,7 +50,6 @@ class SqlStore:
         self._secret = secret
         self._labs = labs.LabMemory()
         self._months: set[Month] = set()
-        self._writers = Writers(lambda: database.write(register_writer, clock.now()))
 
     async def create_lab(self, lab: Lab, once: Once[Lab, M]) -> M:
         """Register a laboratory; the stored one when the same is there. AlreadyExists when another is."""
@@ -75,15 +74,21 @@ class SqlStore:
     async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
         """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
         await self._make_months([row.file_time for row in batch.results])
-        return await self._writers.write(
-            lambda writer_id: self._database.write(commit_batch, position, batch, writer_id, now)
-        )
+        return await self._database.write(commit_batch, position, batch, now)
+
+    async def find_unstored(self, lab: str, digest: bytes) -> list[int] | None:
+        """Of a batch that is known by its hash the tubes to judge anew; None for one that is not known."""
+        return await self._database.read(known_batches.find_unstored, lab, digest)
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
         """What is known of a laboratory's reports by their numbers."""
         return await self._database.read(
             lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
         )
+
+    async def get_horizon(self) -> Instant | None:
+        """The instant before which retention has removed everything; None while it removed nothing."""
+        return await self._database.read(read_horizon)
 
     async def get_upload(self, lab: str, upload_id: str) -> Upload:
         """How far an upload has come. NotFound when nothing of it was committed."""
@@ -121,9 +126,9 @@ class SqlStore:
         """Results of a person by any of their documents, newest report first."""
 
         def work(connection: Connection) -> Listing:
-            require_kept(connection, query.end_time)
+            horizon = require_kept(connection, query.end_time)
             keys = links.find_linked(connection, [subject_key]).get(subject_key, [subject_key])
-            return self._list(connection, reading.list_by_persons(connection, keys, query, after, limit), now)
+            return self._list(connection, reading.list_by_persons(connection, keys, query, after, limit), now, horizon)
 
         return await self._database.read(work)
 
@@ -131,8 +136,8 @@ class SqlStore:
         """Results of a laboratory by report number."""
 
         def work(connection: Connection) -> Listing:
-            require_kept(connection, query.end_time)
-            return self._list(connection, reading.list_by_lab(connection, lab, query, after, limit), now)
+            horizon = require_kept(connection, query.end_time)
+            return self._list(connection, reading.list_by_lab(connection, lab, query, after, limit), now, horizon)
 
         return await self._database.read(work)
 
@@ -143,36 +148,39 @@ class SqlStore:
         moved = [correction.new_report_time, correction.sample_time]
         await self._make_months([time for time in moved if time is not None and time <= latest])
 
-        def run(connection: Connection, writer_id: int) -> StoredResult:
+        def run(connection: Connection) -> StoredResult:
             result = correct_result(connection, correction, once.now)
-            append_entry(connection, writer_id, result.lab, [(result.report_number, result.revision)], once.now)
+            changes.append_entry(connection, result.lab, [(result.report_number, result.revision)], once.now)
             return result
 
-        return await self._writers.write(
-            lambda writer_id: self._write_once(once, lambda connection: run(connection, writer_id))
-        )
+        return await self._write_once(once, run)
 
     async def recall(self, recall: Recall, once: Once[int, M], *, pretend: bool) -> M:
-        """Take back a laboratory's reports, step by step; NotFound when the laboratory is not registered."""
-        await self.get_lab(recall.lab)
+        """Take back a laboratory's reports, step by step, or only count them.
 
-        def step(connection: Connection, after: str, writer_id: int) -> tuple[int, str | None]:
+        NotFound when the laboratory is not registered, FailedPrecondition when all of the interval was removed.
+        """
+
+        def begin(connection: Connection) -> M | None:
+            labs.get_lab(connection, recall.lab)
+            require_kept(connection, recall.end_time)
+            # Before the first step: what was uploaded since the first answer is not taken back by its repetition.
+            return None if pretend else self._find_answer(connection, once)
+
+        def step(connection: Connection, after: str) -> tuple[int, str | None]:
             found, next_ = recall_step(connection, recall, after, once.now, pretend=pretend)
             if not pretend:
-                reports = [(result.report_number, result.revision) for result in found]
-                append_entry(connection, writer_id, recall.lab, reports, once.now)
+                changes.append_entry(connection, recall.lab, found, once.now)
             return len(found), next_
 
+        earlier = await self._database.read(begin)
+        if earlier is not None:
+            return earlier
+        run = self._database.read if pretend else self._database.write
         total = 0
         position: str | None = ""
         while position is not None:
-            after = position
-            if pretend:
-                count, position = await self._database.read(step, after, 0)
-            else:
-                count, position = await self._writers.write(
-                    lambda writer_id, after=after: self._database.write(step, after, writer_id)  # type: ignore[misc]
-                )
+            count, position = await run(step, position)
             total += count
         return once.encode(total) if pretend else await self._write_once(once, lambda _: total)
 
@@ -192,13 +200,17 @@ class SqlStore:
         """A document's links, past ones too, newest first."""
         return await self._database.read(links.list_links, subject_key, before, limit)
 
+    async def oldest_cursor(self) -> Cursor:
+        """The cursor from which on everything is kept."""
+        return await self._database.read(changes.oldest_cursor)
+
     async def read_changes(self, cursor: Cursor, now: Instant) -> list[tuple[Entry, Listing]]:
         """What was committed after a cursor, each writer's in its order. OutOfRange when it is too old."""
 
         def work(connection: Connection) -> list[tuple[Entry, Listing]]:
             return [
                 (entry, self._list(connection, reading.find_revisions(connection, entry.lab, entry.reports), now))
-                for entry in read_entries(connection, cursor)
+                for entry in changes.read_entries(connection, cursor)
             ]
 
         return await self._database.read(work)
@@ -209,10 +221,18 @@ class SqlStore:
         """One laboratory's timeliness, or that of each of a region and under "" of all of them. NotFound."""
 
         def work(connection: Connection) -> dict[str, timeliness.Timeliness]:
+            require_kept(connection, end)
             usccs = [labs.get_lab(connection, lab).uscc] if lab else labs.codes_within(connection, region)
             return timeliness.summarize(connection, usccs, start, end, late)
 
         return await self._database.read(work)
+
+    async def make_months_ahead(self) -> None:
+        """Have the partitions ready for what is reported now and soon."""
+        months = months_ahead(self._clock.now()) - self._months
+        if months:
+            await self._database.write(make_partitions, months)
+            self._months |= months
 
     async def _make_months(self, file_times: Sequence[Instant]) -> None:
         months = months_between(file_times) - self._months
@@ -236,9 +256,23 @@ class SqlStore:
 
         return await self._database.write(work)
 
-    def _list(self, connection: Connection, results: Sequence[StoredResult], now: Instant) -> Listing:
+    def _find_answer(self, connection: Connection, once: Once[E, M]) -> M | None:
+        """What the request was answered when it came before."""
+        return find_answer(
+            connection,
+            tables.requests,
+            type(once.request).__name__,
+            once.request.request_id,  # type: ignore[attr-defined]
+            once.request,
+            response_type=once.response_type,
+            secret=self._secret,
+        )
+
+    def _list(
+        self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None
+    ) -> Listing:
         self._labs.refresh(connection, {result.lab for result in results}, now)
-        return Listing(results, self._labs.standing_at)
+        return Listing(results, self._labs.standing_at, horizon)
 
 
 def _by_person(

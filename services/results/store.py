@@ -69,10 +69,11 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of results, with the standing of their laboratories."""
+    """Results with the standing of their laboratories; of a page also the horizon before which nothing is kept."""
 
     results: Sequence[StoredResult]
     standing_at: Callable[[str, Instant], Standing]
+    horizon: Instant | None = None
 
 
 class Store(Protocol):
@@ -98,8 +99,16 @@ class Store(Protocol):
         """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
         ...
 
+    async def find_unstored(self, lab: str, digest: bytes) -> list[int] | None:
+        """Of a batch that is known by its hash the tubes to judge anew; None for one that is not known."""
+        ...
+
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
         """What is known of a laboratory's reports by their numbers."""
+        ...
+
+    async def get_horizon(self) -> Instant | None:
+        """The instant before which retention has removed everything; None while it removed nothing."""
         ...
 
     async def get_upload(self, lab: str, upload_id: str) -> Upload:
@@ -131,7 +140,10 @@ class Store(Protocol):
         ...
 
     async def recall(self, recall: Recall, once: Once[int, M], *, pretend: bool) -> M:
-        """Take back a laboratory's reports, step by step; NotFound when the laboratory is not registered."""
+        """Take back a laboratory's reports, step by step, or only count them.
+
+        NotFound when the laboratory is not registered, FailedPrecondition when all of the interval was removed.
+        """
         ...
 
     async def link(self, link: DocumentLink, once: Once[DocumentLink, M]) -> M:
@@ -146,6 +158,10 @@ class Store(Protocol):
 
     async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
         """A document's links, past ones too, newest first."""
+        ...
+
+    async def oldest_cursor(self) -> Cursor:
+        """The cursor from which on everything is kept."""
         ...
 
     async def read_changes(self, cursor: Cursor, now: Instant) -> list[tuple[Entry, Listing]]:

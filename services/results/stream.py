@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hutong.results.v1.upload_pb2 import TubeBatch, UploadStart
+from hutong.results.v1.upload_pb2 import Tube, TubeBatch, UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 
-from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Violation
+from services.domain.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    Violation,
+)
+from services.domain.instant import Instant
 from services.domain.names import parse_lab
+from services.domain.subject import Pepper
 from services.results.convert import acknowledgement_to_proto
 from services.results.filing import UploadPosition, upload_gap
 from services.results.judging import Judges
+from services.results.known_batches import batch_digest
 from services.results.labs import MEMORY
 from services.results.model import Acknowledgement, JudgedBatch, Lab
 from services.results.quotas import Quotas
@@ -28,6 +38,8 @@ from services.runtime.unit import Drain
 JUDGED_AHEAD = 2
 """Batches that are judged, or wait judged, while the one before them commits. With that one and the one just read a
 stream holds four in memory at most; beyond that gRPC's flow control holds the laboratory back."""
+
+UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
 _Judgement = asyncio.Future[JudgedBatch]
 
@@ -42,19 +54,23 @@ class UploadDesk:
     judges: Judges
     quotas: Quotas
     drain: Drain
+    pepper: Pepper
+    start_seconds: float
+    """How long a stream may stay without its first frame: until then it belongs to nobody and is counted for nobody."""
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Take an upload from its first frame to its last, yielding one response for each batch."""
         start = await self._first_frame(frames)
-        uscc = parse_lab(start.lab, "start.lab")
-        with self.quotas.stream(uscc):
-            async for response in self._receive_batches(start, uscc, frames):
+        # Before its quotas, which are kept for registered laboratories alone: others could be any number.
+        lab = await self._require_lab(parse_lab(start.lab, "start.lab"))
+        async with self.quotas.stream(lab.uscc):
+            async for response in self._receive_batches(start, lab, frames):
                 yield response
 
     async def _receive_batches(
-        self, start: UploadStart, uscc: str, frames: AsyncIterator[UploadResultsRequest]
+        self, start: UploadStart, lab: Lab, frames: AsyncIterator[UploadResultsRequest]
     ) -> AsyncIterator[UploadResultsResponse]:
-        lab = await self._require_lab(uscc)
+        uscc = lab.uscc
         position = UploadPosition(uscc, start.upload_id, self.jurisdiction)
         commit = self._rehearse(position) if start.validate_only else self._commit(position)
         judged: asyncio.Queue[_Judgement | Exception | None] = asyncio.Queue(JUDGED_AHEAD)
@@ -77,9 +93,19 @@ class UploadDesk:
 
     async def _first_frame(self, frames: AsyncIterator[UploadResultsRequest]) -> UploadStart:
         try:
-            frame = await anext(frames)
+            async with (
+                asyncio.timeout(self.start_seconds) as limit,
+                contextlib.aclosing(until_drained(frames, self.drain)) as arriving,
+            ):
+                frame = await anext(arriving)
         except StopAsyncIteration:
             raise not_started("the stream ended before its first frame") from None
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(
+                "DEADLINE", f"no first frame came within {self.start_seconds:g} s", metadata={"method": UPLOAD_METHOD}
+            ) from None
         if frame.WhichOneof("frame") != "start":
             raise not_started("the first frame must be start")
         return frame.start
@@ -113,17 +139,51 @@ class UploadDesk:
                 if batch.offset > expected:
                     raise upload_gap(expected, batch.offset)
                 expected = max(expected, batch.offset + len(batch.tubes))
-                await self.quotas.admit(lab.uscc, sum(len(tube.persons) for tube in batch.tubes))
                 now = self.clock.now()
                 if now - read_time >= MEMORY:
                     # A stream may last for days, and the laboratory may be suspended meanwhile.
                     lab, read_time = await self._require_lab(lab.uscc), now
-                judgement = self.judges.judge(lab, now, batch.SerializeToString())
-                await judged.put(asyncio.ensure_future(judgement))
+                judgement = await self._begin_judgement(lab, now, batch, validate_only)
+                await judged.put(judgement)
         except Exception as error:  # noqa: BLE001 - it is raised again where the stream is answered
             await judged.put(error)
         else:
             await judged.put(None)
+
+    async def _begin_judgement(self, lab: Lab, now: Instant, batch: TubeBatch, validate_only: bool) -> _Judgement:
+        """Have a batch judged beside what else is done; of one that is stored already only what was rejected."""
+        person_counts = [len(tube.persons) for tube in batch.tubes]
+        offset = batch.offset
+        batch.ClearField("offset")
+        tubes = batch.SerializeToString()
+        digest = b"" if validate_only else batch_digest(self.pepper, tubes)
+        unstored = await self.store.find_unstored(lab.uscc, digest) if digest else None
+        # What is known is not counted: it costs next to nothing, and duplicates have a limit of their own.
+        judged = range(len(person_counts)) if unstored is None else unstored
+        await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in judged))
+        if unstored is None:
+            return asyncio.ensure_future(self._judge(lab, now, offset, tubes, digest))
+        rest = [batch.tubes[index] for index in unstored]
+        return asyncio.ensure_future(self._judge_rest(lab, now, offset, person_counts, unstored, rest))
+
+    async def _judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes, digest: bytes) -> JudgedBatch:
+        return replace(await self.judges.judge(lab, now, offset, tubes), digest=digest)
+
+    async def _judge_rest(
+        self, lab: Lab, now: Instant, offset: int, person_counts: list[int], places: list[int], rest: list[Tube]
+    ) -> JudgedBatch:
+        """Judge some tubes of a batch whose others are stored; `places` are theirs in the batch."""
+        known = sorted(set(range(len(person_counts))) - set(places))
+        if not rest:
+            return JudgedBatch(offset, person_counts, (), (), known_tubes=known)
+        judged = await self.judges.judge(lab, now, offset, TubeBatch(tubes=rest).SerializeToString())
+        return JudgedBatch(
+            offset,
+            person_counts,
+            [row._replace(tube_index=places[row.tube_index]) for row in judged.results],
+            [replace(rejection, tube_index=places[rejection.tube_index]) for rejection in judged.rejections],
+            known_tubes=known,
+        )
 
     async def _committed_offset(self, position: UploadPosition) -> int:
         try:
@@ -182,15 +242,15 @@ def too_large(field: str, text: str, limit: int) -> InvalidArgument:
 
 async def until_drained(
     frames: AsyncIterator[UploadResultsRequest], drain: Drain
-) -> AsyncIterator[UploadResultsRequest]:
+) -> AsyncGenerator[UploadResultsRequest]:
     """The frames until the stream ends; Unavailable SHUTTING_DOWN as soon as the server drains."""
     draining: asyncio.Future[Any] = asyncio.ensure_future(drain.wait())
+    frame: asyncio.Future[Any] = draining
     try:
         while True:
-            frame: asyncio.Future[Any] = asyncio.ensure_future(anext(frames))
+            frame = asyncio.ensure_future(anext(frames))
             await asyncio.wait({frame, draining}, return_when=asyncio.FIRST_COMPLETED)
             if not frame.done():
-                frame.cancel()
                 raise Unavailable(
                     "SHUTTING_DOWN",
                     "the server is being stopped; open the upload again and go on from GetUpload",
@@ -201,4 +261,5 @@ async def until_drained(
             except StopAsyncIteration:
                 return
     finally:
+        frame.cancel()
         draining.cancel()

@@ -103,6 +103,17 @@ uploads = Table(
     Column("update_time", BigInteger, nullable=False),
 )
 
+# Batches that are stored, by a keyed hash of their tubes, but for the persons of some tubes.
+known_batches = Table(
+    "known_batches",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("digest", LargeBinary(16), primary_key=True),
+    # Indexes in the batch with spaces between them.
+    Column("rejected_tubes", Text, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+)
+
 # What was rejected, so that a replayed batch is told the same again. Holds paths and reasons, never a value.
 upload_rejections = Table(
     "upload_rejections",
@@ -148,13 +159,17 @@ document_links = Table(
     Index("ix_document_links_linked_subject_key", "linked_subject_key"),
 )
 
-# Who writes changes: one for each write thread of each process that ever started, so that a writer's own changes are
+# Who writes changes. A transaction holds a writer's row from its entry to its commit, so that a writer's changes are
 # committed in the order of their sequence, whatever other writers do meanwhile.
 change_writers = Table(
     "change_writers",
     metadata,
     Column("writer_id", Integer, primary_key=True, autoincrement=True),
     Column("start_time", BigInteger, nullable=False),
+    # The sequence of its newest entry.
+    Column("newest_sequence", BigInteger, nullable=False, server_default="0"),
+    # The sequence of the newest entry that retention has removed; 0 while all are kept.
+    Column("removed_sequence", BigInteger, nullable=False, server_default="0"),
 )
 
 # One row for each commit that changed results: which reports, in one compressed list.
@@ -190,6 +205,8 @@ deletions = Table(
     Column("deletion_id", String(36), primary_key=True),
     # Everything filed before this instant is gone.
     Column("horizon", BigInteger, nullable=False),
+    # Revisions of results, and a SHA-256 over their names; 0 and empty until they were counted, before which nothing is
+    # removed.
     Column("result_count", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("delete_time", BigInteger, nullable=False),

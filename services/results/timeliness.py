@@ -93,7 +93,8 @@ def summarize(
 
 def _timeliness(counts: Counter[int], last_upload_time: Instant | None, late: Span) -> Timeliness:
     total = counts.total()
-    late_count = sum(persons for class_, persons in counts.items() if longest_of_class(class_) > late)
+    # Whole classes beyond the threshold: nobody who kept it is called late.
+    late_count = sum(persons for class_, persons in counts.items() if class_ and longest_of_class(class_ - 1) >= late)
     return Timeliness(
         total,
         _quantile(counts, total, 0.50),

@@ -13,7 +13,7 @@ from typing import Any
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
-from services.domain.instant import MINUTE, Instant, Span
+from services.domain.instant import MINUTE, Instant, Span, format_instant
 from services.domain.region import is_region
 from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number
 from services.results.model import (
@@ -186,6 +186,23 @@ def tube_statement(tube: Tube) -> bytes:
             str(tube.report_time),
         )
     ).encode()
+
+
+def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Sequence[NewResult], Sequence[Rejection]]:
+    """The results that may be stored, and the rejections of those of a time of which nothing is kept any more."""
+    if horizon is None or all(row.file_time >= horizon for row in rows):
+        return rows, ()
+    text = f"results reported before {format_instant(horizon)} were removed and are not taken in again"
+    rejections = [
+        Rejection(
+            row.tube_index,
+            row.person_index,
+            (Violation("sample_time" if row.outcome == PENDING else "report_time", "BEFORE_HORIZON", text),),
+        )
+        for row in rows
+        if row.file_time < horizon
+    ]
+    return [row for row in rows if row.file_time >= horizon], rejections
 
 
 def conflict(position: int) -> Violation:

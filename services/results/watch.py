@@ -9,10 +9,10 @@ from hutong.results.v1.result_pb2 import TestResult
 from hutong.results.v1.results_service_pb2 import Checkpoint, ResultFilter, WatchResultsRequest, WatchResultsResponse
 
 from services.domain.errors import Unavailable
-from services.domain.instant import SECOND, Instant, Span, to_timestamp
+from services.domain.instant import SECOND, Span, to_timestamp
 from services.domain.names import parse_lab
 from services.domain.region import within
-from services.results.changes import Cursor, Entry, decode_cursor, encode_cursor
+from services.results.changes import Cursor, Entry, Place, decode_cursor, encode_cursor
 from services.results.convert import known_region, listing_to_proto
 from services.results.store import Listing, Store
 from services.runtime.clock import Clock
@@ -34,27 +34,27 @@ class Watch:
 
     async def follow(self, request: WatchResultsRequest) -> AsyncIterator[WatchResultsResponse]:
         """Tell every change after the request's cursor, for as long as the watcher stays."""
-        cursor, partial = decode_cursor(request.cursor)
         wants = _Filter(request.filter)
-        spoken: Instant = 0
+        cursor = decode_cursor(request.cursor) if request.cursor else await self._store.oldest_cursor()
+        spoken, behind = self._clock.now(), True
         while not self._drain.begun:
             now = self._clock.now()
             batch = await self._store.read_changes(cursor, now)
+            told = False
             for entry, listing in batch:
-                sent = partial[1] if partial is not None and partial[0] == entry.writer_id else 0
-                for message in _tell(entry, listing, cursor, sent, wants):
+                for message in _tell(entry, listing, cursor, wants):
                     yield message
-                cursor[entry.writer_id] = entry.sequence
-                partial = None if sent else partial
-                spoken = 0
-            if batch:
-                continue
-            if now - spoken >= HEARTBEAT:
-                yield WatchResultsResponse(
-                    checkpoint=Checkpoint(as_of_time=to_timestamp(now)), cursor=encode_cursor(cursor)
-                )
+                    told = True
+            # As soon as all is sent, and while the filter takes nothing of very much: then its cursor moves on.
+            due = (behind and not batch) or (not told and now - spoken >= HEARTBEAT)
+            behind = bool(batch)
+            if due:
+                checkpoint = Checkpoint() if batch else Checkpoint(as_of_time=to_timestamp(now))
+                yield WatchResultsResponse(checkpoint=checkpoint, cursor=encode_cursor(cursor))
+            if due or told:
                 spoken = now
-            await self._pause()
+            if not batch:
+                await self._pause()
         raise Unavailable(
             "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "results"}
         )
@@ -84,14 +84,15 @@ class _Filter:
         )
 
 
-def _tell(entry: Entry, listing: Listing, cursor: Cursor, sent: int, wants: _Filter) -> Iterator[WatchResultsResponse]:
-    """An entry's changes after the first `sent`, each with the cursor that goes on after it."""
-    results = listing_to_proto(listing)
-    for index, result in enumerate(results):
-        if index < sent or not wants.takes(result):
+def _tell(entry: Entry, listing: Listing, cursor: Cursor, wants: _Filter) -> Iterator[WatchResultsResponse]:
+    """An entry's changes that were not dealt with yet. The cursor moves on with each, and goes along with it."""
+    found = {(result.report_number, result.revision): result for result in listing_to_proto(listing)}
+    dealt = cursor[entry.writer_id].dealt if entry.writer_id in cursor else 0
+    for index, report in enumerate(entry.reports):
+        result = found.get(report)
+        if index < dealt or result is None or not wants.takes(result):
             continue
-        if index == len(results) - 1:
-            after = encode_cursor(cursor | {entry.writer_id: entry.sequence})
-        else:
-            after = encode_cursor(cursor, (entry.writer_id, index + 1))
-        yield WatchResultsResponse(change=result, cursor=after)
+        ended = index + 1 == len(entry.reports)
+        cursor[entry.writer_id] = Place(entry.sequence) if ended else Place(entry.sequence - 1, index + 1)
+        yield WatchResultsResponse(change=result, cursor=encode_cursor(cursor))
+    cursor[entry.writer_id] = Place(entry.sequence)

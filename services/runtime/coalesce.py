@@ -10,8 +10,10 @@ from typing import Generic, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-LINGER_SECONDS = 0.008
-"""What a call's latency pays, under load alone, for fewer and larger batches: a batch's cost is mostly its own."""
+LINGER_SECONDS = 0.001
+"""For how long a batch gathers for each question that the one before it shared: a batch's cost is mostly its own, so
+the more there is to do, the more a call's latency pays for fewer and larger batches; next to nothing at ease."""
+LONGEST_LINGER_SECONDS = 0.02
 
 
 class Coalescer(Generic[Q, A]):
@@ -19,7 +21,7 @@ class Coalescer(Generic[Q, A]):
 
     While fewer than `in_flight` batches are under way, a question leaves with whatever else arrived in the same turn of
     the event loop; otherwise it waits for a batch to return, and all who waited leave together, up to `max_batch`.
-    Under load, which shows in a last batch that was shared, the next one lingers for LINGER_SECONDS to gather more.
+    Under load, which shows in how many shared the last batch, the next one lingers to gather more.
 
     `call` takes the questions of a batch and returns as many answers in their order; an answer that is an exception is
     raised to its asker alone. When `call` itself fails, all of that batch's askers get its exception.
@@ -37,7 +39,7 @@ class Coalescer(Generic[Q, A]):
         self._free = in_flight
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._scheduled = False
-        self._last_was_shared = False
+        self._last_shared = 0
         self._running: set[asyncio.Task[None]] = set()
 
     def ask(self, question: Q) -> asyncio.Future[A]:
@@ -52,8 +54,8 @@ class Coalescer(Generic[Q, A]):
             return
         self._scheduled = True
         loop = asyncio.get_running_loop()
-        if self._last_was_shared:
-            loop.call_later(LINGER_SECONDS, self._dispatch)
+        if self._last_shared:
+            loop.call_later(min(LONGEST_LINGER_SECONDS, self._last_shared * LINGER_SECONDS), self._dispatch)
         else:
             loop.call_soon(self._dispatch)
 
@@ -65,7 +67,7 @@ class Coalescer(Generic[Q, A]):
             if not batch:
                 continue
             self._free -= 1
-            self._last_was_shared = len(batch) > 1
+            self._last_shared = len(batch) - 1
             # In a context of its own: a batch belongs to no one call, and must not end with the first asker's deadline.
             task = asyncio.get_running_loop().create_task(self._run(batch), context=Context())
             self._running.add(task)

@@ -31,6 +31,10 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    # Beyond 1,000 calls that Python has not yet taken over gRPC resets some at random: a storm of gates that come back
+    # after an outage would be told CANCELLED. Admission refuses what is too much, and says so.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
     # Gates and watches keep streams open for days: find out when the other side is gone, allow them to ask the same.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

@@ -42,6 +42,10 @@ VARIABLES: Mapping[str, str] = {
     "HUTONG_LOG_LEVEL": "debug, info, warning or error; default info. Calls are logged at info",
     "HUTONG_DRAIN_SECONDS": "how long calls may go on after SIGTERM; default 20",
     "HUTONG_UPLOAD_WORKERS": "processes that judge uploads beside Results; default one a core, at most 4",
+    "HUTONG_START_SECONDS": "how long an upload may wait with its first frame before it is ended; default 30",
+    "HUTONG_LAB_STREAMS": "uploads of one laboratory at once, a process; default 8",
+    "HUTONG_LAB_PERSONS_PER_SECOND": "persons that one laboratory may upload a second, a process; default 50000",
+    "HUTONG_LAB_DUPLICATES_PER_DAY": "duplicates of one laboratory a day before it is slowed; default 500000",
     "HUTONG_MAX_CALLS": "unary calls in flight in one process before RESOURCE_EXHAUSTED; default 4096",
 }
 
@@ -101,8 +105,12 @@ class Settings:
     metrics_address: str = ""
     log_level: str = "info"
     drain_seconds: float = 20.0
+    start_seconds: float = 30.0
     max_calls: int = 4096
     upload_workers: int = 0
+    lab_streams: int = 8
+    lab_persons_per_second: int = 50_000
+    lab_duplicates_per_day: int = 500_000
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -133,8 +141,12 @@ class Settings:
             metrics_address=given.get("HUTONG_METRICS_ADDRESS", ""),
             log_level=(given.get("HUTONG_LOG_LEVEL") or "info").lower(),
             drain_seconds=_seconds(given, "HUTONG_DRAIN_SECONDS", 20.0),
+            start_seconds=_seconds(given, "HUTONG_START_SECONDS", 30.0),
             max_calls=_count(given, "HUTONG_MAX_CALLS", 4096, least=1),
             upload_workers=_count(given, "HUTONG_UPLOAD_WORKERS", _default_workers(), least=0),
+            lab_streams=_count(given, "HUTONG_LAB_STREAMS", 8, least=1),
+            lab_persons_per_second=_count(given, "HUTONG_LAB_PERSONS_PER_SECOND", 50_000, least=1),
+            lab_duplicates_per_day=_count(given, "HUTONG_LAB_DUPLICATES_PER_DAY", 500_000, least=0),
         )
         settings._check()
         return settings
@@ -195,8 +207,12 @@ class Settings:
             "pepper": "given" if self.pepper_file else "embedded",
             "metrics_address": self.metrics_address,
             "drain_seconds": self.drain_seconds,
+            "start_seconds": self.start_seconds,
             "max_calls": self.max_calls,
             "upload_workers": self.upload_workers,
+            "lab_streams": self.lab_streams,
+            "lab_persons_per_second": self.lab_persons_per_second,
+            "lab_duplicates_per_day": self.lab_duplicates_per_day,
         }
 
 

@@ -55,16 +55,46 @@ def answer_once(
     """
     if not request_id:
         return run()
-    content = hashlib.blake2b(request.SerializeToString(deterministic=True), key=secret[:64], digest_size=32).digest()
+    content = _content_hash(request, secret)
     mine = (memory.c.method == method) & (memory.c.request_id == request_id)
     claim = insert_unless_there(connection, memory).values(
         method=method, request_id=request_id, content_hash=content, response=b"", create_time=now
     )
     if connection.execute(claim).rowcount == 0:
-        row = connection.execute(select(memory.c.content_hash, memory.c.response).where(mine)).one()
-        if row.content_hash != content:
-            raise InvalidArgument.field("request_id", "was used before with other content", "REQUEST_ID_REUSED")
-        return response_type.FromString(row.response)
+        earlier = find_answer(
+            connection, memory, method, request_id, request, response_type=response_type, secret=secret
+        )
+        assert earlier is not None
+        return earlier
     response = run()
     connection.execute(update(memory).where(mine).values(response=response.SerializeToString()))
     return response
+
+
+def find_answer(
+    connection: Connection,
+    memory: Table,
+    method: str,
+    request_id: str,
+    request: Message,
+    *,
+    response_type: type[M],
+    secret: bytes = b"",
+) -> M | None:
+    """What a request id was answered; None when it was not seen before. For work in several transactions.
+
+    Raises:
+        InvalidArgument: REQUEST_ID_REUSED, the id came before with other content.
+    """
+    query = select(memory.c.content_hash, memory.c.response)
+    row = connection.execute(query.where(memory.c.method == method, memory.c.request_id == request_id)).first()
+    if row is None:
+        return None
+    if row.content_hash != _content_hash(request, secret):
+        raise InvalidArgument.field("request_id", "was used before with other content", "REQUEST_ID_REUSED")
+    return response_type.FromString(row.response)
+
+
+def _content_hash(request: Message, secret: bytes) -> bytes:
+    content = request.SerializeToString(deterministic=True)
+    return hashlib.blake2b(content, key=secret[:64], digest_size=32).digest()

@@ -15,7 +15,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.fairness import bench_fairness
+from tests.bench.lookups import bench_lookups
 from tests.bench.measure import Measurement
+from tests.bench.memory import bench_memory
+from tests.bench.policy import bench_policy
 from tests.bench.upload import bench_upload
 from tests.bench.verify import bench_verify
 from tests.databases import PostgresServer
@@ -26,9 +30,12 @@ OUTPUT = Path("build/bench.json")
 def main() -> int:
     """Run the benches that were asked for; 1 when a ratio falls short of what it must be."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    parser.add_argument("only", nargs="*", choices=["upload", "verify", []], help="which benches; all without any")
+    names = ["upload", "verify", "policy", "memory", "fairness", "lookups"]
+    parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches; all without any")
     parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each call round (default 5)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the great store (default 1,000,000)")
+    parser.add_argument("--memory-seconds", type=float, default=60.0, help="longest stream for memory (default 60)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
@@ -36,6 +43,10 @@ def main() -> int:
         benches: dict[str, Callable[[], list[Measurement]]] = {
             "upload": lambda: bench_upload(directory, postgres, options.persons),
             "verify": lambda: bench_verify(directory, postgres, min(options.persons, 100_000), options.seconds),
+            "policy": lambda: bench_policy(directory, postgres, options.seconds),
+            "memory": lambda: bench_memory(directory, postgres, options.persons, options.memory_seconds),
+            "fairness": lambda: bench_fairness(directory, postgres, options.seconds),
+            "lookups": lambda: bench_lookups(directory, postgres, options.rows),
         }
         try:
             found = [line for name in options.only or benches for line in benches[name]()]

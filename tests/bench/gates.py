@@ -20,7 +20,7 @@ from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest, VerifyResponse
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
-from tests.bench.nodes import bench_node
+from tests.bench.nodes import bench_processes
 from tests.bench.people import LAB, make_tubes, resident_number
 from tests.bench.upload import send
 from tests.databases import PostgresServer
@@ -28,9 +28,10 @@ from tests.databases import PostgresServer
 
 @dataclass(frozen=True, slots=True)
 class GateNode:
-    """Where the node is, what its Results stores in, whom it knows, and one of its answers."""
+    """Where Verification is, its process, what Results stores in, whom it knows, and one of the answers."""
 
     verification: str
+    verification_pid: int
     results_url: str
     persons: int
     response: VerifyResponse
@@ -44,7 +45,8 @@ class GateNode:
 def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterator[GateNode]:
     """Run all three services on PostgreSQL until the block ends."""
     urls = {name: postgres.make(name) for name in ("results", "policy", "verification")}
-    with bench_node(directory / "node-gates", urls) as addresses:
+    with bench_processes(directory / "node-gates", urls) as node:
+        addresses = node.addresses
         now = int(time.time())
         with grpc.insecure_channel(addresses["results"]) as channel:
             lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
@@ -55,7 +57,7 @@ def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterat
         with grpc.insecure_channel(addresses["verification"]) as channel:
             response = VerificationServiceStub(channel).Verify(_question(0))
             assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
-        yield GateNode(addresses["verification"], urls["results"], persons, response)
+        yield GateNode(addresses["verification"], node.pids()["verification"], urls["results"], persons, response)
 
 
 def _hotel_policy(now: int) -> policy_pb2.Policy:

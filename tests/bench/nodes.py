@@ -6,16 +6,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from clients.examples.node import running_node
+from clients.examples.node import Node, running_node
+
+PEPPER = b"b" * 32
+"""The secret of the bench's nodes."""
 
 
 @contextmanager
 def bench_node(directory: Path, urls: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Run the services that are given databases until the block ends; yields all addresses by name."""
+    with bench_processes(directory, urls) as node:
+        yield node.addresses
+
+
+@contextmanager
+def bench_processes(directory: Path, urls: Mapping[str, str]) -> Iterator[Node]:
+    """As `bench_node`; yields the node, of which also the processes are known."""
     directory.mkdir(parents=True, exist_ok=True)
     pepper = directory / "bench-pepper"
-    pepper.write_bytes(b"b" * 32)
+    pepper.write_bytes(PEPPER)
     variables = {"HUTONG_PEPPER_FILE": str(pepper), "HUTONG_JURISDICTION": "410000"}
     variables |= {f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()}
     with running_node(directory, services=list(urls), variables=variables) as node:
-        yield node.addresses
+        yield node

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
+import grpc
+import psutil
 import psycopg
 from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED
 from hutong.verification.v1.verification_service_pb2 import (
@@ -16,6 +21,7 @@ from hutong.verification.v1.verification_service_pb2 import (
     StreamVerifyResponse,
     VerifyResponse,
 )
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from services.results.revisions import COLUMNS
 from tests.bench import echo
@@ -31,10 +37,11 @@ ROUNDS = 3
 """Rounds in which a rate and its limit are taken in turns, so that noise falls on both; the median counts."""
 BATCH = 500
 BATCHES_AHEAD = 4
-STREAMS = 16
+STREAMS = 64
 QUESTIONS_AHEAD = 8
 """Questions under way on one stream."""
 IDLE_STREAMS = 5_000
+STREAMS_PER_CONNECTION = 50
 
 
 def bench_verify(directory: Path, postgres: PostgresServer, persons: int, seconds: float) -> list[Measurement]:
@@ -44,6 +51,7 @@ def bench_verify(directory: Path, postgres: PostgresServer, persons: int, second
             *_unary(node, seconds),
             _batches(node, seconds),
             _streams(node, seconds),
+            _idle_streams(node),
         ]
 
 
@@ -118,4 +126,41 @@ def _streams(node: GateNode, seconds: float) -> Measurement:
             for _ in range(ROUNDS)
         ]
     rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
-    return Measurement("StreamVerify, 16 gates", rate, "bare bidi echo", limit, "answers/s", must=0.6)
+    return Measurement("StreamVerify, 64 gates", rate, "bare bidi echo", limit, "answers/s", must=0.6)
+
+
+def _idle_streams(node: GateNode) -> Measurement:
+    """How many gates' streams are held and still answered when each comes back after the others."""
+    held, kibibytes = asyncio.run(_hold_streams(node))
+    return Measurement(
+        f"StreamVerify, idle streams ({kibibytes:.0f} KiB each)", held, "gates", IDLE_STREAMS, "streams", must=1
+    )
+
+
+async def _hold_streams(node: GateNode) -> tuple[int, float]:
+    question = StreamVerifyRequest(correlation_id="idle", request=node.questions(1)[0])
+    process = psutil.Process(node.verification_pid)
+    async with contextlib.AsyncExitStack() as channels:
+        stubs = [
+            VerificationServiceStub(
+                await channels.enter_async_context(
+                    # Channels of one process share a connection unless they may not.
+                    grpc.aio.insecure_channel(node.verification, options=[("grpc.use_local_subchannel_pool", 1)])
+                )
+            )
+            for _ in range(IDLE_STREAMS // STREAMS_PER_CONNECTION)
+        ]
+        before = process.memory_info().rss
+        streams = [stub.StreamVerify() for stub in stubs for _ in range(STREAMS_PER_CONNECTION)]
+        answered = 0
+        for _ in range(2):
+            answered = 0
+            for start in range(0, len(streams), STREAMS_PER_CONNECTION):
+                some = streams[start : start + STREAMS_PER_CONNECTION]
+                await asyncio.gather(*(stream.write(question) for stream in some))
+                answers = await asyncio.gather(*(stream.read() for stream in some))
+                answered += sum(map(_is_recognized, answers))
+        kibibytes = (process.memory_info().rss - before) / 1024 / len(streams)
+        for stream in streams:
+            stream.cancel()
+        return answered, kibibytes

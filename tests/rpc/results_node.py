@@ -12,7 +12,9 @@ import grpc
 from hutong.results.v1 import upload_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
@@ -45,6 +47,14 @@ class ResultsNode:
     @property
     def results(self) -> ResultsServiceStub:
         return ResultsServiceStub(self.channel)
+
+    @property
+    def admin(self) -> ResultsAdminServiceStub:
+        return ResultsAdminServiceStub(self.channel)
+
+    @property
+    def timeliness(self) -> TimelinessServiceStub:
+        return TimelinessServiceStub(self.channel)
 
     async def register(self) -> None:
         """Register the laboratory of the tests."""
@@ -107,11 +117,10 @@ def batch_of(tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> UploadResults
 
 
 @contextlib.asynccontextmanager
-async def results_node(directory: Path, url: str, workers: int = 0) -> AsyncIterator[ResultsNode]:
-    """A node of Jilin on a database, judging in a thread unless workers are asked for."""
-    settings = settings_for(
-        directory, results_database_url=url, jurisdiction="220000", upload_workers=str(workers), drain_seconds="5"
-    )
+async def results_node(directory: Path, url: str, workers: int = 0, **variables: str) -> AsyncIterator[ResultsNode]:
+    """A node of Jilin on a database, judging in a thread unless workers are asked for; other settings by keyword."""
+    variables = {"jurisdiction": "220000", "drain_seconds": "5", "upload_workers": str(workers)} | variables
+    settings = settings_for(directory, results_database_url=url, **variables)
     clock = FixedClock(NOW)
     unit = await open_results(settings, clock)
     async with (

@@ -169,6 +169,39 @@ def test_rule_of_a_place_is_resolved(hutong: Shell) -> None:
     assert len(hutong.json("policy", "list", "--jurisdiction", "410000")["policies"]) == 2
 
 
+def test_apply_tells_each_place_and_purpose_whose_answer_changes(hutong: Shell, tmp_path: Path) -> None:
+    """Before it asks; and what speaks against a file as things stand."""
+    path = tmp_path / "hotel.yaml"
+    path.write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")
+    told = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED).stdout
+    old = "jurisdictions/410000/policies/recognition-within-province@1"
+    new = "jurisdictions/410100/policies/example-hotel@1"
+    assert f"hotel.yaml changes 410100, from same province: {old} → {new} for hotel" in told
+    path.write_text(BREACHING, encoding="utf-8")
+    told = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED).stdout
+    assert "as things stand POLICY_BREACH" in told
+    assert "联防联控机制综发〔2022〕81号" in told
+
+
+def test_calendar_of_a_place_through_a_year(hutong: Shell, tmp_path: Path) -> None:
+    """As a table, as JSON and as a page; a region that is none is a failed call."""
+    asked = ("policy", "calendar", "--region", "310104", "--year", "2022", "--purpose", "city-transport")
+    table = hutong(*asked).stdout
+    assert "a negative of 72 h from sample time, or proof of sampling of 24 h" in table
+    rows = [line.split() for line in table.splitlines()]
+    assert {"2022-07-29", "2022-08-05", "2022-12-07"} <= {word for row in rows for word in row}
+    (lane,) = hutong.json(*asked)["lanes"]
+    assert lane["purposes"] == ["PURPOSE_CITY_TRANSPORT"]
+    governing = [it["effective_policy"].get("governing", "")[-2:] for it in lane["stretches"]]
+    assert governing == ["", "@1", "@1", "@2", "@1"]
+    page = tmp_path / "calendar.html"
+    hutong(*asked, "--html", str(page))
+    assert "72 h" in page.read_text(encoding="utf-8")
+    assert "Shanghai: 72 h from the report" in page.read_text(encoding="utf-8")
+    hutong(*asked, "--html", str(page), "--json", code=ExitCode.USAGE)
+    assert "REGION_UNKNOWN" in hutong("policy", "calendar", "--region", "999999", code=ExitCode.FAILED).stderr
+
+
 @pytest.mark.parametrize(
     ("place", "day", "code", "told"),
     [
@@ -234,7 +267,36 @@ def test_timeliness_is_told_for_a_laboratory(hutong: Shell) -> None:
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     (told,) = hutong.json("timeliness", "--lab", LAB, *day)["timeliness"]
     assert told["result_count"] == told["late_count"] == "200"
-    assert "upload p50" in hutong("timeliness", "--region", "220000", *day).stdout
+    table = hutong("timeliness", "--region", "220000", *day).stdout.splitlines()
+    assert "upload p50" in table[0]
+    assert [line.split()[0] for line in table[1:]] == ["220000", f"labs/{LAB}"]
+
+
+def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) -> None:
+    """Of a region and of one laboratory, by its name; what cannot be written is told."""
+    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
+    page = tmp_path / "page.html"
+    for whose in (("--region", "220000"), ("--lab", LAB)):
+        assert str(page) in hutong("timeliness", *whose, *day, "--html", str(page)).stderr
+        text = page.read_text(encoding="utf-8")
+        assert "Who reports late" in text
+        assert "200 of 200" in text
+        assert "2022-08-09 00:00 to 2022-08-10 00:00" in text
+    assert "吉林" not in text
+    hutong("timeliness", "--lab", LAB, *day, "--html", str(page), "--json", code=ExitCode.USAGE)
+    nowhere = tmp_path / "nowhere" / "page.html"
+    told = hutong("timeliness", "--lab", LAB, *day, "--html", str(nowhere), code=ExitCode.USAGE)
+    assert str(nowhere) in told.stderr
+
+
+def test_timeliness_asks_for_one_subject(hutong: Shell) -> None:
+    """Neither both nor none; and what the service refuses is told by its reason."""
+    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
+    hutong("timeliness", *day, code=ExitCode.USAGE)
+    hutong("timeliness", "--lab", LAB, "--region", "220000", *day, code=ExitCode.USAGE)
+    assert "REGION_UNKNOWN" in hutong("timeliness", "--region", "990000", *day, code=ExitCode.FAILED).stderr
+    late = hutong.json("timeliness", "--lab", LAB, *day, "--late-after-hours", "100000000")["timeliness"]
+    assert "late_count" not in late[0]
 
 
 def test_workbook_and_ndjson_say_the_same_as_the_csv(hutong: Shell, tmp_path: Path) -> None:
@@ -275,7 +337,7 @@ def test_example_of_the_readme_runs(hutong: Shell) -> None:
     assert "outcome: DECISION_OUTCOME_" in done.stdout
 
 
-def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tuple[str, ...]) -> None:
+def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
     """The message board from the person's word to the supervisor's table."""
     when = "2022-08-10T23:00:00+08:00"
     report = ("refusal", "report", *who, "--region", "410105", "--purpose", "hotel", "--at", when, "--venue", "a hotel")
@@ -292,3 +354,9 @@ def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tup
     rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]
     assert {(row["region"], row["refusal_count"], row["unlawful_count"]) for row in rows} == {("410105", "2", "2")}
     assert "not tested locally" in hutong("refusal", "summary", *span, "--by", "month").stdout
+    page = tmp_path / "page.html"
+    assert str(page) in hutong("refusal", "summary", *span, "--html", str(page)).stderr
+    page_text = page.read_text(encoding="utf-8")
+    assert "河南 Henan" in page_text
+    assert "2 · 2 unlawful" in page_text
+    hutong("refusal", "summary", *span, "--html", str(page), "--json", code=ExitCode.USAGE)

@@ -49,6 +49,10 @@ def make_policy(
     return policy
 
 
+PREFECTURES = [f"{province}{prefecture:02}00" for province in ("41", "37") for prefecture in range(1, 14)]
+"""Twenty-six cities of Henan and Shandong."""
+
+
 class Service:
     """A served Policy with its stubs."""
 
@@ -98,6 +102,19 @@ async def test_same_content_again_is_the_same_revision(service: Service) -> None
     assert again.policy == first.policy
     policy.title = "another"
     assert (await service.publish(policy)).policy.revision == 2
+
+
+async def test_earlier_content_again_is_its_own_revision(service: Service) -> None:
+    """As when a directory is applied twice at the same time; once withdrawn or replaced it is published anew."""
+    first, second = make_policy(), make_policy(hours=24)
+    second.effective_start_time.CopyFrom(to_timestamp(SystemClock().now() + DAY))
+    names = [(await service.publish(policy)).policy.name for policy in (first, second, first, second)]
+    assert names == [f"{first.name}@{number}" for number in (1, 2, 1, 2)]
+    replaced = make_policy(hours=72, effective_start_time=first.effective_start_time)
+    assert (await service.publish(replaced)).policy.revision == 3
+    assert (await service.publish(first)).policy.revision == 4
+    await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{first.name}@4", reason="an error"))
+    assert (await service.publish(first)).policy.revision == 5
 
 
 async def test_request_id_answers_once(service: Service) -> None:
@@ -175,6 +192,65 @@ async def test_impacts_tell_which_answers_change(service: Service) -> None:
         for i in response.impacts
     }
     assert hours == {(48 * 3600, 24 * 3600)}
+
+
+async def test_impact_tells_before_and_after_for_each_origin(service: Service) -> None:
+    """A rule for people from other provinces leaves those of the province alone; nothing is stored by asking."""
+    await service.publish(make_policy())
+    outside = policy_pb2.ORIGIN_OTHER_PROVINCE
+    stricter = make_policy("jurisdictions/410100/policies/hotel-outside", hours=24, origin=outside)
+    later = to_timestamp(SystemClock().now() + DAY)
+    response = await service.publish(stricter, validate_only=True, impact_time=later)
+    (impact,) = response.impacts
+    assert response.impact_count == 1
+    assert impact.origin == outside
+    assert impact.before.governing.endswith("/hotel@1")
+    assert impact.after.governing.endswith("/hotel-outside@1")
+    earlier = to_timestamp(from_timestamp(stricter.effective_start_time) - DAY)
+    assert not (await service.publish(stricter, validate_only=True, impact_time=earlier)).impacts
+    assert (await service.governing(arriving_from="220500")).endswith("/hotel@1")
+
+
+async def test_wide_rule_is_published_whatever_it_changes(sqlite_url: MakeUrl, tmp_path: Path) -> None:
+    """More impacts and overrides than one message should hold are counted, and the first 500 told."""
+    async with policy_at(sqlite_url("policy"), tmp_path) as service:
+        places = [f"jurisdictions/{region}/policies/venue" for region in PREFECTURES]
+        for place in places:
+            lower = make_policy(place)
+            lower.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+            lower.purposes[:] = []
+            await service.publish(lower)
+        floor = make_policy("jurisdictions/000000/policies/notice", floor=True, forbidden_grounds=[1])
+        floor.purposes[:] = []
+        later = to_timestamp(SystemClock().now() + DAY)
+        response = await service.publish(floor, impact_time=later)
+        assert response.impact_count == (len(places) + 1) * 12 * 2
+        assert len(response.impacts) == 500
+        assert response.override_count == len(response.overrides) == len(places)
+        first = response.impacts[-1]
+        assert first.before.test_required.window.basis == policy_pb2.BASIS_SAMPLE_TIME
+        assert first.after.test_required.window.basis == policy_pb2.BASIS_REPORT_TIME
+        assert list(first.after.forbidden_grounds) == [1]
+
+
+async def test_list_of_all_places_pages_in_order(sqlite_url: MakeUrl, tmp_path: Path) -> None:
+    """Every policy of every place once, however the pages fall."""
+    async with policy_at(sqlite_url("policy"), tmp_path) as service:
+        names = [f"jurisdictions/{region}/policies/{kind}" for region in PREFECTURES[:4] for kind in ("a", "b")]
+        for name in reversed(names):
+            policy = make_policy(name)
+            policy.purposes[:] = [1 if name.endswith("a") else 2]  # type: ignore[list-item]
+            await service.publish(policy)
+        for size in (1, 3, 8, 50):
+            seen, token = [], ""
+            while True:
+                request = ListPoliciesRequest(parent="jurisdictions/-", page_size=size, page_token=token)
+                page = await service.read.ListPolicies(request)
+                seen += [policy.name.split("@")[0] for policy in page.policies]
+                token = page.next_page_token
+                if not token:
+                    break
+            assert seen == names
 
 
 async def test_lists_page_through_everything(service: Service) -> None:
@@ -298,6 +374,36 @@ async def test_watch_tells_snapshot_then_changes_and_resumes(service: Service) -
     assert (await again.read()).policy.name == "jurisdictions/220000/policies/hotel@1"
     assert (await again.read()).WhichOneof("event") == "checkpoint"
     again.cancel()
+
+
+async def test_watch_tells_what_changed_twice_once(service: Service) -> None:
+    """Published and withdrawn before anybody looked: told as it stands, after what was published in between."""
+    first = (await service.publish(make_policy())).policy
+    await service.publish(make_policy("jurisdictions/370000/policies/hotel"))
+    await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=first.name, reason="an error"))
+    call = service.read.WatchPolicies(WatchPoliciesRequest())
+    told = [await call.read() for _ in range(3)]
+    assert [it.policy.name for it in told] == ["jurisdictions/370000/policies/hotel@1", first.name, ""]
+    assert told[1].policy.HasField("withdraw_time")
+    assert told[2].WhichOneof("event") == "checkpoint"
+    call.cancel()
+    again = service.read.WatchPolicies(WatchPoliciesRequest(cursor=told[0].cursor))
+    assert (await again.read()).policy.name == first.name
+    again.cancel()
+
+
+async def test_watcher_of_one_server_is_told_of_another_within_a_second(database_url: MakeUrl, tmp_path: Path) -> None:
+    """Two servers on one database: published at one, told by the other."""
+    url = database_url("policy")
+    async with policy_at(url, tmp_path) as one, policy_at(url, tmp_path) as other:
+        call = other.read.WatchPolicies(WatchPoliciesRequest())
+        assert (await call.read()).WhichOneof("event") == "checkpoint"
+        await one.publish(make_policy())
+        published = time.monotonic()
+        while (await call.read()).WhichOneof("event") != "policy":
+            pass
+        assert time.monotonic() - published < 1
+        call.cancel()
 
 
 @pytest.mark.parametrize(("cursor", "reason"), [("999999", "CURSOR_TOO_OLD"), ("yesterday", "INVALID_FIELD")])

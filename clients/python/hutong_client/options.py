@@ -94,6 +94,14 @@ json_option = click.option(
 )
 
 
+html_option = click.option(
+    "--html",
+    "html_path",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write one self-contained page with charts to this file instead.",
+)
+
+
 class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
     """A value of one of the contract's enums, as "public-venue" or "PURPOSE_PUBLIC_VENUE"."""
 

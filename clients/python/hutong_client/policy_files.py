@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 from google.protobuf.json_format import ParseDict, ParseError
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_pb2 import BASIS_UNSPECIFIED, ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
 
+from hutong_client.contract_rules import find_broken_rules
 from hutong_client.display import as_dict
 from hutong_client.tables.times import SHANGHAI
 
@@ -38,9 +40,21 @@ class PolicyFile:
 
 def find_policy_files(path: Path) -> list[PolicyFile]:
     """The policies of a file, or of a directory's files in the order of their names."""
-    if path.is_dir():
-        return [read_policy_file(file) for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
-    return [read_policy_file(path)]
+    if not path.is_dir():
+        return [read_policy_file(path)]
+    files = [read_policy_file(file) for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
+    stated_by: dict[tuple[str, int], Path] = {}
+    return [_unless_stated(file, stated_by) for file in files]
+
+
+def _unless_stated(file: PolicyFile, stated_by: dict[tuple[str, int], Path]) -> PolicyFile:
+    """The file; at fault when another one states the same rule for the same start, and one would undo the other."""
+    if file.faults:
+        return file
+    first = stated_by.setdefault((file.policy.name, file.policy.effective_start_time.ToNanoseconds()), file.path)
+    if first == file.path:
+        return file
+    return replace(file, faults=(f"{first.name} states {file.policy.name} from the same instant",))
 
 
 def read_policy_file(path: Path) -> PolicyFile:
@@ -49,16 +63,22 @@ def read_policy_file(path: Path) -> PolicyFile:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return PolicyFile(path, Policy(), "", (" ".join(str(error).split()),))
+    except RecursionError:
+        return PolicyFile(path, Policy(), "", ("its brackets are nested too deep",))
     if not isinstance(content, dict):
         return PolicyFile(
             path, Policy(), "", ("the file holds no policy: its top must be keys such as name and title",)
         )
-    reason = content.pop(_PUBLICATION, None) or ""
     faults = [f"{key} is given by the service; leave it out" for key in _OUTPUT_ONLY if key in content]
+    reason = content.pop(_PUBLICATION, None) or ""
+    if not isinstance(reason, str):
+        reason = ""
+        faults.append(f"{_PUBLICATION}: must be a text")
+    faults += _describe(find_broken_rules(PublishPolicyRequest(retroactive_reason=reason)))
     policy = Policy()
     try:
         ParseDict({key: value for key, value in content.items() if key not in _OUTPUT_ONLY}, policy)
-    except ParseError as error:
+    except (ParseError, RecursionError) as error:
         return PolicyFile(path, policy, reason, (*faults, " ".join(str(error).split())))
     return PolicyFile(path, policy, reason, (*faults, *_find_faults(policy)))
 
@@ -99,7 +119,7 @@ def _civil(key: str, value: Any) -> Any:
 def _find_faults(policy: Policy) -> Iterator[str]:
     if not _NAME.fullmatch(policy.name):
         yield "name: must be jurisdictions/{region}/policies/{policy_id}, without a revision"
-    if not 1 <= len(policy.title) <= 200:
+    if not policy.title:
         yield "title: must have 1 to 200 characters"
     if not policy.HasField("effective_start_time"):
         yield "effective_start_time: is missing"
@@ -114,6 +134,11 @@ def _find_faults(policy: Policy) -> Iterator[str]:
         if 0 in items:
             yield f"{name}: UNSPECIFIED is not one"
     yield from _find_requirement_faults(policy)
+    yield from _describe(rule for rule in find_broken_rules(policy) if rule[0] != "name")
+
+
+def _describe(broken_rules: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{field}: {fault}" for field, fault in broken_rules]
 
 
 def _find_requirement_faults(policy: Policy) -> Iterator[str]:
@@ -130,8 +155,6 @@ def _find_requirement_faults(policy: Policy) -> Iterator[str]:
         yield "test_required.window: a floor has a basis and no length; the hours are each place's own"
     if not policy.floor and not length:
         yield "test_required.window: duration or calendar_days is needed"
-    if length == "duration" and window.duration.ToNanoseconds() <= 0:
-        yield "test_required.window.duration: must be more than zero"
     if length == "calendar_days" and window.calendar_days < 1:
         yield "test_required.window.calendar_days: must be at least 1"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact, PublishPolicyRequest, PublishPolicyResponse
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, PublishPolicyResponse
 from hutong.policy.v1.policy_pb2 import Policy
 from hutong.policy.v1.policy_service_pb2 import ListPolicyRevisionsRequest
 
 from hutong_client.connect import Connection
-from hutong_client.errors import HutongError, NotFound
+from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, NotFound, PermissionDenied
 from hutong_client.options import CALL_SECONDS
 from hutong_client.paging import all_pages
 from hutong_client.policy_files import PolicyFile, diff, stated
@@ -66,9 +66,12 @@ def publish(connection: Connection, file: PolicyFile, *, validate_only: bool = F
     return connection.policy_admin.PublishPolicy(request, timeout=CALL_SECONDS)
 
 
-def preview_impacts(connection: Connection, file: PolicyFile) -> Sequence[PolicyImpact]:
-    """Which answers would change; none when the file cannot be judged before others of its set are published."""
+def preview(connection: Connection, file: PolicyFile) -> PublishPolicyResponse | HutongError:
+    """What publication would answer now, with its impact; or what speaks against it.
+
+    A file that another one of its set must come before cannot be judged yet.
+    """
     try:
-        return publish(connection, file, validate_only=True).impacts
-    except HutongError:
-        return ()
+        return publish(connection, file, validate_only=True)
+    except (FailedPrecondition, InvalidArgument, PermissionDenied) as error:
+        return error

@@ -111,3 +111,39 @@ def test_diff_shows_what_changes_in_the_files_own_words(tmp_path: Path) -> None:
         "+effective_start_time: '2022-08-06T00:00:00+08:00'",
     ]
     assert all(line.startswith("+") for line in diff(None, policy, "new")[3:])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("title: 郑州 venues", 'title: "a\\0b"', "title: holds control characters"),
+        ("title: 郑州 venues", 'title: "a\\eb"', "title: holds control characters"),
+        ("title: 郑州 venues", f"title: {'郑' * 201}", "title: must have at most 200 characters"),
+        ("title: 郑州 venues", "title: [a]", "title"),
+        ("title:", f"advice: [{'x, ' * 10}x]\ntitle:", "advice: must have at most 10 items"),
+        ("title:", f"advice: [a, {'x' * 301}]\ntitle:", "advice[1]: must have at most 300 characters"),
+        ("title:", "source: {issue_date: 5 August}\ntitle:", "source.issue_date: must be like"),
+        ("duration: 172800s", "duration: 31536001s", "window.duration: must be at most 31536000s"),
+        ("duration: 172800s", "calendar_days: 366", "window.calendar_days: must be at most 365"),
+        ("2022-08-05", "1899-08-05", "effective_start_time: must be at least 1900"),
+        ("a sample", "[a, list]", "retroactive_reason: must be a text"),
+        ("a sample", "5", "retroactive_reason: must be a text"),
+        ("a sample", '"a\\0b"', "retroactive_reason: holds control characters"),
+        ("a sample", "x" * 501, "retroactive_reason: must have at most 500 characters"),
+        ("title:", f"advice: {'[' * 3000}{']' * 3000}\ntitle:", "nested too deep"),
+        ("title:", "advice: &a [*a]\ntitle:", "advice"),
+        ("title:", "5: x\ntitle:", "5"),
+    ],
+)
+def test_limit_of_the_contract_is_named_offline(tmp_path: Path, old: str, new: str, hint: str) -> None:
+    """The limits are the contract's own, and no file makes the command fail in another way."""
+    assert hint in read(tmp_path, GOOD.replace(old, new))[1]
+
+
+def test_two_files_for_the_same_rule_and_start_are_a_fault(tmp_path: Path) -> None:
+    """One would undo the other, each time they are applied; another start is the next revision."""
+    (tmp_path / "1.yaml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "2.yaml").write_text(GOOD.replace("郑州", "Zhengzhou"), encoding="utf-8")
+    (tmp_path / "3.yaml").write_text(GOOD.replace("2022-08-05", "2022-09-05"), encoding="utf-8")
+    assert [bool(file.faults) for file in find_policy_files(tmp_path)] == [False, True, False]
+    assert "1.yaml states jurisdictions/410100/policies/venue" in find_policy_files(tmp_path)[1].faults[0]

@@ -14,6 +14,7 @@ from hutong_client.tables.values import (
     read_outcome,
     read_pool_size,
     read_specimen,
+    read_words,
 )
 
 CARD = "410105186001010019"
@@ -125,3 +126,12 @@ def test_specimen_and_method_are_read_as_far_as_they_tell() -> None:
     assert read_specimen(None) == result_pb2.SPECIMEN_UNSPECIFIED
     assert read_method("新冠病毒核酸（实时荧光RT-PCR）") == result_pb2.METHOD_RT_PCR
     assert read_method("新冠病毒核酸") == result_pb2.METHOD_UNSPECIFIED
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [("欧阳\n示例", "欧阳 示例"), ("Anna\r\n Maria  X", "Anna Maria X"), ("赵示例", "赵示例"), (7.0, "7.0")],
+)
+def test_words_are_one_line(cell: str | float, words: str) -> None:
+    """A line break in a narrow cell is no part of a name."""
+    assert read_words(cell) == words

@@ -73,10 +73,10 @@ def test_no_name_has_no_hash() -> None:
 
 @given(st.text(max_size=30))
 def test_a_masked_name_shows_its_first_character_alone(name: str) -> None:
-    """Of any length, in any script."""
+    """Of any length, in any script; of one character nothing."""
     bare = name.strip()
     masked = mask_name(name)
-    assert masked[:1] == bare[:1]
+    assert masked[:1] == (bare[:1] if len(bare) > 1 else "*" * len(bare))
     assert set(masked[1:]) <= {"*"}
     assert len(masked) == len(bare)
 
@@ -93,4 +93,5 @@ def test_a_masked_number_shows_four_characters_at_most(number: str) -> None:
 
 def test_masks_look_as_people_expect() -> None:
     """As on a printed report."""
+    assert mask_name("张") == "*"
     assert (mask_name("张三丰"), mask_number("41010518800101001X")) == ("张**", "41**************1X")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import pytest
 
-from services.domain.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from services.domain.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import MINUTE
-from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision
+from services.policy.impact import find_changes
+from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, Source
 from services.policy.publish import Publication, check_publication, check_withdrawal, find_overridden
-from services.policy.resolve import BASIS, PolicyBook
-from tests.unit.policy.making import HOUR, make_revision
+from services.policy.resolve import BASIS, CHANNELS, PolicyBook
+from tests.unit.policy.making import HOUR, MONTH, PURPOSES, make_revision, random_set
 
 NOW = 1_000 * HOUR
 FLOOR = make_revision("000000", "notice-81", floor=True, start=100 * HOUR)
@@ -158,3 +162,93 @@ def test_withdrawal_may_not_bring_a_tie_back() -> None:
     assert caught.value.metadata["other"] == other.name
     check_withdrawal(newer, PolicyBook([older, newer]))
     check_withdrawal(older, PolicyBook([older, newer, other]))
+
+
+def test_everything_against_a_policy_is_told_at_once() -> None:
+    """Its own faults, broken rules of the contract, a foreign place, a floor, a tie and a start in the past."""
+    mine = make_revision(
+        requirement=replace(FROM_SAMPLING, sampling_proof=0), start=200 * HOUR, end=100 * HOUR, retroactive_reason=""
+    )
+    others = [FLOOR, make_revision(policy_id="other")]
+    broken = [Violation("policy.title", "INVALID_FIELD", "must be at least 1 character")]
+    with pytest.raises(InvalidArgument) as caught:
+        check_publication(Publication(mine, "370000", NOW), PolicyBook(others), broken)
+    assert [(it.field, it.reason) for it in caught.value.violations] == [
+        ("policy.title", "INVALID_FIELD"),
+        ("policy.effective_end_time", "INVALID_FIELD"),
+        ("policy.test_required.sampling_proof_window", "INVALID_FIELD"),
+        ("policy.name", "NOT_PERMITTED"),
+        ("policy.test_required.window.basis", "POLICY_BREACH"),
+        ("policy.purposes", "AMBIGUOUS"),
+        ("retroactive_reason", "RETROACTIVE"),
+    ]
+
+
+def test_foreign_policy_is_told_its_breaches_too() -> None:
+    """A province that publishes a national floor against the floor that stands hears of both."""
+    against = make_revision("000000", "second", floor=True, requirement=Requirement(basis=2), start=NOW)
+    with pytest.raises(PermissionDenied) as caught:
+        publish(against, FLOOR, jurisdiction="410000")
+    assert [it.reason for it in caught.value.violations] == ["NOT_PERMITTED", "POLICY_BREACH"]
+
+
+def test_breach_cites_the_notice_and_the_revision() -> None:
+    """So that the authority can look it up."""
+    floor = replace(FLOOR, source=Source(document_number="联防联控机制综发〔2022〕81号"))
+    (breach,) = refused(make_revision(requirement=FROM_SAMPLING, start=200 * HOUR), floor).violations
+    assert floor.name in breach.description
+    assert "〔2022〕81号" in breach.description
+
+
+@pytest.mark.parametrize("day", ["2022-02-30", "2022-13-01", "0000-01-01"])
+def test_issue_date_is_a_day_of_the_calendar(day: str) -> None:
+    """A day that never was is a fault."""
+    with pytest.raises(InvalidArgument):
+        publish(replace(make_revision(start=NOW), source=Source(issue_date=day)))
+
+
+def test_new_floor_tells_of_channels_it_adds() -> None:
+    """To policies that name some and not all of its own; those that name none accept all."""
+    floor = replace(FLOOR, channels=(1, 7))
+    narrow, wide = make_revision(channels=(3,), start=NOW), make_revision("370000", start=NOW)
+    (override,) = find_overridden(floor, PolicyBook([narrow, wide]))
+    assert (override.field, override.stated, override.applied) == (CHANNELS, (3,), (1, 3, 7))
+
+
+def test_impact_names_every_kind_of_question_that_changes() -> None:
+    """Below the place too, where no closer rule governs; other purposes, places and instants are left out."""
+    city, district = make_revision("410100", purposes=(4,), start=10), make_revision("410105", "d", purposes=(4,))
+    school = make_revision("410106", "s", purposes=(8,))
+    book = PolicyBook([district, school])
+    after = book.with_revisions([city])
+    changed = {(it.region, it.purpose, it.origin) for it in find_changes(city, book, after, 10)}
+    assert changed == {(region, 4, origin) for region in ("410100", "410106") for origin in (2, 3)}
+    assert list(find_changes(city, book, after, 9)) == []
+
+
+def test_impact_of_a_revision_that_narrows_tells_what_is_left_without_a_rule() -> None:
+    """What only the old revision covered changes too."""
+    old, new = make_revision(purposes=(4, 6)), make_revision(revision=2, purposes=(4,), start=5)
+    book = PolicyBook([old])
+    changed = {it.purpose for it in find_changes(new, book, book.with_revisions([new]), 5)}
+    assert 6 in changed
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_impact_is_what_resolution_finds(seed: int) -> None:
+    """Held against asking every question of both books."""
+    choose = random.Random(seed)
+    revisions = random_set(choose, 25)
+    new, book = revisions[-1], PolicyBook(revisions[:-1])
+    after = book.with_revisions([new])
+    at = choose.randrange(MONTH)
+    asked = [
+        (region, purpose, origin)
+        for region in sorted({new.region, *after.regions})
+        for purpose in PURPOSES
+        for origin in (SAME_PROVINCE, OTHER_PROVINCE)
+        if book.resolve_class(region, purpose, origin, at).effective
+        != after.resolve_class(region, purpose, origin, at).effective
+    ]
+    found = [(it.region, it.purpose, it.origin) for it in find_changes(new, book, after, at)]
+    assert [it for it in found if it[1] in PURPOSES] == asked

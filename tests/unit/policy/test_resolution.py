@@ -17,7 +17,7 @@ from tests.unit.policy.making import ASKED, MONTH, PURPOSES, instants, make_revi
 
 CASES = int(os.environ.get("MODEL_CASES", "3000"))
 """Questions held against the naive model: MODEL_CASES=100000 asks more, seeded all the same."""
-QUESTIONS_A_SET = 25
+QUESTIONS_A_SET = 10
 
 
 def told(effective: Effective, channels_of_all: bool) -> naive.Told:
@@ -48,6 +48,34 @@ def test_agrees_with_the_naive_model() -> None:
             expected = naive.resolve(revisions, region, purpose, arriving_from, at, known)
             answer = book.resolve(region, purpose, arriving_from, at).effective
             assert told(answer, bool(answer.governing)) == expected, (region, purpose, arriving_from, at, known)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_book_that_grew_answers_as_one_made_at_once(seed: int) -> None:
+    """Revision by revision, asked in between so that timelines are shared; a withdrawal takes its revision's place."""
+    choose = random.Random(seed)
+    revisions = random_set(choose, 30)
+    grown, standing = PolicyBook(), dict[str, Revision]()
+    for revision in revisions:
+        for one in (replace(revision, withdraw_time=None), revision):
+            grown = grown.with_revisions([one])
+            standing[one.name] = one
+            at_once = PolicyBook(standing.values())
+            for region in ASKED:
+                for purpose in PURPOSES:
+                    for origin in (SAME_PROVINCE, OTHER_PROVINCE):
+                        question = (region, purpose, origin, choose.randrange(2 * MONTH))
+                        assert grown.resolve_class(*question) == at_once.resolve_class(*question)
+
+
+def test_publication_leaves_the_timelines_of_other_places_alone() -> None:
+    """The answers of another province are the same objects after it; those below the place are made anew."""
+    book = PolicyBook([make_revision("410100"), make_revision("370100"), make_revision("410105", "district")])
+    before = [book.resolve(region, 1, "", 0) for region in ("370100", "410105")]
+    after = book.with_revisions([make_revision("410000", "province", purposes=(6,))])
+    assert after.resolve("370100", 1, "", 0) is before[0]
+    assert after.resolve("410105", 1, "", 0) is not before[1]
+    assert book.series("410000", "province") == ()
 
 
 policy_sets = st.builds(

@@ -59,6 +59,7 @@ def test_an_unknown_name_is_refused() -> None:
         ("drain_seconds", "soon"),
         ("drain_seconds", "nan"),
         ("drain_seconds", "inf"),
+        ("start_seconds", "0"),
         ("max_calls", "0"),
         ("max_calls", "0.5"),
         ("max_calls", "many"),

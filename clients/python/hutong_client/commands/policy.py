@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,11 +11,13 @@ from hutong.policy.v1 import policy_pb2, policy_service_pb2
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
 
 from hutong_client.commands.policy_apply import apply_files, diff_files, lint_files
-from hutong_client.display import Enum, as_dict, moment, print_json, print_table, span, word
+from hutong_client.commands.policy_calendar import show_calendar
+from hutong_client.display import Enum, as_dict, moment, print_json, print_table, word
 from hutong_client.exit_codes import ExitCode
 from hutong_client.options import CALL_SECONDS, INSTANT, PURPOSE, Node, NodeCommand, json_option
 from hutong_client.paging import all_pages
 from hutong_client.publication import list_revisions
+from hutong_client.rules import describe_requirement
 
 
 @click.group()
@@ -22,7 +25,7 @@ def policy() -> None:
     """The rules of every place: put them into force from files, see them, resolve them."""
 
 
-for _command in (apply_files, diff_files, lint_files):
+for _command in (apply_files, diff_files, lint_files, show_calendar):
     policy.add_command(_command)
 
 
@@ -56,7 +59,7 @@ def resolve(
     if as_json:
         print_json(effective)
         return ExitCode.DONE
-    click.echo(_describe_requirement(effective))
+    click.echo(describe_requirement(effective))
     lines = {
         "Rule": effective.governing,
         "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
@@ -100,6 +103,16 @@ def list_policies(node: Node, jurisdiction: str, in_force_time: Timestamp | None
     return _show_list(policies, as_json)
 
 
+@policy.command()
+def schema() -> ExitCode:
+    """Print the JSON Schema of policy files, by which editors complete and check them; with or without --json.
+
+    In a file's first line: # yaml-language-server: $schema=PATH
+    """
+    click.echo(files("hutong_client").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
+    return ExitCode.DONE
+
+
 def _show_list(policies: Sequence[policy_pb2.Policy], as_json: bool) -> ExitCode:
     if as_json:
         print_json({"policies": [as_dict(it) for it in policies]})
@@ -109,33 +122,13 @@ def _show_list(policies: Sequence[policy_pb2.Policy], as_json: bool) -> ExitCode
             it.name,
             moment(it.effective_start_time),
             moment(it.effective_end_time),
-            "withdrawn" if it.HasField("withdraw_time") else _describe_requirement(it),
+            "withdrawn" if it.HasField("withdraw_time") else describe_requirement(it),
             it.title,
         )
         for it in policies
     ]
     print_table(("policy", "from", "until", "asks for", "title"), rows)
     return ExitCode.DONE
-
-
-def _describe_requirement(it: policy_pb2.Policy | policy_pb2.EffectivePolicy) -> str:
-    """What is asked for, in a few words: "a negative of 48 h from report time"."""
-    requirement = it.WhichOneof("requirement")
-    if requirement is None:
-        return "No rule is in force"
-    if requirement == "not_required":
-        return "no result"
-    window = it.test_required.window
-    length = window.WhichOneof("length")
-    if length == "duration":
-        how_long = f" of {span(window.duration)}"
-    else:
-        how_long = f" of {window.calendar_days} calendar days" if length else ""
-    basis = word(policy_pb2.Basis, window.basis, "BASIS_")
-    sampled = ""
-    if it.test_required.HasField("sampling_proof_window"):
-        sampled = f", or proof of sampling of {span(it.test_required.sampling_proof_window)}"
-    return f"a negative{how_long} from {basis}{sampled}"
 
 
 def _words(enum: Enum, numbers: Iterable[int], prefix: str) -> str:

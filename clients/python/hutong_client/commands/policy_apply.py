@@ -12,12 +12,12 @@ from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact
 from hutong.type.v1 import purpose_pb2
 
 from hutong_client.connect import Connection
-from hutong_client.display import as_dict, print_json, say, word
-from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument
+from hutong_client.display import as_dict, moment, print_json, say, word
+from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied
 from hutong_client.exit_codes import ExitCode
 from hutong_client.options import Node, NodeCommand, json_option
 from hutong_client.policy_files import PolicyFile, find_policy_files
-from hutong_client.publication import Change, compare, preview_impacts, publish
+from hutong_client.publication import Change, compare, preview, publish
 
 _files_option = click.option(
     "-f",
@@ -112,8 +112,14 @@ def _without_faults(path: Path) -> list[PolicyFile]:
 def _print_preview(connection: Connection, changes: list[Change], changed: list[Change]) -> None:
     _print_diffs(changes)
     for change in changed:
-        for line in _describe_impacts(preview_impacts(connection, change.file)):
+        told = preview(connection, change.file)
+        if isinstance(told, HutongError):
+            click.echo(f"{change.file.path.name}: as things stand {told.reason}: {told.message}")
+            continue
+        for line in _describe_impacts(told.impacts):
             click.echo(f"{change.file.path.name} changes {line}")
+        if told.impact_count > len(told.impacts):
+            click.echo(f"{change.file.path.name} changes {told.impact_count:,} answers in all")
 
 
 def _print_diffs(changes: list[Change]) -> None:
@@ -146,7 +152,7 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
         return told | {"action": "unchanged", "policy": as_dict(change.before)}
     try:
         response = publish(connection, change.file, validate_only=dry_run)
-    except (FailedPrecondition, InvalidArgument) as error:
+    except (FailedPrecondition, InvalidArgument, PermissionDenied) as error:
         if not as_json:
             say(f"{change.file.path.name}: refused, {error.reason}: {error.message}")
             for breach in _breaches(error):
@@ -156,7 +162,10 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
     if not as_json:
         click.echo(f"{response.policy.name}: {action}, {response.policy.title}")
         for it in response.overrides:
-            click.echo(f"  overrides {it.policy}: {it.field} {it.stated} → {it.applied}")
+            since = f" from {moment(it.start_time)}"
+            click.echo(f"  overrides {it.policy}: {it.field} {it.stated} → {it.applied}{since}")
+        if response.override_count > len(response.overrides):
+            click.echo(f"  overrides {response.override_count:,} policies in all")
     return told | {"action": action, **as_dict(response)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,8 +20,11 @@ from hutong_client.options import (
     NodeCommand,
     Word,
     document_options,
+    html_option,
     json_option,
 )
+from hutong_client.pages.frame import write_page
+from hutong_client.pages.refusals import Asked, refusals_page
 from hutong_client.paging import all_pages
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
@@ -142,12 +146,21 @@ def list_refusals(
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
 @click.option("--by", "interval", type=INTERVAL, help="One row a day, week or month.  [default: one for all]")
+@html_option
 @json_option
 @click.pass_obj
 def summary(
-    node: Node, region: str, start_time: Timestamp, end_time: Timestamp, interval: int | None, as_json: bool
+    node: Node,
+    region: str,
+    start_time: Timestamp,
+    end_time: Timestamp,
+    interval: int | None,
+    html_path: Path | None,
+    as_json: bool,
 ) -> ExitCode:
-    """Count reports by jurisdiction and ground."""
+    """Count reports by jurisdiction and ground. A page has a chart over time too, by day unless --by says otherwise."""
+    if html_path and as_json:
+        raise click.UsageError("give either --html or --json")
     request = refusal_service_pb2.SummarizeRefusalsRequest(
         region=region,
         start_time=start_time,
@@ -155,7 +168,15 @@ def summary(
         interval=refusal_service_pb2.SummaryInterval.ValueType(interval or 0),
     )
     with node.connect() as connection:
+        if html_path:
+            request.interval = request.interval or refusal_service_pb2.SUMMARY_INTERVAL_DAY
         response = connection.refusals.SummarizeRefusals(request, timeout=CALL_SECONDS)
+        if html_path:
+            request.ClearField("interval")
+            whole = connection.refusals.SummarizeRefusals(request, timeout=CALL_SECONDS)
+            asked = Asked(region, start_time, end_time)
+            write_page(html_path, refusals_page(whole.refusal_summaries, response.refusal_summaries, asked))
+            return ExitCode.DONE
     if as_json:
         print_json(response)
         return ExitCode.DONE

@@ -62,6 +62,8 @@ def open_table(path: Path) -> AbstractContextManager[Table]:
     for magic, kind in _OTHER_KINDS.items():
         if start.startswith(magic):
             raise NotATable(f"the file is {kind}; save it as .xlsx or as CSV UTF-8 and upload that")
+    if start.startswith(_ARCHIVES):
+        raise NotATable("the file is an archive; unpack it and upload the table that is in it")
     if start.startswith(b"PK\x03\x04"):
         return open_xlsx(path)
     if path.suffix.lower() in {".ndjson", ".jsonl"} or start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
@@ -70,11 +72,13 @@ def open_table(path: Path) -> AbstractContextManager[Table]:
 
 
 _OTHER_KINDS = {
-    b"\xd0\xcf\x11\xe0": "a workbook of Excel 97-2003 (.xls)",
+    b"\xd0\xcf\x11\xe0": "a workbook of Excel 97-2003 (.xls), or one with a password",
     b"%PDF": "a PDF",
-    b"\x1f\x8b": "compressed (gzip)",
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"RIFF": "a picture",
     b"{\\rtf": "a text document (RTF)",
     b"<": "a web page or XML",
 }
+_ARCHIVES = (b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")

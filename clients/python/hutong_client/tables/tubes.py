@@ -181,7 +181,7 @@ def _read_row(row: Row, rows: int, reading: Reading) -> _Good | BadRow:
         reader.fault("sample_region", "the region is missing; fill the column, or upload with --region")
     reader.read("tube_code", values.read_code)
     person = TubePerson(document=_read_document(reader), report_number=reader.read("report_no", values.read_code) or "")
-    place = (region, str(row.cells.get("sample_orgname", "")))
+    place = (region, values.read_words(row.cells.get("sample_orgname", "")))
     good = _Good(row, stated, place, {name: time for name, time in times.items() if time}, person)
     if sum(map(len, row.original)) > _MAX_ROW_CHARACTERS:
         reader.fault("", "the row is far too long; look for a stray quotation mark")
@@ -192,7 +192,7 @@ def _read_document(reader: _Reader) -> IdentityDocument:
     number = reader.read("card_no", lambda cell: values.read_code(cell, "BAD_DOCUMENT_NUMBER")) or ""
     document = IdentityDocument(
         number=number,
-        name=str(reader.row.cells.get("name", "")),
+        name=values.read_words(reader.row.cells.get("name", "")),
         issuing_country=str(reader.row.cells.get("issuing_country", "")),
     )
     if number or "card_type" in reader.row.cells:

@@ -97,6 +97,11 @@ def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
     return unicodedata.normalize("NFKC", text.removeprefix("'")).strip()
 
 
+def read_words(cell: Cell) -> str:
+    """A name or a place as one line: a line break inside a cell, where its column was narrow, is a space."""
+    return " ".join(str(cell).split())
+
+
 def read_outcome(cell: Cell, pool_size: int) -> Outcome:
     """What a tube's result says; BadCell when nobody knows the word."""
     word = _plain(cell)

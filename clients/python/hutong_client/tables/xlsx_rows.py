@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
@@ -22,6 +22,14 @@ def open_xlsx(path: Path) -> Iterator[XlsxTable]:
     """Open a workbook; NotATable when it is damaged or its first sheet has no header."""
     file = path.open("rb")
     try:
+        with ZipFile(file) as archive:
+            is_workbook = "xl/workbook.xml" in archive.namelist()
+        if not is_workbook:
+            file.close()
+            raise NotATable(
+                "the file is an archive and no Excel workbook; unpack it and upload the table that is in it"
+            )
+        file.seek(0)
         # Given as an open file, because a path is judged by its name.
         workbook = load_workbook(file, read_only=True, data_only=True)
     except (BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:

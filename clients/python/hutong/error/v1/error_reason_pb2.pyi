@@ -34,11 +34,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 3
     """The named resource is not known to this service. NOT_FOUND with ResourceInfo.
-    Example: {"reason":"NOT_FOUND","domain":"hutong","metadata":{"resource":"labs/91410100MA00000017"}}
+    Example: {"reason":"NOT_FOUND","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 4
     """The resource to create is there already, with other content. ALREADY_EXISTS with ResourceInfo.
-    Example: {"reason":"ALREADY_EXISTS","domain":"hutong","metadata":{"resource":"labs/91410100MA00000017"}}
+    Example: {"reason":"ALREADY_EXISTS","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
     """A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
@@ -61,12 +61,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"UPLOAD_GAP","domain":"hutong","metadata":{"committed_offset":"3000","offset":"5000"}}
     """
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 10
-    """A batch has over 1,000 tubes or over 1 MiB. INVALID_ARGUMENT with BadRequest.
+    """A batch has over 1,000 tubes or over 1 MiB, or its answers would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong","metadata":{"field":"batch","limit":"1000"}}
     """
     ERROR_REASON_LAB_UNKNOWN: _ErrorReason.ValueType  # 11
     """The laboratory is not registered here. FAILED_PRECONDITION with PreconditionFailure when uploading.
-    Example: {"reason":"LAB_UNKNOWN","domain":"hutong","metadata":{"lab":"labs/91410100MA00000017"}}
+    Example: {"reason":"LAB_UNKNOWN","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_POLICY_BREACH: _ErrorReason.ValueType  # 12
     """A policy to publish breaks floors or other guards. FAILED_PRECONDITION with one PreconditionFailure violation for
@@ -90,8 +90,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"CONFLICT","domain":"hutong","metadata":{"use":"CorrectResult"}}
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 17
-    """A cursor is older than the change log that is kept. OUT_OF_RANGE; begin again from a snapshot.
-    Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong","metadata":{"oldest":"2026-03-01T00:00:00Z"}}
+    """A cursor is older than the change log that is kept, or of another log. OUT_OF_RANGE; begin again from a snapshot.
+    Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_FRESH_ENOUGH: _ErrorReason.ValueType  # 18
     """A token asks for a world this node has not seen within the deadline. UNAVAILABLE with RetryInfo.
@@ -111,7 +111,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 22
     """A laboratory sends more than its share. RESOURCE_EXHAUSTED with RetryInfo.
-    Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong","metadata":{"lab":"labs/91410100MA00000017","what":"duplicates per day"}}
+    Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
     """
     ERROR_REASON_DEADLINE: _ErrorReason.ValueType  # 23
     """The call's time was over before the work was. DEADLINE_EXCEEDED.
@@ -158,8 +158,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
     """
     ERROR_REASON_BEFORE_HORIZON: _ErrorReason.ValueType  # 34
-    """The answer would rest on rows that retention has removed. FAILED_PRECONDITION.
-    Example: {"reason":"BEFORE_HORIZON","domain":"hutong","metadata":{"horizon":"2026-10-01T00:00:00Z"}}
+    """The answer would rest on rows that retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
+    Example: {"reason":"BEFORE_HORIZON","domain":"hutong","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 35
     """The method exists in the contract and is not served by this process. UNIMPLEMENTED.
@@ -186,11 +186,11 @@ Example: {"reason":"MALFORMED_NAME","domain":"hutong","metadata":{"field":"name"
 """
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 3
 """The named resource is not known to this service. NOT_FOUND with ResourceInfo.
-Example: {"reason":"NOT_FOUND","domain":"hutong","metadata":{"resource":"labs/91410100MA00000017"}}
+Example: {"reason":"NOT_FOUND","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 4
 """The resource to create is there already, with other content. ALREADY_EXISTS with ResourceInfo.
-Example: {"reason":"ALREADY_EXISTS","domain":"hutong","metadata":{"resource":"labs/91410100MA00000017"}}
+Example: {"reason":"ALREADY_EXISTS","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
 """A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
@@ -213,12 +213,12 @@ ERROR_REASON_UPLOAD_GAP: ErrorReason.ValueType  # 9
 Example: {"reason":"UPLOAD_GAP","domain":"hutong","metadata":{"committed_offset":"3000","offset":"5000"}}
 """
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 10
-"""A batch has over 1,000 tubes or over 1 MiB. INVALID_ARGUMENT with BadRequest.
+"""A batch has over 1,000 tubes or over 1 MiB, or its answers would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong","metadata":{"field":"batch","limit":"1000"}}
 """
 ERROR_REASON_LAB_UNKNOWN: ErrorReason.ValueType  # 11
 """The laboratory is not registered here. FAILED_PRECONDITION with PreconditionFailure when uploading.
-Example: {"reason":"LAB_UNKNOWN","domain":"hutong","metadata":{"lab":"labs/91410100MA00000017"}}
+Example: {"reason":"LAB_UNKNOWN","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_POLICY_BREACH: ErrorReason.ValueType  # 12
 """A policy to publish breaks floors or other guards. FAILED_PRECONDITION with one PreconditionFailure violation for
@@ -242,8 +242,8 @@ ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 16
 Example: {"reason":"CONFLICT","domain":"hutong","metadata":{"use":"CorrectResult"}}
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 17
-"""A cursor is older than the change log that is kept. OUT_OF_RANGE; begin again from a snapshot.
-Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong","metadata":{"oldest":"2026-03-01T00:00:00Z"}}
+"""A cursor is older than the change log that is kept, or of another log. OUT_OF_RANGE; begin again from a snapshot.
+Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_FRESH_ENOUGH: ErrorReason.ValueType  # 18
 """A token asks for a world this node has not seen within the deadline. UNAVAILABLE with RetryInfo.
@@ -263,7 +263,7 @@ Example: {"reason":"OVERLOADED","domain":"hutong","metadata":{"limit":"2048","wh
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 22
 """A laboratory sends more than its share. RESOURCE_EXHAUSTED with RetryInfo.
-Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong","metadata":{"lab":"labs/91410100MA00000017","what":"duplicates per day"}}
+Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
 """
 ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 23
 """The call's time was over before the work was. DEADLINE_EXCEEDED.
@@ -310,8 +310,8 @@ ERROR_REASON_POOL_MISMATCH: ErrorReason.ValueType  # 33
 Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
 """
 ERROR_REASON_BEFORE_HORIZON: ErrorReason.ValueType  # 34
-"""The answer would rest on rows that retention has removed. FAILED_PRECONDITION.
-Example: {"reason":"BEFORE_HORIZON","domain":"hutong","metadata":{"horizon":"2026-10-01T00:00:00Z"}}
+"""The answer would rest on rows that retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
+Example: {"reason":"BEFORE_HORIZON","domain":"hutong","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
 """The method exists in the contract and is not served by this process. UNIMPLEMENTED.

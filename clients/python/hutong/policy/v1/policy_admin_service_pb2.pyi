@@ -37,14 +37,16 @@ class PublishPolicyRequest(_message.Message):
     validate_only: _builtins.bool
     """Judge it, store nothing: the answer or error is that of a real publication. Default false."""
     retroactive_reason: _builtins.str
-    """Why it begins in the past; needed when it does, at most 500 characters."""
+    """Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
-        """The policy; its output-only fields are ignored. Required."""
+        """The policy; its output-only fields are ignored. Required. Its own rules are applied together with those of its
+        jurisdiction and of the floors above it, so that one answer names all faults.
+        """
 
     @_builtins.property
     def impact_time(self) -> _timestamp_pb2.Timestamp:
-        """With it, impacts tells which answers change at this instant. Absent for none."""
+        """With it, impacts and impact_count tell which answers change at this instant. Absent for none."""
 
     def __init__(
         self,
@@ -115,19 +117,27 @@ class PublishPolicyResponse(_message.Message):
     OVERRIDES_FIELD_NUMBER: _builtins.int
     IMPACTS_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    IMPACT_COUNT_FIELD_NUMBER: _builtins.int
+    OVERRIDE_COUNT_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
     """Hand it to a decision as at_least_as_fresh. Empty with validate_only."""
+    impact_count: _builtins.int
+    """How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time."""
+    override_count: _builtins.int
+    """How many overrides there are in all, those beyond the first 500 among them."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """The revision as stored, or as it would be with validate_only."""
 
     @_builtins.property
     def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.Override]:
-        """For a floor: what it overrides in lower policies, from when."""
+        """For a floor: what it overrides in lower policies, from when; the first 500, by region."""
 
     @_builtins.property
     def impacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyImpact]:
-        """Which answers change at impact_time, for jurisdictions that have policies; at most 500."""
+        """Which answers change at impact_time and how, by region, purpose and origin, for the policy's jurisdiction and those
+        below it that have policies (one that has none answers as the nearest above it); the first 500.
+        """
 
     def __init__(
         self,
@@ -136,10 +146,12 @@ class PublishPolicyResponse(_message.Message):
         overrides: _abc.Iterable[_policy_pb2.Override] | None = ...,
         impacts: _abc.Iterable[Global___PolicyImpact] | None = ...,
         consistency_token: _builtins.str = ...,
+        impact_count: _builtins.int = ...,
+        override_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impacts", b"impacts", "overrides", b"overrides", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "override_count", b"override_count", "overrides", b"overrides", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -157,7 +169,7 @@ class WithdrawPolicyRequest(_message.Message):
     name: _builtins.str
     """"jurisdictions/{region}/policies/{policy_id}@{revision}". Required."""
     reason: _builtins.str
-    """Why, 1 to 500 characters. Required."""
+    """Why, 1 to 500 characters without NUL. Required."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     def __init__(

@@ -52,9 +52,10 @@ class PolicyAdminServiceServicer(object):
     """
 
     def PublishPolicy(self, request, context):
-        """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing the newest
-        revision's content again answers that revision. INVALID_ARGUMENT for faulty fields; FAILED_PRECONDITION
-        (POLICY_BREACH, AMBIGUOUS, RETROACTIVE) with every breach at once.
+        """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
+        of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
+        undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
+        (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

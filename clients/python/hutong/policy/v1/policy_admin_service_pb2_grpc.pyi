@@ -34,9 +34,10 @@ class PolicyAdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyAdminServiceAsyncStub: ...
     PublishPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]
-    """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing the newest
-    revision's content again answers that revision. INVALID_ARGUMENT for faulty fields; FAILED_PRECONDITION
-    (POLICY_BREACH, AMBIGUOUS, RETROACTIVE) with every breach at once.
+    """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
+    of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
+    undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
+    (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
@@ -50,9 +51,10 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PublishPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]  # type: ignore[assignment]
-    """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing the newest
-    revision's content again answers that revision. INVALID_ARGUMENT for faulty fields; FAILED_PRECONDITION
-    (POLICY_BREACH, AMBIGUOUS, RETROACTIVE) with every breach at once.
+    """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
+    of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
+    undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
+    (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
@@ -69,9 +71,10 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_admin_service_pb2.PublishPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_service_pb2.PublishPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.PublishPolicyResponse]]:
-        """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing the newest
-        revision's content again answers that revision. INVALID_ARGUMENT for faulty fields; FAILED_PRECONDITION
-        (POLICY_BREACH, AMBIGUOUS, RETROACTIVE) with every breach at once.
+        """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
+        of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
+        undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
+        (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
         """
 
     @_abc_1.abstractmethod

@@ -176,13 +176,13 @@ class PolicySource(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     ISSUE_DATE_FIELD_NUMBER: _builtins.int
     document_number: _builtins.str
-    """Its number, as "联防联控机制综发〔2022〕81号"; at most 100 characters."""
+    """Its number, as "联防联控机制综发〔2022〕81号"; at most 100 characters without control characters."""
     title: _builtins.str
-    """Its title; at most 300 characters."""
+    """Its title; at most 300 characters without control characters."""
     url: _builtins.str
     """Where it can be read; empty when not published on the web."""
     issue_date: _builtins.str
-    """The day it was issued, ISO 8601 "2022-07-29"; empty when not known."""
+    """The day it was issued, a day of the calendar in ISO 8601, as "2022-07-29"; empty when not known."""
     def __init__(
         self,
         *,
@@ -234,7 +234,7 @@ class Policy(_message.Message):
     revision: _builtins.int
     """1 for the first of the series. Output only."""
     title: _builtins.str
-    """What people call it, 1 to 200 characters. Required."""
+    """What people call it, 1 to 200 characters without control characters. Required."""
     origin: Global___Origin.ValueType
     """Whom it covers. Default ANY."""
     floor: _builtins.bool
@@ -271,11 +271,13 @@ class Policy(_message.Message):
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters."""
+        """Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
+        characters.
+        """
 
     @_builtins.property
     def effective_start_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it is in force. Required."""
+        """From when it is in force, to the microsecond, in the years 1900 to 9999. Required."""
 
     @_builtins.property
     def effective_end_time(self) -> _timestamp_pb2.Timestamp:
@@ -335,7 +337,7 @@ class Override(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """What: "test_required.window.basis", "channels" or "forbidden_grounds"."""
+    """What: "test_required.window.basis" or "channels"."""
     stated: _builtins.str
     """What the lower policy said, as enum names separated by commas."""
     applied: _builtins.str

@@ -159,7 +159,9 @@ class TestResult(_message.Message):
     state: Global___ResultState.ValueType
     """Whether this revision still counts."""
     masked_name: _builtins.str
-    """The name with all but its first character masked, for display: "张**". Empty when the laboratory gave none."""
+    """The name with all but its first character masked, for display: "张**"; of one character alone "*". Empty when the
+    laboratory gave none.
+    """
     masked_number: _builtins.str
     """The document number with all but its first two and last two characters masked, for display: "41**************19"."""
     lab: _builtins.str

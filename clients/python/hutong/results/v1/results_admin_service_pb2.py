@@ -28,7 +28,7 @@ from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hutong/results/v1/results_admin_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/outcome.proto\"\xb8\x02\n\x14\x43orrectResultRequest\x12\x19\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\x12\x35\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12?\n\x0bsample_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12\x43\n\x0fnew_report_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12\'\n\x06reason\x18\x05 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"f\n\x15\x43orrectResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\xc6\x02\n\x14RecallResultsRequest\x12\x17\n\x03lab\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12=\n\x11report_start_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12;\n\x0freport_end_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x08outcomes\x18\x04 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\'\n\x06reason\x18\x05 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"J\n\x15RecallResultsResponse\x12\x16\n\x0erecalled_count\x18\x01 \x01(\x03\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t2\xdd\x01\n\x13ResultsAdminService\x12\x62\n\rCorrectResult\x12\'.hutong.results.v1.CorrectResultRequest\x1a(.hutong.results.v1.CorrectResultResponse\x12\x62\n\rRecallResults\x12\'.hutong.results.v1.RecallResultsRequest\x1a(.hutong.results.v1.RecallResultsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hutong/results/v1/results_admin_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/outcome.proto\"\xb8\x02\n\x14\x43orrectResultRequest\x12\x19\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\x12\x35\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12?\n\x0bsample_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12\x43\n\x0fnew_report_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12\'\n\x06reason\x18\x05 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"f\n\x15\x43orrectResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\xf8\x02\n\x14RecallResultsRequest\x12\x17\n\x03lab\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12V\n\x11report_start_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12T\n\x0freport_end_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12\x38\n\x08outcomes\x18\x04 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\'\n\x06reason\x18\x05 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"J\n\x15RecallResultsResponse\x12\x16\n\x0erecalled_count\x18\x01 \x01(\x03\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t2\xdd\x01\n\x13ResultsAdminService\x12\x62\n\rCorrectResult\x12\'.hutong.results.v1.CorrectResultRequest\x1a(.hutong.results.v1.CorrectResultResponse\x12\x62\n\rRecallResults\x12\'.hutong.results.v1.RecallResultsRequest\x1a(.hutong.results.v1.RecallResultsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,9 +50,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['lab']._loaded_options = None
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['lab']._serialized_options = b'\272H\007r\002\030@\310\001\001'
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_start_time']._loaded_options = None
-  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_start_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_start_time']._serialized_options = b'\272H\034\262\001\026\"\007\010\377\202\321\377\257\0072\013\010\200\203\326\342\367\377\377\377\377\001\310\001\001'
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_end_time']._loaded_options = None
-  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_end_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_end_time']._serialized_options = b'\272H\034\262\001\026\"\007\010\377\202\321\377\257\0072\013\010\200\203\326\342\367\377\377\377\377\001\310\001\001'
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['outcomes']._loaded_options = None
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['outcomes']._serialized_options = b'\272H\n\222\001\007\"\005\202\001\002\020\001'
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['reason']._loaded_options = None
@@ -64,9 +64,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CORRECTRESULTRESPONSE']._serialized_start=507
   _globals['_CORRECTRESULTRESPONSE']._serialized_end=609
   _globals['_RECALLRESULTSREQUEST']._serialized_start=612
-  _globals['_RECALLRESULTSREQUEST']._serialized_end=938
-  _globals['_RECALLRESULTSRESPONSE']._serialized_start=940
-  _globals['_RECALLRESULTSRESPONSE']._serialized_end=1014
-  _globals['_RESULTSADMINSERVICE']._serialized_start=1017
-  _globals['_RESULTSADMINSERVICE']._serialized_end=1238
+  _globals['_RECALLRESULTSREQUEST']._serialized_end=988
+  _globals['_RECALLRESULTSRESPONSE']._serialized_start=990
+  _globals['_RECALLRESULTSRESPONSE']._serialized_end=1064
+  _globals['_RESULTSADMINSERVICE']._serialized_start=1067
+  _globals['_RESULTSADMINSERVICE']._serialized_end=1288
 # @@protoc_insertion_point(module_scope)

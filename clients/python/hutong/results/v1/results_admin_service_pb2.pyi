@@ -120,11 +120,11 @@ class RecallResultsRequest(_message.Message):
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def report_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued at or after this instant. Required."""
+        """Reports issued at or after this instant, 1900 to 9999; sampling records by their sampling time. Required."""
 
     @_builtins.property
     def report_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued before this instant. Required."""
+        """Reports issued before this instant, 1900 to 9999. Required."""
 
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
@@ -158,7 +158,7 @@ class RecallResultsResponse(_message.Message):
     RECALLED_COUNT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     recalled_count: _builtins.int
-    """How many results were (or would be) taken back."""
+    """How many results this call took back (or would). A call that finishes one that was cut off counts the rest alone."""
     consistency_token: _builtins.str
     """Hand it to a look-up or a decision as at_least_as_fresh. Empty with validate_only."""
     def __init__(

@@ -106,11 +106,13 @@ class ListResultsRequest(_message.Message):
 
     @_builtins.property
     def report_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only reports issued at or after this instant; absent for no limit."""
+        """Only reports issued at or after this instant, 1900 to 9999, sampling records by their sampling time; absent for no
+        limit.
+        """
 
     @_builtins.property
     def report_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Only reports issued before this instant; absent for no limit."""
+        """Only reports issued before this instant, 1900 to 9999; absent for no limit."""
 
     def __init__(
         self,
@@ -140,21 +142,29 @@ class ListResultsResponse(_message.Message):
 
     TEST_RESULTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    HORIZON_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Give it back for the next page; empty at the end."""
     @_builtins.property
     def test_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
         """The results, in the order that ListResults states."""
 
+    @_builtins.property
+    def horizon_time(self) -> _timestamp_pb2.Timestamp:
+        """Retention has removed what was reported before this instant: it is not among the results. Absent while everything
+        is kept.
+        """
+
     def __init__(
         self,
         *,
         test_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
         next_page_token: _builtins.str = ...,
+        horizon_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "test_results", b"test_results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "next_page_token", b"next_page_token", "test_results", b"test_results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,7 +472,9 @@ class Checkpoint(_message.Message):
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The instant up to which everything was sent."""
+        """Everything that was acknowledged before this instant was sent. Absent while there is more to send that the filter
+        may or may not take.
+        """
 
     def __init__(
         self,

@@ -95,7 +95,8 @@ class ResultsServiceServicer(object):
 
     def ListResults(self, request, context):
         """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-        documents tied to it, newest report first.
+        documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
+        was reported before report_end_time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +112,8 @@ class ResultsServiceServicer(object):
 
     def BatchLookupLatest(self, request, context):
         """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-        request is answered by its own error without harm to the others.
+        request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
+        together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,8 +128,9 @@ class ResultsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchResults(self, request, context):
-        """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Begins at
-        the cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+        """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
+        that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
+        cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class ResultsServiceStub:
     """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it."""
     ListResults: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]
     """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-    documents tied to it, newest report first.
+    documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
+    was reported before report_end_time.
     """
     LookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
@@ -45,15 +46,17 @@ class ResultsServiceStub:
     """
     BatchLookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.BatchLookupLatestRequest, _results_service_pb2.BatchLookupLatestResponse]
     """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-    request is answered by its own error without harm to the others.
+    request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
+    together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
     """
     ImportResults: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ImportResultsRequest, _results_service_pb2.ImportResultsResponse]
     """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
     correction or recall at the origin reaches the imported copy.
     """
     WatchResults: _grpc.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]
-    """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Begins at
-    the cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+    """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
+    that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
+    cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
     """
     LinkDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]
     """Ties two documents of one person together. Atomic, reversible, kept in history."""
@@ -71,7 +74,8 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it."""
     ListResults: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]  # type: ignore[assignment]
     """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-    documents tied to it, newest report first.
+    documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
+    was reported before report_end_time.
     """
     LookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]  # type: ignore[assignment]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
@@ -79,15 +83,17 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     """
     BatchLookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.BatchLookupLatestRequest, _results_service_pb2.BatchLookupLatestResponse]  # type: ignore[assignment]
     """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-    request is answered by its own error without harm to the others.
+    request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
+    together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
     """
     ImportResults: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ImportResultsRequest, _results_service_pb2.ImportResultsResponse]  # type: ignore[assignment]
     """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
     correction or recall at the origin reaches the imported copy.
     """
     WatchResults: _aio.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]  # type: ignore[assignment]
-    """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Begins at
-    the cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+    """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
+    that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
+    cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
     """
     LinkDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]  # type: ignore[assignment]
     """Ties two documents of one person together. Atomic, reversible, kept in history."""
@@ -114,7 +120,8 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.ListResultsResponse, _abc.Awaitable[_results_service_pb2.ListResultsResponse]]:
         """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-        documents tied to it, newest report first.
+        documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
+        was reported before report_end_time.
         """
 
     @_abc_1.abstractmethod
@@ -134,7 +141,8 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.BatchLookupLatestResponse, _abc.Awaitable[_results_service_pb2.BatchLookupLatestResponse]]:
         """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-        request is answered by its own error without harm to the others.
+        request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
+        together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
         """
 
     @_abc_1.abstractmethod
@@ -153,8 +161,9 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.WatchResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_results_service_pb2.WatchResultsResponse], _abc.AsyncIterator[_results_service_pb2.WatchResultsResponse]]:
-        """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Begins at
-        the cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+        """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
+        that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
+        cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
         """
 
     @_abc_1.abstractmethod

@@ -71,7 +71,9 @@ class Timeliness(_message.Message):
     result_count: _builtins.int
     """Persons whose report was issued in the interval."""
     late_count: _builtins.int
-    """Persons whose report was uploaded later than the stated threshold."""
+    """Persons whose report was uploaded later than the stated threshold. Delays are counted in classes a twentieth wide:
+    of those less than a twentieth beyond it some may not be counted, and none that kept it is.
+    """
     @_builtins.property
     def report_to_upload(self) -> Global___DelayQuantiles:
         """From report to durable upload here."""

@@ -38,15 +38,15 @@ class SummarizeTimelinessRequest(_message.Message):
     """The laboratories of a region and below, GB/T 2260."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued at or after this instant. Required."""
+        """Reports issued at or after this instant, 1900 to 9999. Required."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued before this instant. Required."""
+        """Reports issued before this instant, 1900 to 9999. Required."""
 
     @_builtins.property
     def late_threshold(self) -> _duration_pb2.Duration:
-        """Later than this after the report is late. The notice sets none; absent means 4 hours."""
+        """Later than this after the report is late; not below 0. The notice sets none; absent means 4 hours."""
 
     def __init__(
         self,

@@ -47,7 +47,8 @@ class TimelinessServiceServicer(object):
     """
 
     def SummarizeTimeliness(self, request, context):
-        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours.
+        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
+        laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class TimelinessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TimelinessServiceAsyncStub: ...
     SummarizeTimeliness: _grpc.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]
-    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours."""
+    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
+    laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
+    """
 
 @_typing.type_check_only
 class TimelinessServiceAsyncStub(TimelinessServiceStub):
@@ -42,7 +44,9 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SummarizeTimeliness: _aio.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]  # type: ignore[assignment]
-    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours."""
+    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
+    laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
+    """
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who is late. Summaries are kept as results come in, so that asking costs little at any size of the store."""
@@ -53,6 +57,8 @@ class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _timeliness_service_pb2.SummarizeTimelinessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_timeliness_service_pb2.SummarizeTimelinessResponse, _abc.Awaitable[_timeliness_service_pb2.SummarizeTimelinessResponse]]:
-        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours."""
+        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
+        laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
+        """
 
 def add_TimelinessServiceServicer_to_server(servicer: TimelinessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -57,7 +57,8 @@ class UploadServiceServicer(object):
         itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
         without effect: what it stored counts as duplicate, what was rejected is told again.
         Ends with INVALID_ARGUMENT (UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD), FAILED_PRECONDITION (LAB_UNKNOWN),
-        OUT_OF_RANGE (UPLOAD_GAP), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
+        OUT_OF_RANGE (UPLOAD_GAP), DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set
+        otherwise), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

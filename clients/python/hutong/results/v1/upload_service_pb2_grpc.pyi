@@ -39,7 +39,8 @@ class UploadServiceStub:
     itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
     without effect: what it stored counts as duplicate, what was rejected is told again.
     Ends with INVALID_ARGUMENT (UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD), FAILED_PRECONDITION (LAB_UNKNOWN),
-    OUT_OF_RANGE (UPLOAD_GAP), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
+    OUT_OF_RANGE (UPLOAD_GAP), DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set
+    otherwise), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
     """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.GetUploadRequest, _upload_service_pb2.GetUploadResponse]
     """Tells where to resume. NOT_FOUND when no batch of it was ever committed."""
@@ -55,7 +56,8 @@ class UploadServiceAsyncStub(UploadServiceStub):
     itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
     without effect: what it stored counts as duplicate, what was rejected is told again.
     Ends with INVALID_ARGUMENT (UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD), FAILED_PRECONDITION (LAB_UNKNOWN),
-    OUT_OF_RANGE (UPLOAD_GAP), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
+    OUT_OF_RANGE (UPLOAD_GAP), DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set
+    otherwise), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
     """
     GetUpload: _aio.UnaryUnaryMultiCallable[_upload_service_pb2.GetUploadRequest, _upload_service_pb2.GetUploadResponse]  # type: ignore[assignment]
     """Tells where to resume. NOT_FOUND when no batch of it was ever committed."""
@@ -74,7 +76,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
         without effect: what it stored counts as duplicate, what was rejected is told again.
         Ends with INVALID_ARGUMENT (UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD), FAILED_PRECONDITION (LAB_UNKNOWN),
-        OUT_OF_RANGE (UPLOAD_GAP), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
+        OUT_OF_RANGE (UPLOAD_GAP), DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set
+        otherwise), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
         """
 
     @_abc_1.abstractmethod

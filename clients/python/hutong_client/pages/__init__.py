@@ -1,0 +1,1 @@
+"""Pages for supervisors: one self-contained HTML file each, to be opened, printed or sent as it is."""

@@ -1,0 +1,152 @@
+"""Write the JSON Schema of policy files, by which editors complete and check them, from the contract's descriptor set.
+
+Names, enums, limits and the text that an editor shows all come from `hutong/policy/v1/policy.proto`; `make protos` runs
+this after the stubs were generated.
+
+    python protos/policy_schema.py clients/hutong.binpb clients/python/hutong_client/policy.schema.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "clients/python"))
+
+from buf.validate import validate_pb2
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorSet,
+)
+
+POLICY = ".hutong.policy.v1.Policy"
+REQUEST = ".hutong.policy.v1.PublishPolicyRequest"
+_TEXTS = {
+    ".google.protobuf.Timestamp": (
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$",
+        "2022-08-05T00:00:00+08:00",
+    ),
+    ".google.protobuf.Duration": (r"^[0-9]+(\.[0-9]{1,9})?s$", "172800s"),
+}
+"""How the JSON mapping writes a well-known type, and an example."""
+_LENGTHS = ("duration", "calendar_days")
+
+
+class Contract:
+    """Messages, enums and their comments by full name."""
+
+    def __init__(self, files: FileDescriptorSet) -> None:
+        self.messages: dict[str, DescriptorProto] = {}
+        self.enums: dict[str, EnumDescriptorProto] = {}
+        self.comments: dict[str, str] = {}
+        for file in files.file:
+            said = {tuple(it.path): it.leading_comments for it in file.source_code_info.location}
+            for index, message in enumerate(file.message_type):
+                name = f".{file.package}.{message.name}"
+                self.messages[name] = message
+                for place, field in enumerate(message.field):
+                    self.comments[f"{name}.{field.name}"] = _one_line(said.get((4, index, 2, place), ""))
+            for index, enum in enumerate(file.enum_type):
+                name = f".{file.package}.{enum.name}"
+                self.enums[name] = enum
+                for place, value in enumerate(enum.value):
+                    self.comments[f"{name}.{value.name}"] = _one_line(said.get((5, index, 2, place), ""))
+
+    def message(self, name: str) -> dict[str, Any]:
+        """The schema of a message, without what the service adds."""
+        fields = [field for field in self.messages[name].field if not self._is_output(name, field)]
+        schema: dict[str, Any] = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {field.name: self.field(name, field) for field in fields},
+        }
+        required = [field.name for field in fields if _rules(field).required]
+        return schema | ({"required": required} if required else {})
+
+    def field(self, message: str, field: FieldDescriptorProto) -> dict[str, Any]:
+        """The schema of a field, with its comment."""
+        said = {"description": self.comments[f"{message}.{field.name}"]}
+        if field.label == FieldDescriptorProto.LABEL_REPEATED:
+            rules = _rules(field).repeated
+            most = {"maxItems": rules.max_items} if rules.max_items else {}
+            unique = {"uniqueItems": True} if rules.unique else {}
+            return said | {"type": "array", "items": self._value(field, rules.items)} | most | unique
+        return said | self._value(field, _rules(field))
+
+    def _value(self, field: FieldDescriptorProto, rules: validate_pb2.FieldRules) -> dict[str, Any]:
+        if field.type == FieldDescriptorProto.TYPE_BOOL:
+            return {"type": "boolean"}
+        if field.type == FieldDescriptorProto.TYPE_INT32:
+            return {"type": "integer", "minimum": rules.int32.gte, "maximum": rules.int32.lte}
+        if field.type == FieldDescriptorProto.TYPE_STRING:
+            return {"type": "string", **_text(rules)}
+        if field.type == FieldDescriptorProto.TYPE_ENUM:
+            values = [value.name for value in self.enums[field.type_name].value if value.number]
+            said = [self.comments[f"{field.type_name}.{value}"] for value in values]
+            # enumDescriptions is the editors' own word: JSON Schema has none for it.
+            return {"enum": values, "enumDescriptions": said}
+        if field.type_name in _TEXTS:
+            pattern, example = _TEXTS[field.type_name]
+            return {"type": "string", "pattern": pattern, "examples": [example]}
+        return self.message(field.type_name)
+
+    def _is_output(self, message: str, field: FieldDescriptorProto) -> bool:
+        return message == POLICY and "Output only" in self.comments[f"{message}.{field.name}"]
+
+
+def build_schema(files: FileDescriptorSet) -> dict[str, Any]:
+    """The schema of one policy file."""
+    contract = Contract(files)
+    schema = contract.message(POLICY)
+    properties = schema["properties"]
+    # A file names a series; the service gives the revision.
+    properties["name"]["pattern"] = properties["name"]["pattern"].replace("(@[0-9]+)?", "")
+    (reason,) = (it for it in contract.messages[REQUEST].field if it.name == "retroactive_reason")
+    properties["retroactive_reason"] = contract.field(REQUEST, reason)
+    without_length = {"not": {"anyOf": [{"required": [length]} for length in _LENGTHS]}}
+    with_length = {"oneOf": [{"required": [length]} for length in _LENGTHS]}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Policy file of hutong policy apply",
+        **schema,
+        "oneOf": [{"required": ["not_required"]}, {"required": ["test_required"]}],
+        "if": {"properties": {"floor": {"const": True}}, "required": ["floor"]},
+        "then": {"required": ["test_required"], **_window(without_length)},
+        "else": _window(with_length),
+    }
+
+
+def _window(rule: dict[str, Any]) -> dict[str, Any]:
+    return {"properties": {"test_required": {"properties": {"window": rule}}}}
+
+
+def _rules(field: FieldDescriptorProto) -> validate_pb2.FieldRules:
+    rules: validate_pb2.FieldRules = field.options.Extensions[validate_pb2.field]
+    return rules
+
+
+def _text(rules: validate_pb2.FieldRules) -> dict[str, Any]:
+    text = rules.string
+    found: dict[str, Any] = {"minLength": 1} if rules.required else {}
+    if text.max_len:
+        found["maxLength"] = text.max_len
+    if text.pattern:
+        empty_too = rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE
+        # Written for RE2; \xNN is \u00NN to the regular expressions of JSON Schema.
+        pattern = text.pattern.replace("\\x", "\\u00")
+        found["pattern"] = f"^$|{pattern}" if empty_too else pattern
+    return found
+
+
+def _one_line(comment: str) -> str:
+    return " ".join(comment.split())
+
+
+if __name__ == "__main__":
+    descriptors, target = map(Path, sys.argv[1:])
+    built = build_schema(FileDescriptorSet.FromString(descriptors.read_bytes()))
+    target.write_text(json.dumps(built, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

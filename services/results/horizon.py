@@ -1,0 +1,46 @@
+"""The horizon of retention: what was filed before it is gone, and whoever asks or writes there is told so."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select
+
+from services.domain.errors import FailedPrecondition
+from services.domain.instant import Instant, format_instant
+from services.results.tables import deletions
+
+HORIZON = select(func.max(deletions.c.horizon))
+
+
+def read_horizon(connection: Connection) -> Instant | None:
+    """The instant before which nothing is kept; None while nothing was ever removed."""
+    return connection.execute(HORIZON).scalar()
+
+
+def require_kept(connection: Connection, end: Instant | None) -> Instant | None:
+    """The horizon, for a question about times up to an end (None asks up to now) of which something may be kept.
+
+    Raises:
+        FailedPrecondition: BEFORE_HORIZON, everything before the end was removed.
+    """
+    horizon = read_horizon(connection)
+    if end is not None and horizon is not None and end <= horizon:
+        raise _before(horizon)
+    return horizon
+
+
+def require_not_removed(connection: Connection, file_time: Instant) -> None:
+    """Refuse to file anything where everything was removed.
+
+    Raises:
+        FailedPrecondition: BEFORE_HORIZON.
+    """
+    horizon = read_horizon(connection)
+    if horizon is not None and file_time < horizon:
+        raise _before(horizon)
+
+
+def _before(horizon: Instant) -> FailedPrecondition:
+    since = format_instant(horizon)
+    return FailedPrecondition(
+        "BEFORE_HORIZON", f"results reported before {since} were removed", metadata={"horizon": since}
+    )

@@ -1,0 +1,177 @@
+"""One laboratory is stuck in a resend loop and heeds nothing it is told: what do the others notice?"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import grpc
+from hutong.results.v1 import lab_pb2, upload_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+
+from tests.bench.measure import Measurement
+from tests.bench.nodes import bench_node
+from tests.bench.people import LAB, make_tubes
+from tests.databases import PostgresServer
+
+OTHER_LAB = "labs/91410100MA0000001X"
+LOOP_PERSONS = 20_000
+LOOP_STREAMS = 4
+BATCH_PERSONS = 100
+BATCHES_PER_SECOND = 10
+LOOKUPS_PER_SECOND = 100
+"""What the others do: far below what the service can, so that what they notice is the loop and not themselves."""
+FAIR = 1 / 1.5
+SLOWED_WITHIN = 120.0
+"""Seconds in which the loop must have used up its share of duplicates."""
+
+
+@dataclass
+class Taken:
+    """Seconds that calls took, from when they were due."""
+
+    uploads: list[float] = field(default_factory=list)
+    lookups: list[float] = field(default_factory=list)
+
+
+def bench_fairness(directory: Path, postgres: PostgresServer, seconds: float) -> list[Measurement]:
+    """The others' p99 beside a loop that was slowed, against theirs without it, before and after."""
+    with bench_node(directory / "node-fairness", {"results": postgres.make("results")}) as addresses:
+        address = addresses["results"]
+        with grpc.insecure_channel(address) as channel:
+            for name in (LAB, OTHER_LAB):
+                lab = lab_pb2.Lab(name=name, display_name="bench", region="220500")
+                LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
+        others = Others(address)
+        alone, burst, beside = Taken(), Taken(), Taken()
+        others.work(2.0, Taken())
+        others.work(seconds, alone)
+        context = multiprocessing.get_context("spawn")
+        slowed, stop = context.Event(), context.Event()
+        loop = context.Process(target=resend, args=(address, slowed, stop))
+        loop.start()
+        begun = time.monotonic()
+        while not slowed.is_set():
+            others.work(1.0, burst)
+            assert time.monotonic() - begun < SLOWED_WITHIN, "the loop was never slowed"
+        used_up = time.monotonic() - begun
+        others.work(seconds, beside)
+        stop.set()
+        loop.join()
+        others.work(seconds, alone)
+    print(
+        f"fairness: the loop was slowed after {used_up:.0f} s; until then the others' p99 was"
+        f" {p99(burst.uploads) * 1000:.0f} ms for a batch and {p99(burst.lookups) * 1000:.0f} ms for a look-up"
+    )
+    return [
+        Measurement(f"others' {what} beside a loop", 1 / p99(slow), "alone", 1 / p99(quick), "1/p99", FAIR)
+        for what, slow, quick in (
+            ("batches", beside.uploads, alone.uploads),
+            ("look-ups", beside.lookups, alone.lookups),
+        )
+    ]
+
+
+def p99(taken: list[float]) -> float:
+    """The nearest rank."""
+    return sorted(taken)[len(taken) * 99 // 100]
+
+
+class Others:
+    """A second laboratory that uploads fresh results, and health codes that look people up, both at a steady pace."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._first = 1_000_000
+        self._uploads = 0
+
+    def work(self, seconds: float, taken: Taken) -> None:
+        """Work for so long."""
+        asyncio.run(self._work(seconds, taken))
+
+    async def _work(self, seconds: float, taken: Taken) -> None:
+        async with grpc.aio.insecure_channel(self._address) as channel:
+            await asyncio.gather(self._upload(channel, seconds, taken), self._look_up(channel, seconds, taken))
+
+    async def _upload(self, channel: grpc.aio.Channel, seconds: float, taken: Taken) -> None:
+        self._uploads += 1
+        call = UploadServiceStub(channel).UploadResults()
+        start = upload_pb2.UploadStart(lab=OTHER_LAB, upload_id=f"steady-{self._uploads}")
+        await call.write(UploadResultsRequest(start=start))
+        offset = 0
+
+        async def send(due: float) -> None:
+            nonlocal offset
+            tubes = make_tubes(BATCH_PERSONS, first=self._first)
+            self._first += BATCH_PERSONS
+            await call.write(UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes)))
+            offset += len(tubes)
+            answer = await call.read()
+            assert answer.accepted_count == BATCH_PERSONS
+            taken.uploads.append(time.perf_counter() - due)
+
+        await at_pace(BATCHES_PER_SECOND, seconds, send)
+        await call.done_writing()
+        assert await call.read() == grpc.aio.EOF
+
+    async def _look_up(self, channel: grpc.aio.Channel, seconds: float, taken: Taken) -> None:
+        results = ResultsServiceStub(channel)
+        documents = [person.document for tube in make_tubes(500, first=1_000_000) for person in tube.persons]
+        count = 0
+
+        async def ask(due: float) -> None:
+            nonlocal count
+            count += 1
+            await results.LookupLatest(LookupLatestRequest(document=documents[count % len(documents)]))
+            taken.lookups.append(time.perf_counter() - due)
+
+        await at_pace(LOOKUPS_PER_SECOND, seconds, ask)
+
+
+async def at_pace(rate: float, seconds: float, act: Callable[[float], asyncio.Future[None]]) -> None:
+    """Act at a rate, one at a time; what is late begins at once and is timed from when it was due."""
+    begun = time.perf_counter()
+    for index in range(round(rate * seconds)):
+        due = begun + index / rate
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        await act(due)
+
+
+def resend(address: str, slowed: Event, stop: Event) -> None:
+    """The loop: the same day again and again over several streams, and at once again whatever it is told."""
+    asyncio.run(_resend(address, slowed, stop))
+
+
+async def _resend(address: str, slowed: Event, stop: Event) -> None:
+    tubes = make_tubes(LOOP_PERSONS)
+    frames = [
+        UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes[offset : offset + 500]))
+        for offset in range(0, len(tubes), 500)
+    ]
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = UploadServiceStub(channel)
+
+        async def keep_on(stream: int) -> None:
+            turn = 0
+            while not stop.is_set():
+                turn += 1
+                start = upload_pb2.UploadStart(lab=LAB, upload_id=f"loop-{stream}-{turn}")
+                try:
+                    async for _ in stub.UploadResults(iter([UploadResultsRequest(start=start), *frames])):
+                        if stop.is_set():
+                            return
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        slowed.set()
+
+        await asyncio.gather(*(keep_on(stream) for stream in range(LOOP_STREAMS)))

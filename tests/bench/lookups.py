@@ -1,0 +1,136 @@
+"""What a look-up costs in a great store against a small one: the same persons, the same five results each."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import grpc
+import psycopg
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.type.v1 import identity_pb2
+from sqlalchemy import Connection, make_url
+
+from services.domain.document import canonical_document
+from services.domain.instant import DAY, Instant
+from services.domain.subject import Pepper
+from services.results.partitions import make_partitions, months_between
+from services.results.reading import find_newest
+from services.storage.engine import open_database
+from tests.bench.measure import Measurement
+from tests.bench.nodes import PEPPER, bench_node
+from tests.bench.people import resident_number
+from tests.databases import PostgresServer
+
+SMALL = 100_000
+RESULTS_PER_PERSON = 5
+ASKED = SMALL // RESULTS_PER_PERSON
+"""Persons that are looked up: all of the small store's, and as many spread evenly over the great one."""
+BATCH = 500
+ROUNDS = 40
+CALLS = 2_000
+FIRST: Instant = 1_656_604_800_000_000
+"""The first of July 2022 in Asia/Shanghai: results are spread over 60 days, so that both stores have two partitions."""
+DAYS = 60
+SLOWER = 1 / 1.3
+
+LOAD = f"""
+INSERT INTO results SELECT
+  coalesce(asked.key, substring(sha256(person::text::bytea) FOR 16)),
+  {FIRST} + (person * 7919 + result * 12) % {DAYS} * {DAY}::bigint + person % 86400 * 1000000::bigint,
+  '91220501MA0HUTNG0T', 'R' || person || '-' || result, 1, 1, 1, substring(sha256(person::text::bytea) FOR 16),
+  '张*', '410105********0019', 'T' || person, 1, 2, 1, 2, '220502', '东昌区第一采样点',
+  {FIRST} - 14400000000, {FIRST} - 9000000000, {FIRST} - 3600000000, {FIRST}, {FIRST} + 60000000, NULL, '410000'
+FROM generate_series(0, {{persons}} - 1) AS people (person)
+CROSS JOIN generate_series(1, {RESULTS_PER_PERSON}) AS result
+LEFT JOIN asked USING (person)
+"""
+
+
+def bench_lookups(directory: Path, postgres: PostgresServer, rows: int) -> list[Measurement]:
+    """LookupLatest through the service one by one, and the store's own statement for 500 persons, in both stores."""
+    documents = [
+        identity_pb2.IdentityDocument(
+            type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=resident_number(person), name="张伟"
+        )
+        for person in range(ASKED)
+    ]
+    pepper = Pepper(PEPPER)
+    keys = [pepper.subject_key(canonical_document(it.type, it.number)) for it in documents]
+    urls = [postgres.make("results") for _ in range(2)]
+    for url, size in zip(urls, (SMALL, rows), strict=True):
+        begun = time.monotonic()
+        load(url, size, keys)
+        print(f"lookups: {size:,} rows loaded in {time.monotonic() - begun:.0f} s")
+    return [_measure_store(urls, keys, rows), _measure_service(directory, urls, documents, rows)]
+
+
+def load(url: str, rows: int, keys: Sequence[bytes]) -> None:
+    """Fill the real tables by PostgreSQL itself; the index comes after them, as that takes a fraction of the time."""
+    database = open_database(url)
+    months = months_between([FIRST, FIRST + DAYS * DAY])
+    database.write_now(lambda connection: make_partitions(connection, months))
+    database.close()
+    persons = rows // RESULTS_PER_PERSON
+    step = persons // len(keys)
+    with psycopg.connect(make_url(url).render_as_string(hide_password=False), autocommit=True) as connection:
+        index = connection.execute("SELECT pg_get_indexdef('ix_results_subject_key_file_time'::regclass)").fetchone()
+        assert index is not None
+        connection.execute("DROP INDEX ix_results_subject_key_file_time")
+        connection.execute("CREATE TEMPORARY TABLE asked (person bigint PRIMARY KEY, key bytea NOT NULL)")
+        with connection.cursor().copy("COPY asked FROM STDIN") as copy:
+            for place, key in enumerate(keys):
+                copy.write_row((place * step, key))
+        connection.execute("ANALYZE asked")
+        connection.execute(LOAD.format(persons=persons))  # type: ignore[call-overload]
+        # As it is told the index would be the parent's alone.
+        connection.execute(index[0].replace(" ON ONLY ", " ON "))
+        connection.execute("VACUUM ANALYZE results")
+
+
+def _measure_store(urls: Sequence[str], keys: Sequence[bytes], rows: int) -> Measurement:
+    databases = [open_database(url) for url in urls]
+    taken: list[list[float]] = [[], []]
+
+    def ask(some: Sequence[bytes]) -> Callable[[Connection], None]:
+        def work(connection: Connection) -> None:
+            found = find_newest(connection, some)
+            assert all(len(results) == RESULTS_PER_PERSON for results in found)
+
+        return work
+
+    for turn in range(ROUNDS):
+        some = keys[turn * BATCH : (turn + 1) * BATCH]
+        # By turns, so that whatever else this machine does falls on both.
+        for database, times in zip(databases, taken, strict=True):
+            begun = time.perf_counter()
+            database.read_now(ask(some))
+            times.append(time.perf_counter() - begun)
+    for database in databases:
+        database.close()
+    small, great = (BATCH / statistics.median(times) for times in taken)
+    return Measurement(f"{BATCH} look-ups in SQL, {rows:,} rows", great, f"{SMALL:,} rows", small, "persons/s", SLOWER)
+
+
+def _measure_service(
+    directory: Path, urls: Sequence[str], documents: Sequence[identity_pb2.IdentityDocument], rows: int
+) -> Measurement:
+    taken: list[list[float]] = [[], []]
+    with (
+        bench_node(directory / "node-small", {"results": urls[0]}) as small,
+        bench_node(directory / "node-great", {"results": urls[1]}) as great,
+        grpc.insecure_channel(small["results"]) as small_channel,
+        grpc.insecure_channel(great["results"]) as great_channel,
+    ):
+        stubs = [ResultsServiceStub(channel) for channel in (small_channel, great_channel)]
+        for turn, document in enumerate(documents[:: len(documents) // CALLS]):
+            for stub, times in zip(stubs, taken, strict=True):
+                begun = time.perf_counter()
+                answer = stub.LookupLatest(LookupLatestRequest(document=document))
+                times.append(time.perf_counter() - begun)
+                assert answer.in_region or answer.out_of_region, turn
+    small_rate, great_rate = (1 / statistics.median(times[100:]) for times in taken)
+    return Measurement(f"LookupLatest, {rows:,} rows", great_rate, f"{SMALL:,} rows", small_rate, "1/median", SLOWER)

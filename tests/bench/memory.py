@@ -1,0 +1,103 @@
+"""Memory of Results while an upload goes on and on: it must not grow with what has passed through."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import psutil
+from hutong.results.v1 import lab_pb2, upload_pb2, upload_service_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+
+from tests.bench.measure import Measurement
+from tests.bench.nodes import bench_processes
+from tests.bench.people import LAB, make_tubes
+from tests.databases import PostgresServer
+
+BATCH_PERSONS = 2_500
+SAMPLE_SECONDS = 0.5
+WARM = 0.1
+"""The share of the persons after which the first of three pictures is taken: caches and pools are full by then."""
+FLAT = 0.9
+"""A picture of the end may be so much greater than the first: an allocator is not a ruler."""
+
+
+@dataclass
+class Watched:
+    """A process with its children, and what they held while persons went through."""
+
+    pid: int
+    persons: int = 0
+    samples: list[tuple[int, float]] = field(default_factory=list)
+    """Persons acknowledged by then, and MiB resident."""
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def resident(self) -> float:
+        """MiB that the process and its children hold now."""
+        process = psutil.Process(self.pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(member.memory_info().rss for member in family) / 2**20
+
+    def watch(self) -> None:
+        """Take samples until it is told to stop."""
+        while not self._done.wait(SAMPLE_SECONDS):
+            self.samples.append((self.persons, self.resident()))
+
+    def stop(self) -> None:
+        """End watching."""
+        self._done.set()
+
+    def around(self, share: float) -> float:
+        """The median of what was held while that share of the persons had passed, give or take a twentieth of all."""
+        near = [held for persons, held in self.samples if abs(persons / self.persons - share) <= 0.05]
+        return statistics.median(near or [self.samples[-1][1]])
+
+
+def bench_memory(directory: Path, postgres: PostgresServer, persons: int, longest_seconds: float) -> list[Measurement]:
+    """One stream of fresh results, as many persons as were asked for or the time allows."""
+    with (
+        bench_processes(directory / "node-memory", {"results": postgres.make("results")}) as node,
+        grpc.insecure_channel(node.addresses["results"]) as channel,
+    ):
+        watched = Watched(node.pids()["results"])
+        rest = watched.resident()
+        lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
+        LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
+        watcher = threading.Thread(target=watched.watch)
+        watcher.start()
+        begun = time.monotonic()
+        try:
+            for response in UploadServiceStub(channel).UploadResults(endless(persons, begun + longest_seconds)):
+                watched.persons += response.accepted_count
+        finally:
+            watched.stop()
+            watcher.join()
+    seconds = time.monotonic() - begun
+    start, middle, end = watched.around(WARM), watched.around(0.5), watched.around(1.0)
+    print(
+        f"memory of Results: {rest:,.0f} MiB at rest; {start:,.0f}, {middle:,.0f} and {end:,.0f} MiB after a tenth,"
+        f" half and all of {watched.persons:,} persons in {seconds:,.0f} s"
+    )
+    return [
+        Measurement("memory, after a tenth", start, f"after {watched.persons:,} persons", end, "MiB", FLAT),
+        Measurement("memory, after half", middle, f"after {watched.persons:,} persons", end, "MiB", FLAT),
+    ]
+
+
+def endless(persons: int, until: float) -> Iterator[upload_service_pb2.UploadResultsRequest]:
+    """Batches made as they are sent, so that the client holds no more than the service."""
+    yield upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id="endless"))
+    offset = 0
+    for first in range(0, persons, BATCH_PERSONS):
+        if time.monotonic() > until:
+            return
+        tubes = make_tubes(BATCH_PERSONS, first=first, seed=first)
+        yield upload_service_pb2.UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes))
+        offset += len(tubes)

@@ -1,0 +1,210 @@
+"""The pages for supervisors in a real browser: nothing hangs over, nothing is fetched, who is late is seen first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
+from hutong.type.v1 import refusal_ground_pb2
+from hutong.verification.v1.refusal_service_pb2 import RefusalSummary
+from hutong_client.pages import refusals, timeliness
+from hutong_client.pages.charts import Bar, Lane, Segment, Tick, columns, lanes
+from hutong_client.pages.frame import Column, Figure, figures, page, section, table
+
+from tests.e2e.browser import CHROMIUM, Browser, browser
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
+START = Timestamp(seconds=1_660_060_800)
+END = Timestamp(seconds=1_660_147_200)
+HOUR = 3600
+EVIL = "<script>document.title='taken'</script>&\"'"
+LATE_NAME, PROMPT_NAME = "通化第一检验所", "长春市第二人民医院核酸检测中心（东区）" * 2
+"""The second is far longer than its column."""
+
+OVERHANG = """
+Array.from(document.querySelectorAll('body *')).filter(it => !it.closest('.table') && !it.closest('.segment'))
+  .filter(it => { const box = it.getBoundingClientRect();
+                  return box.width && (box.right > document.documentElement.clientWidth + 1 || box.left < -1) })
+  .map(it => it.tagName + ' ' + it.textContent.slice(0, 40))
+"""
+"""Elements that reach over the edge of the screen. A table may: it scrolls by itself."""
+
+COLLISIONS = """
+Array.from(document.querySelectorAll('.label, .value, .figure, h1, h2, svg text:not(.inside)')).flatMap(
+  (one, at, all) => all.slice(at + 1).filter(other => {
+    const a = one.getBoundingClientRect(), b = other.getBoundingClientRect()
+    return a.width && b.width && a.left < b.right - 1 && b.left < a.right - 1
+      && a.top < b.bottom - 1 && b.top < a.bottom - 1
+  }).map(other => one.textContent.slice(0, 30) + ' / ' + other.textContent.slice(0, 30)))
+"""
+"""Texts that stand on one another."""
+
+
+def delays(*hours: float) -> DelayQuantiles:
+    spans = [Duration(seconds=round(it * HOUR)) for it in hours]
+    return DelayQuantiles(p50=spans[0], p95=spans[1], p99=spans[2])
+
+
+def a_lab(number: int, late: int = 0, results: int = 1_000) -> Timeliness:
+    return Timeliness(
+        subject=f"labs/91220501MA{number:08d}",
+        result_count=results,
+        late_count=late,
+        report_to_upload=delays(0.2 + number / 40, 1 + late / 40, 2 + late / 10) if results else None,
+        upload_to_nationwide=delays(0.01, 0.03, 0.1) if number % 2 and results else None,
+        last_upload_time=END if results else None,
+    )
+
+
+def timeliness_html() -> str:
+    """A province of forty laboratories: one is late with a third of its results, one a little, one is silent."""
+    labs = [a_lab(number, {3: 333, 4: 7}.get(number, 0), 0 if number == 9 else 1_000) for number in range(1, 41)]
+    whole = Timeliness(
+        subject="220000",
+        result_count=39_000,
+        late_count=340,
+        report_to_upload=delays(0.6, 3.1, 5.5),
+        upload_to_nationwide=delays(0.01, 0.03, 0.1),
+        last_upload_time=END,
+    )
+    names = {labs[2].subject: LATE_NAME, labs[3].subject: PROMPT_NAME, labs[8].subject: EVIL}
+    asked = timeliness.Asked("220000", START, END, Duration(seconds=4 * HOUR), names)
+    return timeliness.timeliness_page([whole, *labs], asked)
+
+
+def refused(region: str, ground: int, count: int, unlawful: int, open_: int, day: int = 0) -> RefusalSummary:
+    answered = Duration(seconds=(day + 1) * 20 * HOUR) if count > open_ else None
+    return RefusalSummary(
+        region=region,
+        ground=refusal_ground_pb2.RefusalGround.ValueType(ground),
+        start_time=Timestamp(seconds=START.seconds + 86_400 * day),
+        refusal_count=count,
+        unlawful_count=unlawful,
+        open_count=open_,
+        median_time_to_answer=answered,
+    )
+
+
+def refusals_html() -> str:
+    """Henan refuses most, and mostly unlawfully; Guangxi never answers."""
+    whole = [
+        refused("410105", 0, 120, 90, 10, 2),
+        refused("410105", refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY, 80, 80, 5),
+        refused("410105", refusal_ground_pb2.REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, 40, 10, 5),
+        refused("410300", 0, 14, 1, 0),
+        refused("410300", refusal_ground_pb2.REFUSAL_GROUND_EXPIRED, 14, 1, 0),
+        refused("370000", 0, 25, 5, 1, 1),
+        refused("370000", refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED, 25, 5, 1),
+        refused("450403", 0, 3, 3, 3),
+        refused("450403", refusal_ground_pb2.REFUSAL_GROUND_PAPER_NOT_ACCEPTED, 3, 3, 3),
+    ]
+    days = [refused("410105", 0, 5 + day * 3 % 17, day * 3 % 7, 1, day) for day in range(30)]
+    return refusals.refusals_page(whole, days, refusals.Asked("", START, END))
+
+
+def plain_html() -> str:
+    """The pieces that other pages use."""
+    ticks = [Tick(month * 60, name) for month, name in enumerate(("Jan", "Mar", "May", "Jul", "Sep", "Nov"))]
+    rows = [
+        Lane("hotel", [Segment(0, 140, "72 h", "good"), Segment(140, 141, "24 h, far too long for its day", "bad")]),
+        Lane("intercity transport", [Segment(100, 400, "48 h", "warn")]),
+        Lane("care home", []),
+    ]
+    return page(
+        EVIL,
+        [
+            figures([Figure("3", "purposes"), Figure("1", "strict", "bad")]),
+            section("Windows", lanes(rows, ticks, 0, 365), note=EVIL),
+            section("Days", columns([Bar(f"08-{day:02d}", day, f"{day}") for day in range(1, 32)])),
+            section("Table", table([Column("a"), Column("b", number=True)], [(EVIL, "1")])),
+        ],
+        subtitle="河南 Henan",
+    )
+
+
+PAGES = {"timeliness": timeliness_html, "refusals": refusals_html, "plain": plain_html}
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all pages."""
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("width", "dark"), [(1100, False), (1100, True), (390, False)])
+def test_a_page_fits_every_screen_and_asks_for_nothing(
+    chromium: Browser, tmp_path: Path, name: str, width: int, dark: bool
+) -> None:
+    """No element over the edge, no text on another, readable colours, no request, no complaint of the browser."""
+    file = tmp_path / f"{name}.html"
+    file.write_text(PAGES[name](), encoding="utf-8")
+    chromium.requests.clear()
+    chromium.open(file, width=width, dark=dark)
+    assert chromium.evaluate(OVERHANG) == []
+    assert chromium.evaluate(COLLISIONS) == []
+    paper, ink = chromium.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    assert (brightness(paper) < 64) == dark
+    assert abs(brightness(paper) - brightness(ink)) > 180
+    assert chromium.requests == [file.as_uri()]
+    assert chromium.complaints == []
+
+
+def brightness(colour: str) -> float:
+    """Of "rgb(27, 31, 36)", from 0 to 255."""
+    red, green, blue = (int(part) for part in colour[4:-1].split(","))
+    return 0.3 * red + 0.6 * green + 0.1 * blue
+
+
+@needs_chromium
+def test_the_latest_laboratory_is_seen_first(chromium: Browser, tmp_path: Path) -> None:
+    """Its name and its red bar stand above the fold, and what laboratories are called is text, whatever it is."""
+    file = tmp_path / "page.html"
+    file.write_text(timeliness_html(), encoding="utf-8")
+    chromium.open(file)
+    first = "document.querySelector('.chart .label')"
+    assert chromium.evaluate(f"{first}.firstChild.textContent") == LATE_NAME
+    assert chromium.evaluate(f"{first}.getBoundingClientRect().bottom") < 800
+    widths = chromium.evaluate(
+        "Array.from(document.querySelector('.chart').querySelectorAll('.plot rect:not(.track)'))"
+        ".map(it => [it.getAttribute('class'), it.getBoundingClientRect().width])"
+    )
+    assert [tone for tone, _ in widths] == ["bad", "warn"]
+    assert widths[0][1] == pytest.approx(widths[1][1] * 333 / 7, rel=0.02)
+    assert chromium.evaluate("document.title") == "Who reports late"
+    assert EVIL in chromium.evaluate("document.body.textContent")
+
+
+@needs_chromium
+def test_who_refuses_is_seen_first_and_who_never_answers_is_named(chromium: Browser, tmp_path: Path) -> None:
+    """Henan leads by reports; Guangxi stands under those that never answered."""
+    file = tmp_path / "page.html"
+    file.write_text(refusals_html(), encoding="utf-8")
+    chromium.open(file)
+    labels = chromium.evaluate(
+        "Array.from(document.querySelector('.chart').querySelectorAll('.label')).map(it => it.firstChild.textContent)"
+    )
+    assert labels == ["河南 Henan", "山东 Shandong", "广西 Guangxi"]
+    assert chromium.evaluate("Array.from(document.querySelectorAll('li')).map(it => it.textContent)") == [
+        "450403 (广西 Guangxi): 3 open"
+    ]
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_prints(chromium: Browser, tmp_path: Path, name: str) -> None:
+    """On white, with nothing over the paper's edge, also when the screen is dark."""
+    file = tmp_path / f"{name}.html"
+    file.write_text(PAGES[name](), encoding="utf-8")
+    chromium.open(file, width=720, dark=True, paper=True)
+    assert chromium.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert chromium.evaluate("document.documentElement.scrollWidth") <= 720
+    assert chromium.pdf().startswith(b"%PDF-")

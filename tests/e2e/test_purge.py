@@ -1,0 +1,125 @@
+"""`hutongd purge` beside a running service: months made ahead, old ones removed, a record, and an honest service."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.results.v1.upload_service_pb2 import UploadResultsResponse
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from sqlalchemy import text
+
+from services.domain.instant import DAY, HOUR, Instant, to_timestamp
+from services.results.partitions import list_partitions, month_after, month_of, partition_name
+from services.runtime.clock import SystemClock
+from services.storage.engine import open_database
+from tests.databases import MakeUrl
+from tests.labwork import LAB_NAME, lab_to_register, make_tube
+from tests.rpc.daemon import daemon, hutongd
+from tests.rpc.results_node import batch_of, start
+from tests.serving import error_info
+
+OLD = 70 * DAY
+KEPT = "30d"
+
+
+class Node:
+    """A running Results service, as a laboratory sees it."""
+
+    def __init__(self, address: str, now: Instant) -> None:
+        self._channel = grpc.insecure_channel(address)
+        self._now = now
+
+    def register(self) -> None:
+        LabServiceStub(self._channel).CreateLab(
+            CreateLabRequest(lab=lab_to_register()), wait_for_ready=True, timeout=30
+        )
+
+    def upload(self, upload_id: str, *ages: int) -> UploadResultsResponse:
+        """One report of each age, numbers R0, R1 and so on."""
+        tubes = [make_tube(place, reported=self._now - age) for place, age in enumerate(ages)]
+        frames = [start(upload_id), batch_of(tubes)]
+        (answer,) = UploadServiceStub(self._channel).UploadResults(iter(frames), timeout=30)  # type: ignore[attr-defined]
+        return answer
+
+    def listed(self, **times: Any) -> ListResultsResponse:
+        return ResultsServiceStub(self._channel).ListResults(ListResultsRequest(lab=LAB_NAME, **times), timeout=30)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def query(url: str, statement: str) -> list[tuple[Any, ...]]:
+    database = open_database(url)
+    try:
+        return database.read_now(lambda connection: [tuple(row) for row in connection.execute(text(statement))])
+    finally:
+        database.close()
+
+
+def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, database_url: MakeUrl) -> None:
+    """What the command prints is in the record; the service answers with the horizon and takes nothing old in again."""
+    url, now = database_url("results"), SystemClock().now()
+    pepper = tmp_path / "pepper"
+    pepper.write_bytes(b"p" * 32)
+    variables = {"data_dir": str(tmp_path), "results_database_url": url, "pepper_file": str(pepper)}
+    with daemon("serve", "results", **variables, results_address="127.0.0.1:0", upload_workers="0") as service:
+        node = Node(service.address, now)
+        try:
+            node.register()
+            assert node.upload("first", OLD, OLD + DAY, HOUR).accepted_count == 3
+            done = hutongd("purge", "--older-than", KEPT, **variables)
+            assert done.returncode == 0, done.stderr
+            ((deletion_id, horizon, count, digest, _),) = query(url, "SELECT * FROM deletions")
+            shown = dict(re.findall(r"(?m)^ *(deletion|.*?)  +(\S+)$", done.stdout.replace("deletion ", "deletion  ")))
+            assert shown == {
+                "deletion": deletion_id,
+                "everything reported before": shown["everything reported before"],
+                "results removed": str(count),
+                "SHA-256 of their names": digest,
+            }
+            assert count == 2
+            assert datetime.fromisoformat(shown["everything reported before"]).timestamp() * 1_000_000 == horizon
+            left = node.listed()
+            assert [result.report_number for result in left.test_results] == ["R2"]
+            assert left.horizon_time == to_timestamp(horizon)
+            again = node.upload("again", OLD, OLD + DAY, HOUR)
+            assert (again.rejected_count, again.duplicate_count) == (2, 1)
+            with pytest.raises(grpc.RpcError) as caught:
+                node.listed(report_end_time=to_timestamp(now - OLD))
+            assert error_info(caught.value).reason == "BEFORE_HORIZON"  # type: ignore[arg-type]
+        finally:
+            node.close()
+
+
+def test_a_running_service_makes_months_ahead(tmp_path: Path, postgres_url: MakeUrl) -> None:
+    """Before anybody uploads: this month and the next stand ready."""
+    url = postgres_url("results")
+    pepper = tmp_path / "pepper"
+    pepper.write_bytes(b"p" * 32)
+    month = month_of(SystemClock().now())
+    expected = {partition_name(month), partition_name(month_after(month))}
+    variables = {"data_dir": str(tmp_path), "results_database_url": url, "pepper_file": str(pepper)}
+    with daemon("serve", "results", **variables, results_address="127.0.0.1:0", log_level="debug") as service:
+        service.event("months ready")
+    database = open_database(url)
+    try:
+        assert expected <= {partition.name for partition in database.read_now(list_partitions)}
+    finally:
+        database.close()
+
+
+def test_a_purge_that_cannot_be_is_told_why(tmp_path: Path) -> None:
+    """A span that is none is a usage error; a database that is not there a failure."""
+    for span in ("30", "0d", "x", "-3d"):
+        assert hutongd("purge", f"--older-than={span}", data_dir=str(tmp_path)).returncode == 2
+    done = hutongd("purge", "--older-than", "1d", results_database_url="postgresql://127.0.0.1:1/none")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)

@@ -1,0 +1,55 @@
+"""Revision 0002 of Results: the numbers of changes move to their writers' rows and go on where they stood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from services.results.changes import append_entry
+from services.storage.engine import open_database
+from services.storage.migrate import downgrade, upgrade
+from tests.databases import PostgresServer
+from tests.labwork import NOW, USCC
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database at 0001 with three writers: one whole, one whose beginning was removed, one without changes."""
+    server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
+    made = server.make_empty() if isinstance(server, PostgresServer) else f"sqlite:///{tmp_path / 'results.db'}"
+    upgrade("results", made, "0001")
+    database = open_database(made)
+    with database.engine.begin() as connection:
+        for _ in range(3):
+            connection.execute(text("INSERT INTO change_writers (start_time) VALUES (0)"))
+        for writer, sequence in ((1, 1), (1, 2), (2, 5), (2, 6), (2, 7)):
+            connection.execute(
+                text("INSERT INTO changes VALUES (:writer, :sequence, 0, 'lab', :reports)"),
+                {"writer": writer, "sequence": sequence, "reports": b""},
+            )
+    database.close()
+    return made
+
+
+def numbering(url: str) -> list[tuple[int, ...]]:
+    database = open_database(url)
+    try:
+        query = text("SELECT writer_id, newest_sequence, removed_sequence FROM change_writers ORDER BY writer_id")
+        return database.read_now(lambda connection: [tuple(row) for row in connection.execute(query)])
+    finally:
+        database.close()
+
+
+def test_numbers_go_on_where_they_stood(url: str) -> None:
+    """And cursors before what was removed are known to be too old; down again nothing of it is left."""
+    upgrade("results", url)
+    assert numbering(url) == [(1, 2, 0), (2, 7, 4), (3, 0, 0)]
+    database = open_database(url)
+    database.write_now(append_entry, USCC, [("R0", 1)], NOW)
+    database.close()
+    assert numbering(url)[0] == (1, 3, 0)
+    downgrade("results", url, "0001")
+    upgrade("results", url)
+    assert numbering(url) == [(1, 3, 0), (2, 7, 4), (3, 0, 0)]

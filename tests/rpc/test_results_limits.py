@@ -1,0 +1,107 @@
+"""What a caller may use up: time before the first frame, bytes of an answer, memory for laboratories it names."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
+from stdnum.cn import uscc
+
+from services.domain.instant import HOUR
+from services.runtime.channels import MAX_MESSAGE_BYTES
+from tests.databases import MakeUrl
+from tests.labwork import REPORTED, make_document, make_tube
+from tests.rpc.errors import told
+from tests.rpc.results_node import ResultsNode, ending, results_node, start
+from tests.serving import error_info
+
+PERSONS = 25
+RESULTS = 40
+"""Twenty in the region and as many outside it: all that a look-up can be asked for."""
+
+
+@pytest.fixture
+async def node(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[ResultsNode]:
+    async with results_node(tmp_path, sqlite_url("results"), start_seconds="0.3") as running:
+        await running.register()
+        yield running
+
+
+async def test_a_stream_that_never_starts_is_ended(node: ResultsNode) -> None:
+    """With the documented status; one that has started may take its time."""
+    call, started = node.uploads.UploadResults(), node.uploads.UploadResults()
+    await started.write(start())
+    answers, error = await ending(call)
+    assert (answers, error.code(), error_info(error).reason) == ([], grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE")
+    await asyncio.sleep(0)
+    assert not started.done()
+    await started.done_writing()
+    assert await started.read() == grpc.aio.EOF
+
+
+async def test_a_stream_without_its_first_frame_does_not_hold_the_drain(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """It is ended at once when the server is to stop."""
+    async with results_node(tmp_path, sqlite_url("results"), start_seconds="60") as node:
+        call = node.uploads.UploadResults()
+        while not node.server._admission._streams:
+            await node.register()
+        began = time.monotonic()
+        stopping = asyncio.ensure_future(node.server.stop(20.0))
+        _, error = await ending(call)
+        assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        await stopping
+        assert time.monotonic() - began < 10
+
+
+async def test_answers_beyond_a_message_are_refused_and_smaller_batches_answered(node: ResultsNode) -> None:
+    """500 persons with forty results each: said by the contract, not by gRPC in the middle of sending."""
+    tubes = []
+    for person in range(PERSONS):
+        for place in range(RESULTS):
+            region = "220502" if place % 2 else "410105"
+            tube = make_tube(person, reported=REPORTED - place * HOUR, region=region, site="采" * 200)
+            tube.persons[0].report_number = f"R{person}-{place}"
+            tubes.append(tube)
+    await node.upload(tubes, batch=500)
+
+    def batch(count: int) -> BatchLookupLatestRequest:
+        asked = [LookupLatestRequest(document=make_document(place % PERSONS), limit=20) for place in range(count)]
+        return BatchLookupLatestRequest(requests=asked)
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    assert await told(node.results.BatchLookupLatest(batch(500))) == (code, "BATCH_TOO_LARGE", ["requests"])
+    for count in (250, 125, 62):
+        try:
+            answer = await node.results.BatchLookupLatest(batch(count))
+        except grpc.aio.AioRpcError:
+            continue
+        assert answer.ByteSize() <= MAX_MESSAGE_BYTES
+        assert {len(item.response.in_region) for item in answer.items} == {20}
+        break
+    else:
+        raise AssertionError("no smaller batch was answered")
+
+
+async def test_laboratories_that_are_only_named_leave_nothing_behind(node: ResultsNode) -> None:
+    """Neither by look-ups that claim their reports nor by uploads in their name."""
+    unit_labs = node.server.unit.registrations[0].servicer._store._labs._labs  # type: ignore[attr-defined]
+    desk = node.server.unit.registrations[1].servicer._desk  # type: ignore[attr-defined]
+    names = []
+    for place in range(40):
+        stem = f"91220{place:03}MA0HUTNG0"
+        names.append(f"labs/{stem}{uscc.calc_check_digit(stem)}")
+    for at in range(0, 40, 10):
+        claims = [ClaimedReport(lab=name, report_number="R") for name in names[at : at + 10]]
+        await node.results.LookupLatest(LookupLatestRequest(document=make_document(0), claimed_reports=claims))
+    for name in names[:5]:
+        _, error = await node.send([start(lab=name)])
+        assert error is not None
+        assert error_info(error).reason == "LAB_UNKNOWN"
+    assert len(unit_labs) == 0
+    assert len(desk.quotas._accounts) == 0

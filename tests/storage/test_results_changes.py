@@ -1,0 +1,262 @@
+"""The change log: with many writers at once nothing is skipped, and each writer's changes come in its order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+from sqlalchemy import Connection, text
+
+from services.domain.errors import OutOfRange
+from services.domain.instant import DAY, HOUR, SECOND
+from services.results import changes
+from services.results.changes import Cursor, Entry, Place, append_entry, oldest_cursor, read_entries, remove_entries
+from services.results.retention import purge
+from tests.databases import MakeUrl
+from tests.labwork import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_tube, make_tubes
+from tests.storage.results_stores import Laboratory, open_laboratory
+
+
+@pytest.fixture
+async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """Only a server has several write transactions at once."""
+    async with open_laboratory(postgres_url("results")) as opened:
+        yield opened
+
+
+async def follow(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
+    """What is new, and the cursor moved on."""
+    entries = [entry for entry, _ in await laboratory.store.read_changes(cursor, NOW)]
+    for entry in entries:
+        cursor[entry.writer_id] = Place(entry.sequence)
+    return entries
+
+
+async def follow_to_end(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
+    entries: list[Entry] = []
+    while new := await follow(laboratory, cursor):
+        entries += new
+    return entries
+
+
+def numbers(entries: Sequence[Entry]) -> list[str]:
+    return [number for entry in entries for number, _ in entry.reports]
+
+
+async def test_uploads_corrections_and_recalls_are_told_in_order(laboratory: Laboratory) -> None:
+    """With the results as they stand now; what was a duplicate or rejected is no change."""
+    await laboratory.send([make_tube(0, outcome=PENDING), make_tube(1)])
+    await laboratory.send([make_tube(0), make_tube(1), make_tube(2, region="999999")], upload_id="v", now=NOW + SECOND)
+    told = await laboratory.store.read_changes({}, NOW)
+    assert [(entry.lab, list(entry.reports)) for entry, _ in told] == [
+        (USCC, [("R0", 1), ("R1", 1)]),
+        (USCC, [("R0", 2)]),
+    ]
+    assert [[(each.report_number, each.revision) for each in listing.results] for _, listing in told] == [
+        [("R0", 1), ("R1", 1)],
+        [("R0", 2)],
+    ]
+
+
+class PlainLog:
+    """What this log is not: one sequence for all, numbers drawn before the commit, a cursor that is one number."""
+
+    def __init__(self, connection: Connection) -> None:
+        connection.execute(text("CREATE TABLE plain_changes (number BIGSERIAL PRIMARY KEY, report TEXT NOT NULL)"))
+        self.cursor = 0
+
+    @staticmethod
+    def append(connection: Connection, report: str) -> None:
+        connection.execute(text("INSERT INTO plain_changes (report) VALUES (:report)"), {"report": report})
+
+    def read(self, connection: Connection) -> list[str]:
+        query = text("SELECT number, report FROM plain_changes WHERE number > :cursor ORDER BY number")
+        rows = connection.execute(query, {"cursor": self.cursor}).all()
+        if rows:
+            self.cursor = rows[-1].number
+        return [row.report for row in rows]
+
+
+async def test_a_late_commit_is_skipped_by_a_plain_sequence_and_not_by_this_log(postgresql: Laboratory) -> None:
+    """Both logs live through the same interleaving: an earlier number is committed after a later one was read."""
+    engine = postgresql.database.engine
+    with engine.begin() as setup:
+        plain = PlainLog(setup)
+    cursor: Cursor = {}
+
+    def both(connection: Connection, report: str) -> None:
+        plain.append(connection, report)
+        append_entry(connection, USCC, [(report, 1)], NOW)
+
+    async def read() -> tuple[list[str], list[str]]:
+        with engine.connect() as reading:
+            return plain.read(reading), numbers(await follow(postgresql, cursor))
+
+    with engine.connect() as late:
+        with late.begin():
+            both(late, "late")
+            with engine.begin() as early:
+                both(early, "early")
+            assert await read() == (["early"], ["early"])
+        assert await read() == ([], ["late"])
+
+
+async def test_a_writer_is_held_until_the_commit_and_free_after_it(postgresql: Laboratory) -> None:
+    """Transactions at once have a writer each; those that follow one another share one, also after a rollback."""
+    engine = postgresql.database.engine
+    with engine.connect() as first, engine.connect() as second:
+        first.begin(), second.begin()
+        append_entry(first, USCC, [("A", 1)], NOW)
+        append_entry(second, USCC, [("B", 1)], NOW)
+        second.commit()
+        first.rollback()
+    for report in "CDE":
+        await postgresql.database.write(append_entry, USCC, [(report, 1)], NOW)
+    entries = await follow_to_end(postgresql, {})
+    assert sorted((entry.writer_id, entry.sequence, *numbers([entry])) for entry in entries) == [
+        (entries[0].writer_id, place, report) for place, report in enumerate("BCDE", 1)
+    ]
+
+
+async def test_many_writers_at_once_are_told_whole_and_in_order(database_url: MakeUrl) -> None:
+    """Three processes, nine streams, and a watcher that reads all the while."""
+    url = database_url("results")
+    async with AsyncExitStack() as stack:
+        places = [await stack.enter_async_context(open_laboratory(url)) for _ in range(3)]
+        watcher = await stack.enter_async_context(open_laboratory(url))
+        sent: dict[int, list[str]] = {}
+
+        async def stream(number: int) -> None:
+            laboratory = places[number % 3]
+            position = laboratory.position(f"u{number}")
+            for batch in range(12):
+                first = number * 1000 + batch * 3
+                await laboratory.send(make_tubes(3, first), batch * 3, position=position)
+                sent.setdefault(number, []).extend(f"R{person}" for person in range(first, first + 3))
+
+        async def watch(streams: asyncio.Future[list[None]]) -> list[Entry]:
+            cursor: Cursor = {}
+            seen: list[Entry] = []
+            while not streams.done():
+                seen += await follow(watcher, cursor)
+            return seen + await follow_to_end(watcher, cursor)
+
+        streams = asyncio.gather(*(stream(number) for number in range(9)))
+        seen = await watch(streams)
+        await streams
+    told = numbers(seen)
+    assert sorted(told) == sorted(number for stream in sent.values() for number in stream)
+    for writer in {entry.writer_id for entry in seen}:
+        sequences = [entry.sequence for entry in seen if entry.writer_id == writer]
+        assert sequences == list(range(1, len(sequences) + 1))
+
+
+async def test_a_clock_that_is_set_back_changes_no_writers_order(laboratory: Laboratory) -> None:
+    for place in range(5):
+        await laboratory.database.write(append_entry, USCC, [(f"R{place}", 1)], NOW - place * SECOND)
+    assert numbers(await follow_to_end(laboratory, {})) == [f"R{place}" for place in range(5)]
+
+
+async def test_very_much_is_read_in_parts(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By entries of a writer and by results, but one entry at least: a watcher's memory is bounded."""
+    monkeypatch.setattr(changes, "MAX_RESULTS", 5)
+    for place in range(4):
+        await laboratory.send(make_tubes(3, 10 * place), upload_id=f"u{place}")
+    await laboratory.send(make_tubes(7, 100), upload_id="large")
+    cursor: Cursor = {}
+    sizes = []
+    while new := await follow(laboratory, cursor):
+        sizes.append([len(entry.reports) for entry in new])
+    assert sizes == [[3], [3], [3], [3], [7]]
+    monkeypatch.setattr(changes, "MAX_RESULTS", 100)
+    monkeypatch.setattr(changes, "MAX_ENTRIES", 2)
+    assert [len(entry.reports) for entry in await follow(laboratory, {})] == [3, 3]
+
+
+async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laboratory: Laboratory) -> None:
+    """Also when everything after it was, and for a writer it had not heard of; the oldest cursor is never too old."""
+    before: Cursor = {}
+    await laboratory.send(make_tubes(1), now=NOW - 40 * DAY)
+    (first,) = await follow(laboratory, before)
+    in_time: Cursor = {first.writer_id: Place(2)}
+    await laboratory.send(make_tubes(1, 1), upload_id="v", now=NOW - 35 * DAY)
+    assert not purge_entries(laboratory, NOW - 30 * DAY)
+    for cursor in ({}, before):
+        with pytest.raises(OutOfRange) as caught:
+            await follow(laboratory, cursor)
+        assert caught.value.reason == "CURSOR_TOO_OLD"
+    assert await follow(laboratory, in_time) == []
+    await laboratory.send(make_tubes(1, 2), upload_id="w")
+    oldest = await laboratory.store.oldest_cursor()
+    assert [numbers(await follow(laboratory, cursor)) for cursor in (in_time, oldest)] == [["R2"], ["R2"]]
+
+
+def purge_entries(laboratory: Laboratory, before: int) -> bool:
+    writers = laboratory.database.read_now(changes.list_writers)
+    return any(laboratory.database.write_now(remove_entries, writer_id, before) for writer_id in writers)
+
+
+async def test_numbers_go_on_after_everything_was_removed(laboratory: Laboratory) -> None:
+    """A writer that began again at 1 would be passed over by every cursor that is further on."""
+    cursor: Cursor = {}
+    await laboratory.send(make_tubes(3), now=NOW - 2 * DAY)
+    await follow_to_end(laboratory, cursor)
+    purge(laboratory.database, NOW - DAY, NOW)
+    purge_entries(laboratory, NOW - DAY)
+    assert await follow(laboratory, cursor) == []
+    tube = make_tube(9, reported=REPORTED)
+    await laboratory.send([tube], upload_id="v")
+    assert numbers(await follow(laboratory, cursor)) == ["R9"]
+
+
+async def test_only_a_beginning_of_a_writers_entries_is_removed(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In steps, and as far as times go: one that is young enough keeps all after it."""
+    monkeypatch.setattr(changes, "REMOVED_STEP", 2)
+    ages = [9, 8, 7, 1, 9, 9]
+    for place, age in enumerate(ages):
+        await laboratory.database.write(append_entry, USCC, [(f"R{place}", 1)], NOW - age * HOUR)
+    assert purge_entries(laboratory, NOW - 5 * HOUR)
+    assert not purge_entries(laboratory, NOW - 5 * HOUR)
+    oldest = await laboratory.store.oldest_cursor()
+    assert numbers(await follow_to_end(laboratory, oldest)) == ["R3", "R4", "R5"]
+
+
+async def test_a_cursor_of_another_log_is_refused(laboratory: Laboratory) -> None:
+    """Ahead of this one, as after a restored backup, or with a writer there never was: changes would be passed over."""
+    await laboratory.send(make_tubes(1))
+    (entry,) = await follow(laboratory, {})
+    for cursor in ({entry.writer_id: Place(2)}, {entry.writer_id + 77: Place(0)}):
+        with pytest.raises(OutOfRange):
+            await follow(laboratory, cursor)
+
+
+async def test_results_that_were_removed_are_left_out_of_their_entry(laboratory: Laboratory) -> None:
+    """Retention takes results by their reports' age, changes by their own."""
+    old = make_tube(0, reported=NOW - 70 * DAY)
+    await laboratory.send([old, make_tube(1)])
+    purge(laboratory.database, NOW - 30 * DAY, NOW)
+    ((entry, listing),) = await laboratory.store.read_changes(await laboratory.store.oldest_cursor(), NOW)
+    assert numbers([entry]) == ["R0", "R1"]
+    assert [result.report_number for result in listing.results] == ["R1"]
+
+
+def test_an_empty_change_is_no_entry(sqlite_url: MakeUrl) -> None:
+    """A batch of duplicates alone wakes nobody."""
+
+    async def check() -> None:
+        async with open_laboratory(sqlite_url("results")) as laboratory:
+            await laboratory.database.write(append_entry, OTHER_USCC, [], NOW)
+            assert await laboratory.database.read(oldest_cursor) == {}
+            assert await laboratory.database.read(read_entries, {}) == []
+
+    asyncio.run(check())
