@@ -163,9 +163,26 @@ def _read(request: PublishPolicyRequest) -> tuple[policy_pb2.Policy, list[Violat
         replace(violation, field=f"policy.{violation.field}" if violation.field else END)
         for violation in find_violations(request.policy)
     ]
+    broken_rules += _find_fractions(request.policy)
     if _NEEDED & {violation.field for violation in broken_rules}:
         raise InvalidArgument.of(broken_rules)
     return bare_statement(request.policy), broken_rules
+
+
+def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
+    """Times and spans whose fraction of a second is none: protobuf carries them, and JSON cannot say them."""
+    asked = policy.test_required
+    fractions = {
+        "effective_start_time": policy.effective_start_time.nanos,
+        "effective_end_time": policy.effective_end_time.nanos,
+        "test_required.window.duration": asked.window.duration.nanos,
+        "test_required.sampling_proof_window": asked.sampling_proof_window.nanos,
+    }
+    return [
+        Violation(f"policy.{field}", "INVALID_FIELD", "nanos must lie between 0 and 999,999,999")
+        for field, nanos in fractions.items()
+        if not 0 <= nanos < 1_000_000_000
+    ]
 
 
 def _impact(change: Change, before: PolicyBook, after: PolicyBook, at: Instant) -> PolicyImpact:

@@ -17,7 +17,7 @@ from hutong.results.v1.lookup_pb2 import (
 from hutong.results.v1.result_pb2 import TestResult
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestResponse, LookupLatestRequest, LookupLatestResponse
 
-from services.domain.errors import HutongError, InvalidArgument, Violation
+from services.domain.errors import HutongError, InvalidArgument, Unavailable, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
 from services.domain.region import NATION
@@ -40,10 +40,16 @@ class _Question:
 
     __slots__ = ("claims", "limit", "nationwide", "subject_key")
 
-    def __init__(self, request: LookupLatestRequest, pepper: Pepper) -> None:
+    def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
         # Reads of this node's own database see every commit acknowledged before them: whatever token a caller holds of
-        # this node is honoured by reading at all, so it only has to be one.
-        decode_token(request.at_least_as_fresh)
+        # this node is honoured by reading at all. What another node has committed is not known here.
+        freshness = decode_token(request.at_least_as_fresh, now)
+        if freshness is not None and (freshness.service, freshness.region) != ("results", jurisdiction):
+            raise Unavailable(
+                "NOT_FRESH_ENOUGH",
+                "this node does not see what the token stands for",
+                metadata={"node": f"{format_node(jurisdiction)}/results"},
+            )
         self.subject_key = pepper.subject_key(document_from_proto(request.document))
         self.limit = request.limit or DEFAULT_LIMIT
         self.nationwide = request.scope == SCOPE_NATIONWIDE
@@ -69,7 +75,7 @@ class LookupDesk:
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
-        return await self._coalescer.ask(_Question(request, self._pepper))
+        return await self._coalescer.ask(_Question(request, self._pepper, self._jurisdiction, self._clock.now()))
 
     async def look_up_each(self, requests: Sequence[LookupLatestRequest]) -> BatchLookupLatestResponse:
         """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
@@ -81,7 +87,7 @@ class LookupDesk:
             try:
                 if broken is not None:
                     raise broken
-                questions.append(_Question(request, self._pepper))
+                questions.append(_Question(request, self._pepper, self._jurisdiction, self._clock.now()))
                 targets.append(item.response)
             except HutongError as error:
                 item.error.CopyFrom(to_status(error))

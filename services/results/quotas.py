@@ -1,6 +1,7 @@
 """Fairness between laboratories: one that is stuck in a loop is slowed down, and the others do not notice.
 
-Three limits for each laboratory and process: streams at once, persons a second (a stream that is ahead waits, which
+A laboratory's streams take turns, so that with eight of them it has no greater share than others with one. And there
+are three limits for each laboratory and process: streams at once, persons a second (a stream that is ahead waits, which
 flow control passes on to its sender), and duplicates a day (beyond them the stream ends with RetryInfo, and so does
 every new one until that time). A loop that does not heed RetryInfo is held for a moment before it is told again: told
 at once it would ask a thousand times a second. Rates are kept in memory: a restart forgives.
@@ -40,10 +41,12 @@ class Limits:
 class _Account:
     """What one laboratory has done."""
 
-    __slots__ = ("allowed_from", "day", "duplicates", "paid_until", "streams")
+    __slots__ = ("allowed_from", "day", "duplicates", "paid_until", "reading", "storing", "streams")
 
     def __init__(self) -> None:
         self.streams = 0
+        self.reading = asyncio.Lock()
+        self.storing = asyncio.Lock()
         self.paid_until: Instant = 0
         self.day = 0
         self.duplicates = 0
@@ -78,6 +81,14 @@ class Quotas:
             yield
         finally:
             account.streams -= 1
+
+    def reading(self, lab: str) -> asyncio.Lock:
+        """Held while a batch of one of the laboratory's streams is taken in: however many it opens, it has one turn."""
+        return self._accounts[lab].reading
+
+    def storing(self, lab: str) -> asyncio.Lock:
+        """Held while a batch of one of the laboratory's streams is stored."""
+        return self._accounts[lab].storing
 
     async def admit(self, lab: str, persons: int) -> None:
         """Wait until the laboratory may send so many persons more."""

@@ -79,7 +79,9 @@ class UploadDesk:
             while (item := await judged.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                acknowledgement = await commit(await item)
+                judgement = await item
+                async with self.quotas.storing(uscc):
+                    acknowledgement = await commit(judgement)
                 yield acknowledgement_to_proto(acknowledgement, self.jurisdiction, durable=not start.validate_only)
                 self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
         finally:
@@ -143,7 +145,8 @@ class UploadDesk:
                 if now - read_time >= MEMORY:
                     # A stream may last for days, and the laboratory may be suspended meanwhile.
                     lab, read_time = await self._require_lab(lab.uscc), now
-                judgement = await self._begin_judgement(lab, now, batch, validate_only)
+                async with self.quotas.reading(lab.uscc):
+                    judgement = await self._begin_judgement(lab, now, batch, validate_only)
                 await judged.put(judgement)
         except Exception as error:  # noqa: BLE001 - it is raised again where the stream is answered
             await judged.put(error)

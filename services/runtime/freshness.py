@@ -12,9 +12,11 @@ import re
 from dataclasses import dataclass
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant
+from services.domain.instant import MINUTE, Instant, Span
 
-_FORM = re.compile(r"1/([a-z]+)/([0-9]{6})/([0-9]{1,18})")
+_FORM = re.compile(r"1/(results|policy|verification)/([0-9]{6})/([0-9]{1,18})")
+AHEAD: Span = 5 * MINUTE
+"""How far a node's clock may be ahead of ours; a token of a later commit is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def encode_token(freshness: Freshness) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_token(token: str, field: str = "at_least_as_fresh") -> Freshness | None:
+def decode_token(token: str, now: Instant, field: str = "at_least_as_fresh") -> Freshness | None:
     """What a token stands for; None for the empty one.
 
     Raises:
@@ -45,6 +47,6 @@ def decode_token(token: str, field: str = "at_least_as_fresh") -> Freshness | No
     except (binascii.Error, ValueError):
         text = ""
     match = _FORM.fullmatch(text)
-    if match is None:
+    if match is None or int(match.group(3)) > now + AHEAD:
         raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
     return Freshness(match.group(1), match.group(2), int(match.group(3)))

@@ -11,6 +11,7 @@ from hutong.results.v1 import follow_up_pb2, lookup_pb2, result_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, set_timestamp, to_timestamp
+from services.verification.evidence import canonical_report_number
 from services.verification.model import (
     Claim,
     Considered,
@@ -66,7 +67,7 @@ def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
     return Evidence(
         evidence.channel,
         evidence.lab,
-        evidence.report_number,
+        canonical_report_number(evidence.report_number),
         evidence.outcome,
         from_timestamp(evidence.sample_time) if has("sample_time") else None,
         from_timestamp(evidence.report_time) if has("report_time") else None,

@@ -15,12 +15,14 @@ from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
 from services.verification.model import (
+    NATIONAL_RESULTS,
     NEGATIVE,
+    NOT_ASKED,
     NOT_LOOKED_UP,
     PENDING,
     POOL_POSITIVE,
     POSITIVE,
-    SOURCE_UNAVAILABLE,
+    SOURCE_OK,
     Claim,
     Considered,
     Decision,
@@ -206,8 +208,11 @@ def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item
 
 
 def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> Decision:
-    """Step 5: nothing is usable. Who could not be asked comes first, since what they hold is not known."""
-    if any(source.state == SOURCE_UNAVAILABLE for source in inputs.sources):
+    """Step 5: nothing is usable. Who could not be asked comes first, since what they hold is not known.
+
+    And a place may turn somebody away for the lack only where the nation was asked: "not found here" is no ground.
+    """
+    if any(source.state in NOT_ASKED for source in inputs.sources):
         return _compose(
             inputs,
             items,
@@ -223,7 +228,7 @@ def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> D
             pb.DECISION_OUTCOME_NOT_RECOGNIZED,
             pb.DECISION_REASON_EXPIRED,
             rests_on=max(expired, key=_preference),
-            refusal_permitted=required.refusal_permitted,
+            refusal_permitted=required.refusal_permitted and _was_nation_asked(inputs),
         )
     uses = {item.use for item in items}
     reason = next((reason for use, reason in _REASON_OF_USE if use in uses), pb.DECISION_REASON_NO_RESULT)
@@ -232,8 +237,12 @@ def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> D
         items,
         pb.DECISION_OUTCOME_NOT_RECOGNIZED,
         reason,
-        refusal_permitted=required.refusal_permitted,
+        refusal_permitted=required.refusal_permitted and _was_nation_asked(inputs),
     )
+
+
+def _was_nation_asked(inputs: Inputs) -> bool:
+    return any(source.source == NATIONAL_RESULTS and source.state == SOURCE_OK for source in inputs.sources)
 
 
 def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: Reason) -> Decision:
@@ -254,7 +263,7 @@ def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
 
 
 def _ask_again(inputs: Inputs) -> list[FollowUp]:
-    sources = sorted({source.source for source in inputs.sources if source.state == SOURCE_UNAVAILABLE})
+    sources = sorted({source.source for source in inputs.sources if source.state in NOT_ASKED})
     return [FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN, source=source) for source in sources]
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from services.domain.instant import MINUTE, SECOND, Instant
 from services.verification.model import PENDING, Evidence, Record
+
+
+def canonical_report_number(number: str) -> str:
+    """A report number as it is typed off a screen or a sheet: without spaces around it, full-width forms as ASCII."""
+    return unicodedata.normalize("NFKC", number).strip()
 
 
 def is_same_instant(shown: Instant, recorded: Instant) -> bool:

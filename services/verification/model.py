@@ -14,6 +14,8 @@ from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, Span
+from services.domain.names import format_node
+from services.domain.region import NATION
 
 if TYPE_CHECKING:
     from hutong.type.v1 import channel_pb2, refusal_ground_pb2
@@ -51,6 +53,10 @@ OTHER_PERSON = lookup_pb2.CLAIM_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
+NOT_ASKED = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
+"""States of a source that was to be asked and gave no answer: it did not reply, or this node does not know its way."""
+NATIONAL_RESULTS = f"{format_node(NATION)}/results"
+"""The source that knows the results of all provinces."""
 
 
 class Record(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -14,17 +15,22 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.document import BadDocument, canonical_document
 from services.domain.errors import InvalidArgument, Violation
-from services.domain.instant import Instant, from_timestamp
+from services.domain.instant import Instant, from_timestamp, set_timestamp
 from services.domain.names import is_uscc
 from services.domain.region import is_region
 from services.runtime.freshness import decode_token
 from services.verification.convert import evidence_from_proto
+from services.verification.evidence import canonical_report_number
 from services.verification.model import Evidence
 
 _EARLIEST = -2_208_988_800
 """1900-01-01T00:00:00Z in seconds: no instant here lies before it."""
 _LATEST = 221_845_392_000
 """9000-01-01T00:00:00Z in seconds: a window counted from before it still ends in a year that RFC 3339 can write."""
+_FIRST_TESTS = 1_575_129_600
+"""2019-12-01 in Asia/Shanghai, in seconds: the bound that uploads have too."""
+_REPORT_NUMBER = re.compile(r"[^\x00-\x20\x7f/@]{1,64}")
+"""What an upload takes for a report number; evidence with another could never meet a record."""
 
 
 Place: TypeAlias = tuple[str, int, str]
@@ -75,11 +81,11 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     if request.HasField("use_time"):
         check_time(request.use_time, "use_time", found)
         use_time = from_timestamp(request.use_time)
-    for index, evidence in enumerate(request.evidence):
-        _check_evidence(evidence, f"evidence[{index}]", found)
+    for index, shown in enumerate(request.evidence):
+        _check_evidence(shown, f"evidence[{index}]", found)
     if found:
         raise InvalidArgument.of(found)
-    freshness = decode_token(request.at_least_as_fresh)
+    freshness = decode_token(request.at_least_as_fresh, now)
     of_results = freshness is not None and freshness.service == "results"
     look_up = LookupLatestRequest(
         scope=request.scope, at_least_as_fresh=request.at_least_as_fresh if of_results else ""
@@ -89,9 +95,10 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     asked.type = document.type
     asked.number = document.number
     asked.issuing_country = document.issuing_country
-    for evidence in request.evidence:
-        if evidence.lab and evidence.report_number:
-            look_up.claimed_reports.append(_claimed(evidence))
+    evidence = tuple([evidence_from_proto(each) for each in request.evidence])
+    for each in evidence:
+        if each.lab and each.report_number:
+            look_up.claimed_reports.append(_claimed(each))
     return Question(
         PolicyQuestion(
             request.region,
@@ -102,7 +109,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         ),
         look_up,
         request.evidence,
-        tuple([evidence_from_proto(evidence) for evidence in request.evidence]),
+        evidence,
         now,
         request.record,
     )
@@ -137,18 +144,22 @@ def check_text(text: str, field: str, found: list[Violation]) -> None:
 def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:
     if evidence.lab and not is_uscc(evidence.lab.removeprefix("labs/")):
         found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
-    if not evidence.report_number.isprintable():
-        found.append(Violation(f"{field}.report_number", "INVALID_FIELD", "must be printable"))
+    number = canonical_report_number(evidence.report_number)
+    if number and not (number.isprintable() and _REPORT_NUMBER.fullmatch(number)):
+        text = "no report has such a number: it holds a space, a slash, an @ or what cannot be seen"
+        found.append(Violation(f"{field}.report_number", "INVALID_FIELD", text))
     for name in ("sample_time", "report_time"):
         if evidence.HasField(name):
-            check_time(getattr(evidence, name), f"{field}.{name}", found)
+            time: Timestamp = getattr(evidence, name)
+            check_time(time, f"{field}.{name}", found)
+            if time.seconds < _FIRST_TESTS:
+                found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before anybody was tested"))
 
 
-def _claimed(evidence: PresentedEvidence) -> ClaimedReport:
+def _claimed(evidence: Evidence) -> ClaimedReport:
     claimed = ClaimedReport(lab=evidence.lab, report_number=evidence.report_number)
     # A sampling record has no report yet: its laboratory must have been authorised when the specimen was taken.
-    for name in ("report_time", "sample_time"):
-        if evidence.HasField(name):
-            claimed.report_time.CopyFrom(getattr(evidence, name))
-            break
+    time = evidence.sample_time if evidence.report_time is None else evidence.report_time
+    if time is not None:
+        set_timestamp(claimed.report_time, time)
     return claimed

@@ -45,7 +45,7 @@ def main() -> int:
             "verify": lambda: bench_verify(directory, postgres, min(options.persons, 100_000), options.seconds),
             "policy": lambda: bench_policy(directory, postgres, options.seconds),
             "memory": lambda: bench_memory(directory, postgres, options.persons, options.memory_seconds),
-            "fairness": lambda: bench_fairness(directory, postgres, options.seconds),
+            "fairness": lambda: bench_fairness(directory, postgres, max(options.seconds, 15.0)),
             "lookups": lambda: bench_lookups(directory, postgres, options.rows),
         }
         try:

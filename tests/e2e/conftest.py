@@ -8,6 +8,9 @@ import pytest
 
 from clients.examples.node import Node, running_node
 
+# They assert what tests rely on, and are to say as much when it is not so.
+pytest.register_assert_rewrite("tests.e2e.laboratories", "tests.e2e.nursery")
+
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:

@@ -9,13 +9,14 @@ from itertools import count
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from hutong.results.v1 import follow_up_pb2, lookup_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import verification_service_pb2 as service
 
-from services.domain.instant import HOUR, MINUTE, to_timestamp
+from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.rpc.verification_node import LAB, NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
 from tests.serving import error_info, field_violations
@@ -66,7 +67,7 @@ async def test_recorded_negative_is_recognized_until_the_window_ends(callers: Ca
     assert {source.source for source in decision.sources} == {"nodes/410000/results", "nodes/410000/policy"}
     late = (await callers.decisions.Verify(after)).decision
     assert (late.outcome, late.reason) == (pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_REASON_EXPIRED)
-    assert late.refusal_permitted
+    assert not late.refusal_permitted, "a province that asked itself alone may not turn anybody away for a lack"
     assert late.name
 
 
@@ -89,7 +90,7 @@ async def test_edited_report_time_contradicts_the_record(callers: Callers) -> No
     reported = SystemClock().now() - 60 * HOUR
     report = _report()
     await callers.upload(_person(2), report, reported)
-    shown = paper(report, reported + 59 * HOUR, sample_time=to_timestamp(reported - 2 * HOUR))
+    shown = paper(f" {report}", reported + 59 * HOUR, sample_time=to_timestamp(reported - 2 * HOUR))
     decision = (await callers.decisions.Verify(question(_person(2), evidence=[shown]))).decision
     assert decision.reason == pb.DECISION_REASON_EXPIRED
     uses = {one.use: list(one.differing_fields) for one in decision.considered}
@@ -221,6 +222,9 @@ async def test_publication_is_visible_in_decisions_within_a_second(callers: Call
             assert loop.time() - acknowledged < 1.0
 
 
+LONG_AGO = 1_660_000_000 * SECOND
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "reason"),
     [
@@ -228,7 +232,14 @@ async def test_publication_is_visible_in_decisions_within_a_second(callers: Call
         ({"region": "41"}, "region", "INVALID_FIELD"),
         ({"arriving_from": "999999"}, "arriving_from", "REGION_UNKNOWN"),
         ({"purpose": 0}, "purpose", "INVALID_FIELD"),
-        ({"evidence": [paper("R", 0, lab="labs/914101000000000000")]}, "evidence[0].lab", "BAD_USCC"),
+        ({"evidence": [paper("R", LONG_AGO, lab="labs/914101000000000000")]}, "evidence[0].lab", "BAD_USCC"),
+        ({"evidence": [paper("R 1", LONG_AGO)]}, "evidence[0].report_number", "INVALID_FIELD"),
+        ({"evidence": [paper("R\u200b", LONG_AGO)]}, "evidence[0].report_number", "INVALID_FIELD"),
+        (
+            {"evidence": [paper("R", LONG_AGO, sample_time=Timestamp(seconds=1))]},
+            "evidence[0].sample_time",
+            "INVALID_FIELD",
+        ),
     ],
 )
 async def test_faulty_fields_are_named(callers: Callers, fields: dict[str, object], field: str, reason: str) -> None:

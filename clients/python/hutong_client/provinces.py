@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-NATION = "000000"
 NAMES = {
     "00": "全国 Nation",
     "11": "北京 Beijing",

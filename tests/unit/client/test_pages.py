@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 import pytest
 from hutong_client.pages.charts import Bar, Lane, Range, Segment, Tick, bars, columns, hour_ticks, lanes, ranges
@@ -56,6 +57,17 @@ def test_charts_of_nothing_are_drawn() -> None:
     assert bars([])
     assert bars([Bar("x", 0, "0")])
     assert columns([])
+
+
+@pytest.mark.parametrize(
+    ("draw", "length"),
+    [(bars, r'width="([\d.]+)%" height="16" rx="2" class="bad"'), (columns, r'height="([\d.]+)" class="bad"')],
+)
+def test_a_bar_of_which_no_part_is_bad_is_pale(draw: Callable[[Sequence[Bar]], Html], length: str) -> None:
+    """A day without anything unlawful is not painted as if all of it were."""
+    text = draw([Bar("08-10", 5, "5", part=0, tone="bad")])
+    assert [float(found) for found in re.findall(length, text)] == [0]
+    assert 'class="pale"' in text
 
 
 @pytest.mark.parametrize(

@@ -109,14 +109,15 @@ def judge(inputs: Any) -> Verdict:
         ties = [one[4] for one in inside if one[:4] == (end, is_recorded, sampled, negative)]
         return Verdict("RECOGNIZED", "VALID", "RECORD" if is_recorded else "PRESENTED", min(ties), end, **extras)
 
-    if any(source.state == 2 for source in inputs.sources):
+    if any(source.state in (2, 3) for source in inputs.sources):
         return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE", **extras)
+    may_refuse = rule.refusal_permitted and ("nodes/000000/results", 1) in [one[:2] for one in inputs.sources]
     if expired_ends:
         return Verdict(
             "NOT_RECOGNIZED",
             "EXPIRED",
             expire_time=max(expired_ends),
-            refusal_permitted=rule.refusal_permitted,
+            refusal_permitted=may_refuse,
             **extras,
         )
     reasons = {thing.why_not for thing in everything}
@@ -135,7 +136,7 @@ def judge(inputs: Any) -> Verdict:
         "NO_RESULT",
     ]
     strongest = next(reason for reason in order if reason in reasons or reason == "NO_RESULT")
-    return Verdict("NOT_RECOGNIZED", strongest, refusal_permitted=rule.refusal_permitted, **extras)
+    return Verdict("NOT_RECOGNIZED", strongest, refusal_permitted=may_refuse, **extras)
 
 
 def collect(inputs: Any) -> tuple[list[Thing], list[tuple[str, ...]], set[tuple[str, str]]]:

@@ -165,13 +165,15 @@ def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
 
 @given(worlds)
 def test_refusal_is_permitted_only_to_who_is_not_recognized_by_the_place_s_own_rule(inputs: Inputs) -> None:
-    """refusal_permitted needs NOT_RECOGNIZED and a rule that permits it."""
+    """refusal_permitted needs NOT_RECOGNIZED and a rule that permits it; for a lack, a nation that was asked."""
     decision = decide(inputs)
     if decision.refusal_permitted:
         assert decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED
         assert inputs.policy is not None
         assert inputs.policy.required is not None
         assert inputs.policy.required.refusal_permitted
+        if decision.reason not in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK):
+            assert ("nodes/000000/results", SOURCE_OK) in [one[:2] for one in inputs.sources]
 
 
 @given(worlds)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from services.domain.instant import HOUR, MINUTE, SECOND
-from services.verification.evidence import differing_fields, is_ahead_of_record, is_same_instant
+from services.verification.evidence import (
+    canonical_report_number,
+    differing_fields,
+    is_ahead_of_record,
+    is_same_instant,
+)
 from services.verification.model import NEGATIVE, PENDING, POSITIVE, Evidence, Record
 
 TEN = 1_660_183_200 * SECOND
@@ -52,3 +57,9 @@ def test_a_screen_that_still_shows_the_sampling_contradicts_no_report() -> None:
     still = SHOWN._replace(outcome=PENDING, report_time=None)
     assert differing_fields(still, RECORD) == ()
     assert not is_ahead_of_record(still, RECORD)
+
+
+@pytest.mark.parametrize("typed", ["SP1", " SP1", "SP1 ", "ＳＰ１", "\u3000SP1\u3000"])
+def test_a_report_number_is_the_same_however_it_is_typed(typed: str) -> None:
+    """An edited paper does not escape its record by a space or a full-width letter."""
+    assert canonical_report_number(typed) == "SP1"

@@ -12,7 +12,7 @@ from hutong_client.pages.html import Html, tag
 Place = Callable[[float], float]
 """Where a value stands along its axis, in percent."""
 
-
+_COLUMN_HEIGHT = 140
 _LABELS = 5
 """So many dates find room under a chart on a telephone."""
 
@@ -71,9 +71,9 @@ class Tick:
     text: str
 
 
-def bars(shown: Sequence[Bar], *, most: float | None = None) -> Html:
-    """Horizontal bars; the longest, or one of `most`, is as wide as the chart."""
-    full = most or max((it.value for it in shown), default=0) or 1
+def bars(shown: Sequence[Bar]) -> Html:
+    """Horizontal bars; the longest is as wide as the chart."""
+    full = max((it.value for it in shown), default=0) or 1
     return _rows((it.label, it.detail, _bar(it, full), it.words) for it in shown)
 
 
@@ -90,8 +90,9 @@ def ranges(shown: Sequence[Range], ticks: Sequence[Tick], *, limit: float | None
     return _rows([*rows, ("", "", tag("svg", *axis, height=16, aria_hidden="true"), "")])
 
 
-def columns(shown: Sequence[Bar], *, height: int = 140) -> Html:
+def columns(shown: Sequence[Bar]) -> Html:
     """Upright bars in the order of time; labels stand under as many of them as there is room for."""
+    height = _COLUMN_HEIGHT
     full = max((it.value for it in shown), default=0) or 1
     width = 100 / max(len(shown), 1)
     every = -(-len(shown) // _LABELS)
@@ -104,7 +105,14 @@ def columns(shown: Sequence[Bar], *, height: int = 140) -> Html:
             tag(
                 "g",
                 title,
-                tag("rect", x=left, y=height - tall, width=wide, height=tall, class_="pale" if it.part else it.tone),
+                tag(
+                    "rect",
+                    x=left,
+                    y=height - tall,
+                    width=wide,
+                    height=tall,
+                    class_=it.tone if it.part is None else "pale",
+                ),
                 tag("rect", x=left, y=height - part, width=wide, height=part, class_=it.tone),
             )
         )
@@ -113,7 +121,7 @@ def columns(shown: Sequence[Bar], *, height: int = 140) -> Html:
     base = tag("line", x1="0%", x2="100%", y1=height, y2=height)
     top = tag("text", f"{full:,.0f}", x="0%", y=-4)
     chart = tag("svg", *marks, base, top, height=height + 20, role="img")
-    return tag("div", chart, class_="columns", style="padding-top:1rem")
+    return tag("div", chart, class_="columns")
 
 
 def lanes(shown: Iterable[Lane], ticks: Sequence[Tick], start: float, end: float) -> Html:

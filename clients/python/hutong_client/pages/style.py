@@ -33,7 +33,7 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .75
 .figure.good { border-color: var(--good); } .figure.good strong { color: var(--good); }
 .figure.warn { border-color: var(--warn); } .figure.warn strong { color: var(--warn); }
 .figure.bad { border-color: var(--bad); } .figure.bad strong { color: var(--bad); }
-.badge { display: inline-block; padding: 0 .5em; border-radius: 3px; color: var(--paper); font-size: .8rem; white-space: nowrap; }
+.badge { display: inline-block; padding: 0 .5em; border-radius: 3px; color: var(--paper); font-size: .9em; white-space: nowrap; }
 .badge.plain { background: var(--plain); } .badge.good { background: var(--good); }
 .badge.warn { background: var(--warn); } .badge.bad { background: var(--bad); }
 .table { overflow-x: auto; }
@@ -48,6 +48,7 @@ th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
 .chart > .label { line-height: 1.25; }
 .chart > .value { text-align: right; font-size: .88rem; }
 .plot > svg, .columns > svg { display: block; width: 100%; overflow: visible; }
+.columns { padding-top: 1rem; }
 .segment rect { stroke: var(--paper); stroke-width: 1; }
 svg text { fill: var(--soft); font-size: 11px; }
 svg .inside { fill: var(--paper); font-size: 12px; }

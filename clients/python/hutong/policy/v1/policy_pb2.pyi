@@ -277,7 +277,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def effective_start_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it is in force, to the microsecond, in the years 1900 to 9999. Required."""
+        """From when it is in force, to the microsecond, from 1900 to the end of 8999. Required."""
 
     @_builtins.property
     def effective_end_time(self) -> _timestamp_pb2.Timestamp:

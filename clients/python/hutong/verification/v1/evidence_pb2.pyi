@@ -38,12 +38,14 @@ class PresentedEvidence(_message.Message):
     lab: _builtins.str
     """The laboratory on it, "labs/{uscc}". Without it and report_number the evidence cannot be compared, and is not used."""
     report_number: _builtins.str
-    """The report number on it, at most 64 characters without control characters."""
+    """The report number on it, at most 64 characters. Spaces around it are nothing and full-width letters and digits stand
+    for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD.
+    """
     outcome: _outcome_pb2.Outcome.ValueType
     """What it says. Required."""
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """The sampling time on it; absent when it shows none."""
+        """The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none."""
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
