@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
-from hutong.results.v1.lab_service_pb2 import GetLabRequest, SetLabStandingRequest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, ListResultsRequest, LookupLatestRequest
 from hutong.results.v1.upload_pb2 import Tube
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD as CARD
@@ -55,7 +54,7 @@ def test_a_rule_over_the_whole_message_has_no_path() -> None:
 
 def test_a_required_message_is_missed() -> None:
     """By its own name."""
-    assert "policy" in paths(PublishPolicyRequest())
+    assert "lab" in paths(CreateLabRequest())
 
 
 @given(st.text(min_size=3, max_size=200))
