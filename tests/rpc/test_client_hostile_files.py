@@ -295,14 +295,39 @@ def test_four_thousand_identical_rows_are_one_result(node: Node, tmp_path: Path,
     assert upload(node, file, "--json").counts == (1, 3_999, 0)
 
 
-def test_an_open_quotation_mark_swallows_no_row_in_silence(node: Node, tmp_path: Path, first: int) -> None:
-    """What stands before it is stored; the row where it opens is told, and with it that the rest was not read."""
-    rows = as_csv([line(first + place) for place in range(5)]).split("\r\n")
-    rows[3] = '"' + rows[3]
+def test_a_stray_quotation_mark_costs_one_row(node: Node, tmp_path: Path, first: int) -> None:
+    """All others are stored; the row is told with its number and text, and can be mended in the rejects and sent."""
+    rows = as_csv([line(first + place) for place in range(300)]).split("\r\n")
+    rows[99] = '"' + rows[99]
     file = tmp_path / "day.csv"
     file.write_text("\r\n".join(rows), encoding="utf-8")
     told = upload(node, file, "--json")
-    assert (told.code, told.counts[0]) == (ExitCode.PARTLY, 2)
-    found = rejects(file)
-    assert found[0][0] == 4
-    assert "quotation mark" in found[0][1]
+    assert (told.code, told.counts) == (ExitCode.PARTLY, (299, 0, 1))
+    ((row, words),) = rejects(file)
+    assert row == 100
+    assert "quotation mark" in words
+    put_aside = file.with_name("day.csv.rejects.csv")
+    text = put_aside.read_text(encoding="utf-8-sig").replace('"""赵示例"', "赵示例")
+    put_aside.write_text(text, encoding="utf-8-sig")
+    assert upload(node, put_aside, "--json").counts == (1, 0, 0)
+    assert upload(node, file, "--json").counts == (0, 299, 1)
+    assert put_aside.read_text(encoding="utf-8-sig") == text
+
+
+def test_every_rejection_is_in_plain_words(node: Node, tmp_path: Path, first: int) -> None:
+    """What the service says of a broken rule of the contract is told as what to write."""
+    cases = {
+        "tube_code": ("T" * 65, "1 to 64 characters"),
+        "report_no": ("R/1", "without spaces, / or @"),
+        "sample_region": ("吉林", "six digits"),
+        "card_no": ("身份证", "as it is printed"),
+        "name": ("赵" * 200, "at most 128"),
+        "pool_size": ("21", "1 to 20"),
+    }
+    file = tmp_path / "day.csv"
+    lines = [line(first + place, **{column: cell}) for place, (column, (cell, _)) in enumerate(cases.items())]
+    file.write_text(as_csv(lines), encoding="utf-8")
+    assert upload(node, file, "--json").counts == (0, 0, len(cases))
+    for (_, told), (_, words) in zip(rejects(file), cases.values(), strict=True):
+        assert words in told
+        assert "regex" not in told

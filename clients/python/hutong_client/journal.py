@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -20,11 +21,12 @@ class Journal:
     """What is written down. It holds no identity.
 
     Attributes:
-        lab, timezone, region, rejects: as they were given; the file must be read and written on the same way.
+        lab, timezone, region: as they were given; the file must be read on the same way.
+        rejects: where the rejected rows are, as seen from the journal: a name, or a whole path when it is elsewhere.
         upload_id: under which the service knows the upload.
         sha256: the file's.
         acknowledged_offset: tubes that are durable.
-        rejects_bytes: the size of the rejects file that belongs to that offset.
+        rejects_bytes, rejects_sha256: the size of the rejects file that belongs to that offset, and its hash.
         rejected_by_reason: rejected rows up to there.
         finished: whether the whole file was acknowledged.
     """
@@ -37,6 +39,7 @@ class Journal:
     sha256: str
     acknowledged_offset: int = 0
     rejects_bytes: int = 0
+    rejects_sha256: str = ""
     rejected_rows: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     finished: bool = False
@@ -51,8 +54,15 @@ def journal_path(file: Path) -> Path:
     return file.with_name(file.name + SUFFIX)
 
 
+def lock_path(file: Path) -> Path:
+    """The lock of a file's upload; not the journal itself, which is another file whenever it is replaced."""
+    return file.with_name(file.name + ".hutong-upload.lock")
+
+
 def read_journal(path: Path, fresh: Journal) -> Journal | None:
     """What was written down for the same file, read the same way as `fresh` says; None when nothing was.
+
+    Where `fresh` names no place for the rejects, it is the journal's.
 
     Raises:
         CannotResume: it is of another file or other options.
@@ -66,6 +76,8 @@ def read_journal(path: Path, fresh: Journal) -> Journal | None:
     if kept.sha256 != fresh.sha256:
         raise CannotResume("the file has changed since its upload began; upload it without --resume")
     for option in ("lab", "timezone", "region", "rejects"):
+        if option == "rejects" and not fresh.rejects:
+            continue
         if getattr(kept, option) != getattr(fresh, option):
             raise CannotResume(f"the upload began with --{option} “{getattr(kept, option)}”; resume it with the same")
     return kept
@@ -80,7 +92,7 @@ def hash_file(path: Path) -> str:
 class JournalWriter:
     """Writes the journal, replacing it in one step, and not for every batch. Without a path it only counts."""
 
-    def __init__(self, path: Path | None, journal: Journal, sync_rejects: Callable[[], int]) -> None:
+    def __init__(self, path: Path | None, journal: Journal, sync_rejects: Callable[[], tuple[int, str]]) -> None:
         self.journal = journal
         self._path = path
         self._sync_rejects = sync_rejects
@@ -107,13 +119,19 @@ class JournalWriter:
 
     def write(self) -> None:
         """Write the journal. The rejects that it counts reach the disk first."""
-        self.journal = replace(self.journal, rejects_bytes=self._sync_rejects())
+        size, sha256 = self._sync_rejects()
+        self.journal = replace(self.journal, rejects_bytes=size, rejects_sha256=sha256)
         if self._path is None:
             return
-        beside = self._path.with_name(self._path.name + ".new")
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self.journal), file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        handle, name = tempfile.mkstemp(".new", self._path.name + ".", self._path.parent)
+        draft = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(asdict(self.journal), file, ensure_ascii=False, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
         self._written = time.monotonic()

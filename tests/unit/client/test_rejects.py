@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from hutong_client.journal import CannotResume, Journal, JournalWriter, hash_file, journal_path, read_journal
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.rejects import Rejected, RejectsFile
+from hutong_client.tables.rejects import NotFree, Rejected, RejectsFile, choose_place, is_intact
 from hutong_client.tables.rows import Row, open_table
 
 from tests.unit.client.files import CARDS, HEADER, line, write_csv
@@ -28,6 +30,10 @@ def rejected(number: int) -> Rejected:
     )
 
 
+def fail_for_want_of_room(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_row_is_told_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
     """So that a clerk can mend it in the same place."""
     path = tmp_path / "rejects.csv"
@@ -41,15 +47,55 @@ def test_row_is_told_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
     assert {column: row[column] for column in HEADER} == line(2)
 
 
-def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    """Also when a file that everybody could read stood there before."""
+def test_cells_beyond_the_header_are_told_too(tmp_path: Path) -> None:
+    """They are what is to be mended."""
     path = tmp_path / "rejects.csv"
-    path.write_text("old")
-    path.chmod(0o644)
+    row = Row(2, {}, (*line(2).values(), "astray"), "too many cells")
+    with RejectsFile(path, HEADER) as rejects:
+        rejects.write([Rejected(row, (Fault("", "INVALID_FIELD", row.fault),))])
+    (told,) = list(csv.reader(path.open(encoding="utf-8-sig", newline="")))[1:]
+    assert told[-1] == "astray"
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    """It holds people's rows as they were given."""
+    path = tmp_path / "rejects.csv"
     with RejectsFile(path, HEADER) as rejects:
         rejects.write([rejected(2)])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "old" not in path.read_text(encoding="utf-8")
+
+
+def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
+    """Not even by one who did not look before."""
+    path = tmp_path / "rejects.csv"
+    path.write_text("mended")
+    with pytest.raises(FileExistsError), RejectsFile(path, HEADER):
+        pass
+    assert path.read_text(encoding="utf-8") == "mended"
+
+
+def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
+    """By default the next free name; where one was asked for that is taken, a word about it."""
+    day = write_csv(tmp_path / "day.csv", [line(1)])
+    assert choose_place(day, None, ".rejects").name == "day.csv.rejects.csv"
+    (tmp_path / "day.csv.rejects.csv").write_text("mended")
+    (tmp_path / "day.csv.rejects.2.csv").symlink_to(tmp_path / "nowhere")
+    assert choose_place(day, None, ".rejects").name == "day.csv.rejects.3.csv"
+    assert choose_place(day, tmp_path / "new.csv", ".rejects") == tmp_path / "new.csv"
+    (tmp_path / "link.csv").symlink_to(day)
+    (tmp_path / "hard.csv").hardlink_to(day)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to pipe").symlink_to(tmp_path / "pipe")
+    for name, hint in {
+        "day.csv": "the file to upload",
+        "link.csv": "the file to upload",
+        "hard.csv": "the file to upload",
+        "pipe": "no ordinary file",
+        "to pipe": "no ordinary file",
+        "day.csv.rejects.csv": "there already",
+    }.items():
+        with pytest.raises(NotFree, match=hint):
+            choose_place(day, tmp_path / name, ".rejects")
 
 
 def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
@@ -81,17 +127,19 @@ def test_rejects_go_on_from_a_kept_length(tmp_path: Path) -> None:
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, HEADER) as rejects:
         rejects.write([rejected(2)])
-        kept = rejects.sync()
+        kept, sha256 = rejects.sync()
         rejects.write([rejected(3)])
+    assert is_intact(path, kept, sha256)
     with RejectsFile(path, HEADER, kept) as rejects:
         rejects.write([rejected(3), rejected(4)])
+        assert is_intact(path, *rejects.sync())
     assert [row["row"] for row in csv.DictReader(path.open(encoding="utf-8-sig", newline=""))] == ["2", "3", "4"]
 
 
 def test_journal_is_replaced_in_one_step_and_not_for_every_batch(tmp_path: Path) -> None:
     """At the end it says all that was noted."""
     path = tmp_path / "journal"
-    writer = JournalWriter(path, FRESH, lambda: 7)
+    writer = JournalWriter(path, FRESH, lambda: (7, "ab"))
     writer.write()
     inode = path.stat().st_ino
     for offset in range(1, 1_000):
@@ -103,16 +151,29 @@ def test_journal_is_replaced_in_one_step_and_not_for_every_batch(tmp_path: Path)
         FRESH,
         acknowledged_offset=999,
         rejects_bytes=7,
+        rejects_sha256="ab",
         rejected_rows=999,
         rejected_by_reason={"CONFLICT": 999},
         finished=True,
     )
 
 
+def test_journal_that_finds_no_room_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no draft beside it."""
+    path = tmp_path / "journal"
+    writer = JournalWriter(path, FRESH, lambda: (0, ""))
+    writer.write()
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail_for_want_of_room)
+    with pytest.raises(OSError, match="No space"):
+        writer.finish()
+    assert [found.read_bytes() for found in tmp_path.iterdir()] == [before]
+
+
 def test_journal_holds_nobody(tmp_path: Path) -> None:
     """It lies about longer than the file."""
     path = tmp_path / "journal"
-    JournalWriter(path, FRESH, lambda: 0).write()
+    JournalWriter(path, FRESH, lambda: (0, "")).write()
     assert not any(card in path.read_text(encoding="utf-8") for card in CARDS)
 
 
@@ -129,7 +190,7 @@ def test_journal_holds_nobody(tmp_path: Path) -> None:
 def test_journal_of_something_else_is_refused(tmp_path: Path, change: dict[str, str], hint: str) -> None:
     """Going on would read the file another way than it was begun."""
     path = tmp_path / "journal"
-    JournalWriter(path, replace(FRESH, **change), lambda: 0).write()  # type: ignore[arg-type]
+    JournalWriter(path, replace(FRESH, **change), lambda: (0, "")).write()  # type: ignore[arg-type]
     with pytest.raises(CannotResume, match=hint):
         read_journal(path, FRESH)
 

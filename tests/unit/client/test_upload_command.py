@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,14 +75,16 @@ def test_interrupted_upload_goes_on_to_the_same_end(
     """The same tubes, the same rejects file byte for byte, the same sums; whatever batch size it goes on with."""
     with serving(FakeUploads()) as other:
         upload(day, other, "--json")
-    whole, sums = day.with_name(day.name + ".rejects.csv").read_bytes(), json.loads(capsys.readouterr().out)
+    rejects = day.with_name(day.name + ".rejects.csv")
+    whole, sums = rejects.read_bytes(), json.loads(capsys.readouterr().out)
+    rejects.unlink()
     fake.before_answer = at_batches(REFUSED, number)
     code = upload(day, address)
     hint = "--resume goes on" in capsys.readouterr().err
     assert (code, hint) == ((ExitCode.PARTLY, False) if number == 10 else (ExitCode.FAILED, number > 1))
     assert upload(day, address, "--resume", "--batch-size", "3", "--json") == ExitCode.PARTLY
     assert len(fake.tubes) == len(set(fake.tubes)) == 36
-    assert day.with_name(day.name + ".rejects.csv").read_bytes() == whole
+    assert rejects.read_bytes() == whole
     again = json.loads(capsys.readouterr().out)
     assert again | {"upload": ""} == sums | {"upload": ""}
 
@@ -159,3 +165,120 @@ def test_nobody_there_is_known_at_once(day: Path, capsys: pytest.CaptureFixture[
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert not any(card in told for card in CARDS)
+
+
+def test_rejects_of_the_time_before_are_kept(day: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The clerk was told to mend them; the new ones go beside them, and the command says where."""
+    upload(day, address)
+    mended = day.with_name("day.csv.rejects.csv")
+    mended.write_text("mended", encoding="utf-8")
+    capsys.readouterr()
+    assert upload(day, address) == ExitCode.PARTLY
+    assert mended.read_text(encoding="utf-8") == "mended"
+    assert "day.csv.rejects.2.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["day.csv", "notes.csv", "pipe", "day.csv.hutong-upload.json"])
+def test_rejects_destroy_nothing(
+    day: Path, address: str, fake: FakeUploads, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the input nor anything else that stands there: exit code 2 and nothing sent."""
+    day.with_name("notes.csv").write_text("notes", encoding="utf-8")
+    os.mkfifo(day.with_name("pipe"))
+    before = {path.name: path.is_fifo() or path.read_bytes() for path in day.parent.iterdir()}
+    assert upload(day, address, "--rejects", str(day.with_name(place))) == ExitCode.USAGE
+    assert place in capsys.readouterr().err
+    assert {path.name: path.is_fifo() or path.read_bytes() for path in day.parent.iterdir()} == before
+    assert fake.streams == 0
+
+
+def test_interrupted_rejects_that_were_mended_are_not_cut(day: Path, address: str, fake: FakeUploads) -> None:
+    """Going on would write over the clerk's work."""
+    fake.before_commit = at_batches(REFUSED, 6)
+    upload(day, address)
+    rejects = day.with_name("day.csv.rejects.csv")
+    rejects.write_text(rejects.read_text(encoding="utf-8-sig").replace("2022-08-09,", "2022-08-09T08:00:00+08:00,"))
+    mended = rejects.read_bytes()
+    assert upload(day, address, "--resume") == ExitCode.USAGE
+    assert rejects.read_bytes() == mended
+
+
+@pytest.mark.parametrize("options", [(), ("--rejects", "put/aside.csv")])
+def test_resume_from_another_directory(
+    day: Path, address: str, fake: FakeUploads, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file and its rejects are the same wherever they are seen from."""
+    home = day.parent
+    (home / "put").mkdir()
+    fake.before_commit = at_batches(REFUSED, 6)
+    monkeypatch.chdir(home)
+    assert upload(Path(day.name), address, *options) == ExitCode.FAILED
+    monkeypatch.chdir(home / "put")
+    again = ("--rejects", "aside.csv") if options else ()
+    assert upload(Path("..") / day.name, address, *again, "--resume") == ExitCode.PARTLY
+    rejects = home / "put/aside.csv" if options else home / "day.csv.rejects.csv"
+    assert len(list(csv.reader(rejects.open(encoding="utf-8-sig", newline="")))) == 1 + 9
+
+
+def test_resume_knows_where_its_rejects_are(day: Path, address: str, fake: FakeUploads) -> None:
+    """The option need not be given again, and a name that was taken at first stays out of it."""
+    day.with_name("day.csv.rejects.csv").write_text("mended", encoding="utf-8")
+    fake.before_commit = at_batches(REFUSED, 6)
+    upload(day, address)
+    assert upload(day, address, "--resume") == ExitCode.PARTLY
+    text = day.with_name("day.csv.rejects.2.csv").read_text(encoding="utf-8-sig")
+    assert len(text.splitlines()) == 1 + 9
+    assert day.with_name("day.csv.rejects.csv").read_text(encoding="utf-8") == "mended"
+
+
+def test_second_upload_of_a_file_at_once_is_refused(
+    day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the midst of the first: exit code 7, nothing sent twice, nothing told twice."""
+    codes: list[int] = []
+
+    def intrude(number: int) -> None:
+        if number == 3:
+            command = [sys.executable, "-m", "hutong_client", "upload", str(day), "--lab", LAB, "--results", address]
+            codes.extend(subprocess.run([*command, *more], check=False).returncode for more in ([], ["--resume"]))
+
+    fake.before_commit = intrude
+    assert upload(day, address) == ExitCode.PARTLY
+    assert codes == [ExitCode.RUNNING] * 2
+    assert len(fake.tubes) == 36
+    assert len(rejected_rows(day)) == 9
+    assert {path.name for path in day.parent.iterdir()} == {
+        "day.csv",
+        "day.csv.rejects.csv",
+        "day.csv.hutong-upload.json",
+    }
+
+
+@pytest.mark.parametrize(("options", "hint"), [((), "--resume"), (("--validate-only",), "same command again")])
+def test_full_disk_says_how_to_go_on(
+    day: Path,
+    address: str,
+    fake: FakeUploads,
+    options: tuple[str, ...],
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And going on ends as if there had been room."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill_disk(number: int) -> None:
+        if number == 4:
+            monkeypatch.setattr(os, "fsync", fail)
+
+    fake.before_commit = fill_disk
+    assert upload(day, address, *options) == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert "no room left in" in told
+    assert hint in told
+    monkeypatch.undo()
+    assert upload(day, address, *(options or ("--resume",))) == ExitCode.PARTLY
+    if not options:
+        assert len(rejected_rows(day)) == 9

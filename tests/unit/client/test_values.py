@@ -99,20 +99,28 @@ def test_number_kept_as_text_is_read(cell: str) -> None:
     assert read_code(cell) == CARD
 
 
+def test_raised_digit_is_not_taken_for_a_plain_one() -> None:
+    """One who types a footnote's mark behind a number has not typed a longer number."""
+    with pytest.raises(BadCell, match="plain digits"):
+        read_code(f"{CARD}²")
+    assert read_code("吉一-001") == "吉一-001"
+
+
 def test_short_number_of_a_workbook_is_exact() -> None:
     """Up to 15 digits a workbook's number is what was typed."""
     assert read_code(12345678) == read_code(12345678.0) == "12345678"
 
 
 @pytest.mark.parametrize(
-    ("cell", "size"), [("10", 10), (10, 10), (10.0, 10), ("10:1", 10), ("20混1", 20), ("单管", 1), ("5人", 5)]
+    ("cell", "size"),
+    [("10", 10), (10, 10), (10.0, 10), ("10:1", 10), ("20混1", 20), ("单管", 1), ("5人", 5), ("２", 2)],
 )
 def test_pool_size_is_understood(cell: str | float, size: int) -> None:
     """As numbers, ratios and words."""
     assert read_pool_size(cell) == size
 
 
-@pytest.mark.parametrize("cell", ["many", "-5", "1:10", "99999999999999", ""])
+@pytest.mark.parametrize("cell", ["many", "-5", "1:10", "99999999999999", "", "²", "1²", "⑩", "٢"])
 def test_wrong_pool_size_is_refused(cell: str) -> None:
     """Rather than taken for another."""
     with pytest.raises(BadCell):

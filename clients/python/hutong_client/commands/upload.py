@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import tzinfo
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hutong_client.display import print_json, say
+from hutong_client.commands.upload_run import UploadRun
+from hutong_client.display import say
 from hutong_client.errors import HutongError
 from hutong_client.exit_codes import ExitCode
-from hutong_client.journal import (
-    CannotResume,
-    Journal,
-    JournalWriter,
-    hash_file,
-    journal_path,
-    read_journal,
-)
+from hutong_client.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
+from hutong_client.lock import Locked, hold_lock
 from hutong_client.options import LAB, Node, NodeCommand, json_option
-from hutong_client.tables.batches import Origin, gather, skip_tubes
 from hutong_client.tables.columns import find_column
-from hutong_client.tables.rejects import Rejected, RejectsFile, count_reasons, find_rejected
+from hutong_client.tables.rejects import NotFree, choose_place, is_intact
 from hutong_client.tables.rows import Row, Table, open_table
 from hutong_client.tables.times import has_zone, parse_zone
-from hutong_client.tables.tubes import Reading, read_tubes
-from hutong_client.upload import MAX_TUBES, Batch, UploadSession
+from hutong_client.tables.tubes import Reading
+from hutong_client.upload import MAX_TUBES, UploadSession
 
 _ROWS_LOOKED_AT = 50
 """If none of so many rows' times has a zone, the file has none, and nothing is sent before the clerk has said which."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the persons of a file."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
 
 
 @click.command(cls=NodeCommand)
@@ -59,7 +40,7 @@ class Counts:
     "--rejects",
     "rejects_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where rejected rows go.  [default: FILE.rejects.csv]",
+    help="Where rejected rows go; never over a file that is there.  [default: FILE.rejects.csv, or .2.csv and so on]",
 )
 @click.option("--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes a batch.")
 @json_option
@@ -79,129 +60,71 @@ def upload(
     """Upload FILE: CSV, XLSX or NDJSON, with a header in English or Chinese.
 
     Rows that stand together and share a tube_code are one tube. Rejected rows go to a file of their own with what is
-    wrong with each; mend them there and upload that file. Uploading a file again stores nothing twice. Exit code 3
-    says that rows were rejected.
+    wrong with each; mend them there and upload that file. Uploading a file again stores nothing twice, and leaves the
+    rejected rows of the time before where they are. Exit code 3 says that rows were rejected.
     """
     if resume and validate_only:
         raise click.UsageError("--resume and --validate-only exclude one another: a trial has nothing to go on from")
     zone = _parse_timezone(timezone)
     _check_table(file, zone, region)
-    # A trial must not touch what an interrupted upload will go on with.
-    suffix = ".trial.rejects.csv" if validate_only else ".rejects.csv"
-    rejects_path = rejects_path or file.with_name(file.name + suffix)
-    fresh = Journal(lab, timezone, region, str(rejects_path), str(uuid.uuid4()), hash_file(file))
-    try:
-        kept = read_journal(journal_path(file), fresh) if resume else None
-        if kept and kept.rejects_bytes and not _has_bytes(rejects_path, kept.rejects_bytes):
-            raise CannotResume(f"{rejects_path} is gone or was changed; upload the file without --resume")
-    except CannotResume as error:
-        raise click.UsageError(str(error)) from None
-    if resume and not kept:
-        say("No upload of this file was begun; it begins now.")
-    with node.connect() as connection:
+    fresh = Journal(lab, timezone, region, "", str(uuid.uuid4()), hash_file(file))
+    with ExitStack() as stack:
+        try:
+            if not validate_only:  # A trial writes no journal, and its file may lie where nothing can be written.
+                stack.enter_context(hold_lock(lock_path(file)))
+            journal = _take_up(file, fresh, rejects_path, resume=resume, trial=validate_only)
+        except Locked:
+            say("hutong: another upload of this file is running; when it has ended this one can be given again")
+            return ExitCode.RUNNING
+        except (CannotResume, NotFree) as error:
+            raise click.UsageError(str(error)) from None
+        connection = stack.enter_context(node.connect())
         session = UploadSession(
-            connection.uploads, lab, (kept or fresh).upload_id, validate_only=validate_only, on_retry=_tell_retry
+            connection.uploads, lab, journal.upload_id, validate_only=validate_only, on_retry=_tell_retry
         )
         # Asked first, so that a wrong address is known at once and not after minutes of patience.
         session.get()
-        run = _Run(file, rejects_path, session, kept or fresh, validate_only)
-        if not (kept and kept.finished):
+        run = UploadRun(file, session, journal, validate_only)
+        if not journal.finished:
             try:
                 run.send(Reading(zone, region), batch_size)
             except (HutongError, KeyboardInterrupt):
                 run.tell_interruption()
                 raise
+            except OSError as error:
+                raise click.ClickException(run.describe_failure(error)) from error
         return run.report(as_json)
 
 
-class _Run:
-    """One run of the command over a file."""
+def _take_up(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, trial: bool) -> Journal:
+    """The journal to go on with, its place of rejected rows settled.
 
-    def __init__(
-        self, file: Path, rejects_path: Path, session: UploadSession, journal: Journal, validate_only: bool
-    ) -> None:
-        self._file = file
-        self._rejects_path = rejects_path
-        self._session = session
-        self._journal = journal
-        self._validate_only = validate_only
-        self._counts = Counts()
-
-    def send(self, reading: Reading, batch_size: int) -> None:
-        """Send what is not acknowledged yet; rejected rows and the journal are written as answers come."""
-        begun = self._journal.acknowledged_offset
-        with ExitStack() as stack:
-            table = stack.enter_context(open_table(self._file))
-            rejects = stack.enter_context(RejectsFile(self._rejects_path, table.header, self._journal.rejects_bytes))
-            writer = JournalWriter(
-                None if self._validate_only else journal_path(self._file), self._journal, rejects.sync
-            )
-            progress = stack.enter_context(_progress(self._file))
-            stack.callback(lambda: setattr(self, "_journal", writer.journal))
-            stack.callback(writer.write)
-            writer.write()
-            unsent: list[Origin] = []
-            items = skip_tubes(read_tubes(table, reading), begun)
-            for sent in self._session.send(_sendable(gather(items, batch_size), unsent), begun):
-                response = sent.response
-                self._counts.accepted += response.accepted_count
-                self._counts.duplicates += response.duplicate_count
-                offset = sent.offset + len(sent.batch.tubes)
-                self._keep(find_rejected(sent.batch.note, response.rejections), rejects, writer, offset)
-                progress.update(progress.task_ids[0], completed=sent.batch.note.tubes[-1].rows[-1].number)
-            for origin in unsent:
-                self._keep(find_rejected(origin, ()), rejects, writer, writer.journal.acknowledged_offset)
-            writer.finish()
-
-    def tell_interruption(self) -> None:
-        """Say how to go on, if there is anything to go on from."""
-        tubes = self._journal.acknowledged_offset
-        if tubes and not self._validate_only:
-            say(f"Interrupted: {tubes} tubes are stored. The same command with --resume goes on from there.")
-
-    def report(self, as_json: bool) -> ExitCode:
-        """Tell what became of the file."""
-        journal, counts = self._journal, self._counts
-        stored = None if self._validate_only else self._session.get()
-        if stored:
-            # Batches that were sent twice count once in the service's own sums.
-            counts = Counts(stored.accepted_count, stored.duplicate_count)
-        counts.rejected = journal.rejected_rows
-        rejects = str(self._rejects_path) if counts.rejected else ""
-        if as_json:
-            print_json(
-                {
-                    "upload": "" if self._validate_only else self._session.name,
-                    "validate_only": self._validate_only,
-                    "accepted": counts.accepted,
-                    "duplicates": counts.duplicates,
-                    "rejected": counts.rejected,
-                    "rejected_by_reason": journal.rejected_by_reason,
-                    "rejects_file": rejects,
-                }
-            )
-        else:
-            would = "would be " if self._validate_only else ""
-            click.echo(f"{would}accepted {counts.accepted}, duplicates {counts.duplicates}, rejected {counts.rejected}")
-            for reason, rows in journal.rejected_by_reason.items():
-                click.echo(f"  {reason:24}{rows}")
-            if rejects:
-                click.echo(f"The rejected rows and their reasons are in {rejects}")
-        return ExitCode.PARTLY if counts.rejected else ExitCode.DONE
-
-    @staticmethod
-    def _keep(rejected: list[Rejected], rejects: RejectsFile, writer: JournalWriter, offset: int) -> None:
-        rejects.write(rejected)
-        writer.note(offset, count_reasons(rejected), len(rejected))
+    Raises:
+        CannotResume: what is there of an earlier run does not fit.
+        NotFree: rejected rows cannot go where they were asked to.
+    """
+    if asked:
+        fresh = replace(fresh, rejects=_as_seen_from(file, asked.resolve()))
+    kept = read_journal(journal_path(file), fresh) if resume else None
+    if kept:
+        place = file.parent / kept.rejects
+        if kept.finished or is_intact(place, kept.rejects_bytes, kept.rejects_sha256):
+            return kept
+        if kept.rejected_rows:
+            raise CannotResume(f"{place} is gone or was changed; upload the file without --resume")
+    elif resume:
+        say("No upload of this file was begun; it begins now.")
+    # A trial must not touch what an interrupted upload will go on with.
+    place = choose_place(file, asked, ".trial.rejects" if trial else ".rejects")
+    if place == journal_path(file).resolve():
+        raise NotFree(f"{asked} is where the upload's progress is kept; name another file")
+    return replace(kept or fresh, rejects=_as_seen_from(file, place), rejects_bytes=0, rejects_sha256="")
 
 
-def _sendable(batches: Iterator[Batch[Origin]], unsent: list[Origin]) -> Iterator[Batch[Origin]]:
-    """The batches that have tubes; rows after the last tube are put aside."""
-    for batch in batches:
-        if batch.tubes:
-            yield batch
-        else:
-            unsent.append(batch.note)
+def _as_seen_from(file: Path, place: Path) -> str:
+    """A place's name when it is beside the file, so that both can be moved together; else its whole path."""
+    beside = place.parent.resolve() == file.parent.resolve()
+    return place.name if beside else str(place)
 
 
 def _parse_timezone(text: str) -> tzinfo | None:
@@ -232,33 +155,5 @@ def _names(table: Table, rows: list[Row], column: str) -> bool:
     return column in map(find_column, table.header) or any(column in row.cells for row in rows)
 
 
-def _has_bytes(path: Path, count: int) -> bool:
-    return path.exists() and path.stat().st_size >= count
-
-
 def _tell_retry(error: HutongError, seconds: float) -> None:
     say(f"{error.reason or error.code.name}: {error.message}; trying again in {seconds:.1f} s")
-
-
-def _progress(file: Path) -> Progress:
-    """A bar on standard error; none where nobody looks."""
-    console = Console(stderr=True)
-    progress: Any = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    progress.add_task(file.name, total=_count_lines(file) if console.is_terminal else None)
-    return progress  # type: ignore[no-any-return]
-
-
-def _count_lines(file: Path) -> int | None:
-    """About how many rows a text file has; None for a workbook, of which that cannot be told without reading it."""
-    with file.open("rb") as content:
-        if content.read(2) == b"PK":
-            return None
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: content.read(1 << 20), b""))

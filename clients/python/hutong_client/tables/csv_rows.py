@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,16 @@ from typing import TextIO
 
 from hutong_client.tables.columns import find_column, read_header
 from hutong_client.tables.encoding import detect_encoding
-from hutong_client.tables.rows import NotATable, Row
+from hutong_client.tables.rows import NUL_FAULT, NotATable, Row
 
 _DELIMITERS = ",\t;，"
 _MAX_CELL_CHARACTERS = 1 << 20
-"""An opening quote that is never closed swallows the rest of the file; beyond this it is called a fault."""
+_MAX_RECORD_CHARACTERS = 32_767
+"""The most that Excel keeps in a cell: a record of several lines beyond it is one whose quotation mark never closes."""
+_STRAY_QUOTE = (
+    "the row cannot be read because of a stray quotation mark; remove it, or put the whole cell in quotation marks and "
+    "write the one inside twice"
+)
 
 
 @contextlib.contextmanager
@@ -25,23 +31,63 @@ def open_csv(path: Path) -> Iterator[CsvTable]:
     with path.open(encoding=detect_encoding(path), newline="") as file:
         delimiter = _find_delimiter(file)
         file.seek(0)
-        records = csv.reader(file, delimiter=delimiter, strict=True)
+        lines = _Lines(file)
+        records = csv.reader(lines, delimiter=delimiter, strict=True)
         number, titles = 0, [""]
         try:
             while not any(title.strip() for title in titles):
+                lines.begin()
                 number, titles = number + 1, next(records)
-        except csv.Error as error:
-            raise NotATable(f"the first row cannot be read as CSV: {error}") from None
-        yield CsvTable(titles, read_header(titles), records, number)
+        except csv.Error:
+            raise NotATable("the first row cannot be read as CSV; look for a stray quotation mark in it") from None
+        yield CsvTable(titles, read_header(titles), lines, records, delimiter, number)
+
+
+class _Lines:
+    """A file's physical lines, handed to the CSV reader so that those of a faulty record can be read anew."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._returned: deque[str] = deque()
+        self._characters = 0
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._characters > _MAX_RECORD_CHARACTERS:
+            raise csv.Error
+        line = self._returned.popleft() if self._returned else next(self._file)
+        self.taken.append(line)
+        self._characters += len(line)
+        return line
+
+    def begin(self) -> None:
+        """A new record begins: `taken` is what is read from here on."""
+        self.taken = []
+        self._characters = 0
+
+    def keep_first(self) -> str:
+        """The record's first line; the others are read again, each as if it began a record."""
+        first, *others = self.taken
+        self._returned.extendleft(reversed(others))
+        return first
 
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """An open CSV file. A row is one record: a quoted line break inside a cell begins no new row, as in Excel."""
+    """An open CSV file. A row is one record: a quoted line break inside a cell begins no new row, as in Excel.
+
+    A quotation mark that opens a cell and is never closed would swallow the rows that follow. So of a record that
+    cannot be read, or that swallowed other rows, only the first line is at fault, and the others are rows of their own.
+    """
 
     header: Sequence[str]
     columns: dict[int, str]
+    lines: _Lines
     records: Iterator[list[str]]
+    delimiter: str
     header_number: int
 
     def __iter__(self) -> Iterator[Row]:
@@ -49,25 +95,42 @@ class CsvTable:
         number = self.header_number
         while True:
             number += 1
+            self.lines.begin()
             try:
                 cells = next(self.records)
+                readable = len(self.lines.taken) == 1 or not self._has_swallowed()
             except StopIteration:
                 return
-            except csv.Error as error:
-                yield Row(number, {}, (), f"the row cannot be read as CSV ({error}); look for a stray quotation mark")
-                continue
-            if any(cell.strip() for cell in cells):
+            except csv.Error:
+                readable = False
+            if not readable:
+                yield Row(number, {}, self._split(self.lines.keep_first()), _STRAY_QUOTE)
+            elif any(cell.strip() for cell in cells):
                 yield self._row(number, cells)
 
     def _row(self, number: int, cells: list[str]) -> Row:
         known = {column: cells[at].strip() for at, column in self.columns.items() if at < len(cells)}
         fault = ""
-        if len(cells) > len(self.header) and any(cell.strip() for cell in cells[len(self.header) :]):
+        if any("\x00" in line for line in self.lines.taken):
+            fault = NUL_FAULT
+        elif len(cells) > len(self.header) and any(cell.strip() for cell in cells[len(self.header) :]):
             fault = (
                 f"the row has {len(cells)} cells and the header {len(self.header)}; a comma inside a cell needs "
                 "quotation marks around the cell"
             )
         return Row(number, {column: cell for column, cell in known.items() if cell}, cells, fault)
+
+    def _has_swallowed(self) -> bool:
+        """Whether two of the record's lines are as long as a row: of one row with a line break in a cell only one is.
+
+        Two strays close one another, so the CSV reader alone sees nothing wrong.
+        """
+        cells = max(at for at, title in enumerate(self.header, start=1) if title.strip())
+        return sum(line.count(self.delimiter) >= cells - 1 for line in self.lines.taken) > 1
+
+    def _split(self, line: str) -> list[str]:
+        """A line's cells with all quotation marks as they stand, each under its column."""
+        return line.rstrip("\r\n").split(self.delimiter)
 
 
 def _find_delimiter(file: TextIO) -> str:

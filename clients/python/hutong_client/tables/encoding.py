@@ -8,6 +8,8 @@ from pathlib import Path
 from hutong_client.tables.rows import NotATable
 
 _CHUNK = 1 << 20
+_MOST_NULS = 0.1
+"""A file of which more is NUL is no text. Fewer are damage, which is told for the rows that have it."""
 
 
 def detect_encoding(path: Path) -> str:
@@ -32,12 +34,14 @@ def detect_encoding(path: Path) -> str:
 
 def _decodes(path: Path, encoding: str) -> bool:
     decoder = codecs.getincrementaldecoder(encoding)()
+    characters = nuls = 0
     with path.open("rb") as file:
         try:
             while chunk := file.read(_CHUNK):
-                if "\x00" in decoder.decode(chunk):
-                    return False
+                text = decoder.decode(chunk)
+                characters += len(text)
+                nuls += text.count("\x00")
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return False
-    return True
+    return nuls <= characters * _MOST_NULS

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -13,17 +14,20 @@ from hutong_client.tables.columns import find_column
 from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.rows import Cell, NotATable, Row
 
+_LINES_LOOKED_AT = 50
+"""Where none of so many lines can be read the file is no NDJSON; fewer faulty ones are faults of their rows."""
+
 
 @contextlib.contextmanager
 def open_ndjson(path: Path) -> Iterator[NdjsonTable]:
-    """Open an NDJSON file; NotATable when its first line is no JSON object."""
+    """Open an NDJSON file; NotATable when none of its first lines is a JSON object."""
     with path.open(encoding=detect_encoding(path)) as file:
         table = NdjsonTable(file)
-        first = next(iter(table), None)
-        if first is None:
+        rows = list(islice(table, _LINES_LOOKED_AT))
+        if not rows:
             raise NotATable("the file is empty")
-        if first.fault:
-            raise NotATable(f"line {first.number}: {first.fault}")
+        if all(row.fault for row in rows):
+            raise NotATable(f"line {rows[0].number}: {rows[0].fault}")
         file.seek(0)
         yield table
 

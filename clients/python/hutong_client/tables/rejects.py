@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +19,7 @@ from hutong_client.tables.batches import Origin
 from hutong_client.tables.faults import Fault
 from hutong_client.tables.rows import Row
 from hutong_client.tables.tubes import ReadTube
+from hutong_client.tables.wording import explain_rule
 
 COLUMNS = ("row", "reasons", "fields", "descriptions", "can_be_retried")
 """What stands before the row's own columns. Several faults of one row are separated by "; "."""
@@ -69,10 +73,13 @@ def _rejected_rows(read: ReadTube, rejection: Rejection) -> Iterator[Rejected]:
     of_person: dict[int, list[Fault]] = {}
     for violation in rejection.violations:
         position, path = _split_path(violation.field)
-        fault = Fault(_COLUMN_OF.get(path, path), violation.reason, violation.description)
+        description = explain_rule(path, violation.description)
+        fault = Fault(_COLUMN_OF.get(path, path), violation.reason, description)
         (of_tube if position is None else of_person.setdefault(position, [])).append(fault)
     for position in range(len(read.rows)) if whole else (rejection.person_index,):
-        yield Rejected(read.rows[position], (*of_tube, *of_person.get(position, ())), rejection.retryable)
+        # A cell that breaks two rules at once is told once.
+        faults = dict.fromkeys((*of_tube, *of_person.get(position, ())))
+        yield Rejected(read.rows[position], tuple(faults), rejection.retryable)
 
 
 def _split_path(path: str) -> tuple[int | None, str]:
@@ -83,49 +90,98 @@ def _split_path(path: str) -> tuple[int | None, str]:
     return int(position), rest.removeprefix(".")
 
 
+class NotFree(Exception):
+    """Rejected rows cannot go to that place; the text says why."""
+
+
+def choose_place(file: Path, asked: Path | None, suffix: str) -> Path:
+    """Where the rejected rows of `file` can go without anything being overwritten.
+
+    Args:
+        file: the laboratory's file.
+        asked: the place that was asked for, if one was.
+        suffix: what is put behind the file's name otherwise, with a number in it while the name is taken: what stands
+            there may be the rows that a clerk is mending.
+
+    Raises:
+        NotFree: what was asked for is there already.
+    """
+    if asked is None:
+        names = (f"{suffix}{f'.{number}' if number > 1 else ''}.csv" for number in count(1))
+        return next(place for name in names if not os.path.lexists(place := file.with_name(file.name + name)))
+    place = asked.resolve()
+    if place.exists():
+        if place.samefile(file):
+            raise NotFree(f"{asked} is the file to upload; its rejected rows need a file of their own")
+        if not place.is_file():
+            raise NotFree(f"{asked} is no ordinary file; rejected rows need one of their own")
+        raise NotFree(f"{asked} is there already, and nothing is overwritten; name another file, or move it away first")
+    return place
+
+
+def is_intact(path: Path, size: int, sha256: str) -> bool:
+    """Whether a file still begins with what was written to it."""
+    return path.is_file() and _hash_start(path, size).hexdigest() == sha256
+
+
+def _hash_start(path: Path, size: int) -> hashlib._Hash:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (chunk := file.read(min(size, 1 << 20))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest
+
+
 class RejectsFile:
     """Appends rejected rows to a CSV file that only its owner can read: it holds people's rows as they were given.
 
-    Written in UTF-8 with a mark, by which Excel knows it, and made with the first rejected row.
+    Written in UTF-8 with a mark, by which Excel knows it. It is made anew, FileExistsError where something stands, or
+    gone on with after its first `keep_bytes`. One without rows is removed at the end.
     """
 
     def __init__(self, path: Path, header: Sequence[str], keep_bytes: int = 0) -> None:
         self._path = path
+        self._width = len(header)
         self._own = [position for position, title in enumerate(header) if title not in COLUMNS]
-        self._header = [*COLUMNS, *(header[position] for position in self._own)]
-        self._fresh = keep_bytes == 0
-        if self._fresh:
-            path.unlink(missing_ok=True)
-        else:
-            os.truncate(path, keep_bytes)
+        self._heading = b"\xef\xbb\xbf" + _encode([[*COLUMNS, *(header[position] for position in self._own)]])
+        self._keep_bytes = keep_bytes
 
     def __enter__(self) -> Self:
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(handle, "a", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file)
+        if self._keep_bytes:
+            os.truncate(self._path, self._keep_bytes)
+        self._digest = _hash_start(self._path, self._keep_bytes) if self._keep_bytes else hashlib.sha256()
+        self._file = open(
+            self._path,
+            "ab" if self._keep_bytes else "xb",
+            opener=lambda name, flags: os.open(name, flags, 0o600),
+        )
+        if not self._keep_bytes:
+            self._append(self._heading)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if self._path.stat().st_size == 0:
-            self._path.unlink()
+        try:
+            self._file.close()
+        finally:
+            if self._path.stat().st_size <= len(self._heading):
+                self._path.unlink()
 
     def write(self, rejected: Iterable[Rejected]) -> None:
         """Append rows."""
-        for item in rejected:
-            if self._fresh:
-                self._file.write("\ufeff")
-                self._writer.writerow(self._header)
-                self._fresh = False
-            self._writer.writerow(self._line(item))
+        self._append(_encode(map(self._line, rejected)))
 
-    def sync(self) -> int:
-        """Bring what was written to the disk; the size of the file in bytes."""
+    def sync(self) -> tuple[int, str]:
+        """Bring what was written to the disk; the size of the file in bytes and its SHA-256."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+        return os.fstat(self._file.fileno()).st_size, self._digest.hexdigest()
+
+    def _append(self, content: bytes) -> None:
+        self._file.write(content)
+        self._digest.update(content)
 
     def _line(self, item: Rejected) -> list[str | int]:
         original = item.row.original
@@ -136,4 +192,12 @@ class RejectsFile:
             "; ".join(fault.description for fault in item.faults),
             "yes" if item.retryable else "no",
             *(original[position] for position in self._own if position < len(original)),
+            # Cells beyond the header are part of what is to be mended.
+            *original[self._width :],
         ]
+
+
+def _encode(lines: Iterable[Sequence[str | int]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(lines)
+    return text.getvalue().encode()

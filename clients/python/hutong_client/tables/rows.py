@@ -11,6 +11,7 @@ from typing import Protocol
 
 Cell = str | int | float | bool | datetime
 """What a file says in one place: text, except in a workbook, where a cell can be a number or a time without a zone."""
+NUL_FAULT = "the row holds a NUL character, which a damaged file has and no spreadsheet shows; type the row anew"
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ _TYPE_BY_NAME = {name: value for value, names in _DOCUMENT_TYPES.items() for nam
 _SPECIMEN_BY_NAME = {name: value for value, names in _SPECIMENS.items() for name in names}
 
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[Ee]\+\d+")
-_POOL = re.compile(r"(\d{1,3})(?:人|[:/混合]1)?")
+_POOL = re.compile(r"([0-9]{1,3})(?:人|[:/混合]1)?")
 _SINGLE = frozenset({"单管", "单采", "单检", "单人", "single"})
 _EXACT_DIGITS = 15
 """A number in a workbook keeps so many digits; Excel writes zeros for the rest."""
@@ -94,6 +94,8 @@ def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
     # Some systems write ="0123" so that Excel keeps the zeros, others a leading apostrophe.
     if text.startswith('="') and text.endswith('"'):
         text = text[2:-1]
+    if _has_odd_digit(text):
+        raise BadCell("a digit of the number is raised or circled; type it in plain digits", reason)
     return unicodedata.normalize("NFKC", text.removeprefix("'")).strip()
 
 
@@ -153,9 +155,17 @@ def read_pool_size(cell: Cell) -> int:
     if word in _SINGLE:
         return 1
     match = _POOL.fullmatch(word)
-    if not match:
+    if not match or _has_odd_digit(str(cell)):
         raise BadCell("this is not the size of a pool; write 1, 5, 10 or 20")
     return int(match[1])
+
+
+def _has_odd_digit(text: str) -> bool:
+    """Whether the plain spelling of a text would have a digit where none stands: of "1²" it would be "12"."""
+    return not text.isascii() and any(
+        not character.isdecimal() and any(map(str.isdigit, unicodedata.normalize("NFKC", character)))
+        for character in text
+    )
 
 
 @lru_cache(maxsize=1024)

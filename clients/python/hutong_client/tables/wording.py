@@ -1,0 +1,45 @@
+"""The contract's rules in words for a clerk.
+
+The rules stand in the .proto files in a form that is judged fast, and what the service then says of a broken one is
+made by a machine: a regular expression, a count of items.
+"""
+
+from __future__ import annotations
+
+import re
+
+_EXPECTED = {
+    "tube_code": "write a tube code of 1 to 64 characters, without line breaks or tabs",
+    "pool_size": "write for how many persons the tube was made, 1 to 20",
+    "specimen": "write what was taken, as 口咽拭子, or leave the cell empty",
+    "method": "write how it was examined, as RT-PCR, or leave the cell empty",
+    "outcome": "write the result: 阴性, 阳性, 混管阳性, 待复核, 检测中 or 不确定",
+    "sample_region": "write the region as its six digits of GB/T 2260, like 410105",
+    "sample_site": "write the place of sampling in at most 200 characters, without line breaks or tabs",
+    "sample_time": "write when the sample was taken, as 2022-08-09T08:52:18+08:00; nobody was tested before 2019-12-01",
+    "report_time": "write when the report was issued, as 2022-08-09T12:30:00+08:00",
+    "persons": "a tube holds 1 to 20 persons; look whether its code stands in other tubes' rows",
+    "document": "write the number and the type of the document",
+    "document.type": "write the type of the document: 居民身份证, 护照, 港澳居民来往内地通行证 ... or 其他",
+    "document.number": (
+        "write the number as it is printed: at most 32 letters A to Z, digits, spaces, hyphens and round brackets, a "
+        "letter or digit first"
+    ),
+    "document.issuing_country": "write the country as its three capital letters of ISO 3166-1, like FRA",
+    "document.name": "write the name in at most 128 characters, without line breaks or tabs",
+    "report_number": "write a report number of 1 to 64 characters, without spaces, / or @",
+}
+_REQUIRED = "value is required"
+_MACHINE_MADE = re.compile(
+    r"value must be one of the defined|does not match regex|must be at most \d+ char|must be greater than|must contain "
+)
+
+
+def explain_rule(path: str, description: str) -> str:
+    """What a clerk is to do about a field of a tube or person; a description that somebody wrote stays as it is."""
+    expected = _EXPECTED.get(path)
+    if expected is None:
+        return description
+    if description == _REQUIRED:
+        return f"this is missing; {expected}"
+    return expected if _MACHINE_MADE.match(description) else description
