@@ -136,19 +136,14 @@ def find_revisions(connection: Connection, lab: str, reports: Sequence[tuple[str
     """These revisions of a laboratory's reports, in this order; what retention has removed is left out."""
     found: dict[tuple[str, int], StoredResult] = {}
     for start in range(0, len(reports), 500):
-        some = reports[start : start + 500]
-        statement = (
-            select(*COLUMNS)
-            .join_from(
-                _keys,
-                _results,
-                and_(
-                    _results.c.subject_key == _keys.c.subject_key,
-                    _results.c.lab == _keys.c.lab,
-                    _results.c.report_number == _keys.c.report_number,
-                ),
-            )
-            .where(_keys.c.lab == lab, _keys.c.report_number.in_([number for number, _ in some]))
+        numbers = [number for number, _ in reports[start : start + 500]]
+        persons = select(_keys.c.subject_key).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)).distinct()
+        # Each person's rows are gone through once: a join would do so for each report, and a laboratory that writes one
+        # number for everybody has thousands.
+        statement = select(*COLUMNS).where(
+            _results.c.subject_key.in_(connection.execute(persons).scalars().all()),
+            _results.c.lab == lab,
+            _results.c.report_number.in_(numbers),
         )
         for row in connection.execute(statement):
             found[row.report_number, row.revision] = StoredResult(*row)

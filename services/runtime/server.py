@@ -16,6 +16,7 @@ from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.health import Health
 from services.runtime.interceptors.admission import Admission
 from services.runtime.interceptors.chain import Chain, ordered_layers
+from services.runtime.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.settings import BadSetting, Settings, TlsSettings, is_loopback
 from services.runtime.unit import Unit
 
@@ -28,7 +29,7 @@ _log = structlog.get_logger(__name__)
 _OPTIONS: list[tuple[str, int]] = [
     # On by default, and then a second server silently takes half of the first one's calls.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     # Beyond 1,000 calls that Python has not yet taken over gRPC resets some at random: a storm of gates that come back
@@ -82,8 +83,8 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, server)
     names = [registration.service for registration in unit.registrations]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    await health_.check_once()
     port = _bind(server, address, settings.tls)
+    await health_.check_once()
     await server.start()
     await unit.start()
     _log.info("serving", service=unit.name, port=port, **settings.redacted())
@@ -91,8 +92,11 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
-    if not tls.serves_tls and not is_loopback(address):
-        raise BadSetting(f"{address} can be reached from other machines and needs HUTONG_TLS_CERTIFICATE_FILE")
+    if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
+        raise BadSetting(
+            f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
+            "and HUTONG_TLS_CLIENT_CA_FILE so that who asks is known"
+        )
     try:
         if not tls.serves_tls:
             return server.add_insecure_port(address)

@@ -18,6 +18,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from services.domain.errors import FailedPrecondition, InvalidArgument, OutOfRange, Violation
 from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.interceptors import deadline
+from services.runtime.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS
 from tests.rpc.pretending import GET_LAB, UPLOAD_RESULTS, Gate, acknowledge, answer, pretend
 from tests.serving import channel_to, error_info, field_violations, rich_status, settings_for
@@ -136,15 +137,19 @@ async def test_a_deadline_already_past_leaves_the_server_well(tmp_path: Path) ->
 
 
 async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    """Before it is read; unary and in a stream."""
+    """Before it is read, with the limit; unary and in a stream. What is larger still gRPC refuses by itself."""
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         large = "x" * MAX_MESSAGE_BYTES
         error = await failure(LabServiceStub(channel).GetLab(GetLabRequest(name=large)))
-        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert error_info(error).reason == "BATCH_TOO_LARGE"
+        assert error_info(error).metadata["limit"] == str(MAX_MESSAGE_BYTES)
         start = UploadResultsRequest(start=UploadStart(lab=large, upload_id="day"))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await UploadServiceStub(channel).UploadResults(iter([start])).read()
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert error_info(caught.value).reason == "BATCH_TOO_LARGE"
+        huge = GetLabRequest(name="x" * MAX_RECEIVED_BYTES)
+        assert (await failure(LabServiceStub(channel).GetLab(huge))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await assert_well(channel)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -18,7 +19,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.runtime.process import serve
 from services.runtime.server import running, start
-from services.runtime.settings import BadSetting, Settings
+from services.runtime.settings import BadSetting, Settings, TlsSettings
 from services.runtime.unit import Unit
 from tests.rpc.pretending import Gate, answer, pretend
 from tests.serving import settings_for
@@ -108,9 +109,12 @@ async def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "results.example:50051"])
 async def test_the_open_net_needs_tls(address: str, tmp_path: Path) -> None:
-    """Anything but loopback is refused without a certificate, before a port is bound."""
-    with pytest.raises(BadSetting, match="HUTONG_TLS_CERTIFICATE_FILE"):
-        await start(pretend(), address, settings_for(tmp_path))
+    """Anything but loopback is refused without a certificate, or to clients without one, before a port is bound."""
+    settings = settings_for(tmp_path)
+    certified = TlsSettings(certificate_file=tmp_path / "certificate.pem", key_file=tmp_path / "key.pem")
+    for tls in (settings.tls, certified):
+        with pytest.raises(BadSetting, match="HUTONG_TLS_CLIENT_CA_FILE"):
+            await start(pretend(), address, replace(settings, tls=tls))
 
 
 async def test_when_one_unit_cannot_be_served_all_are_closed(tmp_path: Path) -> None:
