@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
 from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminServiceServicer_to_server
@@ -10,9 +11,12 @@ from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceService
 from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
+from services.domain.errors import Unavailable
+from services.domain.subject import Pepper
 from services.results.desk import LookupDesk
 from services.results.judging import Bench, Judges
 from services.results.month_keeper import MonthKeeper
+from services.results.pepper_marks import is_pepper_of_store
 from services.results.quotas import Limits, Quotas
 from services.results.servicer import (
     LabServicer,
@@ -26,9 +30,27 @@ from services.results.stream import UploadDesk
 from services.results.watch import Watch
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.pages import PageTokens
-from services.runtime.settings import Settings
+from services.runtime.settings import BadSetting, Settings
 from services.runtime.unit import Drain, Registration, Unit
+from services.storage.engine import Database
 from services.storage.open import open_migrated
+
+
+def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitable[None]]:
+    """The database's check, which also asks once whether the store was filled under this pepper; BadSetting if not."""
+    confirmed = False
+
+    async def check() -> None:
+        nonlocal confirmed
+        await database.check()
+        if not confirmed and not await database.write(is_pepper_of_store, pepper):
+            raise BadSetting(
+                "the pepper is not the one that this Results database was filled under, and would find nobody: "
+                "give the right HUTONG_PEPPER_FILE"
+            )
+        confirmed = True
+
+    return check
 
 
 async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
@@ -36,6 +58,15 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     clock = clock or SystemClock()
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
+    check = checking_pepper(database, pepper)
+    # A database that is away or behind is no reason not to start: health waits for it, and then for its pepper.
+    try:
+        await check()
+    except Unavailable:
+        pass
+    except BadSetting:
+        await asyncio.to_thread(database.close)
+        raise
     store = SqlStore(database, clock, pepper.secret)
     judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
     drain = Drain()
@@ -82,7 +113,7 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
                 TimelinessServicer(store),
             ),
         ),
-        check=database.check,
+        check=check,
         close=close,
         start=start,
         drain=drain,

@@ -103,6 +103,14 @@ uploads = Table(
     Column("update_time", BigInteger, nullable=False),
 )
 
+# Under which pepper the store was filled, by the version that its subject keys bear.
+pepper_marks = Table(
+    "pepper_marks",
+    metadata,
+    Column("key_version", SmallInteger, primary_key=True, autoincrement=False),
+    Column("mark", LargeBinary(16), nullable=False),
+)
+
 # Batches that are stored, by a keyed hash of their tubes, but for the persons of some tubes.
 known_batches = Table(
     "known_batches",
