@@ -19,6 +19,7 @@ from services.runtime.settings import VARIABLES, BadSetting, Settings
 from services.runtime.unit import Unit
 from services.storage.engine import open_database
 from services.storage.migrate import SERVICES, upgrade
+from services.storage.unusable import UnusableDatabase
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> int:
                 _migrate(settings, names)
             else:
                 asyncio.run(serve([_opener(name) for name in names], settings))
-    except BadSetting as error:
+    except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {error}", file=sys.stderr)
         return EXIT_USAGE
     except HutongError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from services.domain.document import Document
 
+_RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 KEY_LENGTH = 16
 """Bytes of a subject key: 128 bits keep a chance collision among 10¹⁰ documents below 10⁻¹⁸."""
 
@@ -53,3 +55,8 @@ def mask_number(number: str) -> str:
     if len(number) < 8:
         return number[:1] + "*" * (len(number) - 1)
     return number[:2] + "*" * (len(number) - 4) + number[-2:]
+
+
+def mask_resident_numbers(text: str) -> str:
+    """Words that somebody wrote, without the resident identity card numbers among them."""
+    return _RESIDENT_NUMBER.sub(lambda match: mask_number(match.group()), text)

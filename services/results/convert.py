@@ -16,7 +16,7 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_duration, to_timestamp
 from services.domain.names import format_lab, format_node, format_result, format_upload, parse_lab, parse_result
 from services.domain.region import is_region
-from services.domain.subject import Pepper, mask_number
+from services.domain.subject import Pepper, mask_number, mask_resident_numbers
 from services.results.model import (
     Acknowledgement,
     Correction,
@@ -233,7 +233,7 @@ def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str,
     linked = linked_from_proto(request.linked_document, pepper, "linked_document")
     if document.subject_key == linked.subject_key:
         raise InvalidArgument.field("linked_document", "is the same document")
-    return DocumentLink(link_id, document, linked, request.reason, now)
+    return DocumentLink(link_id, document, linked, mask_resident_numbers(request.reason), now)
 
 
 def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:
@@ -262,7 +262,7 @@ def correction_from_proto(request: CorrectResultRequest) -> Correction:
         request.outcome,
         from_timestamp(request.sample_time) if request.HasField("sample_time") else None,
         from_timestamp(request.new_report_time) if request.HasField("new_report_time") else None,
-        request.reason,
+        mask_resident_numbers(request.reason),
     )
 
 
@@ -270,7 +270,7 @@ def recall_from_proto(request: RecallResultsRequest) -> Recall:
     """Which reports are to be taken back."""
     lab = parse_lab(request.lab, "lab")
     start, end = interval(request.report_start_time, request.report_end_time, "report_end_time")
-    return Recall(lab, start, end, tuple(request.outcomes), request.reason)
+    return Recall(lab, start, end, tuple(request.outcomes), mask_resident_numbers(request.reason))
 
 
 def timeliness_to_proto(found: Mapping[str, Timeliness], lab: str, region: str) -> list[timeliness_pb2.Timeliness]:

@@ -54,7 +54,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer
 
 from services.domain.instant import from_duration, from_timestamp
 from services.domain.names import parse_lab, parse_result, parse_upload
-from services.domain.subject import Pepper
+from services.domain.subject import Pepper, mask_resident_numbers
 from services.results import convert
 from services.results.desk import LookupDesk
 from services.results.listing import list_results
@@ -105,7 +105,7 @@ class LabServicer(LabServiceServicer):
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:
         now = self._clock.now()
         effective = from_timestamp(request.effective_time) if request.HasField("effective_time") else now
-        change = StandingChange(request.standing, effective, request.reason, now)
+        change = StandingChange(request.standing, effective, mask_resident_numbers(request.reason), now)
 
         def encode(lab: Lab) -> SetLabStandingResponse:
             return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))
@@ -179,7 +179,7 @@ class ResultsServicer(ResultsServiceServicer):
             return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link))
 
         once = Once(request, UnlinkDocumentsResponse, encode, now)
-        return await self._store.unlink(document, linked, request.reason, once)
+        return await self._store.unlink(document, linked, mask_resident_numbers(request.reason), once)
 
     async def ListLinkedDocuments(
         self, request: ListLinkedDocumentsRequest, context: Context

@@ -32,7 +32,7 @@ VARIABLES: Mapping[str, str] = {
     "HUTONG_VERIFICATION_DATABASE_URL": "SQLAlchemy URL; default SQLite in HUTONG_DATA_DIR",
     "HUTONG_DATA_DIR": "where the embedded databases and the pepper live; default .hutong",
     "HUTONG_JURISDICTION": "the node's region, GB/T 2260: a province or 000000; default 000000",
-    "HUTONG_UPSTREAM": "address of the national node's Results; none by default",
+    "HUTONG_UPSTREAM": "address of the national node's Results; checked, and not used before the exchange is served",
     "HUTONG_PEPPER_FILE": "the nation's secret for subject keys, 32 bytes or more; made at first start on SQLite",
     "HUTONG_TLS_CERTIFICATE_FILE": "PEM certificate chain of this server and, as a client, of this node",
     "HUTONG_TLS_KEY_FILE": "PEM private key of the certificate",
@@ -48,6 +48,10 @@ VARIABLES: Mapping[str, str] = {
     "HUTONG_LAB_DUPLICATES_PER_DAY": "duplicates of one laboratory a day before it is slowed; default 500000",
     "HUTONG_MAX_CALLS": "unary calls in flight in one process before RESOURCE_EXHAUSTED; default 4096",
 }
+
+
+MAX_UPLOAD_WORKERS = 256
+"""Processes; more than any machine has cores for."""
 
 
 class BadSetting(ValueError):
@@ -143,7 +147,7 @@ class Settings:
             drain_seconds=_seconds(given, "HUTONG_DRAIN_SECONDS", 20.0),
             start_seconds=_seconds(given, "HUTONG_START_SECONDS", 30.0),
             max_calls=_count(given, "HUTONG_MAX_CALLS", 4096, least=1),
-            upload_workers=_count(given, "HUTONG_UPLOAD_WORKERS", _default_workers(), least=0),
+            upload_workers=_count(given, "HUTONG_UPLOAD_WORKERS", _default_workers(), least=0, most=MAX_UPLOAD_WORKERS),
             lab_streams=_count(given, "HUTONG_LAB_STREAMS", 8, least=1),
             lab_persons_per_second=_count(given, "HUTONG_LAB_PERSONS_PER_SECOND", 50_000, least=1),
             lab_duplicates_per_day=_count(given, "HUTONG_LAB_DUPLICATES_PER_DAY", 500_000, least=0),
@@ -185,8 +189,11 @@ class Settings:
             if not self.results.database_url.startswith("sqlite"):
                 raise BadSetting("HUTONG_PEPPER_FILE is required beside a database server")
             path = self.data_dir / "pepper"
-            if not path.exists():
-                _make_pepper(path)
+            try:
+                if not path.exists():
+                    _make_pepper(path)
+            except OSError as error:
+                raise BadSetting(f"HUTONG_DATA_DIR cannot be used: {error.strerror}") from None
         try:
             secret = path.read_bytes()
         except OSError as error:
@@ -259,13 +266,14 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     return seconds
 
 
-def _count(given: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+def _count(given: Mapping[str, str], name: str, default: int, *, least: int, most: int | None = None) -> int:
     try:
         count = int(given[name]) if given.get(name) else default
     except ValueError:
         count = least - 1
-    if count < least:
-        raise BadSetting(f"{name} must be a whole number, at least {least}")
+    if count < least or (most is not None and count > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise BadSetting(f"{name} must be a whole number, {bounds}")
     return count
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND
+from services.storage.unusable import UnusableDatabase
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -151,13 +152,20 @@ def open_database(url: str, is_current: Callable[[Connection], bool] | None = No
     return Database(create_service_engine(url), is_current)
 
 
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnusableDatabase(f"the directory of a SQLite database cannot be made: {error.strerror}") from None
+
+
 def create_service_engine(url: str) -> Engine:
     """An engine with the settings of its dialect."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise ValueError("a SQLite database needs a file: sqlite:///path")
-        Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+            raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
+        _make_directory(Path(parsed.database).absolute().parent)
         engine = create_engine(parsed, pool_size=READ_THREADS + 1, max_overflow=2, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

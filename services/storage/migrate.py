@@ -9,10 +9,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, exc
 
 import migrations
 from services.domain.errors import Unavailable
+from services.storage.unusable import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")
 
@@ -33,12 +35,16 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
 
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, it cannot be reached, or a table was in use for too long.
+        UnusableDatabase: it is no database, or one of a newer version.
     """
     try:
         command.upgrade(alembic_config(service, url), revision)
     except exc.OperationalError as error:
         text = f"the database of {service} cannot be migrated now: {error.orig}"
         raise Unavailable("DATABASE_UNAVAILABLE", text) from error
+    except (CommandError, exc.DatabaseError) as error:
+        cause = error.orig if isinstance(error, exc.DatabaseError) else error
+        raise UnusableDatabase(f"the database of {service} cannot be used: {cause}") from error
 
 
 def downgrade(service: str, url: str, revision: str) -> None:

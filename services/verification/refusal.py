@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hutong.verification.v1 import decision_pb2, refusal_pb2
 
 from services.domain.instant import HOUR, Instant, Span
-from services.domain.subject import mask_number
+from services.domain.subject import mask_resident_numbers
 
 if TYPE_CHECKING:
     from hutong.type.v1 import purpose_pb2
@@ -26,8 +25,6 @@ UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
 
 SPEAKS_FOR: Span = HOUR
 """How long after its time of use a decision tells how things stood: people argue before they are refused."""
-
-_RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +90,4 @@ def mask_identity(statement: str, number: str, name: str) -> str:
     for text in (number.strip(), name.strip()):
         if len(text) > 1:
             statement = statement.replace(text, text[0] + "*" * (len(text) - 1))
-    return _RESIDENT_NUMBER.sub(lambda match: mask_number(match.group()), statement)
+    return mask_resident_numbers(statement)

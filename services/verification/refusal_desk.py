@@ -59,7 +59,7 @@ class RefusalDesk:
         refusal = Refusal(
             uuid7(),
             request.region,
-            request.venue,
+            mask_identity(request.venue, request.document.number, request.document.name),
             request.purpose,
             refuse_time,
             tuple(sorted(request.grounds)),

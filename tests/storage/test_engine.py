@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from services.domain.errors import HutongError, Unavailable
 from services.storage.engine import Database, open_database
+from services.storage.unusable import UnusableDatabase
 from tests.databases import MakeUrl
 
 catalogue = MetaData()
@@ -177,7 +178,7 @@ async def test_sqlite_is_as_durable_as_we_say(sqlite: Database) -> None:
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_sqlite_needs_a_file(url: str) -> None:
     """In memory each connection would have a database of its own."""
-    with pytest.raises(ValueError, match="needs a file"):
+    with pytest.raises(UnusableDatabase, match="needs a file"):
         open_database(url)
 
 

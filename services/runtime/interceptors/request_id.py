@@ -11,7 +11,8 @@ from services.runtime.ids import uuid7
 from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 HEADER = "x-request-id"
-_SANE = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
+"""Nothing that could be a document's number: an id is logged as it is."""
 
 
 class RequestId:

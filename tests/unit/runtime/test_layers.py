@@ -88,7 +88,15 @@ async def test_a_stream_is_left_to_its_callers_deadline(given: float | None, lea
 
 @pytest.mark.parametrize(
     ("sent", "kept"),
-    [("gate-7.A_b", True), ("x" * 64, True), ("x" * 65, False), ("", False), ('a"b', False), ("a b", False)],
+    [
+        ("gate-7.A_b", True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("", False),
+        ('a"b', False),
+        ("a b", False),
+        ("41010518600101001X", False),
+    ],
 )
 async def test_a_sane_request_id_is_kept(sent: str, kept: bool) -> None:
     """Any other is replaced, so that nobody writes into our log what he likes."""
