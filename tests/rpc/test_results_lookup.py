@@ -21,6 +21,7 @@ from hutong.results.v1.results_service_pb2 import (
 from hutong.type.v1 import identity_pb2
 
 from services.domain.instant import DAY, to_timestamp
+from services.runtime.freshness import Freshness, encode_token
 from tests.databases import MakeUrl
 from tests.labwork import (
     LAB_NAME,
@@ -266,3 +267,12 @@ async def test_the_largest_batch_is_answered(node: ResultsNode) -> None:
     items = (await node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=requests))).items
     assert [item.response.in_region[0].report_number for item in items] == [f"R{person}" for person in range(500)]
     assert {item.response.out_of_region[0].outcome for item in items} == {NEGATIVE}
+
+
+async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNode) -> None:
+    """Its token is not passed over in silence: UNAVAILABLE, since the answer could rest on an older world."""
+    token = encode_token(Freshness("results", "410000", NOW))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await node.results.LookupLatest(ask(0, at_least_as_fresh=token))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"

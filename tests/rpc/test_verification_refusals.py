@@ -60,6 +60,17 @@ async def test_forbidden_ground_is_unlawful_whoever_it_was(callers: Callers) -> 
     assert (await callers.refusals.GetRefusal(service.GetRefusalRequest(name=refusal.name))).refusal == refusal
 
 
+async def test_numbers_are_masked_wherever_they_are_written(callers: Callers) -> None:
+    """In the name of the venue and in the answer too: nobody's number is kept in clear."""
+    report = _report(RETEST)
+    report.venue = "站前宾馆 410105186001010019"
+    refusal = (await callers.refusals.ReportRefusal(report)).refusal
+    request = service.AnswerRefusalRequest(name=refusal.name, answer="asked 410105186001010019 to come again")
+    answered = (await callers.refusals.AnswerRefusal(request)).refusal
+    assert answered.venue == "站前宾馆 41**************19"
+    assert answered.answer == "asked 41**************19 to come again"
+
+
 async def test_retest_of_a_recognized_person_is_unlawful(callers: Callers) -> None:
     """Recognised at the instant of refusal: unlawful, by a decision that is made for it and stored."""
     refusal = (await callers.refusals.ReportRefusal(_report(RETEST, document=document(NUMBERS[0])))).refusal

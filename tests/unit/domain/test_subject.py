@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hmac
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.domain.document import PASSPORT, RESIDENT_ID_CARD, Document
-from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number
+from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number, mask_resident_numbers
 
 documents = st.builds(
     Document,
@@ -95,3 +96,17 @@ def test_masks_look_as_people_expect() -> None:
     """As on a printed report."""
     assert mask_name("张") == "*"
     assert (mask_name("张三丰"), mask_number("41010518800101001X")) == ("张**", "41**************1X")
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("持 41010518800101001X 被拒", "持 41**************1X 被拒"),
+        ("410105188001010019, 41010518800101001x", "41**************19, 41**************1x"),
+        ("order 4101051880010100190", "order 4101051880010100190"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_numbers_in_what_people_write_are_masked(written: str, kept: str) -> None:
+    """Resident identity card numbers alone: longer runs of digits are something else."""
+    assert mask_resident_numbers(written) == kept
