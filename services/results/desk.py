@@ -24,7 +24,7 @@ from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.convert import document_from_proto, fill_result
 from services.results.lookup import DEFAULT_LIMIT, pick_latest
-from services.results.model import StoredResult
+from services.results.model import NOT_AUTHORIZED, StoredResult
 from services.results.reading import ReportName
 from services.results.store import Findings, Store
 from services.runtime.channels import MAX_MESSAGE_BYTES
@@ -127,7 +127,12 @@ class LookupDesk:
         findings: Findings,
         now: Instant,
     ) -> None:
-        latest = pick_latest(results, self._jurisdiction, question.limit)
+        latest = pick_latest(
+            results,
+            self._jurisdiction,
+            question.limit,
+            lambda result: findings.standing_at(result.lab, result.file_time) not in NOT_AUTHORIZED,
+        )
         for result in latest.in_region:
             _tell(result, findings, response.in_region.add())
         for result in latest.out_of_region:

@@ -6,7 +6,7 @@ all the same, and so is the negative that clears a positive inside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.domain.region import within
@@ -26,19 +26,26 @@ class LatestResults:
     out_of_region: tuple[StoredResult, ...]
 
 
-def pick_latest(newest_first: Sequence[StoredResult], jurisdiction: str, limit: int) -> LatestResults:
-    """Pick at most `limit` results taken in the jurisdiction and as many taken outside, and what must not be hidden."""
+def pick_latest(
+    newest_first: Sequence[StoredResult], jurisdiction: str, limit: int, may_report: Callable[[StoredResult], bool]
+) -> LatestResults:
+    """Pick at most `limit` results taken in the jurisdiction and as many taken outside, and what must not be hidden.
+
+    `may_report` says whether a result's laboratory was authorised at its time; results that count for nothing take up
+    only the room that others leave, and clear nobody.
+    """
     if len(newest_first) <= limit:
         picked: Sequence[StoredResult] = newest_first
     else:
+        counting = [result.state == ACTIVE and may_report(result) for result in newest_first]
         chosen: set[int] = set()
         room = {True: limit, False: limit}
-        for index, result in enumerate(newest_first):
-            inside = within(result.sample_region, jurisdiction)
+        for index in sorted(range(len(newest_first)), key=lambda index: not counting[index]):
+            inside = within(newest_first[index].sample_region, jurisdiction)
             if room[inside]:
                 room[inside] -= 1
                 chosen.add(index)
-        chosen |= _not_to_be_hidden(newest_first, chosen)
+        chosen |= _not_to_be_hidden(newest_first, counting, chosen)
         picked = [newest_first[index] for index in sorted(chosen)]
     return LatestResults(
         tuple(result for result in picked if within(result.sample_region, jurisdiction)),
@@ -46,16 +53,14 @@ def pick_latest(newest_first: Sequence[StoredResult], jurisdiction: str, limit: 
     )
 
 
-def _not_to_be_hidden(results: Sequence[StoredResult], chosen: set[int]) -> set[int]:
-    negatives = [i for i, r in enumerate(results) if r.outcome == NEGATIVE and r.state == ACTIVE]
-    newest_negative = max(negatives, key=lambda index: results[index].sample_time, default=None)
-    needed: set[int] = set()
+def _not_to_be_hidden(results: Sequence[StoredResult], counting: Sequence[bool], chosen: set[int]) -> set[int]:
+    negatives = [index for index, result in enumerate(results) if counting[index] and result.outcome == NEGATIVE]
+    # Whichever time a place counts from, one of these two is the last to expire.
+    needed = {negatives[0], max(negatives, key=lambda index: results[index].sample_time)} if negatives else set()
+    newest_sample = max((results[index].sample_time for index in needed), default=None)
     for index, result in enumerate(results):
-        if result.outcome not in (POSITIVE, POOL_POSITIVE) or result.state != ACTIVE:
+        if result.outcome not in (POSITIVE, POOL_POSITIVE) or not counting[index]:
             continue
-        cleared = newest_negative is not None and results[newest_negative].sample_time > result.sample_time
-        if not cleared:
+        if newest_sample is None or newest_sample <= result.sample_time:
             needed.add(index)
-        elif index in chosen and newest_negative is not None:
-            needed.add(newest_negative)
-    return needed
+    return needed - chosen

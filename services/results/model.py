@@ -33,6 +33,8 @@ RECALLED = result_pb2.RESULT_STATE_RECALLED
 
 STANDING_UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
+NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
+"""Standings under which a report counts for nothing. A laboratory that is not known here is never among them."""
 MAY_REPORT = frozenset({lab_pb2.LAB_STANDING_AUTHORIZED, lab_pb2.LAB_STANDING_WARNED})
 """The standings under which a laboratory may issue reports."""
 

@@ -33,6 +33,9 @@ _REPORT_NUMBER = re.compile(r"[^\x00-\x20\x7f/@]{1,64}")
 """What an upload takes for a report number; evidence with another could never meet a record."""
 
 
+LOOKED_AT = 10
+"""Of a person's results from each side: daily tests for longer than any window, also as seen from some days ago."""
+
 Place: TypeAlias = tuple[str, int, str]
 """Region, purpose and province of origin: no policy knows a finer origin."""
 
@@ -88,7 +91,9 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     freshness = decode_token(request.at_least_as_fresh, now)
     of_results = freshness is not None and freshness.service == "results"
     look_up = LookupLatestRequest(
-        scope=request.scope, at_least_as_fresh=request.at_least_as_fresh if of_results else ""
+        scope=request.scope,
+        limit=LOOKED_AT,
+        at_least_as_fresh=request.at_least_as_fresh if of_results else "",
     )
     # The name stays here: it finds nobody.
     document, asked = request.document, look_up.document

@@ -184,9 +184,10 @@ class LookupLatestRequest(_message.Message):
     scope: _lookup_pb2.Scope.ValueType
     """How far to look. Default LOCAL."""
     limit: _builtins.int
-    """At most this many in and as many out of the region, 1 to 20; 0 means 3. A positive or pool-positive result that no
-    negative with a later sampling time has cleared is added when it would fall outside the limit, and so is the
-    negative that clears one inside it.
+    """At most this many in and as many out of the region, 1 to 20; 0 means 3. What counts for nothing, recalled or of a
+    laboratory not authorised at its time, takes up only the room that others leave, and clears nobody. Added beyond the
+    limit are a positive or pool-positive result that no counting negative with a later sampling time has cleared, and
+    the counting negatives with the newest report and the newest sampling time.
     """
     at_least_as_fresh: _builtins.str
     """A consistency token: the answer sees at least what its holder saw. Empty for none."""
