@@ -87,6 +87,9 @@ def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> li
     """What would let the report count for longer than any revision of the same force ever let it."""
     same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
     if not same:
+        if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:
+            text = "its first revisions are removed, and it might count for longer than they did; upload a new report"
+            return [Violation("outcome", "CONFLICT", text)]
         return []
     found = []
     text = "would make an issued report valid for longer; a new test needs a report of its own"

@@ -83,7 +83,8 @@ class UploadDesk:
                 async with self.quotas.storing(uscc):
                     acknowledgement = await commit(judgement)
                 yield acknowledgement_to_proto(acknowledgement, self.jurisdiction, durable=not start.validate_only)
-                self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
+                if not start.validate_only:
+                    self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):

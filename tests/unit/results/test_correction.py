@@ -183,3 +183,11 @@ def test_no_sequence_of_corrections_lets_a_negative_count_for_longer(
                 assert new.sample_time <= old.sample_time
         assert new.revision == len(history) + 1
         history.append(new)
+
+
+def test_a_report_whose_beginning_is_removed_does_not_become_negative_again() -> None:
+    """Retention took the negative that it was: nothing is left to hold the new one's time against."""
+    kept = [result(POSITIVE, revision=2)]
+    assert refused(kept, say(NEGATIVE)) == {"outcome": "CONFLICT"}
+    assert correct([result(POSITIVE)], say(NEGATIVE), NOW).outcome == NEGATIVE
+    assert correct(kept, say(INCONCLUSIVE), NOW).outcome == INCONCLUSIVE
