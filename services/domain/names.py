@@ -17,6 +17,7 @@ _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6}|-)")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
+_NODE = re.compile(r"nodes/([0-9]{6})")
 
 
 def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re.Match[str]:
@@ -118,3 +119,8 @@ def format_refusal(uuid: str) -> str:
 def format_node(region: str) -> str:
     """The name of a node."""
     return f"nodes/{region}"
+
+
+def parse_node(name: str, field: str = "node") -> str:
+    """The region in "nodes/{region}"."""
+    return _match(_NODE, name, field, "nodes/{region}").group(1)

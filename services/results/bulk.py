@@ -25,6 +25,8 @@ class Filing:
     upload_time: Instant
     origin: str
     revision: int = 1
+    state: int = ACTIVE
+    nationwide_time: Instant | None = None
 
 
 class Bulk(Protocol):
@@ -92,7 +94,8 @@ class PostgresqlBulk:
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
         """File results by COPY."""
-        end = f"\t{filing.revision}\t{ACTIVE}\t{filing.upload_time}\t{filing.origin}\n"
+        nationwide_time = "\\N" if filing.nationwide_time is None else filing.nationwide_time
+        end = f"\t{filing.revision}\t{filing.state}\t{filing.upload_time}\t{filing.origin}\t{nationwide_time}\n"
         _copy(connection, "results", _RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
 
 
@@ -134,7 +137,7 @@ class SqliteBulk:
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
         """File results, one prepared statement for all."""
-        filed = (filing.revision, ACTIVE, filing.upload_time, filing.origin)
+        filed = (filing.revision, filing.state, filing.upload_time, filing.origin, filing.nationwide_time)
         connection.exec_driver_sql(self._INSERT_RESULT, [row.result_row + filed for row in rows])
 
 

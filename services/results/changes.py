@@ -13,6 +13,7 @@ import binascii
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -36,6 +37,15 @@ _changes = tables.changes
 _writers = tables.change_writers
 
 
+class ChangeKind(IntEnum):
+    """What the entries of the log speak of; watchers of results pass over all but the first."""
+
+    RESULTS = 0
+    LINKS = 1
+    LABS = 2
+    FOLLOW_UPS = 3
+
+
 class Place(NamedTuple):
     """Where a watcher stands with a writer: its last entry that was dealt with, and how many reports of the next."""
 
@@ -51,16 +61,26 @@ Cursor = dict[int, Place]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One commit: which reports of a laboratory got which revisions, in the order of the upload."""
+    """One commit: which reports of a laboratory got which revisions, in the order of the upload.
+
+    Of another kind than results, which links, laboratories or reported numbers it changed, with 0 for a revision.
+    """
 
     writer_id: int
     sequence: int
     commit_time: Instant
     lab: str
     reports: Sequence[tuple[str, int]]
+    kind: ChangeKind = ChangeKind.RESULTS
 
 
-def append_entry(connection: Connection, lab: str, reports: Sequence[tuple[str, int]], now: Instant) -> None:
+def append_entry(
+    connection: Connection,
+    lab: str,
+    reports: Sequence[tuple[str, int]],
+    now: Instant,
+    kind: ChangeKind = ChangeKind.RESULTS,
+) -> None:
     """Log what the transaction changed. To be called last: from here on the transaction holds a writer."""
     if not reports:
         return
@@ -71,9 +91,20 @@ def append_entry(connection: Connection, lab: str, reports: Sequence[tuple[str, 
             sequence=sequence,
             commit_time=now,
             lab=lab,
-            reports=zlib.compress(orjson.dumps(reports), level=1),
+            reports=pack_reports(reports),
+            kind=kind,
         )
     )
+
+
+def pack_reports(reports: Sequence[tuple[str, int]]) -> bytes:
+    """A list of reports and revisions as the log keeps it."""
+    return zlib.compress(orjson.dumps(reports), level=1)
+
+
+def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
+    """What `pack_reports` wrote."""
+    return [(number, revision) for number, revision in orjson.loads(zlib.decompress(packed))]
 
 
 def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int]:
@@ -133,7 +164,8 @@ def _read_writer(connection: Connection, writer_id: int, after: int) -> list[Ent
             row.sequence,
             row.commit_time,
             row.lab,
-            [(number, revision) for number, revision in orjson.loads(zlib.decompress(row.reports))],
+            unpack_reports(row.reports),
+            ChangeKind(row.kind),
         )
         for row in rows
     ]

@@ -63,9 +63,13 @@ def interval(start: Timestamp, end: Timestamp, end_field: str) -> tuple[Instant,
     return first, last
 
 
-def token(node: str, commit_time: Instant) -> str:
-    """The consistency token of a commit at this node."""
-    return encode_token(Freshness("results", node, commit_time))
+def token(node: str, now: Instant) -> str:
+    """The consistency token of what was committed at this node before now.
+
+    To be made after the commit: by an earlier instant a reader elsewhere would believe to have seen what was still on
+    its way into the store.
+    """
+    return encode_token(Freshness("results", node, now))
 
 
 def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
@@ -106,7 +110,7 @@ def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
 
 
 def acknowledgement_to_proto(
-    acknowledgement: Acknowledgement, node: str, *, durable: bool
+    acknowledgement: Acknowledgement, consistency_token: str
 ) -> upload_service_pb2.UploadResultsResponse:
     """The answer to a batch."""
     return upload_service_pb2.UploadResultsResponse(
@@ -115,7 +119,7 @@ def acknowledgement_to_proto(
         duplicate_count=acknowledgement.duplicate_count,
         rejected_count=acknowledgement.rejected_count,
         rejections=[_rejection_to_proto(rejection) for rejection in acknowledgement.rejections],
-        consistency_token=token(node, acknowledgement.commit_time) if durable else "",
+        consistency_token=consistency_token,
     )
 
 

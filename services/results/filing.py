@@ -176,7 +176,7 @@ def _claim(
         else:
             first[row.report_number] = row
     fresh = list(first.values())
-    if not position.reports_are_new or not _claim_all(connection, bulk, fresh):
+    if not position.reports_are_new or not claim_all(connection, bulk, fresh):
         claimed = bulk.insert_free_keys(connection, position.lab, fresh) if fresh else set()
         position.reports_are_new = len(claimed) == len(fresh)
         again += [row for row in fresh if row.report_number not in claimed]
@@ -192,7 +192,7 @@ def _claim(
     return fresh, comparison
 
 
-def _claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
+def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
     """Claim all at once, or leave no trace when one is taken."""
     if not rows:
         return True

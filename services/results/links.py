@@ -73,6 +73,12 @@ def list_links(
     return [_from_row(row) for row in connection.execute(query)]
 
 
+def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
+    """These links, past ones too."""
+    query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
+    return [_from_row(row) for row in connection.execute(query)]
+
+
 def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[bytes, list[bytes]]:
     """For each person that has tied documents all of their keys, their own first. Others are left out.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from hutong.results.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
 from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminServiceServicer_to_server
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
@@ -14,6 +15,10 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 from services.domain.errors import Unavailable
 from services.domain.subject import Pepper
 from services.results.desk import LookupDesk
+from services.results.exchange.intake import Intake
+from services.results.exchange.sender import Sender
+from services.results.exchange.servicer import ExchangeServicer
+from services.results.exchange.store import ExchangeStore
 from services.results.judging import Bench, Judges
 from services.results.month_keeper import MonthKeeper
 from services.results.pepper_marks import is_pepper_of_store
@@ -28,6 +33,7 @@ from services.results.servicer import (
 from services.results.sql_store import SqlStore
 from services.results.stream import UploadDesk
 from services.results.watch import Watch
+from services.runtime.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.pages import PageTokens
 from services.runtime.settings import BadSetting, Settings
@@ -75,13 +81,22 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, quotas, drain, pepper, settings.start_seconds)
     lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock)
 
+    exchange = ExchangeStore(database, clock, settings.jurisdiction, store.make_months)
+    intake = Intake(exchange, settings.jurisdiction, pepper, clock, drain)
+    nation = open_channel(settings.upstream, settings) if settings.upstream else None
+    sender = Sender(exchange, nation, settings.jurisdiction, pepper, clock) if nation is not None else None
     months = MonthKeeper(store.make_months_ahead)
 
     async def start() -> None:
         months.begin()
+        if sender is not None:
+            sender.begin()
         await judges.warm()
 
     async def close() -> None:
+        if sender is not None and nation is not None:
+            await sender.end()
+            await nation.close()
         await months.end()
         await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)
@@ -106,6 +121,11 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
                 "hutong.results.v1.ResultsAdminService",
                 add_ResultsAdminServiceServicer_to_server,
                 ResultsAdminServicer(store, settings.jurisdiction, clock),
+            ),
+            Registration(
+                "hutong.results.v1.ExchangeService",
+                add_ExchangeServiceServicer_to_server,
+                ExchangeServicer(exchange, intake),  # type: ignore[abstract]
             ),
             Registration(
                 "hutong.results.v1.TimelinessService",

@@ -17,11 +17,16 @@ MARK_LENGTH = 16
 """Bytes."""
 
 
+def pepper_mark(pepper: Pepper) -> bytes:
+    """The mark of a pepper."""
+    key = hashlib.sha256(b"mark" + pepper.secret).digest()
+    return hashlib.blake2b(b"hutong", key=key, digest_size=MARK_LENGTH).digest()
+
+
 def is_pepper_of_store(connection: Connection, pepper: Pepper) -> bool:
     """Whether the store was filled under this pepper; the first one it is asked about becomes its own."""
     marks = tables.pepper_marks
-    key = hashlib.sha256(b"mark" + pepper.secret).digest()
-    mark = hashlib.blake2b(b"hutong", key=key, digest_size=MARK_LENGTH).digest()
+    mark = pepper_mark(pepper)
     query = select(marks.c.mark).where(marks.c.key_version == pepper.version)
     known = connection.execute(query).scalar()
     if known is None:

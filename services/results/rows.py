@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from services.results.model import Tube
+from services.results.model import StoredResult, Tube
 
 KEY_COLUMNS = ("lab", "report_number", "subject_key", "file_time", "revision", "outcome", "content_hash")
 TUBE_COLUMNS = (
@@ -35,14 +35,14 @@ JUDGED_COLUMNS = (
     "masked_number",
     *TUBE_COLUMNS,
 )
-FILED_COLUMNS = ("revision", "state", "upload_time", "origin")
+FILED_COLUMNS = ("revision", "state", "upload_time", "origin", "nationwide_time")
 
 
 class RowForm(Protocol):
     """How an engine takes rows. What a tube's persons share is formed once for all of them."""
 
-    def form_tube(self, tube: Tube) -> Any:
-        """A tube's columns."""
+    def form_tube(self, tube: Tube | StoredResult) -> Any:
+        """The columns of a tube, or of a result that came out of one elsewhere."""
         ...
 
     def form_key(
@@ -59,7 +59,7 @@ class RowForm(Protocol):
 class CopyRows:
     """Lines of COPY's text format. Keys are whole lines; results want their filed part and the line's end."""
 
-    def form_tube(self, tube: Tube) -> str:
+    def form_tube(self, tube: Tube | StoredResult) -> str:
         """A tube's columns, each after a tab."""
         return (
             f"\t{tube.file_time}\t{escape(tube.tube_code)}\t{tube.pool_size}\t{tube.specimen}\t{tube.method}"
@@ -88,7 +88,7 @@ class CopyRows:
 class TupleRows:
     """Tuples of parameters."""
 
-    def form_tube(self, tube: Tube) -> tuple[object, ...]:
+    def form_tube(self, tube: Tube | StoredResult) -> tuple[object, ...]:
         """A tube's columns."""
         return (
             tube.file_time,

@@ -209,23 +209,24 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
         lab = await self._store.get_lab(correction.lab)
 
         def encode(result: StoredResult) -> CorrectResultResponse:
-            return CorrectResultResponse(
-                test_result=convert.result_to_proto(result, lab.standing_at(result.file_time)),
-                consistency_token=convert.token(self._jurisdiction, now),
-            )
+            return CorrectResultResponse(test_result=convert.result_to_proto(result, lab.standing_at(result.file_time)))
 
-        return await self._store.correct(correction, Once(request, CorrectResultResponse, encode, now))
+        response = await self._store.correct(correction, Once(request, CorrectResultResponse, encode, now))
+        response.consistency_token = convert.token(self._jurisdiction, self._clock.now())
+        return response
 
     async def RecallResults(self, request: RecallResultsRequest, context: Context) -> RecallResultsResponse:
         now = self._clock.now()
         recall = convert.recall_from_proto(request)
-        consistency_token = "" if request.validate_only else convert.token(self._jurisdiction, now)
 
         def encode(count: int) -> RecallResultsResponse:
-            return RecallResultsResponse(recalled_count=count, consistency_token=consistency_token)
+            return RecallResultsResponse(recalled_count=count)
 
         once = Once(request, RecallResultsResponse, encode, now)
-        return await self._store.recall(recall, once, pretend=request.validate_only)
+        response = await self._store.recall(recall, once, pretend=request.validate_only)
+        if not request.validate_only:
+            response.consistency_token = convert.token(self._jurisdiction, self._clock.now())
+        return response
 
 
 class TimelinessServicer(TimelinessServiceServicer):

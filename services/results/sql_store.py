@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from services.domain.instant import Instant, Span
 from services.results import changes, known_batches, labs, links, reading, tables, timeliness
 from services.results.bulk import bulk_for
-from services.results.changes import Cursor, Entry
+from services.results.changes import ChangeKind, Cursor, Entry
 from services.results.filing import UploadPosition, commit_batch
 from services.results.horizon import read_horizon, require_kept
 from services.results.model import (
@@ -53,13 +53,25 @@ class SqlStore:
 
     async def create_lab(self, lab: Lab, once: Once[Lab, M]) -> M:
         """Register a laboratory; the stored one when the same is there. AlreadyExists when another is."""
-        response = await self._write_once(once, lambda connection: labs.create_lab(connection, lab))
+
+        def run(connection: Connection) -> Lab:
+            registered = labs.create_lab(connection, lab)
+            changes.append_entry(connection, "", [(lab.uscc, 0)], once.now, ChangeKind.LABS)
+            return registered
+
+        response = await self._write_once(once, run)
         self._labs.forget(lab.uscc)
         return response
 
     async def set_standing(self, uscc: str, change: StandingChange, once: Once[Lab, M]) -> M:
         """Add to a laboratory's history. NotFound."""
-        response = await self._write_once(once, lambda connection: labs.add_standing(connection, uscc, change))
+
+        def run(connection: Connection) -> Lab:
+            changed = labs.add_standing(connection, uscc, change)
+            changes.append_entry(connection, "", [(uscc, 0)], once.now, ChangeKind.LABS)
+            return changed
+
+        response = await self._write_once(once, run)
         self._labs.forget(uscc)
         return response
 
@@ -73,7 +85,7 @@ class SqlStore:
 
     async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
         """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
-        await self._make_months([row.file_time for row in batch.results])
+        await self.make_months([row.file_time for row in batch.results])
         return await self._database.write(commit_batch, position, batch, now)
 
     async def find_unstored(self, lab: str, digest: bytes) -> list[int] | None:
@@ -146,7 +158,7 @@ class SqlStore:
         # No month of a time that will be refused.
         latest = once.now + FUTURE_TOLERANCE
         moved = [correction.new_report_time, correction.sample_time]
-        await self._make_months([time for time in moved if time is not None and time <= latest])
+        await self.make_months([time for time in moved if time is not None and time <= latest])
 
         def run(connection: Connection) -> StoredResult:
             result = correct_result(connection, correction, once.now)
@@ -186,15 +198,25 @@ class SqlStore:
 
     async def link(self, link: DocumentLink, once: Once[DocumentLink, M]) -> M:
         """Tie two documents together."""
-        return await self._write_once(once, lambda connection: links.link_documents(connection, link))
+
+        def run(connection: Connection) -> DocumentLink:
+            tied = links.link_documents(connection, link)
+            changes.append_entry(connection, "", [(tied.link_id, 0)], once.now, ChangeKind.LINKS)
+            return tied
+
+        return await self._write_once(once, run)
 
     async def unlink(
         self, document: LinkedDocument, linked: LinkedDocument, reason: str, once: Once[DocumentLink, M]
     ) -> M:
         """Untie two documents. NotFound when they are not tied."""
-        return await self._write_once(
-            once, lambda connection: links.unlink_documents(connection, document, linked, reason, once.now)
-        )
+
+        def run(connection: Connection) -> DocumentLink:
+            untied = links.unlink_documents(connection, document, linked, reason, once.now)
+            changes.append_entry(connection, "", [(untied.link_id, 0)], once.now, ChangeKind.LINKS)
+            return untied
+
+        return await self._write_once(once, run)
 
     async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
         """A document's links, past ones too, newest first."""
@@ -234,7 +256,8 @@ class SqlStore:
             await self._database.write(make_partitions, months)
             self._months |= months
 
-    async def _make_months(self, file_times: Sequence[Instant]) -> None:
+    async def make_months(self, file_times: Sequence[Instant]) -> None:
+        """Have the partitions ready for what is filed at these times."""
         months = months_between(file_times) - self._months
         if months:
             await self._database.write(make_partitions, months)

@@ -22,7 +22,7 @@ from services.domain.errors import (
 from services.domain.instant import Instant
 from services.domain.names import parse_lab
 from services.domain.subject import Pepper
-from services.results.convert import acknowledgement_to_proto
+from services.results.convert import acknowledgement_to_proto, token
 from services.results.filing import UploadPosition, upload_gap
 from services.results.judging import Judges
 from services.results.known_batches import batch_digest
@@ -82,7 +82,8 @@ class UploadDesk:
                 judgement = await item
                 async with self.quotas.storing(uscc):
                     acknowledgement = await commit(judgement)
-                yield acknowledgement_to_proto(acknowledgement, self.jurisdiction, durable=not start.validate_only)
+                fresh = "" if start.validate_only else token(self.jurisdiction, self.clock.now())
+                yield acknowledgement_to_proto(acknowledgement, fresh)
                 if not start.validate_only:
                     self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
         finally:

@@ -180,7 +180,7 @@ change_writers = Table(
     Column("removed_sequence", BigInteger, nullable=False, server_default="0"),
 )
 
-# One row for each commit that changed results: which reports, in one compressed list.
+# One row for each commit that changed results, links, laboratories or reminders: which ones, in one compressed list.
 changes = Table(
     "changes",
     metadata,
@@ -188,9 +188,129 @@ changes = Table(
     # Counts the writer's commits from 1, without a gap.
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("commit_time", BigInteger, nullable=False),
+    # Empty where none is concerned.
     Column("lab", String(18), nullable=False),
-    # zlib over JSON: [[report_number, revision], …] in the order of the upload.
+    # zlib over JSON: [[report_number, revision], …] in the order of the upload; of links and laboratories [[id, 0], …].
     Column("reports", LargeBinary, nullable=False),
+    # What the list names: services.results.changes.ChangeKind.
+    Column("kind", SmallInteger, nullable=False, server_default="0"),
+)
+
+# The identity of this node's change log, in one row: another when the log begins anew.
+log_identity = Table(
+    "log_identity",
+    metadata,
+    Column("log_id", String(36), primary_key=True),
+)
+
+# At a province, how many of a writer's commits the nation has acknowledged.
+nationwide_places = Table(
+    "nationwide_places",
+    metadata,
+    Column("writer_id", Integer, primary_key=True, autoincrement=False),
+    Column("acknowledged", BigInteger, nullable=False),
+)
+
+# At a province, when the nation had what a commit changed: results know their commit by laboratory and upload time.
+nationwide_times = Table(
+    "nationwide_times",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("upload_time", BigInteger, primary_key=True, autoincrement=False),
+    Column("nationwide_time", BigInteger, nullable=False),
+)
+
+# How long results took from upload to the nation: as `delays`.
+nationwide_delays = Table(
+    "nationwide_delays",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("report_hour", Integer, primary_key=True, autoincrement=False),
+    Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
+    Column("persons", BigInteger, nullable=False),
+)
+
+# At the nation, the nodes that replicate to it. Times are microseconds, as everywhere.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    # By the node's clock: everything acknowledged there up to then is here. NULL before its first heartbeat.
+    Column("as_of_time", BigInteger),
+    Column("contact_time", BigInteger, nullable=False),
+    Column("backlog", BigInteger, nullable=False),
+    # How far the node's clock is ahead.
+    Column("clock_skew", BigInteger, nullable=False),
+    Column("conflict_count", BigInteger, nullable=False),
+    # The number of the newest notice to the node.
+    Column("newest_notice", BigInteger, nullable=False),
+)
+
+# At the nation, how many of a writer's commits are durable here.
+replicated_places = Table(
+    "replicated_places",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("log_id", String(36), primary_key=True),
+    Column("writer_id", Integer, primary_key=True, autoincrement=False),
+    Column("committed", BigInteger, nullable=False),
+    # Of the last of them at its node; NULL for none.
+    Column("commit_time", BigInteger),
+)
+
+# At the nation, which nodes have registered a laboratory: there its reminders go.
+lab_homes = Table(
+    "lab_homes",
+    metadata,
+    Column("uscc", String(18), primary_key=True),
+    Column("node", String(6), primary_key=True),
+)
+
+# At the nation, whose results a node has taken into its own store and wants to keep true. At a province, whose it has
+# taken in, under the region of the node that tells it of them: the nation's.
+followed_subjects = Table(
+    "followed_subjects",
+    metadata,
+    Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
+    Column("node", String(6), primary_key=True),
+)
+
+# At the nation, what a node is to be told, in the order of its numbers: a commit holds the node's row to its end.
+notices = Table(
+    "notices",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("lab", String(18), nullable=False),
+    # As in changes.
+    Column("reports", LargeBinary, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+)
+
+# At a province, how many notices of the nation are dealt with, in one row.
+notice_places = Table(
+    "notice_places",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("dealt", BigInteger, nullable=False),
+    # When the last of them was committed there: tells a nation that was restored from an older copy. NULL for none.
+    Column("commit_time", BigInteger),
+)
+
+# Reports that a holder has shown and that had no record: reminders to their laboratories. One is closed when the report
+# has a key in report_keys; nothing needs to be written then.
+follow_ups = Table(
+    "follow_ups",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("report_number", String(64), primary_key=True),
+    Column("create_time", BigInteger, nullable=False),
+    # The region of the node where it was raised.
+    Column("raised_by", String(6), nullable=False),
+    # Whether the laboratory is another node's, which has been told: then it is not listed here.
+    Column("passed_on", Boolean, nullable=False),
+    Index("ix_follow_ups_create_time", "create_time"),
 )
 
 # How long laboratories took from report to upload: persons by hour of report and by class of delay.

@@ -22,6 +22,7 @@ DEFAULT_LATE: Span = 4 * HOUR
 """The notice of 29 July 2022 sets no deadline; two to four hours to the national platform were usual."""
 
 _delays = tables.delays
+_nationwide = tables.nationwide_delays
 _LOG_GROWTH = math.log(GROWTH)
 
 
@@ -68,6 +69,26 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
                 "persons": _delays.c.persons + new.excluded.persons,
                 "last_upload_time": new.excluded.last_upload_time,
             },
+        ),
+        rows,
+    )
+
+
+def record_nationwide_delays(connection: Connection, lab: str, report_times: Iterable[Instant], delay: Span) -> None:
+    """Count results that took a time from their upload to the nation by the times of their reports."""
+    hours = Counter(report_time // HOUR for report_time in report_times)
+    if not hours:
+        return
+    class_ = delay_class(delay)
+    rows = [
+        {"lab": lab, "report_hour": hour, "delay_class": class_, "persons": persons}
+        for hour, persons in sorted(hours.items())
+    ]
+    new = sqlite.insert(_nationwide) if connection.dialect.name == "sqlite" else postgresql.insert(_nationwide)
+    connection.execute(
+        new.on_conflict_do_update(
+            index_elements=[_nationwide.c.lab, _nationwide.c.report_hour, _nationwide.c.delay_class],
+            set_={"persons": _nationwide.c.persons + new.excluded.persons},
         ),
         rows,
     )

@@ -165,6 +165,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The method exists in the contract and is not served by this process. UNIMPLEMENTED.
     Example: {"reason":"NOT_SERVED","domain":"hutong","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
     """
+    ERROR_REASON_PEPPER_MISMATCH: _ErrorReason.ValueType  # 36
+    """A node calls with subject keys made under another pepper: nobody would be found. FAILED_PRECONDITION.
+    Example: {"reason":"PEPPER_MISMATCH","domain":"hutong","metadata":{"node":"nodes/410000"}}
+    """
+    ERROR_REASON_NOT_AN_UPSTREAM: _ErrorReason.ValueType  # 37
+    """A node was taken for the national one and is not, or the caller calls itself the nation. FAILED_PRECONDITION.
+    Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/370000"}}
+    """
+    ERROR_REASON_NO_UPSTREAM: _ErrorReason.ValueType  # 38
+    """What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
+    Example: {"reason":"NO_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/410000"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo whose domain is "hutong", whose reason
@@ -316,5 +328,17 @@ Example: {"reason":"BEFORE_HORIZON","domain":"hutong","metadata":{"horizon":"202
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
 """The method exists in the contract and is not served by this process. UNIMPLEMENTED.
 Example: {"reason":"NOT_SERVED","domain":"hutong","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
+"""
+ERROR_REASON_PEPPER_MISMATCH: ErrorReason.ValueType  # 36
+"""A node calls with subject keys made under another pepper: nobody would be found. FAILED_PRECONDITION.
+Example: {"reason":"PEPPER_MISMATCH","domain":"hutong","metadata":{"node":"nodes/410000"}}
+"""
+ERROR_REASON_NOT_AN_UPSTREAM: ErrorReason.ValueType  # 37
+"""A node was taken for the national one and is not, or the caller calls itself the nation. FAILED_PRECONDITION.
+Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/370000"}}
+"""
+ERROR_REASON_NO_UPSTREAM: ErrorReason.ValueType  # 38
+"""What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
+Example: {"reason":"NO_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/410000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

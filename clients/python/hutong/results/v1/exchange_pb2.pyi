@@ -4,8 +4,13 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from hutong.results.v1 import follow_up_pb2 as _follow_up_pb2
+from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
+from hutong.type.v1 import identity_pb2 as _identity_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -26,13 +31,23 @@ class ReplicatedResult(_message.Message):
     SUBJECT_KEY_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     TEST_RESULT_FIELD_NUMBER: _builtins.int
+    CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    SAMPLING_HASH_FIELD_NUMBER: _builtins.int
     subject_key: _builtins.bytes
     """The person: HMAC-SHA-256 with the nation's pepper over document type and canonical number, first 16 bytes. Required."""
     key_version: _builtins.int
     """Which pepper made subject_key. Required."""
+    content_hash: _builtins.bytes
+    """A keyed hash, 16 bytes, over all that the laboratory stated of this person: tells a report that came twice from two
+    reports under one number. Empty in the answers to look-ups.
+    """
+    sampling_hash: _builtins.bytes
+    """The same over the sampling record that the report followed; empty when there was none."""
     @_builtins.property
     def test_result(self) -> _result_pb2.TestResult:
-        """The revision. masked_name and masked_number are empty. Required."""
+        """The revision. name, masked_name and masked_number are empty; upload_time is that of the node that received it from
+        the laboratory, its origin. lab_standing is told in answers alone. Required.
+        """
 
     def __init__(
         self,
@@ -40,10 +55,12 @@ class ReplicatedResult(_message.Message):
         subject_key: _builtins.bytes = ...,
         key_version: _builtins.int = ...,
         test_result: _result_pb2.TestResult | None = ...,
+        content_hash: _builtins.bytes = ...,
+        sampling_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["test_result", b"test_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_version", b"key_version", "subject_key", b"subject_key", "test_result", b"test_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "key_version", b"key_version", "sampling_hash", b"sampling_hash", "subject_key", b"subject_key", "test_result", b"test_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -51,33 +68,77 @@ Global___ReplicatedResult: _TypeAlias = ReplicatedResult  # noqa: Y015
 
 @_typing.final
 class ReplicatedLink(_message.Message):
-    """One tie, or its end, between two subject keys as nodes pass it on."""
+    """One tie between two documents of one person, or its end, as nodes pass it on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAME_FIELD_NUMBER: _builtins.int
     SUBJECT_KEY_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     LINKED_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
-    REMOVED_FIELD_NUMBER: _builtins.int
+    LINKED_TYPE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REMOVE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"links/{uuid7}". Required."""
     subject_key: _builtins.bytes
     """One document's key. Required."""
+    type: _identity_pb2.DocumentType.ValueType
+    """Its type."""
     linked_subject_key: _builtins.bytes
-    """The other's. Required."""
-    removed: _builtins.bool
-    """Whether the tie ended."""
+    """The other's key. Required."""
+    linked_type: _identity_pb2.DocumentType.ValueType
+    """Its type."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When they were tied. Required."""
+
+    @_builtins.property
+    def remove_time(self) -> _timestamp_pb2.Timestamp:
+        """When they were untied; absent while the tie holds. An end once told stays."""
+
     def __init__(
         self,
         *,
+        name: _builtins.str = ...,
         subject_key: _builtins.bytes = ...,
+        type: _identity_pb2.DocumentType.ValueType = ...,
         linked_subject_key: _builtins.bytes = ...,
-        removed: _builtins.bool = ...,
+        linked_type: _identity_pb2.DocumentType.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        remove_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "remove_time", b"remove_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["linked_subject_key", b"linked_subject_key", "removed", b"removed", "subject_key", b"subject_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "remove_time", b"remove_time", "subject_key", b"subject_key", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplicatedLink: _TypeAlias = ReplicatedLink  # noqa: Y015
+
+@_typing.final
+class ReplicatedFollowUp(_message.Message):
+    """A reminder on its way to the node of the laboratory it concerns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLLOW_UP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def follow_up(self) -> _follow_up_pb2.FollowUp:
+        """The reminder; its lab and report_number are what it is known by. Required."""
+
+    def __init__(
+        self,
+        *,
+        follow_up: _follow_up_pb2.FollowUp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["follow_up", b"follow_up"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow_up", b"follow_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicatedFollowUp: _TypeAlias = ReplicatedFollowUp  # noqa: Y015
 
 @_typing.final
 class ReplicatedChange(_message.Message):
@@ -87,6 +148,8 @@ class ReplicatedChange(_message.Message):
 
     RESULT_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
+    LAB_FIELD_NUMBER: _builtins.int
+    FOLLOW_UP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def result(self) -> Global___ReplicatedResult:
         """A new revision of a result."""
@@ -95,18 +158,110 @@ class ReplicatedChange(_message.Message):
     def link(self) -> Global___ReplicatedLink:
         """A link or its end."""
 
+    @_builtins.property
+    def lab(self) -> _lab_pb2.Lab:
+        """A laboratory of the sending node with its whole standing history: entries that are not known yet are added."""
+
+    @_builtins.property
+    def follow_up(self) -> Global___ReplicatedFollowUp:
+        """A reminder to a laboratory that is not the sending node's."""
+
     def __init__(
         self,
         *,
         result: Global___ReplicatedResult | None = ...,
         link: Global___ReplicatedLink | None = ...,
+        lab: _lab_pb2.Lab | None = ...,
+        follow_up: Global___ReplicatedFollowUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "link", b"link", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "follow_up", b"follow_up", "lab", b"lab", "link", b"link", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "link", b"link", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "follow_up", b"follow_up", "lab", b"lab", "link", b"link", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["result", "link"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["result", "link", "lab", "follow_up"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
 Global___ReplicatedChange: _TypeAlias = ReplicatedChange  # noqa: Y015
+
+@_typing.final
+class WriterPosition(_message.Message):
+    """How far a writer's commits are known somewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRITER_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    writer: _builtins.int
+    """The writer's number in the node's log, from 1."""
+    offset: _builtins.int
+    """How many of its commits, from the first, are meant."""
+    @_builtins.property
+    def commit_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was committed at its node; absent for none. With it a node finds out that its log is not the
+        one that was replicated, but one restored from an older copy.
+        """
+
+    def __init__(
+        self,
+        *,
+        writer: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        commit_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "offset", b"offset", "writer", b"writer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriterPosition: _TypeAlias = WriterPosition  # noqa: Y015
+
+@_typing.final
+class Node(_message.Message):
+    """A node as the nation knows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    CONTACT_TIME_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    CLOCK_SKEW_FIELD_NUMBER: _builtins.int
+    CONFLICT_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"nodes/{region}"."""
+    backlog: _builtins.int
+    """Commits that it held and had not sent when it was last heard of."""
+    conflict_count: _builtins.int
+    """Reports that it sent and another node had sent before with other content: the first stands."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant, by the node's clock, up to which everything acknowledged there is known here."""
+
+    @_builtins.property
+    def contact_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last heard of, by the nation's clock."""
+
+    @_builtins.property
+    def clock_skew(self) -> _duration_pb2.Duration:
+        """How far its clock was ahead of the nation's when it connected; negative when behind."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        contact_time: _timestamp_pb2.Timestamp | None = ...,
+        backlog: _builtins.int = ...,
+        clock_skew: _duration_pb2.Duration | None = ...,
+        conflict_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Node: _TypeAlias = Node  # noqa: Y015

@@ -9,6 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from hutong.results.v1 import exchange_pb2 as _exchange_pb2
+from hutong.results.v1 import lab_pb2 as _lab_pb2
+from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,25 +24,47 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ReplicateStart(_message.Message):
-    """The first frame of a replication."""
+    """The first frame of a replication: who sends, and which log."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
-    WRITER_FIELD_NUMBER: _builtins.int
+    LOG_ID_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
+    PEPPER_MARK_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The sending node, "nodes/{region}". Required."""
-    writer: _builtins.str
-    """The writer of the node's log whose changes follow, 1 to 64 characters. Required."""
+    log_id: _builtins.str
+    """The identity of its log, a UUID: another when the log begins anew. Required."""
+    key_version: _builtins.int
+    """Which pepper its subject keys are made with. Required."""
+    pepper_mark: _builtins.bytes
+    """A keyed hash over a constant, 16 bytes, that tells this pepper from others. Required."""
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.WriterPosition]:
+        """For each of its writers of whose log retention has removed a beginning: how much. Nothing of that can be sent any
+        more.
+        """
+
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """The sender's clock."""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
-        writer: _builtins.str = ...,
+        log_id: _builtins.str = ...,
+        key_version: _builtins.int = ...,
+        pepper_mark: _builtins.bytes = ...,
+        removed: _abc.Iterable[_exchange_pb2.WriterPosition] | None = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_version", b"key_version", "log_id", b"log_id", "node", b"node", "pepper_mark", b"pepper_mark", "removed", b"removed", "send_time", b"send_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -52,27 +76,71 @@ class ReplicateBatch(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    WRITER_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    NEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    COMMIT_TIME_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    writer: _builtins.int
+    """The writer. Required."""
     offset: _builtins.int
-    """The index of the first of them in the writer's log."""
+    """How many of the writer's commits come before the first of these changes."""
+    next_offset: _builtins.int
+    """How many of its commits are complete with this batch: equal to offset when the batch holds only a part of a large
+    one, whose rest follows.
+    """
+    @_builtins.property
+    def commit_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last complete one was committed at its node; absent when none is."""
+
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
-        """1 to 1,000 changes, in all at most 1 MiB."""
+        """The changes, at most 1,000 and 1 MiB; none when retention has removed them all since."""
 
     def __init__(
         self,
         *,
+        writer: _builtins.int = ...,
         offset: _builtins.int = ...,
+        next_offset: _builtins.int = ...,
+        commit_time: _timestamp_pb2.Timestamp | None = ...,
         changes: _abc.Iterable[_exchange_pb2.ReplicatedChange] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "next_offset", b"next_offset", "offset", b"offset", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplicateBatch: _TypeAlias = ReplicateBatch  # noqa: Y015
+
+@_typing.final
+class ReplicateCheckpoint(_message.Message):
+    """A heartbeat: everything that was acknowledged at the node before an instant was sent before this frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    backlog: _builtins.int
+    """Commits that were not sent yet."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant, by the node's clock. Absent while there is a backlog."""
+
+    def __init__(
+        self,
+        *,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        backlog: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicateCheckpoint: _TypeAlias = ReplicateCheckpoint  # noqa: Y015
 
 @_typing.final
 class ReplicateRequest(_message.Message):
@@ -82,25 +150,31 @@ class ReplicateRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___ReplicateStart:
         """The first frame and only the first."""
 
     @_builtins.property
     def batch(self) -> Global___ReplicateBatch:
-        """Any later frame."""
+        """Changes."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___ReplicateCheckpoint:
+        """A heartbeat, at least every 5 seconds."""
 
     def __init__(
         self,
         *,
         start: Global___ReplicateStart | None = ...,
         batch: Global___ReplicateBatch | None = ...,
+        checkpoint: Global___ReplicateCheckpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "frame", b"frame", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "checkpoint", b"checkpoint", "frame", b"frame", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "frame", b"frame", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "checkpoint", b"checkpoint", "frame", b"frame", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["start", "batch"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["start", "batch", "checkpoint"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -108,27 +182,31 @@ Global___ReplicateRequest: _TypeAlias = ReplicateRequest  # noqa: Y015
 
 @_typing.final
 class ReplicateResponse(_message.Message):
-    """The acknowledgement of the start (where to go on) or of a batch (how far it is durable)."""
+    """The answer to a frame: to the start where to go on, to a batch how far its writer is durable, to a checkpoint that it
+    was taken.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    COMMITTED_OFFSET_FIELD_NUMBER: _builtins.int
+    POSITIONS_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
-    committed_offset: _builtins.int
-    """The offset of the next change."""
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.WriterPosition]:
+        """To a start: every writer of the log that is known here. To a batch: its writer. To a checkpoint: nothing."""
+
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was durable at the nation: the results' nationwide_time."""
+        """The nation's clock when it was durable: the results' nationwide_time."""
 
     def __init__(
         self,
         *,
-        committed_offset: _builtins.int = ...,
+        positions: _abc.Iterable[_exchange_pb2.WriterPosition] | None = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "committed_offset", b"committed_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "positions", b"positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,21 +220,39 @@ class LookupSubjectsRequest(_message.Message):
 
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    CLAIMED_REPORTS_FIELD_NUMBER: _builtins.int
+    AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """At most this many for each key, 1 to 20; 0 means 3."""
+    """At most this many for each key in and as many out of the asking node's region, as in LookupLatest, 1 to 20; 0 means
+    3.
+    """
+    node: _builtins.str
+    """The asking node, "nodes/{region}". Required."""
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """1 to 500 keys of 16 bytes."""
+
+    @_builtins.property
+    def claimed_reports(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReport]:
+        """Reports to be looked up by name, at most 5,000; answered in claims, in this order."""
+
+    @_builtins.property
+    def at_least_as_fresh(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Consistency tokens of this node or of nodes that replicate to it, at most 500."""
 
     def __init__(
         self,
         *,
         subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         limit: _builtins.int = ...,
+        node: _builtins.str = ...,
+        claimed_reports: _abc.Iterable[_lookup_pb2.ClaimedReport] | None = ...,
+        at_least_as_fresh: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "subject_keys", b"subject_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_as_fresh", b"at_least_as_fresh", "claimed_reports", b"claimed_reports", "limit", b"limit", "node", b"node", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,22 +265,60 @@ class SubjectResults(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedResult]:
-        """The newest results, newest report first."""
+        """The newest results of the key and of those tied to it, newest report first."""
+
+    @_builtins.property
+    def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """All keys of the person, the asked one first."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[_exchange_pb2.ReplicatedResult] | None = ...,
+        subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubjectResults: _TypeAlias = SubjectResults  # noqa: Y015
+
+@_typing.final
+class SubjectClaim(_message.Message):
+    """What is known of one report by its name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    LAB_STANDING_FIELD_NUMBER: _builtins.int
+    LAB_REGION_FIELD_NUMBER: _builtins.int
+    lab_standing: _lab_pb2.LabStanding.ValueType
+    """The laboratory's standing at the claimed report time; UNSPECIFIED when the laboratory is not known here."""
+    lab_region: _builtins.str
+    """The laboratory's registered region, when it is known."""
+    @_builtins.property
+    def result(self) -> _exchange_pb2.ReplicatedResult:
+        """The newest revision of its record; absent when there is none."""
+
+    def __init__(
+        self,
+        *,
+        result: _exchange_pb2.ReplicatedResult | None = ...,
+        lab_standing: _lab_pb2.LabStanding.ValueType = ...,
+        lab_region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_region", b"lab_region", "lab_standing", b"lab_standing", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubjectClaim: _TypeAlias = SubjectClaim  # noqa: Y015
 
 @_typing.final
 class LookupSubjectsResponse(_message.Message):
@@ -192,47 +326,208 @@ class LookupSubjectsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class AsOfTimesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> _timestamp_pb2.Timestamp: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _timestamp_pb2.Timestamp | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     SUBJECTS_FIELD_NUMBER: _builtins.int
-    AS_OF_TIMES_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
         """One for each key, in order."""
 
     @_builtins.property
-    def as_of_times(self) -> _containers.MessageMap[_builtins.str, _timestamp_pb2.Timestamp]:
-        """The instant up to which each province's changes are complete here, by "nodes/{region}"."""
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectClaim]:
+        """One for each claimed report, in order."""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
+        """This node and each node that replicates to it: OK with the instant up to which what it holds is known here, or
+        UNAVAILABLE when it was not heard of for a minute. A node not heard of for 30 days is left out: nothing that it may
+        still hold is inside any window.
+        """
 
     def __init__(
         self,
         *,
         subjects: _abc.Iterable[Global___SubjectResults] | None = ...,
-        as_of_times: _abc.Mapping[_builtins.str, _timestamp_pb2.Timestamp] | None = ...,
+        claims: _abc.Iterable[Global___SubjectClaim] | None = ...,
+        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_times", b"as_of_times", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "sources", b"sources", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupSubjectsResponse: _TypeAlias = LookupSubjectsResponse  # noqa: Y015
+
+@_typing.final
+class FollowSubjectsRequest(_message.Message):
+    """The request of FollowSubjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The asking node, "nodes/{region}". Required."""
+    @_builtins.property
+    def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """1 to 500 keys of 16 bytes."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "subject_keys", b"subject_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowSubjectsRequest: _TypeAlias = FollowSubjectsRequest  # noqa: Y015
+
+@_typing.final
+class FollowSubjectsResponse(_message.Message):
+    """The answer of FollowSubjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
+        """One for each key, in order: all that is kept of it, up to 200 results each, content hashes among it."""
+
+    def __init__(
+        self,
+        *,
+        subjects: _abc.Iterable[Global___SubjectResults] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowSubjectsResponse: _TypeAlias = FollowSubjectsResponse  # noqa: Y015
+
+@_typing.final
+class WatchNoticesRequest(_message.Message):
+    """The request of WatchNotices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    PEPPER_MARK_FIELD_NUMBER: _builtins.int
+    COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The watching node, "nodes/{region}". Required."""
+    cursor: _builtins.int
+    """How many notices to this node are dealt with: 0 for all that are kept."""
+    pepper_mark: _builtins.bytes
+    """The pepper mark as in ReplicateStart. Required."""
+    @_builtins.property
+    def commit_time(self) -> _timestamp_pb2.Timestamp:
+        """The commit_time that came with the cursor; absent with 0. A cursor of numbers that a restored nation has given out
+        once more is known by it, and answered with OUT_OF_RANGE (CURSOR_TOO_OLD): then everybody is to be followed again.
+        """
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        cursor: _builtins.int = ...,
+        pepper_mark: _builtins.bytes = ...,
+        commit_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "cursor", b"cursor", "node", b"node", "pepper_mark", b"pepper_mark"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchNoticesRequest: _TypeAlias = WatchNoticesRequest  # noqa: Y015
+
+@_typing.final
+class WatchNoticesResponse(_message.Message):
+    """One message of the watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
+    COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.int
+    """How many notices are dealt with after this message. One with very many changes comes in several messages, of which
+    the last moves the cursor on.
+    """
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
+        """What is to be dealt with, all or nothing; none in a heartbeat."""
+
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """The nation's clock."""
+
+    @_builtins.property
+    def commit_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was committed at the nation; absent while there is none, and when the cursor is the caller's."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_exchange_pb2.ReplicatedChange] | None = ...,
+        cursor: _builtins.int = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
+        commit_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "send_time", b"send_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "cursor", b"cursor", "send_time", b"send_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchNoticesResponse: _TypeAlias = WatchNoticesResponse  # noqa: Y015
+
+@_typing.final
+class ListNodesRequest(_message.Message):
+    """The request of ListNodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesRequest: _TypeAlias = ListNodesRequest  # noqa: Y015
+
+@_typing.final
+class ListNodesResponse(_message.Message):
+    """The answer of ListNodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.Node]:
+        """The nodes, by name."""
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[_exchange_pb2.Node] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class ExchangeServiceStub(object):
-    """What nodes tell one another. For nodes only; no document number and no name ever crosses it.
+    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
+    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel):
@@ -45,22 +47,67 @@ class ExchangeServiceStub(object):
                 request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.SerializeToString,
                 response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.FromString,
                 _registered_method=True)
+        self.FollowSubjects = channel.unary_unary(
+                '/hutong.results.v1.ExchangeService/FollowSubjects',
+                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsRequest.SerializeToString,
+                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsResponse.FromString,
+                _registered_method=True)
+        self.WatchNotices = channel.unary_stream(
+                '/hutong.results.v1.ExchangeService/WatchNotices',
+                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesRequest.SerializeToString,
+                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesResponse.FromString,
+                _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/hutong.results.v1.ExchangeService/ListNodes',
+                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
 
 
 class ExchangeServiceServicer(object):
-    """What nodes tell one another. For nodes only; no document number and no name ever crosses it.
+    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
+    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def Replicate(self, request_iterator, context):
-        """Streams a province's changes to the nation, in order, each batch acknowledged once it is durable there. A replayed
-        batch is acknowledged again without effect; a gap is OUT_OF_RANGE (UPLOAD_GAP) with the committed offset.
+        """Streams a province's changes to the nation, each writer's in the order of its commits, each batch acknowledged once
+        it is durable there. Changes may come again and have their effect once. The first frame is "start" and is answered by
+        where to go on; every later frame is answered once, in order. A batch that begins beyond what is committed ends the
+        stream with OUT_OF_RANGE (UPLOAD_GAP); a sender with another pepper gets FAILED_PRECONDITION (PEPPER_MISMATCH), one
+        that calls itself the nation or calls a node that is not the nation FAILED_PRECONDITION (NOT_AN_UPSTREAM).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LookupSubjects(self, request, context):
-        """The results of up to 500 persons by key, paired in order.
+        """The results of up to 500 persons by key, paired in order, and up to 5,000 reports by name. With at_least_as_fresh
+        it waits, as long as the caller's deadline allows, until this node has what the tokens stand for: otherwise
+        UNAVAILABLE (NOT_FRESH_ENOUGH).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FollowSubjects(self, request, context):
+        """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
+        of them. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchNotices(self, request, context):
+        """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+        cursor on; a heartbeat comes at least every 5 seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNodes(self, request, context):
+        """The nodes that replicate to this one, by name: who is late, and by how much.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +126,21 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.FromString,
                     response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.SerializeToString,
             ),
+            'FollowSubjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.FollowSubjects,
+                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsRequest.FromString,
+                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsResponse.SerializeToString,
+            ),
+            'WatchNotices': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchNotices,
+                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesRequest.FromString,
+                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesResponse.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hutong.results.v1.ExchangeService', rpc_method_handlers)
@@ -88,7 +150,9 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
-    """What nodes tell one another. For nodes only; no document number and no name ever crosses it.
+    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
+    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @staticmethod
@@ -135,6 +199,87 @@ class ExchangeService(object):
             '/hutong.results.v1.ExchangeService/LookupSubjects',
             hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.SerializeToString,
             hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowSubjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.results.v1.ExchangeService/FollowSubjects',
+            hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsRequest.SerializeToString,
+            hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hutong.results.v1.ExchangeService/WatchNotices',
+            hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesRequest.SerializeToString,
+            hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.results.v1.ExchangeService/ListNodes',
+            hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
+            hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,33 +27,74 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExchangeServiceStub:
-    """What nodes tell one another. For nodes only; no document number and no name ever crosses it."""
+    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
+    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExchangeServiceAsyncStub: ...
     Replicate: _grpc.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]
-    """Streams a province's changes to the nation, in order, each batch acknowledged once it is durable there. A replayed
-    batch is acknowledged again without effect; a gap is OUT_OF_RANGE (UPLOAD_GAP) with the committed offset.
+    """Streams a province's changes to the nation, each writer's in the order of its commits, each batch acknowledged once
+    it is durable there. Changes may come again and have their effect once. The first frame is "start" and is answered by
+    where to go on; every later frame is answered once, in order. A batch that begins beyond what is committed ends the
+    stream with OUT_OF_RANGE (UPLOAD_GAP); a sender with another pepper gets FAILED_PRECONDITION (PEPPER_MISMATCH), one
+    that calls itself the nation or calls a node that is not the nation FAILED_PRECONDITION (NOT_AN_UPSTREAM).
     """
     LookupSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.LookupSubjectsRequest, _exchange_service_pb2.LookupSubjectsResponse]
-    """The results of up to 500 persons by key, paired in order."""
+    """The results of up to 500 persons by key, paired in order, and up to 5,000 reports by name. With at_least_as_fresh
+    it waits, as long as the caller's deadline allows, until this node has what the tokens stand for: otherwise
+    UNAVAILABLE (NOT_FRESH_ENOUGH).
+    """
+    FollowSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]
+    """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
+    of them. Idempotent.
+    """
+    WatchNotices: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]
+    """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+    cursor on; a heartbeat comes at least every 5 seconds.
+    """
+    ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
+    """The nodes that replicate to this one, by name: who is late, and by how much."""
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
-    """What nodes tell one another. For nodes only; no document number and no name ever crosses it."""
+    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
+    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Replicate: _aio.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]  # type: ignore[assignment]
-    """Streams a province's changes to the nation, in order, each batch acknowledged once it is durable there. A replayed
-    batch is acknowledged again without effect; a gap is OUT_OF_RANGE (UPLOAD_GAP) with the committed offset.
+    """Streams a province's changes to the nation, each writer's in the order of its commits, each batch acknowledged once
+    it is durable there. Changes may come again and have their effect once. The first frame is "start" and is answered by
+    where to go on; every later frame is answered once, in order. A batch that begins beyond what is committed ends the
+    stream with OUT_OF_RANGE (UPLOAD_GAP); a sender with another pepper gets FAILED_PRECONDITION (PEPPER_MISMATCH), one
+    that calls itself the nation or calls a node that is not the nation FAILED_PRECONDITION (NOT_AN_UPSTREAM).
     """
     LookupSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.LookupSubjectsRequest, _exchange_service_pb2.LookupSubjectsResponse]  # type: ignore[assignment]
-    """The results of up to 500 persons by key, paired in order."""
+    """The results of up to 500 persons by key, paired in order, and up to 5,000 reports by name. With at_least_as_fresh
+    it waits, as long as the caller's deadline allows, until this node has what the tokens stand for: otherwise
+    UNAVAILABLE (NOT_FRESH_ENOUGH).
+    """
+    FollowSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]  # type: ignore[assignment]
+    """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
+    of them. Idempotent.
+    """
+    WatchNotices: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]  # type: ignore[assignment]
+    """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+    cursor on; a heartbeat comes at least every 5 seconds.
+    """
+    ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
+    """The nodes that replicate to this one, by name: who is late, and by how much."""
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What nodes tell one another. For nodes only; no document number and no name ever crosses it."""
+    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
+    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    """
 
     @_abc_1.abstractmethod
     def Replicate(
@@ -61,8 +102,11 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_exchange_service_pb2.ReplicateRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.ReplicateResponse], _abc.AsyncIterator[_exchange_service_pb2.ReplicateResponse]]:
-        """Streams a province's changes to the nation, in order, each batch acknowledged once it is durable there. A replayed
-        batch is acknowledged again without effect; a gap is OUT_OF_RANGE (UPLOAD_GAP) with the committed offset.
+        """Streams a province's changes to the nation, each writer's in the order of its commits, each batch acknowledged once
+        it is durable there. Changes may come again and have their effect once. The first frame is "start" and is answered by
+        where to go on; every later frame is answered once, in order. A batch that begins beyond what is committed ends the
+        stream with OUT_OF_RANGE (UPLOAD_GAP); a sender with another pepper gets FAILED_PRECONDITION (PEPPER_MISMATCH), one
+        that calls itself the nation or calls a node that is not the nation FAILED_PRECONDITION (NOT_AN_UPSTREAM).
         """
 
     @_abc_1.abstractmethod
@@ -71,6 +115,37 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exchange_service_pb2.LookupSubjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.LookupSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.LookupSubjectsResponse]]:
-        """The results of up to 500 persons by key, paired in order."""
+        """The results of up to 500 persons by key, paired in order, and up to 5,000 reports by name. With at_least_as_fresh
+        it waits, as long as the caller's deadline allows, until this node has what the tokens stand for: otherwise
+        UNAVAILABLE (NOT_FRESH_ENOUGH).
+        """
+
+    @_abc_1.abstractmethod
+    def FollowSubjects(
+        self,
+        request: _exchange_service_pb2.FollowSubjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.FollowSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.FollowSubjectsResponse]]:
+        """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
+        of them. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchNotices(
+        self,
+        request: _exchange_service_pb2.WatchNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.WatchNoticesResponse], _abc.AsyncIterator[_exchange_service_pb2.WatchNoticesResponse]]:
+        """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+        cursor on; a heartbeat comes at least every 5 seconds.
+        """
+
+    @_abc_1.abstractmethod
+    def ListNodes(
+        self,
+        request: _exchange_service_pb2.ListNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.ListNodesResponse, _abc.Awaitable[_exchange_service_pb2.ListNodesResponse]]:
+        """The nodes that replicate to this one, by name: who is late, and by how much."""
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -62,6 +62,8 @@ class FollowUp(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    RAISED_BY_FIELD_NUMBER: _builtins.int
     action: Global___FollowUpAction.ValueType
     """What to do."""
     lab: _builtins.str
@@ -72,9 +74,15 @@ class FollowUp(_message.Message):
     """The source it concerns, as in Source.source; empty when none."""
     description: _builtins.str
     """For a person to read; never an identity."""
+    raised_by: _builtins.str
+    """The node where it was raised, "nodes/{region}". Only in ListFollowUps."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was raised."""
+
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When what it asks for was done: the report came in. Absent while it is open, and in the answers that raise it."""
 
     def __init__(
         self,
@@ -85,10 +93,12 @@ class FollowUp(_message.Message):
         source: _builtins.str = ...,
         description: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+        raised_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "create_time", b"create_time", "description", b"description", "lab", b"lab", "report_number", b"report_number", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "close_time", b"close_time", "create_time", b"create_time", "description", b"description", "lab", b"lab", "raised_by", b"raised_by", "report_number", b"report_number", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -78,7 +78,7 @@ class CorrectResultResponse(_message.Message):
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Hand it to a look-up or a decision as at_least_as_fresh."""
+    """Hand it to a look-up or a decision as at_least_as_fresh. A repeated request is answered with a newer one."""
     @_builtins.property
     def test_result(self) -> _result_pb2.TestResult:
         """The new revision."""
@@ -160,7 +160,9 @@ class RecallResultsResponse(_message.Message):
     recalled_count: _builtins.int
     """How many results this call took back (or would). A call that finishes one that was cut off counts the rest alone."""
     consistency_token: _builtins.str
-    """Hand it to a look-up or a decision as at_least_as_fresh. Empty with validate_only."""
+    """Hand it to a look-up or a decision as at_least_as_fresh. A repeated request is answered with a newer one. Empty with
+    validate_only.
+    """
     def __init__(
         self,
         *,

@@ -709,3 +709,65 @@ class ListLinkedDocumentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLinkedDocumentsResponse: _TypeAlias = ListLinkedDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class ListFollowUpsRequest(_message.Message):
+    """The request of ListFollowUps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAB_FIELD_NUMBER: _builtins.int
+    INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    lab: _builtins.str
+    """Only reminders to this laboratory, "labs/{uscc}"; empty for all."""
+    include_closed: _builtins.bool
+    """Also those that are closed because the report has come in. Default false."""
+    page_size: _builtins.int
+    """At most this many; 0 means 50, larger than 500 means 500."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    def __init__(
+        self,
+        *,
+        lab: _builtins.str = ...,
+        include_closed: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_closed", b"include_closed", "lab", b"lab", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFollowUpsRequest: _TypeAlias = ListFollowUpsRequest  # noqa: Y015
+
+@_typing.final
+class ListFollowUpsResponse(_message.Message):
+    """The answer of ListFollowUps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLLOW_UPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Give it back for the next page; empty at the end."""
+    @_builtins.property
+    def follow_ups(self) -> _containers.RepeatedCompositeFieldContainer[_follow_up_pb2.FollowUp]:
+        """The reminders, newest first."""
+
+    def __init__(
+        self,
+        *,
+        follow_ups: _abc.Iterable[_follow_up_pb2.FollowUp] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow_ups", b"follow_ups", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFollowUpsResponse: _TypeAlias = ListFollowUpsResponse  # noqa: Y015

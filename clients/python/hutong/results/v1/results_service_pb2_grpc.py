@@ -80,6 +80,11 @@ class ResultsServiceStub(object):
                 request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsRequest.SerializeToString,
                 response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsResponse.FromString,
                 _registered_method=True)
+        self.ListFollowUps = channel.unary_unary(
+                '/hutong.results.v1.ResultsService/ListFollowUps',
+                request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsRequest.SerializeToString,
+                response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsResponse.FromString,
+                _registered_method=True)
 
 
 class ResultsServiceServicer(object):
@@ -157,6 +162,15 @@ class ResultsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFollowUps(self, request, context):
+        """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
+        that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
+        node has registered, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResultsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -204,6 +218,11 @@ def add_ResultsServiceServicer_to_server(servicer, server):
                     servicer.ListLinkedDocuments,
                     request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsRequest.FromString,
                     response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsResponse.SerializeToString,
+            ),
+            'ListFollowUps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFollowUps,
+                    request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsRequest.FromString,
+                    response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -450,6 +469,33 @@ class ResultsService(object):
             '/hutong.results.v1.ResultsService/ListLinkedDocuments',
             hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsRequest.SerializeToString,
             hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFollowUps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.results.v1.ResultsService/ListFollowUps',
+            hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsRequest.SerializeToString,
+            hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsResponse.FromString,
             options,
             channel_credentials,
             insecure,

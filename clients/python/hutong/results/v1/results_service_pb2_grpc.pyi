@@ -64,6 +64,11 @@ class ResultsServiceStub:
     """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied."""
     ListLinkedDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]
     """Lists the links of a document, past ones too, newest first."""
+    ListFollowUps: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListFollowUpsRequest, _results_service_pb2.ListFollowUpsResponse]
+    """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
+    that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
+    node has registered, too.
+    """
 
 @_typing.type_check_only
 class ResultsServiceAsyncStub(ResultsServiceStub):
@@ -101,6 +106,11 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied."""
     ListLinkedDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]  # type: ignore[assignment]
     """Lists the links of a document, past ones too, newest first."""
+    ListFollowUps: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListFollowUpsRequest, _results_service_pb2.ListFollowUpsResponse]  # type: ignore[assignment]
+    """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
+    that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
+    node has registered, too.
+    """
 
 class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reading results. Every read sees all that was acknowledged at this node before it began."""
@@ -189,5 +199,16 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.ListLinkedDocumentsResponse, _abc.Awaitable[_results_service_pb2.ListLinkedDocumentsResponse]]:
         """Lists the links of a document, past ones too, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListFollowUps(
+        self,
+        request: _results_service_pb2.ListFollowUpsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_results_service_pb2.ListFollowUpsResponse, _abc.Awaitable[_results_service_pb2.ListFollowUpsResponse]]:
+        """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
+        that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
+        node has registered, too.
+        """
 
 def add_ResultsServiceServicer_to_server(servicer: ResultsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

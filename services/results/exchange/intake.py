@@ -1,0 +1,129 @@
+"""The nation's end of a replication: frames in, each made durable while the next is on its way, each answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import structlog
+from hutong.results.v1.exchange_service_pb2 import (
+    ReplicateBatch,
+    ReplicateCheckpoint,
+    ReplicateRequest,
+    ReplicateResponse,
+    ReplicateStart,
+)
+
+from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from services.domain.instant import MINUTE, Span, from_timestamp, to_timestamp
+from services.domain.names import format_node, parse_node
+from services.domain.region import NATION, is_region
+from services.domain.subject import Pepper
+from services.results.exchange.convert import position_from_proto, position_to_proto
+from services.results.exchange.model import WriterPosition
+from services.results.exchange.nodes import Log
+from services.results.exchange.store import ExchangeStore
+from services.results.pepper_marks import pepper_mark
+from services.runtime.clock import Clock
+from services.runtime.unit import Drain
+
+START_SECONDS = 30.0
+"""How long a stream may stay without its first frame."""
+SKEW_TO_REPORT: Span = MINUTE
+"""Clocks that differ by more are told to the operator: beyond it decisions may differ from node to node."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """Takes the provinces' changes in."""
+
+    def __init__(self, store: ExchangeStore, jurisdiction: str, pepper: Pepper, clock: Clock, drain: Drain) -> None:
+        self._store = store
+        self._jurisdiction = jurisdiction
+        self._pepper = pepper
+        self._clock = clock
+        self._drain = drain
+
+    async def receive(self, requests: AsyncIterator[ReplicateRequest]) -> AsyncIterator[ReplicateResponse]:
+        """Answer a stream frame by frame, for as long as it lasts. gRPC holds the sender back while a frame waits."""
+        frames = aiter(requests)
+        log, answer = await self._begin(frames)
+        yield answer
+        ending = asyncio.ensure_future(self._drain.wait())
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(frames, None))
+                await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await coming
+                    raise Unavailable("SHUTTING_DOWN", "the server is being stopped; connect again")
+                frame = coming.result()
+                if frame is None:
+                    return
+                yield await self._answer(log, frame)
+        finally:
+            ending.cancel()
+
+    async def _begin(self, frames: AsyncIterator[ReplicateRequest]) -> tuple[Log, ReplicateResponse]:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                first = await anext(frames, None)
+        except TimeoutError:
+            text = f"no first frame within {START_SECONDS:.0f} seconds"
+            raise DeadlineExceeded("DEADLINE", text) from None
+        if first is None or not first.HasField("start"):
+            raise InvalidArgument.field("frame", 'the first frame must be "start"', "UPLOAD_NOT_STARTED")
+        log, skew = self._check(first.start)
+        removed = [position_from_proto(position) for position in first.start.removed]
+        positions = await self._store.open_log(log, removed, skew)
+        _log.info("a node replicates", node=log.node, log_id=log.log_id, clock_skew_seconds=skew / 1e6)
+        return log, self._respond(positions, self._clock.now())
+
+    def _check(self, start: ReplicateStart) -> tuple[Log, Span]:
+        """Who sends, and how far its clock is ahead."""
+        region = parse_node(start.node, "start.node")
+        self.require_nation(region)
+        if start.pepper_mark != pepper_mark(self._pepper) or start.key_version != self._pepper.version:
+            raise FailedPrecondition(
+                "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
+            )
+        skew = from_timestamp(start.send_time) - self._clock.now()
+        if abs(skew) > SKEW_TO_REPORT:
+            _log.warning("a node's clock is wrong, or this one's", node=region, clock_skew_seconds=skew / 1e6)
+        return Log(region, start.log_id), skew
+
+    def require_nation(self, caller: str) -> None:
+        """Refuse to serve as the nation when this is not it, or to a caller that says it is itself."""
+        if self._jurisdiction != NATION:
+            node = format_node(self._jurisdiction)
+            raise FailedPrecondition("NOT_AN_UPSTREAM", "this is not the national node", metadata={"node": node})
+        if caller == NATION or not is_region(caller):
+            raise FailedPrecondition(
+                "NOT_AN_UPSTREAM", "the caller is not a province's node", metadata={"node": format_node(caller)}
+            )
+
+    async def _answer(self, log: Log, frame: ReplicateRequest) -> ReplicateResponse:
+        if frame.HasField("batch"):
+            return await self._apply(log, frame.batch)
+        if frame.HasField("checkpoint"):
+            return await self._note(log, frame.checkpoint)
+        raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
+
+    async def _apply(self, log: Log, batch: ReplicateBatch) -> ReplicateResponse:
+        if batch.next_offset < batch.offset:
+            raise InvalidArgument.field("batch.next_offset", "is before the offset")
+        committed, now = await self._store.apply_batch(log, batch)
+        return self._respond([WriterPosition(batch.writer, committed, None)], now)
+
+    async def _note(self, log: Log, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
+        as_of_time = from_timestamp(checkpoint.as_of_time) if checkpoint.HasField("as_of_time") else None
+        await self._store.note_checkpoint(log.node, as_of_time, checkpoint.backlog)
+        return self._respond([], self._clock.now())
+
+    def _respond(self, positions: list[WriterPosition], now: int) -> ReplicateResponse:
+        told = [position_to_proto(position) for position in positions]
+        return ReplicateResponse(positions=told, commit_time=to_timestamp(now))

@@ -1,0 +1,67 @@
+"""At a province, what is known of its results' arrival at the nation.
+
+Each acknowledged commit leaves one row, and its results find it by laboratory and upload time: stamping every result
+would write the whole store twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, tuple_
+
+from services.domain.instant import Instant
+from services.results import tables
+from services.results.model import StoredResult
+from services.results.timeliness import record_nationwide_delays
+from services.storage.conflict import insert_unless_there
+
+_places = tables.nationwide_places
+_times = tables.nationwide_times
+
+
+class Arrived(NamedTuple):
+    """A commit that the nation has; `report_times` of what laboratories uploaded with it."""
+
+    writer: int
+    sequence: int
+    lab: str
+    upload_time: Instant
+    report_times: Sequence[Instant]
+    nationwide_time: Instant
+
+
+def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
+    """Take down that the nation has these commits; those that were taken down before are passed over."""
+    query = select(_places.c.writer_id, _places.c.acknowledged).with_for_update()
+    known: dict[int, int] = dict(connection.execute(query).all())
+    for commit in sorted(commits):
+        if commit.sequence <= known.get(commit.writer, 0):
+            continue
+        if commit.lab:
+            connection.execute(
+                insert_unless_there(connection, _times).values(
+                    lab=commit.lab, upload_time=commit.upload_time, nationwide_time=commit.nationwide_time
+                )
+            )
+            delay = commit.nationwide_time - commit.upload_time
+            record_nationwide_delays(connection, commit.lab, commit.report_times, delay)
+        if commit.writer not in known:
+            connection.execute(
+                insert_unless_there(connection, _places).values(writer_id=commit.writer, acknowledged=commit.sequence)
+            )
+        known[commit.writer] = commit.sequence
+    for writer, acknowledged in sorted(known.items()):
+        connection.execute(_places.update().where(_places.c.writer_id == writer).values(acknowledged=acknowledged))
+
+
+def find_nationwide_times(
+    connection: Connection, results: Sequence[StoredResult]
+) -> dict[tuple[str, Instant], Instant]:
+    """When the nation had these results, by laboratory and upload time; those it is not known to have are left out."""
+    commits = {(result.lab, result.upload_time) for result in results}
+    if not commits:
+        return {}
+    query = select(_times).where(tuple_(_times.c.lab, _times.c.upload_time).in_(sorted(commits)))
+    return {(row.lab, row.upload_time): row.nationwide_time for row in connection.execute(query)}

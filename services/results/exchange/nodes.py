@@ -1,0 +1,110 @@
+"""The nation's register of nodes: how far each is known here, and how far its writers' commits are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, update
+
+from services.domain.errors import OutOfRange
+from services.domain.instant import Instant, Span
+from services.results import tables
+from services.results.exchange.model import WriterPosition
+from services.storage.conflict import insert_unless_there
+
+_nodes = tables.nodes
+_places = tables.replicated_places
+
+
+class Node(NamedTuple):
+    """A node as the nation knows it. `as_of_time` is by the node's clock, `contact_time` by the nation's."""
+
+    region: str
+    as_of_time: Instant | None
+    contact_time: Instant
+    backlog: int
+    clock_skew: Span
+    conflict_count: int
+
+
+class Log(NamedTuple):
+    """A node's change log: another when it begins anew."""
+
+    node: str
+    log_id: str
+
+
+def list_nodes(connection: Connection) -> list[Node]:
+    """All nodes that ever replicated to this one, by region."""
+    columns = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
+    return [Node(*row) for row in connection.execute(select(*columns).order_by(_nodes.c.node))]
+
+
+def open_log(
+    connection: Connection, log: Log, removed: Sequence[WriterPosition], skew: Span, now: Instant
+) -> list[WriterPosition]:
+    """How far a log's writers are known here. What its node has removed since counts as known: it cannot be sent."""
+    add_node(connection, log.node, now)
+    connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(contact_time=now, clock_skew=skew))
+    for position in sorted(removed):
+        if position.offset > lock_place(connection, log, position.writer):
+            move_place(connection, log, position)
+    of_log = (_places.c.node == log.node, _places.c.log_id == log.log_id)
+    columns = (_places.c.writer_id, _places.c.committed, _places.c.commit_time)
+    return [WriterPosition(*row) for row in connection.execute(select(*columns).where(*of_log))]
+
+
+def add_node(connection: Connection, region: str, now: Instant) -> None:
+    """Register a node unless it is."""
+    connection.execute(
+        insert_unless_there(connection, _nodes).values(
+            node=region, contact_time=now, backlog=0, clock_skew=0, conflict_count=0, newest_notice=0
+        )
+    )
+
+
+def note_checkpoint(
+    connection: Connection, region: str, as_of_time: Instant | None, backlog: int, now: Instant
+) -> None:
+    """Take a node's heartbeat down. Without an instant only that it lives, and how much it has yet to send."""
+    values: dict[str, object] = {"contact_time": now, "backlog": backlog}
+    if as_of_time is not None:
+        values["as_of_time"] = as_of_time
+    connection.execute(update(_nodes).where(_nodes.c.node == region).values(values))
+
+
+def note_conflicts(connection: Connection, region: str, count: int) -> None:
+    """Count reports that stand already as another node sent them."""
+    raised = {"conflict_count": _nodes.c.conflict_count + count}
+    connection.execute(update(_nodes).where(_nodes.c.node == region).values(raised))
+
+
+def lock_place(connection: Connection, log: Log, writer: int) -> int:
+    """How many of a writer's commits are durable here; nobody else moves it until the commit."""
+    its = (_places.c.node == log.node, _places.c.log_id == log.log_id, _places.c.writer_id == writer)
+    held = select(_places.c.committed).where(*its).with_for_update()
+    committed = connection.execute(held).scalar()
+    if committed is None:
+        new = insert_unless_there(connection, _places)
+        connection.execute(new.values(node=log.node, log_id=log.log_id, writer_id=writer, committed=0))
+        committed = connection.execute(held).scalar_one()
+    return int(committed)
+
+
+def move_place(connection: Connection, log: Log, position: WriterPosition) -> None:
+    """Let a writer's place be this one. The caller holds it."""
+    connection.execute(
+        update(_places)
+        .where(_places.c.node == log.node, _places.c.log_id == log.log_id, _places.c.writer_id == position.writer)
+        .values(committed=position.offset, commit_time=position.commit_time)
+    )
+
+
+def replication_gap(committed: int, offset: int) -> OutOfRange:
+    """The error for a batch that begins beyond what is committed."""
+    return OutOfRange(
+        "UPLOAD_GAP",
+        f"the batch begins at {offset}, but {committed} commits of its writer are known; go on from there",
+        metadata={"committed_offset": str(committed), "offset": str(offset)},
+    )

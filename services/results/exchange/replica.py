@@ -1,0 +1,296 @@
+"""Storing what another node passed on, any number of times, with the effect of once.
+
+A writer's changes come in order, those of several writers in any. A report belongs to the node that received it first.
+Of its revisions the greatest counts, whichever comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection, bindparam, update
+
+from services.domain.instant import Instant
+from services.domain.region import NATION
+from services.results import tables
+from services.results.bulk import Bulk, Filing, bulk_for
+from services.results.changes import append_entry
+from services.results.exchange.model import Change, Replica
+from services.results.exchange.registers import receive_lab, receive_link
+from services.results.filing import claim_all
+from services.results.horizon import read_horizon
+from services.results.model import (
+    PENDING,
+    RECALLED,
+    SUPERSEDED,
+    DocumentLink,
+    Lab,
+    NewResult,
+    ReportKey,
+    StoredResult,
+)
+from services.results.reading import find_reports, find_revisions
+from services.results.revisions import RECALLED_OUTCOME
+from services.results.rows import RowForm, row_form
+from services.results.timeliness import record_delays, record_nationwide_delays
+
+_log = structlog.get_logger(__name__)
+
+_results = tables.results
+_keys = tables.report_keys
+
+
+class Arrival(NamedTuple):
+    """Where, from whom and when changes came in. The nation's stamp on a result is the instant of its arrival there."""
+
+    node: str
+    sender: str
+    now: Instant
+
+    @property
+    def at_nation(self) -> bool:
+        """Whether this is the national node."""
+        return self.node == NATION
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of it: revisions that are new here, and reports that another node had sent with other content."""
+
+    stored: list[Replica] = field(default_factory=list)
+    conflict_count: int = 0
+
+
+def apply_changes(connection: Connection, changes: Sequence[Change], arrival: Arrival) -> Applied:
+    """Store changes, log what is new, and tell who follows it. All locks are taken in one order everywhere."""
+    applied = Applied()
+    for change in changes:
+        if isinstance(change, Lab):
+            receive_lab(connection, change, arrival.sender)
+        elif isinstance(change, DocumentLink):
+            receive_link(connection, change)
+    horizon = read_horizon(connection)
+    kept = [
+        change
+        for change in changes
+        if isinstance(change, Replica) and (horizon is None or change.result.file_time >= horizon)
+    ]
+    bulk, form = bulk_for(connection), row_form(connection.dialect.name)
+    of_lab = attrgetter("result.lab")
+    for lab, replicas in groupby(sorted(kept, key=of_lab), of_lab):
+        _Filer(connection, bulk, form, lab, arrival, applied).file(list(replicas))
+    _count_delays(connection, applied.stored, arrival)
+    for lab, stored in groupby(applied.stored, of_lab):
+        reports = [(replica.result.report_number, replica.result.revision) for replica in stored]
+        append_entry(connection, lab, reports, arrival.now)
+    return applied
+
+
+class _Filer:
+    """Files the results of one laboratory."""
+
+    def __init__(
+        self, connection: Connection, bulk: Bulk, form: RowForm, lab: str, arrival: Arrival, applied: Applied
+    ) -> None:
+        self._connection = connection
+        self._bulk = bulk
+        self._form = form
+        self._lab = lab
+        self._arrival = arrival
+        self._applied = applied
+        self._rows: dict[int, NewResult] = {}
+
+    def file(self, replicas: list[Replica]) -> None:
+        """File reports that are new in bulk, and others as the next revision of theirs or an older one."""
+        first: dict[str, Replica] = {}
+        again: list[Replica] = []
+        for replica in replicas:
+            if first.setdefault(replica.result.report_number, replica) is not replica:
+                again.append(replica)
+        rows = [self._row(replica) for _, replica in sorted(first.items())]
+        if claim_all(self._connection, self._bulk, rows):
+            claimed = set(first)
+        else:
+            claimed = self._bulk.insert_free_keys(self._connection, self._lab, rows)
+        fresh = [replica for number, replica in first.items() if number in claimed]
+        self._insert((replica, replica.result.state) for replica in fresh)
+        # A claim says revision 1.
+        self._point_keys([replica for replica in fresh if replica.result.revision > 1])
+        again += [replica for number, replica in first.items() if number not in claimed]
+        if again:
+            self._revise(again)
+
+    def _revise(self, replicas: list[Replica]) -> None:
+        numbers = sorted({replica.result.report_number for replica in replicas})
+        known = self._bulk.hold_keys(self._connection, self._lab, numbers)
+        newest = find_reports(self._connection, [(self._lab, number) for number in numbers])
+        ours = [replica for replica in replicas if self._belongs(replica, known, newest)]
+        newer: dict[str, list[Replica]] = {}
+        older: list[Replica] = []
+        for replica in sorted(ours, key=attrgetter("result.revision")):
+            number = replica.result.report_number
+            if replica.result.revision <= known[number].revision:
+                older.append(replica)
+            elif number not in newer or newer[number][-1].result.revision < replica.result.revision:
+                newer.setdefault(number, []).append(replica)
+        self._supersede([newest[self._lab, number] for number in newer if (self._lab, number) in newest])
+        self._insert(
+            (replica, replica.result.state if replica is chain[-1] else SUPERSEDED)
+            for chain in newer.values()
+            for replica in chain
+        )
+        self._point_keys([chain[-1] for chain in newer.values()])
+        self._insert((replica, SUPERSEDED) for replica in self._missing(older))
+
+    def _belongs(
+        self, replica: Replica, known: dict[str, ReportKey], newest: dict[tuple[str, str], StoredResult]
+    ) -> bool:
+        """Whether the report is its sender's: one that another node received first stands, and this one is told of."""
+        number = replica.result.report_number
+        standing = newest.get((self._lab, number))
+        if standing is None or standing.origin == replica.result.origin:
+            return True
+        key = known[number]
+        if replica.content_hash not in (key.content_hash, key.sampling_hash):
+            self._applied.conflict_count += 1
+            _log.warning(
+                "a report came from two nodes with different content; the first stands",
+                lab=self._lab,
+                first=standing.origin,
+                second=replica.result.origin,
+            )
+        return False
+
+    def _missing(self, older: list[Replica]) -> list[Replica]:
+        """Those of older revisions that are not stored yet: they were overtaken by a newer one."""
+        if not older:
+            return []
+        names = {(replica.result.report_number, replica.result.revision): replica for replica in older}
+        stored = find_revisions(self._connection, self._lab, list(names))
+        for result in stored:
+            names.pop((result.report_number, result.revision), None)
+        return list(names.values())
+
+    def _row(self, replica: Replica) -> NewResult:
+        """The replica's rows as the engine takes them, formed once."""
+        row = self._rows.get(id(replica))
+        if row is None:
+            row = self._rows[id(replica)] = self._form_row(replica)
+        return row
+
+    def _form_row(self, replica: Replica) -> NewResult:
+        result = replica.result
+        outcome = RECALLED_OUTCOME if result.state == RECALLED else result.outcome
+        key_row = self._form.form_key(
+            result.lab, result.report_number, result.subject_key, result.file_time, outcome, replica.content_hash
+        )
+        person = (
+            result.subject_key,
+            result.lab,
+            result.report_number,
+            replica.key_version,
+            b"",
+            result.masked_name,
+            result.masked_number,
+        )
+        result_row = self._form.form_result(person, self._form.form_tube(result))
+        return NewResult(
+            0,
+            0,
+            result.report_number,
+            result.subject_key,
+            result.file_time,
+            outcome,  # type: ignore[arg-type]
+            replica.content_hash,
+            key_row,
+            result_row,
+        )
+
+    def _insert(self, replicas: Iterable[tuple[Replica, int]]) -> None:
+        """File rows, those that share what only the commit knows in one statement."""
+        groups: dict[Filing, list[NewResult]] = {}
+        for replica, state in replicas:
+            result = replica.result
+            nationwide_time = self._arrival.now if self._arrival.at_nation else result.nationwide_time
+            filing = Filing(result.upload_time, result.origin, result.revision, state, nationwide_time)
+            groups.setdefault(filing, []).append(self._row(replica))
+            self._applied.stored.append(replica)
+        for filing, rows in groups.items():
+            self._bulk.insert_results(self._connection, rows, filing)
+
+    def _supersede(self, results: Sequence[StoredResult]) -> None:
+        if not results:
+            return
+        self._connection.execute(
+            update(_results)
+            .where(
+                _results.c.subject_key == bindparam("key"),
+                _results.c.file_time == bindparam("filed"),
+                _results.c.lab == self._lab,
+                _results.c.report_number == bindparam("number"),
+                _results.c.revision == bindparam("old"),
+            )
+            .values(state=SUPERSEDED),
+            [
+                {
+                    "key": result.subject_key,
+                    "filed": result.file_time,
+                    "number": result.report_number,
+                    "old": result.revision,
+                }
+                for result in results
+            ],
+        )
+
+    def _point_keys(self, replicas: Sequence[Replica]) -> None:
+        """Let reports' keys name these revisions."""
+        if not replicas:
+            return
+        self._connection.execute(
+            update(_keys)
+            .where(_keys.c.lab == self._lab, _keys.c.report_number == bindparam("number"))
+            .values(
+                file_time=bindparam("filed"),
+                revision=bindparam("newest"),
+                outcome=bindparam("says"),
+                content_hash=bindparam("content"),
+                sampling_hash=bindparam("sampling"),
+            ),
+            [
+                {
+                    "number": replica.result.report_number,
+                    "filed": replica.result.file_time,
+                    "newest": replica.result.revision,
+                    "says": RECALLED_OUTCOME if replica.result.state == RECALLED else replica.result.outcome,
+                    "content": replica.content_hash,
+                    "sampling": replica.sampling_hash or None,
+                }
+                for replica in replicas
+            ],
+        )
+
+
+def _count_delays(connection: Connection, stored: Sequence[Replica], arrival: Arrival) -> None:
+    """At the nation, how long reports took to their node and from there: what laboratories uploaded, as there."""
+    if not arrival.at_nation:
+        return
+    uploaded = uploads_among(stored)
+
+    def commit(replica: Replica) -> tuple[str, Instant]:
+        return replica.result.lab, replica.result.upload_time
+
+    for (lab, upload_time), replicas in groupby(sorted(uploaded, key=commit), commit):
+        report_times = [replica.result.file_time for replica in replicas]
+        record_delays(connection, lab, report_times, upload_time)
+        record_nationwide_delays(connection, lab, report_times, arrival.now - upload_time)
+
+
+def uploads_among(changes: Sequence[Change]) -> list[Replica]:
+    """Reports as their laboratories uploaded them, and no later correction or recall."""
+    replicas = [change for change in changes if isinstance(change, Replica) and change.result.outcome != PENDING]
+    return [replica for replica in replicas if replica.result.revision == (2 if replica.sampling_hash else 1)]

@@ -1,0 +1,296 @@
+"""A province's end of a replication: whatever is committed here is sent to the nation, in order, until it has it.
+
+The nation says where to go on, so nothing about a crash of either side needs to be remembered. A few batches are under
+way at once; a stream that is not answered in time is given up and opened again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from typing import Any, NamedTuple
+
+import grpc
+import structlog
+from hutong.results.v1.exchange_service_pb2 import (
+    ReplicateBatch,
+    ReplicateCheckpoint,
+    ReplicateRequest,
+    ReplicateResponse,
+    ReplicateStart,
+)
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from prometheus_client import Gauge
+
+from services.domain.errors import HutongError
+from services.domain.instant import SECOND, Instant, from_timestamp, set_timestamp, to_timestamp
+from services.domain.names import format_node
+from services.domain.subject import Pepper
+from services.results.exchange.convert import fill_change, position_from_proto, position_to_proto
+from services.results.exchange.intake import SKEW_TO_REPORT
+from services.results.exchange.model import Change
+from services.results.exchange.nationwide import Arrived
+from services.results.exchange.outbox import Outgoing, Page
+from services.results.exchange.replica import uploads_among
+from services.results.exchange.store import ExchangeStore
+from services.results.pepper_marks import pepper_mark
+from services.runtime.clock import Clock
+
+MAX_CHANGES = 1_000
+"""Changes in one batch."""
+BATCHES_UNDER_WAY = 4
+"""Batches that may be unanswered: the nation reads one while it commits another, and the network holds the rest."""
+IDLE_SECONDS = 0.1
+"""Between two looks at the log when nothing is new: how late a change may set out."""
+HEARTBEAT_SECONDS = 1.0
+"""Between two checkpoints when nothing is new: how long a token may wait that stands for nothing new."""
+ANSWER_SECONDS = 15.0
+"""A frame that is not answered for so long stands in a broken connection."""
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+BACKLOG = Gauge("hutong_replication_backlog_commits", "Commits that the national node does not have yet")
+LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
+CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node stands")
+SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
+
+_log = structlog.get_logger(__name__)
+
+
+class _Anew(Exception):
+    """The nation knows another log under this log's name."""
+
+
+class _Frame(NamedTuple):
+    """A frame on its way, and what its answer will say: commits that are complete with it, an instant reached."""
+
+    request: ReplicateRequest
+    commits: tuple[Outgoing, ...] = ()
+    as_of_time: Instant | None = None
+
+
+class Sender:
+    """Sends this node's changes to the nation for as long as the service runs."""
+
+    def __init__(
+        self, store: ExchangeStore, channel: grpc.aio.Channel, jurisdiction: str, pepper: Pepper, clock: Clock
+    ) -> None:
+        self._store = store
+        self._stub = ExchangeServiceStub(channel)
+        self._node = format_node(jurisdiction)
+        self._pepper = pepper
+        self._clock = clock
+        self._reached: Instant | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Send from now on, in the background."""
+        self._task = asyncio.ensure_future(self._keep_sending())
+        LAG.set_function(self._lag)
+
+    async def end(self) -> None:
+        """Stop; what was not acknowledged is sent again when the service starts next."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def _lag(self) -> float:
+        return float("nan") if self._reached is None else (self._clock.now() - self._reached) / SECOND
+
+    async def _keep_sending(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                async with self._store.sending() as ours:
+                    if ours:
+                        await self._send()
+            except _Anew:
+                _log.warning("the nation knows another log of this node: everything is sent again under a new one")
+            except grpc.aio.AioRpcError as error:
+                self._tell(pause, error.code().name, error.details() or "")
+            except HutongError as error:
+                self._tell(pause, error.reason, str(error))
+            except TimeoutError:
+                self._tell(pause, "TIMEOUT", f"no answer within {ANSWER_SECONDS:.0f} seconds")
+            finally:
+                CONNECTED.set(0)
+            lasted = asyncio.get_running_loop().time() - began
+            pause = FIRST_PAUSE_SECONDS if lasted > LONGEST_PAUSE_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads provinces, guards nothing
+
+    def _tell(self, pause: float, why: str, text: str) -> None:
+        level = "warning" if pause in (FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS) else "debug"
+        getattr(_log, level)("replication to the nation interrupted", why=why, text=text)
+
+    async def _send(self) -> None:
+        """One stream, from where the nation stands to its end."""
+        call = self._stub.Replicate()
+        try:
+            sent = await self._open(call)
+            CONNECTED.set(1)
+            under_way: deque[_Frame] = deque()
+            room = asyncio.Semaphore(BATCHES_UNDER_WAY)
+            answers = asyncio.ensure_future(self._take_answers(call, under_way, room))
+            frames = asyncio.ensure_future(self._put_frames(call, sent, under_way, room))
+            try:
+                await asyncio.wait([answers, frames], return_when=asyncio.FIRST_COMPLETED)
+                for ended in (answers, frames):
+                    if ended.done():
+                        ended.result()
+            finally:
+                for task in (answers, frames):
+                    task.cancel()
+                await asyncio.gather(answers, frames, return_exceptions=True)
+        finally:
+            call.cancel()
+
+    async def _open(self, call: Any) -> dict[int, int]:
+        """Begin the stream: how many commits of each writer the nation has."""
+        log_id = await self._store.read_log_id()
+        removed = await self._store.removed_positions()
+        sent_time = self._clock.now()
+        start = ReplicateStart(
+            node=self._node,
+            log_id=log_id,
+            key_version=self._pepper.version,
+            pepper_mark=pepper_mark(self._pepper),
+            removed=[position_to_proto(position) for position in removed],
+            send_time=to_timestamp(sent_time),
+        )
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await call.write(ReplicateRequest(start=start))
+            answer = await _read(call)
+        self._note_skew(sent_time, answer)
+        positions = [position_from_proto(position) for position in answer.positions]
+        if not await self._store.is_of_this_log(positions):
+            await self._store.renew_log_id()
+            raise _Anew
+        if len(positions) <= len(removed):
+            await self._store.append_registers()
+        _log.info("replication to the nation stands", writers=len(positions))
+        return {position.writer: position.offset for position in positions}
+
+    def _note_skew(self, sent_time: Instant, answer: ReplicateResponse) -> None:
+        middle = (sent_time + self._clock.now()) // 2
+        skew = middle - from_timestamp(answer.commit_time)
+        SKEW.set(skew / SECOND)
+        if abs(skew) > SKEW_TO_REPORT:
+            _log.warning("this node's clock and the nation's differ", clock_skew_seconds=skew / SECOND)
+
+    async def _put_frames(
+        self, call: Any, sent: dict[int, int], under_way: deque[_Frame], room: asyncio.Semaphore
+    ) -> None:
+        """Read the log and send what is new, with a heartbeat whenever all was sent."""
+        last_beat = 0.0
+        while True:
+            # Whatever was acknowledged before this instant is in the page, or counted in its backlog.
+            now = self._clock.now()
+            page = await self._store.read_page(sent)
+            BACKLOG.set(page.backlog + sum(len(frame.commits) for frame in under_way))
+            for frame in await asyncio.to_thread(_pack, page, now):
+                await self._put(call, frame, under_way, room)
+            for commit in page.commits:
+                sent[commit.entry.writer_id] = commit.entry.sequence
+            loop_time = asyncio.get_running_loop().time()
+            if page.commits or loop_time - last_beat >= HEARTBEAT_SECONDS:
+                await self._put(call, _checkpoint(now, page.backlog), under_way, room)
+                last_beat = loop_time
+            if not page.commits:
+                await asyncio.sleep(IDLE_SECONDS)
+
+    async def _put(self, call: Any, frame: _Frame, under_way: deque[_Frame], room: asyncio.Semaphore) -> None:
+        await room.acquire()
+        under_way.append(frame)
+        await call.write(frame.request)
+
+    async def _take_answers(self, call: Any, under_way: deque[_Frame], room: asyncio.Semaphore) -> None:
+        """Pair answers with frames, and take down what has arrived."""
+        while True:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await _read(call)
+            frame = under_way.popleft()
+            room.release()
+            if frame.as_of_time is not None:
+                self._reached = frame.as_of_time
+            nationwide_time = from_timestamp(answer.commit_time)
+            if frame.commits:
+                await self._store.note_arrived([_arrived(commit, nationwide_time) for commit in frame.commits])
+
+
+async def _read(call: Any) -> ReplicateResponse:
+    answer = await call.read()
+    if answer is grpc.aio.EOF:
+        # Raises what the stream ended with.
+        code = await call.code()
+        raise grpc.aio.AioRpcError(
+            code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
+        )
+    assert isinstance(answer, ReplicateResponse)
+    return answer
+
+
+def _checkpoint(now: Instant, backlog: int) -> _Frame:
+    checkpoint = ReplicateCheckpoint(backlog=backlog)
+    if backlog:
+        return _Frame(ReplicateRequest(checkpoint=checkpoint))
+    set_timestamp(checkpoint.as_of_time, now)
+    return _Frame(ReplicateRequest(checkpoint=checkpoint), as_of_time=now)
+
+
+def _arrived(commit: Outgoing, nationwide_time: Instant) -> Arrived:
+    entry = commit.entry
+    report_times = [replica.result.file_time for replica in uploads_among(commit.changes)]
+    lab = entry.lab if commit.changes else ""
+    return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, nationwide_time)
+
+
+class _Packer:
+    """Puts commits into batches: small ones of one writer together, a large one over several."""
+
+    def __init__(self, now: Instant) -> None:
+        self.frames: list[_Frame] = []
+        self._now = now
+        self._writer = 0
+        self._offset = 0
+        self._changes: list[Change] = []
+        self._complete: list[Outgoing] = []
+
+    def add(self, commit: Outgoing) -> None:
+        """Add a commit, the next of its writer."""
+        if commit.entry.writer_id != self._writer:
+            self.flush()
+            self._writer, self._offset = commit.entry.writer_id, commit.entry.sequence - 1
+        rest = commit.changes
+        while len(self._changes) + len(rest) > MAX_CHANGES:
+            room = MAX_CHANGES - len(self._changes)
+            self._changes += rest[:room]
+            rest = rest[room:]
+            self.flush()
+        self._changes += rest
+        self._complete.append(commit)
+
+    def flush(self) -> None:
+        """Close the batch that is being filled."""
+        if not self._changes and not self._complete:
+            return
+        complete = tuple(self._complete)
+        batch = ReplicateBatch(writer=self._writer, offset=self._offset, next_offset=self._offset + len(complete))
+        if complete:
+            set_timestamp(batch.commit_time, complete[-1].entry.commit_time)
+        for change in self._changes:
+            fill_change(batch.changes.add(), change, self._now)
+        self.frames.append(_Frame(ReplicateRequest(batch=batch), complete))
+        self._offset += len(complete)
+        self._changes, self._complete = [], []
+
+
+def _pack(page: Page, now: Instant) -> list[_Frame]:
+    packer = _Packer(now)
+    for commit in page.commits:
+        packer.add(commit)
+    packer.flush()
+    return packer.frames

@@ -1,0 +1,135 @@
+"""Where the exchange keeps its books: the database's executors around the plain functions of this room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
+from sqlalchemy import Connection
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import Instant, Span, from_timestamp
+from services.domain.region import NATION
+from services.results.exchange import nationwide, nodes, outbox
+from services.results.exchange.convert import change_from_proto
+from services.results.exchange.model import Change, Replica, WriterPosition
+from services.results.exchange.nationwide import Arrived
+from services.results.exchange.nodes import Log, Node
+from services.results.exchange.outbox import Page
+from services.results.exchange.replica import Arrival, apply_changes
+from services.runtime.clock import Clock
+from services.storage.engine import Database
+
+_SENDER_LOCK = 0x48755065
+"""Of the advisory lock that the one process of a province holds which sends its changes to the nation."""
+
+
+class ExchangeStore:
+    """The books of a node: of the nation on its provinces, of a province on what it sent."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        jurisdiction: str,
+        make_months: Callable[[Sequence[Instant]], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._jurisdiction = jurisdiction
+        self._make_months = make_months
+
+    async def list_nodes(self) -> list[Node]:
+        """The nodes that replicate to this one."""
+        return await self._database.read(nodes.list_nodes)
+
+    async def open_log(self, log: Log, removed: Sequence[WriterPosition], skew: Span) -> list[WriterPosition]:
+        """How far a node's writers are known here."""
+        return await self._database.write(nodes.open_log, log, removed, skew, self._clock.now())
+
+    async def note_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int) -> None:
+        """Take a node's heartbeat down."""
+        await self._database.write(nodes.note_checkpoint, region, as_of_time, backlog, self._clock.now())
+
+    async def apply_batch(self, log: Log, batch: ReplicateBatch) -> tuple[int, Instant]:
+        """Make a batch durable: how many of its writer's commits are now, and since when.
+
+        Raises:
+            OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
+            InvalidArgument: it holds what its node cannot have sent.
+        """
+        changes = await asyncio.to_thread(_decode, batch, log.node)
+        await self._make_months([change.result.file_time for change in changes if isinstance(change, Replica)])
+        return await self._database.write(self._apply, log, batch, changes)
+
+    def _apply(
+        self, connection: Connection, log: Log, batch: ReplicateBatch, changes: Sequence[Change]
+    ) -> tuple[int, Instant]:
+        now = self._clock.now()
+        committed = nodes.lock_place(connection, log, batch.writer)
+        if batch.offset > committed:
+            raise nodes.replication_gap(committed, batch.offset)
+        # Beyond its complete commits a batch may hold a part of the next one: that is durable once a later one is.
+        if batch.next_offset >= committed:
+            applied = apply_changes(connection, changes, Arrival(NATION, log.node, now))
+            if applied.conflict_count:
+                nodes.note_conflicts(connection, log.node, applied.conflict_count)
+        if batch.next_offset > committed:
+            committed = batch.next_offset
+            commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
+            nodes.move_place(connection, log, WriterPosition(batch.writer, committed, commit_time))
+        return committed, now
+
+    async def read_log_id(self) -> str:
+        """The identity of this node's log."""
+        return await self._database.write(outbox.read_log_id)
+
+    async def removed_positions(self) -> list[WriterPosition]:
+        """Of how many commits of each writer retention has removed the entries."""
+        return await self._database.read(outbox.removed_positions)
+
+    async def is_of_this_log(self, positions: Sequence[WriterPosition]) -> bool:
+        """Whether what the nation knows can have come from this log."""
+        return await self._database.read(outbox.is_of_this_log, positions)
+
+    async def renew_log_id(self) -> None:
+        """Begin the log anew at the nation."""
+        await self._database.write(outbox.renew_log_id)
+
+    async def append_registers(self) -> None:
+        """Log every laboratory and every link."""
+        await self._database.write(outbox.append_registers, self._clock.now())
+
+    async def read_page(self, sent: Mapping[int, int]) -> Page:
+        """What comes after the commits that were sent."""
+        return await self._database.read(outbox.read_page, sent, self._jurisdiction)
+
+    async def note_arrived(self, commits: Sequence[Arrived]) -> None:
+        """Take down that the nation has these commits."""
+        await self._database.write(nationwide.note_arrived, commits)
+
+    @contextlib.asynccontextmanager
+    async def sending(self) -> AsyncIterator[bool]:
+        """Whether this process is the one that sends, for as long as the block lasts. On SQLite there is no other."""
+        if self._database.is_sqlite:
+            yield True
+            return
+        connection = await asyncio.to_thread(self._database.engine.connect)
+        try:
+            query = f"SELECT pg_try_advisory_lock({_SENDER_LOCK})"
+            taken = await asyncio.to_thread(lambda: connection.exec_driver_sql(query).scalar_one())
+            yield bool(taken)
+        finally:
+            # Not given back to the pool: the lock ends with its session.
+            await asyncio.to_thread(connection.invalidate)
+            await asyncio.to_thread(connection.close)
+
+
+def _decode(batch: ReplicateBatch, sender: str) -> list[Change]:
+    changes = [change_from_proto(change) for change in batch.changes]
+    for index, change in enumerate(changes):
+        if isinstance(change, Replica) and change.result.origin != sender:
+            raise InvalidArgument.field(f"batch.changes[{index}].result.test_result.origin", "is not the sender")
+    return changes

@@ -1,0 +1,182 @@
+"""What a province commits is at the nation: every kind of change, in any order, once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hutong.results.v1 import lab_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+
+from services.domain.instant import DAY, HOUR, to_timestamp
+from services.results import tables
+from services.runtime.clock import SystemClock
+from tests.databases import MakeUrl
+from tests.labwork import (
+    LAB_NAME,
+    OTHER_USCC,
+    PENDING,
+    POSITIVE,
+    USCC,
+    lab_to_register,
+    make_document,
+    make_tube,
+    make_tubes,
+)
+from tests.rpc.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+
+
+@pytest.fixture
+async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Country]:
+    async with open_country(tmp_path, database_url) as opened:
+        yield opened
+
+
+async def replicated(country: Country, *members: Member) -> None:
+    """Wait until the nation holds exactly what its provinces hold."""
+
+    def same() -> bool:
+        return country.nation.results() == sorted([row for member in members for row in member.results()], key=repr)
+
+    await until(same)
+
+
+async def test_every_revision_is_at_the_nation(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload([make_tube(0, outcome=PENDING), *make_tubes(30, 1), make_tube(40, 5)])
+    await jilin.node.upload([make_tube(0), make_tube(31)], "second")
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R1", outcome=POSITIVE, reason="mixed up")
+    )
+    await jilin.node.admin.RecallResults(
+        RecallResultsRequest(
+            lab=LAB_NAME,
+            report_start_time=to_timestamp(0),
+            report_end_time=to_timestamp(SystemClock().now()),
+            outcomes=[POSITIVE],
+            reason="contaminated",
+        )
+    )
+    assert len(jilin.results()) == 40
+    await replicated(country, jilin)
+
+
+async def test_no_document_number_name_mask_or_reason_is_at_the_nation(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(5))
+    await jilin.node.results.LinkDocuments(
+        LinkDocumentsRequest(document=make_document(1), linked_document=make_document(2), reason="seen both")
+    )
+    await replicated(country, jilin)
+    await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
+    told = country.nation.rows(tables.results, "masked_name", "masked_number", "name_hash")
+    assert set(told) == {("", "", b"")}
+    links = country.nation.rows(tables.document_links, "masked_number", "linked_masked_number", "reason")
+    assert links == [("", "", "")]
+
+
+async def test_a_link_and_its_end_are_at_the_nation(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    pair = {"document": make_document(1), "linked_document": make_document(2), "reason": "seen both"}
+    columns = ("link_id", "subject_key", "linked_subject_key", "create_time", "remove_time")
+    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**pair))
+    await until(
+        lambda: country.nation.rows(tables.document_links, *columns) == jilin.rows(tables.document_links, *columns)
+    )
+    await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
+    await until(
+        lambda: country.nation.rows(tables.document_links, *columns) == jilin.rows(tables.document_links, *columns)
+    )
+    assert country.nation.rows(tables.document_links, "remove_time") != [(None,)]
+
+
+async def test_a_laboratory_of_two_provinces_has_the_history_of_both(country: Country) -> None:
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    suspended = lab_pb2.LAB_STANDING_SUSPENDED
+    for province in (jilin, henan):
+        await province.node.register()
+    await henan.node.labs.SetLabStanding(
+        SetLabStandingRequest(
+            name=LAB_NAME, standing=suspended, effective_time=to_timestamp(DAY), reason="false reports"
+        )
+    )
+
+    async def heard() -> bool:
+        if not country.nation.rows(tables.lab_homes, "node"):
+            return False
+        response = await country.nation.node.labs.GetLab(GetLabRequest(name=LAB_NAME))
+        return response.lab.standing == suspended
+
+    await until(heard)
+    assert country.nation.rows(tables.lab_homes, "uscc", "node") == [(USCC, JILIN), (USCC, HENAN)]
+    assert country.nation.rows(tables.labs, "contact") == [("",)]
+
+
+async def test_of_one_report_from_two_nodes_the_first_stands_and_the_other_is_counted(country: Country) -> None:
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    await jilin.node.register()
+    await henan.node.register()
+    await jilin.node.upload(make_tubes(3))
+    await replicated(country, jilin)
+    await henan.node.upload([make_tube(0), make_tube(1, outcome=POSITIVE), make_tube(7)])
+
+    async def told() -> bool:
+        return [node.conflict_count for node in await country.nation.nodes()] == [0, 1] and len(
+            country.nation.results()
+        ) == 4
+
+    await until(told)
+    assert country.nation.results(of=JILIN) == jilin.results()
+
+
+async def test_a_commit_larger_than_a_batch_arrives_whole(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload([make_tube(first, 20) for first in range(0, 2600, 20)])
+    assert len(jilin.results()) == 2600
+    await replicated(country, jilin)
+
+
+async def test_what_was_there_before_the_province_joined_arrives_too(
+    tmp_path: Path, country: Country, database_url: MakeUrl
+) -> None:
+    url = database_url("results")
+    async with open_member(tmp_path / "alone", url, JILIN) as alone:
+        await alone.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
+        await alone.node.register()
+        await alone.node.upload(make_tubes(50))
+    async with open_member(tmp_path / "joined", url, JILIN, upstream=country.nation.address) as joined:
+        await replicated(country, joined)
+        await until(lambda: len(country.nation.rows(tables.labs, "uscc")) == 2)
+
+
+async def test_the_province_learns_when_the_nation_had_it(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(20), batch=10)
+    await replicated(country, jilin)
+    await until(lambda: len(jilin.rows(tables.nationwide_times, "lab")) == 2)
+    at_nation = set(country.nation.rows(tables.results, "lab", "upload_time", "nationwide_time"))
+    assert set(jilin.rows(tables.nationwide_times, "lab", "upload_time", "nationwide_time")) == at_nation
+    await until(lambda: sum(n for (n,) in jilin.rows(tables.nationwide_delays, "persons")) == 20)
+
+
+async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    clock = SystemClock()
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(3))
+    acknowledged = to_timestamp(clock.now())
+
+    async def complete() -> bool:
+        nodes = await country.nation.nodes()
+        return bool(nodes) and nodes[0].as_of_time.ToMicroseconds() > acknowledged.ToMicroseconds()
+
+    await until(complete)
+    assert len(country.nation.results()) == 3
+    assert abs((await country.nation.nodes())[0].clock_skew.ToMicroseconds()) < HOUR
