@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.exchange import bench_exchange
 from tests.bench.fairness import bench_fairness
 from tests.bench.lookups import bench_lookups
 from tests.bench.measure import Measurement
@@ -30,7 +31,7 @@ OUTPUT = Path("build/bench.json")
 def main() -> int:
     """Run the benches that were asked for; 1 when a ratio falls short of what it must be."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    names = ["upload", "verify", "policy", "memory", "fairness", "lookups"]
+    names = ["upload", "verify", "policy", "memory", "fairness", "lookups", "exchange"]
     parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches; all without any")
     parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each call round (default 5)")
@@ -46,6 +47,7 @@ def main() -> int:
             "policy": lambda: bench_policy(directory, postgres, options.seconds),
             "memory": lambda: bench_memory(directory, postgres, options.persons, options.memory_seconds),
             "fairness": lambda: bench_fairness(directory, postgres, max(options.seconds, 15.0)),
+            "exchange": lambda: bench_exchange(directory, postgres, options.persons),
             "lookups": lambda: bench_lookups(directory, postgres, options.rows),
         }
         try:

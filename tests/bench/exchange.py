@@ -1,0 +1,146 @@
+"""How fast a province's results are at the nation: a backlog against the upload of the same, and one by one."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psycopg
+from hutong.results.v1 import lab_pb2, upload_pb2, upload_service_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong.type.v1 import identity_pb2
+
+from tests.bench.measure import Measurement
+from tests.bench.nodes import bench_node
+from tests.bench.people import LAB, make_tubes
+from tests.bench.upload import send
+from tests.databases import PostgresServer
+
+PROBES = 300
+"""Reports whose way to the nation is timed."""
+PROBE_SECONDS = 0.05
+"""Between two of them."""
+LOAD_PERSONS_PER_SECOND = 2_000
+"""What another stream uploads meanwhile: some 170 million a day in one province."""
+PATIENCE_SECONDS = 300.0
+FIRST_PROBE = 6_000_000
+
+
+def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> list[Measurement]:
+    """The backlog of a province that joins, then reports one by one beside a stream of others."""
+    tubes = make_tubes(persons)
+    nation_url, province_url = postgres.make("results"), postgres.make("results")
+    nation = {"HUTONG_JURISDICTION": "000000"}
+    with bench_node(directory / "nation", {"results": nation_url}, nation) as nation_addresses:
+        with (
+            bench_node(directory / "province", {"results": province_url}) as addresses,
+            grpc.insecure_channel(addresses["results"]) as channel,
+        ):
+            lab = lab_pb2.Lab(name=LAB, display_name="bench", region="410100")
+            LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
+            upload = send(channel, "first", tubes, persons, "accepted_count")
+        joined = {"HUTONG_UPSTREAM": nation_addresses["results"]}
+        with (
+            bench_node(directory / "province", {"results": province_url}, joined) as addresses,
+            grpc.insecure_channel(addresses["results"]) as channel,
+            grpc.insecure_channel(nation_addresses["results"]) as nation_channel,
+        ):
+            drain = _await_drained(nation_url, persons)
+            delays = sorted(_probe(channel, nation_channel))
+    return [
+        Measurement("replication of a backlog", persons / drain, "its upload", persons / upload, "persons/s", 0.8),
+        _within("acknowledged to nationwide, median", statistics.median(delays), 0.5),
+        _within("acknowledged to nationwide, p99", delays[int(len(delays) * 0.99)], 2.0),
+    ]
+
+
+def _within(what: str, seconds: float, limit: float) -> Measurement:
+    """A delay against the longest it may be, as rates."""
+    return Measurement(what, 1000 / seconds, f"{limit:g} s", 1000 / limit, "1/1000 s", 1.0)
+
+
+def _await_drained(url: str, persons: int) -> float:
+    """The seconds from the first row at the nation to the last."""
+    begun, first = None, 0
+    until = time.monotonic() + PATIENCE_SECONDS
+    with psycopg.connect(url, autocommit=True) as connection:
+        while time.monotonic() < until:
+            row = connection.execute("SELECT count(*) FROM report_keys").fetchone()
+            count = row[0] if row else 0
+            if count and begun is None:
+                begun, first = time.perf_counter(), count
+            if begun is not None and count >= persons:
+                return (time.perf_counter() - begun) * persons / (persons - first)
+            time.sleep(0.1)
+    raise AssertionError("the backlog did not arrive")
+
+
+def _probe(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
+    """Seconds from the acknowledgement of single reports to a look-up at the nation that finds them."""
+    stop = threading.Event()
+    load = threading.Thread(target=_load, args=(province, stop))
+    load.start()
+    try:
+        return _time_probes(province, nation)
+    finally:
+        stop.set()
+        load.join()
+
+
+def _load(channel: grpc.Channel, stop: threading.Event) -> None:
+    """Upload at a steady rate until told to stop."""
+
+    def feed() -> Iterator[upload_service_pb2.UploadResultsRequest]:
+        yield upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id="load"))
+        offset, first = 0, FIRST_PROBE // 2
+        while not stop.wait(0.25):
+            tubes = make_tubes(LOAD_PERSONS_PER_SECOND // 4, first=first)
+            yield upload_service_pb2.UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes))
+            offset, first = offset + len(tubes), first + LOAD_PERSONS_PER_SECOND // 4
+
+    for _ in UploadServiceStub(channel).UploadResults(feed()):
+        pass
+
+
+def _time_probes(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
+    acknowledged: dict[int, float] = {}
+    delays: dict[int, float] = {}
+    documents: dict[int, identity_pb2.IdentityDocument] = {}
+
+    def feed() -> Iterator[upload_service_pb2.UploadResultsRequest]:
+        yield upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id="probes"))
+        for index in range(PROBES):
+            (tube,) = make_tubes(1, first=FIRST_PROBE + index)
+            documents[index] = tube.persons[0].document
+            yield upload_service_pb2.UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=index, tubes=[tube]))
+            time.sleep(PROBE_SECONDS)
+
+    def upload() -> None:
+        for index, _ in enumerate(UploadServiceStub(province).UploadResults(feed())):
+            acknowledged[index] = time.perf_counter()
+
+    uploading = threading.Thread(target=upload)
+    uploading.start()
+    stub = ResultsServiceStub(nation)
+    until = time.monotonic() + PATIENCE_SECONDS
+    while len(delays) < PROBES and time.monotonic() < until:
+        waiting = [index for index in list(acknowledged) if index not in delays][:500]
+        if waiting:
+            asked = [LookupLatestRequest(document=documents[index]) for index in waiting]
+            items = stub.BatchLookupLatest(BatchLookupLatestRequest(requests=asked)).items
+            seen = time.perf_counter()
+            for index, item in zip(waiting, items, strict=True):
+                if item.response.in_region:
+                    delays[index] = seen - acknowledged[index]
+        time.sleep(0.01)
+    uploading.join()
+    assert len(delays) == PROBES, f"{PROBES - len(delays)} reports did not arrive"
+    return list(delays.values())
