@@ -4,6 +4,9 @@ A cursor over one shared sequence skips rows: numbers are drawn before commits, 
 comes back for the 6 that commits late. Here a write transaction borrows a writer that no other has meanwhile and holds
 it until its commit, so within a writer numbers and commits have one order, and a cursor holds a number for each writer.
 There are never more writers than there were ever transactions at once.
+
+Among writers an entry's turn tells what was first: it is greater than that of every commit that was over when the entry
+was made, whatever the clocks say. Who reads up to a bound of turns has with every change all that came before it.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from services.domain.errors import InvalidArgument, OutOfRange
 from services.domain.instant import Instant, format_instant
@@ -28,6 +31,8 @@ MAX_ENTRIES = 20
 """Entries of one writer that a watcher reads at once."""
 MAX_RESULTS = 5_000
 """Results that a watcher reads at once, but one entry at least: some ten megabytes."""
+LOADED_FIRST = 4
+"""Entries whose reports are fetched first, then twice as many, and so on: most readers are full after a few."""
 REMOVED_STEP = 1_000
 """Entries of one writer that one transaction removes: uploads wait for it on SQLite."""
 _MAX_CURSOR_BYTES = 1 << 20
@@ -53,7 +58,7 @@ class Place(NamedTuple):
     dealt: int = 0
 
 
-_BEGINNING = Place(0)
+BEGINNING = Place(0)
 
 Cursor = dict[int, Place]
 """Writer → place; at its beginning with a writer that is missing."""
@@ -74,6 +79,21 @@ class Entry:
     kind: ChangeKind = ChangeKind.RESULTS
 
 
+class LogPage(NamedTuple):
+    """What was read of the log at once, and whether that was all there was."""
+
+    entries: list[Entry]
+    is_complete: bool
+
+
+class _Mark(NamedTuple):
+    """Where an entry stands: by turn and time first."""
+
+    turn: tuple[int, Instant]
+    writer_id: int
+    sequence: int
+
+
 def append_entry(
     connection: Connection,
     lab: str,
@@ -84,7 +104,7 @@ def append_entry(
     """Log what the transaction changed. To be called last: from here on the transaction holds a writer."""
     if not reports:
         return
-    writer_id, sequence = _borrow_writer(connection, now)
+    writer_id, sequence, turn = _borrow_writer(connection, now)
     connection.execute(
         insert(_changes).values(
             writer_id=writer_id,
@@ -93,6 +113,7 @@ def append_entry(
             lab=lab,
             reports=pack_reports(reports),
             kind=kind,
+            turn=turn,
         )
     )
 
@@ -107,19 +128,30 @@ def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
     return [(number, revision) for number, revision in orjson.loads(zlib.decompress(packed))]
 
 
-def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int]:
-    """A writer that no other transaction has, held until the commit, and its next number; a new one if none is free."""
+def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
+    """A writer that no other transaction has, held until the commit, with its next number and the entry's turn.
+
+    A new writer if none is free.
+    """
     free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
+    others = _writers.alias("others")
+    newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
+    # Of its own turn too: another transaction may have used this writer since the statement began.
+    greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
     borrowed = connection.execute(
         update(_writers)
         .where(_writers.c.writer_id == free.scalar_subquery())
-        .values(newest_sequence=_writers.c.newest_sequence + 1)
-        .returning(_writers.c.writer_id, _writers.c.newest_sequence)
+        .values(
+            newest_sequence=_writers.c.newest_sequence + 1,
+            newest_turn=greatest(_writers.c.newest_turn, newest_turn) + 1,
+        )
+        .returning(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.newest_turn)
     ).first()
     if borrowed is not None:
-        return borrowed.writer_id, borrowed.newest_sequence
-    new = insert(_writers).values(start_time=now, newest_sequence=1, removed_sequence=0)
-    return int(connection.execute(new.returning(_writers.c.writer_id)).scalar_one()), 1
+        return borrowed.writer_id, borrowed.newest_sequence, borrowed.newest_turn
+    new = insert(_writers).values(start_time=now, newest_sequence=1, removed_sequence=0, newest_turn=newest_turn + 1)
+    made = connection.execute(new.returning(_writers.c.writer_id, _writers.c.newest_turn)).one()
+    return made.writer_id, 1, made.newest_turn
 
 
 def oldest_cursor(connection: Connection) -> Cursor:
@@ -128,47 +160,91 @@ def oldest_cursor(connection: Connection) -> Cursor:
     return {row.writer_id: Place(row.removed_sequence) for row in connection.execute(query)}
 
 
+def newest_cursor(connection: Connection) -> Cursor:
+    """The cursor after everything that is committed."""
+    query = select(_writers.c.writer_id, _writers.c.newest_sequence)
+    return {row.writer_id: Place(row.newest_sequence) for row in connection.execute(query)}
+
+
 def read_entries(connection: Connection, cursor: Cursor) -> list[Entry]:
-    """What came after a cursor, each writer's in its order, as much as a watcher takes at once.
+    """As `read_log`, without word of whether there is more."""
+    return read_log(connection, cursor).entries
+
+
+def read_log(connection: Connection, cursor: Cursor, limit: int | None = None) -> LogPage:
+    """What came after a cursor, up to `limit` reports (MAX_RESULTS unless it is given) but one entry at least.
+
+    No entry comes before one that was committed before it was made. On PostgreSQL each statement here sees a later
+    state than the one before: the first one, which reads how far each writer is, bounds them all.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, something after the cursor is no longer kept, or it is not of this log.
     """
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
-    entries: list[Entry] = []
     for writer_id in cursor.keys() - writers.keys():
         raise _too_old(connection, writer_id)
+    marks: list[_Mark] = []
+    cuts: list[tuple[int, Instant]] = []
     for writer_id, writer in writers.items():
-        after = cursor.get(writer_id, _BEGINNING).sequence
+        after = cursor.get(writer_id, BEGINNING).sequence
         if not writer.removed_sequence <= after <= writer.newest_sequence:
             raise _too_old(connection, writer_id)
         if after < writer.newest_sequence:
-            entries += _read_writer(connection, writer_id, after)
-    entries.sort(key=lambda entry: (entry.commit_time, entry.writer_id, entry.sequence))
-    return _cut(_in_writers_order(entries))
+            found = _read_marks(connection, writer_id, after, writer.newest_sequence)
+            marks += found
+            if found[-1].sequence < writer.newest_sequence:
+                cuts.append(found[-1].turn)
+    # Where one writer's part ends early, later ones of the others may belong behind its rest.
+    marks = sorted(mark for mark in marks if not cuts or mark.turn <= min(cuts))
+    entries = _load(connection, marks, cursor, MAX_RESULTS if limit is None else limit)
+    return LogPage(entries, not cuts and len(entries) == len(marks))
 
 
-def _read_writer(connection: Connection, writer_id: int, after: int) -> list[Entry]:
+def _read_marks(connection: Connection, writer_id: int, after: int, newest: int) -> list[_Mark]:
+    """Where a writer's next entries stand among those of others."""
     rows = connection.execute(
-        select(_changes)
-        .where(_changes.c.writer_id == writer_id, _changes.c.sequence > after)
+        select(_changes.c.sequence, _changes.c.turn, _changes.c.commit_time)
+        .where(_changes.c.writer_id == writer_id, _changes.c.sequence > after, _changes.c.sequence <= newest)
         .order_by(_changes.c.sequence)
         .limit(MAX_ENTRIES)
     ).all()
-    if rows and rows[0].sequence != after + 1:
+    if not rows or rows[0].sequence != after + 1:
         # Removed since the writers were read.
         raise _too_old(connection, writer_id)
-    return [
-        Entry(
-            row.writer_id,
-            row.sequence,
-            row.commit_time,
-            row.lab,
-            unpack_reports(row.reports),
-            ChangeKind(row.kind),
+    # Never before an earlier one of its writer: entries that are older than turns have but their times.
+    turns = accumulate(((row.turn, row.commit_time) for row in rows), max)
+    return [_Mark(turn, writer_id, row.sequence) for turn, row in zip(turns, rows, strict=True)]
+
+
+def _load(connection: Connection, marks: Sequence[_Mark], cursor: Cursor, limit: int) -> list[Entry]:
+    """The first of these entries, up to `limit` reports that the cursor has not dealt with, but one entry at least."""
+    entries: list[Entry] = []
+    count, start, size = 0, 0, LOADED_FIRST
+    while start < len(marks):
+        found = _load_entries(connection, marks[start : start + size])
+        for mark in marks[start : start + size]:
+            entry = found.get((mark.writer_id, mark.sequence))
+            if entry is None:
+                # Removed since its mark was read.
+                raise _too_old(connection, mark.writer_id)
+            place = cursor.get(entry.writer_id, BEGINNING)
+            count += len(entry.reports) - (place.dealt if place.sequence == entry.sequence - 1 else 0)
+            if entries and count > limit:
+                return entries
+            entries.append(entry)
+        start, size = start + size, size * 2
+    return entries
+
+
+def _load_entries(connection: Connection, marks: Sequence[_Mark]) -> dict[tuple[int, int], Entry]:
+    key = tuple_(_changes.c.writer_id, _changes.c.sequence)
+    query = select(_changes).where(key.in_([(mark.writer_id, mark.sequence) for mark in marks]))
+    return {
+        (row.writer_id, row.sequence): Entry(
+            row.writer_id, row.sequence, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind)
         )
-        for row in rows
-    ]
+        for row in connection.execute(query)
+    }
 
 
 def _too_old(connection: Connection, writer_id: int) -> OutOfRange:
@@ -179,28 +255,6 @@ def _too_old(connection: Connection, writer_id: int) -> OutOfRange:
         "changes after this cursor are no longer kept; begin again without one",
         metadata={} if oldest is None else {"oldest": format_instant(oldest)},
     )
-
-
-def _in_writers_order(entries: list[Entry]) -> list[Entry]:
-    """Entries by time, but never one before an earlier one of its writer, whatever the clock did meanwhile."""
-    by_writer: dict[int, list[Entry]] = {}
-    for entry in entries:
-        by_writer.setdefault(entry.writer_id, []).append(entry)
-    for queue in by_writer.values():
-        queue.sort(key=lambda entry: entry.sequence, reverse=True)
-    return [by_writer[entry.writer_id].pop() for entry in entries]
-
-
-def _cut(entries: list[Entry]) -> list[Entry]:
-    """The first entries, up to MAX_RESULTS results and one entry at least."""
-    taken: list[Entry] = []
-    count = 0
-    for entry in entries:
-        count += len(entry.reports)
-        if taken and count > MAX_RESULTS:
-            break
-        taken.append(entry)
-    return taken
 
 
 def remove_entries(connection: Connection, writer_id: int, before: Instant) -> bool:

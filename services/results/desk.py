@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from hutong.results.v1.follow_up_pb2 import FOLLOW_UP_ACTION_UPLOAD_REPORT, FollowUp
 from hutong.results.v1.lookup_pb2 import (
@@ -12,17 +15,25 @@ from hutong.results.v1.lookup_pb2 import (
     SCOPE_NATIONWIDE,
     SOURCE_STATE_NOT_CONFIGURED,
     SOURCE_STATE_OK,
-    Claim,
+    SOURCE_STATE_UNAVAILABLE,
 )
-from hutong.results.v1.result_pb2 import TestResult
-from hutong.results.v1.results_service_pb2 import BatchLookupLatestResponse, LookupLatestRequest, LookupLatestResponse
+from hutong.results.v1.results_service_pb2 import (
+    BatchLookupLatestResponse,
+    LookupLatestItem,
+    LookupLatestRequest,
+    LookupLatestResponse,
+)
 
 from services.domain.errors import HutongError, InvalidArgument, Unavailable, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
 from services.domain.region import NATION
-from services.domain.subject import Pepper
+from services.domain.subject import Pepper, mask_number
 from services.results.convert import document_from_proto, fill_result
+from services.results.exchange.merging import merge_results, stricter
+from services.results.exchange.nation import KnownClaim, NationGateway, SubjectAnswer, SubjectQuestion
+from services.results.exchange.reminder_desk import ReminderDesk
+from services.results.exchange.sources import Nodes, worth_telling
 from services.results.lookup import DEFAULT_LIMIT, pick_latest
 from services.results.model import NOT_AUTHORIZED, StoredResult
 from services.results.reading import ReportName
@@ -34,25 +45,29 @@ from services.runtime.freshness import decode_token
 from services.runtime.status import to_status
 from services.runtime.validation import check_each
 
+if TYPE_CHECKING:
+    from services.results.model import Standing
+
 
 class _Question:
     """One look-up, decoded. Raises InvalidArgument when it cannot be put."""
 
-    __slots__ = ("claims", "limit", "nationwide", "subject_key")
+    __slots__ = ("claims", "freshness", "limit", "masked_number", "nationwide", "subject_key", "token")
 
     def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
         # Reads of this node's own database see every commit acknowledged before them: whatever token a caller holds of
-        # this node is honoured by reading at all. What another node has committed is not known here.
+        # this node is honoured by reading at all. What another node has committed is known at the nation.
         freshness = decode_token(request.at_least_as_fresh, now)
-        if freshness is not None and (freshness.service, freshness.region) != ("results", jurisdiction):
-            raise Unavailable(
-                "NOT_FRESH_ENOUGH",
-                "this node does not see what the token stands for",
-                metadata={"node": f"{format_node(jurisdiction)}/results"},
-            )
-        self.subject_key = pepper.subject_key(document_from_proto(request.document))
+        if freshness is not None and freshness.service != "results":
+            raise _not_fresh(jurisdiction)
+        document = document_from_proto(request.document)
+        self.freshness = None if freshness is None or freshness.region == jurisdiction else freshness
+        self.token = "" if self.freshness is None else request.at_least_as_fresh
+        self.subject_key = pepper.subject_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
-        self.nationwide = request.scope == SCOPE_NATIONWIDE
+        self.nationwide = request.scope == SCOPE_NATIONWIDE or self.freshness is not None
+        # Masks do not cross between nodes; who asks has shown the document.
+        self.masked_number = mask_number(document.number) if self.nationwide else ""
         self.claims: list[tuple[ReportName, Instant | None]] = [
             (
                 (parse_lab(claim.lab, f"claimed_reports[{index}].lab"), claim.report_number),
@@ -63,35 +78,64 @@ class _Question:
 
 
 class LookupDesk:
-    """Answers look-ups from a node's own store."""
+    """Answers look-ups from a node's own store, and nationwide ones from the nation's as well."""
 
-    def __init__(self, store: Store, pepper: Pepper, jurisdiction: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pepper: Pepper,
+        jurisdiction: str,
+        clock: Clock,
+        reminders: ReminderDesk,
+        nodes: Nodes,
+        nation: NationGateway | None,
+    ) -> None:
         self._store = store
+        self._reminders = reminders
         self._pepper = pepper
         self._jurisdiction = jurisdiction
         self._node = format_node(jurisdiction)
         self._clock = clock
+        self._nodes = nodes
+        self._nation = nation
         self._coalescer: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer)
+        # Apart, so that nobody who asks for what is here waits for what is elsewhere.
+        self._nationwide: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer_nationwide, in_flight=8)
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
-        return await self._coalescer.ask(_Question(request, self._pepper, self._jurisdiction, self._clock.now()))
+        question = _Question(request, self._pepper, self._jurisdiction, self._clock.now())
+        if not question.nationwide:
+            return await self._coalescer.ask(question)
+        if question.token:
+            # Alone: it may have to wait for what others need not wait for.
+            (answer,) = await self._answer_nationwide([question])
+            if isinstance(answer, HutongError):
+                raise answer
+            return answer
+        return await self._nationwide.ask(question)
 
     async def look_up_each(self, requests: Sequence[LookupLatestRequest]) -> BatchLookupLatestResponse:
         """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
         response = BatchLookupLatestResponse()
-        questions: list[_Question] = []
-        targets: list[LookupLatestResponse] = []
+        local: list[tuple[_Question, LookupLatestItem]] = []
+        nationwide: list[tuple[_Question, LookupLatestItem]] = []
         for request, broken in zip(requests, check_each(requests), strict=True):
             item = response.items.add()
             try:
                 if broken is not None:
                     raise broken
-                questions.append(_Question(request, self._pepper, self._jurisdiction, self._clock.now()))
-                targets.append(item.response)
+                question = _Question(request, self._pepper, self._jurisdiction, self._clock.now())
+                (nationwide if question.nationwide else local).append((question, item))
             except HutongError as error:
                 item.error.CopyFrom(to_status(error))
-        await self._fill(questions, targets)
+        await self._fill([question for question, _ in local], [item.response for _, item in local])
+        answers = await self._answer_nationwide([question for question, _ in nationwide])
+        for (_, item), answer in zip(nationwide, answers, strict=True):
+            if isinstance(answer, HutongError):
+                item.error.CopyFrom(to_status(answer))
+            else:
+                item.response.CopyFrom(answer)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"their answers have over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results at once"
             raise InvalidArgument(
@@ -108,69 +152,179 @@ class LookupDesk:
         return responses
 
     async def _fill(self, questions: Sequence[_Question], responses: Sequence[LookupLatestResponse]) -> None:
-        """Answer each question in its response."""
+        """Answer each question in its response, from this node's store alone."""
         if not questions:
             return
         now = self._clock.now()
-        reports = sorted({name for question in questions for name, _ in question.claims})
-        findings = await self._store.find_persons([question.subject_key for question in questions], reports, now)
+        findings = await self._find(questions, now)
         found = zip(questions, responses, findings.by_person, findings.persons, strict=True)
         for question, response, results, keys in found:
-            self._compose(question, response, results, keys, findings, now)
+            self._tell_latest(
+                question, response, results, lambda result: findings.standing_at(result.lab, result.file_time)
+            )
+            _add_source(response, self._node, now)
+            self._tell_claims(question, response, keys, findings, (), now)
 
-    def _compose(
+    async def _find(self, questions: Sequence[_Question], now: Instant) -> Findings:
+        reports = sorted({name for question in questions for name, _ in question.claims})
+        return await self._store.find_persons([question.subject_key for question in questions], reports, now)
+
+    async def _answer_nationwide(self, questions: Sequence[_Question]) -> list[LookupLatestResponse | HutongError]:
+        """Ask this node's store and the nation at the same time, and tell what both know as one."""
+        if not questions:
+            return []
+        asking = asyncio.ensure_future(self._ask_nation(questions))
+        try:
+            now = self._clock.now()
+            if self._jurisdiction == NATION:
+                # Here the nation's answer is that its store is fresh: what is read must come after.
+                await asking
+            findings = await self._find(questions, now)
+            answers = await asking
+        finally:
+            asking.cancel()
+        known_elsewhere = {
+            key
+            for answer, keys in zip(answers, findings.persons, strict=True)
+            if isinstance(answer, SubjectAnswer)
+            for key in answer.subject_keys
+            if key not in keys
+        }
+        elsewhere = sorted(known_elsewhere)
+        tied = await self._store.find_persons(elsewhere, [], now) if elsewhere else None
+        by_key = dict(zip(elsewhere, tied.by_person, strict=True)) if tied is not None else {}
+
+        def standing_of(result: StoredResult) -> Standing:
+            here = findings.standing_at(result.lab, result.file_time)
+            return here if here or tied is None else tied.standing_at(result.lab, result.file_time)
+
+        responses: list[LookupLatestResponse | HutongError] = []
+        for question, answer, local, keys in zip(questions, answers, findings.by_person, findings.persons, strict=True):
+            if isinstance(answer, HutongError):
+                responses.append(answer)
+                continue
+            if answer is None and question.token:
+                responses.append(_not_fresh(self._jurisdiction))
+                continue
+            response = LookupLatestResponse()
+            all_keys = list(dict.fromkeys([*keys, *(answer.subject_keys if answer else ())]))
+            own = [*local, *(result for key in all_keys if key not in keys for result in by_key[key])]
+            known = merge_results(own, standing_of, answer.results if answer else ())
+            standings = {(one.result.lab, one.result.report_number): one.standing for one in known}
+            self._tell_latest(
+                question,
+                response,
+                [_masked(one.result, question) for one in known],
+                lambda result, standings=standings: standings[result.lab, result.report_number],  # type: ignore[misc]
+            )
+            self._tell_sources(response, answer, now)
+            self._tell_claims(question, response, all_keys, findings, answer.claims if answer else (), now)
+            responses.append(response)
+        return responses
+
+    async def _ask_nation(self, questions: Sequence[_Question]) -> Sequence[SubjectAnswer | HutongError | None]:
+        """What the nation knows. At the nation itself that is nothing besides, and how complete its store is."""
+        if self._jurisdiction == NATION:
+            try:
+                await self._nodes.await_fresh(question.freshness for question in questions if question.freshness)
+            except Unavailable as error:
+                return [error if question.freshness else None for question in questions]
+            sources = await self._nodes.sources()
+            return [SubjectAnswer((), (), (), sources)] * len(questions)
+        if self._nation is None:
+            return [None] * len(questions)
+        return await self._nation.ask_each(
+            [
+                SubjectQuestion(question.subject_key, question.limit, tuple(question.claims), question.token)
+                for question in questions
+            ]
+        )
+
+    def _tell_latest(
         self,
         question: _Question,
         response: LookupLatestResponse,
         results: Sequence[StoredResult],
-        keys: Sequence[bytes],
-        findings: Findings,
-        now: Instant,
+        standing_of: Callable[[StoredResult], Standing],
     ) -> None:
         latest = pick_latest(
-            results,
-            self._jurisdiction,
-            question.limit,
-            lambda result: findings.standing_at(result.lab, result.file_time) not in NOT_AUTHORIZED,
+            results, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
         )
         for result in latest.in_region:
-            _tell(result, findings, response.in_region.add())
+            fill_result(response.in_region.add(), result, standing_of(result))
         for result in latest.out_of_region:
-            _tell(result, findings, response.out_of_region.add())
-        source = response.sources.add()
-        source.source = self._node
-        source.state = SOURCE_STATE_OK
-        set_timestamp(source.as_of_time, now)
-        if question.nationwide and self._jurisdiction != NATION:
+            fill_result(response.out_of_region.add(), result, standing_of(result))
+
+    def _tell_sources(self, response: LookupLatestResponse, answer: SubjectAnswer | None, now: Instant) -> None:
+        if self._jurisdiction != NATION:
+            _add_source(response, self._node, now)
+        if answer is not None:
+            response.sources.extend(worth_telling(answer.sources, self._node))
+        elif self._nation is None and self._jurisdiction != NATION:
             response.sources.add(source=format_node(NATION), state=SOURCE_STATE_NOT_CONFIGURED)
-        for name, report_time in question.claims:
-            claim = _claim(name, report_time, keys, findings, now)
-            response.claims.append(claim)
-            if claim.state == CLAIM_STATE_NOT_FOUND:
+        else:
+            response.sources.add(source=format_node(NATION), state=SOURCE_STATE_UNAVAILABLE)
+
+    def _tell_claims(
+        self,
+        question: _Question,
+        response: LookupLatestResponse,
+        keys: Sequence[bytes],
+        findings: Findings,
+        nationwide: Sequence[KnownClaim],
+        now: Instant,
+    ) -> None:
+        """Answer claimed reports, by what is known here and, where it was asked, at the nation."""
+        for (name, report_time), known in zip_longest(question.claims, nationwide):
+            lab, report_number = name
+            claim = response.claims.add(
+                lab_standing=findings.standing_at(lab, now if report_time is None else report_time),
+                lab_region=findings.region_of(lab),
+            )
+            records = [findings.by_report[name]] if name in findings.by_report else []
+            if known is not None:
+                claim.lab_standing = stricter(claim.lab_standing, known.standing)
+                claim.lab_region = claim.lab_region or known.region
+                if known.found is not None:
+                    records.append(known.found.result)
+            theirs = [record for record in records if record.subject_key in keys]
+            if theirs:
+                claim.state = CLAIM_STATE_FOUND
+                record = max(theirs, key=lambda record: record.revision)
+                fill_result(claim.result, _masked(record, question), self._standing_of(record, findings, known))
+            elif records:
+                claim.state = CLAIM_STATE_OTHER_PERSON
+            else:
+                claim.state = CLAIM_STATE_NOT_FOUND
                 response.follow_ups.append(_reminder(name, now))
+                self._reminders.remember(lab, report_number, report_time, now)
+
+    @staticmethod
+    def _standing_of(record: StoredResult, findings: Findings, known: KnownClaim | None) -> Standing:
+        here = findings.standing_at(record.lab, record.file_time)
+        return here if known is None or known.found is None else stricter(here, known.found.standing)
 
 
-def _tell(result: StoredResult, findings: Findings, message: TestResult) -> None:
-    fill_result(message, result, findings.standing_at(result.lab, result.file_time))
-
-
-def _claim(
-    name: ReportName, report_time: Instant | None, keys: Sequence[bytes], findings: Findings, now: Instant
-) -> Claim:
-    lab, _ = name
-    claim = Claim(
-        lab_standing=findings.standing_at(lab, now if report_time is None else report_time),
-        lab_region=findings.region_of(lab),
+def _not_fresh(jurisdiction: str) -> Unavailable:
+    return Unavailable(
+        "NOT_FRESH_ENOUGH",
+        "this node does not see what the token stands for",
+        metadata={"node": f"{format_node(jurisdiction)}/results"},
     )
-    result = findings.by_report.get(name)
-    if result is None:
-        claim.state = CLAIM_STATE_NOT_FOUND
-    elif result.subject_key not in keys:
-        claim.state = CLAIM_STATE_OTHER_PERSON
-    else:
-        claim.state = CLAIM_STATE_FOUND
-        _tell(result, findings, claim.result)
-    return claim
+
+
+def _masked(result: StoredResult, question: _Question) -> StoredResult:
+    """With the masked number of the document that was asked about, where it came from elsewhere without one."""
+    if result.masked_number or result.subject_key != question.subject_key:
+        return result
+    return result._replace(masked_number=question.masked_number)
+
+
+def _add_source(response: LookupLatestResponse, node: str, now: Instant) -> None:
+    source = response.sources.add()
+    source.source = node
+    source.state = SOURCE_STATE_OK
+    set_timestamp(source.as_of_time, now)
 
 
 def _reminder(name: ReportName, now: Instant) -> FollowUp:

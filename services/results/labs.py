@@ -12,7 +12,7 @@ from services.domain.errors import AlreadyExists, NotFound
 from services.domain.instant import SECOND, Instant, Span
 from services.domain.names import format_lab
 from services.domain.region import NATION
-from services.results import known_batches, tables
+from services.results import tables
 from services.results.model import AUTHORIZED, STANDING_UNKNOWN, Lab, StandingChange
 from services.storage.conflict import insert_unless_there
 
@@ -58,7 +58,6 @@ def add_standing(connection: Connection, uscc: str, change: StandingChange) -> L
     labs, standings = tables.labs, tables.lab_standings
     if connection.execute(select(labs.c.uscc).where(labs.c.uscc == uscc).with_for_update()).first() is None:
         raise NotFound.resource(format_lab(uscc))
-    known_batches.forget(connection, uscc)
     newest = connection.execute(select(func.max(standings.c.entry)).where(standings.c.uscc == uscc)).scalar()
     connection.execute(
         insert(standings).values(

@@ -15,10 +15,19 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 from services.domain.errors import Unavailable
 from services.domain.subject import Pepper
 from services.results.desk import LookupDesk
+from services.results.exchange.follow_gateway import FollowGateway
+from services.results.exchange.imports import Importer
 from services.results.exchange.intake import Intake
+from services.results.exchange.listener import Listener
+from services.results.exchange.nation import NationGateway
+from services.results.exchange.notice_desk import NoticeDesk
+from services.results.exchange.notice_store import NoticeStore
+from services.results.exchange.reminder_desk import ReminderDesk
 from services.results.exchange.sender import Sender
 from services.results.exchange.servicer import ExchangeServicer
+from services.results.exchange.sources import Nodes
 from services.results.exchange.store import ExchangeStore
+from services.results.exchange.subjects import SubjectDesk
 from services.results.judging import Bench, Judges
 from services.results.month_keeper import MonthKeeper
 from services.results.pepper_marks import is_pepper_of_store
@@ -32,6 +41,7 @@ from services.results.servicer import (
 )
 from services.results.sql_store import SqlStore
 from services.results.stream import UploadDesk
+from services.results.tail import ChangeTail
 from services.results.watch import Watch
 from services.runtime.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
@@ -79,21 +89,36 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
     limits = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
     quotas = Quotas(limits, clock)
     upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, quotas, drain, pepper, settings.start_seconds)
-    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock)
 
     exchange = ExchangeStore(database, clock, settings.jurisdiction, store.make_months)
     intake = Intake(exchange, settings.jurisdiction, pepper, clock, drain)
     nation = open_channel(settings.upstream, settings) if settings.upstream else None
     sender = Sender(exchange, nation, settings.jurisdiction, pepper, clock) if nation is not None else None
+    reminders = ReminderDesk(
+        database, settings.jurisdiction, clock, PageTokens(pepper.secret), has_upstream=nation is not None
+    )
+    nodes = Nodes(exchange, settings.jurisdiction, clock)
+    gateway_to_nation = NationGateway(nation, settings.jurisdiction) if nation is not None else None
+    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, nodes, gateway_to_nation)
+    gateway = FollowGateway(nation, settings.jurisdiction) if nation is not None else None
+    importer = Importer(database, gateway, settings.jurisdiction, pepper, clock, store.make_months)
+    told = NoticeStore(database, clock, settings.jurisdiction, store.make_months)
+    listener = Listener(told, gateway, settings.jurisdiction, pepper) if gateway is not None else None
     months = MonthKeeper(store.make_months_ahead)
 
     async def start() -> None:
         months.begin()
+        reminders.begin()
         if sender is not None:
             sender.begin()
+        if listener is not None:
+            listener.begin()
         await judges.warm()
 
     async def close() -> None:
+        await reminders.end()
+        if listener is not None:
+            await listener.end()
         if sender is not None and nation is not None:
             await sender.end()
             await nation.close()
@@ -101,8 +126,9 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
         await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)
 
-    watch = Watch(store, clock, drain)
-    results_servicer = ResultsServicer(store, lookup_desk, watch, pepper, clock)  # type: ignore[abstract]
+    tail = ChangeTail(store, clock, drain, database.written)
+    watch = Watch(store, tail, drain, settings.watchers)
+    results_servicer = ResultsServicer(store, lookup_desk, watch, reminders, importer, pepper, clock)
     return Unit(
         name="results",
         registrations=(
@@ -125,7 +151,12 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
             Registration(
                 "hutong.results.v1.ExchangeService",
                 add_ExchangeServiceServicer_to_server,
-                ExchangeServicer(exchange, intake),  # type: ignore[abstract]
+                ExchangeServicer(
+                    exchange,
+                    intake,
+                    NoticeDesk(database, pepper, clock, drain),
+                    SubjectDesk(store, nodes, pepper, clock),
+                ),
             ),
             Registration(
                 "hutong.results.v1.TimelinessService",

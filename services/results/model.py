@@ -35,7 +35,8 @@ STANDING_UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
 """Standings under which a report counts for nothing. A laboratory that is not known here is never among them."""
-MAY_REPORT = frozenset({lab_pb2.LAB_STANDING_AUTHORIZED, lab_pb2.LAB_STANDING_WARNED})
+WARNED = lab_pb2.LAB_STANDING_WARNED
+MAY_REPORT = frozenset({AUTHORIZED, WARNED})
 """The standings under which a laboratory may issue reports."""
 
 
@@ -142,6 +143,16 @@ class Rejection:
     retryable: bool = False
 
 
+@dataclass(slots=True)
+class UploadPosition:
+    """Whose upload it is, and whether its reports have been new so far: then claims go in without asking first."""
+
+    lab: str
+    upload_id: str
+    origin: str
+    reports_are_new: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class JudgedBatch:
     """A batch after judgement, before storage.
@@ -153,6 +164,7 @@ class JudgedBatch:
         rejections: what may not, with all faults.
         digest: the keyed hash of its tubes, under which it is known from then on; empty when nobody is to know it.
         known_tubes: those of which every person is stored already; they were not judged again.
+        known_horizon: the horizon of retention under which that is so.
     """
 
     offset: int
@@ -161,6 +173,7 @@ class JudgedBatch:
     rejections: Sequence[Rejection]
     digest: bytes = b""
     known_tubes: Sequence[int] = ()
+    known_horizon: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, exc
 
 from services.domain.instant import SHANGHAI, Instant, from_datetime
 from services.results.horizon import read_horizon
 
 _LOCK_KEY = 0x48755061
 """Of the advisory lock under which partitions are made, so that two processes do not make the same one at once."""
+LOCK_MS = 300
+"""How long a try to make partitions waits for others that change the table."""
+TRIES = 20
+RETRY_SECONDS = 0.3
+"""Between two tries. An upload into a month that cannot be made for so long ends with UNAVAILABLE."""
 
 Month = tuple[int, int]
 """Year and month."""
@@ -86,17 +92,38 @@ def list_partitions(connection: Connection) -> list[Partition]:
     return found
 
 
-def make_partitions(connection: Connection, months: Iterable[Month]) -> None:
-    """Make the partitions of these months where they are missing, but none that retention has removed."""
+def find_missing(connection: Connection, months: Iterable[Month]) -> set[Month]:
+    """Those of the months that have no partition."""
+    names = {partition.name for partition in list_partitions(connection)}
+    return {month for month in months if partition_name(month) not in names}
+
+
+def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
+    """Make the partitions of these months where they are missing, but none that retention has removed.
+
+    Whether it could be done now: false when somebody else changes the table, or analyses it, and nothing was done.
+    """
     if connection.dialect.name != "postgresql":
-        return
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
-    horizon = read_horizon(connection)
-    for month in sorted(months):
-        start, end = month_start(month), month_start(month_after(month))
-        if horizon is not None and end <= horizon:
-            continue
-        connection.exec_driver_sql(
-            f"CREATE TABLE IF NOT EXISTS {partition_name(month)} PARTITION OF results"
-            f" FOR VALUES FROM ({start}) TO ({end})"
-        )
+        return True
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_MS}")
+    try:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+        horizon = read_horizon(connection)
+        for month in sorted(find_missing(connection, months)):
+            start, end = month_start(month), month_start(month_after(month))
+            if horizon is None or end > horizon:
+                _make_partition(connection, partition_name(month), start, end)
+    except exc.OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            return False
+        raise
+    return True
+
+
+def _make_partition(connection: Connection, name: str, start: Instant, end: Instant) -> None:
+    """Make one apart and attach it, which neither waits for readers and writers nor holds them up.
+
+    CREATE TABLE ... PARTITION OF wants the whole of `results` for itself: behind one long reader everybody would wait.
+    """
+    connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE results INCLUDING ALL)")
+    connection.exec_driver_sql(f"ALTER TABLE results ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})")

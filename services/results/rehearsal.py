@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE, Instant
-from services.results.filing import compare_reports, count_rejected, key_of
+from services.results.claims import compare_reports, key_of
 from services.results.model import Acknowledgement, JudgedBatch, ReportKey
+from services.results.replays import count_rejected
 from services.results.store import Store
 from services.results.upload import part_removed
 
 MAX_REMEMBERED = 1_000_000
-"""Reports of one rehearsal that are kept in memory to find those that come twice; some 200 MB."""
+"""Reports that all rehearsals of a process keep in memory, to find those that come twice; some 200 MB."""
+
+
+class RehearsalRoom:
+    """What the rehearsals of a process may remember together."""
+
+    def __init__(self, room: int = MAX_REMEMBERED) -> None:
+        self._size = room
+        self._room = room
+
+    def take(self, reports: int) -> None:
+        """Take room for more reports.
+
+        Raises:
+            ResourceExhausted: OVERLOADED, there is not so much left.
+        """
+        if reports > self._room:
+            raise ResourceExhausted(
+                "OVERLOADED",
+                "the rehearsals of this process hold too many reports; validate in smaller parts, or later",
+                metadata={"limit": str(self._size), "what": "reports in validate_only uploads"},
+                retry_after=MINUTE,
+            )
+        self._room -= reports
+
+    def give_back(self, reports: int) -> None:
+        """Give room back."""
+        self._room += reports
 
 
 class Rehearsal:
-    """One upload that only pretends: it compares with the store and with what it was sent before."""
+    """One upload that only pretends: it compares with the store and with what it was sent before.
 
-    def __init__(self, lab: str, store: Store) -> None:
+    At its end it forgets, which makes room for others.
+    """
+
+    def __init__(self, lab: str, store: Store, room: RehearsalRoom) -> None:
         self._lab = lab
         self._store = store
+        self._room = room
         self._seen: dict[str, ReportKey] = {}
         self._offset = 0
 
+    def __enter__(self) -> Rehearsal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._room.give_back(len(self._seen))
+        self._seen = {}
+
     async def judge_against_store(self, batch: JudgedBatch, now: Instant) -> Acknowledgement:
-        """What a commit of the batch would be answered."""
+        """What a commit of the batch would be answered. ResourceExhausted when there is no room to remember it."""
         rows, removed = part_removed(batch.results, await self._store.get_horizon())
         numbers = [row.report_number for row in rows]
         known = await self._store.find_report_keys(self._lab, numbers) | {
@@ -38,14 +81,8 @@ class Rehearsal:
                 known[row.report_number] = key_of(row)
                 fresh.append(row)
         comparison = compare_reports(known, others)
+        self._room.take(len(known.keys() - self._seen.keys()))
         self._seen |= known
-        if len(self._seen) > MAX_REMEMBERED:
-            raise ResourceExhausted(
-                "OVERLOADED",
-                "the rehearsal is too long; validate it in parts",
-                metadata={"limit": str(MAX_REMEMBERED), "what": "reports in one validate_only upload"},
-                retry_after=MINUTE,
-            )
         rejections = [*batch.rejections, *removed, *comparison.conflicts]
         rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))
         self._offset = max(self._offset, batch.offset + len(batch.person_counts))

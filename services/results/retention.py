@@ -11,14 +11,15 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Table,
     and_,
-    collate,
     delete,
     exc,
     insert,
@@ -32,17 +33,23 @@ from sqlalchemy import (
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, SECOND, Instant
 from services.domain.names import format_result
-from services.results import known_batches, tables
+from services.results import tables
 from services.results.changes import list_writers, remove_entries
+from services.results.exchange.follow_ups import remove_with_keys
 from services.results.partitions import list_partitions, month_of, month_start
 from services.runtime.ids import uuid7
+from services.storage.alone import alone
 from services.storage.engine import Database
+from services.storage.order import in_byte_order
 
 STEP = 5_000
 """Rows that one transaction looks at: uploads go on between the steps."""
 DROP_TRIES = 60
 """A month that is being read cannot be dropped; it is tried again and again, so that readers never wait for it."""
 RETRY_SECONDS = 1.0
+
+_LOCK_KEY = 0x48755070
+"""Of the advisory lock that a purge holds from its beginning to its end."""
 
 P = TypeVar("P")
 
@@ -61,6 +68,10 @@ class Deletion:
     delete_time: Instant
 
 
+RowPlace = tuple[Any, ...]
+"""A row's primary key: where a pass over all rows of a table stands; empty at the beginning."""
+
+
 class ReportPlace(NamedTuple):
     """Where a pass over all reports stands."""
 
@@ -73,18 +84,26 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
 
     The horizon is set first, so that nothing more comes in before it; then everything is counted, and the record is
     complete before anything is removed: nothing is ever gone without one. Can be stopped and called again at any time:
-    what is left is removed then, under a record of its own.
+    what is left is removed then, under a record of its own. One at a time, or two records would count the same.
 
     Raises:
-        Unavailable: OVERLOADED, a month was read without pause and could not be dropped.
+        Unavailable: OVERLOADED, another purge is under way, or a month was read without pause and could not be dropped.
     """
     # A whole second, as it is shown.
     horizon = older_than - older_than % SECOND if database.is_sqlite else month_start(month_of(older_than))
-    deletion = Deletion(uuid7(), horizon, 0, "", now)
+    with alone(database, "purge", _LOCK_KEY) as is_alone:
+        if not is_alone:
+            raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
+        return _remove(database, Deletion(uuid7(), horizon, 0, "", now))
+
+
+def _remove(database: Database, deletion: Deletion) -> Deletion:
+    horizon = deletion.horizon
     database.write_now(_announce, deletion)
     count, digest = database.read_long_now(_fingerprint, horizon)
     deletion = replace(deletion, result_count=count, digest=digest)
     database.write_now(_complete, deletion)
+    database.write_now(remove_with_keys, horizon)
     _repeat(database, _delete_keys, horizon, ReportPlace("", ""))
     if database.is_sqlite:
         _repeat(database, _delete_results, horizon, 0)
@@ -92,7 +111,8 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
         for partition in database.read_now(list_partitions):
             if partition.end <= horizon:
                 _drop(database, partition.name)
-    database.write_now(_delete_traces, horizon)
+    for table, is_trace in _traces(deletion):
+        _repeat(database, partial(_delete_rows, table, is_trace), horizon, ())
     for writer_id in database.read_now(list_writers):
         while database.write_now(remove_entries, writer_id, horizon):
             pass
@@ -104,7 +124,6 @@ def _announce(connection: Connection, deletion: Deletion) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE uploads, report_keys IN EXCLUSIVE MODE")
     connection.execute(insert(tables.deletions).values(asdict(deletion)))
-    known_batches.forget(connection)
 
 
 def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
@@ -114,7 +133,7 @@ def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
     query = (
         select(_results.c.lab, _results.c.report_number, _results.c.revision)
         .where(_results.c.file_time < horizon)
-        .order_by(*_in_byte_order(connection, _results.c.lab, _results.c.report_number), _results.c.revision)
+        .order_by(*in_byte_order(connection, _results.c.lab, _results.c.report_number), _results.c.revision)
     )
     digest = hashlib.sha256()
     count = 0
@@ -122,13 +141,6 @@ def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
         digest.update(format_result(lab, number, revision).encode() + b"\n")
         count += 1
     return count, digest.hexdigest()
-
-
-def _in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[ColumnElement[str]]:
-    """Texts as any tool sorts them, whatever the database's collation: who holds a list can make the hash again."""
-    if connection.dialect.name == "postgresql":
-        return [collate(column, "C") for column in columns]
-    return list(columns)
 
 
 def _complete(connection: Connection, deletion: Deletion) -> None:
@@ -169,8 +181,11 @@ def _delete_keys(connection: Connection, horizon: Instant, after: ReportPlace) -
     doomed = [place > tuple_(*after), _keys.c.file_time < horizon, or_(_keys.c.revision == 1, ~kept)]
     if last is not None:
         doomed.append(place <= tuple_(*last))
+    # Held as claims are made, and only then deleted: an upload may be about to revise some of them.
+    names = select(_keys.c.lab, _keys.c.report_number).where(*doomed)
+    held = names.order_by(*in_byte_order(connection, _keys.c.lab, _keys.c.report_number)).with_for_update()
     deleted = connection.execute(
-        delete(_keys).where(*doomed).returning(_keys.c.lab, _keys.c.report_number, _keys.c.revision)
+        delete(_keys).where(place.in_(held)).returning(_keys.c.lab, _keys.c.report_number, _keys.c.revision)
     )
     revised: dict[str, list[str]] = {}
     for lab, number, revision in deleted:
@@ -215,12 +230,29 @@ def _try_to_drop(connection: Connection, partition: str) -> bool:
     return True
 
 
-def _delete_traces(connection: Connection, horizon: Instant) -> None:
-    """What speaks of uploads, delays and requests of that time."""
-    uploads, rejections, delays = tables.uploads, tables.upload_rejections, tables.delays
+def _traces(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
+    """What else speaks of that time, in the order in which it is to go."""
+    uploads, rejections = tables.uploads, tables.upload_rejections
     theirs = and_(uploads.c.lab == rejections.c.lab, uploads.c.upload_id == rejections.c.upload_id)
-    old = select(uploads.c.lab).where(theirs, uploads.c.update_time < horizon).exists()
-    connection.execute(delete(rejections).where(old))
-    connection.execute(delete(uploads).where(uploads.c.update_time < horizon))
-    connection.execute(delete(delays).where(delays.c.report_hour < horizon // HOUR))
-    connection.execute(delete(tables.requests).where(tables.requests.c.create_time < horizon))
+    return [
+        (uploads, uploads.c.update_time < deletion.horizon),
+        (rejections, ~select(uploads.c.lab).where(theirs).exists()),
+        (tables.delays, tables.delays.c.report_hour < deletion.horizon // HOUR),
+        (tables.requests, tables.requests.c.create_time < deletion.horizon),
+        # Of an earlier horizon: they are known no more. One that is not is judged once more when it comes.
+        (tables.known_batches, tables.known_batches.c.commit_time <= deletion.delete_time),
+    ]
+
+
+def _delete_rows(
+    table: Table, which: ColumnElement[bool], connection: Connection, _horizon: Instant, after: RowPlace
+) -> RowPlace | None:
+    """Delete some of the next rows of a table, in the order of its primary key; the last one looked at."""
+    columns = list(table.primary_key)
+    place = tuple_(*columns)
+    step = [place > tuple_(*after)] if after else []
+    last = connection.execute(select(*columns).where(*step).order_by(*columns).offset(STEP - 1).limit(1)).first()
+    if last is not None:
+        step.append(place <= tuple_(*last))
+    connection.execute(delete(table).where(which, *step))
+    return None if last is None else tuple(last)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, literal, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, literal, null, select, update
 
 from services.domain.errors import NotFound
 from services.domain.instant import Instant
 from services.domain.names import format_result
 from services.results import tables
 from services.results.correction import correct
-from services.results.horizon import require_not_removed
+from services.results.horizon import HORIZON, require_not_removed
 from services.results.model import ACTIVE, RECALLED, SUPERSEDED, Correction, Recall, StoredResult
+from services.storage.order import in_byte_order
 
 STEP = 2_000
 """Reports that one step of a recall looks at: some tens of milliseconds, in which only their keys are held."""
@@ -88,8 +89,11 @@ def recall_step(
             _keys.c.file_time >= recall.start_time,
             _keys.c.file_time < recall.end_time,
             _keys.c.outcome != RECALLED_OUTCOME,
+            # What retention removes is not there to be taken back, and what it counts must not be changed any more.
+            _keys.c.file_time >= func.coalesce(HORIZON.scalar_subquery(), _keys.c.file_time),
         )
-        .order_by(_keys.c.report_number)
+        # As claims are made: two that hold the same reports wait for one another and never in a circle.
+        .order_by(*in_byte_order(connection, _keys.c.report_number))
     )
     if last is not None:
         query = query.where(_keys.c.report_number <= last)

@@ -28,8 +28,12 @@ from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestResponse,
     GetResultRequest,
     GetResultResponse,
+    ImportResultsRequest,
+    ImportResultsResponse,
     LinkDocumentsRequest,
     LinkDocumentsResponse,
+    ListFollowUpsRequest,
+    ListFollowUpsResponse,
     ListLinkedDocumentsRequest,
     ListLinkedDocumentsResponse,
     ListResultsRequest,
@@ -57,6 +61,8 @@ from services.domain.names import parse_lab, parse_result, parse_upload
 from services.domain.subject import Pepper, mask_resident_numbers
 from services.results import convert
 from services.results.desk import LookupDesk
+from services.results.exchange.imports import Importer
+from services.results.exchange.reminder_desk import ReminderDesk
 from services.results.listing import list_results
 from services.results.model import DocumentLink, Lab, StandingChange, StoredResult
 from services.results.store import Once, Store
@@ -135,10 +141,21 @@ class UploadServicer(UploadServiceServicer):
 class ResultsServicer(ResultsServiceServicer):
     """Reading results, and tying documents together."""
 
-    def __init__(self, store: Store, desk: LookupDesk, watch: Watch, pepper: Pepper, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        desk: LookupDesk,
+        watch: Watch,
+        reminders: ReminderDesk,
+        importer: Importer,
+        pepper: Pepper,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._desk = desk
         self._watch = watch
+        self._reminders = reminders
+        self._importer = importer
         self._pepper = pepper
         self._tokens = PageTokens(pepper.secret)
         self._clock = clock
@@ -156,6 +173,12 @@ class ResultsServicer(ResultsServiceServicer):
 
     async def BatchLookupLatest(self, request: BatchLookupLatestRequest, context: Context) -> BatchLookupLatestResponse:
         return await self._desk.look_up_each(request.requests)
+
+    async def ImportResults(self, request: ImportResultsRequest, context: Context) -> ImportResultsResponse:
+        return await self._importer.import_results(request)
+
+    async def ListFollowUps(self, request: ListFollowUpsRequest, context: Context) -> ListFollowUpsResponse:
+        return await self._reminders.list(request)
 
     async def WatchResults(self, request: WatchResultsRequest, context: Context) -> AsyncIterator[WatchResultsResponse]:
         async for message in self._watch.follow(request):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
+from services.domain.errors import Unavailable
 from services.domain.instant import Instant, Span
-from services.results import changes, known_batches, labs, links, reading, tables, timeliness
+from services.results import changes, labs, links, partitions, reading, tables, timeliness
 from services.results.bulk import bulk_for
-from services.results.changes import ChangeKind, Cursor, Entry
-from services.results.filing import UploadPosition, commit_batch
+from services.results.changes import BEGINNING, ChangeKind, Cursor, Entry
+from services.results.exchange.notices import ChangedReport, give_notices
+from services.results.filing import commit_batch
 from services.results.horizon import read_horizon, require_kept
+from services.results.known_batches import KnownBatch, find_known
 from services.results.model import (
     Acknowledgement,
     Correction,
@@ -27,18 +31,26 @@ from services.results.model import (
     StandingChange,
     StoredResult,
     Upload,
+    UploadPosition,
 )
-from services.results.partitions import Month, make_partitions, months_ahead, months_between
+from services.results.partitions import Month, months_ahead, months_between
 from services.results.reading import Position, ReportName
-from services.results.revisions import correct_result, recall_step
-from services.results.store import Findings, Listing, Once
+from services.results.recalls import Progress, pretend_step, take_step
+from services.results.revisions import correct_result
+from services.results.store import ChangeBatch, Findings, Listing, Once, Part
 from services.results.upload import FUTURE_TOLERANCE
 from services.runtime.clock import Clock
 from services.storage.engine import Database
-from services.storage.requests import answer_once, find_answer
+from services.storage.requests import answer_once
+
+if TYPE_CHECKING:
+    from services.results.model import Standing
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
+
+_Piece = tuple[Entry, int, int]
+"""Of an entry's reports those from one index to another."""
 
 
 class SqlStore:
@@ -84,13 +96,16 @@ class SqlStore:
         return await self._database.read(labs.list_labs, region, after, limit)
 
     async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
-        """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
+        """Store what is good of a batch and move the upload on, all in one.
+
+        OutOfRange for a gap, InvalidArgument for an id that was used for other tubes, RemovedMeanwhile.
+        """
         await self.make_months([row.file_time for row in batch.results])
         return await self._database.write(commit_batch, position, batch, now)
 
-    async def find_unstored(self, lab: str, digest: bytes) -> list[int] | None:
-        """Of a batch that is known by its hash the tubes to judge anew; None for one that is not known."""
-        return await self._database.read(known_batches.find_unstored, lab, digest)
+    async def find_known_batch(self, lab: str, digest: bytes) -> KnownBatch | None:
+        """A batch that is known by its hash; None for one that is not."""
+        return await self._database.read(find_known, lab, digest)
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
         """What is known of a laboratory's reports by their numbers."""
@@ -162,6 +177,7 @@ class SqlStore:
 
         def run(connection: Connection) -> StoredResult:
             result = correct_result(connection, correction, once.now)
+            give_notices(connection, [ChangedReport.of(result)], once.now)
             changes.append_entry(connection, result.lab, [(result.report_number, result.revision)], once.now)
             return result
 
@@ -173,28 +189,18 @@ class SqlStore:
         NotFound when the laboratory is not registered, FailedPrecondition when all of the interval was removed.
         """
 
-        def begin(connection: Connection) -> M | None:
+        def begin(connection: Connection) -> None:
             labs.get_lab(connection, recall.lab)
             require_kept(connection, recall.end_time)
-            # Before the first step: what was uploaded since the first answer is not taken back by its repetition.
-            return None if pretend else self._find_answer(connection, once)
 
-        def step(connection: Connection, after: str) -> tuple[int, str | None]:
-            found, next_ = recall_step(connection, recall, after, once.now, pretend=pretend)
-            if not pretend:
-                changes.append_entry(connection, recall.lab, found, once.now)
-            return len(found), next_
-
-        earlier = await self._database.read(begin)
-        if earlier is not None:
-            return earlier
-        run = self._database.read if pretend else self._database.write
-        total = 0
-        position: str | None = ""
-        while position is not None:
-            count, position = await run(step, position)
-            total += count
-        return once.encode(total) if pretend else await self._write_once(once, lambda _: total)
+        await self._database.read(begin)
+        progress = Progress()
+        while progress.after is not None:
+            if pretend:
+                progress = await self._database.read(pretend_step, recall, progress, once.now)
+            else:
+                progress = await self._database.write(take_step, recall, once, progress, self._secret)
+        return once.encode(progress.count)
 
     async def link(self, link: DocumentLink, once: Once[DocumentLink, M]) -> M:
         """Tie two documents together."""
@@ -226,16 +232,42 @@ class SqlStore:
         """The cursor from which on everything is kept."""
         return await self._database.read(changes.oldest_cursor)
 
-    async def read_changes(self, cursor: Cursor, now: Instant) -> list[tuple[Entry, Listing]]:
-        """What was committed after a cursor, each writer's in its order. OutOfRange when it is too old."""
+    async def newest_cursor(self) -> Cursor:
+        """The cursor after everything that is committed."""
+        return await self._database.read(changes.newest_cursor)
 
-        def work(connection: Connection) -> list[tuple[Entry, Listing]]:
-            return [
-                (entry, self._list(connection, reading.find_revisions(connection, entry.lab, entry.reports), now))
-                for entry in changes.read_entries(connection, cursor)
+    async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
+        """What was committed after a cursor, up to `limit` results: nothing before what was committed before it began.
+
+        OutOfRange when the cursor is too old or not of this log.
+        """
+
+        def work(connection: Connection) -> ChangeBatch:
+            page = changes.read_log(connection, cursor, limit)
+            pieces = list(_pieces(page.entries, cursor, limit))
+            found = self._find_pieces(connection, pieces, now)
+            parts = [
+                Part(entry, start, [found.get((entry.lab, *report)) for report in entry.reports[start:end]])
+                for entry, start, end in pieces
             ]
+            return ChangeBatch(parts, page.is_complete and all(end == len(entry.reports) for entry, _, end in pieces))
 
         return await self._database.read(work)
+
+    def _find_pieces(
+        self, connection: Connection, pieces: Sequence[_Piece], now: Instant
+    ) -> dict[tuple[str, str, int], tuple[StoredResult, Standing]]:
+        """The results that parts of entries name, each with its laboratory's standing."""
+        wanted: dict[str, list[tuple[str, int]]] = {}
+        for entry, start, end in pieces:
+            if entry.kind is ChangeKind.RESULTS:
+                wanted.setdefault(entry.lab, []).extend(entry.reports[start:end])
+        self._labs.refresh(connection, wanted, now)
+        return {
+            (lab, found.report_number, found.revision): (found, self._labs.standing_at(lab, found.file_time))
+            for lab, reports in wanted.items()
+            for found in reading.find_revisions(connection, lab, reports)
+        }
 
     async def summarize_timeliness(
         self, lab: str, region: str, start: Instant, end: Instant, late: Span
@@ -251,17 +283,33 @@ class SqlStore:
 
     async def make_months_ahead(self) -> None:
         """Have the partitions ready for what is reported now and soon."""
-        months = months_ahead(self._clock.now()) - self._months
-        if months:
-            await self._database.write(make_partitions, months)
-            self._months |= months
+        await self._make_months(months_ahead(self._clock.now()))
 
     async def make_months(self, file_times: Sequence[Instant]) -> None:
-        """Have the partitions ready for what is filed at these times."""
-        months = months_between(file_times) - self._months
-        if months:
-            await self._database.write(make_partitions, months)
-            self._months |= months
+        """Have the partitions ready for what is filed at these times.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, somebody else changes the table and does not come to an end.
+        """
+        await self._make_months(months_between(file_times))
+
+    async def _make_months(self, months: set[Month]) -> None:
+        unknown = months - self._months
+        if not unknown:
+            return
+        if not self._database.is_sqlite:
+            missing = await self._database.read(partitions.find_missing, unknown)
+            if missing:
+                await self._make_missing(missing)
+        self._months |= unknown
+
+    async def _make_missing(self, months: set[Month]) -> None:
+        for _ in range(partitions.TRIES):
+            if await self._database.write(partitions.make_partitions, months):
+                return
+            await asyncio.sleep(partitions.RETRY_SECONDS)
+        text = "the month of these results cannot be opened now; try again"
+        raise Unavailable("DATABASE_UNAVAILABLE", text, metadata={"service": "results"})
 
     async def _write_once(self, once: Once[E, M], run: Callable[[Connection], E]) -> M:
         def work(connection: Connection) -> M:
@@ -279,18 +327,6 @@ class SqlStore:
 
         return await self._database.write(work)
 
-    def _find_answer(self, connection: Connection, once: Once[E, M]) -> M | None:
-        """What the request was answered when it came before."""
-        return find_answer(
-            connection,
-            tables.requests,
-            type(once.request).__name__,
-            once.request.request_id,  # type: ignore[attr-defined]
-            once.request,
-            response_type=once.response_type,
-            secret=self._secret,
-        )
-
     def _list(
         self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None
     ) -> Listing:
@@ -307,3 +343,14 @@ def _by_person(
         sorted((result for _ in keys for result in next(rest)), key=lambda result: result.file_time, reverse=True)
         for keys in persons
     ]
+
+
+def _pieces(entries: Sequence[Entry], cursor: Cursor, limit: int) -> Iterator[_Piece]:
+    """What a cursor has not dealt with of entries that come after it, up to `limit` reports."""
+    room = limit
+    for entry in entries:
+        place = cursor.get(entry.writer_id, BEGINNING)
+        start = place.dealt if place.sequence == entry.sequence - 1 else 0
+        end = min(start + room, len(entry.reports))
+        yield entry, start, end
+        room -= end - start

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from services.domain.instant import Instant, Span
-from services.results.changes import Cursor, Entry
-from services.results.filing import UploadPosition
+from services.results.changes import Cursor, Entry, Place
+from services.results.known_batches import KnownBatch
 from services.results.model import (
     Acknowledgement,
     Correction,
@@ -24,6 +24,7 @@ from services.results.model import (
     StandingChange,
     StoredResult,
     Upload,
+    UploadPosition,
 )
 from services.results.reading import Position, ReportName
 from services.results.timeliness import Timeliness
@@ -76,6 +77,56 @@ class Listing:
     horizon: Instant | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Reports of one commit in their order, all of them or some.
+
+    Attributes:
+        entry: the commit.
+        start: the index in the entry's reports of the first.
+        results: for each report from there on its revision as it stands, with its laboratory's standing at its time;
+            None for one that retention has removed, and for whatever an entry of another kind names.
+    """
+
+    entry: Entry
+    start: int
+    results: Sequence[tuple[StoredResult, Standing] | None]
+
+    @property
+    def end(self) -> int:
+        """The index in the entry's reports after the last."""
+        return self.start + len(self.results)
+
+    @property
+    def place(self) -> Place:
+        """Where a cursor stands with the entry's writer after this."""
+        return self.place_at(self.end)
+
+    def place_at(self, index: int) -> Place:
+        """Where a cursor stands with the entry's writer before the report of an index."""
+        ended = index >= len(self.entry.reports)
+        return Place(self.entry.sequence) if ended else Place(self.entry.sequence - 1, index)
+
+    def after(self, place: Place) -> Part | None:
+        """What of this a cursor's place with the writer has not dealt with; None when it has with all."""
+        if place >= self.place:
+            return None
+        dealt = place.dealt if place.sequence == self.entry.sequence - 1 else 0
+        return self if dealt <= self.start else Part(self.entry, dealt, self.results[dealt - self.start :])
+
+    def up_to(self, count: int) -> Part:
+        """The first so many reports of it."""
+        return self if len(self.results) <= count else Part(self.entry, self.start, self.results[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBatch:
+    """What was read of the change log at once, and whether that was all there was."""
+
+    parts: list[Part]
+    is_complete: bool
+
+
 class Store(Protocol):
     """What the Results service needs of a store. Every write is durable when it returns."""
 
@@ -96,11 +147,14 @@ class Store(Protocol):
         ...
 
     async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
-        """Store what is good of a batch and move the upload on, all in one. OutOfRange for a gap."""
+        """Store what is good of a batch and move the upload on, all in one.
+
+        OutOfRange for a gap, InvalidArgument for an id that was used for other tubes, RemovedMeanwhile.
+        """
         ...
 
-    async def find_unstored(self, lab: str, digest: bytes) -> list[int] | None:
-        """Of a batch that is known by its hash the tubes to judge anew; None for one that is not known."""
+    async def find_known_batch(self, lab: str, digest: bytes) -> KnownBatch | None:
+        """A batch that is known by its hash; None for one that is not."""
         ...
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
@@ -164,8 +218,15 @@ class Store(Protocol):
         """The cursor from which on everything is kept."""
         ...
 
-    async def read_changes(self, cursor: Cursor, now: Instant) -> list[tuple[Entry, Listing]]:
-        """What was committed after a cursor, each writer's in its order. OutOfRange when it is too old."""
+    async def newest_cursor(self) -> Cursor:
+        """The cursor after everything that is committed."""
+        ...
+
+    async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
+        """What was committed after a cursor, up to `limit` results: nothing before what was committed before it began.
+
+        OutOfRange when the cursor is too old or not of this log.
+        """
         ...
 
     async def summarize_timeliness(

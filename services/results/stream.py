@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 
-from services.domain.errors import (
-    DeadlineExceeded,
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    Unavailable,
-    Violation,
-)
+from services.domain.errors import DeadlineExceeded, FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import parse_lab
 from services.domain.subject import Pepper
+from services.results.claims import RemovedMeanwhile
 from services.results.convert import acknowledgement_to_proto, token
-from services.results.filing import UploadPosition, upload_gap
+from services.results.filing import upload_gap
+from services.results.frames import checked_batch, not_started, until_drained
 from services.results.judging import Judges
-from services.results.known_batches import batch_digest
+from services.results.known_batches import KnownBatch, batch_digest
 from services.results.labs import MEMORY
-from services.results.model import Acknowledgement, JudgedBatch, Lab
+from services.results.model import Acknowledgement, JudgedBatch, Lab, UploadPosition
 from services.results.quotas import Quotas
-from services.results.rehearsal import Rehearsal
+from services.results.rehearsal import Rehearsal, RehearsalRoom
 from services.results.store import Store
-from services.results.upload import MAX_BATCH_BYTES, MAX_TUBES
 from services.runtime.clock import Clock
 from services.runtime.unit import Drain
 
@@ -41,7 +35,18 @@ stream holds four in memory at most; beyond that gRPC's flow control holds the l
 
 UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
-_Judgement = asyncio.Future[JudgedBatch]
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """A batch that is being judged, and how to have all of it judged once more."""
+
+    batch: asyncio.Future[JudgedBatch]
+    anew: Callable[[], Awaitable[JudgedBatch]]
+
+
+_Judged = asyncio.Queue[_Judgement | Exception | None]
+"""Batches in their order; the error that ends the stream, or None at its end."""
+_Commit = Callable[[JudgedBatch], Awaitable[Acknowledgement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class UploadDesk:
     pepper: Pepper
     start_seconds: float
     """How long a stream may stay without its first frame: until then it belongs to nobody and is counted for nobody."""
+    rehearsals: RehearsalRoom = field(default_factory=RehearsalRoom)
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Take an upload from its first frame to its last, yielding one response for each batch."""
@@ -72,28 +78,49 @@ class UploadDesk:
     ) -> AsyncIterator[UploadResultsResponse]:
         uscc = lab.uscc
         position = UploadPosition(uscc, start.upload_id, self.jurisdiction)
-        commit = self._rehearse(position) if start.validate_only else self._commit(position)
-        judged: asyncio.Queue[_Judgement | Exception | None] = asyncio.Queue(JUDGED_AHEAD)
-        reader = asyncio.ensure_future(self._judge_frames(frames, lab, position, start.validate_only, judged))
+        judging = self._judging(frames, lab, position, start.validate_only)
+        with self._committing(position, start.validate_only) as commit:
+            async with contextlib.aclosing(judging) as judgements:
+                async for judgement in judgements:
+                    batch = await judgement.batch
+                    async with self.quotas.storing(uscc):
+                        try:
+                            acknowledgement = await commit(batch)
+                        except RemovedMeanwhile:
+                            acknowledgement = await commit(await judgement.anew())
+                    fresh = "" if start.validate_only else token(self.jurisdiction, self.clock.now())
+                    yield acknowledgement_to_proto(acknowledgement, fresh)
+                    if not start.validate_only:
+                        self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
+
+    @contextlib.contextmanager
+    def _committing(self, position: UploadPosition, validate_only: bool) -> Iterator[_Commit]:
+        """How the upload's batches are committed; with validate_only, what a commit would be answered."""
+        if not validate_only:
+            yield lambda batch: self.store.commit_batch(position, batch, self.clock.now())
+            return
+        with Rehearsal(position.lab, self.store, self.rehearsals) as rehearsal:
+            yield lambda batch: rehearsal.judge_against_store(batch, self.clock.now())
+
+    async def _judging(
+        self, frames: AsyncIterator[UploadResultsRequest], lab: Lab, position: UploadPosition, validate_only: bool
+    ) -> AsyncGenerator[_Judgement]:
+        """The batches of a stream in order, each judged or being judged; raises what ends the stream before its end."""
+        judged: _Judged = asyncio.Queue(JUDGED_AHEAD)
+        reader = asyncio.ensure_future(self._judge_frames(frames, lab, position, validate_only, judged))
         try:
             while (item := await judged.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                judgement = await item
-                async with self.quotas.storing(uscc):
-                    acknowledgement = await commit(judgement)
-                fresh = "" if start.validate_only else token(self.jurisdiction, self.clock.now())
-                yield acknowledgement_to_proto(acknowledgement, fresh)
-                if not start.validate_only:
-                    self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
+                yield item
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
             while not judged.empty():
                 unwanted = judged.get_nowait()
-                if isinstance(unwanted, asyncio.Future):
-                    unwanted.cancel()
+                if isinstance(unwanted, _Judgement):
+                    unwanted.batch.cancel()
 
     async def _first_frame(self, frames: AsyncIterator[UploadResultsRequest]) -> UploadStart:
         try:
@@ -132,7 +159,7 @@ class UploadDesk:
         lab: Lab,
         position: UploadPosition,
         validate_only: bool,
-        judged: asyncio.Queue[_Judgement | Exception | None],
+        judged: _Judged,
     ) -> None:
         """Have each batch judged as it comes, in order; queue the error that ends the stream, or None at its end."""
         try:
@@ -161,33 +188,40 @@ class UploadDesk:
         offset = batch.offset
         batch.ClearField("offset")
         tubes = batch.SerializeToString()
-        digest = b"" if validate_only else batch_digest(self.pepper, tubes)
-        unstored = await self.store.find_unstored(lab.uscc, digest) if digest else None
+        digest = b"" if validate_only else batch_digest(self.pepper, lab, tubes)
+        known = await self.store.find_known_batch(lab.uscc, digest) if digest else None
         # What is known is not counted: it costs next to nothing, and duplicates have a limit of their own.
-        judged = range(len(person_counts)) if unstored is None else unstored
+        judged = range(len(person_counts)) if known is None else known.unstored
         await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in judged))
-        if unstored is None:
-            return asyncio.ensure_future(self._judge(lab, now, offset, tubes, digest))
-        rest = [batch.tubes[index] for index in unstored]
-        return asyncio.ensure_future(self._judge_rest(lab, now, offset, person_counts, unstored, rest))
+        anew = partial(self._judge, lab, now, offset, tubes, digest)
+        if known is None:
+            return _Judgement(asyncio.ensure_future(anew()), anew)
+        rest = [batch.tubes[index] for index in known.unstored]
+        return _Judgement(asyncio.ensure_future(self._judge_rest(lab, now, offset, person_counts, known, rest)), anew)
 
     async def _judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes, digest: bytes) -> JudgedBatch:
         return replace(await self.judges.judge(lab, now, offset, tubes), digest=digest)
 
     async def _judge_rest(
-        self, lab: Lab, now: Instant, offset: int, person_counts: list[int], places: list[int], rest: list[Tube]
+        self, lab: Lab, now: Instant, offset: int, person_counts: list[int], known: KnownBatch, rest: list[Tube]
     ) -> JudgedBatch:
-        """Judge some tubes of a batch whose others are stored; `places` are theirs in the batch."""
-        known = sorted(set(range(len(person_counts))) - set(places))
-        if not rest:
-            return JudgedBatch(offset, person_counts, (), (), known_tubes=known)
-        judged = await self.judges.judge(lab, now, offset, TubeBatch(tubes=rest).SerializeToString())
-        return JudgedBatch(
+        """Judge those tubes of a known batch that are not stored."""
+        places = known.unstored
+        stored = JudgedBatch(
             offset,
             person_counts,
-            [row._replace(tube_index=places[row.tube_index]) for row in judged.results],
-            [replace(rejection, tube_index=places[rejection.tube_index]) for rejection in judged.rejections],
-            known_tubes=known,
+            (),
+            (),
+            known_tubes=sorted(set(range(len(person_counts))) - set(places)),
+            known_horizon=known.horizon,
+        )
+        if not rest:
+            return stored
+        judged = await self.judges.judge(lab, now, offset, TubeBatch(tubes=rest).SerializeToString())
+        return replace(
+            stored,
+            results=[row._replace(tube_index=places[row.tube_index]) for row in judged.results],
+            rejections=[replace(rejection, tube_index=places[rejection.tube_index]) for rejection in judged.rejections],
         )
 
     async def _committed_offset(self, position: UploadPosition) -> int:
@@ -195,76 +229,3 @@ class UploadDesk:
             return (await self.store.get_upload(position.lab, position.upload_id)).committed_offset
         except NotFound:
             return 0
-
-    def _commit(self, position: UploadPosition) -> Callable[[JudgedBatch], asyncio.Future[Acknowledgement]]:
-        def commit(batch: JudgedBatch) -> asyncio.Future[Acknowledgement]:
-            return asyncio.ensure_future(self.store.commit_batch(position, batch, self.clock.now()))
-
-        return commit
-
-    def _rehearse(self, position: UploadPosition) -> Callable[[JudgedBatch], asyncio.Future[Acknowledgement]]:
-        rehearsal = Rehearsal(position.lab, self.store)
-
-        def commit(batch: JudgedBatch) -> asyncio.Future[Acknowledgement]:
-            return asyncio.ensure_future(rehearsal.judge_against_store(batch, self.clock.now()))
-
-        return commit
-
-
-def checked_batch(frame: UploadResultsRequest) -> TubeBatch:
-    """The batch of a frame after the first; InvalidArgument for another start, a bad offset, or one too large."""
-    kind = frame.WhichOneof("frame")
-    if kind == "start":
-        raise not_started("start is the first frame and only the first")
-    if kind is None:
-        raise InvalidArgument.field("frame", "is empty; send a batch")
-    batch = frame.batch
-    if not batch.tubes:
-        raise InvalidArgument.field("batch.tubes", "is empty; send 1 to 1,000 tubes")
-    if batch.offset < 0:
-        raise InvalidArgument.field("batch.offset", "must not be negative")
-    if len(batch.tubes) > MAX_TUBES:
-        raise too_large("batch.tubes", f"has {len(batch.tubes)} tubes, more than {MAX_TUBES}", MAX_TUBES)
-    if (size := batch.ByteSize()) > MAX_BATCH_BYTES:
-        raise too_large("batch", f"has {size} bytes, more than {MAX_BATCH_BYTES}", MAX_BATCH_BYTES)
-    return batch
-
-
-def not_started(text: str) -> InvalidArgument:
-    """The error for a stream whose frames are out of order."""
-    return InvalidArgument.field("start", text, "UPLOAD_NOT_STARTED")
-
-
-def too_large(field: str, text: str, limit: int) -> InvalidArgument:
-    """The error for a batch beyond its limits."""
-    return InvalidArgument(
-        "BATCH_TOO_LARGE",
-        f"{field}: {text}",
-        violations=[Violation(field, "BATCH_TOO_LARGE", text)],
-        metadata={"field": field, "limit": str(limit)},
-    )
-
-
-async def until_drained(
-    frames: AsyncIterator[UploadResultsRequest], drain: Drain
-) -> AsyncGenerator[UploadResultsRequest]:
-    """The frames until the stream ends; Unavailable SHUTTING_DOWN as soon as the server drains."""
-    draining: asyncio.Future[Any] = asyncio.ensure_future(drain.wait())
-    frame: asyncio.Future[Any] = draining
-    try:
-        while True:
-            frame = asyncio.ensure_future(anext(frames))
-            await asyncio.wait({frame, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if not frame.done():
-                raise Unavailable(
-                    "SHUTTING_DOWN",
-                    "the server is being stopped; open the upload again and go on from GetUpload",
-                    metadata={"service": "results"},
-                )
-            try:
-                yield frame.result()
-            except StopAsyncIteration:
-                return
-    finally:
-        frame.cancel()
-        draining.cancel()

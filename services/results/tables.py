@@ -178,6 +178,8 @@ change_writers = Table(
     Column("newest_sequence", BigInteger, nullable=False, server_default="0"),
     # The sequence of the newest entry that retention has removed; 0 while all are kept.
     Column("removed_sequence", BigInteger, nullable=False, server_default="0"),
+    # The turn of its newest entry.
+    Column("newest_turn", BigInteger, nullable=False, server_default="0"),
 )
 
 # One row for each commit that changed results, links, laboratories or reminders: which ones, in one compressed list.
@@ -194,6 +196,8 @@ changes = Table(
     Column("reports", LargeBinary, nullable=False),
     # What the list names: services.results.changes.ChangeKind.
     Column("kind", SmallInteger, nullable=False, server_default="0"),
+    # Greater than the turn of every commit that was over when the entry was made; 0 of entries older than turns.
+    Column("turn", BigInteger, nullable=False, server_default="0"),
 )
 
 # The identity of this node's change log, in one row: another when the log begins anew.

@@ -6,7 +6,7 @@ behind the window, because he has just come or takes too long, reads the databas
 pages that are small: a follower never holds more than one of them, however slow he is.
 
     async with tail.follow(cursor) as follower:
-        page = await follower.next(until)
+        page = await follower.next(seconds)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +22,7 @@ import structlog
 
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
-from services.results.changes import Cursor, Place
+from services.results.changes import BEGINNING, Cursor
 from services.results.store import ChangeBatch, Part
 from services.runtime.clock import Clock
 from services.runtime.unit import Drain
@@ -41,7 +41,6 @@ READERS = 2
 """Followers behind the window that read the database at once: half of its threads stay free for look-ups."""
 
 _log = structlog.get_logger(__name__)
-_BEGINNING = Place(0)
 
 
 class Log(Protocol):
@@ -84,7 +83,6 @@ class ChangeTail:
         self._beginning = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
         self._followers = 0
-        self._waiting: dict[asyncio.Future[None], Instant] = {}
         self.window = _Window({})
 
     @contextlib.asynccontextmanager
@@ -113,17 +111,6 @@ class ChangeTail:
             batch = await self._log.read_changes(cursor, now, PAGE_RESULTS)
         return ChangePage(batch.parts, now if batch.is_complete else None)
 
-    async def wait(self, until: Instant) -> None:
-        """Return when the window has moved on or ended, or everything acknowledged before an instant is in it."""
-        if self._drain.begun:
-            return
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting[waiting] = until
-        try:
-            await waiting
-        finally:
-            del self._waiting[waiting]
-
     async def _poll(self, window: _Window) -> None:
         try:
             while not self._drain.begun:
@@ -131,7 +118,6 @@ class ChangeTail:
                 asked = self._clock.now()
                 batch = await self._log.read_changes(window.reach, asked, READ_RESULTS)
                 window.take_in(batch.parts, asked if batch.is_complete else None)
-                self._wake(everybody=bool(batch.parts))
                 if batch.is_complete:
                     await self._pause()
         except HutongError as error:
@@ -140,19 +126,13 @@ class ChangeTail:
         finally:
             if window is self.window:
                 self._poller = None
-            window.ended = True
-            self._wake(everybody=True)
+            window.shut()
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await self._news.wait()
             await asyncio.sleep(GATHER_SECONDS)
-
-    def _wake(self, *, everybody: bool) -> None:
-        for waiting, until in self._waiting.items():
-            if not waiting.done() and (everybody or until <= self.window.as_of):
-                waiting.set_result(None)
 
     def _stop(self) -> None:
         if self._poller is not None:
@@ -167,29 +147,107 @@ class Follower:
         self._tail = tail
         self._cursor = dict(cursor)
         self._as_of: Instant = 0
-        # Where he stands in a window; None while he is behind it.
+        # Where he stands in the window that feeds him; None while he reads for himself.
         self._window: _Window | None = None
         self._position = 0
 
-    async def next(self, until: Instant) -> ChangePage:
-        """The next page; an empty one when all is told and nothing comes before an instant, or the server stops.
+    async def next(self, seconds: float) -> ChangePage:
+        """The next page; an empty one when all is told and nothing more comes for so long, or the server stops.
 
         Raises:
             OutOfRange: CURSOR_TOO_OLD.
             Unavailable: the database is away.
         """
-        while self._is_fed():
-            assert self._window is not None
-            parts, self._position = self._window.parts_after(self._position, self._cursor, PAGE_RESULTS)
-            ended = self._position == self._window.end
-            if parts or not ended:
-                return self._page(parts, self._window.as_of if ended else None)
-            if self._window.as_of >= until or self._tail.is_draining:
-                return self._page([], self._window.as_of)
-            await self._tail.wait(until)
+        until = asyncio.get_running_loop().time() + seconds
+        while (window := self._window) is not None and window.still_holds(self._position):
+            parts, self._position = window.parts_after(self._position, self._cursor, PAGE_RESULTS)
+            if parts or asyncio.get_running_loop().time() >= until:
+                return self._page(parts, window.as_of if self._position == window.end else None)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await window.moved.wait()
+        # Begun before the reading, so that what is committed meanwhile is in it.
         window = await self._tail.begin()
-        page = await self._tail.read(self._cursor)
-        page = self._page(page.parts, page.as_of_time)
-        if window.reaches_back_to(self._cursor):
-            self._window, self._position = window, window.first
+        read = await self._tail.read(self._cursor)
+        page = self._page(read.parts, read.as_of_time)
+        self._window, self._position = (window, window.first) if window.reaches(self._cursor) else (None, 0)
         return page
+
+    def _page(self, parts: list[Part], as_of: Instant | None) -> ChangePage:
+        """A page, with the cursor moved beyond it; what was said to be reached once stays reached."""
+        for part in parts:
+            self._cursor[part.entry.writer_id] = part.place
+        if as_of is None:
+            return ChangePage(parts, None)
+        self._as_of = max(self._as_of, as_of)
+        return ChangePage(parts, self._as_of or None)
+
+
+class _Window:
+    """The newest parts of the log, numbered from 0 on. Times are of the poller's looks at the log."""
+
+    def __init__(self, floor: Cursor) -> None:
+        self._parts: deque[Part] = deque()
+        self._weight = 0
+        # Nothing that lies between these two cursors is missing.
+        self._floor = dict(floor)
+        self.reach = dict(floor)
+        self.first = 0
+        self.as_of: Instant = 0
+        # Set, and another put in its place, when there is more.
+        self.moved = asyncio.Event()
+        self._is_shut = False
+
+    @property
+    def end(self) -> int:
+        """The number that the next part will have."""
+        return self.first + len(self._parts)
+
+    def take_in(self, parts: Sequence[Part], as_of: Instant | None) -> None:
+        """Add what was read, all that was acknowledged before an instant unless it is None; the oldest goes for it."""
+        for part in parts:
+            self._parts.append(part)
+            self._weight += _weight(part)
+            self.reach[part.entry.writer_id] = part.place
+        while self._weight > WINDOW_RESULTS:
+            oldest = self._parts.popleft()
+            self._weight -= _weight(oldest)
+            self._floor[oldest.entry.writer_id] = oldest.place
+            self.first += 1
+        if as_of is not None:
+            self.as_of = as_of
+        if parts:
+            self.moved.set()
+            self.moved = asyncio.Event()
+
+    def shut(self) -> None:
+        """Nothing more comes."""
+        self._is_shut = True
+        self.moved.set()
+
+    def reaches(self, cursor: Cursor) -> bool:
+        """Whether everything after a cursor that was read is here."""
+        return all(cursor.get(writer, BEGINNING) >= place for writer, place in self._floor.items())
+
+    def still_holds(self, position: int) -> bool:
+        """Whether everything from a number on is here, and will be."""
+        return not self._is_shut and position >= self.first
+
+    def parts_after(self, position: int, cursor: Cursor, limit: int) -> tuple[list[Part], int]:
+        """What lies after a cursor from a number on, up to `limit` results, and the number to go on from."""
+        taken: list[Part] = []
+        while limit > 0 and position < self.end:
+            part = self._parts[position - self.first]
+            rest = part.after(cursor.get(part.entry.writer_id, BEGINNING))
+            if rest is not None:
+                taken.append(rest.up_to(limit))
+                limit -= len(taken[-1].results)
+                if taken[-1].end < rest.end:
+                    break
+            position += 1
+        return taken, position
+
+
+def _weight(part: Part) -> int:
+    """In results; what a commit of few weighs besides."""
+    return len(part.results) + 5

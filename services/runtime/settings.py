@@ -46,6 +46,7 @@ VARIABLES: Mapping[str, str] = {
     "HUTONG_LAB_STREAMS": "uploads of one laboratory at once, a process; default 8",
     "HUTONG_LAB_PERSONS_PER_SECOND": "persons that one laboratory may upload a second, a process; default 50000",
     "HUTONG_LAB_DUPLICATES_PER_DAY": "duplicates of one laboratory a day before it is slowed; default 500000",
+    "HUTONG_WATCHERS": "watchers of results at once, a process; default 500",
     "HUTONG_MAX_CALLS": "unary calls in flight in one process before RESOURCE_EXHAUSTED; default 4096",
 }
 
@@ -115,6 +116,7 @@ class Settings:
     lab_streams: int = 8
     lab_persons_per_second: int = 50_000
     lab_duplicates_per_day: int = 500_000
+    watchers: int = 500
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -151,6 +153,7 @@ class Settings:
             lab_streams=_count(given, "HUTONG_LAB_STREAMS", 8, least=1),
             lab_persons_per_second=_count(given, "HUTONG_LAB_PERSONS_PER_SECOND", 50_000, least=1),
             lab_duplicates_per_day=_count(given, "HUTONG_LAB_DUPLICATES_PER_DAY", 500_000, least=0),
+            watchers=_count(given, "HUTONG_WATCHERS", 500, least=1),
         )
         settings._check()
         return settings
@@ -220,6 +223,7 @@ class Settings:
             "lab_streams": self.lab_streams,
             "lab_persons_per_second": self.lab_persons_per_second,
             "lab_duplicates_per_day": self.lab_duplicates_per_day,
+            "watchers": self.watchers,
         }
 
 

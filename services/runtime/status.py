@@ -114,3 +114,13 @@ def _precondition_failure(violations: list[errors.Violation]) -> error_details_p
         for violation in violations
     ]
     return error_details_pb2.PreconditionFailure(violations=found)
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+    """The ErrorInfo that came with a failed call of ours to another service; None when none did."""
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            info = error_details_pb2.ErrorInfo()
+            if any(detail.Unpack(info) for detail in status_pb2.Status.FromString(value).details):
+                return info
+    return None

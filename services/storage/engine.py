@@ -62,6 +62,8 @@ class Database:
         write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
+        # Set whenever a write of this process is durable; whoever waits for news clears it.
+        self.written = asyncio.Event()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)`, which only reads; once more when the server had closed an idle connection.
@@ -83,9 +85,11 @@ class Database:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
         """
-        return await asyncio.get_running_loop().run_in_executor(
+        done = await asyncio.get_running_loop().run_in_executor(
             self._writers, lambda: self.write_now(work, *args, **kwargs)
         )
+        self.written.set()
+        return done
 
     def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `read`, in the calling thread."""

@@ -34,7 +34,7 @@ from services.verification.model import (
 )
 from services.verification.order import order_of_evidence, order_of_record, order_of_source
 from services.verification.weigh import USABLE, Item, weigh_evidence, weigh_record
-from services.verification.window import basis_time, counts, expire_time, proof_counts
+from services.verification.window import basis_time, counts, expire_time
 
 if TYPE_CHECKING:
     from services.verification.model import DecisionBasis, DecisionOutcome, Reason, Use
@@ -61,7 +61,7 @@ def decide(inputs: Inputs) -> Decision:
         return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_NOT_REQUIRED, pb.DECISION_REASON_NO_TEST_REQUIRED)
     items = _weigh_each(inputs)
     governing = _find_governing(items)
-    valid = _hold_to_windows(items, policy.required, inputs.use_time)
+    valid = _hold_to_windows(items, policy.required, inputs)
     if governing is not None:
         for item in valid:
             item.use = pb.USE_OUTWEIGHED
@@ -126,7 +126,7 @@ def _governs_before(item: Item) -> tuple[bool, Instant]:
     return item.subject.outcome == POSITIVE, item.sample_time
 
 
-def _hold_to_windows(items: Iterable[Item], required: Requirement, use_time: Instant) -> list[Item]:
+def _hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs) -> list[Item]:
     """Step 4: the items that count at the time of use; each that does not is marked with why."""
     window = required.window
     proof_window = required.sampling_proof_window
@@ -143,7 +143,7 @@ def _hold_to_windows(items: Iterable[Item], required: Requirement, use_time: Ins
                 continue
             item.basis_time = basis
             item.expire_time = expire = expire_time(window, basis)
-            if counts(window, expire, use_time):
+            if counts(window, expire, inputs.use_time):
                 valid.append(item)
             else:
                 item.use = pb.USE_EXPIRED
@@ -154,7 +154,7 @@ def _hold_to_windows(items: Iterable[Item], required: Requirement, use_time: Ins
             elif proof_window is not None:
                 item.basis_time = subject.sample_time
                 item.expire_time = subject.sample_time + proof_window
-                if proof_counts(proof_window, subject.sample_time, use_time):
+                if subject.sample_time <= inputs.issued_until and inputs.use_time < item.expire_time:
                     item.use = USABLE
                     valid.append(item)
         else:

@@ -13,7 +13,7 @@ from hutong.results.v1 import follow_up_pb2, lab_pb2, lookup_pb2, result_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2
 
-from services.domain.instant import Instant, Span
+from services.domain.instant import MINUTE, Instant, Span
 from services.domain.names import format_node
 from services.domain.region import NATION
 
@@ -145,6 +145,10 @@ class EffectivePolicy:
     advice: tuple[str, ...]
 
 
+CLOCK_SKEW: Span = MINUTE
+"""How far the clocks of two nodes may differ without a decision's turning on it."""
+
+
 class Inputs(NamedTuple):
     """Everything a decision is made from. `claims` pairs with `evidence`; `policy` None: its source did not answer."""
 
@@ -155,6 +159,15 @@ class Inputs(NamedTuple):
     evidence: tuple[Evidence, ...] = ()
     claims: tuple[Claim, ...] = ()
     sources: tuple[SourceStatus, ...] = ()
+
+    @property
+    def issued_until(self) -> Instant:
+        """Up to when a report, or a specimen, counts as there already.
+
+        Asked about now, a report that is here has been issued, whatever the clock of the node that took it in says; of
+        another time it is told exactly.
+        """
+        return self.use_time + CLOCK_SKEW if self.use_time == self.evaluate_time else self.use_time
 
 
 class Considered(NamedTuple):

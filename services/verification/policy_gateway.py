@@ -17,8 +17,8 @@ from services.domain.instant import MINUTE, Instant, Span, to_timestamp
 from services.domain.names import format_node
 from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
+from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.verification.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.patience import UPSTREAM_SECONDS, Patience
 from services.verification.policy_cache import KnownPolicy, PolicyCache, known_policy
 from services.verification.policy_watch import PolicyWatch
 from services.verification.question import PolicyQuestion

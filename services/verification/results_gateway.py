@@ -18,8 +18,8 @@ from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from services.domain.errors import HutongError, InvalidArgument, Unavailable, Violation
 from services.domain.names import format_node
 from services.runtime.coalesce import Coalescer
+from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.verification.model import SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.patience import UPSTREAM_SECONDS, Patience
 
 Answer = LookupLatestResponse | None
 """What a look-up found; None when Results did not answer in time."""

@@ -112,6 +112,6 @@ def _fault(
     if subject.outcome != PENDING:
         if subject.report_time is None and isinstance(subject, Record):
             return pb.USE_TIMES_IMPOSSIBLE
-        if (latest if subject.report_time is None else subject.report_time) > inputs.use_time:
+        if (latest if subject.report_time is None else subject.report_time) > inputs.issued_until:
             return pb.USE_NOT_YET_REPORTED
     return USABLE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.domain.instant import Instant, Span, shanghai_day, shanghai_day_start
+from services.domain.instant import Instant, shanghai_day, shanghai_day_start
 from services.verification.model import REPORT_TIME, Window
 
 
@@ -24,8 +24,3 @@ def counts(window: Window, expire: Instant, use_time: Instant) -> bool:
     if use_time == expire:
         return window.includes_boundary and window.calendar_days is None
     return use_time < expire
-
-
-def proof_counts(proof_window: Span, sample_time: Instant, use_time: Instant) -> bool:
-    """Whether a sampling record counts at the time of use."""
-    return 0 <= use_time - sample_time < proof_window

@@ -19,11 +19,7 @@ SCRIPTS = sorted((ROOT / "clients/examples/grpcurl").glob("*.sh"))
 GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".tools"))
 
 # Methods of served services that answer UNIMPLEMENTED (NOT_SERVED), each with a good request.
-NOT_SERVED_YET: Mapping[str, Mapping[str, object]] = {
-    "hutong.results.v1.ResultsService/ImportResults": {
-        "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"}
-    },
-}
+NOT_SERVED_YET: Mapping[str, Mapping[str, object]] = {}
 
 pytestmark = pytest.mark.skipif(GRPCURL is None, reason="no grpcurl: `make .tools/grpcurl` builds it, with Go")
 

@@ -16,9 +16,12 @@ from services.results import changes
 from services.results.changes import Cursor, Entry, Place, append_entry, oldest_cursor, read_entries, remove_entries
 from services.results.reading import find_revisions
 from services.results.retention import purge
+from services.results.store import Part
 from tests.databases import MakeUrl
 from tests.labwork import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_tube, make_tubes
 from tests.storage.results_stores import Laboratory, open_laboratory
+
+MANY = 1_000
 
 
 @pytest.fixture
@@ -34,12 +37,19 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
         yield opened
 
 
-async def follow(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
+async def follow_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list[Part]:
     """What is new, and the cursor moved on."""
-    entries = [entry for entry, _ in await laboratory.store.read_changes(cursor, NOW)]
-    for entry in entries:
-        cursor[entry.writer_id] = Place(entry.sequence)
-    return entries
+    parts = (await laboratory.store.read_changes(cursor, NOW, limit)).parts
+    for part in parts:
+        cursor[part.entry.writer_id] = part.place
+    return parts
+
+
+async def follow(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
+    """As `follow_parts`, whole commits."""
+    parts = await follow_parts(laboratory, cursor, MANY)
+    assert all((part.start, part.end) == (0, len(part.entry.reports)) for part in parts)
+    return [part.entry for part in parts]
 
 
 async def follow_to_end(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
@@ -53,19 +63,21 @@ def numbers(entries: Sequence[Entry]) -> list[str]:
     return [number for entry in entries for number, _ in entry.reports]
 
 
+def named(part: Part) -> str:
+    """The revisions that were found, and where one was not."""
+    return " ".join("-" if each is None else f"{each[0].report_number}@{each[0].revision}" for each in part.results)
+
+
 async def test_uploads_corrections_and_recalls_are_told_in_order(laboratory: Laboratory) -> None:
     """With the results as they stand now; what was a duplicate or rejected is no change."""
     await laboratory.send([make_tube(0, outcome=PENDING), make_tube(1)])
     await laboratory.send([make_tube(0), make_tube(1), make_tube(2, region="999999")], upload_id="v", now=NOW + SECOND)
-    told = await laboratory.store.read_changes({}, NOW)
-    assert [(entry.lab, list(entry.reports)) for entry, _ in told] == [
+    told = (await laboratory.store.read_changes({}, NOW, MANY)).parts
+    assert [(part.entry.lab, list(part.entry.reports)) for part in told] == [
         (USCC, [("R0", 1), ("R1", 1)]),
         (USCC, [("R0", 2)]),
     ]
-    assert [[(each.report_number, each.revision) for each in listing.results] for _, listing in told] == [
-        [("R0", 1), ("R1", 1)],
-        [("R0", 2)],
-    ]
+    assert [named(part) for part in told] == ["R0@1 R1@1", "R0@2"]
 
 
 class PlainLog:
@@ -168,17 +180,18 @@ async def test_a_clock_that_is_set_back_changes_no_writers_order(laboratory: Lab
 
 
 async def test_very_much_is_read_in_parts(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By entries of a writer and by results, but one entry at least: a watcher's memory is bounded."""
-    monkeypatch.setattr(changes, "MAX_RESULTS", 5)
-    for place in range(4):
+    """By entries of a writer and by results: a watcher's memory is bounded, however large a commit is."""
+    for place in range(3):
         await laboratory.send(make_tubes(3, 10 * place), upload_id=f"u{place}")
-    await laboratory.send(make_tubes(7, 100), upload_id="large")
+    await laboratory.send(make_tubes(12, 100), upload_id="large")
+    await laboratory.send(make_tubes(2, 200), upload_id="last")
     cursor: Cursor = {}
-    sizes = []
-    while new := await follow(laboratory, cursor):
-        sizes.append([len(entry.reports) for entry in new])
-    assert sizes == [[3], [3], [3], [3], [7]]
-    monkeypatch.setattr(changes, "MAX_RESULTS", 100)
+    told = []
+    while new := await follow_parts(laboratory, cursor, 5):
+        told.append([named(part) for part in new])
+    assert [[len(part.split()) for part in parts] for parts in told] == [[3], [3], [3], [5], [5], [2, 2]]
+    reports = [*range(3), *range(10, 13), *range(20, 23), *range(100, 112), 200, 201]
+    assert " ".join(part for parts in told for part in parts) == " ".join(f"R{report}@1" for report in reports)
     monkeypatch.setattr(changes, "MAX_ENTRIES", 2)
     assert [len(entry.reports) for entry in await follow(laboratory, {})] == [3, 3]
 
@@ -247,9 +260,9 @@ async def test_results_that_were_removed_are_left_out_of_their_entry(laboratory:
     old = make_tube(0, reported=NOW - 70 * DAY)
     await laboratory.send([old, make_tube(1)])
     purge(laboratory.database, NOW - 30 * DAY, NOW)
-    ((entry, listing),) = await laboratory.store.read_changes(await laboratory.store.oldest_cursor(), NOW)
-    assert numbers([entry]) == ["R0", "R1"]
-    assert [result.report_number for result in listing.results] == ["R1"]
+    (part,) = (await laboratory.store.read_changes(await laboratory.store.oldest_cursor(), NOW, MANY)).parts
+    assert numbers([part.entry]) == ["R0", "R1"]
+    assert named(part) == "- R1@1"
 
 
 def test_an_empty_change_is_no_entry(sqlite_url: MakeUrl) -> None:

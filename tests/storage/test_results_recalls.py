@@ -111,8 +111,8 @@ async def test_a_recalled_result_is_told_as_recalled_with_all_it_said(laboratory
     assert (await laboratory.store.get_result(USCC, "R0", None)).results == [expected]
     findings = await laboratory.store.find_persons([subject_key(0)], [(USCC, "R0")], NOW)
     assert (list(findings.by_person), findings.by_report) == ([[expected]], {(USCC, "R0"): expected})
-    entries = await laboratory.store.read_changes({}, NOW)
-    assert list(entries[-1][0].reports) == [("R0", 2)]
+    changes = await laboratory.store.read_changes({}, NOW, 9)
+    assert list(changes.parts[-1].entry.reports) == [("R0", 2)]
 
 
 async def test_what_was_recalled_never_counts_again(laboratory: Laboratory) -> None:

@@ -105,7 +105,7 @@ async def test_a_second_purge_finds_nothing_left(laboratory: Laboratory) -> None
     assert len(await deletions(laboratory)) == 3
 
 
-@pytest.mark.parametrize("dies_in", ["_fingerprint", "_complete", "_delete_keys", "_delete_traces"])
+@pytest.mark.parametrize("dies_in", ["_fingerprint", "_complete", "_delete_keys", "_delete_rows"])
 async def test_a_purge_that_was_killed_is_finished_by_the_next(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:

@@ -11,6 +11,7 @@ from hutong.type.v1 import identity_pb2
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
+from services.domain.subject import KEY_LENGTH
 from services.results.convert import lab_to_proto
 from services.results.exchange.model import Change, Reminder, Replica, WriterPosition
 from services.results.exchange.nodes import Node
@@ -19,6 +20,7 @@ from services.results.model import PENDING, DocumentLink, Lab, LinkedDocument, S
 if TYPE_CHECKING:
     from services.results.model import Standing
 
+LINK_LENGTH = len("links/") + 36
 _LAB = "labs/"
 _NODE = "nodes/"
 
@@ -77,8 +79,10 @@ def replica_from_proto(message: exchange_pb2.ReplicatedResult) -> Replica:
     told = message.test_result
     lab, origin = told.lab.removeprefix(_LAB), told.origin.removeprefix(_NODE)
     report_time = from_timestamp(told.report_time) if told.HasField("report_time") else None
-    if len(lab) != 18 or len(origin) != 6 or not told.report_number or told.revision < 1:
-        raise InvalidArgument.field("test_result", "has no laboratory, report number, revision or origin")
+    if len(message.subject_key) != KEY_LENGTH or message.key_version < 1:
+        raise InvalidArgument.field("subject_key", f"has not {KEY_LENGTH} bytes, or no version")
+    if len(lab) != 18 or len(origin) != 6 or not told.report_number or told.revision < 1 or not told.state:
+        raise InvalidArgument.field("test_result", "has no laboratory, report number, revision, state or origin")
     if (report_time is None) != (told.outcome == PENDING) or not told.HasField("sample_time"):
         raise InvalidArgument.field("test_result", "has not the times of its outcome")
     sample_time = from_timestamp(told.sample_time)
@@ -122,6 +126,8 @@ def change_from_proto(message: exchange_pb2.ReplicatedChange) -> Change:
         return _link_from_proto(message.link)
     if kind == "lab":
         return _lab_from_proto(message.lab)
+    if kind is None:
+        raise InvalidArgument.field("change", "is of no known kind")
     return _reminder_from_proto(message.follow_up.follow_up)
 
 
@@ -141,6 +147,8 @@ def _fill_link(message: exchange_pb2.ReplicatedLink, link: DocumentLink) -> None
 
 
 def _link_from_proto(message: exchange_pb2.ReplicatedLink) -> DocumentLink:
+    if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
+        raise InvalidArgument.field("link", "has no name or no two subject keys")
     return DocumentLink(
         message.name.removeprefix("links/"),
         LinkedDocument(message.subject_key, message.type, ""),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import structlog
 from hutong.results.v1.exchange_service_pb2 import (
-    ReplicateBatch,
     ReplicateCheckpoint,
     ReplicateRequest,
     ReplicateResponse,
@@ -20,8 +20,8 @@ from services.domain.instant import MINUTE, Span, from_timestamp, to_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.region import NATION, is_region
 from services.domain.subject import Pepper
-from services.results.exchange.convert import position_from_proto, position_to_proto
-from services.results.exchange.model import WriterPosition
+from services.results.exchange.convert import change_from_proto, position_from_proto, position_to_proto
+from services.results.exchange.model import Change, Replica, WriterPosition
 from services.results.exchange.nodes import Log
 from services.results.exchange.store import ExchangeStore
 from services.results.pepper_marks import pepper_mark
@@ -33,7 +33,19 @@ START_SECONDS = 30.0
 SKEW_TO_REPORT: Span = MINUTE
 """Clocks that differ by more are told to the operator: beyond it decisions may differ from node to node."""
 
+MAX_CHANGES = 3_000
+"""Changes in one batch: below 4 MiB with the longest texts that uploads take."""
+DECODED_AHEAD = 2
+"""Frames that wait decoded while the one before them commits."""
+
 _log = structlog.get_logger(__name__)
+
+
+class _Waiting(NamedTuple):
+    """A frame, and its changes as soon as they are decoded."""
+
+    frame: ReplicateRequest
+    changes: asyncio.Future[list[Change]]
 
 
 class Intake:
@@ -47,10 +59,26 @@ class Intake:
         self._drain = drain
 
     async def receive(self, requests: AsyncIterator[ReplicateRequest]) -> AsyncIterator[ReplicateResponse]:
-        """Answer a stream frame by frame, for as long as it lasts. gRPC holds the sender back while a frame waits."""
+        """Answer a stream frame by frame, for as long as it lasts. gRPC holds the sender back while frames wait."""
         frames = aiter(requests)
         log, answer = await self._begin(frames)
         yield answer
+        waiting: asyncio.Queue[_Waiting | Exception | None] = asyncio.Queue(DECODED_AHEAD)
+        reader = asyncio.ensure_future(self._read_ahead(frames, log.node, waiting))
+        try:
+            while (item := await waiting.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield await self._answer(log, item)
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+
+    async def _read_ahead(
+        self, frames: AsyncIterator[ReplicateRequest], sender: str, waiting: asyncio.Queue[_Waiting | Exception | None]
+    ) -> None:
+        """Decode each frame while those before it are made durable; the last item is the stream's end."""
         ending = asyncio.ensure_future(self._drain.wait())
         try:
             while True:
@@ -58,13 +86,15 @@ class Intake:
                 await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     coming.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await coming
                     raise Unavailable("SHUTTING_DOWN", "the server is being stopped; connect again")
                 frame = coming.result()
                 if frame is None:
-                    return
-                yield await self._answer(log, frame)
+                    break
+                await waiting.put(_Waiting(frame, asyncio.ensure_future(asyncio.to_thread(_decode, frame, sender))))
+        except Exception as error:  # noqa: BLE001 - raised by the reader of the queue, after all frames before it
+            await waiting.put(error)
+        else:
+            await waiting.put(None)
         finally:
             ending.cancel()
 
@@ -106,17 +136,12 @@ class Intake:
                 "NOT_AN_UPSTREAM", "the caller is not a province's node", metadata={"node": format_node(caller)}
             )
 
-    async def _answer(self, log: Log, frame: ReplicateRequest) -> ReplicateResponse:
-        if frame.HasField("batch"):
-            return await self._apply(log, frame.batch)
-        if frame.HasField("checkpoint"):
-            return await self._note(log, frame.checkpoint)
-        raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
-
-    async def _apply(self, log: Log, batch: ReplicateBatch) -> ReplicateResponse:
-        if batch.next_offset < batch.offset:
-            raise InvalidArgument.field("batch.next_offset", "is before the offset")
-        committed, now = await self._store.apply_batch(log, batch)
+    async def _answer(self, log: Log, item: _Waiting) -> ReplicateResponse:
+        changes = await item.changes
+        if item.frame.HasField("checkpoint"):
+            return await self._note(log, item.frame.checkpoint)
+        batch = item.frame.batch
+        committed, now = await self._store.apply_batch(log, batch, changes)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
     async def _note(self, log: Log, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
@@ -127,3 +152,19 @@ class Intake:
     def _respond(self, positions: list[WriterPosition], now: int) -> ReplicateResponse:
         told = [position_to_proto(position) for position in positions]
         return ReplicateResponse(positions=told, commit_time=to_timestamp(now))
+
+
+def _decode(frame: ReplicateRequest, sender: str) -> list[Change]:
+    """The changes of a frame; InvalidArgument for a frame that no node sends."""
+    if frame.HasField("start"):
+        raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
+    if frame.batch.next_offset < frame.batch.offset:
+        raise InvalidArgument.field("batch.next_offset", "is before the offset")
+    if len(frame.batch.changes) > MAX_CHANGES:
+        text = f"holds more than {MAX_CHANGES} changes"
+        raise InvalidArgument.field("batch.changes", text, "BATCH_TOO_LARGE")
+    changes = [change_from_proto(change) for change in frame.batch.changes]
+    for index, change in enumerate(changes):
+        if isinstance(change, Replica) and change.result.origin != sender:
+            raise InvalidArgument.field(f"batch.changes[{index}].result.test_result.origin", "is not the sender")
+    return changes

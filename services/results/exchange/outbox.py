@@ -96,14 +96,15 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
     for entry in entries:
         cursor[entry.writer_id] = Place(entry.sequence)
     backlog = sum(max(0, count - cursor.get(writer, Place(0)).sequence) for writer, count in newest.items())
-    return Page([Outgoing(entry, list(_changes_of(connection, entry, node))) for entry in entries], backlog)
+    return Page([Outgoing(entry, list(changes_of(connection, entry, node))) for entry in entries], backlog)
 
 
-def _changes_of(connection: Connection, entry: Entry, node: str) -> Iterator[Change]:
+def changes_of(connection: Connection, entry: Entry, origin: str = "") -> Iterator[Change]:
+    """What an entry speaks of; of results only those that this node received first, when one is named."""
     names = [name for name, _ in entry.reports]
     if entry.kind == ChangeKind.RESULTS:
         # What was taken from another node is that one's to tell.
-        yield from (each for each in find_replicas(connection, entry) if each.result.origin == node)
+        yield from (each for each in find_replicas(connection, entry) if origin in ("", each.result.origin))
     elif entry.kind == ChangeKind.LINKS:
         yield from find_links(connection, names)
     elif entry.kind == ChangeKind.LABS:

@@ -20,9 +20,11 @@ from services.domain.region import NATION
 from services.results import tables
 from services.results.bulk import Bulk, Filing, bulk_for
 from services.results.changes import append_entry
-from services.results.exchange.model import Change, Replica
+from services.results.claims import claim_all
+from services.results.exchange.follow_ups import receive_reminders
+from services.results.exchange.model import Change, Reminder, Replica
+from services.results.exchange.notices import ChangedReport, give_notices
 from services.results.exchange.registers import receive_lab, receive_link
-from services.results.filing import claim_all
 from services.results.horizon import read_horizon
 from services.results.model import (
     PENDING,
@@ -85,6 +87,11 @@ def apply_changes(connection: Connection, changes: Sequence[Change], arrival: Ar
     for lab, replicas in groupby(sorted(kept, key=of_lab), of_lab):
         _Filer(connection, bulk, form, lab, arrival, applied).file(list(replicas))
     _count_delays(connection, applied.stored, arrival)
+    reminders = [change for change in changes if isinstance(change, Reminder)]
+    passed_on = receive_reminders(connection, reminders, arrival.node, arrival.sender) if reminders else []
+    if arrival.at_nation:
+        changed = [ChangedReport.of(replica.result) for replica in applied.stored]
+        give_notices(connection, changed, arrival.now, passed_on, but_not=arrival.sender)
     for lab, stored in groupby(applied.stored, of_lab):
         reports = [(replica.result.report_number, replica.result.revision) for replica in stored]
         append_entry(connection, lab, reports, arrival.now)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import grpc
@@ -29,7 +30,7 @@ from services.domain.instant import SECOND, Instant, from_timestamp, set_timesta
 from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_change, position_from_proto, position_to_proto
-from services.results.exchange.intake import SKEW_TO_REPORT
+from services.results.exchange.intake import MAX_CHANGES, SKEW_TO_REPORT
 from services.results.exchange.model import Change
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.outbox import Outgoing, Page
@@ -38,8 +39,6 @@ from services.results.exchange.store import ExchangeStore
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import Clock
 
-MAX_CHANGES = 1_000
-"""Changes in one batch."""
 BATCHES_UNDER_WAY = 4
 """Batches that may be unanswered: the nation reads one while it commits another, and the network holds the rest."""
 IDLE_SECONDS = 0.1
@@ -116,6 +115,9 @@ class Sender:
                 self._tell(pause, error.reason, str(error))
             except TimeoutError:
                 self._tell(pause, "TIMEOUT", f"no answer within {ANSWER_SECONDS:.0f} seconds")
+            except asyncio.InvalidStateError:
+                # gRPC's word for writing to a call that is over already.
+                self._tell(pause, "ENDED", "the stream was over before a frame was written")
             finally:
                 CONNECTED.set(0)
             lasted = asyncio.get_running_loop().time() - began
@@ -184,23 +186,34 @@ class Sender:
     async def _put_frames(
         self, call: Any, sent: dict[int, int], under_way: deque[_Frame], room: asyncio.Semaphore
     ) -> None:
-        """Read the log and send what is new, with a heartbeat whenever all was sent."""
+        """Send what is new, with a heartbeat whenever all was sent. The next page is read while one is on its way."""
         last_beat = 0.0
-        while True:
-            # Whatever was acknowledged before this instant is in the page, or counted in its backlog.
-            now = self._clock.now()
-            page = await self._store.read_page(sent)
-            BACKLOG.set(page.backlog + sum(len(frame.commits) for frame in under_way))
-            for frame in await asyncio.to_thread(_pack, page, now):
-                await self._put(call, frame, under_way, room)
-            for commit in page.commits:
-                sent[commit.entry.writer_id] = commit.entry.sequence
-            loop_time = asyncio.get_running_loop().time()
-            if page.commits or loop_time - last_beat >= HEARTBEAT_SECONDS:
-                await self._put(call, _checkpoint(now, page.backlog), under_way, room)
-                last_beat = loop_time
-            if not page.commits:
-                await asyncio.sleep(IDLE_SECONDS)
+        reading = asyncio.ensure_future(self._read_frames(sent))
+        try:
+            while True:
+                now, page, frames = await reading
+                for commit in page.commits:
+                    sent[commit.entry.writer_id] = commit.entry.sequence
+                if page.commits:
+                    reading = asyncio.ensure_future(self._read_frames(sent))
+                BACKLOG.set(page.backlog + sum(len(frame.commits) for frame in under_way))
+                for frame in frames:
+                    await self._put(call, frame, under_way, room)
+                loop_time = asyncio.get_running_loop().time()
+                if page.commits or loop_time - last_beat >= HEARTBEAT_SECONDS:
+                    await self._put(call, _checkpoint(now, page.backlog), under_way, room)
+                    last_beat = loop_time
+                if not page.commits:
+                    await asyncio.sleep(IDLE_SECONDS)
+                    reading = asyncio.ensure_future(self._read_frames(sent))
+        finally:
+            reading.cancel()
+
+    async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Page, list[_Frame]]:
+        """What is next, and an instant: whatever was acknowledged before it is in the page or in its backlog."""
+        now = self._clock.now()
+        page = await self._store.read_page(sent)
+        return now, page, await asyncio.to_thread(_pack, page, now)
 
     async def _put(self, call: Any, frame: _Frame, under_way: deque[_Frame], room: asyncio.Semaphore) -> None:
         await room.acquire()

@@ -6,16 +6,25 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hutong.results.v1.exchange_service_pb2 import (
+    FollowSubjectsRequest,
+    FollowSubjectsResponse,
     ListNodesRequest,
     ListNodesResponse,
+    LookupSubjectsRequest,
+    LookupSubjectsResponse,
     ReplicateRequest,
     ReplicateResponse,
+    WatchNoticesRequest,
+    WatchNoticesResponse,
 )
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
 
+from services.domain.names import parse_node
 from services.results.exchange.convert import node_to_proto
 from services.results.exchange.intake import Intake
+from services.results.exchange.notice_desk import NoticeDesk
 from services.results.exchange.store import ExchangeStore
+from services.results.exchange.subjects import SubjectDesk
 
 Context = Any
 """grpc.aio.ServicerContext."""
@@ -24,15 +33,30 @@ Context = Any
 class ExchangeServicer(ExchangeServiceServicer):
     """What the national node serves to the provinces."""
 
-    def __init__(self, store: ExchangeStore, intake: Intake) -> None:
+    def __init__(self, store: ExchangeStore, intake: Intake, notices: NoticeDesk, subjects: SubjectDesk) -> None:
         self._store = store
         self._intake = intake
+        self._notices = notices
+        self._subjects = subjects
 
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context
     ) -> AsyncIterator[ReplicateResponse]:
         async for response in self._intake.receive(requests):
             yield response
+
+    async def LookupSubjects(self, request: LookupSubjectsRequest, context: Context) -> LookupSubjectsResponse:
+        self._intake.require_nation(parse_node(request.node))
+        return await self._subjects.look_up(request)
+
+    async def FollowSubjects(self, request: FollowSubjectsRequest, context: Context) -> FollowSubjectsResponse:
+        self._intake.require_nation(parse_node(request.node))
+        return await self._notices.follow(request)
+
+    async def WatchNotices(self, request: WatchNoticesRequest, context: Context) -> AsyncIterator[WatchNoticesResponse]:
+        self._intake.require_nation(parse_node(request.node))
+        async for message in self._notices.watch(request):
+            yield message
 
     async def ListNodes(self, request: ListNodesRequest, context: Context) -> ListNodesResponse:
         return ListNodesResponse(nodes=[node_to_proto(node) for node in await self._store.list_nodes()])

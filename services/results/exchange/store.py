@@ -9,11 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
 from sqlalchemy import Connection
 
-from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.region import NATION
 from services.results.exchange import nationwide, nodes, outbox
-from services.results.exchange.convert import change_from_proto
 from services.results.exchange.model import Change, Replica, WriterPosition
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.nodes import Log, Node
@@ -53,14 +51,12 @@ class ExchangeStore:
         """Take a node's heartbeat down."""
         await self._database.write(nodes.note_checkpoint, region, as_of_time, backlog, self._clock.now())
 
-    async def apply_batch(self, log: Log, batch: ReplicateBatch) -> tuple[int, Instant]:
-        """Make a batch durable: how many of its writer's commits are now, and since when.
+    async def apply_batch(self, log: Log, batch: ReplicateBatch, changes: Sequence[Change]) -> tuple[int, Instant]:
+        """Make a batch with these changes durable: how many of its writer's commits are now, and since when.
 
         Raises:
             OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
-            InvalidArgument: it holds what its node cannot have sent.
         """
-        changes = await asyncio.to_thread(_decode, batch, log.node)
         await self._make_months([change.result.file_time for change in changes if isinstance(change, Replica)])
         return await self._database.write(self._apply, log, batch, changes)
 
@@ -125,11 +121,3 @@ class ExchangeStore:
             # Not given back to the pool: the lock ends with its session.
             await asyncio.to_thread(connection.invalidate)
             await asyncio.to_thread(connection.close)
-
-
-def _decode(batch: ReplicateBatch, sender: str) -> list[Change]:
-    changes = [change_from_proto(change) for change in batch.changes]
-    for index, change in enumerate(changes):
-        if isinstance(change, Replica) and change.result.origin != sender:
-            raise InvalidArgument.field(f"batch.changes[{index}].result.test_result.origin", "is not the sender")
-    return changes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hutong.results.v1 import lab_pb2, lookup_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hypothesis import given
@@ -14,6 +15,7 @@ from services.verification.convert import decision_to_proto
 from services.verification.decide import decide
 from services.verification.model import (
     ACTIVE,
+    CLOCK_SKEW,
     NEGATIVE,
     POSITIVE,
     REPORT_TIME,
@@ -217,6 +219,22 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
     assert on_paper.reason == pb.DECISION_REASON_POSITIVE_RESULT
     recorded = decide(Inputs(NOON, NOON, VENUE, (positive, _negative("N", NOON - 2 * HOUR)), (), (), ANSWERED))
     assert recorded.reason == pb.DECISION_REASON_VALID
+
+
+@pytest.mark.parametrize(
+    ("ahead", "asked_before", "reason"),
+    [
+        (CLOCK_SKEW, 0, pb.DECISION_REASON_VALID),
+        (CLOCK_SKEW + 1, 0, pb.DECISION_REASON_NOT_YET_REPORTED),
+        (1, 1, pb.DECISION_REASON_NOT_YET_REPORTED),
+    ],
+)
+def test_a_clock_a_minute_ahead_turns_no_decision_about_now(
+    ahead: int, asked_before: int, reason: pb.DecisionReason.ValueType
+) -> None:
+    """A report that is here was issued, though by another clock only in a minute; of another time it is exact."""
+    record = _negative("R", NOON + ahead, sample_time=NOON - HOUR)
+    assert decide(Inputs(NOON - asked_before, NOON, VENUE, (record,), (), (), ANSWERED)).reason == reason
 
 
 def test_items_begin_usable() -> None:

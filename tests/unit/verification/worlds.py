@@ -85,8 +85,8 @@ def random_record(random: Random, number: int) -> Record:
     report_time = sample_time + random.choice((0, 1, 4, 6, 24)) * HOUR + random.choice((0, 0, SECOND, 42 * SECOND))
     if random.random() < 0.05:
         report_time = sample_time - HOUR
-    if random.random() < 0.04:
-        report_time = NOON + random.choice((4 * MINUTE, 6 * MINUTE, HOUR))
+    if random.random() < 0.06:
+        report_time = NOON + random.choice((40 * SECOND, MINUTE, MINUTE + SECOND, 4 * MINUTE, 6 * MINUTE, HOUR))
     lab, text = random.choice(LABS), f"R{number}"
     return Record(
         f"{lab}/results/{text}",

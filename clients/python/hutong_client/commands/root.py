@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from hutong_client.commands.follow_ups import follow_ups
 from hutong_client.commands.lab import lab
 from hutong_client.commands.lookup import lookup
 from hutong_client.commands.policy import policy
@@ -37,7 +38,7 @@ def hutong(context: click.Context) -> None:
     context.ensure_object(Node)
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness):
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, follow_ups):
     hutong.add_command(_command)
 
 

@@ -177,6 +177,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
     Example: {"reason":"NO_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/410000"}}
     """
+    ERROR_REASON_UPLOAD_ID_REUSED: _ErrorReason.ValueType  # 39
+    """An upload_id was used before for other tubes: what is sent again below the committed offset is not stored.
+    INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
+    Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong","metadata":{"field":"start.upload_id","offset":"7"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo whose domain is "hutong", whose reason
@@ -340,5 +345,10 @@ Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong","metadata":{"node":"nodes
 ERROR_REASON_NO_UPSTREAM: ErrorReason.ValueType  # 38
 """What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
 Example: {"reason":"NO_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/410000"}}
+"""
+ERROR_REASON_UPLOAD_ID_REUSED: ErrorReason.ValueType  # 39
+"""An upload_id was used before for other tubes: what is sent again below the committed offset is not stored.
+INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
+Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong","metadata":{"field":"start.upload_id","offset":"7"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

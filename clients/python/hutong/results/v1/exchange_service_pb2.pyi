@@ -95,7 +95,9 @@ class ReplicateBatch(_message.Message):
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
-        """The changes, at most 1,000 and 1 MiB; none when retention has removed them all since."""
+        """The changes, at most 3,000, which stay below 4 MiB; none when retention has removed them all since. Judged where
+        they are taken in: a fault ends the stream with INVALID_ARGUMENT (INVALID_FIELD, BATCH_TOO_LARGE).
+        """
 
     def __init__(
         self,

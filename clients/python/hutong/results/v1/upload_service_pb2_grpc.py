@@ -55,17 +55,27 @@ class UploadServiceServicer(object):
         """Streams tubes in. The first frame is "start", every other a "batch"; each batch is answered once, in order, after
         its accepted persons are durable. Batches may be sent before the answers to earlier ones. A bad item is rejected by
         itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
-        without effect: what it stored counts as duplicate, what was rejected is told again.
-        Ends with INVALID_ARGUMENT (UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD), FAILED_PRECONDITION (LAB_UNKNOWN),
-        OUT_OF_RANGE (UPLOAD_GAP), DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set
-        otherwise), UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN); what was acknowledged stays.
+        without effect: what is stored as it was sent counts as duplicate, also when it was corrected or recalled since;
+        what was rejected is told again; what would be rejected now is told so. Other tubes than those that were sent before
+        under this upload_id end the stream, so that nobody is acknowledged who is not stored.
+        Ends with
+        INVALID_ARGUMENT (UPLOAD_NOT_STARTED; BATCH_TOO_LARGE; INVALID_FIELD; UPLOAD_ID_REUSED: other tubes were uploaded
+        under this id; MALFORMED_NAME and BAD_USCC: of start.lab),
+        FAILED_PRECONDITION (LAB_UNKNOWN),
+        OUT_OF_RANGE (UPLOAD_GAP: go on at the committed_offset of its metadata),
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the laboratory has too many streams at once or sent too many duplicates today;
+        OVERLOADED: the rehearsals of this process hold too many reports, validate in parts or later),
+        DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set otherwise),
+        UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN).
+        Whatever ends it, what was acknowledged stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUpload(self, request, context):
-        """Tells where to resume. NOT_FOUND when no batch of it was ever committed.
+        """Tells where to resume. NOT_FOUND (NOT_FOUND) when no batch of it was ever committed, or retention removed it.
+        INVALID_ARGUMENT (MALFORMED_NAME, BAD_USCC), UNAVAILABLE (DATABASE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

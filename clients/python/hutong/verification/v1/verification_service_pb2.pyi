@@ -58,7 +58,9 @@ class VerifyRequest(_message.Message):
 
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
-        """The instant of use, as a departure; absent means now."""
+        """The instant of use, as a departure; absent means now. Asked about now, a report counts that was issued up to a minute
+        ahead of this node's clock: another node's may be ahead by so much.
+        """
 
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_evidence_pb2.PresentedEvidence]:

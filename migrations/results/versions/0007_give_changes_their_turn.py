@@ -1,0 +1,28 @@
+"""Give changes their turn: which of two writers' entries was first, whatever the clocks say.
+
+Entries from before keep turn 0 and go by their times.
+
+Revision: 0007, after 0005
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    for table, column in (("change_writers", "newest_turn"), ("changes", "turn")):
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            batch_op.add_column(sa.Column(column, sa.BigInteger(), server_default="0", nullable=False))
+
+
+def downgrade() -> None:
+    for table, column in (("changes", "turn"), ("change_writers", "newest_turn")):
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            batch_op.drop_column(column)

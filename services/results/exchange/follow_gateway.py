@@ -1,0 +1,63 @@
+"""A province's calls to the nation about persons whose results it takes in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, SubjectResults
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+
+from services.domain.errors import Unavailable
+from services.domain.names import format_node
+from services.domain.region import NATION
+from services.runtime.call import seconds_left
+from services.runtime.coalesce import Coalescer
+
+if TYPE_CHECKING:
+    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
+
+FOLLOW_SECONDS = 5.0
+"""The longest a call to the nation may take."""
+MAX_FOLLOWED = 20
+"""Persons in one call: 200 results of each stay well under the largest message."""
+_SHARE = 0.8
+"""Of the caller's time; the rest is for storing what came, and the answer's way home."""
+
+_log = structlog.get_logger(__name__)
+
+
+class FollowGateway:
+    """Follows persons at the nation. Askers who meet share a call."""
+
+    def __init__(self, channel: grpc.aio.Channel, jurisdiction: str) -> None:
+        self.stub: ExchangeServiceAsyncStub = ExchangeServiceStub(channel)
+        self._node = format_node(jurisdiction)
+        self._coalescer: Coalescer[bytes, SubjectResults] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
+
+    async def follow(self, subject_key: bytes) -> SubjectResults:
+        """All that the nation keeps of a person, who is followed there from now on. UPSTREAM_UNAVAILABLE."""
+        try:
+            async with asyncio.timeout(seconds_left(FOLLOW_SECONDS / _SHARE) * _SHARE):
+                return await self._coalescer.ask(subject_key)
+        except TimeoutError:
+            raise _away() from None
+
+    async def follow_each(self, subject_keys: Sequence[bytes]) -> Sequence[SubjectResults]:
+        """The same for up to MAX_FOLLOWED persons, in order, outside of any call."""
+        request = FollowSubjectsRequest(node=self._node, subject_keys=subject_keys)
+        try:
+            response = await self.stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            _log.warning("the nation does not answer", code=error.code().name)
+            raise _away() from None
+        return response.subjects
+
+
+def _away() -> Unavailable:
+    return Unavailable(
+        "UPSTREAM_UNAVAILABLE", "the national node does not answer; try again", metadata={"node": format_node(NATION)}
+    )

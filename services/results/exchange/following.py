@@ -1,0 +1,88 @@
+"""Whose results a node follows: at the nation for each of its provinces, at a province what it has taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, text
+
+from services.domain.instant import Instant
+from services.results import tables
+from services.results.exchange.model import Replica
+from services.results.exchange.nodes import add_node
+from services.results.exchange.notices import FOLLOWING_LOCK
+from services.results.links import find_linked
+from services.results.lookup import MAX_PER_PERSON
+from services.results.model import StoredResult
+from services.results.revisions import COLUMNS, IS_NEWEST
+from services.storage.conflict import insert_unless_there
+
+_followed = tables.followed_subjects
+_results = tables.results
+_keys = tables.report_keys
+_WIDTH = len(COLUMNS)
+
+
+class FollowedSubject(NamedTuple):
+    """All that is kept of a person: results by any of their documents, newest report first."""
+
+    subject_keys: Sequence[bytes]
+    replicas: Sequence[Replica]
+
+
+def add_followed(connection: Connection, node: str, subject_keys: Sequence[bytes]) -> None:
+    """Follow these keys, unless they are followed."""
+    if not subject_keys:
+        return
+    rows = [{"subject_key": key, "node": node} for key in sorted(set(subject_keys))]
+    connection.execute(insert_unless_there(connection, _followed).values(rows))
+
+
+def register_follower(
+    connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant
+) -> list[list[bytes]]:
+    """Let a node follow persons, by all their documents: for each their keys, the asked one first."""
+    linked = find_linked(connection, subject_keys)
+    persons = [linked.get(key, [key]) for key in subject_keys]
+    add_node(connection, node, now)
+    add_followed(connection, node, [key for keys in persons for key in keys])
+    return persons
+
+
+def list_followed(connection: Connection, node: str, after: bytes, limit: int) -> list[bytes]:
+    """Keys that are followed at a node, in their order, from the one after `after` on."""
+    query = select(_followed.c.subject_key).where(_followed.c.node == node, _followed.c.subject_key > after)
+    return list(connection.execute(query.order_by(_followed.c.subject_key).limit(limit)).scalars())
+
+
+def find_under_way(connection: Connection) -> set[str]:
+    """The transactions that have looked up followers and not ended; on SQLite there is never one beside the reader."""
+    if connection.dialect.name == "sqlite":
+        return set()
+    held = text(
+        "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0"
+        " AND objid = :lock AND objsubid = 1"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return set(connection.execute(held, {"lock": FOLLOWING_LOCK}).scalars())
+
+
+def read_followed(connection: Connection, persons: Sequence[Sequence[bytes]]) -> list[FollowedSubject]:
+    """The newest revisions of each person's results, newest report first, at most MAX_PER_PERSON."""
+    return [FollowedSubject(keys, _find_replicas(connection, keys)) for keys in persons]
+
+
+def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> list[Replica]:
+    query = (
+        select(*COLUMNS, _results.c.key_version, _keys.c.content_hash, _keys.c.sampling_hash)
+        .join_from(_results, _keys, IS_NEWEST)
+        .where(_results.c.subject_key.in_(subject_keys))
+        .order_by(_results.c.file_time.desc(), _results.c.lab, _results.c.report_number)
+        .limit(MAX_PER_PERSON)
+    )
+    found = []
+    for row in connection.execute(query):
+        key_version, content_hash, sampling_hash = row[_WIDTH:]
+        found.append(Replica(StoredResult._make(row[:_WIDTH]), key_version, content_hash, sampling_hash or b""))
+    return found

@@ -1,0 +1,336 @@
+"""ImportResults: what other provinces reported is in this one's store, and stays true."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, WatchNoticesRequest
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.result_pb2 import RESULT_STATE_RECALLED, TestResult
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong.results.v1.results_service_pb2 import (
+    ImportResultsRequest,
+    ImportResultsResponse,
+    LinkDocumentsRequest,
+    LookupLatestRequest,
+    WatchResultsRequest,
+)
+
+from services.domain.instant import HOUR, to_timestamp
+from services.results import tables
+from services.results.pepper_marks import pepper_mark
+from services.runtime.clock import SystemClock
+from tests.databases import MakeUrl
+from tests.labwork import LAB_NAME, PEPPER, POSITIVE, make_document, make_tube, make_tubes, subject_key
+from tests.rpc.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.serving import error_info
+
+
+@pytest.fixture
+async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Country]:
+    async with open_country(tmp_path, database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
+    """For what has to do with no database."""
+    async with open_country(tmp_path, sqlite_url) as opened:
+        yield opened
+
+
+async def report_in_jilin(country: Country, persons: int = 1) -> Member:
+    """A laboratory of Jilin has reported, and the nation knows."""
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(persons))
+    await until(lambda: len(country.nation.results()) == persons)
+    return jilin
+
+
+async def import_person(member: Member, person: int = 0, request_id: str = "") -> ImportResultsResponse:
+    request = ImportResultsRequest(document=make_document(person), request_id=request_id)
+    response: ImportResultsResponse = await member.node.results.ImportResults(request)
+    return response
+
+
+async def local(member: Member, person: int = 0) -> list[TestResult]:
+    """What a look-up in this node's own store tells."""
+    answer = await member.node.results.LookupLatest(LookupLatestRequest(document=make_document(person)))
+    return [*answer.in_region, *answer.out_of_region]
+
+
+async def test_imported_results_are_in_the_local_store_with_where_they_are_from(country: Country) -> None:
+    jilin, henan = await report_in_jilin(country), await country.join(HENAN)
+    assert await local(henan) == []
+    answer = await import_person(henan)
+    (original,) = await local(jilin)
+    (imported,) = answer.test_results
+    assert answer.imported_count == 1
+    assert imported == (await local(henan))[0]
+    assert (imported.origin, imported.revision) == ("nodes/220000", 1)
+    assert imported.upload_time == original.upload_time
+    assert imported.masked_number == original.masked_number
+    assert imported.masked_name == ""
+    assert henan.results() == jilin.results() == country.nation.results()
+    assert henan.rows(tables.delays, "lab") == []
+
+
+async def test_importing_again_brings_nothing_and_the_same_request_the_same_answer(country: Country) -> None:
+    await report_in_jilin(country)
+    henan = await country.join(HENAN)
+    request_id = str(uuid.uuid4())
+    first = await import_person(henan, request_id=request_id)
+    assert first.imported_count == 1
+    assert await import_person(henan, request_id=request_id) == first
+    again = await import_person(henan, request_id=str(uuid.uuid4()))
+    assert (again.imported_count, list(again.test_results)) == (0, list(first.test_results))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await import_person(henan, person=1, request_id=request_id)
+    assert error_info(refused.value).reason == "REQUEST_ID_REUSED"
+
+
+async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Country) -> None:
+    """And of nobody else; the copy is sent up by nobody, and told to those who watch results here."""
+    jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
+    await import_person(henan)
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
+    )
+    await until(lambda: henan.rows(tables.report_keys, "report_number", "revision") == [("R0", 2)])
+    assert [result.outcome for result in await local(henan)] == [POSITIVE]
+    later = make_tube(0)
+    later.persons[0].report_number = "R100"
+    await jilin.node.upload([later, make_tube(50)], "second")
+    await until(lambda: ("R100",) in henan.rows(tables.report_keys, "report_number"))
+    await jilin.node.admin.RecallResults(
+        RecallResultsRequest(
+            lab=LAB_NAME,
+            report_start_time=to_timestamp(0),
+            report_end_time=to_timestamp(SystemClock().now()),
+            reason="contaminated",
+        )
+    )
+
+    async def recalled() -> bool:
+        return [result.state for result in await local(henan)] == [RESULT_STATE_RECALLED] * 2
+
+    await until(recalled)
+    assert henan.results() == [row for row in jilin.results() if row[1] in ("R0", "R100")]
+    told = []
+    async for message in henan.node.results.WatchResults(WatchResultsRequest()):
+        if message.HasField("checkpoint"):
+            break
+        told.append((message.change.report_number, message.change.revision))
+    assert sorted(told) == [("R0", 1), ("R0", 2), ("R0", 3), ("R100", 1), ("R100", 2)]
+    nodes = {node.name: node for node in await country.nation.nodes()}
+    assert nodes["nodes/410000"].conflict_count == 0
+
+
+async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country) -> None:
+    henan = await country.join(HENAN)
+    await country.nation.node.register()
+    await country.nation.node.upload(make_tubes(2))
+    await import_person(henan)
+    await country.nation.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
+    )
+    await until(lambda: henan.rows(tables.report_keys, "report_number", "revision") == [("R0", 2)])
+    later = make_tube(0)
+    later.persons[0].report_number = "R100"
+    await country.nation.node.upload([later], "second")
+    await until(lambda: len(henan.rows(tables.report_keys, "lab")) == 2)
+    await country.nation.node.admin.RecallResults(
+        RecallResultsRequest(
+            lab=LAB_NAME,
+            report_start_time=to_timestamp(0),
+            report_end_time=to_timestamp(SystemClock().now()),
+            reason="contaminated",
+        )
+    )
+    await until(lambda: henan.results() == [row for row in country.nation.results() if row[1] != "R1"])
+
+
+async def test_somebody_of_whom_nothing_is_known_is_followed(country: Country) -> None:
+    henan, jilin = await country.join(HENAN), await country.join(JILIN)
+    answer = await import_person(henan)
+    assert (answer.imported_count, list(answer.test_results)) == (0, [])
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(2))
+    await until(lambda: henan.rows(tables.report_keys, "report_number") == [("R0",)])
+
+
+async def test_results_of_tied_documents_come_along_without_a_mask(country: Country) -> None:
+    """Their number was not shown here."""
+    jilin, henan = await report_in_jilin(country, persons=2), await country.join(HENAN)
+    tie = LinkDocumentsRequest(document=make_document(0), linked_document=make_document(1), reason="seen both")
+    await jilin.node.results.LinkDocuments(tie)
+    await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
+    answer = await import_person(henan)
+    masks = {result.report_number: result.masked_number for result in answer.test_results}
+    assert answer.imported_count == 2
+    assert masks["R0"]
+    assert not masks["R1"]
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R1", outcome=POSITIVE, reason="mixed up")
+    )
+    await until(lambda: ("R1", 2) in henan.rows(tables.report_keys, "report_number", "revision"))
+
+
+async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(country: Country) -> None:
+    await report_in_jilin(country)
+    henan = await country.join(HENAN)
+    await henan.node.register()
+    await import_person(henan)
+    (answer,) = (await henan.node.upload(make_tubes(1)))[-1:]
+    assert (answer.duplicate_count, answer.accepted_count) == (1, 0)
+
+
+async def test_what_happens_while_the_province_is_away_is_told_when_it_is_back(
+    tmp_path: Path, country: Country, database_url: MakeUrl
+) -> None:
+    jilin = await report_in_jilin(country)
+    url = database_url("results")
+    async with open_member(tmp_path / "before", url, HENAN, upstream=country.nation.address) as henan:
+        await import_person(henan)
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
+    )
+    async with open_member(tmp_path / "after", url, HENAN, upstream=country.nation.address) as henan:
+        await until(lambda: henan.rows(tables.report_keys, "revision") == [(2,)])
+
+
+async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_url: MakeUrl) -> None:
+    """It has forgotten who follows whom and begins its numbers again: the province does not wait for the old ones."""
+    urls = {name: database_url("results") for name in ("old", "new", "jilin", "henan")}
+    async with contextlib.AsyncExitStack() as stack:
+        nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "old", urls["old"], urls["jilin"]))
+        henan = await stack.enter_async_context(
+            open_member(tmp_path / "henan-before", urls["henan"], HENAN, upstream=nation.address)
+        )
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(1))
+        await until(lambda: len(nation.results()) == 1)
+        await import_person(henan)
+        for outcome in (POSITIVE, 2):
+            await jilin.node.admin.CorrectResult(
+                CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=outcome, reason="mixed up")
+            )
+        await until(lambda: henan.rows(tables.report_keys, "revision") == [(3,)])
+        assert henan.rows(tables.notice_places, "dealt") != [(0,)]
+    async with contextlib.AsyncExitStack() as stack:
+        nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "new", urls["new"], urls["jilin"]))
+        await jilin.node.admin.CorrectResult(
+            CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="after all")
+        )
+        await until(lambda: len(nation.results()) == 4)
+        henan = await stack.enter_async_context(
+            open_member(tmp_path / "henan-after", urls["henan"], HENAN, upstream=nation.address)
+        )
+        await until(lambda: henan.rows(tables.report_keys, "revision") == [(4,)])
+        await until(lambda: nation.rows(tables.followed_subjects, "node") == [(HENAN,)])
+        assert len(await local(henan)) == 1
+
+
+@contextlib.asynccontextmanager
+async def nation_with_jilin(directory: Path, url: str, jilin_url: str) -> AsyncIterator[tuple[Member, Member]]:
+    await asyncio.to_thread(directory.mkdir)
+    async with (
+        open_member(directory / "nation", url, "000000") as nation,
+        open_member(directory / "jilin", jilin_url, JILIN, upstream=nation.address) as jilin,
+    ):
+        yield nation, jilin
+
+
+async def test_without_a_nation_there_is_nothing_to_ask(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    async with open_member(tmp_path / "alone", sqlite_url("results"), HENAN) as alone:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await import_person(alone)
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert error_info(refused.value).reason == "NO_UPSTREAM"
+
+
+async def test_while_the_nation_is_away_the_caller_is_told_to_come_again(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    async with open_member(tmp_path / "cut", sqlite_url("results"), HENAN, upstream="127.0.0.1:9") as cut:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await import_person(cut)
+        assert cut.rows(tables.followed_subjects, "node") == []
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert error_info(refused.value).reason == "UPSTREAM_UNAVAILABLE"
+
+
+async def test_the_nation_has_all_there_is_to_import(sqlite_country: Country) -> None:
+    await report_in_jilin(sqlite_country)
+    answer = await import_person(sqlite_country.nation)
+    assert (answer.imported_count, [result.report_number for result in answer.test_results]) == (0, ["R0"])
+
+
+async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
+    """How a call fails, after whatever it told."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await end(call)
+    return refused.value.code(), error_info(refused.value).reason
+
+
+async def end(call: Any) -> None:
+    """Hear a call to its end."""
+    if not isinstance(call, grpc.aio.UnaryStreamCall):
+        await call
+        return
+    while await call.read() is not grpc.aio.EOF:
+        continue
+
+
+async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) -> None:
+    """The nation itself, a region there is none of, another pepper, a node that is asked and is no nation."""
+    henan = await sqlite_country.join(HENAN)
+    nation, province = sqlite_country.nation.exchange, ExchangeServiceStub(henan.node.channel)
+    keys, mark = [subject_key(0)], pepper_mark(PEPPER)
+    precondition = grpc.StatusCode.FAILED_PRECONDITION
+    for region in ("000000", "999999"):
+        node = f"nodes/{region}"
+        follow = nation.FollowSubjects(FollowSubjectsRequest(node=node, subject_keys=keys))
+        assert await refusal(follow) == (precondition, "NOT_AN_UPSTREAM")
+        watch = nation.WatchNotices(WatchNoticesRequest(node=node, pepper_mark=mark))
+        assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
+    jilin = "nodes/220000"
+    watch = nation.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=b"\0" * 16))
+    assert await refusal(watch) == (precondition, "PEPPER_MISMATCH")
+    watch = province.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=mark))
+    assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
+    assert sqlite_country.nation.rows(tables.followed_subjects, "node") == []
+
+
+async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
+    """One beyond what was told, and one of a number that was told at another time."""
+    jilin, henan = await report_in_jilin(country), await country.join(HENAN)
+    await import_person(henan)
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
+    )
+    await until(lambda: len(country.nation.rows(tables.notices, "number")) == 1)
+    ((told_at,),) = country.nation.rows(tables.notices, "commit_time")
+    mark = pepper_mark(PEPPER)
+    for cursor, at in ((2, told_at), (1, told_at - HOUR), (1, None)):
+        request = WatchNoticesRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
+        if at is not None:
+            request.commit_time.CopyFrom(to_timestamp(at))
+        call = country.nation.exchange.WatchNotices(request)
+        assert await refusal(call) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD")
+
+
+async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    async with open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation:
+        request = WatchNoticesRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+        call = nation.exchange.WatchNotices(request)
+        first = await call.read()
+        assert (first.cursor, len(first.changes)) == (0, 0)
+        nation.node.server.unit.drain.begin()
+        assert await refusal(call) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")

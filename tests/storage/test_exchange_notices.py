@@ -1,0 +1,203 @@
+"""Notices: whoever begins to follow misses nothing that is committed meanwhile; numbers and commits have one order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest
+from sqlalchemy import Connection, delete, insert
+
+from services.domain.errors import OutOfRange
+from services.domain.instant import SECOND
+from services.results import tables
+from services.results.exchange.following import find_under_way, list_followed, read_followed, register_follower
+from services.results.exchange.model import Reminder, Replica
+from services.results.exchange.notice_desk import NoticeDesk
+from services.results.exchange.notices import (
+    ChangedReport,
+    NoticePlace,
+    give_notices,
+    open_watch,
+    read_notices,
+)
+from services.runtime.unit import Drain
+from tests.databases import MakeUrl
+from tests.labwork import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
+from tests.rpc.country import until
+from tests.storage.results_stores import Laboratory, open_laboratory
+
+HENAN, SHANDONG = "410000", "370000"
+
+
+@pytest.fixture
+async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """A store of the nation, to which a laboratory uploads."""
+    async with open_laboratory(database_url("results")) as opened:
+        yield Laboratory(opened.database, opened.clock, origin="000000")
+
+
+@pytest.fixture
+async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """Only a server has several write transactions at once."""
+    async with open_laboratory(postgres_url("results")) as opened:
+        yield Laboratory(opened.database, opened.clock, origin="000000")
+
+
+async def follow(laboratory: Laboratory, node: str, *persons: int) -> None:
+    keys = [subject_key(person) for person in persons]
+    await laboratory.database.write(register_follower, node, keys, NOW)
+
+
+async def told(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
+    """Number and report numbers of each notice."""
+    notices = await laboratory.database.read(read_notices, node, after)
+    return [(notice.place.number, names(notice.changes)) for notice in notices]
+
+
+def names(changes: Sequence[object]) -> list[str]:
+    return [
+        f"{change.result.report_number}@{change.result.revision}"
+        if isinstance(change, Replica)
+        else change.report_number
+        for change in changes
+        if isinstance(change, Replica | Reminder)
+    ]
+
+
+async def test_each_follower_is_told_of_its_persons_alone_once_a_commit(nation: Laboratory) -> None:
+    await follow(nation, HENAN, 0, 2)
+    await follow(nation, SHANDONG, 2)
+    await nation.send(make_tubes(4))
+    await nation.send([make_tube(7)], upload_id="v")
+    assert await told(nation, HENAN) == [(1, ["R0@1", "R2@1"])]
+    assert await told(nation, SHANDONG) == [(1, ["R2@1"])]
+    assert await told(nation, HENAN, after=1) == []
+
+
+async def test_whom_nobody_follows_leaves_no_notice(nation: Laboratory) -> None:
+    await nation.send(make_tubes(4))
+    await follow(nation, HENAN, 9)
+    await nation.send(make_tubes(4, 20), upload_id="v")
+    assert await told(nation, HENAN) == []
+
+
+async def test_following_twice_is_following(nation: Laboratory) -> None:
+    await nation.send([make_tube(0)])
+    await follow(nation, HENAN, 0)
+    await follow(nation, HENAN, 0, 1)
+    assert await nation.database.read(list_followed, HENAN, b"", 10) == sorted([subject_key(0), subject_key(1)])
+    (known,) = await nation.database.read(read_followed, [[subject_key(0)]])
+    assert names(known.replicas) == ["R0@1"]
+    assert all(len(replica.content_hash) == 16 for replica in known.replicas)
+
+
+async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nation: Laboratory) -> None:
+    await follow(nation, HENAN, *range(5))
+    for person in range(5):
+        await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
+    await nation.database.write(open_watch, HENAN, NoticePlace(3, NOW + 2 * SECOND))
+    assert [number for number, _ in await told(nation, HENAN)] == [3, 4, 5]
+    await nation.database.write(open_watch, HENAN, NoticePlace(3, NOW + 2 * SECOND))
+    await nation.database.write(open_watch, HENAN, NoticePlace(0, None))
+    assert [number for number, _ in await told(nation, HENAN)] == [3, 4, 5]
+    for number, time in ((2, NOW + SECOND), (6, NOW), (3, NOW), (2**62, NOW)):
+        with pytest.raises(OutOfRange) as refused:
+            await nation.database.write(open_watch, HENAN, NoticePlace(number, time))
+        assert refused.value.reason == "CURSOR_TOO_OLD"
+
+
+async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None:
+    """Many uploads at once: whoever reads as they come never finds a number below one he has read."""
+    await follow(postgresql, HENAN, *range(60))
+    uploads = [
+        asyncio.ensure_future(postgresql.send([make_tube(person)], upload_id=f"u{person}")) for person in range(60)
+    ]
+    cursor, seen = 0, []
+    while len(seen) < 60:
+        for number, _ in await told(postgresql, HENAN, after=cursor):
+            assert number == cursor + 1
+            cursor = number
+            seen.append(number)
+    await asyncio.gather(*uploads)
+    assert seen == list(range(1, 61))
+
+
+async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
+    """Such a commit tells him nothing: what it writes must be in the answer."""
+    looked, may_end = threading.Event(), threading.Event()
+
+    def commit(connection: Connection) -> None:
+        give_notices(connection, [ChangedReport(USCC, "R9", 1, subject_key(9))], NOW)
+        looked.set()
+        assert may_end.wait(30)
+        connection.execute(insert(tables.lab_homes).values(uscc=USCC, node="the commit's"))
+
+    committing = asyncio.ensure_future(postgresql.database.write(commit))
+    await asyncio.to_thread(looked.wait, 30)
+    desk = NoticeDesk(postgresql.database, PEPPER, postgresql.clock, Drain())
+    request = FollowSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
+    following = asyncio.ensure_future(desk.follow(request))
+
+    async def registered() -> bool:
+        return bool(await postgresql.database.read(list_followed, HENAN, b"", 1))
+
+    await until(registered)
+    assert len(await postgresql.database.read(find_under_way)) == 1
+    done, _ = await asyncio.wait([following], timeout=0.2)
+    assert not done
+    may_end.set()
+    await following
+    assert committing.done() or await committing is None
+    assert await postgresql.database.read(find_under_way) == set()
+
+
+async def test_who_begins_to_follow_while_reports_come_in_misses_none(nation: Laboratory) -> None:
+    """Each is in his answer or told by a notice."""
+    desk = NoticeDesk(nation.database, PEPPER, nation.clock, Drain())
+    persons = range(40)
+
+    async def report(person: int) -> None:
+        await nation.send([make_tube(person)], upload_id=f"u{person}")
+
+    async def begin(person: int) -> set[str]:
+        request = FollowSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(person)])
+        response = await desk.follow(request)
+        return {result.test_result.report_number for subject in response.subjects for result in subject.results}
+
+    answers = await asyncio.gather(*(work(person) for person in persons for work in (report, begin)))
+    in_answers = set().union(*(answer for answer in answers if answer))
+    by_notice, cursor = set(), 0
+    while page := await told(nation, HENAN, after=cursor):
+        by_notice |= {name.partition("@")[0] for _, told_names in page for name in told_names}
+        cursor = page[-1][0]
+    assert in_answers | by_notice == {f"R{person}" for person in persons}
+
+
+async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgresql: Laboratory) -> None:
+    nodes = (HENAN, SHANDONG, "220000")
+    for node in nodes:
+        await follow(postgresql, node, *range(80))
+
+    async def commit(first: int) -> None:
+        await postgresql.send(make_tubes(4, first), upload_id=f"u{first}")
+
+    await asyncio.gather(*(commit(first) for first in range(0, 80, 4)))
+    for node in nodes:
+        page = await told(postgresql, node)
+        assert [number for number, _ in page] == list(range(1, 21))
+
+
+async def test_of_what_retention_removed_the_notice_alone_is_left(nation: Laboratory) -> None:
+    """Its number is still told, so that the reader goes on."""
+    await follow(nation, HENAN, 0)
+    await nation.send([make_tube(0)])
+
+    def remove(connection: Connection) -> None:
+        connection.execute(delete(tables.results))
+        connection.execute(delete(tables.report_keys))
+
+    await nation.database.write(remove)
+    assert await told(nation, HENAN) == [(1, [])]
