@@ -294,6 +294,10 @@ class LookupDesk:
                 fill_result(claim.result, _masked(record, question), self._standing_of(record, findings, known))
             elif records:
                 claim.state = CLAIM_STATE_OTHER_PERSON
+            elif findings.horizon is not None and report_time is not None and report_time < findings.horizon:
+                # Nobody is to upload what would be refused.
+                claim.state = CLAIM_STATE_NOT_FOUND
+                set_timestamp(claim.horizon_time, findings.horizon)
             else:
                 claim.state = CLAIM_STATE_NOT_FOUND
                 response.follow_ups.append(_reminder(name, now))

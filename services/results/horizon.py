@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
-from services.domain.errors import FailedPrecondition
+from services.domain.errors import FailedPrecondition, HutongError, NotFound
 from services.domain.instant import Instant, format_instant
 from services.results.tables import deletions
 
@@ -37,6 +37,23 @@ def require_not_removed(connection: Connection, file_time: Instant) -> None:
     horizon = read_horizon(connection)
     if horizon is not None and file_time < horizon:
         raise _before(horizon)
+
+
+def absent(name: str, horizon: Instant | None) -> NotFound:
+    """The error for a report that has no record here: it may have had one that retention has removed."""
+    if horizon is None:
+        return NotFound.resource(name)
+    since = format_instant(horizon)
+    return NotFound(
+        "NOT_FOUND",
+        f"{name} is not known here; results reported before {since} were removed",
+        metadata={"resource": name, "horizon": since},
+    )
+
+
+def removed(name: str, horizon: Instant | None) -> HutongError:
+    """The error for a revision that there was, and that is not there any more."""
+    return NotFound.resource(name) if horizon is None else _before(horizon)
 
 
 def _before(horizon: Instant) -> FailedPrecondition:

@@ -12,7 +12,7 @@ from services.results.model import ACTIVE, RECALLED, ResultQuery
 from services.results.store import Listing, Store
 from services.runtime.pages import PageTokens, page_size
 
-_LAB_POSITION = (str,)
+_LAB_POSITION = (str, int)
 _PERSON_POSITION = (int, str, str, int)
 
 
@@ -26,22 +26,22 @@ async def list_results(
         from_timestamp(request.report_start_time) if request.HasField("report_start_time") else None,
         from_timestamp(request.report_end_time) if request.HasField("report_end_time") else None,
     )
-    position = tokens.position(request, _LAB_POSITION if request.lab else _PERSON_POSITION)
     size = page_size(request.page_size)
+    token = ""
     if request.lab:
-        lab = parse_lab(request.lab, "lab")
-        listing = await store.list_by_lab(lab, query, position[0] if position else "", size + 1, now)
+        position = tokens.position(request, _LAB_POSITION) or ("", 0)
+        listing = await store.list_by_lab(parse_lab(request.lab, "lab"), query, (position[0], position[1]), size, now)
+        shown = listing.results
+        if listing.next_position is not None:
+            token = tokens.issue(request, listing.next_position)
     else:
+        position = tokens.position(request, _PERSON_POSITION)
         key = pepper.subject_key(document_from_proto(request.document))
         after = (position[0], position[1], position[2], position[3]) if position else None
         listing = await store.list_by_person(key, query, after, size + 1, now)
-    shown = listing.results[:size]
-    token = ""
-    if len(listing.results) > size:
-        last = shown[-1]
-        if request.lab:
-            token = tokens.issue(request, [last.report_number])
-        else:
+        shown = listing.results[:size]
+        if len(listing.results) > size:
+            last = shown[-1]
             token = tokens.issue(request, [last.file_time, last.lab, last.report_number, last.revision])
     return ListResultsResponse(
         test_results=listing_to_proto(Listing(shown, listing.standing_at)),

@@ -272,6 +272,15 @@ class ResultQuery:
     start_time: Instant | None = None
     end_time: Instant | None = None
 
+    def takes(self, result: StoredResult) -> bool:
+        """Whether it wants this one."""
+        return (
+            result.state in self.states
+            and (not self.outcomes or result.outcome in self.outcomes)
+            and (self.start_time is None or result.file_time >= self.start_time)
+            and (self.end_time is None or result.file_time < self.end_time)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:

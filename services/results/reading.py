@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, tuple_
 
 from services.domain.errors import NotFound
 from services.domain.names import format_result, format_upload
 from services.results import tables
+from services.results.horizon import absent, read_horizon, removed
 from services.results.lookup import MAX_PER_PERSON
-from services.results.model import SUPERSEDED, ResultQuery, StoredResult, Upload
-from services.results.revisions import COLUMNS, IS_NEWEST
+from services.results.model import ACTIVE, RECALLED, SUPERSEDED, ResultQuery, StoredResult, Upload
+from services.results.revisions import COLUMNS, IS_NEWEST, RECALLED_OUTCOME
 
 _SELECT = ", ".join(column.name for column in COLUMNS)
 _results = tables.results
 _keys = tables.report_keys
 
+LAB_SCAN = 5_000
+"""Reports of a laboratory that one page looks at, however few of them it wants: some tens of milliseconds."""
+_LAB_STEP = 500
+"""Of these how many are fetched at once at most."""
+
 ReportName = tuple[str, str]
 """Laboratory and report number."""
+LabPosition = tuple[str, int]
+"""Where a listing by laboratory stopped: report number and revision, 0 when it is beyond all of the report's."""
 Position = tuple[int, str, str, int]
 """Where a listing by person stopped: file time, laboratory, report number and revision."""
 
@@ -70,22 +78,26 @@ def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[
 
 
 def get_result(connection: Connection, lab: str, report_number: str, revision: int | None) -> StoredResult:
-    """One result, its newest revision unless one is named. NotFound."""
-    newest = find_reports(connection, [(lab, report_number)]).get((lab, report_number))
+    """One result, its newest revision unless one is named.
+
+    Raises:
+        NotFound: with the horizon, when retention has ever removed anything: it may have been among that.
+        FailedPrecondition: BEFORE_HORIZON, it is known to have been removed.
+    """
     name = format_result(lab, report_number, revision)
-    if newest is None:
-        raise NotFound.resource(name)
-    if revision is None or revision == newest.revision:
-        return newest
+    of_report = (_keys.c.lab == lab, _keys.c.report_number == report_number)
+    key = connection.execute(select(_keys.c.subject_key, _keys.c.revision).where(*of_report)).one_or_none()
+    if key is None or (revision is not None and revision > key.revision):
+        raise absent(name, read_horizon(connection) if key is None else None)
     query = select(*COLUMNS).where(
-        _results.c.subject_key == newest.subject_key,
+        _results.c.subject_key == key.subject_key,
         _results.c.lab == lab,
         _results.c.report_number == report_number,
-        _results.c.revision == revision,
+        _results.c.revision == (key.revision if revision is None else revision),
     )
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise NotFound.resource(name)
+        raise removed(name, read_horizon(connection))
     return StoredResult(*row)
 
 
@@ -120,14 +132,71 @@ def list_by_persons(
     return [StoredResult(*row) for row in connection.execute(_narrow(statement, query))]
 
 
-def list_by_lab(connection: Connection, lab: str, query: ResultQuery, after: str, limit: int) -> list[StoredResult]:
-    """A laboratory's results by report number, newest revisions alone, from the one after `after` on."""
+def list_by_lab(
+    connection: Connection, lab: str, query: ResultQuery, after: LabPosition, limit: int
+) -> tuple[list[StoredResult], LabPosition | None]:
+    """A laboratory's results by report number, of one report the newest revision first, from those after `after` on.
+
+    At most `limit`, or fewer when LAB_SCAN reports were looked at, and where to go on; None at the end.
+    """
+    number, revision = after
+    of_lab = _keys.c.lab == lab
+    rest = select(_keys.c.report_number).where(of_lab, _keys.c.report_number > number)
+    last = connection.execute(rest.order_by(_keys.c.report_number).offset(LAB_SCAN - 1).limit(1)).scalar()
+    narrowed = [of_lab, *_key_conditions(query)]
+    if last is not None:
+        narrowed.append(_keys.c.report_number <= last)
+    found: list[StoredResult] = []
+    step = limit + 1
+    while len(found) <= limit:
+        place = _keys.c.report_number >= number if revision > 1 else _keys.c.report_number > number
+        keys = connection.execute(
+            select(_keys.c.report_number, _keys.c.revision)
+            .where(place, *narrowed)
+            .order_by(_keys.c.report_number)
+            .limit(step)
+        ).all()
+        for row in _find_listed(connection, lab, [(key.report_number, key.revision) for key in keys], query):
+            if row.report_number != number or row.revision < revision:
+                found.append(row)
+        if len(keys) < step:
+            break
+        number, revision, step = keys[-1].report_number, 0, min(2 * step, _LAB_STEP)
+    if len(found) > limit:
+        return found[:limit], (found[limit - 1].report_number, found[limit - 1].revision)
+    return found, None if last is None else (last, 0)
+
+
+def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
+    """What a report's key tells of whether any of its revisions is wanted: of its newest one nearly everything."""
+    if SUPERSEDED in query.states:
+        return [_keys.c.revision > 1] if set(query.states) == {SUPERSEDED} else []
+    conditions = []
+    if query.outcomes:
+        conditions.append(_keys.c.outcome.in_([*query.outcomes, RECALLED_OUTCOME]))
+    if RECALLED not in query.states:
+        conditions.append(_keys.c.outcome != RECALLED_OUTCOME)
+    if ACTIVE not in query.states:
+        conditions.append(_keys.c.outcome == RECALLED_OUTCOME)
+    if query.start_time is not None:
+        conditions.append(_keys.c.file_time >= query.start_time)
+    if query.end_time is not None:
+        conditions.append(_keys.c.file_time < query.end_time)
+    return conditions
+
+
+def _find_listed(
+    connection: Connection, lab: str, keys: Sequence[tuple[str, int]], query: ResultQuery
+) -> Sequence[StoredResult]:
+    """Of reports, with their newest revisions, what a listing wants."""
+    if SUPERSEDED in query.states:
+        history = [(number, revision) for number, newest in keys for revision in range(newest, 0, -1)]
+        return [row for row in find_revisions(connection, lab, history) if query.takes(row)]
     statement = (
         select(*COLUMNS)
         .join_from(_keys, _results, IS_NEWEST)
-        .where(_keys.c.lab == lab, _keys.c.report_number > after)
+        .where(_keys.c.lab == lab, _keys.c.report_number.in_([number for number, _ in keys]))
         .order_by(_keys.c.report_number)
-        .limit(limit)
     )
     return [StoredResult(*row) for row in connection.execute(_narrow(statement, query))]
 

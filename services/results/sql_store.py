@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
@@ -34,7 +35,7 @@ from services.results.model import (
     UploadPosition,
 )
 from services.results.partitions import Month, months_ahead, months_between
-from services.results.reading import Position, ReportName
+from services.results.reading import LabPosition, Position, ReportName
 from services.results.recalls import Progress, pretend_step, take_step
 from services.results.revisions import correct_result
 from services.results.store import ChangeBatch, Findings, Listing, Once, Part
@@ -122,7 +123,7 @@ class SqlStore:
         return await self._database.read(reading.get_upload, lab, upload_id)
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
-        """One result, its newest revision unless one is named. NotFound."""
+        """One result, its newest revision unless one is named. NotFound, FailedPrecondition when it was removed."""
 
         def work(connection: Connection) -> Listing:
             result = reading.get_result(connection, lab, report_number, revision)
@@ -143,7 +144,8 @@ class SqlStore:
             by_report = reading.find_reports(connection, reports) if reports else {}
             named = {result.lab for results in by_person for result in results} | {lab for lab, _ in reports}
             self._labs.refresh(connection, named, now)
-            return Findings(by_person, by_report, persons, self._labs.standing_at, self._labs.region_of)
+            horizon = read_horizon(connection) if len(by_report) < len(reports) else None
+            return Findings(by_person, by_report, persons, self._labs.standing_at, self._labs.region_of, horizon)
 
         return await self._database.read(work)
 
@@ -159,12 +161,15 @@ class SqlStore:
 
         return await self._database.read(work)
 
-    async def list_by_lab(self, lab: str, query: ResultQuery, after: str, limit: int, now: Instant) -> Listing:
-        """Results of a laboratory by report number."""
+    async def list_by_lab(
+        self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant
+    ) -> Listing:
+        """Results of a laboratory by report number; fewer than `limit` when it has looked at many for them."""
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
-            return self._list(connection, reading.list_by_lab(connection, lab, query, after, limit), now, horizon)
+            found, next_position = reading.list_by_lab(connection, lab, query, after, limit)
+            return replace(self._list(connection, found, now, horizon), next_position=next_position)
 
         return await self._database.read(work)
 

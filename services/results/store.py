@@ -26,7 +26,7 @@ from services.results.model import (
     Upload,
     UploadPosition,
 )
-from services.results.reading import Position, ReportName
+from services.results.reading import LabPosition, Position, ReportName
 from services.results.timeliness import Timeliness
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Findings:
         persons: for each person, in order, the keys of all of their documents.
         standing_at: the standing of any laboratory of these at an instant; unknown for one that is not registered.
         region_of: the region of any laboratory of these; empty for one that is not registered.
+        horizon: the instant before which nothing is kept, when a named report was not found.
     """
 
     by_person: Sequence[Sequence[StoredResult]]
@@ -66,15 +67,22 @@ class Findings:
     persons: Sequence[Sequence[bytes]]
     standing_at: Callable[[str, Instant], Standing]
     region_of: Callable[[str], str]
+    horizon: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Results with the standing of their laboratories; of a page also the horizon before which nothing is kept."""
+    """Results with the standing of their laboratories.
+
+    Attributes:
+        horizon: of a page the instant before which nothing is kept.
+        next_position: of a laboratory's page where the next one begins; None at the end.
+    """
 
     results: Sequence[StoredResult]
     standing_at: Callable[[str, Instant], Standing]
     horizon: Instant | None = None
+    next_position: LabPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,7 @@ class Store(Protocol):
         ...
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
-        """One result, its newest revision unless one is named. NotFound."""
+        """One result, its newest revision unless one is named. NotFound, FailedPrecondition when it was removed."""
         ...
 
     async def find_persons(
@@ -185,8 +193,10 @@ class Store(Protocol):
         """Results of a person by any of their documents, newest report first."""
         ...
 
-    async def list_by_lab(self, lab: str, query: ResultQuery, after: str, limit: int, now: Instant) -> Listing:
-        """Results of a laboratory by report number."""
+    async def list_by_lab(
+        self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant
+    ) -> Listing:
+        """Results of a laboratory by report number; fewer than `limit` when it has looked at many for them."""
         ...
 
     async def correct(self, correction: Correction, once: Once[StoredResult, M]) -> M:

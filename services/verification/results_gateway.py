@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, Source
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     LookupLatestItem,
@@ -15,7 +16,7 @@ from hutong.results.v1.results_service_pb2 import (
 )
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 
-from services.domain.errors import HutongError, InvalidArgument, Unavailable, Violation
+from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
 from services.runtime.coalesce import Coalescer
 from services.runtime.patience import UPSTREAM_SECONDS, Patience
@@ -39,25 +40,40 @@ class ResultsGateway:
         source = f"{format_node(jurisdiction)}/results"
         self.away = SourceStatus(source, SOURCE_UNAVAILABLE, None)
         self._patience = Patience(source)
-        # One call at a time: what arrives meanwhile shares the next one, and a shared call costs both sides far less.
-        self._coalescer: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
+        # What arrives while calls are under way shares the next one, and a shared call costs both sides far less. What
+        # is asked of the whole country goes apart, so that nobody else waits for a nation that is slow.
+        self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
+        self._nationwide: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, in_flight=4)
+        # One with a token may have to wait for what others need not wait for.
+        self._alone: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, max_batch=1, in_flight=64)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
     def ask(self, look_up: LookupLatestRequest) -> asyncio.Future[Answer]:
         """Put a look-up; its future has an answer within the time the call under way has for it.
 
-        The future raises InvalidArgument when Results finds fault with the look-up, and Unavailable NOT_FRESH_ENOUGH
-        when it has not seen what the token stands for.
+        The future raises InvalidArgument when Results finds fault with the look-up.
         """
-        future = self._coalescer.ask(look_up)
+        if look_up.at_least_as_fresh:
+            coalescer = self._alone
+        else:
+            coalescer = self._nationwide if look_up.scope == SCOPE_NATIONWIDE else self._local
+        future = coalescer.ask(look_up)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._patience.seconds(), self._give_up, future)
         future.add_done_callback(lambda _: timer.cancel())
         return future
 
     async def look_up_each(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
-        """Answer several look-ups in order in one call of their own."""
+        """Answer several look-ups in order in one call of their own, but for those with tokens."""
+        alone = {index: self.ask(one) for index, one in enumerate(look_ups) if one.at_least_as_fresh}
+        together = iter(await self._look_up_together([one for one in look_ups if not one.at_least_as_fresh]))
+        if not alone:
+            return list(together)
+        await asyncio.wait(alone.values())
+        return [_outcome(alone[index]) if index in alone else next(together) for index in range(len(look_ups))]
+
+    async def _look_up_together(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
         async with self._batches:
@@ -103,9 +119,17 @@ def _answer(item: LookupLatestItem) -> Answer | HutongError:
     error = item.error
     if error.code == code_pb2.INVALID_ARGUMENT:
         return InvalidArgument.of(_violations(error))
-    if _reason(error) == "NOT_FRESH_ENOUGH":
-        return Unavailable("NOT_FRESH_ENOUGH", error.message, metadata={"node": "results"})
+    info = _info(error)
+    if info.reason == "NOT_FRESH_ENOUGH":
+        # Of the world that the token stands for nothing is known: an answer in which its node does not answer.
+        away = Source(source=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
+        return LookupLatestResponse(sources=[away])
     return None
+
+
+def _outcome(future: asyncio.Future[Answer]) -> Answer | HutongError:
+    error = future.exception()
+    return error if isinstance(error, HutongError) else future.result()
 
 
 def _violations(status: status_pb2.Status) -> list[Violation]:
@@ -120,6 +144,8 @@ def _violations(status: status_pb2.Status) -> list[Violation]:
     return [Violation("document", "INVALID_FIELD", status.message)]
 
 
-def _reason(status: status_pb2.Status) -> str:
+def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    """The ErrorInfo among a status's details; an empty one when there is none."""
     info = error_details_pb2.ErrorInfo()
-    return next((str(info.reason) for detail in status.details if detail.Unpack(info)), "")
+    any(detail.Unpack(info) for detail in status.details)
+    return info

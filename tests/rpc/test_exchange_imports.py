@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 import pytest
+from hutong.results.v1 import result_pb2
 from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, WatchNoticesRequest
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
-from hutong.results.v1.result_pb2 import RESULT_STATE_RECALLED, TestResult
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import (
     ImportResultsRequest,
@@ -61,7 +61,7 @@ async def import_person(member: Member, person: int = 0, request_id: str = "") -
     return response
 
 
-async def local(member: Member, person: int = 0) -> list[TestResult]:
+async def local(member: Member, person: int = 0) -> list[result_pb2.TestResult]:
     """What a look-up in this node's own store tells."""
     answer = await member.node.results.LookupLatest(LookupLatestRequest(document=make_document(person)))
     return [*answer.in_region, *answer.out_of_region]
@@ -120,7 +120,7 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     )
 
     async def recalled() -> bool:
-        return [result.state for result in await local(henan)] == [RESULT_STATE_RECALLED] * 2
+        return [result.state for result in await local(henan)] == [result_pb2.RESULT_STATE_RECALLED] * 2
 
     await until(recalled)
     assert henan.results() == [row for row in jilin.results() if row[1] in ("R0", "R100")]

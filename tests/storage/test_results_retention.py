@@ -19,7 +19,7 @@ from services.domain.instant import DAY, HOUR, Instant
 from services.results import retention, tables
 from services.results.model import Correction, Recall, ResultQuery
 from services.results.partitions import list_partitions, month_of, month_start
-from services.results.rehearsal import Rehearsal
+from services.results.rehearsal import Rehearsal, RehearsalRoom
 from services.results.retention import Deletion, purge
 from services.results.store import Once
 from tests.databases import MakeUrl
@@ -133,9 +133,8 @@ async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) ->
     await laboratory.send([old])
     remove(laboratory)
     again = [old, make_tube(2, reported=HORIZON), pending]
-    rehearsed = await Rehearsal(USCC, laboratory.store).judge_against_store(
-        judge(again, dialect=laboratory.dialect), NOW
-    )
+    rehearsal = Rehearsal(USCC, laboratory.store, RehearsalRoom())
+    rehearsed = await rehearsal.judge_against_store(judge(again, dialect=laboratory.dialect), NOW)
     sent = await laboratory.send(again, upload_id="v")
     for answer in (rehearsed, sent):
         assert counts(answer) == (3, 1, 0, 2)
