@@ -24,6 +24,10 @@ from services.storage.unusable import UnusableDatabase
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 """Also for settings that cannot be used: the operator must change something before trying again."""
+MAX_SPAN: Span = 36_500 * DAY
+"""A hundred years: calendars end not far beyond."""
+MAX_SPAN_TEXT = 20
+"""Characters of a span."""
 
 
 def main() -> None:
@@ -76,9 +80,12 @@ def _purge(settings: Settings, older_than: Span) -> None:
 def _span(text: str) -> Span:
     """A span as operators write it: "30d" or "12h"."""
     units = {"d": DAY, "h": HOUR}
-    if not text[:-1].isdigit() or text[-1] not in units or int(text[:-1]) == 0:
+    # More digits than any span needs are not looked at.
+    if not text[:-1].isdecimal() or len(text) > MAX_SPAN_TEXT or text[-1:] not in units or int(text[:-1]) == 0:
         raise argparse.ArgumentTypeError("expected a number of days or hours, as 30d or 12h")
-    return int(text[:-1]) * units[text[-1]]
+    if (span := int(text[:-1]) * units[text[-1]]) > MAX_SPAN:
+        raise argparse.ArgumentTypeError(f"expected {MAX_SPAN // DAY}d at most: no results are that old")
+    return span
 
 
 def _opener(name: str) -> Callable[[Settings], Awaitable[Unit]]:

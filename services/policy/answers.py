@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest, ResolvePolicyResponse
 
 from services.domain.errors import InvalidArgument, Violation
-from services.domain.instant import SECOND, from_timestamp
+from services.domain.instant import SECOND, Instant, from_timestamp
 from services.domain.region import is_region
 from services.policy.convert import answer_to_proto
 from services.policy.model import Answer
@@ -35,9 +36,10 @@ class Answers:
             told = _response(book.resolve(region, request.purpose, arriving_from, at))
         else:
             told = self._tell(self._shelf.book.resolve(region, request.purpose, arriving_from, at))
-        stamp = told.effective_policy.as_of_time
-        stamp.seconds, rest = divmod(self._shelf.as_of, SECOND)
-        stamp.nanos = rest * 1000
+        _stamp(told.effective_policy.as_of_time, self._shelf.as_of)
+        nation_as_of = self._shelf.nation_as_of()
+        if nation_as_of is not None:
+            _stamp(told.effective_policy.nation_as_of_time, nation_as_of)
         return told
 
     def _tell(self, answer: Answer) -> ResolvePolicyResponse:
@@ -52,6 +54,12 @@ class Answers:
         if told is None:
             told = self._told[id(answer)] = _response(answer)
         return told
+
+
+def _stamp(timestamp: Timestamp, instant: Instant) -> None:
+    """Both parts, since the message is one that was told before."""
+    timestamp.seconds, rest = divmod(instant, SECOND)
+    timestamp.nanos = rest * 1000
 
 
 def _response(answer: Answer) -> ResolvePolicyResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -69,6 +70,16 @@ def revision_from_proto(
         retroactive_reason=retroactive_reason,
         content_hash=hashed or content_hash(bare),
     )
+
+
+def told_revision(policy: policy_pb2.Policy, bare: policy_pb2.Policy) -> Revision:
+    """A revision as another node tells it, from its statement."""
+    revision = revision_from_proto(
+        bare, policy.revision, from_timestamp(policy.publish_time), policy.retroactive_reason, policy.content_hash
+    )
+    if not policy.HasField("withdraw_time"):
+        return revision
+    return replace(revision, withdraw_time=from_timestamp(policy.withdraw_time), withdraw_reason=policy.withdraw_reason)
 
 
 def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:

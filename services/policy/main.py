@@ -12,7 +12,9 @@ from services.policy.desk import PublicationDesk
 from services.policy.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.shelf import Shelf
 from services.policy.store import SqlStore
+from services.policy.upstream import Upstream
 from services.policy.watch import Watch
+from services.runtime.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.settings import Settings
 from services.runtime.unit import Drain, Registration, Unit
@@ -27,6 +29,13 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
     shelf = Shelf(store, clock)
     await shelf.open()
     drain = Drain()
+    nation = open_channel(settings.upstream_policy, settings) if settings.upstream_policy else None
+    upstream = Upstream(store, shelf, nation, clock) if nation is not None else None
+
+    async def start() -> None:
+        if upstream is not None:
+            shelf.nation_as_of = lambda: upstream.as_of_time
+            upstream.begin()
 
     async def check() -> None:
         await database.check()
@@ -34,6 +43,9 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
             await shelf.refresh()
 
     async def close() -> None:
+        if upstream is not None and nation is not None:
+            await upstream.end()
+            await nation.close()
         await shelf.close()
         await asyncio.to_thread(database.close)
 
@@ -53,5 +65,6 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
         ),
         check=check,
         close=close,
+        start=start,
         drain=drain,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Callable
 
 import structlog
 
@@ -42,6 +43,8 @@ class Shelf:
         self.book = PolicyBook()
         self.sequence = 0
         self.as_of: Instant = 0
+        self.nation_as_of: Callable[[], Instant | None] = _no_nation
+        """Up to when the nation's policies are among these; None at the nation, and where it was never heard of."""
 
     async def open(self) -> None:
         """Read everything, then follow. A database that is away is waited for in the background."""
@@ -115,6 +118,10 @@ class Shelf:
             except HutongError as error:
                 # as_of stays behind, and says so in every answer.
                 _log.debug("policies not refreshed", reason=error.reason)
+
+
+def _no_nation() -> None:
+    return None
 
 
 def _key(revision: Revision) -> RevisionKey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import (
@@ -13,10 +13,11 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
     WithdrawPolicyRequest,
     WithdrawPolicyResponse,
 )
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from services.domain.instant import Instant
+from services.domain.region import NATION
 from services.policy import tables
 from services.policy.convert import revision_from_proto
 from services.policy.model import Revision
@@ -28,6 +29,7 @@ _LOCK_KEY = 0x48755062
 
 _policies = tables.policies
 _changes = tables.policy_changes
+_places = tables.upstream_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,20 @@ class Changes:
 
     sequence: int
     revisions: Sequence[tuple[int, Revision]]
+
+
+class UpstreamPlace(NamedTuple):
+    """Up to where the nation's policies have come: the cursor of its watch, and an instant by its clock."""
+
+    cursor: str
+    as_of_time: Instant
+
+
+class Received(NamedTuple):
+    """A revision as the nation tells it, and the statement it was made from."""
+
+    revision: Revision
+    statement: policy_pb2.Policy
 
 
 Judge = Callable[[Changes, Instant], "Verdict"]
@@ -77,6 +93,14 @@ class Store(Protocol):
         now: Instant,
     ) -> WithdrawPolicyResponse:
         """Withdraw the revision that `judge` names, one at a time over all processes."""
+        ...
+
+    async def read_upstream(self) -> UpstreamPlace | None:
+        """Up to where the nation's policies have come; None before the first word of it."""
+        ...
+
+    async def receive(self, revisions: Sequence[Received], place: UpstreamPlace, now: Instant) -> list[str]:
+        """Store revisions as the nation has them, and up to where they go; the names of those that cannot be."""
         ...
 
 
@@ -161,6 +185,49 @@ class SqlStore:
             )
 
         return await self._database.write(work)
+
+    async def read_upstream(self) -> UpstreamPlace | None:
+        """Up to where the nation's policies have come; None before the first word of it."""
+        return await self._database.read(_read_upstream)
+
+    async def receive(self, revisions: Sequence[Received], place: UpstreamPlace, now: Instant) -> list[str]:
+        """Store revisions as the nation has them, and up to where they go; the names of those that cannot be."""
+
+        def work(connection: Connection) -> list[str]:
+            if revisions:
+                _take_turn(connection)
+            refused = [one.revision.name for one in revisions if not _receive(connection, one, now)]
+            connection.execute(delete(_places))
+            connection.execute(insert(_places).values(region=NATION, **place._asdict()))
+            return refused
+
+        return await self._database.write(work)
+
+
+def _read_upstream(connection: Connection) -> UpstreamPlace | None:
+    row = connection.execute(select(_places.c.cursor, _places.c.as_of_time)).first()
+    return None if row is None else UpstreamPlace(row.cursor, row.as_of_time)
+
+
+def _receive(connection: Connection, received: Received, now: Instant) -> bool:
+    """Store one revision as it stands at the nation. What is known of it stays: False when it is not the same one."""
+    revision = received.revision
+    its = (
+        _policies.c.region == revision.region,
+        _policies.c.policy_id == revision.policy_id,
+        _policies.c.revision == revision.revision,
+    )
+    known = connection.execute(select(_policies.c.content_hash, _policies.c.withdraw_time).where(*its)).first()
+    if known is None:
+        connection.execute(insert(_policies).values(policy_row(revision, received.statement)))
+    elif known.content_hash != revision.content_hash:
+        return False
+    elif revision.withdraw_time is None or known.withdraw_time is not None:
+        return True
+    withdrawal = {"withdraw_time": revision.withdraw_time, "withdraw_reason": revision.withdraw_reason}
+    connection.execute(update(_policies).where(*its).values(withdrawal))
+    _append_change(connection, revision, now)
+    return True
 
 
 def _take_turn(connection: Connection) -> None:

@@ -42,4 +42,13 @@ policy_changes = Table(
     Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
 )
 
+# At a province, up to where the nation's policies have come: its cursor, and the instant by its clock.
+upstream_places = Table(
+    "upstream_places",
+    metadata,
+    Column("region", String(6), primary_key=True),
+    Column("cursor", String(256), nullable=False),
+    Column("as_of_time", BigInteger, nullable=False),
+)
+
 requests = request_memory(metadata, "policy")

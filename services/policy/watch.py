@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint, WatchPoliciesRequest, WatchPoliciesResponse
 
 from services.domain.errors import InvalidArgument, Unavailable
-from services.domain.instant import to_timestamp
+from services.domain.instant import set_timestamp, to_timestamp
 from services.policy.convert import revision_to_proto
 from services.policy.shelf import Shelf
 from services.runtime.unit import Drain
@@ -27,11 +27,14 @@ class Watch:
         """Tell everything after the request's cursor, for as long as the watcher stays."""
         sent = _decode(request.cursor)
         while not self._drain.begun:
-            as_of = self._shelf.as_of
+            as_of, nation_as_of = self._shelf.as_of, self._shelf.nation_as_of()
             for sequence, revision in self._shelf.changes_after(sent):
                 yield WatchPoliciesResponse(policy=revision_to_proto(revision), cursor=str(sequence))
                 sent = sequence
-            yield WatchPoliciesResponse(checkpoint=PolicyCheckpoint(as_of_time=to_timestamp(as_of)), cursor=str(sent))
+            checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of))
+            if nation_as_of is not None:
+                set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
+            yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=str(sent))
             await self._shelf.wait_beyond(sent, HEARTBEAT_SECONDS)
         raise Unavailable(
             "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "policy"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
-from services.domain.errors import FailedPrecondition, HutongError, NotFound
+from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import Instant, format_instant
 from services.results.tables import deletions
 
@@ -24,7 +24,7 @@ def require_kept(connection: Connection, end: Instant | None) -> Instant | None:
     """
     horizon = read_horizon(connection)
     if end is not None and horizon is not None and end <= horizon:
-        raise _before(horizon)
+        raise removed(horizon)
     return horizon
 
 
@@ -36,7 +36,7 @@ def require_not_removed(connection: Connection, file_time: Instant) -> None:
     """
     horizon = read_horizon(connection)
     if horizon is not None and file_time < horizon:
-        raise _before(horizon)
+        raise removed(horizon)
 
 
 def absent(name: str, horizon: Instant | None) -> NotFound:
@@ -51,12 +51,8 @@ def absent(name: str, horizon: Instant | None) -> NotFound:
     )
 
 
-def removed(name: str, horizon: Instant | None) -> HutongError:
-    """The error for a revision that there was, and that is not there any more."""
-    return NotFound.resource(name) if horizon is None else _before(horizon)
-
-
-def _before(horizon: Instant) -> FailedPrecondition:
+def removed(horizon: Instant) -> FailedPrecondition:
+    """The error for a question about what retention has removed."""
     since = format_instant(horizon)
     return FailedPrecondition(
         "BEFORE_HORIZON", f"results reported before {since} were removed", metadata={"horizon": since}

@@ -7,22 +7,36 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, insert, or_, select, update
 from sqlalchemy.engine import Row
 
-from services.domain.errors import NotFound
+from services.domain.errors import FailedPrecondition, NotFound
 from services.results import tables
 from services.results.model import DocumentLink, LinkedDocument
 
 MAX_LINKED = 16
-"""Documents that one person's look-up takes in; nobody holds more, and a chain of wrong links must end somewhere."""
+"""Documents that may be one person's; nobody holds more, and a chain of wrong links must end somewhere."""
+
+_TYING = 0x48754C69
+"""Of the advisory lock under which documents are tied on PostgreSQL."""
 
 _links = tables.document_links
 
 
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
-    """Tie two documents together; the standing link when they are tied already, either way round."""
-    _hold_pair(connection, link.document, link.linked_document)
+    """Tie two documents together; the standing link when they are tied already, either way round.
+
+    Raises:
+        FailedPrecondition: TOO_MANY_LINKED, together they would be more than one person's.
+    """
+    _take_turns(connection)
     standing = _find_standing(connection, link.document, link.linked_document)
     if standing is not None:
         return standing
+    _require_one_persons(connection, link.document.subject_key, link.linked_document.subject_key)
+    insert_link(connection, link)
+    return link
+
+
+def insert_link(connection: Connection, link: DocumentLink) -> None:
+    """Write a new link."""
     connection.execute(
         insert(_links).values(
             link_id=link.link_id,
@@ -37,14 +51,13 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
             remove_reason="",
         )
     )
-    return link
 
 
 def unlink_documents(
     connection: Connection, document: LinkedDocument, linked: LinkedDocument, reason: str, now: int
 ) -> DocumentLink:
     """Untie two documents; the link stays in history. NotFound when they are not tied."""
-    _hold_pair(connection, document, linked)
+    _take_turns(connection)
     standing = _find_standing(connection, document, linked)
     if standing is None:
         raise NotFound("NOT_FOUND", "the documents are not tied", metadata={"resource": "links/-"})
@@ -125,11 +138,22 @@ def _reachable(start: bytes, neighbours: dict[bytes, list[bytes]]) -> list[bytes
     return found
 
 
-def _hold_pair(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> None:
-    """Let those who tie or untie the same two documents take turns: a tie that is not there has no row to hold."""
+def _require_one_persons(connection: Connection, one: bytes, other: bytes) -> None:
+    groups = find_linked(connection, [one, other])
+    together = len({*groups.get(one, [one]), *groups.get(other, [other])})
+    if together > MAX_LINKED:
+        raise FailedPrecondition(
+            "TOO_MANY_LINKED",
+            f"{together} documents would be one person's, and nobody holds more than {MAX_LINKED}; "
+            "untie what was tied by mistake first",
+            metadata={"limit": str(MAX_LINKED), "count": str(together)},
+        )
+
+
+def _take_turns(connection: Connection) -> None:
+    """Let those who tie or untie documents go one after another: a tie that is not there has no row to hold."""
     if connection.dialect.name == "postgresql":
-        either_way = int.from_bytes(one.subject_key[:8]) ^ int.from_bytes(other.subject_key[:8])
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (either_way - 2**63,))
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_TYING,))
 
 
 def _find_standing(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> DocumentLink | None:

@@ -29,8 +29,8 @@ async def list_results(
     size = page_size(request.page_size)
     token = ""
     if request.lab:
-        position = tokens.position(request, _LAB_POSITION) or ("", 0)
-        listing = await store.list_by_lab(parse_lab(request.lab, "lab"), query, (position[0], position[1]), size, now)
+        number, revision = tokens.position(request, _LAB_POSITION) or ("", 0)
+        listing = await store.list_by_lab(parse_lab(request.lab, "lab"), query, (number, revision), size, now)
         shown = listing.results
         if listing.next_position is not None:
             token = tokens.issue(request, listing.next_position)

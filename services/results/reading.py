@@ -85,8 +85,12 @@ def get_result(connection: Connection, lab: str, report_number: str, revision: i
         FailedPrecondition: BEFORE_HORIZON, it is known to have been removed.
     """
     name = format_result(lab, report_number, revision)
-    of_report = (_keys.c.lab == lab, _keys.c.report_number == report_number)
-    key = connection.execute(select(_keys.c.subject_key, _keys.c.revision).where(*of_report)).one_or_none()
+    newest = find_reports(connection, [(lab, report_number)]).get((lab, report_number))
+    if newest is not None and revision in (None, newest.revision):
+        return newest
+    key = connection.execute(
+        select(_keys.c.subject_key, _keys.c.revision).where(_keys.c.lab == lab, _keys.c.report_number == report_number)
+    ).one_or_none()
     if key is None or (revision is not None and revision > key.revision):
         raise absent(name, read_horizon(connection) if key is None else None)
     query = select(*COLUMNS).where(
@@ -96,9 +100,13 @@ def get_result(connection: Connection, lab: str, report_number: str, revision: i
         _results.c.revision == (key.revision if revision is None else revision),
     )
     row = connection.execute(query).one_or_none()
-    if row is None:
-        raise removed(name, read_horizon(connection))
-    return StoredResult(*row)
+    if row is not None:
+        return StoredResult(*row)
+    horizon = read_horizon(connection)
+    if horizon is not None and newest is None:
+        raise removed(horizon)
+    # An older revision of a report that came from another node may never have been here.
+    raise absent(name, horizon)
 
 
 def get_upload(connection: Connection, lab: str, upload_id: str) -> Upload:
@@ -171,7 +179,7 @@ def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
     """What a report's key tells of whether any of its revisions is wanted: of its newest one nearly everything."""
     if SUPERSEDED in query.states:
         return [_keys.c.revision > 1] if set(query.states) == {SUPERSEDED} else []
-    conditions = []
+    conditions: list[ColumnElement[bool]] = []
     if query.outcomes:
         conditions.append(_keys.c.outcome.in_([*query.outcomes, RECALLED_OUTCOME]))
     if RECALLED not in query.states:

@@ -56,7 +56,7 @@ from hutong.results.v1.upload_service_pb2 import (
 )
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer
 
-from services.domain.instant import from_duration, from_timestamp
+from services.domain.instant import from_duration, from_timestamp, to_timestamp
 from services.domain.names import parse_lab, parse_result, parse_upload
 from services.domain.subject import Pepper, mask_resident_numbers
 from services.results import convert
@@ -266,4 +266,7 @@ class TimelinessServicer(TimelinessServiceServicer):
         start, end = convert.interval(request.start_time, request.end_time, "end_time")
         late = from_duration(request.late_threshold) if request.HasField("late_threshold") else DEFAULT_LATE
         found = await self._store.summarize_timeliness(lab, region, start, end, late)
-        return SummarizeTimelinessResponse(timeliness=convert.timeliness_to_proto(found, lab, region))
+        return SummarizeTimelinessResponse(
+            timeliness=convert.timeliness_to_proto(found.by_subject, lab, region),
+            horizon_time=None if found.horizon is None else to_timestamp(found.horizon),
+        )

@@ -161,9 +161,7 @@ class SqlStore:
 
         return await self._database.read(work)
 
-    async def list_by_lab(
-        self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant
-    ) -> Listing:
+    async def list_by_lab(self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant) -> Listing:
         """Results of a laboratory by report number; fewer than `limit` when it has looked at many for them."""
 
         def work(connection: Connection) -> Listing:
@@ -212,6 +210,7 @@ class SqlStore:
 
         def run(connection: Connection) -> DocumentLink:
             tied = links.link_documents(connection, link)
+            give_notices(connection, (), once.now, links=[tied])
             changes.append_entry(connection, "", [(tied.link_id, 0)], once.now, ChangeKind.LINKS)
             return tied
 
@@ -224,6 +223,7 @@ class SqlStore:
 
         def run(connection: Connection) -> DocumentLink:
             untied = links.unlink_documents(connection, document, linked, reason, once.now)
+            give_notices(connection, (), once.now, links=[untied])
             changes.append_entry(connection, "", [(untied.link_id, 0)], once.now, ChangeKind.LINKS)
             return untied
 
@@ -276,13 +276,14 @@ class SqlStore:
 
     async def summarize_timeliness(
         self, lab: str, region: str, start: Instant, end: Instant, late: Span
-    ) -> dict[str, timeliness.Timeliness]:
+    ) -> timeliness.Summary:
         """One laboratory's timeliness, or that of each of a region and under "" of all of them. NotFound."""
 
-        def work(connection: Connection) -> dict[str, timeliness.Timeliness]:
-            require_kept(connection, end)
+        def work(connection: Connection) -> timeliness.Summary:
+            horizon = require_kept(connection, end)
             usccs = [labs.get_lab(connection, lab).uscc] if lab else labs.codes_within(connection, region)
-            return timeliness.summarize(connection, usccs, start, end, late)
+            found = timeliness.summarize(connection, usccs, start, end, late)
+            return timeliness.Summary(found, horizon if horizon is not None and start < horizon else None)
 
         return await self._database.read(work)
 

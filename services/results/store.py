@@ -27,7 +27,7 @@ from services.results.model import (
     UploadPosition,
 )
 from services.results.reading import LabPosition, Position, ReportName
-from services.results.timeliness import Timeliness
+from services.results.timeliness import Summary
 
 if TYPE_CHECKING:
     from services.results.model import Standing
@@ -193,9 +193,7 @@ class Store(Protocol):
         """Results of a person by any of their documents, newest report first."""
         ...
 
-    async def list_by_lab(
-        self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant
-    ) -> Listing:
+    async def list_by_lab(self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant) -> Listing:
         """Results of a laboratory by report number; fewer than `limit` when it has looked at many for them."""
         ...
 
@@ -239,8 +237,6 @@ class Store(Protocol):
         """
         ...
 
-    async def summarize_timeliness(
-        self, lab: str, region: str, start: Instant, end: Instant, late: Span
-    ) -> dict[str, Timeliness]:
+    async def summarize_timeliness(self, lab: str, region: str, start: Instant, end: Instant, late: Span) -> Summary:
         """One laboratory's timeliness, or that of each of a region and under "" of all of them. NotFound."""
         ...

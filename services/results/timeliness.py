@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,6 +37,13 @@ class Timeliness:
     p99: Span | None
     late_count: int
     last_upload_time: Instant | None
+
+
+class Summary(NamedTuple):
+    """Laboratories by code and under "" all of them, and the horizon of retention where the interval begins before."""
+
+    by_subject: dict[str, Timeliness]
+    horizon: Instant | None
 
 
 def delay_class(delay: Span) -> int:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
 from services.domain.instant import MINUTE, Instant, Span, format_instant
 from services.domain.region import is_region
-from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number
+from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number, mask_resident_numbers
 from services.results.model import (
     MAY_REPORT,
     PENDING,
@@ -35,6 +35,7 @@ FUTURE_TOLERANCE: Span = 5 * MINUTE
 MAX_TUBES = 1_000
 MAX_BATCH_BYTES = 1024 * 1024
 WHOLE_TUBE = -1
+RESIDENT_NUMBER_LENGTH = 18
 
 _TIMES = ("sample_time", "receive_time", "test_time", "report_time")
 
@@ -78,7 +79,7 @@ class Judge:
         good: list[NewResult] = []
         bad: list[Rejection] = []
         # The rows of a faulty tube are never wanted, and its times may be missing.
-        shared = None if of_tube else (tube_statement(tube), self.rows.form_tube(tube))
+        shared = None if of_tube else (tube_statement(tube), self.rows.form_tube(without_numbers(tube)))
         for position, person in enumerate(tube.persons):
             violations = [violation for at, violation in known if at == position] if known else []
             if not violations or not any(".document" in violation.field for violation in violations):
@@ -167,6 +168,17 @@ class Judge:
             else:
                 latest, latest_name = instant, name
         return faults
+
+
+def without_numbers(tube: Tube) -> Tube:
+    """A tube as it is stored: without the resident identity card numbers that somebody wrote into the site's name.
+
+    What the laboratory stated is told apart by its own words all the same: the same again is a duplicate.
+    """
+    if len(tube.sample_site) < RESIDENT_NUMBER_LENGTH:
+        return tube
+    masked = mask_resident_numbers(tube.sample_site)
+    return tube if masked == tube.sample_site else replace(tube, sample_site=masked)
 
 
 def tube_statement(tube: Tube) -> bytes:

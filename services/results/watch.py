@@ -56,7 +56,7 @@ class Watch:
                 "OVERLOADED",
                 f"{self._most} watchers are served already; try again",
                 retry_after=RETRY_AFTER,
-                metadata={"limit": str(self._most)},
+                metadata={"limit": str(self._most), "what": "watchers"},
             )
         self._watchers += 1
         try:

@@ -32,7 +32,8 @@ VARIABLES: Mapping[str, str] = {
     "HUTONG_VERIFICATION_DATABASE_URL": "SQLAlchemy URL; default SQLite in HUTONG_DATA_DIR",
     "HUTONG_DATA_DIR": "where the embedded databases and the pepper live; default .hutong",
     "HUTONG_JURISDICTION": "the node's region, GB/T 2260: a province or 000000; default 000000",
-    "HUTONG_UPSTREAM": "address of the national node's Results; checked, and not used before the exchange is served",
+    "HUTONG_UPSTREAM": "address of the national node's Results, by which a province joins the nation; none by default",
+    "HUTONG_UPSTREAM_POLICY": "address of the national node's Policy; default HUTONG_UPSTREAM's host at the port after",
     "HUTONG_PEPPER_FILE": "the nation's secret for subject keys, 32 bytes or more; made at first start on SQLite",
     "HUTONG_TLS_CERTIFICATE_FILE": "PEM certificate chain of this server and, as a client, of this node",
     "HUTONG_TLS_KEY_FILE": "PEM private key of the certificate",
@@ -105,6 +106,7 @@ class Settings:
     data_dir: Path
     jurisdiction: str = NATION
     upstream: str = ""
+    upstream_policy: str = ""
     pepper_file: Path | None = None
     tls: TlsSettings = TlsSettings()
     metrics_address: str = ""
@@ -137,6 +139,7 @@ class Settings:
             data_dir=data_dir,
             jurisdiction=given.get("HUTONG_JURISDICTION") or NATION,
             upstream=given.get("HUTONG_UPSTREAM", ""),
+            upstream_policy=given.get("HUTONG_UPSTREAM_POLICY") or _port_after(given.get("HUTONG_UPSTREAM", "")),
             pepper_file=_path(given, "HUTONG_PEPPER_FILE"),
             tls=TlsSettings(
                 certificate_file=_path(given, "HUTONG_TLS_CERTIFICATE_FILE"),
@@ -173,6 +176,14 @@ class Settings:
                 raise BadSetting(f"HUTONG_TLS_{given.name.upper()}: there is no such file")
         if self.upstream:
             split_address(self.upstream, "HUTONG_UPSTREAM")
+            if self.jurisdiction == NATION:
+                raise BadSetting("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream")
+            if self.pepper_file is None:
+                raise BadSetting("HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE: all nodes of the nation share one")
+        elif self.upstream_policy:
+            raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
+        if self.upstream_policy:
+            split_address(self.upstream_policy, "HUTONG_UPSTREAM_POLICY")
         if self.metrics_address:
             split_address(self.metrics_address, "HUTONG_METRICS_ADDRESS")
 
@@ -210,6 +221,7 @@ class Settings:
         return {
             "jurisdiction": self.jurisdiction,
             "upstream": self.upstream,
+            "upstream_policy": self.upstream_policy,
             "results": self.results.redacted(),
             "policy": self.policy.redacted(),
             "verification": self.verification.redacted(),
@@ -287,6 +299,12 @@ def split_address(address: str, name: str = "address") -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise BadSetting(f"{name} must be host:port")
     return host.strip("[]"), int(port)
+
+
+def _port_after(address: str) -> str:
+    """The address at the port after another's, as the three services' default ports follow one another."""
+    host, colon, port = address.rpartition(":")
+    return f"{host}:{int(port) + 1}" if colon and port.isascii() and port.isdigit() else ""
 
 
 def is_loopback(address: str) -> bool:

@@ -28,6 +28,7 @@ class KnownPolicy:
         effective: what applies.
         message: the answer as it came, for a stored decision's inputs.
         as_of_time: up to when the publications behind it are complete.
+        nation_as_of_time: the same of the national node's, by its clock; 0 where that is not known.
         ask_time: when it was asked for, in the event loop's seconds.
         epoch: the watch under which changes to it are told; an older one's answers may be out of date unnoticed.
     """
@@ -37,6 +38,7 @@ class KnownPolicy:
     start_time: Instant | None
     end_time: Instant | None
     as_of_time: Instant
+    nation_as_of_time: Instant
     ask_time: float
     epoch: int
 
@@ -56,6 +58,7 @@ def known_policy(message: policy_pb2.EffectivePolicy, now: Instant, ask_time: fl
         from_timestamp(message.start_time) if has("start_time") else None,
         from_timestamp(message.end_time) if has("end_time") else None,
         from_timestamp(message.as_of_time) if has("as_of_time") else now,
+        from_timestamp(message.nation_as_of_time),
         ask_time,
         epoch,
     )

@@ -15,8 +15,10 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from services.domain.errors import Unavailable
 from services.domain.instant import MINUTE, Instant, Span, to_timestamp
 from services.domain.names import format_node
+from services.domain.region import NATION
 from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
+from services.runtime.freshness import Freshness
 from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.verification.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.policy_cache import KnownPolicy, PolicyCache, known_policy
@@ -37,6 +39,7 @@ class PolicyGateway:
     def __init__(self, channel: grpc.aio.Channel, jurisdiction: str, clock: Clock) -> None:
         self._stub = PolicyServiceStub(channel)
         self._clock = clock
+        self._jurisdiction = jurisdiction
         self._source = f"{format_node(jurisdiction)}/policy"
         self.away = SourceStatus(self._source, SOURCE_UNAVAILABLE, None)
         self._patience = Patience(self._source)
@@ -61,7 +64,7 @@ class PolicyGateway:
     def at_hand(self, question: PolicyQuestion) -> KnownPolicy | None:
         """What applies, if it is known without asking."""
         known = self._cache.find(question)
-        if known is None or not self._has_seen(known, question.as_of):
+        if known is None or not self._has_seen(known, question.seen):
             return None
         if self._is_watched(known):
             return known
@@ -83,7 +86,7 @@ class PolicyGateway:
         try:
             async with asyncio.timeout(self._patience.seconds()):
                 latest = await self._coalescer.ask(question)
-                while latest is not None and not self._has_seen(latest, question.as_of):
+                while latest is not None and not self._has_seen(latest, question.seen):
                     await asyncio.sleep(RETRY_SECONDS)
                     latest = await self._coalescer.ask(question)
         except TimeoutError:
@@ -93,7 +96,7 @@ class PolicyGateway:
         if latest is not None:
             return latest
         last = self._cache.find(question)
-        return last if last is not None and self._is_recent(last) and self._has_seen(last, question.as_of) else None
+        return last if last is not None and self._is_recent(last) and self._has_seen(last, question.seen) else None
 
     def status(self, known: KnownPolicy) -> SourceStatus:
         """Policy as a source of a decision: how old the answer is."""
@@ -108,8 +111,18 @@ class PolicyGateway:
             return max(known.as_of_time, self._watch.as_of_time)
         return known.as_of_time
 
-    def _has_seen(self, known: KnownPolicy, as_of: Instant | None) -> bool:
-        return as_of is None or as_of <= self._as_of(known)
+    def _has_seen(self, known: KnownPolicy, seen: Freshness | None) -> bool:
+        if seen is None:
+            return True
+        if seen.region == self._jurisdiction:
+            return seen.instant <= self._as_of(known)
+        # What another province publishes does not come here.
+        return seen.region == NATION and seen.instant <= self._nation_as_of(known)
+
+    def _nation_as_of(self, known: KnownPolicy) -> Instant:
+        if known.epoch == self._watch.epoch:
+            return max(known.nation_as_of_time, self._watch.nation_as_of_time)
+        return known.nation_as_of_time
 
     def _is_recent(self, known: KnownPolicy) -> bool:
         return self._clock.now() - self._as_of(known) < LONGEST_ABSENCE

@@ -32,6 +32,7 @@ class PolicyWatch:
         epoch: counts the times at which changes may have been missed; an answer from an older one is not watched.
         change_count: counts the changes told.
         as_of_time: everything published up to this instant has been told.
+        nation_as_of_time: the same of the national node's publications, by its clock.
     """
 
     def __init__(self, stub: PolicyServiceAsyncStub, drop: Callable[[str], None]) -> None:
@@ -43,6 +44,7 @@ class PolicyWatch:
         self.epoch = 0
         self.change_count = 0
         self.as_of_time: Instant = 0
+        self.nation_as_of_time: Instant = 0
 
     @property
     def is_live(self) -> bool:
@@ -93,6 +95,7 @@ class PolicyWatch:
                         in_snapshot = False
                         self.epoch += 1
                     self.as_of_time = from_timestamp(message.checkpoint.as_of_time)
+                    self.nation_as_of_time = from_timestamp(message.checkpoint.nation_as_of_time)
                     self._live_until = asyncio.get_running_loop().time() + SILENCE_SECONDS
                 elif not in_snapshot:
                     self.change_count += 1

@@ -18,7 +18,7 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp
 from services.domain.names import is_uscc
 from services.domain.region import is_region
-from services.runtime.freshness import decode_token
+from services.runtime.freshness import Freshness, decode_token
 from services.verification.convert import evidence_from_proto
 from services.verification.evidence import canonical_report_number
 from services.verification.model import Evidence
@@ -41,13 +41,13 @@ Place: TypeAlias = tuple[str, int, str]
 
 
 class PolicyQuestion(NamedTuple):
-    """Which policy applies: where, for what, to whom, when. `as_of` is the least that its source must have seen."""
+    """Which policy applies: where, for what, to whom, when. `seen` is what its source must have seen too."""
 
     region: str
     purpose: int
     arriving_from: str
     use_time: Instant
-    as_of: Instant | None
+    seen: Freshness | None
 
     @property
     def place(self) -> Place:
@@ -110,7 +110,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
             request.purpose,
             request.arriving_from or request.region,
             use_time,
-            freshness.instant if freshness is not None and freshness.service == "policy" else None,
+            freshness if freshness is not None and freshness.service == "policy" else None,
         ),
         look_up,
         request.evidence,

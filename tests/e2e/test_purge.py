@@ -119,7 +119,9 @@ def test_a_running_service_makes_months_ahead(tmp_path: Path, postgres_url: Make
 
 def test_a_purge_that_cannot_be_is_told_why(tmp_path: Path) -> None:
     """A span that is none is a usage error; a database that is not there a failure."""
-    for span in ("30", "0d", "x", "-3d"):
-        assert hutongd("purge", f"--older-than={span}", data_dir=str(tmp_path)).returncode == 2
+    for span in ("30", "0d", "x", "", "-3d", "²d", "36501d", "99999999d", "9" * 5000 + "h"):
+        done = hutongd("purge", f"--older-than={span}", data_dir=str(tmp_path))
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert "argument --older-than: expected" in done.stderr.splitlines()[-1]
     done = hutongd("purge", "--older-than", "1d", results_database_url="postgresql://127.0.0.1:1/none")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)

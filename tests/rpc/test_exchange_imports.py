@@ -20,6 +20,7 @@ from hutong.results.v1.results_service_pb2 import (
     ImportResultsResponse,
     LinkDocumentsRequest,
     LookupLatestRequest,
+    UnlinkDocumentsRequest,
     WatchResultsRequest,
 )
 
@@ -167,21 +168,50 @@ async def test_somebody_of_whom_nothing_is_known_is_followed(country: Country) -
     await until(lambda: henan.rows(tables.report_keys, "report_number") == [("R0",)])
 
 
+async def numbers(member: Member, person: int = 0) -> list[str]:
+    """The reports that a look-up in this node's own store tells."""
+    return sorted(result.report_number for result in await local(member, person))
+
+
 async def test_results_of_tied_documents_come_along_without_a_mask(country: Country) -> None:
-    """Their number was not shown here."""
-    jilin, henan = await report_in_jilin(country, persons=2), await country.join(HENAN)
-    tie = LinkDocumentsRequest(document=make_document(0), linked_document=make_document(1), reason="seen both")
-    await jilin.node.results.LinkDocuments(tie)
+    """Their number was not shown here. When the tie ends, so does what it made one person's."""
+    jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
+    tie = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
+    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
     await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
     answer = await import_person(henan)
     masks = {result.report_number: result.masked_number for result in answer.test_results}
     assert answer.imported_count == 2
     assert masks["R0"]
     assert not masks["R1"]
+    assert await numbers(henan, 0) == await numbers(henan, 1) == ["R0", "R1"]
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R1", outcome=POSITIVE, reason="mixed up")
     )
     await until(lambda: ("R1", 2) in henan.rows(tables.report_keys, "report_number", "revision"))
+    await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**tie))
+
+    async def apart() -> bool:
+        return (await numbers(henan, 0), await numbers(henan, 1)) == (["R0"], ["R1"])
+
+    await until(apart)
+
+
+async def test_what_is_tied_to_a_followed_person_later_comes_along_too(country: Country) -> None:
+    """With its results, which are followed from then on."""
+    jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
+    await import_person(henan)
+    tie = {"document": make_document(2), "linked_document": make_document(0), "reason": "seen both"}
+    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
+
+    async def together() -> bool:
+        return await numbers(henan, 0) == await numbers(henan, 2) == ["R0", "R2"]
+
+    await until(together)
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R2", outcome=POSITIVE, reason="mixed up")
+    )
+    await until(lambda: ("R2", 2) in henan.rows(tables.report_keys, "report_number", "revision"))
 
 
 async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(country: Country) -> None:

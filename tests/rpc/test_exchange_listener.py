@@ -58,7 +58,7 @@ class PretendedNation(ExchangeServiceServicer):
         async for message in watch(request, context):
             yield message
 
-    async def FollowSubjects(self, request: FollowSubjectsRequest, context: Any) -> FollowSubjectsResponse:
+    async def FollowSubjects(self, request: FollowSubjectsRequest, _: Any) -> FollowSubjectsResponse:
         self.followed += request.subject_keys
         return FollowSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
 
@@ -239,8 +239,7 @@ async def test_there_are_so_many_watches_and_no_more(country: Country, monkeypat
     for call in calls:
         await call.read()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        async for _ in watch(country):
-            break
+        await anext(aiter(watch(country)))
     assert error_info(refused.value).reason == "OVERLOADED"
     calls[0].cancel()
 

@@ -28,7 +28,7 @@ from hutong.type.v1 import purpose_pb2
 
 from services.domain.instant import DAY, SECOND, from_timestamp, to_timestamp
 from services.policy.main import open_policy
-from services.runtime.clock import SystemClock
+from services.runtime.clock import Clock, SystemClock
 from tests.databases import MakeUrl, PostgresServer
 from tests.serving import error_info, field_violations, rich_status, serving, settings_for
 
@@ -56,7 +56,8 @@ PREFECTURES = [f"{province}{prefecture:02}00" for province in ("41", "37") for p
 class Service:
     """A served Policy with its stubs."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str = "") -> None:
+        self.address = address
         self.read = PolicyServiceStub(channel)
         self.admin = PolicyAdminServiceStub(channel)
 
@@ -71,12 +72,14 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def policy_at(url: str, directory: Path, jurisdiction: str = "000000") -> AsyncIterator[Service]:
-    """A Policy service on a database."""
-    settings = settings_for(directory, policy_database_url=url, jurisdiction=jurisdiction)
-    unit = await open_policy(settings)
+async def policy_at(
+    url: str, directory: Path, jurisdiction: str = "000000", clock: Clock | None = None, **variables: str
+) -> AsyncIterator[Service]:
+    """A Policy service on a database; further settings by keyword."""
+    settings = settings_for(directory, policy_database_url=url, jurisdiction=jurisdiction, **variables)
+    unit = await open_policy(settings, clock)
     async with serving(unit, settings) as address, grpc.aio.insecure_channel(address) as channel:
-        yield Service(channel)
+        yield Service(channel, address)
 
 
 @pytest.fixture

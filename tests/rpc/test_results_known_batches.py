@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,16 @@ import pytest
 from hutong.results.v1 import lab_pb2, upload_pb2
 from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
+from sqlalchemy import select
 
 from services.domain.instant import DAY, HOUR, to_timestamp
+from services.results import tables
 from services.results.judging import Judges
-from services.results.model import JudgedBatch
+from services.results.model import Acknowledgement, JudgedBatch
+from services.results.partitions import month_of, month_start
+from services.results.retention import purge
+from services.results.sql_store import SqlStore
+from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, PENDING, POSITIVE, make_tube
 from tests.rpc.results_node import ResultsNode, results_node
@@ -41,8 +48,13 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> JudgedTubes:
 
 
 @pytest.fixture
-async def node(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, database_url("results")) as running:
+def url(database_url: MakeUrl) -> str:
+    return database_url("results")
+
+
+@pytest.fixture
+async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
+    async with results_node(tmp_path, url) as running:
         await running.register()
         yield running
 
@@ -125,3 +137,70 @@ async def test_a_correction_does_not_let_the_old_content_back_in(node: ResultsNo
     await node.admin.CorrectResult(CorrectResultRequest(name=name, outcome=POSITIVE, reason="typed wrongly"))
     (answer,) = await node.upload([make_tube(0)], "again")
     assert (answer.accepted_count, answer.duplicate_count) == (0, 1)
+
+
+def before_next_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
+    """Let something happen after the next batch was judged and before it is committed."""
+    commit = SqlStore.commit_batch
+    waiting = [happens]
+
+    async def commit_after(self: SqlStore, *arguments: Any) -> Acknowledgement:
+        if waiting:
+            await waiting.pop()()
+        return await commit(self, *arguments)
+
+    monkeypatch.setattr(SqlStore, "commit_batch", commit_after)
+
+
+async def test_a_batch_judged_under_an_old_standing_is_not_known_under_the_new(
+    node: ResultsNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The laboratory is suspended between judgement and commit: what is sent again is judged by what holds now."""
+
+    async def suspend() -> None:
+        request = SetLabStandingRequest(name=LAB_NAME, standing=lab_pb2.LAB_STANDING_SUSPENDED, reason="red light")
+        request.effective_time.CopyFrom(to_timestamp(NOW - 400 * DAY))
+        await node.labs.SetLabStanding(request)
+
+    before_next_commit(monkeypatch, suspend)
+    assert [answer.accepted_count for answer in await node.upload([make_tube(0)], "first")] == [1]
+    (answer,) = await node.upload([make_tube(0)], "again")
+    assert [violation.reason for violation in answer.rejections[0].violations] == ["LAB_NOT_AUTHORIZED"]
+
+
+async def test_a_known_batch_that_is_purged_before_its_commit_is_judged_anew(
+    node: ResultsNode, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is a duplicate of what is gone; the upload goes on with what may still come in."""
+    month = month_start(month_of(NOW))
+    tubes = [make_tube(0, reported=month - HOUR), make_tube(1, reported=month + HOUR)]
+    await node.upload(tubes, "first")
+
+    async def remove() -> None:
+        database = open_database(url)
+        try:
+            await asyncio.to_thread(purge, database, month, NOW)
+        finally:
+            database.close()
+
+    before_next_commit(monkeypatch, remove)
+    (answer,) = await node.upload(tubes, "again")
+    assert (answer.accepted_count, answer.duplicate_count, answer.rejected_count) == (0, 1, 1)
+    assert [violation.reason for violation in answer.rejections[0].violations] == ["BEFORE_HORIZON"]
+
+
+async def test_a_purge_forgets_what_was_known(node: ResultsNode, url: str, judged: JudgedTubes) -> None:
+    """All is judged once more, and then known again; the old notes are gone."""
+    month = month_start(month_of(NOW))
+    tubes = [make_tube(0, reported=month + HOUR)]
+    await node.upload(tubes, "first")
+    database = open_database(url)
+    try:
+        await asyncio.to_thread(purge, database, month, NOW)
+        for upload_id, expected in (("second", 2), ("third", 2)):
+            (answer,) = await node.upload(tubes, upload_id)
+            assert (answer.duplicate_count, judged.count) == (1, expected)
+        count = await database.read(lambda connection: len(connection.execute(select(tables.known_batches)).all()))
+        assert count == 1
+    finally:
+        database.close()

@@ -11,7 +11,8 @@ import grpc
 import orjson
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1.result_pb2 import RESULT_STATE_SUPERSEDED, TestResult
+from hutong.results.v1.result_pb2 import RESULT_STATE_ACTIVE, RESULT_STATE_SUPERSEDED, TestResult
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD, IdentityDocument
 
@@ -91,6 +92,11 @@ async def test_filters_narrow(node: ResultsNode) -> None:
 
     assert await listed(outcomes=[POSITIVE]) == ["R1"]
     assert await listed(states=[RESULT_STATE_SUPERSEDED]) == []
+    await node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="a slip")
+    )
+    assert await listed(states=[RESULT_STATE_SUPERSEDED]) == ["R0"]
+    assert await listed(states=[RESULT_STATE_SUPERSEDED, RESULT_STATE_ACTIVE]) == ["R0", "R0", "R1", "R2"]
     assert await listed(report_start_time=to_timestamp(REPORTED)) == ["R0", "R1"]
     assert await listed(report_end_time=to_timestamp(REPORTED)) == ["R2"]
 
@@ -129,9 +135,9 @@ async def test_nobody_without_the_secret_can_make_a_token(node: ResultsNode) -> 
     forgeries = [
         PageTokens(secret).issue(request, position)
         for secret in (b"", b"guess" * 8)
-        for position in (["R0"], [], [None], ["R\0"], [7], [{}], ["R0", 1])  # type: ignore[list-item]
+        for position in (["R0", 1], ["R0"], [], [None, 1], ["R\0", 1], [7, 1], [{}, 1], ["R0", "1"])  # type: ignore[list-item]
     ]
-    forgeries += [base64.urlsafe_b64encode(orjson.dumps(["R0"])).decode(), "A", "=", "é", "x" * 512, "\0"]
+    forgeries += [base64.urlsafe_b64encode(orjson.dumps(["R0", 1])).decode(), "A", "=", "é", "x" * 512, "\0"]
     for token in forgeries:
         request.page_token = token
         assert await told(node.results.ListResults(request)) == FORGED

@@ -21,7 +21,9 @@ from hutong.results.v1.results_service_pb2 import (
 from hutong.type.v1 import identity_pb2
 
 from services.domain.instant import DAY, to_timestamp
+from services.results.retention import purge
 from services.runtime.freshness import Freshness, encode_token
+from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import (
     LAB_NAME,
@@ -43,8 +45,13 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
 @pytest.fixture
-async def node(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, database_url("results")) as running:
+async def url(database_url: MakeUrl) -> str:
+    return database_url("results")
+
+
+@pytest.fixture
+async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
+    async with results_node(tmp_path, url) as running:
         await running.register()
         yield running
 
@@ -276,3 +283,24 @@ async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNod
         await node.results.LookupLatest(ask(0, at_least_as_fresh=token))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"
+
+
+async def test_nobody_is_asked_to_upload_what_retention_has_removed(node: ResultsNode, url: str) -> None:
+    """A claimed report from before the horizon is told as such; one whose time is not said, or younger, is chased."""
+    await node.upload([make_tube(0, reported=REPORTED - 70 * DAY), make_tube(1)])
+    database = open_database(url)
+    horizon = purge(database, REPORTED - 30 * DAY, NOW).horizon
+    database.close()
+    claims = [claim("R0"), claim("R8"), claim("R1"), claim("R9")]
+    claims[0].report_time.CopyFrom(to_timestamp(horizon - 1))
+    claims[1].report_time.CopyFrom(to_timestamp(horizon))
+    claims[2].report_time.CopyFrom(to_timestamp(REPORTED - 70 * DAY))
+    claims[3].ClearField("report_time")
+    response = await node.results.LookupLatest(ask(1, claimed_reports=claims))
+    assert [each.state for each in response.claims] == [lookup_pb2.CLAIM_STATE_NOT_FOUND] * 2 + [
+        lookup_pb2.CLAIM_STATE_FOUND,
+        lookup_pb2.CLAIM_STATE_NOT_FOUND,
+    ]
+    assert [each.HasField("horizon_time") for each in response.claims] == [True, False, False, False]
+    assert response.claims[0].horizon_time == to_timestamp(horizon)
+    assert [each.report_number for each in response.follow_ups] == ["R8", "R9"]

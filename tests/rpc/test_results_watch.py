@@ -10,10 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from hutong.results.v1.results_service_pb2 import ResultFilter, WatchResultsRequest, WatchResultsResponse
 
-from services.domain.instant import DAY, MINUTE, to_timestamp
+from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
 from services.results import watch
 from services.results.changes import Place, encode_cursor
 from services.results.retention import purge
@@ -22,7 +23,7 @@ from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, OTHER_USCC, PENDING, POSITIVE, make_tube, make_tubes
 from tests.rpc.errors import Told, told
 from tests.rpc.results_node import ResultsNode, results_node
-from tests.serving import error_info
+from tests.serving import error_info, rich_status
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PATIENCE_SECONDS = 15.0
@@ -60,6 +61,13 @@ class Watcher:
             if message.HasField("change"):
                 changes.append(f"{message.change.report_number}@{message.change.revision}")
         return changes
+
+
+def retry_after(error: grpc.aio.AioRpcError) -> int:
+    """After how many seconds an error asks to try again."""
+    found = error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(found) for detail in rich_status(error).details)
+    return found.retry_delay.seconds
 
 
 @contextlib.asynccontextmanager
@@ -235,3 +243,23 @@ async def test_a_watch_ends_with_the_server_and_says_so(node: ResultsNode) -> No
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert error_info(caught.value).reason == "SHUTTING_DOWN"
         await stopping
+
+
+async def test_so_many_watchers_are_served_and_no_more(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """The next is told when to try again, and served once another has gone."""
+    async with results_node(tmp_path, sqlite_url("results"), watchers="2") as node:
+        await node.register()
+        await node.upload([make_tube(0)])
+        async with watching(node) as one, watching(node):
+            assert (await one.next()).HasField("change")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await told_from(node)
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            info = error_info(caught.value)
+            assert (info.reason, dict(info.metadata)) == ("OVERLOADED", {"limit": "2", "what": "watchers"})
+            assert retry_after(caught.value) == watch.RETRY_AFTER // SECOND
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    assert await told_from(node) == ["R0@1"]
+                    break

@@ -19,6 +19,7 @@ from hutong.results.v1.results_service_pb2_grpc import ResultsServiceServicer, a
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import FixedClock
+from services.runtime.freshness import Freshness
 from services.verification.policy_gateway import LONGEST_ABSENCE, PolicyGateway
 from services.verification.question import PolicyQuestion
 from services.verification.results_gateway import ResultsGateway
@@ -205,7 +206,7 @@ async def test_a_policy_behind_the_token_is_not_fresh_enough() -> None:
     policy = Policy()
     async with asking_policy(policy, FixedClock(NOON)) as gateway:
         await gateway.resolve(PLACE)
-        fresh = PolicyQuestion("410105", 4, "410105", NOON, NOON + 1)
+        fresh = PolicyQuestion("410105", 4, "410105", NOON, Freshness("policy", "410000", NOON + 1))
         assert gateway.at_hand(fresh) is None
         with pytest.raises(Unavailable) as caught:
             await gateway.resolve(fresh)

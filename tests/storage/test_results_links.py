@@ -13,11 +13,11 @@ from hutong.results.v1.results_service_pb2 import (
     UnlinkDocumentsRequest,
     UnlinkDocumentsResponse,
 )
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from services.domain.errors import InvalidArgument, NotFound
+from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.domain.instant import HOUR
-from services.results.links import MAX_LINKED, link_documents
+from services.results.links import MAX_LINKED, insert_link, link_documents
 from services.results.model import DocumentLink, LinkedDocument, ResultQuery
 from services.results.store import Once
 from services.runtime.ids import uuid7
@@ -94,12 +94,42 @@ async def test_ties_reach_along_a_chain_and_round_a_circle(laboratory: Laborator
     assert [sorted(each) for each in await found(laboratory, 0, 3)] == [["R0", "R1"], ["R2", "R3"]]
 
 
-async def test_a_look_up_takes_in_no_more_documents_than_anybody_holds(laboratory: Laboratory) -> None:
-    """However many wrong ties there are, itself always among them."""
+async def test_nobody_holds_more_documents_than_a_look_up_takes_in(laboratory: Laboratory) -> None:
+    """The tie that would make one too many is refused, whoever's side it is on and however it is reached."""
+    await laboratory.send(make_tubes(MAX_LINKED + 2))
+    for other in range(1, MAX_LINKED):
+        await link(laboratory, other - other % 3, other)
+        await link(laboratory, 0, other)
+    for pair in ((3, MAX_LINKED), (MAX_LINKED, 0)):
+        with pytest.raises(FailedPrecondition) as caught:
+            await link(laboratory, *pair)
+        assert (caught.value.reason, caught.value.metadata) == ("TOO_MANY_LINKED", {"limit": "16", "count": "17"})
+    # Those that are tied already may be tied another way, and others among themselves, but the two groups not.
+    await link(laboratory, 1, 2)
+    await link(laboratory, MAX_LINKED, MAX_LINKED + 1)
+    with pytest.raises(FailedPrecondition):
+        await link(laboratory, MAX_LINKED + 1, 5)
+    assert [len(numbers) for numbers in await found(laboratory, 0, 9, MAX_LINKED)] == [MAX_LINKED, MAX_LINKED, 2]
+
+
+async def test_ties_made_at_once_do_not_exceed_it_together(laboratory: Laboratory) -> None:
+    for other in range(1, MAX_LINKED - 1):
+        await link(laboratory, 0, other)
+    made = await asyncio.gather(*(link(laboratory, 0, 20 + place) for place in range(6)), return_exceptions=True)
+    assert sum(isinstance(each, FailedPrecondition) for each in made) == 5
+    assert sum(isinstance(each, DocumentLink) for each in made) == 1
+
+
+async def test_a_look_up_takes_in_so_many_documents_however_many_are_tied(laboratory: Laboratory) -> None:
+    """As they may come from other nodes; itself always among them."""
     count = MAX_LINKED + 9
     await laboratory.send(make_tubes(count))
-    for other in range(1, count):
-        await link(laboratory, 0, other)
+
+    def tie_all(connection: Connection) -> None:
+        for other in range(1, count):
+            insert_link(connection, DocumentLink(uuid7(), document(0), document(other), "", NOW))
+
+    await laboratory.database.write(tie_all)
     for person in (0, count - 1):
         (numbers,) = await found(laboratory, person)
         assert len(numbers) == MAX_LINKED

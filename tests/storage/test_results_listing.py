@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from hutong.results.v1 import upload_pb2
+from sqlalchemy import Connection
 
 from services.domain.instant import DAY, HOUR
+from services.results import reading, tables
 from services.results.model import ACTIVE, RECALLED, SUPERSEDED, ResultQuery, StoredResult
+from services.results.reading import LabPosition
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, NOW, PENDING, POSITIVE, REPORTED, USCC, make_document, make_tube, subject_key
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -29,10 +33,12 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def pages_by_lab(laboratory: Laboratory, query: ResultQuery, size: int) -> list[StoredResult]:
     found: list[StoredResult] = []
-    while page := (
-        await laboratory.store.list_by_lab(USCC, query, found[-1].report_number if found else "", size, NOW)
-    ).results:
-        found += page
+    position: LabPosition | None = ("", 0)
+    while position is not None:
+        listing = await laboratory.store.list_by_lab(USCC, query, position, size, NOW)
+        assert len(listing.results) <= size
+        found += listing.results
+        position = listing.next_position
     return found
 
 
@@ -130,5 +136,81 @@ async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laborato
 async def test_another_persons_and_laboratorys_results_are_not_listed(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0), make_tube(1)])
     assert named(await pages_by_person(laboratory, ResultQuery(), 5)) == ["R0@1"]
-    listing = await laboratory.store.list_by_lab("91410100MA0000001X", ResultQuery(), "", 5, NOW)
-    assert list(listing.results) == []
+    listing = await laboratory.store.list_by_lab("91410100MA0000001X", ResultQuery(), ("", 0), 5, NOW)
+    assert (list(listing.results), listing.next_position) == ([], None)
+
+
+async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: Laboratory) -> None:
+    """By report number, of one report the newest revision first, in pages of any size; the same as by person."""
+    await laboratory.send(tubes_of_one_person())
+    for number in ("R3", "R4", "R17"):
+        await correct(laboratory, POSITIVE, number=number)
+        await correct(laboratory, NEGATIVE, number=number)
+    await recall(laboratory, REPORTED - 16 * DAY, REPORTED - 8 * DAY)
+    for query in (
+        ResultQuery(states=EVERY_STATE),
+        ResultQuery(states=(SUPERSEDED,)),
+        ResultQuery(states=(SUPERSEDED, RECALLED)),
+        ResultQuery(states=(SUPERSEDED,), outcomes=(POSITIVE,), end_time=REPORTED),
+    ):
+        whole = await pages_by_lab(laboratory, query, 500)
+        keys = [(result.report_number, -result.revision) for result in whole]
+        assert keys == sorted(keys)
+        assert sorted(named(whole)) == sorted(named(await pages_by_person(laboratory, query, 500)))
+        for size in (1, 2, 5):
+            assert await pages_by_lab(laboratory, query, size) == whole
+    assert "R17@2" in named(await pages_by_lab(laboratory, ResultQuery(states=(SUPERSEDED,)), 9))
+
+
+async def test_one_page_looks_at_so_many_reports_and_no_more(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is short, or empty, and says where to go on; all pages together tell everything."""
+    monkeypatch.setattr(reading, "LAB_SCAN", 10)
+    tubes = [make_tube(place, outcome=POSITIVE if place in (37, 38) else NEGATIVE) for place in range(10, 60)]
+    await laboratory.send(tubes)
+    await recall(laboratory, REPORTED - HOUR, NOW, POSITIVE)
+    sizes = []
+    position: LabPosition | None = ("", 0)
+    while position is not None:
+        query = ResultQuery(outcomes=(POSITIVE,))
+        listing = await laboratory.store.list_by_lab(USCC, query, position, 5, NOW)
+        sizes.append(len(listing.results))
+        position = listing.next_position
+    assert sizes == [0, 0, 2, 0, 0, 0]
+    for query in (ResultQuery(), ResultQuery(states=EVERY_STATE)):
+        assert len({*named(await pages_by_lab(laboratory, query, 3))}) == (50 if query == ResultQuery() else 52)
+
+
+async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(laboratory: Laboratory) -> None:
+    """A hundred thousand reports, none of them wanted: a page costs what its part of them costs."""
+    await laboratory.send([make_tube(0)])
+    many = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)",
+        "postgresql": "WITH n(i) AS (SELECT generate_series(1, 100000))",
+    }[laboratory.dialect]
+
+    def multiply(connection: Connection) -> None:
+        for table, column in (("report_keys", "report_number"), ("results", "report_number")):
+            columns = [each.name for each in tables.metadata.tables[table].columns]
+            values = ", ".join("'R' || (1000000 + i)" if name == column else name for name in columns)
+            connection.exec_driver_sql(
+                f"INSERT INTO {table} ({', '.join(columns)}) {many} SELECT {values} FROM n, {table}"
+                f" WHERE {table}.report_number = 'R0'"
+            )
+
+    await laboratory.database.write(multiply)
+
+    async def seconds(query: ResultQuery) -> float:
+        begun = time.perf_counter()
+        listing = await laboratory.store.list_by_lab(USCC, query, ("", 0), 50, NOW)
+        assert (list(listing.results), listing.next_position is not None) == ([], True)
+        return time.perf_counter() - begun
+
+    for query in (
+        ResultQuery(outcomes=(POSITIVE,)),
+        ResultQuery(states=(RECALLED,)),
+        ResultQuery(states=(SUPERSEDED,)),
+        ResultQuery(end_time=REPORTED - DAY),
+    ):
+        assert min([await seconds(query) for _ in range(3)]) < 0.1, query

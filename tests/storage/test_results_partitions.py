@@ -66,7 +66,10 @@ async def test_months_are_made_once_by_many_at_once(laboratory: Laboratory) -> N
     async with open_laboratory(url) as second, open_laboratory(url) as third:
         everybody = enumerate((laboratory, second, third))
         await asyncio.gather(
-            *(one.send([make_tube(place, reported=REPORTED - 90 * DAY)], upload_id=f"u{place}") for place, one in everybody)
+            *(
+                one.send([make_tube(place, reported=REPORTED - 90 * DAY)], upload_id=f"u{place}")
+                for place, one in everybody
+            )
         )
     assert names(laboratory) == ["results_2022_05"]
     assert sorted(await laboratory.numbers()) == ["R0", "R1", "R2"]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest, RecallResultsResponse
+from sqlalchemy import event
 
 from services.domain.errors import InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, MINUTE, Instant
 from services.results import revisions
 from services.results.model import ACTIVE, RECALLED, SUPERSEDED, Recall
+from services.results.partitions import month_of, month_start
+from services.results.retention import purge
 from services.results.revisions import STEP
 from services.results.store import Once
 from tests.databases import MakeUrl
@@ -154,8 +158,57 @@ async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(
     done.cancel()
     with pytest.raises(asyncio.CancelledError):
         await done
-    await recall(laboratory, request_id=REQUEST_ID.format(1))
+    assert await recall(laboratory, request_id=REQUEST_ID.format(1)) == 10, "with those of the call that was cut off"
     assert [state for _, _, state in await states(laboratory)] == [SUPERSEDED, RECALLED] * 10
+
+
+async def test_a_request_sent_twice_at_once_is_told_the_same(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By two processes: they go on with it together, and each tells what it took back in all, then and later."""
+    monkeypatch.setattr(revisions, "STEP", 4)
+    await laboratory.send(make_tubes(30))
+    async with open_laboratory(laboratory.database.engine.url.render_as_string(hide_password=False)) as beside:
+        asked = [recall(each, request_id=REQUEST_ID.format(1)) for each in (laboratory, beside, laboratory)]
+        assert await asyncio.gather(*asked) == [30, 30, 30]
+    assert await recall(laboratory, request_id=REQUEST_ID.format(1)) == 30
+    assert [state for _, _, state in await states(laboratory)] == [SUPERSEDED, RECALLED] * 30
+
+
+async def test_what_retention_removed_is_not_counted(laboratory: Laboratory) -> None:
+    """A report keeps its key while an older revision of it is kept; its newest one is gone, and not taken back."""
+    month = month_start(month_of(NOW))
+    tubes = [make_tube(person, reported=month + HOUR, sampled=month - 9 * DAY) for person in range(2)]
+    for tube in tubes:
+        tube.ClearField("receive_time")
+        tube.ClearField("test_time")
+    await laboratory.send(tubes)
+    await correct(laboratory, NEGATIVE, None, month - HOUR)
+    purge(laboratory.database, month, NOW)
+    for pretend in (True, False):
+        assert await recall(laboratory, month - 30 * DAY, NOW, pretend=pretend) == 1
+    assert [row for row in await states(laboratory) if row[2] == RECALLED] == [("R1", 2, RECALLED)]
+
+
+async def test_reports_are_held_in_one_order_everywhere(postgres_url: MakeUrl) -> None:
+    """By code point, as uploads claim them, whatever the database's own order: else two would wait in a circle.
+
+    The tests' PostgreSQL knows no other order, so it is the statements that are looked at: a recall's, a purge's.
+    """
+    held: list[str] = []
+
+    def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
+        if "FROM report_keys" in statement and "FOR UPDATE" in statement:
+            held.append(statement[statement.index("ORDER BY") :].split("FOR UPDATE", maxsplit=1)[0].strip())
+
+    async with open_laboratory(postgres_url("results")) as laboratory:
+        await register(laboratory)
+        await laboratory.send(make_tubes(2))
+        event.listen(laboratory.database.engine, "before_cursor_execute", watch)
+        await recall(laboratory)
+        purge(laboratory.database, REPORTED, NOW)
+    by_number = 'report_keys.report_number COLLATE "C"'
+    assert held == [f"ORDER BY {by_number}", f'ORDER BY report_keys.lab COLLATE "C", {by_number}']
 
 
 async def test_an_unknown_laboratory_is_not_found_and_anothers_reports_are_left_alone(laboratory: Laboratory) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 from hutong.results.v1 import upload_pb2
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, CorrectResultResponse
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, delete, event, select, text
 
 from services.domain.errors import FailedPrecondition, NotFound, Unavailable
 from services.domain.instant import DAY, HOUR, Instant
@@ -22,6 +23,7 @@ from services.results.partitions import list_partitions, month_of, month_start
 from services.results.rehearsal import Rehearsal, RehearsalRoom
 from services.results.retention import Deletion, purge
 from services.results.store import Once
+from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, NOW, PENDING, USCC, judge, make_tube, make_tubes, subject_key
 from tests.storage.results_stores import Laboratory, counts, open_laboratory, told
@@ -93,7 +95,7 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
         "uploads": 1,
         "upload_rejections": 0,
     }
-    assert set((await laboratory.store.summarize_timeliness("", "000000", 0, NOW, HOUR)).keys()) == {""}
+    assert set((await laboratory.store.summarize_timeliness("", "000000", 0, NOW, HOUR)).by_subject) == {""}
     assert (await rows_of(laboratory, "delays"))["delays"] == 2
 
 
@@ -149,12 +151,12 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
     """A question about removed times alone is refused; one that reaches further is answered with the horizon."""
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
     lab, person = laboratory.store.list_by_lab, laboratory.store.list_by_person
-    assert (await lab(USCC, ResultQuery(), "", 9, NOW)).horizon is None
+    assert (await lab(USCC, ResultQuery(), ("", 0), 9, NOW)).horizon is None
     remove(laboratory)
     for end in (HORIZON, BEFORE):
         query = ResultQuery(end_time=end)
         for ask in (
-            partial(lab, USCC, query, "", 9, NOW),
+            partial(lab, USCC, query, ("", 0), 9, NOW),
             partial(person, subject_key(0), query, None, 9, NOW),
             partial(laboratory.store.summarize_timeliness, "", "000000", 0, end, HOUR),
         ):
@@ -163,12 +165,44 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
             assert caught.value.reason == "BEFORE_HORIZON"
             assert caught.value.metadata == {"horizon": "2022-08-01T00:00:00+08:00"}
     for listing in (
-        await lab(USCC, ResultQuery(end_time=HORIZON + 1), "", 9, NOW),
+        await lab(USCC, ResultQuery(end_time=HORIZON + 1), ("", 0), 9, NOW),
         await person(subject_key(0), ResultQuery(start_time=BEFORE), None, 9, NOW),
     ):
         assert (list(listing.results), listing.horizon) == ([], HORIZON)
-    with pytest.raises(NotFound):
-        await laboratory.store.get_result(USCC, "R0", None)
+
+
+async def test_a_result_that_is_not_there_may_have_been_removed(laboratory: Laboratory) -> None:
+    """Who asks for it is told since when there are any; unless there is a younger one under its name."""
+    await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
+    with pytest.raises(NotFound) as caught:
+        await laboratory.store.get_result(USCC, "R9", None)
+    assert set(caught.value.metadata) == {"resource"}
+    remove(laboratory)
+    for number, revision, told in (("R0", None, {"resource", "horizon"}), ("R1", 2, {"resource"})):
+        with pytest.raises(NotFound) as caught:
+            await laboratory.store.get_result(USCC, number, revision)
+        assert set(caught.value.metadata) == told
+        assert ("2022-08-01T00:00:00+08:00" in str(caught.value)) == ("horizon" in told)
+
+
+async def test_of_a_report_revised_over_the_horizon_what_is_kept_is_told(laboratory: Laboratory) -> None:
+    """The sampling record is gone and the report after it is kept."""
+    await laboratory.send([make_tube(0, outcome=PENDING, sampled=BEFORE)])
+    await laboratory.send([make_tube(0, reported=AFTER, sampled=BEFORE)], upload_id="v")
+    remove(laboratory)
+    assert (await laboratory.store.get_result(USCC, "R0", None)).results[0].revision == 2
+    with pytest.raises(NotFound) as caught:
+        await laboratory.store.get_result(USCC, "R0", 1)
+    assert caught.value.metadata["horizon"] == "2022-08-01T00:00:00+08:00"
+
+
+async def test_timeliness_tells_the_horizon_where_its_interval_begins_before(laboratory: Laboratory) -> None:
+    await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
+    summarize = laboratory.store.summarize_timeliness
+    assert (await summarize("", "000000", BEFORE, NOW, HOUR)).horizon is None
+    remove(laboratory)
+    assert (await summarize("", "000000", BEFORE, NOW, HOUR)).horizon == HORIZON
+    assert (await summarize("", "000000", HORIZON, NOW, HOUR)).horizon is None
 
 
 async def test_nothing_is_corrected_into_the_removed_past(laboratory: Laboratory) -> None:
@@ -190,8 +224,10 @@ async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_w
     with pytest.raises(FailedPrecondition) as caught:
         await correct(laboratory, "R0", None, BEFORE)
     assert caught.value.reason == "BEFORE_HORIZON"
-    with pytest.raises(NotFound):
+    with pytest.raises(FailedPrecondition) as caught:
         await laboratory.store.get_result(USCC, "R0", None)
+    assert caught.value.reason == "BEFORE_HORIZON"
+    assert (await laboratory.store.get_result(USCC, "R0", 1)).results[0].file_time == AFTER
     assert remove(laboratory, month_start((2022, 9))).result_count == 1
     assert (await rows_of(laboratory, "report_keys", "revision_reasons"))["report_keys"] == 0
 
@@ -221,6 +257,93 @@ async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
     old_ones = sum(count == 2 for count in accepted)
     assert deletion.result_count == old_ones > 0
     assert len(await laboratory.numbers()) == WRITERS * 20
+
+
+async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is removed is what the record says; the rest is taken back."""
+    from tests.storage.test_results_reading import register
+    from tests.storage.test_results_recalls import recall
+
+    await register(laboratory)
+    await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
+    fingerprint = retention._fingerprint
+    loop = asyncio.get_running_loop()
+    recalled: list[int] = []
+
+    def count_and_recall(connection: Connection, horizon: Instant) -> tuple[int, str]:
+        counted = fingerprint(connection, horizon)
+        recalling = recall(laboratory, BEFORE - DAY, NOW)
+        recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
+        return counted
+
+    monkeypatch.setattr(retention, "_fingerprint", count_and_recall)
+    deletion = await asyncio.to_thread(remove, laboratory)
+    assert (deletion.result_count, recalled) == (3, [1])
+    assert await laboratory.rows("report_number", "revision") == [("R3", 1), ("R3", 2)]
+
+
+async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one, of another process, would count the same once more; it is told to wait, and leaves no record."""
+    await laboratory.send([make_tube(0, reported=BEFORE)])
+    fingerprint = retention._fingerprint
+    refusals: list[Unavailable] = []
+
+    def count_twice(connection: Connection, horizon: Instant) -> tuple[int, str]:
+        beside = open_database(laboratory.database.engine.url.render_as_string(hide_password=False))
+        try:
+            with pytest.raises(Unavailable) as caught:
+                purge(beside, HORIZON, NOW)
+            refusals.append(caught.value)
+        finally:
+            beside.close()
+        return fingerprint(connection, horizon)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "_fingerprint", count_twice)
+        remove(laboratory)
+    assert [(refusal.reason, refusal.message) for refusal in refusals] == [
+        ("OVERLOADED", "another purge is under way; wait for its end")
+    ]
+    assert [count for _, _, count, _, _ in await deletions(laboratory)] == [1]
+    remove(laboratory)
+
+
+@pytest.mark.parametrize("table", ["uploads", "upload_rejections", "delays", "results_request_memory", "known_batches"])
+async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    """No statement removes more than a step of them, and all that is old goes."""
+    monkeypatch.setattr(retention, "STEP", 5)
+    removed: list[int] = []
+
+    def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        if statement.startswith(f"DELETE FROM {table} "):
+            removed.append(context.rowcount if hasattr(context, "rowcount") else context.cursor.rowcount)
+
+    for number in range(13):
+        tubes = [make_tube(number, reported=BEFORE - number * HOUR), make_tube(99, region="999999")]
+        await known_send(laboratory, tubes, f"u{number}", number.to_bytes(16))
+    for number in range(13):
+        request = CorrectResultRequest(request_id=f"0192f0c1-0000-7000-8000-0000000000{number:02}", reason="x")
+        once = Once(request, CorrectResultResponse, lambda _: CorrectResultResponse(), BEFORE)
+        await laboratory.store.correct(Correction(USCC, f"R{number}", NEGATIVE, None, None, "a slip"), once)
+    event.listen(laboratory.database.engine, "after_cursor_execute", watch)
+    remove(laboratory)
+    assert (sum(removed), max(removed)) == (13, 5)
+    assert await rows_of(laboratory, table) == {table: 0}
+
+
+async def known_send(laboratory: Laboratory, tubes: list[upload_pb2.Tube], upload_id: str, digest: bytes) -> None:
+    batch = replace(judge(tubes, dialect=laboratory.dialect), digest=digest)
+    await laboratory.store.commit_batch(laboratory.position(upload_id), batch, BEFORE)
+
+
+async def test_an_upload_of_a_removed_ones_id_begins_anew(laboratory: Laboratory) -> None:
+    """What was rejected of the old one is not told of the new one, though a purge was stopped half way."""
+    await laboratory.send([make_tube(0, region="999999"), make_tube(1, region="999999")], now=BEFORE)
+    await laboratory.database.write(lambda connection: connection.execute(delete(tables.uploads)))
+    answer = await laboratory.send([make_tube(0), make_tube(1, region="999999")])
+    assert (counts(answer), told(answer)) == ((2, 1, 0, 1), [(1, -1, ["REGION_UNKNOWN"])])
 
 
 async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> None:

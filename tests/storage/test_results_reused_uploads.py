@@ -1,4 +1,4 @@
-"""A replay is told what is true of it now: what is stored is a duplicate, and nothing else is acknowledged as if it were.
+"""A replay is told what is true of it now: who is stored is a duplicate, and nobody else is acknowledged as one.
 
 An upload_id that is used again for other people would otherwise have them acknowledged and lost.
 """

@@ -30,7 +30,7 @@ def fill_change(message: exchange_pb2.ReplicatedChange, change: Change, now: Ins
     if isinstance(change, Replica):
         fill_replica(message.result, change)
     elif isinstance(change, DocumentLink):
-        _fill_link(message.link, change)
+        fill_link(message.link, change)
     elif isinstance(change, Lab):
         message.lab.CopyFrom(lab_to_proto(change, now))
         # Whom to call is the business of its own province.
@@ -123,7 +123,7 @@ def change_from_proto(message: exchange_pb2.ReplicatedChange) -> Change:
     if kind == "result":
         return replica_from_proto(message.result)
     if kind == "link":
-        return _link_from_proto(message.link)
+        return link_from_proto(message.link)
     if kind == "lab":
         return _lab_from_proto(message.lab)
     if kind is None:
@@ -135,7 +135,8 @@ def _instant(message: result_pb2.TestResult | exchange_pb2.ReplicatedLink | lab_
     return from_timestamp(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
 
 
-def _fill_link(message: exchange_pb2.ReplicatedLink, link: DocumentLink) -> None:
+def fill_link(message: exchange_pb2.ReplicatedLink, link: DocumentLink) -> None:
+    """A link into an empty message."""
     message.name = f"links/{link.link_id}"
     message.subject_key = link.document.subject_key
     message.type = cast("identity_pb2.DocumentType.ValueType", link.document.type)
@@ -146,7 +147,8 @@ def _fill_link(message: exchange_pb2.ReplicatedLink, link: DocumentLink) -> None
         set_timestamp(message.remove_time, link.remove_time)
 
 
-def _link_from_proto(message: exchange_pb2.ReplicatedLink) -> DocumentLink:
+def link_from_proto(message: exchange_pb2.ReplicatedLink) -> DocumentLink:
+    """A link without masks and reasons."""
     if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
         raise InvalidArgument.field("link", "has no name or no two subject keys")
     return DocumentLink(

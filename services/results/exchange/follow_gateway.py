@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import structlog
@@ -14,6 +14,9 @@ from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from services.domain.errors import Unavailable
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.results.exchange.convert import link_from_proto, replica_from_proto
+from services.results.exchange.model import Replica
+from services.results.model import DocumentLink
 from services.runtime.call import seconds_left
 from services.runtime.coalesce import Coalescer
 
@@ -30,15 +33,23 @@ _SHARE = 0.8
 _log = structlog.get_logger(__name__)
 
 
+class Followed(NamedTuple):
+    """What the nation keeps of a person: all their keys, the asked one first, and what is to be stored."""
+
+    subject_keys: list[bytes]
+    replicas: list[Replica]
+    links: list[DocumentLink]
+
+
 class FollowGateway:
     """Follows persons at the nation. Askers who meet share a call."""
 
     def __init__(self, channel: grpc.aio.Channel, jurisdiction: str) -> None:
         self.stub: ExchangeServiceAsyncStub = ExchangeServiceStub(channel)
         self._node = format_node(jurisdiction)
-        self._coalescer: Coalescer[bytes, SubjectResults] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
+        self._coalescer: Coalescer[bytes, Followed] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
 
-    async def follow(self, subject_key: bytes) -> SubjectResults:
+    async def follow(self, subject_key: bytes) -> Followed:
         """All that the nation keeps of a person, who is followed there from now on. UPSTREAM_UNAVAILABLE."""
         try:
             async with asyncio.timeout(seconds_left(FOLLOW_SECONDS / _SHARE) * _SHARE):
@@ -46,7 +57,7 @@ class FollowGateway:
         except TimeoutError:
             raise _away() from None
 
-    async def follow_each(self, subject_keys: Sequence[bytes]) -> Sequence[SubjectResults]:
+    async def follow_each(self, subject_keys: Sequence[bytes]) -> list[Followed]:
         """The same for up to MAX_FOLLOWED persons, in order, outside of any call."""
         request = FollowSubjectsRequest(node=self._node, subject_keys=subject_keys)
         try:
@@ -54,7 +65,14 @@ class FollowGateway:
         except grpc.aio.AioRpcError as error:
             _log.warning("the nation does not answer", code=error.code().name)
             raise _away() from None
-        return response.subjects
+        links = [link_from_proto(link) for link in response.links]
+        return [_followed(subject, links) for subject in response.subjects]
+
+
+def _followed(subject: SubjectResults, links: Sequence[DocumentLink]) -> Followed:
+    keys = list(subject.subject_keys)
+    theirs = [link for link in links if {link.document.subject_key, link.linked_document.subject_key} & set(keys)]
+    return Followed(keys, [replica_from_proto(result) for result in subject.results], theirs)
 
 
 def _away() -> Unavailable:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, or_, select, text
 
 from services.domain.instant import Instant
 from services.results import tables
 from services.results.exchange.model import Replica
 from services.results.exchange.nodes import add_node
 from services.results.exchange.notices import FOLLOWING_LOCK
-from services.results.links import find_linked
+from services.results.links import find_linked, find_links
 from services.results.lookup import MAX_PER_PERSON
-from services.results.model import StoredResult
+from services.results.model import DocumentLink, StoredResult
 from services.results.revisions import COLUMNS, IS_NEWEST
 from services.storage.conflict import insert_unless_there
 
 _followed = tables.followed_subjects
+_links = tables.document_links
 _results = tables.results
 _keys = tables.report_keys
 _WIDTH = len(COLUMNS)
@@ -66,6 +67,16 @@ def find_under_way(connection: Connection) -> set[str]:
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     return set(connection.execute(held, {"lock": FOLLOWING_LOCK}).scalars())
+
+
+def find_ties(connection: Connection, persons: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
+    """The links that hold between documents of these persons."""
+    keys = {key for keys in persons if len(keys) > 1 for key in keys}
+    if not keys:
+        return []
+    either = or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys))
+    link_ids = connection.execute(select(_links.c.link_id).where(either, _links.c.remove_time.is_(None))).scalars()
+    return find_links(connection, list(link_ids))
 
 
 def read_followed(connection: Connection, persons: Sequence[Sequence[bytes]]) -> list[FollowedSubject]:

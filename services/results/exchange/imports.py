@@ -14,10 +14,9 @@ from services.domain.region import NATION
 from services.domain.subject import Pepper, mask_number
 from services.results import tables
 from services.results.convert import document_from_proto, listing_to_proto
-from services.results.exchange.convert import replica_from_proto
 from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.following import add_followed
-from services.results.exchange.model import Replica
+from services.results.exchange.model import Change, Replica
 from services.results.exchange.replica import Arrival, apply_changes
 from services.results.labs import LabMemory
 from services.results.links import find_linked
@@ -68,10 +67,11 @@ class Importer:
             earlier = await self._database.read(self._find_answer, request)
             if earlier is not None:
                 return earlier
-        subject = await self._gateway.follow(key)
-        replicas = [_with_mask(replica_from_proto(result), key, document.number) for result in subject.results]
-        await self._make_months([replica.result.file_time for replica in replicas])
-        return await self._database.write(self._store, request, key, list(subject.subject_keys), replicas)
+        followed = await self._gateway.follow(key)
+        await self._make_months([replica.result.file_time for replica in followed.replicas])
+        replicas = [_with_mask(replica, key, document.number) for replica in followed.replicas]
+        changes: list[Change] = [*followed.links, *replicas]
+        return await self._database.write(self._store, request, key, followed.subject_keys, changes)
 
     def _store(
         self,
@@ -79,14 +79,14 @@ class Importer:
         request: ImportResultsRequest,
         key: bytes,
         subject_keys: Sequence[bytes],
-        replicas: Sequence[Replica],
+        changes: Sequence[Change],
     ) -> ImportResultsResponse:
         now = self._clock.now()
 
         def run() -> ImportResultsResponse:
             # The asked key too, if the nation knows nobody of it: what comes to be known is told.
             add_followed(connection, NATION, [key, *subject_keys])
-            applied = apply_changes(connection, replicas, Arrival(self._jurisdiction, NATION, now))
+            applied = apply_changes(connection, changes, Arrival(self._jurisdiction, NATION, now))
             return self._answer(connection, key, subject_keys, len(applied.stored))
 
         return answer_once(

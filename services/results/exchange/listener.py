@@ -21,11 +21,12 @@ from services.domain.errors import HutongError
 from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
-from services.results.exchange.convert import change_from_proto, replica_from_proto
+from services.results.exchange.convert import change_from_proto
 from services.results.exchange.follow_gateway import MAX_FOLLOWED, FollowGateway
 from services.results.exchange.model import Change
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
+from services.results.model import DocumentLink
 from services.results.pepper_marks import pepper_mark
 
 SILENCE_SECONDS = 15.0
@@ -111,8 +112,8 @@ class Listener:
     async def _begin_anew(self, place: NoticePlace | None) -> None:
         after = b""
         while keys := await self._store.list_followed(after, MAX_FOLLOWED):
-            for subject in await self._gateway.follow_each(keys):
-                await self._store.take([replica_from_proto(result) for result in subject.results])
+            for followed in await self._gateway.follow_each(keys):
+                await self._store.take([*followed.links, *followed.replicas])
             after = keys[-1]
         await self._store.begin_anew(place)
 
@@ -145,8 +146,23 @@ class Listener:
             commit_time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
             place = NoticePlace(message.cursor, commit_time)
         if moved or message.changes:
-            await self._store.take(_understood(message.changes), place if moved else None)
+            changes = _understood(message.changes)
+            changes += await self._follow_tied(changes)
+            await self._store.take(changes, place if moved else None)
         return place
+
+    async def _follow_tied(self, changes: Sequence[Change]) -> list[Change]:
+        """What is known by documents that are newly tied to those of a followed person, who is followed by them too."""
+        tied = [
+            change.document.subject_key
+            for change in changes
+            if isinstance(change, DocumentLink) and change.remove_time is None
+        ]
+        found: list[Change] = []
+        for start in range(0, len(tied), MAX_FOLLOWED):
+            for followed in await self._gateway.follow_each(tied[start : start + MAX_FOLLOWED]):
+                found += [*followed.links, *followed.replicas]
+        return found
 
 
 def _understood(messages: Sequence[ReplicatedChange]) -> list[Change]:

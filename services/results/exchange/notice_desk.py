@@ -19,8 +19,8 @@ from services.domain.errors import FailedPrecondition, HutongError, InvalidArgum
 from services.domain.instant import from_timestamp, set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.subject import Pepper
-from services.results.exchange.convert import fill_change, fill_replica
-from services.results.exchange.following import find_under_way, read_followed, register_follower
+from services.results.exchange.convert import fill_change, fill_link, fill_replica
+from services.results.exchange.following import find_ties, find_under_way, read_followed, register_follower
 from services.results.exchange.notices import (
     Notice,
     NoticePlace,
@@ -77,6 +77,8 @@ class NoticeDesk:
             subject = response.subjects.add(subject_keys=followed.subject_keys)
             for replica in followed.replicas:
                 fill_replica(subject.results.add(), replica)
+        for link in await self._database.read(find_ties, persons):
+            fill_link(response.links.add(), link)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"what is kept of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer at once"
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")

@@ -18,7 +18,7 @@ from services.results import tables
 from services.results.changes import ChangeKind, Entry, pack_reports, unpack_reports
 from services.results.exchange.model import Change, Reminder
 from services.results.exchange.outbox import changes_of
-from services.results.model import StoredResult
+from services.results.model import DocumentLink, StoredResult
 
 FOLLOWING_LOCK = 0x48755466
 """Of the advisory lock that a commit shares which looks up followers: whoever begins to follow waits for it."""
@@ -64,6 +64,7 @@ def give_notices(
     reports: Sequence[ChangedReport],
     now: Instant,
     reminders: Sequence[Reminder] = (),
+    links: Sequence[DocumentLink] = (),
     but_not: str = "",
 ) -> None:
     """Tell nodes of what the transaction wrote: who follows its persons, who has registered its laboratories.
@@ -72,10 +73,14 @@ def give_notices(
     """
     told: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     told = defaultdict(lambda: defaultdict(list))
-    followers = _find_followers(connection, {report.subject_key for report in reports}) if reports else {}
+    persons = {report.subject_key for report in reports} | {key for link in links for key in _keys_of(link)}
+    followers = _find_followers(connection, persons) if persons else {}
     for report in reports:
         for node in followers.get(report.subject_key, ()):
             told[node][ChangeKind.RESULTS, report.lab].append((report.report_number, report.revision))
+    for link in links:
+        for node in {node for key in _keys_of(link) for node in followers.get(key, ())}:
+            told[node][ChangeKind.LINKS, ""].append((link.link_id, 0))
     homes = _find_homes(connection, {reminder.lab for reminder in reminders}) if reminders else {}
     for reminder in reminders:
         for node in homes.get(reminder.lab, ()):
@@ -83,6 +88,10 @@ def give_notices(
                 told[node][ChangeKind.FOLLOW_UPS, reminder.lab].append((reminder.report_number, 0))
     for node in sorted(told.keys() - {but_not}):
         _append(connection, node, told[node], now)
+
+
+def _keys_of(link: DocumentLink) -> tuple[bytes, bytes]:
+    return link.document.subject_key, link.linked_document.subject_key
 
 
 def give_notices_of(connection: Connection, lab: str, reports: Sequence[tuple[str, int]], now: Instant) -> None:

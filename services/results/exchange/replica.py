@@ -91,7 +91,8 @@ def apply_changes(connection: Connection, changes: Sequence[Change], arrival: Ar
     passed_on = receive_reminders(connection, reminders, arrival.node, arrival.sender) if reminders else []
     if arrival.at_nation:
         changed = [ChangedReport.of(replica.result) for replica in applied.stored]
-        give_notices(connection, changed, arrival.now, passed_on, but_not=arrival.sender)
+        links = [change for change in changes if isinstance(change, DocumentLink)]
+        give_notices(connection, changed, arrival.now, passed_on, links, but_not=arrival.sender)
     for lab, stored in groupby(applied.stored, of_lab):
         reports = [(replica.result.report_number, replica.result.revision) for replica in stored]
         append_entry(connection, lab, reports, arrival.now)

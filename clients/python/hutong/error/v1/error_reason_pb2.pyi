@@ -182,6 +182,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
     Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong","metadata":{"field":"start.upload_id","offset":"7"}}
     """
+    ERROR_REASON_TOO_MANY_LINKED: _ErrorReason.ValueType  # 40
+    """A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
+    Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo whose domain is "hutong", whose reason
@@ -350,5 +354,9 @@ ERROR_REASON_UPLOAD_ID_REUSED: ErrorReason.ValueType  # 39
 """An upload_id was used before for other tubes: what is sent again below the committed offset is not stored.
 INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
 Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong","metadata":{"field":"start.upload_id","offset":"7"}}
+"""
+ERROR_REASON_TOO_MANY_LINKED: ErrorReason.ValueType  # 40
+"""A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
+Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

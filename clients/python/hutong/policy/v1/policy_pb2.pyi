@@ -386,6 +386,7 @@ class EffectivePolicy(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    NATION_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     governing: _builtins.str
     """The policy that governs, "…@{revision}"; empty when none is in force."""
     floor: _builtins.str
@@ -430,6 +431,12 @@ class EffectivePolicy(_message.Message):
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Up to when the publications behind the answer are complete: an answer from a cache says how old it is."""
 
+    @_builtins.property
+    def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Everything the national node published up to this instant, by its clock, is known here. At a province alone; absent
+        while it has never heard of the nation. An old one means that the nation is away: its last word goes on to hold.
+        """
+
     def __init__(
         self,
         *,
@@ -445,10 +452,11 @@ class EffectivePolicy(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        nation_as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "end_time", b"end_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "end_time", b"end_time", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "lower_floors", b"lower_floors", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "lower_floors", b"lower_floors", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_requirement: _TypeAlias = _typing.Literal["not_required", "test_required"]  # noqa: Y015
     _WhichOneofArgType_requirement: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015

@@ -365,18 +365,24 @@ class PolicyCheckpoint(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    NATION_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything published up to this instant was sent."""
+
+    @_builtins.property
+    def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Everything the national node published up to this instant, by its clock, was sent; as in EffectivePolicy."""
 
     def __init__(
         self,
         *,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        nation_as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -396,18 +396,24 @@ class FollowSubjectsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
         """One for each key, in order: all that is kept of it, up to 200 results each, content hashes among it."""
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedLink]:
+        """The ties that make several documents one person's here, each once. Their ends, and later ones, are told by notices."""
 
     def __init__(
         self,
         *,
         subjects: _abc.Iterable[Global___SubjectResults] | None = ...,
+        links: _abc.Iterable[_exchange_pb2.ReplicatedLink] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

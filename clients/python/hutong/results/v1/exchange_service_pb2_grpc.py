@@ -91,8 +91,8 @@ class ExchangeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FollowSubjects(self, request, context):
-        """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
-        of them. Idempotent.
+        """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
+        to the ties between their documents; answers with what is known of them. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

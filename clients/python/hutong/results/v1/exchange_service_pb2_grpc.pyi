@@ -49,8 +49,8 @@ class ExchangeServiceStub:
     UNAVAILABLE (NOT_FRESH_ENOUGH).
     """
     FollowSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]
-    """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
-    of them. Idempotent.
+    """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
+    to the ties between their documents; answers with what is known of them. Idempotent.
     """
     WatchNotices: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
@@ -80,8 +80,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     UNAVAILABLE (NOT_FRESH_ENOUGH).
     """
     FollowSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]  # type: ignore[assignment]
-    """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
-    of them. Idempotent.
+    """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
+    to the ties between their documents; answers with what is known of them. Idempotent.
     """
     WatchNotices: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]  # type: ignore[assignment]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
@@ -126,8 +126,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exchange_service_pb2.FollowSubjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.FollowSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.FollowSubjectsResponse]]:
-        """From now on tells the node, by WatchNotices, of every change to results of these persons; answers with what is known
-        of them. Idempotent.
+        """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
+        to the ties between their documents; answers with what is known of them. Idempotent.
         """
 
     @_abc_1.abstractmethod

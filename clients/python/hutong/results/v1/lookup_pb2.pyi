@@ -174,6 +174,7 @@ class Claim(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     LAB_REGION_FIELD_NUMBER: _builtins.int
+    HORIZON_TIME_FIELD_NUMBER: _builtins.int
     state: Global___ClaimState.ValueType
     """What was found."""
     lab_standing: _lab_pb2.LabStanding.ValueType
@@ -184,6 +185,12 @@ class Claim(_message.Message):
     def result(self) -> _result_pb2.TestResult:
         """The newest revision of the record, when it is this person's."""
 
+    @_builtins.property
+    def horizon_time(self) -> _timestamp_pb2.Timestamp:
+        """Only with NOT_FOUND, when the claimed report time lies before this instant: results reported before it were removed
+        here, the record perhaps among them, and nobody is asked to upload it.
+        """
+
     def __init__(
         self,
         *,
@@ -191,10 +198,11 @@ class Claim(_message.Message):
         result: _result_pb2.TestResult | None = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         lab_region: _builtins.str = ...,
+        horizon_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_region", b"lab_region", "lab_standing", b"lab_standing", "result", b"result", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "result", b"result", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,7 +102,7 @@ class ListResultsRequest(_message.Message):
 
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.ResultState.ValueType]:
-        """Only results in these states; none for ACTIVE and RECALLED."""
+        """Only results in these states; none for ACTIVE and RECALLED. SUPERSEDED takes in the revisions that others followed."""
 
     @_builtins.property
     def report_start_time(self) -> _timestamp_pb2.Timestamp:

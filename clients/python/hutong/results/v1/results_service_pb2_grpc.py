@@ -92,16 +92,20 @@ class ResultsServiceServicer(object):
     """
 
     def GetResult(self, request, context):
-        """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it.
+        """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
+        in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
+        (BEFORE_HORIZON) when it is known to have been.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListResults(self, request, context):
-        """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-        documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
-        was reported before report_end_time.
+        """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
+        document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
+        states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
+        same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
+        has removed all that was reported before report_end_time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,16 +137,18 @@ class ResultsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchResults(self, request, context):
-        """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
-        that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
-        cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+        """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
+        it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
+        log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
+        when this process has as many watchers as it serves at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LinkDocuments(self, request, context):
-        """Ties two documents of one person together. Atomic, reversible, kept in history.
+        """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
+        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,11 +34,16 @@ class ResultsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ResultsServiceAsyncStub: ...
     GetResult: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.GetResultRequest, _results_service_pb2.GetResultResponse]
-    """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it."""
+    """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
+    in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
+    (BEFORE_HORIZON) when it is known to have been.
+    """
     ListResults: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]
-    """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-    documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
-    was reported before report_end_time.
+    """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
+    document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
+    states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
+    same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
+    has removed all that was reported before report_end_time.
     """
     LookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
@@ -54,12 +59,15 @@ class ResultsServiceStub:
     correction or recall at the origin reaches the imported copy.
     """
     WatchResults: _grpc.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]
-    """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
-    that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
-    cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+    """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
+    it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
+    log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
+    when this process has as many watchers as it serves at once.
     """
     LinkDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]
-    """Ties two documents of one person together. Atomic, reversible, kept in history."""
+    """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
+    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
+    """
     UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.UnlinkDocumentsRequest, _results_service_pb2.UnlinkDocumentsResponse]
     """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied."""
     ListLinkedDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]
@@ -76,11 +84,16 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetResult: _aio.UnaryUnaryMultiCallable[_results_service_pb2.GetResultRequest, _results_service_pb2.GetResultResponse]  # type: ignore[assignment]
-    """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it."""
+    """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
+    in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
+    (BEFORE_HORIZON) when it is known to have been.
+    """
     ListResults: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]  # type: ignore[assignment]
-    """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-    documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
-    was reported before report_end_time.
+    """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
+    document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
+    states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
+    same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
+    has removed all that was reported before report_end_time.
     """
     LookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]  # type: ignore[assignment]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
@@ -96,12 +109,15 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     correction or recall at the origin reaches the imported copy.
     """
     WatchResults: _aio.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]  # type: ignore[assignment]
-    """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
-    that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
-    cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+    """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
+    it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
+    log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
+    when this process has as many watchers as it serves at once.
     """
     LinkDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]  # type: ignore[assignment]
-    """Ties two documents of one person together. Atomic, reversible, kept in history."""
+    """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
+    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
+    """
     UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.UnlinkDocumentsRequest, _results_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
     """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied."""
     ListLinkedDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]  # type: ignore[assignment]
@@ -121,7 +137,10 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.GetResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.GetResultResponse, _abc.Awaitable[_results_service_pb2.GetResultResponse]]:
-        """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it."""
+        """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
+        in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
+        (BEFORE_HORIZON) when it is known to have been.
+        """
 
     @_abc_1.abstractmethod
     def ListResults(
@@ -129,9 +148,11 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.ListResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.ListResultsResponse, _abc.Awaitable[_results_service_pb2.ListResultsResponse]]:
-        """Lists results, paged (AIP-158): a laboratory's by report number, newest revisions alone; a document's, and those of
-        documents tied to it, newest report first. FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that
-        was reported before report_end_time.
+        """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
+        document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
+        states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
+        same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
+        has removed all that was reported before report_end_time.
         """
 
     @_abc_1.abstractmethod
@@ -171,9 +192,10 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.WatchResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_results_service_pb2.WatchResultsResponse], _abc.AsyncIterator[_results_service_pb2.WatchResultsResponse]]:
-        """Streams changes in order, each writer's in its own order, none skipped however late it was committed. Of a report
-        that several writers revised at one instant the revisions may come in any order: the greatest counts. Begins at the
-        cursor, or at the beginning of the kept log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it.
+        """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
+        it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
+        log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
+        when this process has as many watchers as it serves at once.
         """
 
     @_abc_1.abstractmethod
@@ -182,7 +204,9 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.LinkDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.LinkDocumentsResponse, _abc.Awaitable[_results_service_pb2.LinkDocumentsResponse]]:
-        """Ties two documents of one person together. Atomic, reversible, kept in history."""
+        """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
+        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
+        """
 
     @_abc_1.abstractmethod
     def UnlinkDocuments(

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hutong.results.v1 import timeliness_pb2 as hutong_dot_results_dot_v1_dot_timeliness__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"hutong/results/v1/timeliness.proto\"\xc8\x02\n\x1aSummarizeTimelinessRequest\x12\x16\n\x03lab\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x00\x12#\n\x06region\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[0-9]{6}$H\x00\x12O\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12M\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12;\n\x0elate_threshold\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"P\n\x1bSummarizeTimelinessResponse\x12\x31\n\ntimeliness\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.Timeliness2\x89\x01\n\x11TimelinessService\x12t\n\x13SummarizeTimeliness\x12-.hutong.results.v1.SummarizeTimelinessRequest\x1a..hutong.results.v1.SummarizeTimelinessResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"hutong/results/v1/timeliness.proto\"\xc8\x02\n\x1aSummarizeTimelinessRequest\x12\x16\n\x03lab\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x00\x12#\n\x06region\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[0-9]{6}$H\x00\x12O\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12M\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12;\n\x0elate_threshold\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\x82\x01\n\x1bSummarizeTimelinessResponse\x12\x31\n\ntimeliness\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.Timeliness\x12\x30\n\x0chorizon_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x89\x01\n\x11TimelinessService\x12t\n\x13SummarizeTimeliness\x12-.hutong.results.v1.SummarizeTimelinessRequest\x1a..hutong.results.v1.SummarizeTimelinessResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,8 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['late_threshold']._serialized_options = b'\272H\005\252\001\0022\000'
   _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_start=196
   _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_end=524
-  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_start=526
-  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_end=606
-  _globals['_TIMELINESSSERVICE']._serialized_start=609
-  _globals['_TIMELINESSSERVICE']._serialized_end=746
+  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_start=527
+  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_end=657
+  _globals['_TIMELINESSSERVICE']._serialized_start=660
+  _globals['_TIMELINESSSERVICE']._serialized_end=797
 # @@protoc_insertion_point(module_scope)

@@ -74,18 +74,26 @@ class SummarizeTimelinessResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TIMELINESS_FIELD_NUMBER: _builtins.int
+    HORIZON_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def timeliness(self) -> _containers.RepeatedCompositeFieldContainer[_timeliness_pb2.Timeliness]:
         """The asked subject first; for a region its laboratories after it, by name."""
+
+    @_builtins.property
+    def horizon_time(self) -> _timestamp_pb2.Timestamp:
+        """Retention has removed what was reported before this instant: the interval begins before it, and counts nothing of
+        that. Absent when the whole interval is kept.
+        """
 
     def __init__(
         self,
         *,
         timeliness: _abc.Iterable[_timeliness_pb2.Timeliness] | None = ...,
+        horizon_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["timeliness", b"timeliness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "timeliness", b"timeliness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

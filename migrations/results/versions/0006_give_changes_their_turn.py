@@ -2,7 +2,7 @@
 
 Entries from before keep turn 0 and go by their times.
 
-Revision: 0007, after 0005
+Revision: 0006, after 0005
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,104 @@
+"""A link between two nodes, in the test's hand: it can be cut, frozen half-open, slowed and mended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class Link:
+    """A TCP proxy on loopback. Connections that it accepts are carried to the target byte by byte."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._whole = True
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._delay = 0.0
+        self._carriers: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.address = ""
+        self.carried = bytearray()
+        """Everything that went either way, for a test that reads it."""
+
+    async def open(self) -> None:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+
+    async def close(self) -> None:
+        """Drop all connections and listen no more."""
+        await self.cut()
+        if self._server is not None:
+            self._server.close()
+
+    async def cut(self) -> None:
+        """Reset every connection, and every new one, until the link is mended."""
+        self._whole = False
+        for carrier in list(self._carriers):
+            carrier.cancel()
+        await asyncio.gather(*self._carriers, return_exceptions=True)
+
+    def freeze(self) -> None:
+        """Carry nothing any more, with all connections left open: neither side is told."""
+        self._flowing.clear()
+
+    def slow(self, seconds: float) -> None:
+        """Carry everything so much later."""
+        self._delay = seconds
+
+    def mend(self) -> None:
+        """Carry everything at once again."""
+        self._whole = True
+        self._delay = 0.0
+        self._flowing.set()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._connect(reader, writer))
+        self._carriers.add(task)
+        task.add_done_callback(self._carriers.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, both ways, until either side ends it."""
+        far: asyncio.StreamWriter | None = None
+        try:
+            if not self._whole:
+                return
+            back, far = await asyncio.open_connection(*self._target)
+            ways = [asyncio.ensure_future(self._carry(reader, far)), asyncio.ensure_future(self._carry(back, writer))]
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+        except OSError:
+            return
+        finally:
+            for end in (writer, far):
+                if end is not None:
+                    end.transport.abort()
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                await self._flowing.wait()
+                if self._delay:
+                    await asyncio.sleep(self._delay)
+                self.carried += data
+                target.write(data)
+                await target.drain()
+
+
+@contextlib.asynccontextmanager
+async def link_to(address: str) -> AsyncIterator[Link]:
+    """A link to an address, whole at first."""
+    host, _, port = address.rpartition(":")
+    link = Link(host, int(port))
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
