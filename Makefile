@@ -12,7 +12,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check lint types protos protos-fresh breaking soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run test check lint types protos protos-fresh breaking soak bench grpcurl migrate lock wheel clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ $(TOOLS)/grpcurl:
 
 demo: $(READY) ## Play a lab's day from empty disk to decisions for people on the road; exits 0
 	@$(BIN)/python -m clients.examples.demo
+
+demo-nation: $(READY) ## A national node and three provinces: a person tested in Tonghua walks into a hotel in Zhengzhou
+	@$(BIN)/python -m clients.examples.demo_nation
 
 run: $(READY) ## As demo, and keep the three services up until Ctrl-C
 	@$(BIN)/python -m clients.examples.demo --stay

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +20,6 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from hutong.policy.v1 import policy_service_pb2
 from hutong.results.v1 import lab_service_pb2
@@ -34,13 +31,13 @@ from clients.examples.day import LAB
 from clients.examples.faults import DUPLICATE
 from clients.examples.generate_day import PEOPLE, WRONG
 from clients.examples.node import Node, NotServing, running_node
+from clients.examples.stage import CALL_SECONDS, StoryDiffers, run_hutong, tell
 from clients.examples.story import LABS, tell_story
 
 EXAMPLES = Path(__file__).parent
 DAY = EXAMPLES / "lab-day.csv"
 POLICIES = EXAMPLES / "policies"
 _CHINA = timezone(timedelta(hours=8))
-_CALL_SECONDS = 10.0
 # The hutong command's exit code when rows were rejected.
 _PARTLY = 3
 _INVITATION = """
@@ -53,10 +50,6 @@ The node stays up until Ctrl-C. In another terminal, with .venv/bin on the PATH:
   grpcurl -plaintext {results} list
   sh clients/examples/grpcurl/11-create-lab.sh   # and the others, in the order of their numbers
 """
-
-
-class StoryDiffers(Exception):
-    """Something did not come out as the story says."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +83,7 @@ def play(node: Node, where: Path) -> None:
     Raises:
         StoryDiffers: with all that differs.
     """
-    _tell("Three services are up: " + ", ".join(f"{name} at {address}" for name, address in node.addresses.items()))
+    tell("Three services are up: " + ", ".join(f"{name} at {address}" for name, address in node.addresses.items()))
     with connect(environment=node.environment) as connection:
         _register_labs(connection)
         _publish_policies(node)
@@ -108,13 +101,13 @@ def _stay_addresses() -> dict[str, str]:
 
 def _register_labs(connection: Connection) -> None:
     for lab in LABS:
-        connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=_CALL_SECONDS)
-    _tell("Laboratories registered: " + ", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS))
+        connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=CALL_SECONDS)
+    tell("Laboratories registered: " + ", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS))
 
 
 def _publish_policies(node: Node) -> None:
-    _tell(f"The rules of 2022: hutong policy apply -f {os.path.relpath(POLICIES)}")
-    for item in _hutong(node, "policy", "apply", "-f", str(POLICIES), "--yes")["policies"]:
+    tell(f"The rules of 2022: hutong policy apply -f {os.path.relpath(POLICIES)}")
+    for item in run_hutong(node, "policy", "apply", "-f", str(POLICIES), "--yes")["policies"]:
         policy = item["policy"]
         start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
         print(f"  {item['action']}, from {start:%Y-%m-%d}  {policy['title']}", flush=True)
@@ -125,8 +118,8 @@ def _publish_policies(node: Node) -> None:
 def _upload_day(node: Node, where: Path) -> None:
     # The command leaves its journal and the rejected rows beside the file.
     day = Path(shutil.copy(DAY, where))
-    _tell(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
-    answer = _hutong(node, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
+    tell(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
+    answer = run_hutong(node, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
     print("  accepted {accepted}, duplicates {duplicates}, rejected {rejected}".format(**answer))
     examples = _first_rejected(Path(answer["rejects_file"]))
     for reason, rows in answer["rejected_by_reason"].items():
@@ -156,12 +149,12 @@ def _ask_for_decisions(connection: Connection) -> None:
     @cache
     def title_of(name: str) -> str:
         request = policy_service_pb2.GetPolicyRequest(name=name)
-        return f"“{connection.policies.GetPolicy(request, timeout=_CALL_SECONDS).policy.title}”"
+        return f"“{connection.policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title}”"
 
-    _tell("People on the road. The first decision in full, as `hutong verify` shows it:")
+    tell("People on the road. The first decision in full, as `hutong verify` shows it:")
     differences = []
     for number, scene in enumerate(tell_story(DAY), start=1):
-        decision = connection.verification.Verify(scene.request, timeout=_CALL_SECONDS).decision
+        decision = connection.verification.Verify(scene.request, timeout=CALL_SECONDS).decision
         lines = explain(decision, title_of)
         if number > 1:
             lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.follow_ups)]
@@ -171,23 +164,10 @@ def _ask_for_decisions(connection: Connection) -> None:
         raise StoryDiffers("; ".join(differences))
 
 
-def _hutong(node: Node, *arguments: str, exit_code: int = 0) -> Any:
-    """Run the hutong command against the node; what it prints with --json."""
-    command = [sys.executable, "-m", "hutong_client", *arguments, "--json"]
-    done = subprocess.run(command, env=node.environment, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode != exit_code:
-        raise StoryDiffers(f"hutong {' '.join(arguments)} exited {done.returncode}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
-
-
 def _invite(node: Node) -> str:
     """What to try on a node that stays up. The number is an invented person's of the first scene."""
     number = tell_story(DAY)[0].request.document.number
     return _INVITATION.format(number=number, results=node.addresses["results"])
-
-
-def _tell(text: str) -> None:
-    print(f"\n{text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ class Report:
             lab=f"labs/{self.lab}",
             report_number=self.report_number,
             outcome=outcome_pb2.OUTCOME_NEGATIVE,
-            sample_time=_timestamp(self.sampled),
-            report_time=_timestamp(reported or self.reported),
+            sample_time=timestamp(self.sampled),
+            report_time=timestamp(reported or self.reported),
         )
 
 
@@ -101,11 +101,18 @@ class Scene:
 def tell_story(day: Path) -> list[Scene]:
     """The scenes, played by people of a day's file."""
     rows = _right_rows(day)
+    traveller, editor = find_travellers(day)
     negatives = [row for row in rows if row["nat_result"] == NEGATIVE and row["card_type"] == RESIDENT_ID_CARD]
-    traveller, editor = (_report(row) for row in [row for row in negatives if row["pool_size"] == "1"][:2])
     pooled = _report(next(row for row in negatives if row["pool_size"] == "20"))
     awaiting = _report(next(row for row in rows if row["nat_result"] == POOL_POSITIVE))
     return [*_same_report_everywhere(traveller, pooled), *_paper_and_record(editor), *_no_proof(awaiting, traveller)]
+
+
+def find_travellers(day: Path) -> tuple[Report, Report]:
+    """Two people of the day with a negative report of a single tube."""
+    rows = [row for row in _right_rows(day) if row["nat_result"] == NEGATIVE]
+    single = [row for row in rows if row["card_type"] == RESIDENT_ID_CARD and row["pool_size"] == "1"]
+    return _report(single[0]), _report(single[1])
 
 
 def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
@@ -117,27 +124,27 @@ def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
     return [
         Scene(
             "Tested in Tonghua, Jilin; shows the paper at a hotel in Zhengzhou, one minute before 48 hours are over",
-            _ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends - _MINUTE, traveller.shown()),
+            ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends - _MINUTE, traveller.shown()),
             Expected("RECOGNIZED", "VALID", henan, henan_ends, "RECORD", use="SAME_AS_RECORD"),
         ),
         Scene(
             "The same paper at the same hotel, two minutes later",
-            _ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends + _MINUTE, traveller.shown()),
+            ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends + _MINUTE, traveller.shown()),
             Expected("NOT_RECOGNIZED", "EXPIRED", henan, henan_ends),
         ),
         Scene(
             "At that minute on the metro in Shanghai, with nothing in hand: there it is 72 hours from the report",
-            _ask(traveller, "310104", purpose_pb2.PURPOSE_CITY_TRANSPORT, henan_ends + _MINUTE),
+            ask(traveller, "310104", purpose_pb2.PURPOSE_CITY_TRANSPORT, henan_ends + _MINUTE),
             Expected("RECOGNIZED", "VALID", "310000/venue-and-transport", issued + 72 * _HOUR, "RECORD"),
         ),
         Scene(
             "And in a shop in Beijing: 3 calendar days, by its own rule from sampling, by the floor from the report",
-            _ask(traveller, "110105", purpose_pb2.PURPOSE_PUBLIC_VENUE, henan_ends + _MINUTE),
+            ask(traveller, "110105", purpose_pb2.PURPOSE_PUBLIC_VENUE, henan_ends + _MINUTE),
             Expected("RECOGNIZED", "VALID", "110000/venue", midnight, "RECORD"),
         ),
         Scene(
             "One of a negative pool of twenty, in a shop in Wuzhou a day later",
-            _ask(pooled, "450403", purpose_pb2.PURPOSE_PUBLIC_VENUE, pooled.reported + 24 * _HOUR),
+            ask(pooled, "450403", purpose_pb2.PURPOSE_PUBLIC_VENUE, pooled.reported + 24 * _HOUR),
             Expected("RECOGNIZED", "VALID", "450400/venue", pooled.reported + 72 * _HOUR, "RECORD"),
         ),
     ]
@@ -157,7 +164,7 @@ def _paper_and_record(editor: Report) -> list[Scene]:
     return [
         Scene(
             "Tested in Benxi, Liaoning; the report is not on record here, but in hand on paper, at a park in Zhengzhou",
-            _ask(unknown, "410105", purpose_pb2.PURPOSE_SCENIC_SITE, unknown.reported + 20 * _HOUR, unknown.shown()),
+            ask(unknown, "410105", purpose_pb2.PURPOSE_SCENIC_SITE, unknown.reported + 20 * _HOUR, unknown.shown()),
             Expected(
                 "RECOGNIZED",
                 "VALID",
@@ -169,7 +176,7 @@ def _paper_and_record(editor: Report) -> list[Scene]:
         ),
         Scene(
             "Shows a paper whose report time was edited to a day later, 60 hours after the true report, in Zhengzhou",
-            _ask(editor, "410105", purpose_pb2.PURPOSE_HOTEL, editor.reported + 60 * _HOUR, editor.shown(edited)),
+            ask(editor, "410105", purpose_pb2.PURPOSE_HOTEL, editor.reported + 60 * _HOUR, editor.shown(edited)),
             Expected(
                 "NOT_RECOGNIZED",
                 "EXPIRED",
@@ -191,19 +198,19 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
     return [
         Scene(
             "One of a positive pool of ten, on the metro in Zhengzhou: not a positive person, but a recheck is due",
-            _ask(awaiting, "410105", purpose_pb2.PURPOSE_CITY_TRANSPORT, noon),
+            ask(awaiting, "410105", purpose_pb2.PURPOSE_CITY_TRANSPORT, noon),
             Expected(
                 "NOT_RECOGNIZED", "PENDING_RECHECK", "410100/venue-and-transport", follow_up="RECHECK_SINGLE_TUBE"
             ),
         ),
         Scene(
             "No report shown and none on record, at a hotel in Zhengzhou",
-            _ask(nobody, "410105", hotel, noon),
+            ask(nobody, "410105", hotel, noon),
             Expected("NOT_RECOGNIZED", "NO_RESULT", "410000/recognition-from-outside"),
         ),
         Scene(
             "The same person, with the paper of the traveller of the first scene",
-            _ask(nobody, "410105", hotel, noon, traveller.shown()),
+            ask(nobody, "410105", hotel, noon, traveller.shown()),
             Expected(
                 "NOT_RECOGNIZED",
                 "EVIDENCE_CONTRADICTS_RECORD",
@@ -214,12 +221,12 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
         ),
         Scene(
             "The traveller of the first scene at a hotel in Sanya, Hainan, for which no rule is published here",
-            _ask(traveller, "460200", hotel, noon),
+            ask(traveller, "460200", hotel, noon),
             Expected("UNDETERMINED", "NO_POLICY_IN_FORCE"),
         ),
         Scene(
             "The same in a shop in Zhengzhou on 8 December 2022, four months after the only test",
-            _ask(
+            ask(
                 traveller,
                 "410105",
                 purpose_pb2.PURPOSE_PUBLIC_VENUE,
@@ -230,13 +237,14 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
     ]
 
 
-def _ask(
+def ask(
     report: Report,
     region: str,
     purpose: purpose_pb2.Purpose.ValueType,
     use: datetime,
     evidence: evidence_pb2.PresentedEvidence | None = None,
 ) -> verification_service_pb2.VerifyRequest:
+    """A gate's question about somebody who comes from Tonghua."""
     return verification_service_pb2.VerifyRequest(
         document=identity_pb2.IdentityDocument(
             type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=report.number, name=report.name
@@ -244,7 +252,7 @@ def _ask(
         region=region,
         purpose=purpose,
         arriving_from=TONGHUA,
-        use_time=_timestamp(use),
+        use_time=timestamp(use),
         evidence=[evidence] if evidence else [],
     )
 
@@ -267,7 +275,8 @@ def _report(row: dict[str, str]) -> Report:
     )
 
 
-def _timestamp(moment: datetime) -> Timestamp:
+def timestamp(moment: datetime) -> Timestamp:
+    """A moment as the contract says it."""
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from hutong.results.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
@@ -48,8 +49,10 @@ from services.runtime.clock import Clock, SystemClock
 from services.runtime.pages import PageTokens
 from services.runtime.settings import BadSetting, Settings
 from services.runtime.unit import Drain, Registration, Unit
+from services.storage.alone import alone_on_sqlite
 from services.storage.engine import Database
 from services.storage.open import open_migrated
+from services.storage.unusable import UnusableDatabase
 
 
 def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitable[None]]:
@@ -70,8 +73,22 @@ def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitabl
 
 
 async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
-    """Open the Results service on its settings' database."""
-    clock = clock or SystemClock()
+    """Open the Results service on its settings' database; UnusableDatabase for one that another process serves.
+
+    Several processes may serve one PostgreSQL. On SQLite one alone sends to the nation, wakes its watchers at once and
+    keeps to the limits of laboratories, and commits of a second would wait for its lock by luck.
+    """
+    serving = contextlib.ExitStack()
+    try:
+        if not serving.enter_context(alone_on_sqlite(settings.results.database_url, "serving")):
+            raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
+        return await _open_results(settings, clock or SystemClock(), serving)
+    except BaseException:
+        serving.close()
+        raise
+
+
+async def _open_results(settings: Settings, clock: Clock, serving: contextlib.ExitStack) -> Unit:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper)
@@ -125,6 +142,7 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
         await months.end()
         await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)
+        serving.close()
 
     tail = ChangeTail(store, clock, drain, database.written)
     watch = Watch(store, tail, drain, settings.watchers)

@@ -239,6 +239,8 @@ def _traces(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
         (rejections, ~select(uploads.c.lab).where(theirs).exists()),
         (tables.delays, tables.delays.c.report_hour < deletion.horizon // HOUR),
         (tables.requests, tables.requests.c.create_time < deletion.horizon),
+        # A node that was away for so long follows everybody again.
+        (tables.notices, tables.notices.c.commit_time < deletion.horizon),
         # Of an earlier horizon: they are known no more. One that is not is judged once more when it comes.
         (tables.known_batches, tables.known_batches.c.commit_time <= deletion.delete_time),
     ]

@@ -15,6 +15,7 @@ from services.domain.instant import Instant, Span
 from services.results import changes, labs, links, partitions, reading, tables, timeliness
 from services.results.bulk import bulk_for
 from services.results.changes import BEGINNING, ChangeKind, Cursor, Entry
+from services.results.exchange.follow_ups import take_home
 from services.results.exchange.notices import ChangedReport, give_notices
 from services.results.filing import commit_batch
 from services.results.horizon import read_horizon, require_kept
@@ -69,6 +70,7 @@ class SqlStore:
 
         def run(connection: Connection) -> Lab:
             registered = labs.create_lab(connection, lab)
+            take_home(connection, lab.uscc)
             changes.append_entry(connection, "", [(lab.uscc, 0)], once.now, ChangeKind.LABS)
             return registered
 

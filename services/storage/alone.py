@@ -9,10 +9,12 @@ import contextlib
 import fcntl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
-from services.storage.engine import Database
+from services.storage.engine import Database, make_directory
+from services.storage.unusable import UnusableDatabase
 
 
 @contextlib.contextmanager
@@ -22,27 +24,34 @@ def alone(database: Database, what: str, key: int) -> Iterator[bool]:
     `what` names it among all that is done with a SQLite database, `key` among all advisory locks.
     """
     if database.is_sqlite:
-        with alone_with_file(database.engine.url.render_as_string(hide_password=False), what) as is_alone:
+        with alone_on_sqlite(database.engine.url, what) as is_alone:
             yield is_alone
-        return
-    with database.engine.connect() as connection:
-        try:
-            yield bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
-        finally:
-            # Not given back to the pool: the lock ends with its session.
-            connection.invalidate()
+    else:
+        with database.session() as session:
+            yield bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
 
 
 @contextlib.contextmanager
-def alone_with_file(url: str, what: str) -> Iterator[bool]:
-    """As `alone`, of a SQLite database by its URL, which need not exist yet."""
-    path = Path(make_url(url).database or "").absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+def alone_on_sqlite(url: str | URL, what: str) -> Iterator[bool]:
+    """As `alone`, where the database is a SQLite file, which need not exist yet; true on a server."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        yield True
+        return
+    path = Path(f"{parsed.database}-{what}").absolute()
+    make_directory(path.parent)
     # Never the database's own file: closing it would let go of SQLite's locks.
-    with path.with_name(f"{path.name}-{what}").open("ab") as file:
+    with _open(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield True
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("ab")
+    except OSError as error:
+        raise UnusableDatabase(f"no file can be written beside a SQLite database: {error.strerror}") from None

@@ -7,7 +7,8 @@ half way for want of the lock. PostgreSQL runs at READ COMMITTED, with as many w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -119,6 +120,20 @@ class Database:
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
 
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A PostgreSQL session outside any transaction, for what ends with it; Unavailable when there is none."""
+        try:
+            connection = self._reading.connect()
+        except _UNREACHABLE as error:
+            raise _unavailable(error) from error
+        try:
+            yield connection
+        finally:
+            # Not given back to the pool: it ends here.
+            connection.invalidate()
+            connection.close()
+
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         with self._reading.connect() as connection:
             return work(connection, *args, **kwargs)
@@ -156,7 +171,8 @@ def open_database(url: str, is_current: Callable[[Connection], bool] | None = No
     return Database(create_service_engine(url), is_current)
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Make the directory of a SQLite database; UnusableDatabase where it cannot be."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -169,7 +185,7 @@ def create_service_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
-        _make_directory(Path(parsed.database).absolute().parent)
+        make_directory(Path(parsed.database).absolute().parent)
         engine = create_engine(parsed, pool_size=READ_THREADS + 1, max_overflow=2, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 from hutong.results.v1 import lab_pb2, upload_pb2
@@ -36,6 +38,18 @@ SLOWED_WITHIN = 120.0
 """Seconds in which the loop must have used up its share of duplicates."""
 
 
+TURNS = 4
+"""How often the loop is let go and held."""
+
+
+class LoopEvents(NamedTuple):
+    """What is said to the loop's process, that it may go on and that it is to end, and by it: that it was slowed."""
+
+    go: Event
+    stop: Event
+    slowed: Event
+
+
 @dataclass
 class Taken:
     """Seconds that calls took, from when they were due."""
@@ -45,7 +59,7 @@ class Taken:
 
 
 def bench_fairness(directory: Path, postgres: PostgresServer, seconds: float) -> list[Measurement]:
-    """The others' p99 beside a loop that was slowed, against theirs without it, before and after."""
+    """The others' p99 beside a loop that was slowed, against theirs without it, in turns: a machine has its moods."""
     with bench_node(directory / "node-fairness", {"results": postgres.make("results")}) as addresses:
         address = addresses["results"]
         with grpc.insecure_channel(address) as channel:
@@ -55,20 +69,23 @@ def bench_fairness(directory: Path, postgres: PostgresServer, seconds: float) ->
         others = Others(address)
         alone, burst, beside = Taken(), Taken(), Taken()
         others.work(2.0, Taken())
-        others.work(seconds, alone)
         context = multiprocessing.get_context("spawn")
-        slowed, stop = context.Event(), context.Event()
-        loop = context.Process(target=resend, args=(address, slowed, stop))
+        loop_events = LoopEvents(context.Event(), context.Event(), context.Event())
+        loop_events.go.set()
+        loop = context.Process(target=resend, args=(address, loop_events))
         loop.start()
         begun = time.monotonic()
-        while not slowed.is_set():
+        while not loop_events.slowed.is_set():
             others.work(1.0, burst)
             assert time.monotonic() - begun < SLOWED_WITHIN, "the loop was never slowed"
         used_up = time.monotonic() - begun
-        others.work(seconds, beside)
-        stop.set()
+        for _ in range(TURNS):
+            for switch, taken in ((loop_events.go.clear, alone), (loop_events.go.set, beside)):
+                switch()
+                others.work(1.0, Taken())
+                others.work(2 * seconds / TURNS, taken)
+        loop_events.stop.set()
         loop.join()
-        others.work(seconds, alone)
     print(
         f"fairness: the loop was slowed after {used_up:.0f} s; until then the others' p99 was"
         f" {p99(burst.uploads) * 1000:.0f} ms for a batch and {p99(burst.lookups) * 1000:.0f} ms for a look-up"
@@ -96,65 +113,65 @@ class Others:
         self._address = address
         self._first = 1_000_000
         self._uploads = 0
+        self._documents = [person.document for tube in make_tubes(500, first=self._first) for person in tube.persons]
 
     def work(self, seconds: float, taken: Taken) -> None:
-        """Work for so long."""
-        asyncio.run(self._work(seconds, taken))
+        """Work for so long. What is sent is made before, so that nobody waits for that and calls it the service."""
+        batches = []
+        for place in range(round(BATCHES_PER_SECOND * seconds)):
+            tubes = make_tubes(BATCH_PERSONS, first=self._first)
+            self._first += BATCH_PERSONS
+            batches.append(upload_pb2.TubeBatch(offset=place * len(tubes), tubes=tubes))
+        asyncio.run(self._work(batches, seconds, taken))
 
-    async def _work(self, seconds: float, taken: Taken) -> None:
+    async def _work(self, batches: list[upload_pb2.TubeBatch], seconds: float, taken: Taken) -> None:
         async with grpc.aio.insecure_channel(self._address) as channel:
-            await asyncio.gather(self._upload(channel, seconds, taken), self._look_up(channel, seconds, taken))
+            await asyncio.wait_for(channel.channel_ready(), SLOWED_WITHIN)
+            await asyncio.gather(self._upload(channel, batches, taken), self._look_up(channel, seconds, taken))
 
-    async def _upload(self, channel: grpc.aio.Channel, seconds: float, taken: Taken) -> None:
+    async def _upload(self, channel: grpc.aio.Channel, batches: list[upload_pb2.TubeBatch], taken: Taken) -> None:
         self._uploads += 1
         call = UploadServiceStub(channel).UploadResults()
         start = upload_pb2.UploadStart(lab=OTHER_LAB, upload_id=f"steady-{self._uploads}")
         await call.write(UploadResultsRequest(start=start))
-        offset = 0
+        rest = iter(batches)
 
         async def send(due: float) -> None:
-            nonlocal offset
-            tubes = make_tubes(BATCH_PERSONS, first=self._first)
-            self._first += BATCH_PERSONS
-            await call.write(UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes)))
-            offset += len(tubes)
+            await call.write(UploadResultsRequest(batch=next(rest)))
             answer = await call.read()
             assert answer.accepted_count == BATCH_PERSONS
             taken.uploads.append(time.perf_counter() - due)
 
-        await at_pace(BATCHES_PER_SECOND, seconds, send)
+        await at_pace(BATCHES_PER_SECOND, len(batches), send)
         await call.done_writing()
         assert await call.read() == grpc.aio.EOF
 
     async def _look_up(self, channel: grpc.aio.Channel, seconds: float, taken: Taken) -> None:
         results = ResultsServiceStub(channel)
-        documents = [person.document for tube in make_tubes(500, first=1_000_000) for person in tube.persons]
-        count = 0
+        documents = itertools.cycle(self._documents)
 
         async def ask(due: float) -> None:
-            nonlocal count
-            count += 1
-            await results.LookupLatest(LookupLatestRequest(document=documents[count % len(documents)]))
+            await results.LookupLatest(LookupLatestRequest(document=next(documents)))
             taken.lookups.append(time.perf_counter() - due)
 
-        await at_pace(LOOKUPS_PER_SECOND, seconds, ask)
+        await at_pace(LOOKUPS_PER_SECOND, round(LOOKUPS_PER_SECOND * seconds), ask)
 
 
-async def at_pace(rate: float, seconds: float, act: Callable[[float], asyncio.Future[None]]) -> None:
-    """Act at a rate, one at a time; what is late begins at once and is timed from when it was due."""
+async def at_pace(rate: float, count: int, act: Callable[[float], asyncio.Future[None]]) -> None:
+    """Act so often at a rate, one at a time; what is late begins at once and is timed from when it was due."""
     begun = time.perf_counter()
-    for index in range(round(rate * seconds)):
+    for index in range(count):
         due = begun + index / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         await act(due)
 
 
-def resend(address: str, slowed: Event, stop: Event) -> None:
+def resend(address: str, events: LoopEvents) -> None:
     """The loop: the same day again and again over several streams, and at once again whatever it is told."""
-    asyncio.run(_resend(address, slowed, stop))
+    asyncio.run(_resend(address, events))
 
 
-async def _resend(address: str, slowed: Event, stop: Event) -> None:
+async def _resend(address: str, events: LoopEvents) -> None:
     tubes = make_tubes(LOOP_PERSONS)
     frames = [
         UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes[offset : offset + 500]))
@@ -165,15 +182,18 @@ async def _resend(address: str, slowed: Event, stop: Event) -> None:
 
         async def keep_on(stream: int) -> None:
             turn = 0
-            while not stop.is_set():
+            while not events.stop.is_set():
+                if not events.go.is_set():
+                    await asyncio.sleep(0.05)
+                    continue
                 turn += 1
                 start = upload_pb2.UploadStart(lab=LAB, upload_id=f"loop-{stream}-{turn}")
                 try:
                     async for _ in stub.UploadResults(iter([UploadResultsRequest(start=start), *frames])):
-                        if stop.is_set():
+                        if events.stop.is_set():
                             return
                 except grpc.aio.AioRpcError as error:
                     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                        slowed.set()
+                        events.slowed.set()
 
         await asyncio.gather(*(keep_on(stream) for stream in range(LOOP_STREAMS)))

@@ -18,7 +18,7 @@ from hutong_client.upload import Batch, Patience, UploadSession
 from sqlalchemy import Connection, select
 
 from services.results import tables
-from services.results.changes import Entry, Place, read_entries
+from services.results.changes import ChangeKind, Entry, Place, read_entries
 from services.results.model import ACTIVE, SUPERSEDED
 from tests.labwork import LAB_NAME, PENDING, lab_to_register, make_tube
 from tests.rpc.daemon import PATIENCE_SECONDS
@@ -101,12 +101,13 @@ class Uploader(threading.Thread):
 
 
 class Laboratories:
-    """Two streams, and a third that sends the first one's reports again at the same time."""
+    """Two streams, and a third that sends the first one's reports again at the same time; persons from `first` on."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, first: int = 0) -> None:
         self._address = address
+        self._first = first
         self._acknowledgements = threading.Semaphore(0)
-        starts = {"first": 0, "second": SECOND_FIRST, "first-again": 0}
+        starts = {"first": first, "second": SECOND_FIRST + first, "first-again": first}
         self.uploaders = [Uploader(address, name, first, self._acknowledgements) for name, first in starts.items()]
 
     def start(self) -> None:
@@ -136,7 +137,8 @@ class Laboratories:
         """Exactly what was acknowledged is there: rows, keys, the change log, and counters that add up."""
         first, second, again = (uploader.acknowledged for uploader in self.uploaders)
         results, keys, uploads = tables.results, tables.report_keys, tables.uploads
-        wanted = expected_rows(0, max(first, again)) + expected_rows(SECOND_FIRST, second)
+        wanted = expected_rows(self._first, max(first, again))
+        wanted += expected_rows(SECOND_FIRST + self._first, second)
         stored = connection.execute(select(results.c.report_number, results.c.revision, results.c.state))
         assert Counter(tuple(row) for row in stored) == wanted
         newest = connection.execute(select(keys.c.report_number, keys.c.revision))
@@ -144,7 +146,8 @@ class Laboratories:
             (number, revision) for number, revision, state in wanted if state == ACTIVE
         }
         logged: Counter[tuple[str, int]] = Counter()
-        for entry in all_entries(connection):
+        of_results = [entry for entry in all_entries(connection) if entry.kind == ChangeKind.RESULTS]
+        for entry in of_results:
             logged.update((number, revision) for number, revision in entry.reports)
         assert logged == Counter((number, revision) for number, revision, _ in wanted)
         counted = {

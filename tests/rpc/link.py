@@ -13,8 +13,8 @@ class Link:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._whole = True
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._frozen = False
+        self._ways: set[asyncio.Event] = set()
         self._delay = 0.0
         self._carriers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -43,7 +43,15 @@ class Link:
 
     def freeze(self) -> None:
         """Carry nothing any more, with all connections left open: neither side is told."""
-        self._flowing.clear()
+        self._frozen = True
+        for flowing in self._ways:
+            flowing.clear()
+
+    def strand(self) -> None:
+        """Carry nothing more on the connections there are, ever; new ones are whole. Neither side is told."""
+        for flowing in self._ways:
+            flowing.clear()
+        self._ways = set()
 
     def slow(self, seconds: float) -> None:
         """Carry everything so much later."""
@@ -53,7 +61,9 @@ class Link:
         """Carry everything at once again."""
         self._whole = True
         self._delay = 0.0
-        self._flowing.set()
+        self._frozen = False
+        for flowing in self._ways:
+            flowing.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._connect(reader, writer))
@@ -67,13 +77,19 @@ class Link:
             if not self._whole:
                 return
             back, far = await asyncio.open_connection(*self._target)
-            ways = [asyncio.ensure_future(self._carry(reader, far)), asyncio.ensure_future(self._carry(back, writer))]
+            flowing = asyncio.Event()
+            if not self._frozen:
+                flowing.set()
+            self._ways.add(flowing)
+            pairs = ((reader, far), (back, writer))
+            ways = [asyncio.ensure_future(self._carry(source, target, flowing)) for source, target in pairs]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for way in ways:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
+                self._ways.discard(flowing)
         except OSError:
             return
         finally:
@@ -81,10 +97,10 @@ class Link:
                 if end is not None:
                     end.transport.abort()
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
-                await self._flowing.wait()
+                await flowing.wait()
                 if self._delay:
                     await asyncio.sleep(self._delay)
                 self.carried += data

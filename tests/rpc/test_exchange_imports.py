@@ -26,11 +26,14 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.instant import HOUR, to_timestamp
 from services.results import tables
+from services.results.exchange import listener
 from services.results.pepper_marks import pepper_mark
+from services.runtime import channels
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, PEPPER, POSITIVE, make_document, make_tube, make_tubes, subject_key
 from tests.rpc.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.rpc.link import link_to
 from tests.serving import error_info
 
 
@@ -159,8 +162,8 @@ async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country
     await until(lambda: henan.results() == [row for row in country.nation.results() if row[1] != "R1"])
 
 
-async def test_somebody_of_whom_nothing_is_known_is_followed(country: Country) -> None:
-    henan, jilin = await country.join(HENAN), await country.join(JILIN)
+async def test_somebody_of_whom_nothing_is_known_is_followed(sqlite_country: Country) -> None:
+    henan, jilin = await sqlite_country.join(HENAN), await sqlite_country.join(JILIN)
     answer = await import_person(henan)
     assert (answer.imported_count, list(answer.test_results)) == (0, [])
     await jilin.node.register()
@@ -197,9 +200,9 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
     await until(apart)
 
 
-async def test_what_is_tied_to_a_followed_person_later_comes_along_too(country: Country) -> None:
+async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_country: Country) -> None:
     """With its results, which are followed from then on."""
-    jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
+    jilin, henan = await report_in_jilin(sqlite_country, persons=3), await sqlite_country.join(HENAN)
     await import_person(henan)
     tie = {"document": make_document(2), "linked_document": make_document(0), "reason": "seen both"}
     await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
@@ -214,9 +217,9 @@ async def test_what_is_tied_to_a_followed_person_later_comes_along_too(country: 
     await until(lambda: ("R2", 2) in henan.rows(tables.report_keys, "report_number", "revision"))
 
 
-async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(country: Country) -> None:
-    await report_in_jilin(country)
-    henan = await country.join(HENAN)
+async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(sqlite_country: Country) -> None:
+    await report_in_jilin(sqlite_country)
+    henan = await sqlite_country.join(HENAN)
     await henan.node.register()
     await import_person(henan)
     (answer,) = (await henan.node.upload(make_tubes(1)))[-1:]
@@ -224,16 +227,16 @@ async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(country: Cou
 
 
 async def test_what_happens_while_the_province_is_away_is_told_when_it_is_back(
-    tmp_path: Path, country: Country, database_url: MakeUrl
+    tmp_path: Path, sqlite_country: Country, sqlite_url: MakeUrl
 ) -> None:
-    jilin = await report_in_jilin(country)
-    url = database_url("results")
-    async with open_member(tmp_path / "before", url, HENAN, upstream=country.nation.address) as henan:
+    jilin = await report_in_jilin(sqlite_country)
+    url = sqlite_url("results")
+    async with open_member(tmp_path / "before", url, HENAN, upstream=sqlite_country.nation.address) as henan:
         await import_person(henan)
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
-    async with open_member(tmp_path / "after", url, HENAN, upstream=country.nation.address) as henan:
+    async with open_member(tmp_path / "after", url, HENAN, upstream=sqlite_country.nation.address) as henan:
         await until(lambda: henan.rows(tables.report_keys, "revision") == [(2,)])
 
 
@@ -364,3 +367,21 @@ async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_ur
         assert (first.cursor, len(first.changes)) == (0, 0)
         nation.node.server.unit.drain.begin()
         assert await refusal(call) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+
+
+async def test_a_link_that_carries_nothing_more_is_given_up(
+    sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither side is told that it is dead. What happened meanwhile reaches the copy by a new one."""
+    quicker = {"grpc.keepalive_time_ms": 1_000, "grpc.keepalive_timeout_ms": 500}
+    monkeypatch.setattr(channels, "OPTIONS", [(name, quicker.get(name, value)) for name, value in channels.OPTIONS])
+    monkeypatch.setattr(listener, "SILENCE_SECONDS", 4.0)
+    jilin = await report_in_jilin(sqlite_country)
+    async with link_to(sqlite_country.nation.address) as link:
+        henan = await sqlite_country.join(HENAN, upstream=link.address)
+        await import_person(henan)
+        link.strand()
+        await jilin.node.admin.CorrectResult(
+            CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
+        )
+        await until(lambda: henan.rows(tables.report_keys, "revision") == [(2,)])

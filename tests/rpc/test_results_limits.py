@@ -14,11 +14,12 @@ from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, Look
 from stdnum.cn import uscc
 
 from services.domain.instant import HOUR
+from services.results.rehearsal import RehearsalRoom
 from services.runtime.channels import MAX_MESSAGE_BYTES
 from tests.databases import MakeUrl
-from tests.labwork import REPORTED, make_document, make_tube
+from tests.labwork import REPORTED, make_document, make_tube, make_tubes
 from tests.rpc.errors import told
-from tests.rpc.results_node import ResultsNode, ending, results_node, start
+from tests.rpc.results_node import ResultsNode, batch_of, ending, results_node, start
 from tests.serving import error_info
 
 PERSONS = 25
@@ -105,3 +106,34 @@ async def test_laboratories_that_are_only_named_leave_nothing_behind(node: Resul
         assert error_info(error).reason == "LAB_UNKNOWN"
     assert len(unit_labs) == 0
     assert len(desk.quotas._accounts) == 0
+
+
+async def test_rehearsals_of_a_process_share_one_memory(
+    tmp_path: Path, sqlite_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that would need more is ended, whoever has the rest; when the others end there is room again."""
+    monkeypatch.setattr(RehearsalRoom.__init__, "__defaults__", (5,))
+    async with results_node(tmp_path, sqlite_url("results")) as node:
+        await node.register()
+        first, second = node.uploads.UploadResults(), node.uploads.UploadResults()
+        for call, tubes in ((first, make_tubes(3)), (second, make_tubes(2, 3))):
+            await call.write(start(validate_only=True))
+            await call.write(batch_of(tubes))
+            assert (await call.read()).accepted_count == len(tubes)
+        # Known already: no more memory, no end.
+        await first.write(batch_of(make_tubes(3), 3))
+        assert (await first.read()).duplicate_count == 3
+        await second.write(batch_of(make_tubes(1, 10), 2))
+        answers, error = await ending(second)
+        assert (answers, error.code(), error_info(error).reason) == (
+            [],
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "OVERLOADED",
+        )
+        assert error_info(error).metadata == {"limit": "5", "what": "reports in validate_only uploads"}
+        await first.write(batch_of(make_tubes(2, 20), 6))
+        assert (await first.read()).accepted_count == 2
+        await first.done_writing()
+        assert await first.read() == grpc.aio.EOF
+        (answer,) = await node.upload(make_tubes(5), validate_only=True)
+        assert answer.accepted_count == 5

@@ -143,12 +143,14 @@ async def test_nobody_without_the_secret_can_make_a_token(node: ResultsNode) -> 
         assert await told(node.results.ListResults(request)) == FORGED
 
 
-async def test_a_node_of_another_process_takes_the_same_tokens(node: ResultsNode, tmp_path: Path, url: str) -> None:
+async def test_a_node_of_another_process_takes_the_same_tokens(tmp_path: Path, postgres_url: MakeUrl) -> None:
     """Stateless: the secret is the nation's pepper."""
-    await node.upload(make_tubes(3))
-    request = ListResultsRequest(lab=LAB_NAME, page_size=1)
-    request.page_token = (await node.results.ListResults(request)).next_page_token
-    async with results_node(tmp_path, url) as other:
+    url = postgres_url("results")
+    async with results_node(tmp_path, url) as node, results_node(tmp_path, url) as other:
+        await node.register()
+        await node.upload(make_tubes(3))
+        request = ListResultsRequest(lab=LAB_NAME, page_size=1)
+        request.page_token = (await node.results.ListResults(request)).next_page_token
         assert await other.results.ListResults(request) == await node.results.ListResults(request)
 
 

@@ -94,6 +94,21 @@ async def test_a_gap_ends_the_stream_after_what_came_before_it(node: ResultsNode
     assert answer.committed_offset == 3
 
 
+async def test_an_id_used_again_for_other_people_ends_the_stream(either_node: ResultsNode) -> None:
+    """Those who were sent before are acknowledged again; then nobody is who is not stored, and a new id takes them."""
+    await either_node.upload(make_tubes(4), batch=2)
+    frames = [start(), batch_of(make_tubes(2)), batch_of([make_tube(2), make_tube(9)], 2)]
+    answers, error = await either_node.send(frames)
+    assert [answer.duplicate_count for answer in answers] == [2]
+    assert error is not None
+    assert (error.code(), error_info(error).reason) == (INVALID, "UPLOAD_ID_REUSED")
+    assert error_info(error).metadata == {"field": "start.upload_id", "offset": "3"}
+    assert list(field_violations(error)) == ["start.upload_id"]
+    assert (await either_node.upload_state()).committed_offset == 4
+    (answer,) = await either_node.upload([make_tube(2), make_tube(9)], "another")
+    assert (answer.accepted_count, answer.duplicate_count) == (1, 1)
+
+
 async def test_get_upload_tells_where_to_go_on(node: ResultsNode) -> None:
     await node.upload([*make_tubes(3), make_tube(0), make_tube(9, 2, region="999999")], batch=2)
     upload = await node.upload_state()

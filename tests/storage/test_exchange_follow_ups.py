@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabResponse
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
@@ -25,9 +26,11 @@ from services.results.exchange.follow_ups import (
     remove_with_keys,
 )
 from services.results.exchange.model import Reminder
+from services.results.exchange.replica import Arrival, apply_changes
+from services.results.store import Once
 from tests.bench.people import resident_number
 from tests.databases import MakeUrl
-from tests.labwork import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_tube
+from tests.labwork import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_lab, make_tube
 from tests.storage.results_stores import Laboratory, open_laboratory
 
 HENAN, JILIN, NATION = "410000", "220000", "000000"
@@ -165,6 +168,25 @@ async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Lab
 async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_believed(store: Laboratory) -> None:
     await store.database.write(receive_reminders, [Reminder(USCC, "R1", NOW, JILIN)], NATION, HENAN)
     assert [each.reminder.raised_by for each in await listed(store)] == [HENAN]
+
+
+async def test_a_laboratory_that_is_registered_later_finds_its_reminders(store: Laboratory) -> None:
+    """At the node where they were raised, and by way of the nation at another."""
+    await show(store, claim("R1"))
+    assert await listed(store) == []
+    lab = make_lab()
+    await store.store.create_lab(lab, Once(CreateLabRequest(), CreateLabResponse, lambda _: CreateLabResponse(), NOW))
+    assert await numbers(store) == ["R1"]
+
+
+async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_laboratory(store: Laboratory) -> None:
+    await store.database.write(receive_reminders, [Reminder(USCC, "R1", NOW, HENAN)], NATION, HENAN)
+    assert await numbers(store) == ["R1"]
+    await settle(store, JILIN)
+    for _ in range(2):
+        await store.database.write(apply_changes, [make_lab()], Arrival(NATION, HENAN, NOW))
+    assert await numbers(store) == []
+    assert await notices(store) == [(JILIN, 1, ChangeKind.FOLLOW_UPS)]
 
 
 async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from services.domain.errors import NotFound, OutOfRange
 from services.domain.instant import DAY, HOUR
+from services.results import tables
+from services.results.bulk import PostgresqlBulk
+from services.results.claims import RemovedMeanwhile
 from services.results.model import ACTIVE, SUPERSEDED
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, PENDING, POOL_POSITIVE, POSITIVE, REPORTED, USCC, make_tube, make_tubes, subject_key
@@ -166,3 +171,26 @@ async def test_a_replayed_batch_is_acknowledged_without_effect(laboratory: Labor
     partly = await laboratory.send([*batch[1:], make_tube(9)], 1)
     assert counts(partly) == (4, 1, 0, 5)
     assert [rejection.tube_index for rejection in partly.rejections] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("found", ["find_keys", "hold_keys"])
+async def test_a_report_removed_before_it_is_compared_is_judged_anew(
+    postgres_url: MakeUrl, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
+    """Retention removes its key after the claim failed: nothing is stored without one, and the next try claims it."""
+    async with open_laboratory(postgres_url("results")) as laboratory:
+        await laboratory.send([make_tube(0, outcome=PENDING)])
+        look = getattr(PostgresqlBulk, found)
+
+        def look_late(*arguments: Any) -> Any:
+            with laboratory.database.engine.begin() as retention:
+                retention.execute(delete(tables.report_keys))
+            return look(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(PostgresqlBulk, found, look_late)
+            with pytest.raises(RemovedMeanwhile):
+                await laboratory.send([make_tube(0)], upload_id="v")
+        assert await laboratory.rows("report_number", "revision") == [("R0", 1)]
+        assert counts(await laboratory.send([make_tube(0)], upload_id="v")) == (1, 1, 0, 0)
+        assert set(await laboratory.store.find_report_keys(USCC, ["R0"])) == {"R0"}

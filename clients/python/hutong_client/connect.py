@@ -15,6 +15,7 @@ from typing import Self
 import grpc
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
@@ -160,6 +161,11 @@ class Connection:
     def timeliness(self) -> TimelinessServiceStub:
         """Who is late."""
         return TimelinessServiceStub(self._results)
+
+    @cached_property
+    def exchange(self) -> ExchangeServiceStub:
+        """What nodes tell one another; ListNodes says who is late."""
+        return ExchangeServiceStub(self._results)
 
     @cached_property
     def policies(self) -> PolicyServiceStub:

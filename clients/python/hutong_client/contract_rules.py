@@ -12,6 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from hutong_client.patterns import word_pattern
+
 _BOUNDED = (Duration, Timestamp)
 
 
@@ -56,5 +58,4 @@ def _text_faults(rules: validate_pb2.FieldRules, text: str) -> Iterator[str]:
     if most and len(text) > most:
         yield f"must have at most {most} characters"
     if pattern and not re.search(pattern, text):
-        controls = pattern.startswith("^[^\\x00")
-        yield "holds control characters" if controls else f"must be like {pattern}"
+        yield word_pattern(pattern)

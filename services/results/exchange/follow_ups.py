@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_
+from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_, update
 
 from services.domain.instant import DAY, Instant, Span
 from services.domain.names import is_uscc
@@ -109,6 +109,17 @@ def receive_reminders(connection: Connection, reminders: Iterable[Reminder], nod
         _store(connection, sound, ())
         return []
     return _receive_at_nation(connection, [each._replace(raised_by=sender) for each in sound])[0]
+
+
+def take_home(connection: Connection, uscc: str) -> None:
+    """List here what was passed on before the laboratory was registered at this node."""
+    connection.execute(update(_table).where(_table.c.lab == uscc, _table.c.passed_on).values(passed_on=False))
+
+
+def pass_on_to_homes(connection: Connection, usccs: Collection[str]) -> list[Reminder]:
+    """At the nation, what was listed here before a node told of these laboratories: now it is to be told."""
+    theirs = update(_table).where(_table.c.lab.in_(usccs), _table.c.passed_on.is_(False)).values(passed_on=True)
+    return sorted(Reminder(*row) for row in connection.execute(theirs.returning(*_COLUMNS)))
 
 
 def _receive_at_nation(connection: Connection, reminders: Sequence[Reminder]) -> tuple[list[Reminder], int]:

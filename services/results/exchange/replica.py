@@ -21,7 +21,7 @@ from services.results import tables
 from services.results.bulk import Bulk, Filing, bulk_for
 from services.results.changes import append_entry
 from services.results.claims import claim_all
-from services.results.exchange.follow_ups import receive_reminders
+from services.results.exchange.follow_ups import pass_on_to_homes, receive_reminders
 from services.results.exchange.model import Change, Reminder, Replica
 from services.results.exchange.notices import ChangedReport, give_notices
 from services.results.exchange.registers import receive_lab, receive_link
@@ -90,6 +90,8 @@ def apply_changes(connection: Connection, changes: Sequence[Change], arrival: Ar
     reminders = [change for change in changes if isinstance(change, Reminder)]
     passed_on = receive_reminders(connection, reminders, arrival.node, arrival.sender) if reminders else []
     if arrival.at_nation:
+        labs = {change.uscc for change in changes if isinstance(change, Lab)}
+        passed_on += pass_on_to_homes(connection, labs) if labs else []
         changed = [ChangedReport.of(replica.result) for replica in applied.stored]
         links = [change for change in changes if isinstance(change, DocumentLink)]
         give_notices(connection, changed, arrival.now, passed_on, links, but_not=arrival.sender)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.domain.subject import mask_number
 from services.results.model import Tube
 from services.results.rows import escape
-from services.results.upload import tube_statement
-from tests.labwork import domain_tube, judge, make_tube
+from services.results.upload import tube_statement, without_numbers
+from tests.labwork import domain_tube, judge, make_document, make_tube
 
 OTHERWISE = {
     "tube_code": "T1",
@@ -85,3 +87,23 @@ def test_escaped_text_is_one_field_of_one_line(text: str) -> None:
         back += pairs[escaped[index : index + 2]] if width == 2 else escaped[index]
         index += width
     assert back == text
+
+
+def test_a_number_in_the_sites_name_is_masked_where_it_is_stored_and_nowhere_else() -> None:
+    """On both engines; what tells a duplicate is what the laboratory wrote, so that two such names stay two."""
+    number, other = make_document(1).number, make_document(2).number
+    for dialect in ("sqlite", "postgresql"):
+        rows = [
+            judge([make_tube(0, site=f"{written}的家门口")], dialect=dialect).results[0]
+            for written in (number, number, other)
+        ]
+        assert mask_number(number) in str(rows[0].result_row)
+        assert number not in str(rows[0])
+        assert rows[0] == rows[1]
+        assert rows[0].content_hash != rows[2].content_hash
+
+
+@pytest.mark.parametrize("site", ["东昌区第一采样点", "采" * 200, "0435-0000000 转 12345678901234567", "1" * 19, ""])
+def test_any_other_site_is_stored_as_it_was_sent(site: str) -> None:
+    tube = domain_tube(make_tube(0, site=site))
+    assert without_numbers(tube) is tube

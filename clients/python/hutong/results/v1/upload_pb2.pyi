@@ -117,7 +117,9 @@ class Tube(_message.Message):
     sample_region: _builtins.str
     """Where the specimen was taken, GB/T 2260 six digits. Required."""
     sample_site: _builtins.str
-    """The sampling site's name, at most 200 characters without control characters. Optional."""
+    """The sampling site's name, at most 200 characters without control characters. Resident identity card numbers in it
+    are masked before it is stored. Optional.
+    """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
         """When the specimen was taken; not before 2019-12-01 in Asia/Shanghai, when nobody was tested yet. Required."""

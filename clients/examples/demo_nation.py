@@ -1,0 +1,297 @@
+"""Hutong across provinces: a national node and three provinces, and a person tested in Tonghua on the road.
+
+Starts a national node and those of Henan, Shandong and Jilin on this machine. The nation publishes its notice, the
+provinces their windows; a laboratory in Tonghua uploads its day in Jilin; the person walks into a hotel in Zhengzhou.
+Everything is compared with what the story says: exit code 1 when something differs.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hutong.policy.v1 import policy_service_pb2
+from hutong.results.v1 import (
+    exchange_service_pb2,
+    lab_service_pb2,
+    lookup_pb2,
+    result_pb2,
+    results_admin_service_pb2,
+    results_service_pb2,
+)
+from hutong.type.v1 import purpose_pb2
+from hutong.verification.v1 import decision_pb2, verification_service_pb2
+from hutong_client.connect import Connection, connect
+from hutong_client.errors import HutongError
+from hutong_client.explanation import explain
+
+from clients.examples.day import LAB
+from clients.examples.demo import DAY, POLICIES
+from clients.examples.generate_day import PEOPLE
+from clients.examples.node import Node, NotServing, free_addresses, running_node
+from clients.examples.stage import CALL_SECONDS, StoryDiffers, run_hutong, tell
+from clients.examples.story import LABS, Expected, Report, ask, find_travellers, timestamp
+
+PROVINCES = {"Henan": "410000", "Shandong": "370000", "Jilin": "220000"}
+_PUBLISHERS = {
+    "Nation": ("nation",),
+    "Henan": ("henan", "zhengzhou"),
+    "Shandong": ("shandong", "qingdao", "jinan"),
+    "Jilin": ("tonghua",),
+}
+_HOTEL = purpose_pb2.PURPOSE_HOTEL
+# Of Shandong's windows in August 2022 none is on record here.
+_EXAMPLE_RULE = """
+name: jurisdictions/370000/policies/example-hotel
+title: 示例：住宿，72小时
+source: {title: made up for this demonstration}
+purposes: [PURPOSE_HOTEL]
+test_required:
+  window: {duration: 259200s, basis: BASIS_REPORT_TIME}
+  refusal_permitted: true
+effective_start_time: "2022-08-01T00:00:00+08:00"
+effective_end_time: "2022-09-13T00:00:00+08:00"
+retroactive_reason: a demonstration
+"""
+_PATIENCE_SECONDS = 60.0
+_PARTLY = 3
+
+
+class Country:
+    """Four nodes on this machine, by name."""
+
+    def __init__(self, stack: ExitStack, where: Path) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.calls: dict[str, Connection] = {}
+        self._stack = stack
+        self._where = where
+        self._pepper = where / "pepper-of-the-nation"
+        self._pepper.write_bytes(secrets.token_bytes(32))
+
+    def start(self, name: str, region: str) -> Node:
+        """Start a node; the first is the nation, which the others join."""
+        variables = {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
+        if self.nodes:
+            nation = self.nodes["Nation"].addresses
+            variables |= {"HUTONG_UPSTREAM": nation["results"], "HUTONG_UPSTREAM_POLICY": nation["policy"]}
+        node = self._stack.enter_context(running_node(self._where / name, free_addresses(), variables=variables))
+        self.nodes[name] = node
+        self.calls[name] = self._stack.enter_context(connect(environment=node.environment))
+        return node
+
+    def replicated(self) -> Mapping[str, int]:
+        """How many commits each province has yet to send, as the nation was told."""
+        exchange = self.calls["Nation"].exchange
+        nodes = exchange.ListNodes(exchange_service_pb2.ListNodesRequest(), timeout=CALL_SECONDS).nodes
+        return {node.name: node.backlog for node in nodes}
+
+
+def main() -> int:
+    """Run the demonstration; its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        where = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hutong-nation-")))
+        try:
+            print("Hutong: a nation and three provinces, and one person on the road.", flush=True)
+            play(Country(stack, where), where)
+            print(f"\nAll came out as told, in {time.monotonic() - started:.0f} s.", flush=True)
+        except (StoryDiffers, NotServing, HutongError) as failure:
+            print(f"\nNot as told: {failure}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nStopping.", flush=True)
+    return 0
+
+
+def play(country: Country, where: Path) -> None:
+    """Start, publish, upload, walk; then without the nation; then a recall.
+
+    Raises:
+        StoryDiffers: something did not come out as told.
+    """
+    for name, region in {"Nation": "000000", **PROVINCES}.items():
+        node = country.start(name, region)
+        print(f"  {name}, nodes/{region}: " + ", ".join(f"{part} at {at}" for part, at in node.addresses.items()))
+    _publish(country, where)
+    _upload(country, where)
+    traveller, other = find_travellers(DAY)
+    _walk(country, traveller)
+    _lose_the_nation(country, traveller)
+    _remind(country)
+    _recall(country, other)
+
+
+def _publish(country: Country, where: Path) -> None:
+    tell("Each publishes its own rules of 2022; the nation's flow down to the provinces:")
+    for name, stems in _PUBLISHERS.items():
+        mine = where / f"policies-{name}"
+        mine.mkdir()
+        for file in sorted(POLICIES.glob("*.yaml")):
+            if file.name.split("-", 1)[1].startswith(stems):
+                shutil.copy(file, mine)
+        if name == "Shandong":
+            (mine / "00-example.yaml").write_text(_EXAMPLE_RULE, encoding="utf-8")
+        applied = run_hutong(country.nodes[name], "policy", "apply", "-f", str(mine), "--yes")["policies"]
+        print(f"  {name}: {len(applied)} policies", flush=True)
+    notice = "jurisdictions/000000/policies/notice-81"
+    begun = time.monotonic()
+    for name in PROVINCES:
+        _await(f"the notice in {name}", partial(_has_policy, country.calls[name], notice))
+    print(f"  The national notice binds in all three provinces, {time.monotonic() - begun:.2f} s after the last upload")
+
+
+def _has_policy(calls: Connection, name: str) -> bool:
+    listed = calls.policies.ListPolicies(
+        policy_service_pb2.ListPoliciesRequest(parent="jurisdictions/000000"), timeout=CALL_SECONDS
+    )
+    return any(policy.name.startswith(name) for policy in listed.policies)
+
+
+def _upload(country: Country, where: Path) -> None:
+    jilin = country.nodes["Jilin"]
+    country.calls["Jilin"].labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=LABS[0]), timeout=CALL_SECONDS)
+    tell(f"A laboratory in Tonghua uploads its day in Jilin: hutong upload lab-day.csv --lab {LAB}")
+    day = Path(shutil.copy(DAY, where))
+    answer = run_hutong(jilin, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
+    begun = time.monotonic()
+    if answer["accepted"] != PEOPLE:
+        raise StoryDiffers(f"the upload was to accept {PEOPLE} and accepted {answer['accepted']}")
+    _await("the day at the nation", lambda: country.replicated().get("nodes/220000") == 0)
+    print(f"  accepted {answer['accepted']}; at the nation {time.monotonic() - begun:.2f} s after the acknowledgement")
+
+
+def _walk(country: Country, traveller: Report) -> None:
+    tell("The person walks into a hotel in Zhengzhou. Henan asks its own store and the nation:")
+    soon = traveller.reported + timedelta(hours=20)
+    question = ask(traveller, "410105", _HOTEL, soon)
+    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    until = traveller.reported + timedelta(hours=48)
+    rule = "410000/recognition-from-outside"
+    decision = _verify(country, "Henan", question, Expected("RECOGNIZED", "VALID", rule, until, "RECORD"))
+    _print(country, "Henan", decision)
+    tell("And in Qingdao, Shandong, the same evening:")
+    question = ask(traveller, "370202", _HOTEL, soon)
+    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    decision = _verify(country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="RECORD"))
+    _print(country, "Shandong", decision)
+
+
+def _print(country: Country, name: str, decision: decision_pb2.Decision) -> None:
+    def title_of(policy: str) -> str:
+        request = policy_service_pb2.GetPolicyRequest(name=policy)
+        return f"“{country.calls[name].policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title}”"
+
+    print("\n".join(f"    {line}" for line in explain(decision, title_of)), flush=True)
+
+
+def _lose_the_nation(country: Country, traveller: Report) -> None:
+    tell("The national node is killed. What cannot be reached is never a reason against the holder:")
+    nation = country.nodes["Nation"]
+    nation.kill("results")
+    nation.kill("policy")
+    soon = traveller.reported + timedelta(hours=20)
+    bare = ask(traveller, "410105", _HOTEL, soon)
+    bare.scope = lookup_pb2.SCOPE_NATIONWIDE
+    decision = _verify(country, "Henan", bare, Expected("UNDETERMINED", "SOURCE_UNAVAILABLE"))
+    if decision.refusal_permitted:
+        raise StoryDiffers("a refusal was permitted while the nation could not be reached")
+    print("    With nothing in hand: UNDETERMINED, and no refusal is permitted", flush=True)
+    shown = ask(traveller, "410105", _HOTEL, soon, traveller.shown())
+    shown.scope = lookup_pb2.SCOPE_NATIONWIDE
+    _verify(
+        country, "Henan", shown, Expected("RECOGNIZED", "VALID", "410000/recognition-from-outside", basis="PRESENTED")
+    )
+    print("    With the paper report: RECOGNIZED, by equal force, under the nation's floor as last heard", flush=True)
+    nation.start("results", "policy")
+    begun = time.monotonic()
+
+    def recognised() -> bool:
+        decision = country.calls["Henan"].verification.Verify(bare, timeout=CALL_SECONDS).decision
+        return decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
+
+    _await("recognition after the nation's return", recognised)
+    print(f"    The nation is back: recognised by record again {time.monotonic() - begun:.2f} s later", flush=True)
+
+
+def _remind(country: Country) -> None:
+    tell("In Shandong somebody shows a report that no node has a record of; the laboratory's own node is reminded:")
+    traveller, _ = find_travellers(DAY)
+    unknown = Report("韦示例", "450403188009090041", LAB, "TH-LATE-1", traveller.sampled, traveller.reported)
+    question = ask(unknown, "370202", _HOTEL, unknown.reported + timedelta(hours=10), unknown.shown())
+    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    _verify(
+        country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="PRESENTED", follow_up="UPLOAD_REPORT")
+    )
+
+    def reminded() -> bool:
+        listed = run_hutong(country.nodes["Jilin"], "follow-ups")["follow_ups"]
+        return any(item["report_number"] == unknown.report_number for item in listed)
+
+    _await("the reminder in Jilin", reminded)
+    print(f"    hutong follow-ups in Jilin: labs/{LAB} is to upload {unknown.report_number}", flush=True)
+
+
+def _recall(country: Country, other: Report) -> None:
+    tell("Henan imports a person's results; the laboratory recalls one in Jilin, and the copy in Henan knows:")
+    henan, jilin = country.calls["Henan"], country.calls["Jilin"]
+    document = ask(other, "410105", _HOTEL, other.reported).document
+    imported = henan.results.ImportResults(
+        results_service_pb2.ImportResultsRequest(document=document), timeout=CALL_SECONDS
+    )
+    if [result.origin for result in imported.test_results] != ["nodes/220000"]:
+        raise StoryDiffers("Henan was to import one result of Jilin")
+    jilin.results_admin.RecallResults(
+        results_admin_service_pb2.RecallResultsRequest(
+            lab=f"labs/{LAB}",
+            report_start_time=timestamp(other.reported),
+            report_end_time=timestamp(other.reported + timedelta(minutes=1)),
+            reason="contaminated run",
+        ),
+        timeout=CALL_SECONDS,
+    )
+    begun = time.monotonic()
+    look_up = results_service_pb2.LookupLatestRequest(document=document)
+
+    def recalled() -> bool:
+        found = henan.results.LookupLatest(look_up, timeout=CALL_SECONDS)
+        return any(result.state == result_pb2.RESULT_STATE_RECALLED for result in found.out_of_region)
+
+    _await("the recall in Henan", recalled)
+    print(f"    recalled in Henan's own store {time.monotonic() - begun:.2f} s after Jilin's answer", flush=True)
+
+
+def _verify(
+    country: Country, name: str, question: verification_service_pb2.VerifyRequest, expected: Expected
+) -> decision_pb2.Decision:
+    decision = country.calls[name].verification.Verify(question, timeout=CALL_SECONDS).decision
+    differences = expected.differences(decision)
+    if differences:
+        raise StoryDiffers(f"in {name}: " + "; ".join(differences))
+    return decision
+
+
+def _await(what: str, condition: Callable[[], Any]) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > until:
+            raise StoryDiffers(f"{what} did not come within {_PATIENCE_SECONDS:.0f} s")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    # The demonstration's own processes alone, whatever node the environment names.
+    for variable in [name for name in os.environ if name.startswith("HUTONG_")]:
+        del os.environ[variable]
+    sys.exit(main())

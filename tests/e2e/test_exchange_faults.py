@@ -1,0 +1,173 @@
+"""Three provinces and a nation under load, killed and cut off: at the end everybody has everything, once.
+
+EXCHANGE_ROUNDS says how many faults there are on each engine (`make soak`: 200); EXCHANGE_SEED repeats a run's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+from hutong.results.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
+from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
+from sqlalchemy import Table
+
+from services.domain.instant import DAY, to_timestamp
+from services.results import tables
+from services.storage.engine import open_database
+from tests.databases import MakeUrl
+from tests.e2e.laboratories import BATCH, Laboratories, fixed_address
+from tests.e2e.nursery import Nursery, nursery
+from tests.e2e.test_kill import variables
+from tests.labwork import LAB_NAME, NOW
+from tests.rpc.country import SAME_EVERYWHERE, read_rows
+from tests.rpc.link import Link, link_to
+
+ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
+SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+REGIONS = ("410000", "370000", "220000")
+PATIENCE_SECONDS = 120.0
+APART = 2_000_000
+"""Between the first persons of two provinces."""
+
+
+class Province:
+    """A province's node as a process, its laboratories, and its link to the nation."""
+
+    def __init__(self, region: str, url: str, service: Nursery, address: str, link: Link, first: int) -> None:
+        self.region = region
+        self.url = url
+        self.service = service
+        self.address = address
+        self.link = link
+        self.laboratories = Laboratories(address, first)
+
+    def rows(self) -> Counter[tuple[object, ...]]:
+        """Every revision stored here."""
+        return Counter(read_rows(self.url, tables.results, *SAME_EVERYWHERE))
+
+
+@contextlib.contextmanager
+def node(directory: Path, url: str, address: str, **more: str) -> Iterator[Nursery]:
+    """A node's process, started; the nursery can kill it and start it again."""
+    directory.mkdir(exist_ok=True)
+    with nursery(directory / "log", **variables(directory, url, address), drain_seconds="1", **more) as service:
+        service.start()
+        yield service
+
+
+@contextlib.asynccontextmanager
+async def open_province(directory: Path, url: str, region: str, nation: str, first: int) -> AsyncIterator[Province]:
+    """A province that reaches the nation over a link."""
+    address = fixed_address()
+    async with link_to(nation) as link:
+        with node(directory, url, address, jurisdiction=region, upstream=link.address) as service:
+            yield Province(region, url, service, address, link, first)
+
+
+async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Path, database_url: MakeUrl) -> None:
+    """Kills of the nation, of a province, of both; links cut, frozen and slowed; all under upload load."""
+    chance = random.Random(SEED)
+    nation_url, nation_address = database_url("results"), fixed_address()
+    async with contextlib.AsyncExitStack() as stack:
+        nation = stack.enter_context(node(tmp_path / "nation", nation_url, nation_address, jurisdiction="000000"))
+        provinces = [
+            await stack.enter_async_context(
+                open_province(tmp_path / region, database_url("results"), region, nation_address, index * APART)
+            )
+            for index, region in enumerate(REGIONS)
+        ]
+        for province in provinces:
+            await asyncio.to_thread(province.laboratories.start)
+        for _ in range(ROUNDS):
+            await asyncio.to_thread(chance.choice(provinces).laboratories.wait_for_batches, chance.randrange(1, 8))
+            await _break_something(chance, nation, chance.choice(provinces))
+        for province in provinces:
+            province.link.mend()
+        for province in provinces:
+            await asyncio.to_thread(province.laboratories.finish)
+            with contextlib.closing(open_database(province.url)) as database:
+                database.read_now(province.laboratories.check)
+        await _recall_a_province(provinces[0])
+        await _await_equal(nation_url, provinces)
+        await _check_at_rest(nation_address)
+
+
+async def _break_something(chance: random.Random, nation: Nursery, province: Province) -> None:
+    fault = chance.choice(("nation", "province", "both", "cut", "frozen", "slow", "mended", "mended"))
+    if fault in ("nation", "both"):
+        nation.kill()
+    if fault in ("province", "both"):
+        province.service.kill()
+    if fault in ("nation", "both"):
+        # For a while nobody is there.
+        await asyncio.sleep(chance.uniform(0, 0.5))
+        nation.start()
+    if fault in ("province", "both"):
+        province.service.start()
+    if fault == "cut":
+        await province.link.cut()
+    elif fault == "frozen":
+        province.link.freeze()
+    elif fault == "slow":
+        province.link.slow(chance.uniform(0.02, 0.3))
+    elif fault == "mended":
+        province.link.mend()
+
+
+async def _recall_a_province(province: Province) -> None:
+    """Everything of one province gets another revision."""
+    async with grpc.aio.insecure_channel(province.address) as channel:
+        await ResultsAdminServiceStub(channel).RecallResults(
+            RecallResultsRequest(
+                lab=LAB_NAME,
+                report_start_time=to_timestamp(NOW - DAY),
+                report_end_time=to_timestamp(NOW + DAY),
+                reason="contaminated",
+            ),
+            timeout=60,
+            wait_for_ready=True,
+        )
+
+
+async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
+    """Wait until the nation has what the provinces have, each revision once."""
+    wanted: Counter[tuple[object, ...]] = Counter()
+    for province in provinces:
+        wanted += province.rows()
+    assert set(wanted.values()) == {1}
+    assert wanted.total() > 2 * ROUNDS * BATCH, f"hardly any load, seed {SEED}"
+    loop = asyncio.get_running_loop()
+    until = loop.time() + PATIENCE_SECONDS
+    while (found := Counter(read_rows(nation_url, tables.results, *SAME_EVERYWHERE))) != wanted:
+        missing, more = wanted - found, found - wanted
+        text = f"seed {SEED}: {missing.total()} missing, {more.total()} too many"
+        assert loop.time() < until, f"{text}: {list(missing)[:2]} {list(more)[:2]}"
+        await asyncio.sleep(0.2)
+    assert _keys(nation_url) == sorted(key for province in provinces for key in _keys(province.url))
+
+
+def _keys(url: str, table: Table = tables.report_keys) -> list[tuple[object, ...]]:
+    columns = ("lab", "report_number", "subject_key", "file_time", "revision", "outcome", "content_hash")
+    return sorted(read_rows(url, table, *columns))
+
+
+async def _check_at_rest(nation_address: str) -> None:
+    """Nothing is outstanding, and nobody's report was taken for another's."""
+    async with grpc.aio.insecure_channel(nation_address) as channel:
+        stub = ExchangeServiceStub(channel)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                nodes = (await stub.ListNodes(ListNodesRequest(), wait_for_ready=True)).nodes
+                if [node.backlog for node in nodes] == [0, 0, 0]:
+                    break
+                await asyncio.sleep(0.1)
+        assert [node.conflict_count for node in nodes] == [0, 0, 0]
