@@ -15,9 +15,11 @@ from hutong.results.v1.timeliness_pb2 import Timeliness
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 
-from services.domain.instant import HOUR, MINUTE, SECOND, Instant, Span, from_duration, from_timestamp, to_timestamp
+from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, from_duration, from_timestamp, to_timestamp
+from services.results.retention import purge
+from services.storage.engine import open_database
 from tests.databases import MakeUrl
-from tests.labwork import LAB_NAME, NOW, OTHER_USCC, PENDING, lab_to_register, make_tube
+from tests.labwork import LAB_NAME, NOW, OTHER_USCC, PENDING, REPORTED, lab_to_register, make_tube
 from tests.rpc.errors import told
 from tests.rpc.results_node import ResultsNode, batch_of, results_node, start
 
@@ -29,9 +31,14 @@ Delays = dict[Instant, list[Span]]
 
 
 @pytest.fixture
-async def node(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[ResultsNode]:
+async def url(database_url: MakeUrl) -> str:
+    return database_url("results")
+
+
+@pytest.fixture
+async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
     """A node with a laboratory in Tonghua and one in Changchun."""
-    async with results_node(tmp_path, database_url("results")) as running:
+    async with results_node(tmp_path, url) as running:
         await running.register()
         other = lab_to_register(OTHER_USCC)
         other.region = "220100"
@@ -159,3 +166,18 @@ async def test_what_cannot_be_answered_is_told(node: ResultsNode) -> None:
     wrong = request(lab=LAB_NAME)
     wrong.end_time.CopyFrom(Timestamp(seconds=1, nanos=-1))
     assert (await told(asked(wrong)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_interval_that_begins_before_the_horizon_is_told_so(node: ResultsNode, url: str) -> None:
+    """And one that lies before it altogether is refused."""
+    old = REPORTED - 70 * DAY
+    await node.upload([make_tube(0, reported=old), make_tube(1)])
+    database = open_database(url)
+    horizon = purge(database, REPORTED - 30 * DAY, NOW).horizon
+    database.close()
+    asked = TimelinessServiceStub(node.channel).SummarizeTimeliness
+    whole = await asked(request(lab=LAB_NAME, since=old - HOUR))
+    assert (whole.timeliness[0].result_count, whole.horizon_time) == (1, to_timestamp(horizon))
+    assert not (await asked(request(lab=LAB_NAME, since=horizon))).HasField("horizon_time")
+    removed = request(lab=LAB_NAME, since=old - HOUR, until=horizon)
+    assert await told(asked(removed)) == (grpc.StatusCode.FAILED_PRECONDITION, "BEFORE_HORIZON", [])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.region import NATION
@@ -112,12 +113,36 @@ class ExchangeStore:
         if self._database.is_sqlite:
             yield True
             return
-        connection = await asyncio.to_thread(self._database.engine.connect)
+        turn = _Turn(self._database.engine)
         try:
-            query = f"SELECT pg_try_advisory_lock({_SENDER_LOCK})"
-            taken = await asyncio.to_thread(lambda: connection.exec_driver_sql(query).scalar_one())
-            yield bool(taken)
+            yield await asyncio.to_thread(turn.take)
         finally:
-            # Not given back to the pool: the lock ends with its session.
-            await asyncio.to_thread(connection.invalidate)
-            await asyncio.to_thread(connection.close)
+            await asyncio.to_thread(turn.leave)
+
+
+class _Turn:
+    """An advisory lock of PostgreSQL, held by a session of its own. Used from threads, of which one may be late."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._guard = threading.Lock()
+        self._connection: Connection | None = None
+        self._left = False
+
+    def take(self) -> bool:
+        """Whether it was free."""
+        connection = self._engine.connect()
+        with self._guard:
+            if self._left:
+                connection.close()
+                return False
+            self._connection = connection
+            return bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_SENDER_LOCK})").scalar_one())
+
+    def leave(self) -> None:
+        """Give it back, with the session: it does not go back to the pool."""
+        with self._guard:
+            self._left = True
+            if self._connection is not None:
+                self._connection.invalidate()
+                self._connection.close()

@@ -12,7 +12,7 @@ from hutong.results.v1.timeliness_pb2 import DelayQuantiles
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 
 from hutong_client.connect import Connection
-from hutong_client.display import moment, print_json, print_table, span
+from hutong_client.display import moment, print_json, print_table, say, span
 from hutong_client.exit_codes import ExitCode
 from hutong_client.options import CALL_SECONDS, INSTANT, LAB, Node, NodeCommand, html_option, json_option
 from hutong_client.pages.frame import write_page
@@ -53,6 +53,8 @@ def timeliness(
     )
     with node.connect() as connection:
         response = connection.timeliness.SummarizeTimeliness(request, timeout=CALL_SECONDS)
+        if response.HasField("horizon_time"):
+            say(f"Not counted: reports issued before {moment(response.horizon_time)}, which are not kept any more.")
         if html_path:
             names = _lab_names(connection, lab, region or "")
             asked = Asked(lab or region or "", start_time, end_time, request.late_threshold, names)
