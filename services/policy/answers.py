@@ -37,9 +37,8 @@ class Answers:
         else:
             told = self._tell(self._shelf.book.resolve(region, request.purpose, arriving_from, at))
         _stamp(told.effective_policy.as_of_time, self._shelf.as_of)
-        nation_as_of = self._shelf.nation_as_of()
-        if nation_as_of is not None:
-            _stamp(told.effective_policy.nation_as_of_time, nation_as_of)
+        if self._shelf.nation_as_of is not None:
+            _stamp(told.effective_policy.nation_as_of_time, self._shelf.nation_as_of)
         return told
 
     def _tell(self, answer: Answer) -> ResolvePolicyResponse:

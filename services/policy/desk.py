@@ -19,6 +19,7 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
+from services.policy.changes import Changes
 from services.policy.convert import (
     answer_to_proto,
     bare_statement,
@@ -29,10 +30,16 @@ from services.policy.convert import (
 )
 from services.policy.impact import Change, find_changes
 from services.policy.model import Revision
-from services.policy.publish import Publication, check_publication, check_withdrawal, find_overridden
+from services.policy.publish import (
+    Publication,
+    check_jurisdiction,
+    check_publication,
+    check_withdrawal,
+    find_overridden,
+)
 from services.policy.resolve import PolicyBook
 from services.policy.shelf import Shelf
-from services.policy.store import Changes, Store, Verdict
+from services.policy.store import Store, Verdict
 from services.runtime.clock import Clock
 from services.runtime.freshness import Freshness, encode_token
 from services.runtime.validation import find_violations
@@ -81,6 +88,7 @@ class PublicationDesk:
         region, policy_id, number = parse_policy(request.name)
         if number is None:
             raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
+        check_jurisdiction(region, self._jurisdiction)
         now = self._clock.now()
 
         def judge(changes: Changes) -> Revision:
@@ -146,8 +154,8 @@ class PublicationDesk:
         return response
 
     def _with_token(self, response: R) -> R:
-        """The answer with a token of now: made after the commit, so that whoever has seen that instant has seen it."""
-        response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._clock.now()))
+        """The answer with a token of the shelf's instant: after the commit, and told with it to every watcher."""
+        response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._shelf.as_of))
         return response
 
 

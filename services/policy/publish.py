@@ -76,7 +76,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
     """
     revision = publication.revision
     faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
-    foreign = _find_foreign(publication)
+    foreign = _find_foreign(revision.region, publication.jurisdiction, "policy.name")
     # An end before its start is a fault; what else is wrong is told as if there were none.
     lived = replace(revision, end=None) if _ends_too_soon(revision) else revision
     segments = new_segments(lived, book)
@@ -86,8 +86,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
     if faults:
         raise InvalidArgument.of(violations)
     if foreign:
-        metadata = {"resource": f"jurisdictions/{revision.region}"}
-        raise PermissionDenied("NOT_PERMITTED", foreign[0].description, violations=violations, metadata=metadata)
+        raise _not_permitted(revision.region, violations)
     if violations:
         raise _refusal("the policy may not be published", breaches, ties, violations)
 
@@ -96,6 +95,17 @@ def _beyond(told: Sequence[Violation], faults: Sequence[Violation]) -> list[Viol
     """The faults of fields of which nothing was told yet."""
     fields = {violation.field for violation in told}
     return [fault for fault in faults if fault.field not in fields]
+
+
+def check_jurisdiction(region: str, jurisdiction: str) -> None:
+    """Refuse a change of a jurisdiction's policies that is not this node's to make.
+
+    Raises:
+        PermissionDenied: NOT_PERMITTED, a node publishes and withdraws for its own jurisdiction and below alone.
+    """
+    foreign = _find_foreign(region, jurisdiction, "name")
+    if foreign:
+        raise _not_permitted(region, foreign)
 
 
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
@@ -175,12 +185,19 @@ def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook
             yield Violation("policy.purposes", "AMBIGUOUS", text, other.revision.name)
 
 
-def _find_foreign(publication: Publication) -> list[Violation]:
-    region, jurisdiction = publication.revision.region, publication.jurisdiction
+def _find_foreign(region: str, jurisdiction: str, field: str) -> list[Violation]:
+    # The nation's node may keep the rules of all.
     if jurisdiction == NATION or within(region, jurisdiction):
         return []
     text = f"this node publishes for {jurisdiction} and below, not for {region}"
-    return [Violation("policy.name", "NOT_PERMITTED", text, f"jurisdictions/{region}")]
+    return [Violation(field, "NOT_PERMITTED", text, f"jurisdictions/{region}")]
+
+
+def _not_permitted(region: str, violations: Sequence[Violation]) -> PermissionDenied:
+    text = next(violation.description for violation in violations if violation.reason == "NOT_PERMITTED")
+    return PermissionDenied(
+        "NOT_PERMITTED", text, violations=violations, metadata={"resource": f"jurisdictions/{region}"}
+    )
 
 
 def _find_retroactive(publication: Publication) -> list[Violation]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable
 
 import structlog
 
 from services.domain.errors import HutongError, OutOfRange
 from services.domain.instant import Instant
+from services.policy.changes import Changes
 from services.policy.model import Revision
 from services.policy.resolve import PolicyBook
-from services.policy.store import Changes, Store
+from services.policy.store import Store
 from services.runtime.clock import Clock
 
 POLL_SECONDS = 0.1
@@ -28,7 +28,15 @@ RevisionKey = tuple[str, str, int]
 
 
 class Shelf:
-    """The newest book and what led to it."""
+    """The newest book and what led to it.
+
+    Attributes:
+        book: everything published, as far as it is known.
+        sequence: the last change in it.
+        as_of: everything committed here up to this instant is in it; 0 before it was read.
+        nation_as_of: everything the nation published up to this instant, by its clock, is in it; None at the nation,
+            and at a province that never heard of it.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -37,14 +45,14 @@ class Shelf:
         self._sequences: list[int] = []
         self._changed: list[Revision] = []
         self._last: dict[RevisionKey, int] = {}
+        self._commit_times: dict[int, Instant] = {}
         self._turned = asyncio.Condition()
         self._refreshing = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self.book = PolicyBook()
         self.sequence = 0
         self.as_of: Instant = 0
-        self.nation_as_of: Callable[[], Instant | None] = _no_nation
-        """Up to when the nation's policies are among these; None at the nation, and where it was never heard of."""
+        self.nation_as_of: Instant | None = None
 
     async def open(self) -> None:
         """Read everything, then follow. A database that is away is waited for in the background."""
@@ -59,8 +67,8 @@ class Shelf:
         if self._follower is not None:
             self._follower.cancel()
 
-    async def refresh(self) -> None:
-        """Take in everything committed before this call."""
+    async def refresh(self, nation_as_of: Instant | None = None) -> None:
+        """Take in everything committed before this call; up to `nation_as_of` the nation's policies are among it."""
         async with self._refreshing:
             asked = self._clock.now()
             if self.as_of == 0 or await self._store.newest_sequence() != self.sequence:
@@ -68,6 +76,8 @@ class Shelf:
                 if changes.revisions:
                     self._take_in(changes)
             self.as_of = asked
+            if nation_as_of is not None:
+                self.nation_as_of = nation_as_of
         async with self._turned:
             self._turned.notify_all()
 
@@ -77,18 +87,25 @@ class Shelf:
             return self.book
         return self.book.with_revisions(revision for _, revision in changes.revisions)
 
-    def changes_after(self, sequence: int) -> list[tuple[int, Revision]]:
-        """What changed after a sequence, in order, each revision as it stands now.
+    def commit_time(self, sequence: int) -> Instant:
+        """When a change was committed: 0 of sequence 0, which is before the first."""
+        return self._commit_times[sequence] if sequence else 0
+
+    def check_change(self, sequence: int, commit_time: Instant) -> None:
+        """Refuse a change that is not among these, whatever stands in its place.
 
         Raises:
-            OutOfRange: CURSOR_TOO_OLD, no such sequence was ever given out here.
+            OutOfRange: CURSOR_TOO_OLD, it is another database's, or of one that has since been restored from a backup.
         """
-        if sequence > self.sequence:
+        if sequence and self._commit_times.get(sequence) != commit_time:
             raise OutOfRange(
                 "CURSOR_TOO_OLD",
                 "the cursor is not of this database; begin again without one",
                 metadata={"newest": str(self.sequence)},
             )
+
+    def changes_after(self, sequence: int) -> list[tuple[int, Revision]]:
+        """What changed after a sequence, in order, each revision as it stands now."""
         first = bisect_right(self._sequences, sequence)
         changes = zip(self._sequences[first:], self._changed[first:], strict=True)
         # What has changed again since is told under its later sequence.
@@ -107,6 +124,7 @@ class Shelf:
             self._sequences.append(at)
             self._changed.append(revision)
             self._last[_key(revision)] = at
+        self._commit_times |= changes.commit_times
         self.book = self.book.with_revisions(revision for _, revision in changes.revisions)
         self.sequence = changes.sequence
 
@@ -118,10 +136,6 @@ class Shelf:
             except HutongError as error:
                 # as_of stays behind, and says so in every answer.
                 _log.debug("policies not refreshed", reason=error.reason)
-
-
-def _no_nation() -> None:
-    return None
 
 
 def _key(revision: Revision) -> RevisionKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from hutong.results.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
@@ -16,6 +17,7 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 from services.domain.errors import Unavailable
 from services.domain.subject import Pepper
 from services.results.desk import LookupDesk
+from services.results.exchange.door import Door
 from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.imports import Importer
 from services.results.exchange.intake import Intake
@@ -108,7 +110,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, quotas, drain, pepper, settings.start_seconds)
 
     exchange = ExchangeStore(database, clock, settings.jurisdiction, store.make_months)
-    intake = Intake(exchange, settings.jurisdiction, pepper, clock, drain)
+    intake = Intake(exchange, pepper, clock, drain)
     nation = open_channel(settings.upstream, settings) if settings.upstream else None
     sender = Sender(exchange, nation, settings.jurisdiction, pepper, clock) if nation is not None else None
     reminders = ReminderDesk(
@@ -117,10 +119,11 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     nodes = Nodes(exchange, settings.jurisdiction, clock)
     gateway_to_nation = NationGateway(nation, settings.jurisdiction) if nation is not None else None
     lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, nodes, gateway_to_nation)
-    gateway = FollowGateway(nation, settings.jurisdiction) if nation is not None else None
+    open_apart = partial(open_channel, settings.upstream, settings, apart=True)
+    gateway = FollowGateway(open_apart, settings.jurisdiction) if settings.upstream else None
     importer = Importer(database, gateway, settings.jurisdiction, pepper, clock, store.make_months)
     told = NoticeStore(database, clock, settings.jurisdiction, store.make_months)
-    listener = Listener(told, gateway, settings.jurisdiction, pepper) if gateway is not None else None
+    listener = Listener(told, open_apart, gateway, settings.jurisdiction, pepper) if gateway is not None else None
     months = MonthKeeper(store.make_months_ahead)
 
     async def start() -> None:
@@ -136,6 +139,8 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         await reminders.end()
         if listener is not None:
             await listener.end()
+        if gateway is not None:
+            await gateway.close()
         if sender is not None and nation is not None:
             await sender.end()
             await nation.close()
@@ -170,6 +175,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
                 "hutong.results.v1.ExchangeService",
                 add_ExchangeServiceServicer_to_server,
                 ExchangeServicer(
+                    Door(settings.jurisdiction),
                     exchange,
                     intake,
                     NoticeDesk(database, pepper, clock, drain),

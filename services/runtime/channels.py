@@ -24,14 +24,19 @@ OPTIONS: list[tuple[str, int]] = [
 ]
 
 
-def open_channel(target: str, settings: Settings) -> grpc.aio.Channel:
-    """A channel to a service: plain on a node without certificates, TLS or mutual TLS on one with them."""
+def open_channel(target: str, settings: Settings, *, apart: bool = False) -> grpc.aio.Channel:
+    """A channel to a service: plain on a node without certificates, TLS or mutual TLS on one with them.
+
+    One that is `apart` has a connection of its own, where others to the same target share one: whoever finds that a
+    connection carries nothing any more gets a new one by a new channel.
+    """
     tls = settings.tls
+    options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if apart else OPTIONS
     if not tls.calls_tls:
-        return grpc.aio.insecure_channel(target, options=OPTIONS)
+        return grpc.aio.insecure_channel(target, options=options)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
         private_key=tls.key_file.read_bytes() if tls.key_file else None,
         certificate_chain=tls.certificate_file.read_bytes() if tls.certificate_file else None,
     )
-    return grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=options)

@@ -26,9 +26,8 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.instant import HOUR, to_timestamp
 from services.results import tables
-from services.results.exchange import listener
+from services.results.exchange import follow_gateway, listener
 from services.results.pepper_marks import pepper_mark
-from services.runtime import channels
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, PEPPER, POSITIVE, make_document, make_tube, make_tubes, subject_key
@@ -373,14 +372,17 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
     sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither side is told that it is dead. What happened meanwhile reaches the copy by a new one."""
-    quicker = {"grpc.keepalive_time_ms": 1_000, "grpc.keepalive_timeout_ms": 500}
-    monkeypatch.setattr(channels, "OPTIONS", [(name, quicker.get(name, value)) for name, value in channels.OPTIONS])
     monkeypatch.setattr(listener, "SILENCE_SECONDS", 4.0)
+    monkeypatch.setattr(follow_gateway, "FOLLOW_SECONDS", 0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:
         henan = await sqlite_country.join(HENAN, upstream=link.address)
         await import_person(henan)
         link.strand()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await import_person(henan, person=1)
+        assert error_info(refused.value).reason == "UPSTREAM_UNAVAILABLE"
+        await import_person(henan, person=1)
         await jilin.node.admin.CorrectResult(
             CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
         )

@@ -34,7 +34,8 @@ from services.results.exchange.listener import Listener
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
 from services.results.pepper_marks import pepper_mark
-from services.runtime.channels import OPTIONS
+from services.runtime.channels import open_channel
+from services.runtime.settings import Settings
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, PEPPER, subject_key
 from tests.rpc.country import HENAN, Country, open_country, until
@@ -85,13 +86,18 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
         return
 
     store = NoticeStore(henan.database, henan.clock, HENAN, make_months)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
-        listener = Listener(store, FollowGateway(channel, HENAN), HENAN, PEPPER)
-        listener.begin()
-        try:
-            yield store
-        finally:
-            await listener.end()
+
+    def open_apart() -> grpc.aio.Channel:
+        return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
+
+    gateway = FollowGateway(open_apart, HENAN)
+    listener = Listener(store, open_apart, gateway, HENAN, PEPPER)
+    listener.begin()
+    try:
+        yield store
+    finally:
+        await listener.end()
+        await gateway.close()
 
 
 def reminder(number: str) -> ReplicatedChange:

@@ -15,7 +15,17 @@ from hutong.results.v1.timeliness_pb2 import Timeliness
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 
-from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, from_duration, from_timestamp, to_timestamp
+from services.domain.instant import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Instant,
+    Span,
+    from_duration,
+    from_timestamp,
+    to_timestamp,
+)
 from services.results.retention import purge
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import grpc
 import structlog
@@ -33,6 +33,10 @@ _SHARE = 0.8
 _log = structlog.get_logger(__name__)
 
 
+OpenChannel: TypeAlias = Callable[[], grpc.aio.Channel]
+"""Opens a channel to the nation with a connection of its own."""
+
+
 class Followed(NamedTuple):
     """What the nation keeps of a person: all their keys, the asked one first, and what is to be stored."""
 
@@ -44,8 +48,11 @@ class Followed(NamedTuple):
 class FollowGateway:
     """Follows persons at the nation. Askers who meet share a call."""
 
-    def __init__(self, channel: grpc.aio.Channel, jurisdiction: str) -> None:
-        self.stub: ExchangeServiceAsyncStub = ExchangeServiceStub(channel)
+    def __init__(self, open_channel: OpenChannel, jurisdiction: str) -> None:
+        self._open_channel = open_channel
+        self._channel = open_channel()
+        self._stub: ExchangeServiceAsyncStub = ExchangeServiceStub(self._channel)
+        self._closing: set[asyncio.Task[None]] = set()
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, Followed] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
 
@@ -61,12 +68,27 @@ class FollowGateway:
         """The same for up to MAX_FOLLOWED persons, in order, outside of any call."""
         request = FollowSubjectsRequest(node=self._node, subject_keys=subject_keys)
         try:
-            response = await self.stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
+            response = await self._stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
         except grpc.aio.AioRpcError as error:
             _log.warning("the nation does not answer", code=error.code().name)
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._renew()
             raise _away() from None
         links = [link_from_proto(link) for link in response.links]
         return [_followed(subject, links) for subject in response.subjects]
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._channel.close()
+        await asyncio.gather(*self._closing)
+
+    def _renew(self) -> None:
+        """Call by a new connection: the old one may be half open, which gRPC does not find out in reasonable time."""
+        old, self._channel = self._channel, self._open_channel()
+        self._stub = ExchangeServiceStub(self._channel)
+        closing = asyncio.get_running_loop().create_task(old.close(FOLLOW_SECONDS))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
 def _followed(subject: SubjectResults, links: Sequence[DocumentLink]) -> Followed:

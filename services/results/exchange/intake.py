@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import structlog
@@ -17,8 +17,6 @@ from hutong.results.v1.exchange_service_pb2 import (
 
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from services.domain.instant import MINUTE, Span, from_timestamp, to_timestamp
-from services.domain.names import format_node, parse_node
-from services.domain.region import NATION, is_region
 from services.domain.subject import Pepper
 from services.results.exchange.convert import change_from_proto, position_from_proto, position_to_proto
 from services.results.exchange.model import Change, Replica, WriterPosition
@@ -51,17 +49,21 @@ class _Waiting(NamedTuple):
 class Intake:
     """Takes the provinces' changes in."""
 
-    def __init__(self, store: ExchangeStore, jurisdiction: str, pepper: Pepper, clock: Clock, drain: Drain) -> None:
+    def __init__(self, store: ExchangeStore, pepper: Pepper, clock: Clock, drain: Drain) -> None:
         self._store = store
-        self._jurisdiction = jurisdiction
         self._pepper = pepper
         self._clock = clock
         self._drain = drain
 
-    async def receive(self, requests: AsyncIterator[ReplicateRequest]) -> AsyncIterator[ReplicateResponse]:
-        """Answer a stream frame by frame, for as long as it lasts. gRPC holds the sender back while frames wait."""
+    async def receive(
+        self, requests: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
+    ) -> AsyncIterator[ReplicateResponse]:
+        """Answer a stream frame by frame, for as long as it lasts. gRPC holds the sender back while frames wait.
+
+        `admit` tells the region of the node that the first frame names, or refuses it.
+        """
         frames = aiter(requests)
-        log, answer = await self._begin(frames)
+        log, answer = await self._begin(frames, admit)
         yield answer
         waiting: asyncio.Queue[_Waiting | Exception | None] = asyncio.Queue(DECODED_AHEAD)
         reader = asyncio.ensure_future(self._read_ahead(frames, log.node, waiting))
@@ -98,7 +100,9 @@ class Intake:
         finally:
             ending.cancel()
 
-    async def _begin(self, frames: AsyncIterator[ReplicateRequest]) -> tuple[Log, ReplicateResponse]:
+    async def _begin(
+        self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
+    ) -> tuple[Log, ReplicateResponse]:
         try:
             async with asyncio.timeout(START_SECONDS):
                 first = await anext(frames, None)
@@ -107,16 +111,14 @@ class Intake:
             raise DeadlineExceeded("DEADLINE", text) from None
         if first is None or not first.HasField("start"):
             raise InvalidArgument.field("frame", 'the first frame must be "start"', "UPLOAD_NOT_STARTED")
-        log, skew = self._check(first.start)
+        log, skew = self._check(first.start, admit(first.start.node))
         removed = [position_from_proto(position) for position in first.start.removed]
         positions = await self._store.open_log(log, removed, skew)
         _log.info("a node replicates", node=log.node, log_id=log.log_id, clock_skew_seconds=skew / 1e6)
         return log, self._respond(positions, self._clock.now())
 
-    def _check(self, start: ReplicateStart) -> tuple[Log, Span]:
-        """Who sends, and how far its clock is ahead."""
-        region = parse_node(start.node, "start.node")
-        self.require_nation(region)
+    def _check(self, start: ReplicateStart, region: str) -> tuple[Log, Span]:
+        """Which log is sent, and how far its node's clock is ahead."""
         if start.pepper_mark != pepper_mark(self._pepper) or start.key_version != self._pepper.version:
             raise FailedPrecondition(
                 "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
@@ -125,16 +127,6 @@ class Intake:
         if abs(skew) > SKEW_TO_REPORT:
             _log.warning("a node's clock is wrong, or this one's", node=region, clock_skew_seconds=skew / 1e6)
         return Log(region, start.log_id), skew
-
-    def require_nation(self, caller: str) -> None:
-        """Refuse to serve as the nation when this is not it, or to a caller that says it is itself."""
-        if self._jurisdiction != NATION:
-            node = format_node(self._jurisdiction)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", "this is not the national node", metadata={"node": node})
-        if caller == NATION or not is_region(caller):
-            raise FailedPrecondition(
-                "NOT_AN_UPSTREAM", "the caller is not a province's node", metadata={"node": format_node(caller)}
-            )
 
     async def _answer(self, log: Log, item: _Waiting) -> ReplicateResponse:
         changes = await item.changes

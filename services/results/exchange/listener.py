@@ -15,6 +15,7 @@ import grpc
 import structlog
 from hutong.results.v1.exchange_pb2 import ReplicatedChange
 from hutong.results.v1.exchange_service_pb2 import WatchNoticesRequest, WatchNoticesResponse
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from prometheus_client import Gauge
 
 from services.domain.errors import HutongError
@@ -22,7 +23,7 @@ from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import change_from_proto
-from services.results.exchange.follow_gateway import MAX_FOLLOWED, FollowGateway
+from services.results.exchange.follow_gateway import MAX_FOLLOWED, FollowGateway, OpenChannel
 from services.results.exchange.model import Change
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
@@ -48,11 +49,13 @@ class Listener:
     def __init__(
         self,
         store: NoticeStore,
+        open_channel: OpenChannel,
         gateway: FollowGateway,
         jurisdiction: str,
         pepper: Pepper,
     ) -> None:
         self._store = store
+        self._open_channel = open_channel
         self._gateway = gateway
         self._node = format_node(jurisdiction)
         self._mark = pepper_mark(pepper)
@@ -123,8 +126,9 @@ class Listener:
         request = WatchNoticesRequest(node=self._node, cursor=place.number, pepper_mark=self._mark)
         if place.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(place.commit_time))
-        call = self._gateway.stub.WatchNotices(request)
-        try:
+        # A connection for each watch: one that has become half open is left with it.
+        async with self._open_channel() as channel:
+            call = ExchangeServiceStub(channel).WatchNotices(request)
             while loop.time() < until:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     message = await call.read()
@@ -136,8 +140,6 @@ class Listener:
                     self._failures = 0
                 LISTENING.set(1)
                 place = await self._take(message, place)
-        finally:
-            call.cancel()
 
     async def _take(self, message: WatchNoticesResponse, place: NoticePlace) -> NoticePlace:
         """What a message tells, and the place after it."""

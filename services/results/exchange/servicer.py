@@ -19,8 +19,8 @@ from hutong.results.v1.exchange_service_pb2 import (
 )
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
 
-from services.domain.names import parse_node
 from services.results.exchange.convert import node_to_proto
+from services.results.exchange.door import Door
 from services.results.exchange.intake import Intake
 from services.results.exchange.notice_desk import NoticeDesk
 from services.results.exchange.store import ExchangeStore
@@ -33,7 +33,10 @@ Context = Any
 class ExchangeServicer(ExchangeServiceServicer):
     """What the national node serves to the provinces."""
 
-    def __init__(self, store: ExchangeStore, intake: Intake, notices: NoticeDesk, subjects: SubjectDesk) -> None:
+    def __init__(
+        self, door: Door, store: ExchangeStore, intake: Intake, notices: NoticeDesk, subjects: SubjectDesk
+    ) -> None:
+        self._door = door
         self._store = store
         self._intake = intake
         self._notices = notices
@@ -42,19 +45,21 @@ class ExchangeServicer(ExchangeServiceServicer):
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context
     ) -> AsyncIterator[ReplicateResponse]:
-        async for response in self._intake.receive(requests):
+        async for response in self._intake.receive(
+            requests, lambda node: self._door.admit(context, node, "start.node")
+        ):
             yield response
 
     async def LookupSubjects(self, request: LookupSubjectsRequest, context: Context) -> LookupSubjectsResponse:
-        self._intake.require_nation(parse_node(request.node))
+        self._door.admit(context, request.node)
         return await self._subjects.look_up(request)
 
     async def FollowSubjects(self, request: FollowSubjectsRequest, context: Context) -> FollowSubjectsResponse:
-        self._intake.require_nation(parse_node(request.node))
+        self._door.admit(context, request.node)
         return await self._notices.follow(request)
 
     async def WatchNotices(self, request: WatchNoticesRequest, context: Context) -> AsyncIterator[WatchNoticesResponse]:
-        self._intake.require_nation(parse_node(request.node))
+        self._door.admit(context, request.node)
         async for message in self._notices.watch(request):
             yield message
 

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class ExchangeServiceStub(object):
     """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
-    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
+    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel):
@@ -66,8 +66,8 @@ class ExchangeServiceStub(object):
 
 class ExchangeServiceServicer(object):
     """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
-    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
+    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def Replicate(self, request_iterator, context):
@@ -151,8 +151,8 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
     """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
-    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
+    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @staticmethod

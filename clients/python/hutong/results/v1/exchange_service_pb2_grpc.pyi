@@ -28,8 +28,8 @@ GRPC_VERSION: str
 
 class ExchangeServiceStub:
     """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
-    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
+    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @_typing.overload
@@ -62,8 +62,8 @@ class ExchangeServiceStub:
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
-    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
+    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -92,8 +92,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. On a node with TLS the caller's certificate must name the node it speaks for, as a DNS or URI
-    name "nodes/{region}" or "{region}.nodes.…": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
+    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @_abc_1.abstractmethod

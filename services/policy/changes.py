@@ -1,0 +1,124 @@
+"""The log of publications and withdrawals, and the rows it speaks of: plain functions over a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hutong.policy.v1 import policy_pb2
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.engine import Row
+
+from services.domain.instant import Instant
+from services.policy import tables
+from services.policy.convert import revision_from_proto
+from services.policy.model import Revision
+
+_LOCK_KEY = 0x48755062
+"""Of the advisory lock that publications hold until their commit, so that they take turns on every process."""
+
+_policies = tables.policies
+_changes = tables.policy_changes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Revisions as they stand now, of everything that changed.
+
+    Attributes:
+        sequence: that of the last change.
+        revisions: each under the sequence of its last change, in that order.
+        commit_times: of every change, by its sequence: by it a sequence of another history of this log is known.
+    """
+
+    sequence: int
+    revisions: Sequence[tuple[int, Revision]]
+    commit_times: Mapping[int, Instant] = field(default_factory=dict)
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until no other publication is under way; on SQLite the one writer is turn enough."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+
+
+def newest_sequence(connection: Connection) -> int:
+    """The sequence of the last change; 0 before the first."""
+    return int(connection.execute(select(func.coalesce(func.max(_changes.c.sequence), 0))).scalar_one())
+
+
+def append_change(connection: Connection, revision: Revision, now: Instant) -> None:
+    """Say that a revision was published or withdrawn."""
+    connection.execute(insert(_changes).values(change_row(revision, newest_sequence(connection) + 1, now)))
+
+
+def read_changes(connection: Connection, after: int) -> Changes:
+    """Everything that changed after a sequence."""
+    # First, and only so far: what is committed between the two reads belongs to the next one.
+    times = select(_changes.c.sequence, _changes.c.commit_time).where(_changes.c.sequence > after)
+    commit_times = {int(row.sequence): int(row.commit_time) for row in connection.execute(times)}
+    if not commit_times:
+        return Changes(after, [])
+    newest = max(commit_times)
+    last = (
+        select(
+            _changes.c.region,
+            _changes.c.policy_id,
+            _changes.c.revision,
+            func.max(_changes.c.sequence).label("sequence"),
+        )
+        .where(_changes.c.sequence > after, _changes.c.sequence <= newest)
+        .group_by(_changes.c.region, _changes.c.policy_id, _changes.c.revision)
+        .subquery()
+    )
+    query = (
+        select(last.c.sequence, _policies)
+        .join(
+            last,
+            (last.c.region == _policies.c.region)
+            & (last.c.policy_id == _policies.c.policy_id)
+            & (last.c.revision == _policies.c.revision),
+        )
+        .order_by(last.c.sequence)
+    )
+    revisions = [(int(row.sequence), _from_row(row)) for row in connection.execute(query)]
+    return Changes(newest, revisions, commit_times)
+
+
+def _from_row(row: Row) -> Revision:  # type: ignore[type-arg]
+    bare = policy_pb2.Policy.FromString(row.statement)
+    revision = revision_from_proto(bare, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
+    if row.withdraw_time is None:
+        return revision
+    return replace(revision, withdraw_time=row.withdraw_time, withdraw_reason=row.withdraw_reason)
+
+
+def policy_row(revision: Revision, statement: policy_pb2.Policy) -> dict[str, Any]:
+    """The row of a revision."""
+    return {
+        "region": revision.region,
+        "policy_id": revision.policy_id,
+        "revision": revision.revision,
+        "title": revision.title,
+        "floor": revision.floor,
+        "effective_start_time": revision.start,
+        "effective_end_time": revision.end,
+        "statement": statement.SerializeToString(deterministic=True),
+        "content_hash": revision.content_hash,
+        "retroactive_reason": revision.retroactive_reason,
+        "publish_time": revision.publish_time,
+        "withdraw_time": revision.withdraw_time,
+        "withdraw_reason": revision.withdraw_reason,
+    }
+
+
+def change_row(revision: Revision, sequence: int, now: Instant) -> dict[str, Any]:
+    """The row of a change: which revision, and where it stands in the order of all changes."""
+    return {
+        "sequence": sequence,
+        "region": revision.region,
+        "policy_id": revision.policy_id,
+        "revision": revision.revision,
+        "commit_time": now,
+    }
