@@ -15,7 +15,7 @@ KEY_LENGTH = 16
 class Pepper:
     """The nation's secret under which documents are hashed, and its version. The same at every node."""
 
-    __slots__ = ("_inner", "_name_key", "_outer", "secret", "version")
+    __slots__ = ("_inner", "_keyed", "_outer", "secret", "version")
 
     def __init__(self, secret: bytes, version: int = 1) -> None:
         self.secret = secret
@@ -25,7 +25,8 @@ class Pepper:
         block = (hashlib.sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
-        self._name_key = hashlib.sha256(b"name" + secret).digest()
+        name_key = hashlib.sha256(b"name" + secret).digest()
+        self._keyed = hashlib.blake2b(key=name_key, digest_size=KEY_LENGTH)
 
     def __repr__(self) -> str:
         return f"Pepper(version={self.version})"
@@ -41,7 +42,11 @@ class Pepper:
     def name_hash(self, name: str) -> bytes:
         """Keyed BLAKE2b of 16 bytes over the name without spaces in lower case; empty for no name."""
         bare = name.replace(" ", "").lower()
-        return hashlib.blake2b(bare.encode(), key=self._name_key, digest_size=KEY_LENGTH).digest() if bare else b""
+        if not bare:
+            return b""
+        keyed = self._keyed.copy()
+        keyed.update(bare.encode())
+        return keyed.digest()
 
 
 def mask_name(name: str) -> str:

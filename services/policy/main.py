@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
@@ -29,12 +30,11 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
     shelf = Shelf(store, clock)
     await shelf.open()
     drain = Drain()
-    nation = open_channel(settings.upstream_policy, settings) if settings.upstream_policy else None
-    upstream = Upstream(store, shelf, nation, clock) if nation is not None else None
+    nation = settings.upstream_policy
+    upstream = Upstream(store, shelf, partial(open_channel, nation, settings, apart=True), clock) if nation else None
 
     async def start() -> None:
         if upstream is not None:
-            shelf.nation_as_of = lambda: upstream.as_of_time
             upstream.begin()
 
     async def check() -> None:
@@ -43,9 +43,8 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
             await shelf.refresh()
 
     async def close() -> None:
-        if upstream is not None and nation is not None:
+        if upstream is not None:
             await upstream.end()
-            await nation.close()
         await shelf.close()
         await asyncio.to_thread(database.close)
 
@@ -55,7 +54,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
             Registration(
                 "hutong.policy.v1.PolicyService",
                 add_PolicyServiceServicer_to_server,
-                PolicyServicer(shelf, Answers(shelf, clock), Watch(shelf, drain)),
+                PolicyServicer(shelf, Answers(shelf, clock), Watch(shelf, settings.jurisdiction, drain)),
             ),
             Registration(
                 "hutong.policy.v1.PolicyAdminService",

@@ -11,8 +11,6 @@ was made, whatever the clocks say. Who reads up to a bound of turns has with eve
 
 from __future__ import annotations
 
-import base64
-import binascii
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
-from services.domain.errors import InvalidArgument, OutOfRange
+from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.results import tables
 
@@ -35,8 +33,6 @@ LOADED_FIRST = 4
 """Entries whose reports are fetched first, then twice as many, and so on: most readers are full after a few."""
 REMOVED_STEP = 1_000
 """Entries of one writer that one transaction removes: uploads wait for it on SQLite."""
-_MAX_CURSOR_BYTES = 1 << 20
-"""Of a cursor unpacked: tens of thousands of writers."""
 
 _changes = tables.changes
 _writers = tables.change_writers
@@ -77,6 +73,11 @@ class Entry:
     lab: str
     reports: Sequence[tuple[str, int]]
     kind: ChangeKind = ChangeKind.RESULTS
+
+    def dealt_with(self, cursor: Cursor) -> int:
+        """How many of its reports a cursor that stands before its end has dealt with."""
+        place = cursor.get(self.writer_id, BEGINNING)
+        return min(place.dealt, len(self.reports)) if place.sequence == self.sequence - 1 else 0
 
 
 class LogPage(NamedTuple):
@@ -227,8 +228,7 @@ def _load(connection: Connection, marks: Sequence[_Mark], cursor: Cursor, limit:
             if entry is None:
                 # Removed since its mark was read.
                 raise _too_old(connection, mark.writer_id)
-            place = cursor.get(entry.writer_id, BEGINNING)
-            count += len(entry.reports) - (place.dealt if place.sequence == entry.sequence - 1 else 0)
+            count += len(entry.reports) - entry.dealt_with(cursor)
             if entries and count > limit:
                 return entries
             entries.append(entry)
@@ -280,30 +280,3 @@ def remove_entries(connection: Connection, writer_id: int, before: Instant) -> b
 def list_writers(connection: Connection) -> list[int]:
     """Every writer there ever was."""
     return list(connection.execute(select(_writers.c.writer_id).order_by(_writers.c.writer_id)).scalars())
-
-
-def encode_cursor(cursor: Cursor) -> str:
-    """The cursor as callers hold it."""
-    places = [[writer_id, *place] for writer_id, place in sorted(cursor.items())]
-    return base64.urlsafe_b64encode(zlib.compress(orjson.dumps(places), level=1)).decode().rstrip("=")
-
-
-def decode_cursor(text: str) -> Cursor:
-    """What `encode_cursor` wrote; InvalidArgument for anything else."""
-    try:
-        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        unpacking = zlib.decompressobj()
-        places = orjson.loads(unpacking.decompress(packed, _MAX_CURSOR_BYTES))
-        if not unpacking.eof:
-            raise ValueError
-        return {writer_id: Place(sequence, dealt) for writer_id, sequence, dealt in map(_numbers, places)}
-    except (binascii.Error, zlib.error, ValueError, TypeError):
-        raise InvalidArgument.field("cursor", "is not a cursor of this service") from None
-
-
-def _numbers(place: list[object]) -> list[int]:
-    """A writer, a sequence and a count as a database takes them; ValueError for anything else."""
-    numbers = [number for number in place if type(number) is int and 0 <= number < 2**63]
-    if numbers != place or numbers[0] >= 2**31:
-        raise ValueError
-    return numbers

@@ -32,7 +32,7 @@ from services.results.model import (
     Upload,
 )
 from services.results.store import Listing
-from services.results.timeliness import Timeliness
+from services.results.timeliness import Quantiles, Timeliness
 from services.results.upload import WHOLE_TUBE, TubeFaults
 from services.runtime.freshness import Freshness, encode_token
 
@@ -87,7 +87,7 @@ def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
         from_timestamp(tube.receive_time) if has("receive_time") else None,
         from_timestamp(tube.test_time) if has("test_time") else None,
         from_timestamp(tube.report_time) if has("report_time") else None,
-        tuple(_person_from_proto(person) for person in tube.persons),
+        tuple(map(_person_from_proto, tube.persons)),
     )
 
 
@@ -291,8 +291,13 @@ def _timeliness_to_proto(subject: str, timeliness: Timeliness) -> timeliness_pb2
         late_count=timeliness.late_count,
         last_upload_time=_timestamp(timeliness.last_upload_time),
     )
-    if timeliness.p50 is not None and timeliness.p95 is not None and timeliness.p99 is not None:
-        told.report_to_upload.p50.CopyFrom(to_duration(timeliness.p50))
-        told.report_to_upload.p95.CopyFrom(to_duration(timeliness.p95))
-        told.report_to_upload.p99.CopyFrom(to_duration(timeliness.p99))
+    if timeliness.to_upload is not None:
+        told.report_to_upload.CopyFrom(_quantiles_to_proto(timeliness.to_upload))
+    if timeliness.to_nation is not None:
+        told.upload_to_nationwide.CopyFrom(_quantiles_to_proto(timeliness.to_nation))
     return told
+
+
+def _quantiles_to_proto(quantiles: Quantiles) -> timeliness_pb2.DelayQuantiles:
+    p50, p95, p99 = map(to_duration, quantiles)
+    return timeliness_pb2.DelayQuantiles(p50=p50, p95=p95, p99=p99)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from sqlalchemy import Connection, select, update
 
@@ -30,6 +31,9 @@ from services.results.replays import count_rejected, forget_rejections, remember
 from services.results.timeliness import record_delays
 from services.results.upload import part_removed
 from services.storage.conflict import insert_unless_there
+
+PLACE = itemgetter(0, 1)
+"""A result's place in its batch, its tube's index and its own: what a batch of thousands is sorted by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,10 @@ def _file_results(
         bulk.insert_results(connection, claims.fresh, filing)
     for row, known in claims.others.revised:
         _revise(connection, bulk, position.lab, row, known, filing)
-    stored = [(row, 1) for row in claims.fresh] + [(row, known.revision + 1) for row, known in claims.others.revised]
-    stored.sort(key=lambda pair: (pair[0].tube_index, pair[0].person_index))
+    stored = [(row, 1) for row in sorted(claims.fresh, key=PLACE)]
+    if claims.others.revised:
+        stored += [(row, known.revision + 1) for row, known in claims.others.revised]
+        stored.sort(key=lambda pair: PLACE(pair[0]))
     rejections = [rejection for rejection in batch.rejections if rejection.tube_index >= replayed]
     rejections += [*removed, *claims.others.conflicts]
     rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))

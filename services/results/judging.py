@@ -14,7 +14,8 @@ import signal
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hutong.results.v1.upload_pb2 import TubeBatch
 
@@ -22,7 +23,7 @@ from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.domain.subject import Pepper
 from services.results.convert import faults_from_violations, tube_from_proto
-from services.results.model import JudgedBatch, Lab
+from services.results.model import JudgedBatch, Lab, NewResult
 from services.results.rows import row_form
 from services.results.upload import Judge
 from services.runtime.validation import find_violations
@@ -48,6 +49,20 @@ def judge_tubes(bench: Bench, lab: Lab, now: Instant, offset: int, tubes: bytes)
     return judge.judge_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
 
 
+_Columns = list[tuple[Any, ...]]
+"""Results field by field: in plain columns they cross to another process at half the cost."""
+
+
+def _judge_apart(bench: Bench, lab: Lab, now: Instant, offset: int, tubes: bytes) -> tuple[JudgedBatch, _Columns]:
+    """As `judge_tubes`, with the results beside the batch."""
+    judged = judge_tubes(bench, lab, now, offset, tubes)
+    return replace(judged, results=()), list(zip(*judged.results, strict=True))
+
+
+def _put_together(judged: JudgedBatch, columns: _Columns) -> JudgedBatch:
+    return replace(judged, results=[NewResult._make(row) for row in zip(*columns, strict=True)])
+
+
 class Judges:
     """Judges batches, several at once. With no workers the server's own threads do it, as tests like it."""
 
@@ -64,8 +79,10 @@ class Judges:
         """
         pool = self._pool
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                pool, judge_tubes, self._bench, lab, now, offset, tubes
+            return _put_together(
+                *await asyncio.get_running_loop().run_in_executor(
+                    pool, _judge_apart, self._bench, lab, now, offset, tubes
+                )
             )
         except BrokenProcessPool:
             if self._pool is pool:

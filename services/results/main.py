@@ -21,6 +21,7 @@ from services.results.exchange.door import Door
 from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.imports import Importer
 from services.results.exchange.intake import Intake
+from services.results.exchange.line import Line
 from services.results.exchange.listener import Listener
 from services.results.exchange.nation import NationGateway
 from services.results.exchange.notice_desk import NoticeDesk
@@ -102,7 +103,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     except BadSetting:
         await asyncio.to_thread(database.close)
         raise
-    store = SqlStore(database, clock, pepper.secret)
+    store = SqlStore(database, clock, pepper.secret, joined=bool(settings.upstream))
     judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
     drain = Drain()
     limits = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
@@ -111,19 +112,19 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
 
     exchange = ExchangeStore(database, clock, settings.jurisdiction, store.make_months)
     intake = Intake(exchange, pepper, clock, drain)
-    nation = open_channel(settings.upstream, settings) if settings.upstream else None
-    sender = Sender(exchange, nation, settings.jurisdiction, pepper, clock) if nation is not None else None
+    open_to_nation = partial(open_channel, settings.upstream, settings, apart=True)
+    line = Line(open_to_nation) if settings.upstream else None
+    sender = Sender(exchange, open_to_nation, settings.jurisdiction, pepper, clock) if line is not None else None
     reminders = ReminderDesk(
-        database, settings.jurisdiction, clock, PageTokens(pepper.secret), has_upstream=nation is not None
+        database, settings.jurisdiction, clock, PageTokens(pepper.secret), has_upstream=line is not None
     )
     nodes = Nodes(exchange, settings.jurisdiction, clock)
-    gateway_to_nation = NationGateway(nation, settings.jurisdiction) if nation is not None else None
+    gateway_to_nation = NationGateway(line, settings.jurisdiction) if line is not None else None
     lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, nodes, gateway_to_nation)
-    open_apart = partial(open_channel, settings.upstream, settings, apart=True)
-    gateway = FollowGateway(open_apart, settings.jurisdiction) if settings.upstream else None
+    gateway = FollowGateway(line, settings.jurisdiction) if line is not None else None
     importer = Importer(database, gateway, settings.jurisdiction, pepper, clock, store.make_months)
     told = NoticeStore(database, clock, settings.jurisdiction, store.make_months)
-    listener = Listener(told, open_apart, gateway, settings.jurisdiction, pepper) if gateway is not None else None
+    listener = Listener(told, open_to_nation, gateway, settings.jurisdiction, pepper) if gateway is not None else None
     months = MonthKeeper(store.make_months_ahead)
 
     async def start() -> None:
@@ -139,11 +140,9 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         await reminders.end()
         if listener is not None:
             await listener.end()
-        if gateway is not None:
-            await gateway.close()
-        if sender is not None and nation is not None:
+        if sender is not None and line is not None:
             await sender.end()
-            await nation.close()
+            await line.close()
         await months.end()
         await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)

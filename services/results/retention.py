@@ -238,6 +238,8 @@ def _traces(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
         (uploads, uploads.c.update_time < deletion.horizon),
         (rejections, ~select(uploads.c.lab).where(theirs).exists()),
         (tables.delays, tables.delays.c.report_hour < deletion.horizon // HOUR),
+        (tables.nationwide_delays, tables.nationwide_delays.c.report_hour < deletion.horizon // HOUR),
+        (tables.nationwide_times, tables.nationwide_times.c.upload_time < deletion.horizon),
         (tables.requests, tables.requests.c.create_time < deletion.horizon),
         # A node that was away for so long follows everybody again.
         (tables.notices, tables.notices.c.commit_time < deletion.horizon),

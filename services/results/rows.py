@@ -6,9 +6,14 @@ A result's row has two parts: what the judge knows (`JUDGED_COLUMNS`), made here
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from services.results.model import StoredResult, Tube
+if TYPE_CHECKING:
+    from services.results.exchange.model import SharedColumns
+    from services.results.model import StoredResult, Tube
+
+    TubeColumns = Tube | StoredResult | SharedColumns
+
 
 KEY_COLUMNS = ("lab", "report_number", "subject_key", "file_time", "revision", "outcome", "content_hash")
 TUBE_COLUMNS = (
@@ -41,8 +46,8 @@ FILED_COLUMNS = ("revision", "state", "upload_time", "origin", "nationwide_time"
 class RowForm(Protocol):
     """How an engine takes rows. What a tube's persons share is formed once for all of them."""
 
-    def form_tube(self, tube: Tube | StoredResult) -> Any:
-        """The columns of a tube, or of a result that came out of one elsewhere."""
+    def form_tube(self, tube: TubeColumns) -> Any:
+        """A tube's columns."""
         ...
 
     def form_key(
@@ -59,7 +64,7 @@ class RowForm(Protocol):
 class CopyRows:
     """Lines of COPY's text format. Keys are whole lines; results want their filed part and the line's end."""
 
-    def form_tube(self, tube: Tube | StoredResult) -> str:
+    def form_tube(self, tube: TubeColumns) -> str:
         """A tube's columns, each after a tab."""
         return (
             f"\t{tube.file_time}\t{escape(tube.tube_code)}\t{tube.pool_size}\t{tube.specimen}\t{tube.method}"
@@ -88,7 +93,7 @@ class CopyRows:
 class TupleRows:
     """Tuples of parameters."""
 
-    def form_tube(self, tube: Tube | StoredResult) -> tuple[object, ...]:
+    def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
         """A tube's columns."""
         return (
             tube.file_time,

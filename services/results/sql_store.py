@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,8 +14,9 @@ from services.domain.errors import Unavailable
 from services.domain.instant import Instant, Span
 from services.results import changes, labs, links, partitions, reading, tables, timeliness
 from services.results.bulk import bulk_for
-from services.results.changes import BEGINNING, ChangeKind, Cursor, Entry
+from services.results.changes import ChangeKind, Cursor
 from services.results.exchange.follow_ups import take_home
+from services.results.exchange.nationwide import with_nationwide_times
 from services.results.exchange.notices import ChangedReport, give_notices
 from services.results.filing import commit_batch
 from services.results.horizon import read_horizon, require_kept
@@ -36,29 +37,32 @@ from services.results.model import (
     UploadPosition,
 )
 from services.results.partitions import Month, months_ahead, months_between
+from services.results.parts import ChangeBatch, read_batch
 from services.results.reading import LabPosition, Position, ReportName
 from services.results.recalls import Progress, pretend_step, take_step
 from services.results.revisions import correct_result
-from services.results.store import ChangeBatch, Findings, Listing, Once, Part
+from services.results.store import Findings, Listing, Once
 from services.results.upload import FUTURE_TOLERANCE
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.requests import answer_once
 
 if TYPE_CHECKING:
-    from services.results.model import Standing
+    pass
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
 
-_Piece = tuple[Entry, int, int]
-"""Of an entry's reports those from one index to another."""
-
 
 class SqlStore:
-    """A store in SQLite or PostgreSQL. `secret` keys the memory of requests that hold an identity."""
+    """A store in SQLite or PostgreSQL.
 
-    def __init__(self, database: Database, clock: Clock, secret: bytes) -> None:
+    `secret` keys the memory of requests that hold an identity; `joined` says that the node replicates to a nation, and
+    that results tell since when it has them.
+    """
+
+    def __init__(self, database: Database, clock: Clock, secret: bytes, *, joined: bool = False) -> None:
+        self._joined = joined
         self._database = database
         self._clock = clock
         self._secret = secret
@@ -143,6 +147,9 @@ class SqlStore:
             persons = [linked.get(key, [key]) for key in subject_keys]
             by_key = reading.find_newest(connection, [key for keys in persons for key in keys])
             by_person = _by_person(persons, by_key) if linked else by_key
+            if self._joined:
+                stamped = iter(with_nationwide_times(connection, [result for one in by_person for result in one]))
+                by_person = [[next(stamped) for _ in one] for one in by_person]
             by_report = reading.find_reports(connection, reports) if reports else {}
             named = {result.lab for results in by_person for result in results} | {lab for lab, _ in reports}
             self._labs.refresh(connection, named, now)
@@ -248,33 +255,7 @@ class SqlStore:
 
         OutOfRange when the cursor is too old or not of this log.
         """
-
-        def work(connection: Connection) -> ChangeBatch:
-            page = changes.read_log(connection, cursor, limit)
-            pieces = list(_pieces(page.entries, cursor, limit))
-            found = self._find_pieces(connection, pieces, now)
-            parts = [
-                Part(entry, start, [found.get((entry.lab, *report)) for report in entry.reports[start:end]])
-                for entry, start, end in pieces
-            ]
-            return ChangeBatch(parts, page.is_complete and all(end == len(entry.reports) for entry, _, end in pieces))
-
-        return await self._database.read(work)
-
-    def _find_pieces(
-        self, connection: Connection, pieces: Sequence[_Piece], now: Instant
-    ) -> dict[tuple[str, str, int], tuple[StoredResult, Standing]]:
-        """The results that parts of entries name, each with its laboratory's standing."""
-        wanted: dict[str, list[tuple[str, int]]] = {}
-        for entry, start, end in pieces:
-            if entry.kind is ChangeKind.RESULTS:
-                wanted.setdefault(entry.lab, []).extend(entry.reports[start:end])
-        self._labs.refresh(connection, wanted, now)
-        return {
-            (lab, found.report_number, found.revision): (found, self._labs.standing_at(lab, found.file_time))
-            for lab, reports in wanted.items()
-            for found in reading.find_revisions(connection, lab, reports)
-        }
+        return await self._database.read(read_batch, self._labs, cursor, now, limit)
 
     async def summarize_timeliness(
         self, lab: str, region: str, start: Instant, end: Instant, late: Span
@@ -339,7 +320,8 @@ class SqlStore:
         self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None
     ) -> Listing:
         self._labs.refresh(connection, {result.lab for result in results}, now)
-        return Listing(results, self._labs.standing_at, horizon)
+        told = with_nationwide_times(connection, results) if self._joined else results
+        return Listing(told, self._labs.standing_at, horizon)
 
 
 def _by_person(
@@ -351,14 +333,3 @@ def _by_person(
         sorted((result for _ in keys for result in next(rest)), key=lambda result: result.file_time, reverse=True)
         for keys in persons
     ]
-
-
-def _pieces(entries: Sequence[Entry], cursor: Cursor, limit: int) -> Iterator[_Piece]:
-    """What a cursor has not dealt with of entries that come after it, up to `limit` reports."""
-    room = limit
-    for entry in entries:
-        place = cursor.get(entry.writer_id, BEGINNING)
-        start = place.dealt if place.sequence == entry.sequence - 1 else 0
-        end = min(start + room, len(entry.reports))
-        yield entry, start, end
-        room -= end - start

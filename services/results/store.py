@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from services.domain.instant import Instant, Span
-from services.results.changes import Cursor, Entry, Place
+from services.results.changes import Cursor
 from services.results.known_batches import KnownBatch
 from services.results.model import (
     Acknowledgement,
@@ -26,6 +26,7 @@ from services.results.model import (
     Upload,
     UploadPosition,
 )
+from services.results.parts import ChangeBatch
 from services.results.reading import LabPosition, Position, ReportName
 from services.results.timeliness import Summary
 
@@ -83,56 +84,6 @@ class Listing:
     standing_at: Callable[[str, Instant], Standing]
     horizon: Instant | None = None
     next_position: LabPosition | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Reports of one commit in their order, all of them or some.
-
-    Attributes:
-        entry: the commit.
-        start: the index in the entry's reports of the first.
-        results: for each report from there on its revision as it stands, with its laboratory's standing at its time;
-            None for one that retention has removed, and for whatever an entry of another kind names.
-    """
-
-    entry: Entry
-    start: int
-    results: Sequence[tuple[StoredResult, Standing] | None]
-
-    @property
-    def end(self) -> int:
-        """The index in the entry's reports after the last."""
-        return self.start + len(self.results)
-
-    @property
-    def place(self) -> Place:
-        """Where a cursor stands with the entry's writer after this."""
-        return self.place_at(self.end)
-
-    def place_at(self, index: int) -> Place:
-        """Where a cursor stands with the entry's writer before the report of an index."""
-        ended = index >= len(self.entry.reports)
-        return Place(self.entry.sequence) if ended else Place(self.entry.sequence - 1, index)
-
-    def after(self, place: Place) -> Part | None:
-        """What of this a cursor's place with the writer has not dealt with; None when it has with all."""
-        if place >= self.place:
-            return None
-        dealt = place.dealt if place.sequence == self.entry.sequence - 1 else 0
-        return self if dealt <= self.start else Part(self.entry, dealt, self.results[dealt - self.start :])
-
-    def up_to(self, count: int) -> Part:
-        """The first so many reports of it."""
-        return self if len(self.results) <= count else Part(self.entry, self.start, self.results[:count])
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeBatch:
-    """What was read of the change log at once, and whether that was all there was."""
-
-    parts: list[Part]
-    is_complete: bool
 
 
 class Store(Protocol):

@@ -23,7 +23,7 @@ import structlog
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.results.changes import BEGINNING, Cursor
-from services.results.store import ChangeBatch, Part
+from services.results.parts import ChangeBatch, Part
 from services.runtime.clock import Clock
 from services.runtime.unit import Drain
 
@@ -238,7 +238,7 @@ class _Window:
         taken: list[Part] = []
         while limit > 0 and position < self.end:
             part = self._parts[position - self.first]
-            rest = part.after(cursor.get(part.entry.writer_id, BEGINNING))
+            rest = part.after(cursor)
             if rest is not None:
                 taken.append(rest.up_to(limit))
                 limit -= len(taken[-1].results)

@@ -10,9 +10,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import HOUR, SECOND, Instant, Span
@@ -27,14 +28,24 @@ _nationwide = tables.nationwide_delays
 _LOG_GROWTH = math.log(GROWTH)
 
 
+class Quantiles(NamedTuple):
+    """How delays are spread: half of them, 95 and 99 of a hundred were at most so long."""
+
+    p50: Span
+    p95: Span
+    p99: Span
+
+
 @dataclass(frozen=True, slots=True)
 class Timeliness:
-    """How promptly a laboratory's results of an interval were uploaded. Quantiles are None when there are none."""
+    """How promptly a laboratory's results of an interval were uploaded, and from there were at the nation.
+
+    Quantiles are None when nothing was counted.
+    """
 
     result_count: int
-    p50: Span | None
-    p95: Span | None
-    p99: Span | None
+    to_upload: Quantiles | None
+    to_nation: Quantiles | None
     late_count: int
     last_upload_time: Instant | None
 
@@ -106,39 +117,48 @@ def summarize(
     connection: Connection, labs: Sequence[str], start: Instant, end: Instant, late: Span
 ) -> dict[str, Timeliness]:
     """The timeliness of each of these laboratories over whole hours, and of all of them together under ""."""
-    classes = (
-        select(_delays.c.lab, _delays.c.delay_class, func.sum(_delays.c.persons), func.max(_delays.c.last_upload_time))
-        .where(_delays.c.lab.in_(labs), _delays.c.report_hour >= start // HOUR, _delays.c.report_hour < -(-end // HOUR))
-        .group_by(_delays.c.lab, _delays.c.delay_class)
-    )
-    counts: dict[str, Counter[int]] = {name: Counter() for name in ("", *labs)}
+    names = ("", *labs)
+    counts: dict[str, Counter[int]] = {name: Counter() for name in names}
+    to_nation: dict[str, Counter[int]] = {name: Counter() for name in names}
     last: dict[str, Instant] = {}
-    for lab, class_, persons, upload_time in connection.execute(classes):
+    for lab, class_, persons, upload_time in _read_classes(connection, _delays, labs, start, end):
         for name in (lab, ""):
             counts[name][class_] += int(persons)
             last[name] = max(upload_time, last.get(name, upload_time))
-    return {name: _timeliness(found, last.get(name), late) for name, found in counts.items()}
+    for lab, class_, persons in _read_classes(connection, _nationwide, labs, start, end):
+        for name in (lab, ""):
+            to_nation[name][class_] += int(persons)
+    return {name: _timeliness(counts[name], to_nation[name], last.get(name), late) for name in names}
 
 
-def _timeliness(counts: Counter[int], last_upload_time: Instant | None, late: Span) -> Timeliness:
-    total = counts.total()
+def _read_classes(
+    connection: Connection, table: Table, labs: Sequence[str], start: Instant, end: Instant
+) -> Iterable[Any]:
+    """Laboratory, class and persons of whole hours; where the table has it, also the newest upload's time."""
+    newest = [func.max(table.c.last_upload_time)] if "last_upload_time" in table.c else []
+    hours = table.c.report_hour >= start // HOUR, table.c.report_hour < -(-end // HOUR)
+    columns = (table.c.lab, table.c.delay_class)
+    query = select(*columns, func.sum(table.c.persons), *newest).where(table.c.lab.in_(labs), *hours)
+    return connection.execute(query.group_by(*columns))
+
+
+def _timeliness(
+    counts: Counter[int], to_nation: Counter[int], last_upload_time: Instant | None, late: Span
+) -> Timeliness:
     # Whole classes beyond the threshold: nobody who kept it is called late.
     late_count = sum(persons for class_, persons in counts.items() if class_ and longest_of_class(class_ - 1) >= late)
-    return Timeliness(
-        total,
-        _quantile(counts, total, 0.50),
-        _quantile(counts, total, 0.95),
-        _quantile(counts, total, 0.99),
-        late_count,
-        last_upload_time,
+    return Timeliness(counts.total(), _quantiles(counts), _quantiles(to_nation), late_count, last_upload_time)
+
+
+def _quantiles(counts: Counter[int]) -> Quantiles | None:
+    total = counts.total()
+    return Quantiles(*(_quantile(counts, total, share) for share in (0.50, 0.95, 0.99))) if total else None
+
+
+def _quantile(counts: Counter[int], total: int, share: float) -> Span:
+    """The longest delay of the class in which the share is reached."""
+    classes = sorted(counts)
+    seen = accumulate(counts[class_] for class_ in classes)
+    return longest_of_class(
+        next(class_ for class_, so_far in zip(classes, seen, strict=True) if so_far >= share * total)
     )
-
-
-def _quantile(counts: Counter[int], total: int, share: float) -> Span | None:
-    """The longest delay of the class in which the share is reached; None when nothing was counted."""
-    seen = 0
-    for class_, persons in sorted(counts.items()):
-        seen += persons
-        if seen >= share * total:
-            return longest_of_class(class_)
-    return None

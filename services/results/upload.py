@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
@@ -30,6 +30,9 @@ from services.results.model import (
 )
 from services.results.rows import RowForm
 
+if TYPE_CHECKING:
+    from services.results.model import Outcome
+
 FUTURE_TOLERANCE: Span = 5 * MINUTE
 """How far a time may lie ahead of the server's clock: clocks differ, but results of tomorrow do not exist."""
 MAX_TUBES = 1_000
@@ -41,6 +44,16 @@ _TIMES = ("sample_time", "receive_time", "test_time", "report_time")
 
 TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
 """Rules of the contract that were found broken: tube index → (person index or WHOLE_TUBE, violation)."""
+
+
+class _Shared(NamedTuple):
+    """What the persons of a good tube have in common, made once for all of them; `statement` is a hash begun."""
+
+    tube_index: int
+    file_time: Instant
+    outcome: Outcome
+    statement: Any
+    of_tube: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +92,7 @@ class Judge:
         good: list[NewResult] = []
         bad: list[Rejection] = []
         # The rows of a faulty tube are never wanted, and its times may be missing.
-        shared = None if of_tube else (tube_statement(tube), self.rows.form_tube(without_numbers(tube)))
+        shared = None if of_tube else self._share(index, tube)
         for position, person in enumerate(tube.persons):
             violations = [violation for at, violation in known if at == position] if known else []
             if not violations or not any(".document" in violation.field for violation in violations):
@@ -92,7 +105,7 @@ class Judge:
                 of_persons += violations
                 bad.append(Rejection(index, position, tuple(violations)))
             elif shared is not None:
-                good.append(self._file_person(index, position, person, document, tube, shared))
+                good.append(self._file_person(position, person, document, shared))
         if of_tube:
             retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
             rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
@@ -100,17 +113,21 @@ class Judge:
             results += good
             rejections += bad
 
-    def _file_person(
-        self, index: int, position: int, person: TubePerson, document: Document, tube: Tube, shared: tuple[bytes, Any]
-    ) -> NewResult:
-        statement, of_tube = shared
+    def _share(self, index: int, tube: Tube) -> _Shared:
+        statement = hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)
+        return _Shared(index, tube.file_time, tube.outcome, statement, self.rows.form_tube(without_numbers(tube)))
+
+    def _file_person(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
+        tube_index, file_time, outcome, statement, of_tube = shared
+        lab, number = self.lab.uscc, person.report_number
         subject_key = self.pepper.subject_key(document)
         name_hash = self.pepper.name_hash(person.name)
-        content_hash = hashlib.blake2b(statement + subject_key + name_hash, digest_size=KEY_LENGTH).digest()
-        lab, number, file_time, outcome = self.lab.uscc, person.report_number, tube.file_time, tube.outcome
+        stated = statement.copy()
+        stated.update(subject_key + name_hash)
+        content_hash = stated.digest()
         names = (mask_name(person.name), mask_number(document.number))
         return NewResult(
-            index,
+            tube_index,
             position,
             number,
             subject_key,

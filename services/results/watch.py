@@ -12,10 +12,12 @@ from services.domain.errors import ResourceExhausted, Unavailable
 from services.domain.instant import SECOND, Span, to_timestamp
 from services.domain.names import parse_lab
 from services.domain.region import within
-from services.results.changes import Cursor, decode_cursor, encode_cursor
+from services.results.changes import Cursor
 from services.results.convert import known_region, result_to_proto
+from services.results.cursors import decode_cursor, encode_cursor
 from services.results.model import StoredResult
-from services.results.store import Part, Store
+from services.results.parts import Part
+from services.results.store import Store
 from services.results.tail import ChangeTail
 from services.runtime.unit import Drain
 

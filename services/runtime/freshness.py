@@ -40,6 +40,14 @@ def decode_token(token: str, now: Instant, field: str = "at_least_as_fresh") -> 
     Raises:
         InvalidArgument: INVALID_CONSISTENCY_TOKEN, it is not one of ours.
     """
+    freshness = read_token(token)
+    if token and (freshness is None or freshness.instant > now + AHEAD):
+        raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
+    return freshness
+
+
+def read_token(token: str) -> Freshness | None:
+    """What a token says; None for the empty one and for one that is none of ours."""
     if not token:
         return None
     try:
@@ -47,6 +55,4 @@ def decode_token(token: str, now: Instant, field: str = "at_least_as_fresh") -> 
     except (binascii.Error, ValueError):
         text = ""
     match = _FORM.fullmatch(text)
-    if match is None or int(match.group(3)) > now + AHEAD:
-        raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
-    return Freshness(match.group(1), match.group(2), int(match.group(3)))
+    return None if match is None else Freshness(match.group(1), match.group(2), int(match.group(3)))

@@ -20,13 +20,21 @@ _log = structlog.get_logger(__name__)
 class Patience:
     """What is thought of one source."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(
+        self, source: str, *, longest_seconds: float = UPSTREAM_SECONDS, lost_seconds: float = LOST_SECONDS
+    ) -> None:
         self._source = source
+        self._longest_seconds = longest_seconds
+        self._lost_seconds = lost_seconds
         self.lost = False
 
     def seconds(self) -> float:
         """How long the call under way may wait for the source."""
-        longest = LOST_SECONDS if self.lost else UPSTREAM_SECONDS
+        return self.seconds_of(self._longest_seconds)
+
+    def seconds_of(self, longest: float) -> float:
+        """The same for what may take longer than most, or must not take as long."""
+        longest = self._lost_seconds if self.lost else longest
         return seconds_left(longest / UPSTREAM_SHARE) * UPSTREAM_SHARE
 
     def lose(self, why: str) -> None:

@@ -11,8 +11,8 @@ from sqlalchemy import insert
 from services.domain.instant import DAY
 from services.domain.region import is_region
 from services.policy import tables
+from services.policy.changes import change_row, policy_row
 from services.policy.convert import bare_statement, revision_from_proto
-from services.policy.store import change_row, policy_row
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 

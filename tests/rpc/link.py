@@ -8,10 +8,14 @@ from collections.abc import AsyncIterator
 
 
 class Link:
-    """A TCP proxy on loopback. Connections that it accepts are carried to the target byte by byte."""
+    """A TCP proxy on loopback. Connections that it accepts are carried to the target byte by byte.
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+    `async with link_to(address) as link:` then `link.address` in the place of the address; `await link.cut()`,
+    `link.freeze()`, `link.strand()`, `link.slow(seconds)`, and `link.mend()` to undo them.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.lead_to(address)
         self._whole = True
         self._frozen = False
         self._ways: set[asyncio.Event] = set()
@@ -56,6 +60,11 @@ class Link:
     def slow(self, seconds: float) -> None:
         """Carry everything so much later."""
         self._delay = seconds
+
+    def lead_to(self, address: str) -> None:
+        """Carry new connections to another address: what was there comes back at another port."""
+        host, _, port = address.rpartition(":")
+        self._target = (host, int(port))
 
     def mend(self) -> None:
         """Carry everything at once again."""
@@ -111,8 +120,7 @@ class Link:
 @contextlib.asynccontextmanager
 async def link_to(address: str) -> AsyncIterator[Link]:
     """A link to an address, whole at first."""
-    host, _, port = address.rpartition(":")
-    link = Link(host, int(port))
+    link = Link(address)
     await link.open()
     try:
         yield link

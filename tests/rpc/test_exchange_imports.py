@@ -11,9 +11,10 @@ from typing import Any
 
 import grpc
 import pytest
-from hutong.results.v1 import result_pb2
+from hutong.results.v1 import lookup_pb2, result_pb2
 from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, WatchNoticesRequest
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import (
     ImportResultsRequest,
@@ -26,11 +27,21 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.instant import HOUR, to_timestamp
 from services.results import tables
-from services.results.exchange import follow_gateway, listener
+from services.results.exchange import follow_gateway, listener, sender
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
-from tests.labwork import LAB_NAME, PEPPER, POSITIVE, make_document, make_tube, make_tubes, subject_key
+from tests.labwork import (
+    LAB_NAME,
+    OTHER_USCC,
+    PEPPER,
+    POSITIVE,
+    lab_to_register,
+    make_document,
+    make_tube,
+    make_tubes,
+    subject_key,
+)
 from tests.rpc.country import HENAN, JILIN, Country, Member, open_country, open_member, until
 from tests.rpc.link import link_to
 from tests.serving import error_info
@@ -371,13 +382,16 @@ async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_ur
 async def test_a_link_that_carries_nothing_more_is_given_up(
     sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither side is told that it is dead. What happened meanwhile reaches the copy by a new one."""
+    """Neither side is told that it is dead. What happened meanwhile goes both ways by new ones."""
     monkeypatch.setattr(listener, "SILENCE_SECONDS", 4.0)
+    monkeypatch.setattr(sender, "ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(follow_gateway, "FOLLOW_SECONDS", 0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:
         henan = await sqlite_country.join(HENAN, upstream=link.address)
         await import_person(henan)
+        await henan.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
+        await until(lambda: (HENAN,) in sqlite_country.nation.rows(tables.lab_homes, "node"))
         link.strand()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await import_person(henan, person=1)
@@ -387,3 +401,13 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
             CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
         )
         await until(lambda: henan.rows(tables.report_keys, "revision") == [(2,)])
+        await henan.node.register()
+        await henan.node.upload(make_tubes(1, 70))
+        await until(lambda: len(sqlite_country.nation.results(of=HENAN)) == 1)
+        nationwide = LookupLatestRequest(document=make_document(0), scope=lookup_pb2.SCOPE_NATIONWIDE)
+
+        async def answered() -> bool:
+            answer = await henan.node.results.LookupLatest(nationwide)
+            return all(source.state == lookup_pb2.SOURCE_STATE_OK for source in answer.sources)
+
+        await until(answered)

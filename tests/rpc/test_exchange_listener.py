@@ -30,6 +30,7 @@ from services.results.exchange import listener as listener_module
 from services.results.exchange import notice_desk
 from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.following import add_followed
+from services.results.exchange.line import Line
 from services.results.exchange.listener import Listener
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
@@ -90,14 +91,14 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
     def open_apart() -> grpc.aio.Channel:
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
 
-    gateway = FollowGateway(open_apart, HENAN)
-    listener = Listener(store, open_apart, gateway, HENAN, PEPPER)
+    line = Line(open_apart)
+    listener = Listener(store, open_apart, FollowGateway(line, HENAN), HENAN, PEPPER)
     listener.begin()
     try:
         yield store
     finally:
         await listener.end()
-        await gateway.close()
+        await line.close()
 
 
 def reminder(number: str) -> ReplicatedChange:

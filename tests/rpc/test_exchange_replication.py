@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,14 +10,18 @@ import pytest
 from hutong.results.v1 import lab_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
-from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest, LookupLatestRequest, UnlinkDocumentsRequest
+from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+from sqlalchemy import make_url
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results import tables
+from services.results.exchange import sender
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import (
     LAB_NAME,
+    NOW,
     OTHER_USCC,
     PENDING,
     POSITIVE,
@@ -27,6 +32,7 @@ from tests.labwork import (
     make_tubes,
 )
 from tests.rpc.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.rpc.link import link_to
 
 
 @pytest.fixture
@@ -164,6 +170,54 @@ async def test_the_province_learns_when_the_nation_had_it(country: Country) -> N
     at_nation = set(country.nation.rows(tables.results, "lab", "upload_time", "nationwide_time"))
     assert set(jilin.rows(tables.nationwide_times, "lab", "upload_time", "nationwide_time")) == at_nation
     await until(lambda: sum(n for (n,) in jilin.rows(tables.nationwide_delays, "persons")) == 20)
+    look_up = LookupLatestRequest(document=make_document(3))
+    (told,) = (await jilin.node.results.LookupLatest(look_up)).in_region
+    assert told.nationwide_time.ToMicroseconds() in {time for _, _, time in at_nation}
+    day = {"start_time": to_timestamp(NOW - DAY), "end_time": to_timestamp(NOW + DAY)}
+    for member, subject in ((jilin, LAB_NAME), (country.nation, LAB_NAME)):
+        request = SummarizeTimelinessRequest(lab=subject, **day)  # type: ignore[arg-type]
+        (summary,) = (await member.node.timeliness.SummarizeTimeliness(request)).timeliness
+        assert (summary.result_count, summary.upload_to_nationwide.HasField("p99")) == (20, True)
+
+
+async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_name(
+    tmp_path: Path, country: Country, sqlite_url: MakeUrl
+) -> None:
+    """Its new changes bear numbers that the nation knows of others: none of them is taken for a replay."""
+    url = sqlite_url("results")
+    copy = tmp_path / "older.db"
+    file = Path(make_url(url).database or "")
+    upstream = country.nation.address
+    async with open_member(tmp_path / "a", url, JILIN, upstream=upstream) as jilin:
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(3))
+        await replicated(country, jilin)
+    shutil.copyfile(file, copy)
+    async with open_member(tmp_path / "a", url, JILIN, upstream=upstream) as jilin:
+        await jilin.node.upload(make_tubes(3, 10), "lost")
+        await replicated(country, jilin)
+    shutil.copyfile(copy, file)
+    async with open_member(tmp_path / "a", url, JILIN, upstream=upstream) as jilin:
+        await jilin.node.upload(make_tubes(5, 20), "after")
+        # What the province lost the nation keeps.
+        await until(lambda: len(country.nation.results()) == 11)
+        assert set(jilin.results()) < set(country.nation.results())
+    assert len({log for (log,) in country.nation.rows(tables.replicated_places, "log_id")}) == 2
+
+
+async def test_a_stream_that_hangs_is_opened_again(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "ANSWER_SECONDS", 1.0)
+    async with link_to(country.nation.address) as link:
+        jilin = await country.join(JILIN, upstream=link.address)
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(3))
+        await replicated(country, jilin)
+        link.strand()
+        await jilin.node.upload(make_tubes(3, 10), "stranded")
+        # Its channel holds the dead connection until its keepalive fails, or the link is cut.
+        await link.cut()
+        link.mend()
+        await replicated(country, jilin)
 
 
 async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Country) -> None:

@@ -16,7 +16,8 @@ from hutong.results.v1.results_service_pb2 import ResultFilter, WatchResultsRequ
 
 from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
 from services.results import watch
-from services.results.changes import Place, encode_cursor
+from services.results.changes import Place
+from services.results.cursors import encode_cursor
 from services.results.retention import purge
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

@@ -18,11 +18,12 @@ from sqlalchemy import delete, insert, select
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument
 from services.domain.instant import DAY, Instant, to_timestamp
 from services.policy import tables
+from services.policy.changes import Changes, change_row, policy_row
 from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
 from services.policy.desk import PublicationDesk
 from services.policy.model import Revision
 from services.policy.shelf import Shelf
-from services.policy.store import Changes, SqlStore, Verdict, change_row, policy_row
+from services.policy.store import SqlStore, Verdict
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
 from tests import policy_record
@@ -112,7 +113,7 @@ async def test_withdrawal_is_told_once_under_its_own_sequence(store: SqlStore) -
     assert response.policy.withdraw_reason == "an error"
     changes = await store.read_changes(0)
     gone = replace(first, withdraw_time=NOW + DAY, withdraw_reason="an error")
-    assert changes.revisions == [(2, second), (3, gone)]
+    assert changes == Changes(3, [(2, second), (3, gone)], {1: NOW, 2: NOW, 3: NOW + DAY})
     assert (await store.read_changes(2)).revisions == [(3, gone)]
 
 
@@ -168,7 +169,7 @@ async def test_judge_sees_everything_committed_since_it_looked(store: SqlStore) 
         return Verdict(second, None, PublishPolicyResponse)
 
     await store.publish(make_request("three"), 1, judge, NOW)
-    assert seen == [Changes(2, [(2, second)])]
+    assert seen == [Changes(2, [(2, second)], {2: NOW})]
 
 
 async def test_of_ties_at_the_same_instant_one_is_published(desks: list[PublicationDesk]) -> None:
@@ -230,7 +231,7 @@ async def test_process_killed_while_publishing_leaves_nothing_and_holds_nobody_u
     process.kill()
     process.join()
     revision = await publish(store, make_request("after"))
-    assert (await store.read_changes(0)).revisions == [(1, revision)]
+    assert await store.read_changes(0) == Changes(1, [(1, revision)], {1: NOW})
 
 
 async def test_rows_put_in_bulk_are_those_of_publication(database: Database, store: SqlStore) -> None:

@@ -14,9 +14,9 @@ from services.domain.errors import OutOfRange
 from services.domain.instant import DAY, HOUR, SECOND
 from services.results import changes
 from services.results.changes import Cursor, Entry, Place, append_entry, oldest_cursor, read_entries, remove_entries
+from services.results.parts import Part
 from services.results.reading import find_revisions
 from services.results.retention import purge
-from services.results.store import Part
 from tests.databases import MakeUrl
 from tests.labwork import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_tube, make_tubes
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -298,3 +298,13 @@ async def test_reports_under_one_number_are_told_as_fast_as_others(laboratory: L
         await laboratory.send(tubes, upload_id=upload_id)
     await seconds_to_tell("many")
     assert await seconds_to_tell("one") < 5 * await seconds_to_tell("many") + 0.2
+
+
+async def test_a_cursor_that_somebody_made_up_reads_no_more_than_others(laboratory: Laboratory) -> None:
+    """One that claims to have dealt with more of a commit than there is stands at its end."""
+    for place in range(4):
+        await laboratory.send(make_tubes(3, 10 * place), upload_id=f"u{place}")
+    ((writer, _),) = (await laboratory.store.newest_cursor()).items()
+    cursor = {writer: Place(0, 2**62)}
+    told = [named(part) for part in await follow_parts(laboratory, cursor, 3)]
+    assert (told, cursor) == (["", "R10@1 R11@1 R12@1"], {writer: Place(2)})

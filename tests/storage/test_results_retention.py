@@ -178,11 +178,11 @@ async def test_a_result_that_is_not_there_may_have_been_removed(laboratory: Labo
         await laboratory.store.get_result(USCC, "R9", None)
     assert set(caught.value.metadata) == {"resource"}
     remove(laboratory)
-    for number, revision, told in (("R0", None, {"resource", "horizon"}), ("R1", 2, {"resource"})):
+    for number, revision, keys in (("R0", None, {"resource", "horizon"}), ("R1", 2, {"resource"})):
         with pytest.raises(NotFound) as caught:
             await laboratory.store.get_result(USCC, number, revision)
-        assert set(caught.value.metadata) == told
-        assert ("2022-08-01T00:00:00+08:00" in str(caught.value)) == ("horizon" in told)
+        assert set(caught.value.metadata) == keys
+        assert ("2022-08-01T00:00:00+08:00" in str(caught.value)) == ("horizon" in keys)
 
 
 async def test_of_a_report_revised_over_the_horizon_what_is_kept_is_told(laboratory: Laboratory) -> None:

@@ -16,7 +16,7 @@ from services.domain.instant import MINUTE
 from services.results import tail as tail_module
 from services.results.changes import ChangeKind, Cursor, Place, append_entry
 from services.results.model import StoredResult
-from services.results.store import ChangeBatch
+from services.results.parts import ChangeBatch
 from services.results.tail import ChangePage, ChangeTail, Follower
 from services.runtime.unit import Drain
 from tests.databases import MakeUrl

@@ -13,7 +13,15 @@ from services.domain.instant import Instant, from_timestamp, set_timestamp, to_t
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.convert import lab_to_proto
-from services.results.exchange.model import Change, Reminder, Replica, WriterPosition
+from services.results.exchange.model import (
+    Change,
+    Reminder,
+    Replica,
+    ReplicaPerson,
+    ReplicaTube,
+    SharedColumns,
+    WriterPosition,
+)
 from services.results.exchange.nodes import Node
 from services.results.model import PENDING, DocumentLink, Lab, LinkedDocument, StandingChange, StoredResult
 
@@ -74,6 +82,70 @@ def fill_replica(
     told.lab_standing = lab_standing
 
 
+def fill_tube(message: exchange_pb2.ReplicatedTube, tube: ReplicaTube) -> None:
+    """A tube into an empty message: every replicated person passes here."""
+    shared = tube.shared
+    message.lab = format_lab(shared.lab)
+    message.key_version = shared.key_version
+    message.tube_code = shared.tube_code
+    message.pool_size = shared.pool_size
+    message.specimen = shared.specimen
+    message.method = shared.method
+    message.outcome = shared.outcome
+    message.sample_region = shared.sample_region
+    message.sample_site = shared.sample_site
+    set_timestamp(message.sample_time, shared.sample_time)
+    if shared.receive_time is not None:
+        set_timestamp(message.receive_time, shared.receive_time)
+    if shared.test_time is not None:
+        set_timestamp(message.test_time, shared.test_time)
+    if shared.report_time is not None:
+        set_timestamp(message.report_time, shared.report_time)
+    set_timestamp(message.upload_time, shared.upload_time)
+    message.origin = format_node(shared.origin)
+    for person in tube.persons:
+        added = message.persons.add()
+        added.subject_key, added.report_number, added.content_hash = person
+
+
+def tube_from_proto(message: exchange_pb2.ReplicatedTube) -> ReplicaTube:
+    """A replicated tube; InvalidArgument for one that no node can have sent."""
+    lab, origin = message.lab.removeprefix(_LAB), message.origin.removeprefix(_NODE)
+    report_time = from_timestamp(message.report_time) if message.HasField("report_time") else None
+    if len(lab) != 18 or len(origin) != 6 or message.key_version < 1:
+        raise InvalidArgument.field("tube", "has no laboratory, origin or version of its keys")
+    if (report_time is None) != (message.outcome == PENDING) or not message.HasField("sample_time"):
+        raise InvalidArgument.field("tube", "has not the times of its outcome")
+    persons = [
+        ReplicaPerson(person.subject_key, person.report_number, person.content_hash) for person in message.persons
+    ]
+    for person in persons:
+        if len(person.subject_key) != KEY_LENGTH or not person.report_number or len(person.content_hash) != KEY_LENGTH:
+            raise InvalidArgument.field("tube.persons", "has no subject key, report number or content hash")
+    sample_time = from_timestamp(message.sample_time)
+    return ReplicaTube(
+        SharedColumns(
+            lab,
+            message.key_version,
+            sample_time if report_time is None else report_time,
+            message.tube_code,
+            message.pool_size,
+            message.specimen,
+            message.method,
+            message.outcome,
+            message.sample_region,
+            message.sample_site,
+            sample_time,
+            _instant(message, "receive_time"),
+            _instant(message, "test_time"),
+            report_time,
+            from_timestamp(message.upload_time),
+            origin,
+        ),
+        persons,
+    )
+
+
 def replica_from_proto(message: exchange_pb2.ReplicatedResult) -> Replica:
     """A replicated result; InvalidArgument for one that no node can have sent."""
     told = message.test_result
@@ -131,7 +203,9 @@ def change_from_proto(message: exchange_pb2.ReplicatedChange) -> Change:
     return _reminder_from_proto(message.follow_up.follow_up)
 
 
-def _instant(message: result_pb2.TestResult | exchange_pb2.ReplicatedLink | lab_pb2.Lab, field: str) -> Instant | None:
+def _instant(
+    message: result_pb2.TestResult | exchange_pb2.ReplicatedTube | exchange_pb2.ReplicatedLink | lab_pb2.Lab, field: str
+) -> Instant | None:
     return from_timestamp(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
 
 

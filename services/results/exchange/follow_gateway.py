@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import grpc
 import structlog
 from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, SubjectResults
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
 from services.domain.errors import Unavailable
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import link_from_proto, replica_from_proto
+from services.results.exchange.line import Line
 from services.results.exchange.model import Replica
 from services.results.model import DocumentLink
 from services.runtime.call import seconds_left
 from services.runtime.coalesce import Coalescer
-
-if TYPE_CHECKING:
-    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 FOLLOW_SECONDS = 5.0
 """The longest a call to the nation may take."""
@@ -31,10 +28,6 @@ _SHARE = 0.8
 """Of the caller's time; the rest is for storing what came, and the answer's way home."""
 
 _log = structlog.get_logger(__name__)
-
-
-OpenChannel: TypeAlias = Callable[[], grpc.aio.Channel]
-"""Opens a channel to the nation with a connection of its own."""
 
 
 class Followed(NamedTuple):
@@ -48,11 +41,8 @@ class Followed(NamedTuple):
 class FollowGateway:
     """Follows persons at the nation. Askers who meet share a call."""
 
-    def __init__(self, open_channel: OpenChannel, jurisdiction: str) -> None:
-        self._open_channel = open_channel
-        self._channel = open_channel()
-        self._stub: ExchangeServiceAsyncStub = ExchangeServiceStub(self._channel)
-        self._closing: set[asyncio.Task[None]] = set()
+    def __init__(self, line: Line, jurisdiction: str) -> None:
+        self._line = line
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, Followed] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
 
@@ -68,27 +58,14 @@ class FollowGateway:
         """The same for up to MAX_FOLLOWED persons, in order, outside of any call."""
         request = FollowSubjectsRequest(node=self._node, subject_keys=subject_keys)
         try:
-            response = await self._stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
+            response = await self._line.stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
         except grpc.aio.AioRpcError as error:
             _log.warning("the nation does not answer", code=error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._renew()
+                self._line.renew()
             raise _away() from None
         links = [link_from_proto(link) for link in response.links]
         return [_followed(subject, links) for subject in response.subjects]
-
-    async def close(self) -> None:
-        """Give up what is under way."""
-        await self._channel.close()
-        await asyncio.gather(*self._closing)
-
-    def _renew(self) -> None:
-        """Call by a new connection: the old one may be half open, which gRPC does not find out in reasonable time."""
-        old, self._channel = self._channel, self._open_channel()
-        self._stub = ExchangeServiceStub(self._channel)
-        closing = asyncio.get_running_loop().create_task(old.close(FOLLOW_SECONDS))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
 
 
 def _followed(subject: SubjectResults, links: Sequence[DocumentLink]) -> Followed:

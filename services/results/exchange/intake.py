@@ -18,10 +18,15 @@ from hutong.results.v1.exchange_service_pb2 import (
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from services.domain.instant import MINUTE, Span, from_timestamp, to_timestamp
 from services.domain.subject import Pepper
-from services.results.exchange.convert import change_from_proto, position_from_proto, position_to_proto
-from services.results.exchange.model import Change, Replica, WriterPosition
+from services.results.exchange.convert import (
+    change_from_proto,
+    position_from_proto,
+    position_to_proto,
+    tube_from_proto,
+)
+from services.results.exchange.model import Replica, WriterPosition
 from services.results.exchange.nodes import Log
-from services.results.exchange.store import ExchangeStore
+from services.results.exchange.store import Decoded, ExchangeStore
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import Clock
 from services.runtime.unit import Drain
@@ -40,10 +45,10 @@ _log = structlog.get_logger(__name__)
 
 
 class _Waiting(NamedTuple):
-    """A frame, and its changes as soon as they are decoded."""
+    """A frame, and what it holds as soon as that is decoded."""
 
     frame: ReplicateRequest
-    changes: asyncio.Future[list[Change]]
+    decoded: asyncio.Future[Decoded]
 
 
 class Intake:
@@ -129,11 +134,11 @@ class Intake:
         return Log(region, start.log_id), skew
 
     async def _answer(self, log: Log, item: _Waiting) -> ReplicateResponse:
-        changes = await item.changes
+        decoded = await item.decoded
         if item.frame.HasField("checkpoint"):
             return await self._note(log, item.frame.checkpoint)
         batch = item.frame.batch
-        committed, now = await self._store.apply_batch(log, batch, changes)
+        committed, now = await self._store.apply_batch(log, batch, decoded)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
     async def _note(self, log: Log, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
@@ -146,17 +151,19 @@ class Intake:
         return ReplicateResponse(positions=told, commit_time=to_timestamp(now))
 
 
-def _decode(frame: ReplicateRequest, sender: str) -> list[Change]:
-    """The changes of a frame; InvalidArgument for a frame that no node sends."""
+def _decode(frame: ReplicateRequest, sender: str) -> Decoded:
+    """What a frame's batch holds; InvalidArgument for a frame that no node sends."""
     if frame.HasField("start"):
         raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
-    if frame.batch.next_offset < frame.batch.offset:
+    batch = frame.batch
+    if batch.next_offset < batch.offset:
         raise InvalidArgument.field("batch.next_offset", "is before the offset")
-    if len(frame.batch.changes) > MAX_CHANGES:
-        text = f"holds more than {MAX_CHANGES} changes"
-        raise InvalidArgument.field("batch.changes", text, "BATCH_TOO_LARGE")
-    changes = [change_from_proto(change) for change in frame.batch.changes]
-    for index, change in enumerate(changes):
-        if isinstance(change, Replica) and change.result.origin != sender:
-            raise InvalidArgument.field(f"batch.changes[{index}].result.test_result.origin", "is not the sender")
-    return changes
+    tubes = [tube_from_proto(tube) for tube in batch.tubes]
+    if sum(len(tube.persons) for tube in tubes) + len(batch.changes) > MAX_CHANGES:
+        text = f"holds more than {MAX_CHANGES} persons and changes"
+        raise InvalidArgument.field("batch", text, "BATCH_TOO_LARGE")
+    changes = [change_from_proto(change) for change in batch.changes]
+    results = [change.result for change in changes if isinstance(change, Replica)]
+    if ({tube.shared.origin for tube in tubes} | {result.origin for result in results}) - {sender}:
+        raise InvalidArgument.field("batch", "holds a result whose origin is not the sender")
+    return Decoded(tubes, changes)

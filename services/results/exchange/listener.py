@@ -23,7 +23,8 @@ from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import change_from_proto
-from services.results.exchange.follow_gateway import MAX_FOLLOWED, FollowGateway, OpenChannel
+from services.results.exchange.follow_gateway import MAX_FOLLOWED, FollowGateway
+from services.results.exchange.line import OpenChannel
 from services.results.exchange.model import Change
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace

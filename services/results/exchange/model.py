@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from services.domain.instant import Instant
-from services.results.model import DocumentLink, Lab, StoredResult
+from services.results.model import ACTIVE, DocumentLink, Lab, StoredResult
+
+if TYPE_CHECKING:
+    from services.results.model import Method, Outcome, Specimen
 
 
 class Replica(NamedTuple):
@@ -18,6 +22,72 @@ class Replica(NamedTuple):
     key_version: int
     content_hash: bytes
     sampling_hash: bytes
+
+
+class SharedColumns(NamedTuple):
+    """What first revisions have in common that one commit stored out of one tube."""
+
+    lab: str
+    key_version: int
+    file_time: Instant
+    tube_code: str
+    pool_size: int
+    specimen: Specimen
+    method: Method
+    outcome: Outcome
+    sample_region: str
+    sample_site: str
+    sample_time: Instant
+    receive_time: Instant | None
+    test_time: Instant | None
+    report_time: Instant | None
+    upload_time: Instant
+    origin: str
+
+
+class ReplicaPerson(NamedTuple):
+    """One person of a replicated tube."""
+
+    subject_key: bytes
+    report_number: str
+    content_hash: bytes
+
+
+class ReplicaTube(NamedTuple):
+    """First revisions that still count, by tube: nearly all there is to replicate, and so kept small."""
+
+    shared: SharedColumns
+    persons: list[ReplicaPerson]
+
+    def replicas(self) -> Iterator[Replica]:
+        """The same as results each by itself."""
+        of = self.shared
+        for person in self.persons:
+            result = StoredResult(
+                person.subject_key,
+                of.file_time,
+                of.lab,
+                person.report_number,
+                1,
+                ACTIVE,
+                "",
+                "",
+                of.tube_code,
+                of.pool_size,
+                of.specimen,
+                of.method,
+                of.outcome,
+                of.sample_region,
+                of.sample_site,
+                of.sample_time,
+                of.receive_time,
+                of.test_time,
+                of.report_time,
+                of.upload_time,
+                None,
+                of.origin,
+            )
+            yield Replica(result, of.key_version, person.content_hash, b"")
 
 
 class Reminder(NamedTuple):

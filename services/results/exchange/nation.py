@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 from hutong.results.v1.exchange_pb2 import ReplicatedResult
 from hutong.results.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1.lookup_pb2 import ClaimedReport, Source
 
 from services.domain.errors import Unavailable
@@ -17,6 +16,7 @@ from services.domain.instant import Instant, set_timestamp
 from services.domain.names import format_lab, format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
+from services.results.exchange.line import Line
 from services.results.model import StoredResult
 from services.results.reading import ReportName
 from services.runtime.coalesce import Coalescer
@@ -24,8 +24,6 @@ from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.runtime.status import error_info
 
 if TYPE_CHECKING:
-    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
-
     from services.results.model import Standing
 
 MAX_BATCH = 250
@@ -68,8 +66,8 @@ class SubjectAnswer(NamedTuple):
 class NationGateway:
     """Asks the national node. An answer is None when it did not come in time."""
 
-    def __init__(self, channel: grpc.aio.Channel, jurisdiction: str) -> None:
-        self._stub: ExchangeServiceAsyncStub = ExchangeServiceStub(channel)
+    def __init__(self, line: Line, jurisdiction: str) -> None:
+        self._line = line
         self._node = format_node(jurisdiction)
         self._patience = Patience(f"{format_node(NATION)}/results")
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
@@ -121,13 +119,15 @@ class NationGateway:
                     set_timestamp(claimed.report_time, report_time)
                 request.claimed_reports.append(claimed)
         try:
-            response = await self._stub.LookupSubjects(request, timeout=UPSTREAM_SECONDS)
+            response = await self._line.stub.LookupSubjects(request, timeout=UPSTREAM_SECONDS)
         except grpc.aio.AioRpcError as error:
             not_fresh = _not_fresh(error)
             if not_fresh is not None:
                 self._patience.regain()
                 raise not_fresh from None
             self._patience.lose(error.code().name)
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._line.renew()
             return [None] * len(questions)
         self._patience.regain()
         return _pair(questions, response)

@@ -6,7 +6,7 @@ would write the whole store twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select, tuple_
@@ -56,12 +56,24 @@ def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
         connection.execute(_places.update().where(_places.c.writer_id == writer).values(acknowledged=acknowledged))
 
 
-def find_nationwide_times(
-    connection: Connection, results: Sequence[StoredResult]
-) -> dict[tuple[str, Instant], Instant]:
-    """When the nation had these results, by laboratory and upload time; those it is not known to have are left out."""
-    commits = {(result.lab, result.upload_time) for result in results}
+def with_nationwide_times(connection: Connection, results: Sequence[StoredResult]) -> list[StoredResult]:
+    """The same results, those that the nation is known to have with the instant since when."""
+    commits = sorted({(result.lab, result.upload_time) for result in results if result.nationwide_time is None})
     if not commits:
-        return {}
-    query = select(_times).where(tuple_(_times.c.lab, _times.c.upload_time).in_(sorted(commits)))
-    return {(row.lab, row.upload_time): row.nationwide_time for row in connection.execute(query)}
+        return list(results)
+    if connection.dialect.name == "postgresql":
+        found = connection.exec_driver_sql(
+            "SELECT t.* FROM nationwide_times t JOIN unnest(%s::text[], %s::bigint[]) AS u (lab, upload_time)"
+            " USING (lab, upload_time)",
+            ([lab for lab, _ in commits], [upload_time for _, upload_time in commits]),
+        )
+    else:
+        found = connection.execute(select(_times).where(tuple_(_times.c.lab, _times.c.upload_time).in_(commits)))
+    times = {(lab, upload_time): nationwide_time for lab, upload_time, nationwide_time in found}
+    return [_stamped(result, times) for result in results] if times else list(results)
+
+
+def _stamped(result: StoredResult, times: Mapping[tuple[str, Instant], Instant]) -> StoredResult:
+    if result.nationwide_time is not None:
+        return result
+    return result._replace(nationwide_time=times.get((result.lab, result.upload_time)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, insert, select
@@ -10,11 +10,19 @@ from sqlalchemy import Connection, and_, delete, insert, select
 from services.domain.instant import Instant
 from services.results import tables
 from services.results.changes import ChangeKind, Cursor, Entry, Place, append_entry, read_entries
-from services.results.exchange.model import Change, Reminder, Replica, WriterPosition
+from services.results.exchange.model import (
+    Change,
+    Reminder,
+    Replica,
+    ReplicaPerson,
+    ReplicaTube,
+    SharedColumns,
+    WriterPosition,
+)
 from services.results.labs import find_labs
 from services.results.links import find_links
-from services.results.model import StoredResult
-from services.results.revisions import COLUMNS, IS_NEWEST
+from services.results.model import ACTIVE, StoredResult
+from services.results.revisions import IS_NEWEST
 from services.runtime.ids import uuid7
 
 _results = tables.results
@@ -22,7 +30,21 @@ _keys = tables.report_keys
 _writers = tables.change_writers
 _identity = tables.log_identity
 
-_REPLICA_COLUMNS = [*COLUMNS, _results.c.key_version, _keys.c.content_hash, _keys.c.sampling_hash]
+_SHARED_COLUMNS = [_results.c[name] for name in SharedColumns._fields]
+_COLUMNS = [
+    _results.c.report_number,
+    _results.c.revision,
+    _results.c.state,
+    _results.c.subject_key,
+    _keys.c.content_hash,
+    _keys.c.sampling_hash,
+    _results.c.nationwide_time,
+    *_SHARED_COLUMNS,
+]
+_OWN = len(_COLUMNS) - len(_SHARED_COLUMNS)
+"""Columns of a row before those that a tube's persons share."""
+_MOST_OF_A_TUBE = 50
+"""Persons told together, whatever a laboratory takes for a tube."""
 _SNAPSHOT_STEP = 10_000
 """Links that one entry of a snapshot names."""
 
@@ -31,6 +53,7 @@ class Outgoing(NamedTuple):
     """One commit with all that is to be told of it: nothing where it was another node's, or is removed since."""
 
     entry: Entry
+    tubes: Sequence[ReplicaTube]
     changes: Sequence[Change]
 
 
@@ -96,15 +119,35 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
     for entry in entries:
         cursor[entry.writer_id] = Place(entry.sequence)
     backlog = sum(max(0, count - cursor.get(writer, Place(0)).sequence) for writer, count in newest.items())
-    return Page([Outgoing(entry, list(changes_of(connection, entry, node))) for entry in entries], backlog)
+    return Page([_outgoing(connection, entry, node) for entry in entries], backlog)
 
 
-def changes_of(connection: Connection, entry: Entry, origin: str = "") -> Iterator[Change]:
-    """What an entry speaks of; of results only those that this node received first, when one is named."""
+def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
+    if entry.kind != ChangeKind.RESULTS:
+        return Outgoing(entry, (), list(changes_of(connection, entry)))
+    tubes: list[ReplicaTube] = []
+    changes: list[Change] = []
+    last: tuple[Any, ...] = ()
+    for row in _find_rows(connection, entry):
+        shared = tuple(row[_OWN:])
+        # What was taken from another node is that one's to tell.
+        if shared[-1] != node:
+            continue
+        if row[1] != 1 or row[2] != ACTIVE:
+            changes.append(_replica(row))
+            continue
+        if shared != last or len(tubes[-1].persons) == _MOST_OF_A_TUBE:
+            tubes.append(ReplicaTube(SharedColumns._make(shared), []))
+            last = shared
+        tubes[-1].persons.append(ReplicaPerson(row[3], row[0], row[4]))
+    return Outgoing(entry, tubes, changes)
+
+
+def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
+    """What an entry speaks of."""
     names = [name for name, _ in entry.reports]
     if entry.kind == ChangeKind.RESULTS:
-        # What was taken from another node is that one's to tell.
-        yield from (each for each in find_replicas(connection, entry) if origin in ("", each.result.origin))
+        yield from map(_replica, _find_rows(connection, entry))
     elif entry.kind == ChangeKind.LINKS:
         yield from find_links(connection, names)
     elif entry.kind == ChangeKind.LABS:
@@ -117,21 +160,23 @@ def changes_of(connection: Connection, entry: Entry, origin: str = "") -> Iterat
         yield from (Reminder(*row) for row in connection.execute(query))
 
 
-def find_replicas(connection: Connection, entry: Entry) -> list[Replica]:
+def _find_rows(connection: Connection, entry: Entry) -> Iterator[Any]:
     """The revisions that an entry names, in its order; what retention has removed is left out."""
-    found: dict[tuple[str, int], Replica] = {}
-    wanted = entry.reports
-    for start in range(0, len(wanted), 1_000):
-        some = wanted[start : start + 1_000]
-        found |= _find_newest(connection, entry.lab, [number for number, _ in some])
-        overtaken = [number for number, revision in some if (number, revision) not in found]
-        if overtaken:
-            found |= _find_all(connection, entry.lab, overtaken)
-    return [found[report] for report in wanted if report in found]
+    for start in range(0, len(entry.reports), 1_000):
+        some = entry.reports[start : start + 1_000]
+        newest = {row[0]: row for row in _find_newest(connection, entry.lab, [number for number, _ in some])}
+        others = [number for number, revision in some if number not in newest or newest[number][1] != revision]
+        overtaken = {(row[0], row[1]): row for row in _find_all(connection, entry.lab, others)} if others else {}
+        for number, revision in some:
+            row = newest.get(number)
+            if row is None or row[1] != revision:
+                row = overtaken.get((number, revision))
+            if row is not None:
+                yield row
 
 
 _POSTGRESQL_NEWEST = (
-    f"SELECT {', '.join(f'{column.table.name}.{column.name}' for column in _REPLICA_COLUMNS)} FROM report_keys"
+    f"SELECT {', '.join(f'{column.table.name}.{column.name}' for column in _COLUMNS)} FROM report_keys"
     " JOIN results ON results.subject_key = report_keys.subject_key AND results.file_time = report_keys.file_time"
     " AND results.lab = report_keys.lab AND results.report_number = report_keys.report_number"
     " AND results.revision = report_keys.revision"
@@ -139,41 +184,56 @@ _POSTGRESQL_NEWEST = (
 )
 
 
-def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> dict[tuple[str, int], Replica]:
+def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Iterable[Any]:
     """The newest revision of each of these reports: nearly always the one that is wanted, and found by its key."""
     if connection.dialect.name == "postgresql":
         # By the driver itself and in the binary format, as look-ups read.
         driver: Any = connection.connection.driver_connection
-        rows = driver.execute(_POSTGRESQL_NEWEST, (lab, list(numbers)), binary=True)
-    else:
-        rows = connection.execute(
-            select(*_REPLICA_COLUMNS)
-            .join_from(_keys, _results, IS_NEWEST)
-            .where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers))
-        )
-    return _by_name(rows)
+        found: Iterable[Any] = driver.execute(_POSTGRESQL_NEWEST, (lab, list(numbers)), binary=True)
+        return found
+    return connection.execute(
+        select(*_COLUMNS)
+        .join_from(_keys, _results, IS_NEWEST)
+        .where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers))
+    )
 
 
-def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> dict[tuple[str, int], Replica]:
+def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Iterable[Any]:
     """Every revision of these reports."""
     same_report = and_(
         _results.c.subject_key == _keys.c.subject_key,
         _results.c.lab == _keys.c.lab,
         _results.c.report_number == _keys.c.report_number,
     )
-    query = (
-        select(*_REPLICA_COLUMNS)
-        .join_from(_keys, _results, same_report)
-        .where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers))
+    query = select(*_COLUMNS).join_from(_keys, _results, same_report)
+    return connection.execute(query.where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)))
+
+
+def _replica(row: Any) -> Replica:
+    number, revision, state, subject_key, content_hash, sampling_hash, nationwide_time, *rest = row
+    of = SharedColumns._make(rest)
+    result = StoredResult(
+        subject_key,
+        of.file_time,
+        of.lab,
+        number,
+        revision,
+        state,
+        "",
+        "",
+        of.tube_code,
+        of.pool_size,
+        of.specimen,
+        of.method,
+        of.outcome,
+        of.sample_region,
+        of.sample_site,
+        of.sample_time,
+        of.receive_time,
+        of.test_time,
+        of.report_time,
+        of.upload_time,
+        nationwide_time,
+        of.origin,
     )
-    return _by_name(connection.execute(query))
-
-
-def _by_name(rows: Any) -> dict[tuple[str, int], Replica]:
-    width = len(COLUMNS)
-    found = {}
-    for row in rows:
-        result = StoredResult._make(row[:width])
-        key_version, content_hash, sampling_hash = row[width:]
-        found[result.report_number, result.revision] = Replica(result, key_version, content_hash, sampling_hash or b"")
-    return found
+    return Replica(result, of.key_version, content_hash, sampling_hash or b"")

@@ -22,11 +22,12 @@ from services.results.bulk import Bulk, Filing, bulk_for
 from services.results.changes import append_entry
 from services.results.claims import claim_all
 from services.results.exchange.follow_ups import pass_on_to_homes, receive_reminders
-from services.results.exchange.model import Change, Reminder, Replica
+from services.results.exchange.model import Change, Reminder, Replica, ReplicaTube
 from services.results.exchange.notices import ChangedReport, give_notices
 from services.results.exchange.registers import receive_lab, receive_link
 from services.results.horizon import read_horizon
 from services.results.model import (
+    ACTIVE,
     PENDING,
     RECALLED,
     SUPERSEDED,
@@ -65,11 +66,23 @@ class Applied:
     """What came of it: revisions that are new here, and reports that another node had sent with other content."""
 
     stored: list[Replica] = field(default_factory=list)
+    tubes: list[ReplicaTube] = field(default_factory=list)
     conflict_count: int = 0
 
+    def changed(self) -> list[ChangedReport]:
+        """Every revision that is new here."""
+        of_tubes = [
+            ChangedReport(tube.shared.lab, person.report_number, 1, person.subject_key)
+            for tube in self.tubes
+            for person in tube.persons
+        ]
+        return of_tubes + [ChangedReport.of(replica.result) for replica in self.stored]
 
-def apply_changes(connection: Connection, changes: Sequence[Change], arrival: Arrival) -> Applied:
-    """Store changes, log what is new, and tell who follows it. All locks are taken in one order everywhere."""
+
+def apply_changes(
+    connection: Connection, changes: Sequence[Change], arrival: Arrival, tubes: Sequence[ReplicaTube] = ()
+) -> Applied:
+    """Store tubes and then changes, log what is new, and tell who follows it. All locks are taken in one order."""
     applied = Applied()
     for change in changes:
         if isinstance(change, Lab):
@@ -84,21 +97,58 @@ def apply_changes(connection: Connection, changes: Sequence[Change], arrival: Ar
     ]
     bulk, form = bulk_for(connection), row_form(connection.dialect.name)
     of_lab = attrgetter("result.lab")
+    of_tube_lab = attrgetter("shared.lab")
+    kept_tubes = [tube for tube in tubes if horizon is None or tube.shared.file_time >= horizon]
+    for _, group in groupby(sorted(kept_tubes, key=of_tube_lab), of_tube_lab):
+        some = list(group)
+        if _file_tubes(connection, bulk, form, some, arrival):
+            applied.tubes += some
+        else:
+            kept += [replica for tube in some for replica in tube.replicas()]
     for lab, replicas in groupby(sorted(kept, key=of_lab), of_lab):
         _Filer(connection, bulk, form, lab, arrival, applied).file(list(replicas))
-    _count_delays(connection, applied.stored, arrival)
+    if arrival.at_nation:
+        _count_delays(connection, applied, arrival)
+    changed = applied.changed()
     reminders = [change for change in changes if isinstance(change, Reminder)]
     passed_on = receive_reminders(connection, reminders, arrival.node, arrival.sender) if reminders else []
     if arrival.at_nation:
         labs = {change.uscc for change in changes if isinstance(change, Lab)}
         passed_on += pass_on_to_homes(connection, labs) if labs else []
-        changed = [ChangedReport.of(replica.result) for replica in applied.stored]
         links = [change for change in changes if isinstance(change, DocumentLink)]
         give_notices(connection, changed, arrival.now, passed_on, links, but_not=arrival.sender)
-    for lab, stored in groupby(applied.stored, of_lab):
-        reports = [(replica.result.report_number, replica.result.revision) for replica in stored]
+    by_lab: dict[str, list[tuple[str, int]]] = {}
+    for report in changed:
+        by_lab.setdefault(report.lab, []).append((report.report_number, report.revision))
+    for lab, reports in sorted(by_lab.items()):
         append_entry(connection, lab, reports, arrival.now)
     return applied
+
+
+def _file_tubes(
+    connection: Connection, bulk: Bulk, form: RowForm, tubes: Sequence[ReplicaTube], arrival: Arrival
+) -> bool:
+    """File a laboratory's tubes in bulk, if every report of them is new here: otherwise nothing, and False."""
+    rows: list[NewResult] = []
+    by_commit: dict[Filing, list[NewResult]] = {}
+    nationwide_time = arrival.now if arrival.at_nation else None
+    for shared, persons in tubes:
+        of_tube = form.form_tube(shared)
+        lab, key_version, file_time, outcome = shared.lab, shared.key_version, shared.file_time, shared.outcome
+        commit = by_commit.setdefault(Filing(shared.upload_time, shared.origin, 1, ACTIVE, nationwide_time), [])
+        for subject_key, number, content_hash in persons:
+            key_row = form.form_key(lab, number, subject_key, file_time, outcome, content_hash)
+            result_row = form.form_result((subject_key, lab, number, key_version, b"", "", ""), of_tube)
+            row = NewResult(0, 0, number, subject_key, file_time, outcome, content_hash, key_row, result_row)
+            rows.append(row)
+            commit.append(row)
+    rows.sort(key=attrgetter("report_number"))
+    # A number that stands twice among them fails as one that is taken does.
+    if not claim_all(connection, bulk, rows):
+        return False
+    for filing, of_commit in by_commit.items():
+        bulk.insert_results(connection, of_commit, filing)
+    return True
 
 
 class _Filer:
@@ -285,17 +335,16 @@ class _Filer:
         )
 
 
-def _count_delays(connection: Connection, stored: Sequence[Replica], arrival: Arrival) -> None:
-    """At the nation, how long reports took to their node and from there: what laboratories uploaded, as there."""
-    if not arrival.at_nation:
-        return
-    uploaded = uploads_among(stored)
-
-    def commit(replica: Replica) -> tuple[str, Instant]:
-        return replica.result.lab, replica.result.upload_time
-
-    for (lab, upload_time), replicas in groupby(sorted(uploaded, key=commit), commit):
-        report_times = [replica.result.file_time for replica in replicas]
+def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) -> None:
+    """How long reports took to their node and from there to the nation: what laboratories uploaded, as there."""
+    by_commit: dict[tuple[str, Instant], list[Instant]] = {}
+    for shared, persons in applied.tubes:
+        if shared.outcome != PENDING:
+            by_commit.setdefault((shared.lab, shared.upload_time), []).extend([shared.file_time] * len(persons))
+    for replica in uploads_among(applied.stored):
+        result = replica.result
+        by_commit.setdefault((result.lab, result.upload_time), []).append(result.file_time)
+    for (lab, upload_time), report_times in sorted(by_commit.items()):
         record_delays(connection, lab, report_times, upload_time)
         record_nationwide_delays(connection, lab, report_times, arrival.now - upload_time)
 

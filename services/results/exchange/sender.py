@@ -29,13 +29,14 @@ from services.domain.errors import HutongError
 from services.domain.instant import SECOND, Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
-from services.results.exchange.convert import fill_change, position_from_proto, position_to_proto
+from services.results.exchange.convert import fill_change, fill_tube, position_from_proto, position_to_proto
 from services.results.exchange.intake import MAX_CHANGES, SKEW_TO_REPORT
-from services.results.exchange.model import Change
+from services.results.exchange.line import OpenChannel
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.outbox import Outgoing, Page
 from services.results.exchange.replica import uploads_among
 from services.results.exchange.store import ExchangeStore
+from services.results.model import PENDING
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import Clock
 
@@ -74,10 +75,10 @@ class Sender:
     """Sends this node's changes to the nation for as long as the service runs."""
 
     def __init__(
-        self, store: ExchangeStore, channel: grpc.aio.Channel, jurisdiction: str, pepper: Pepper, clock: Clock
+        self, store: ExchangeStore, open_channel: OpenChannel, jurisdiction: str, pepper: Pepper, clock: Clock
     ) -> None:
         self._store = store
-        self._stub = ExchangeServiceStub(channel)
+        self._open_channel = open_channel
         self._node = format_node(jurisdiction)
         self._pepper = pepper
         self._clock = clock
@@ -129,8 +130,11 @@ class Sender:
         getattr(_log, level)("replication to the nation interrupted", why=why, text=text)
 
     async def _send(self) -> None:
-        """One stream, from where the nation stands to its end."""
-        call = self._stub.Replicate()
+        """One stream, from where the nation stands to its end, by a connection that is given up with it."""
+        async with self._open_channel() as channel:
+            await self._send_by(ExchangeServiceStub(channel).Replicate())
+
+    async def _send_by(self, call: Any) -> None:
         try:
             sent = await self._open(call)
             CONNECTED.set(1)
@@ -256,8 +260,10 @@ def _checkpoint(now: Instant, backlog: int) -> _Frame:
 
 def _arrived(commit: Outgoing, nationwide_time: Instant) -> Arrived:
     entry = commit.entry
-    report_times = [replica.result.file_time for replica in uploads_among(commit.changes)]
-    lab = entry.lab if commit.changes else ""
+    reported = [tube for tube in commit.tubes if tube.shared.outcome != PENDING]
+    report_times = [tube.shared.file_time for tube in reported for _ in tube.persons]
+    report_times += [replica.result.file_time for replica in uploads_among(commit.changes)]
+    lab = entry.lab if commit.tubes or commit.changes else ""
     return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, nationwide_time)
 
 
@@ -269,7 +275,8 @@ class _Packer:
         self._now = now
         self._writer = 0
         self._offset = 0
-        self._changes: list[Change] = []
+        self._batch = ReplicateBatch()
+        self._count = 0
         self._complete: list[Outgoing] = []
 
     def add(self, commit: Outgoing) -> None:
@@ -277,28 +284,31 @@ class _Packer:
         if commit.entry.writer_id != self._writer:
             self.flush()
             self._writer, self._offset = commit.entry.writer_id, commit.entry.sequence - 1
-        rest = commit.changes
-        while len(self._changes) + len(rest) > MAX_CHANGES:
-            room = MAX_CHANGES - len(self._changes)
-            self._changes += rest[:room]
-            rest = rest[room:]
-            self.flush()
-        self._changes += rest
+        for tube in commit.tubes:
+            self._make_room(len(tube.persons))
+            fill_tube(self._batch.tubes.add(), tube)
+        for change in commit.changes:
+            self._make_room(1)
+            fill_change(self._batch.changes.add(), change, self._now)
         self._complete.append(commit)
+
+    def _make_room(self, count: int) -> None:
+        if self._count + count > MAX_CHANGES:
+            self.flush()
+        self._count += count
 
     def flush(self) -> None:
         """Close the batch that is being filled."""
-        if not self._changes and not self._complete:
-            return
         complete = tuple(self._complete)
-        batch = ReplicateBatch(writer=self._writer, offset=self._offset, next_offset=self._offset + len(complete))
+        if not self._count and not complete:
+            return
+        batch = self._batch
+        batch.writer, batch.offset, batch.next_offset = self._writer, self._offset, self._offset + len(complete)
         if complete:
             set_timestamp(batch.commit_time, complete[-1].entry.commit_time)
-        for change in self._changes:
-            fill_change(batch.changes.add(), change, self._now)
         self.frames.append(_Frame(ReplicateRequest(batch=batch), complete))
         self._offset += len(complete)
-        self._changes, self._complete = [], []
+        self._batch, self._count, self._complete = ReplicateBatch(), 0, []
 
 
 def _pack(page: Page, now: Instant) -> list[_Frame]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
 from sqlalchemy import Connection, Engine
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.region import NATION
 from services.results.exchange import nationwide, nodes, outbox
-from services.results.exchange.model import Change, Replica, WriterPosition
+from services.results.exchange.model import Change, Replica, ReplicaTube, WriterPosition
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.nodes import Log, Node
 from services.results.exchange.outbox import Page
@@ -23,6 +24,13 @@ from services.storage.engine import Database
 
 _SENDER_LOCK = 0x48755065
 """Of the advisory lock that the one process of a province holds which sends its changes to the nation."""
+
+
+class Decoded(NamedTuple):
+    """What a replicated batch holds."""
+
+    tubes: Sequence[ReplicaTube]
+    changes: Sequence[Change]
 
 
 class ExchangeStore:
@@ -52,25 +60,24 @@ class ExchangeStore:
         """Take a node's heartbeat down."""
         await self._database.write(nodes.note_checkpoint, region, as_of_time, backlog, self._clock.now())
 
-    async def apply_batch(self, log: Log, batch: ReplicateBatch, changes: Sequence[Change]) -> tuple[int, Instant]:
-        """Make a batch with these changes durable: how many of its writer's commits are now, and since when.
+    async def apply_batch(self, log: Log, batch: ReplicateBatch, decoded: Decoded) -> tuple[int, Instant]:
+        """Make a batch that holds this durable: how many of its writer's commits are now, and since when.
 
         Raises:
             OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
         """
-        await self._make_months([change.result.file_time for change in changes if isinstance(change, Replica)])
-        return await self._database.write(self._apply, log, batch, changes)
+        filed = [change.result.file_time for change in decoded.changes if isinstance(change, Replica)]
+        await self._make_months([*filed, *(tube.shared.file_time for tube in decoded.tubes)])
+        return await self._database.write(self._apply, log, batch, decoded)
 
-    def _apply(
-        self, connection: Connection, log: Log, batch: ReplicateBatch, changes: Sequence[Change]
-    ) -> tuple[int, Instant]:
+    def _apply(self, connection: Connection, log: Log, batch: ReplicateBatch, decoded: Decoded) -> tuple[int, Instant]:
         now = self._clock.now()
         committed = nodes.lock_place(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
         # Beyond its complete commits a batch may hold a part of the next one: that is durable once a later one is.
         if batch.next_offset >= committed:
-            applied = apply_changes(connection, changes, Arrival(NATION, log.node, now))
+            applied = apply_changes(connection, decoded.changes, Arrival(NATION, log.node, now), decoded.tubes)
             if applied.conflict_count:
                 nodes.note_conflicts(connection, log.node, applied.conflict_count)
         if batch.next_offset > committed:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.domain.instant import DAY, HOUR, SECOND, Span
-from services.results.timeliness import _quantile, _timeliness, delay_class, longest_of_class
+from services.results.timeliness import Timeliness, _quantile, _timeliness, delay_class, longest_of_class
 
 delays = st.integers(-HOUR, 400 * DAY)
 
@@ -53,7 +53,7 @@ def test_a_quantile_is_at_most_a_twentieth_too_long(found: list[Span], share: fl
 @example([int(4 * HOUR * 1.0502)])
 def test_nobody_within_the_threshold_is_called_late(found: list[Span]) -> None:
     """And whoever is a twentieth and more beyond it is."""
-    timeliness = _timeliness(Counter(map(delay_class, found)), None, 4 * HOUR)
+    timeliness = _timeliness(Counter(map(delay_class, found)), Counter(), None, 4 * HOUR)
     assert timeliness.result_count == len(found)
     assert timeliness.late_count >= sum(delay > 4 * HOUR * 1.0501 for delay in found)
     assert timeliness.late_count <= sum(delay > 4 * HOUR for delay in found)
@@ -61,5 +61,4 @@ def test_nobody_within_the_threshold_is_called_late(found: list[Span]) -> None:
 
 def test_nothing_counted_has_no_quantiles() -> None:
     """An hour without results is not a prompt one."""
-    assert _timeliness(Counter(), None, HOUR) == _timeliness(Counter(), None, 0)
-    assert (_timeliness(Counter(), None, HOUR).p50, _timeliness(Counter(), None, HOUR).result_count) == (None, 0)
+    assert _timeliness(Counter(), Counter(), None, HOUR) == Timeliness(0, None, None, 0, None)

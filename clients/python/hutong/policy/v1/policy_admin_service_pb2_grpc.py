@@ -52,10 +52,13 @@ class PolicyAdminServiceServicer(object):
     """
 
     def PublishPolicy(self, request, context):
-        """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
-        of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
-        undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
-        (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
+        """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
+        province by its watch of the national node alone, and what the national node keeps for a province stays there.
+        Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
+        stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
+        told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
+        else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+        AMBIGUOUS, RETROACTIVE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,8 +66,9 @@ class PolicyAdminServiceServicer(object):
 
     def WithdrawPolicy(self, request, context):
         """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-        force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
-        that comes back would tie with another policy).
+        force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
+        in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
+        with another policy).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,15 +34,19 @@ class PolicyAdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyAdminServiceAsyncStub: ...
     PublishPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]
-    """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
-    of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
-    undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
-    (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
+    """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
+    province by its watch of the national node alone, and what the national node keeps for a province stays there.
+    Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
+    stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
+    told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
+    else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+    AMBIGUOUS, RETROACTIVE).
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-    force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
-    that comes back would tie with another policy).
+    force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
+    in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
+    with another policy).
     """
 
 @_typing.type_check_only
@@ -51,15 +55,19 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PublishPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]  # type: ignore[assignment]
-    """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
-    of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
-    undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
-    (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
+    """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
+    province by its watch of the national node alone, and what the national node keeps for a province stays there.
+    Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
+    stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
+    told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
+    else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+    AMBIGUOUS, RETROACTIVE).
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-    force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
-    that comes back would tie with another policy).
+    force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
+    in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
+    with another policy).
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,10 +79,13 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_admin_service_pb2.PublishPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_service_pb2.PublishPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.PublishPolicyResponse]]:
-        """Publishes a revision. Atomic: two that tie cannot both succeed, however close together. Publishing again the content
-        of a revision that stands answers that revision, also when others with other starts came after it. Everything that speaks against it is told at once, fields, floors
-        undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault, else PERMISSION_DENIED
-        (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH, AMBIGUOUS, RETROACTIVE).
+        """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
+        province by its watch of the national node alone, and what the national node keeps for a province stays there.
+        Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
+        stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
+        told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
+        else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+        AMBIGUOUS, RETROACTIVE).
         """
 
     @_abc_1.abstractmethod
@@ -84,8 +95,9 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_service_pb2.WithdrawPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.WithdrawPolicyResponse]]:
         """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-        force again, as far as it goes. Atomic. NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one
-        that comes back would tie with another policy).
+        force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
+        in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
+        with another policy).
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -366,6 +366,9 @@ class PolicyCheckpoint(_message.Message):
 
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     NATION_AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Who tells this: "nodes/{region}". A province takes in what "nodes/000000" tells, and nobody else."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything published up to this instant was sent."""
@@ -379,10 +382,11 @@ class PolicyCheckpoint(_message.Message):
         *,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         nation_as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

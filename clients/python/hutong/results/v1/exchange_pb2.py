@@ -29,9 +29,10 @@ from hutong.results.v1 import follow_up_pb2 as hutong_dot_results_dot_v1_dot_fol
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
+from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hutong/results/v1/exchange.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\"\xcf\x01\n\x10ReplicatedResult\x12\x1c\n\x0bsubject_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x1c\n\x0bkey_version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12:\n\x0btest_result\x18\x03 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultB\x06\xbaH\x03\xc8\x01\x01\x12 \n\x0c\x63ontent_hash\x18\x04 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\x12!\n\rsampling_hash\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"\xc8\x02\n\x0eReplicatedLink\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^links/[0-9a-f-]{36}$\x12\x1c\n\x0bsubject_key\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12*\n\x04type\x18\x03 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12#\n\x12linked_subject_key\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x31\n\x0blinked_type\x18\x05 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12\x37\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bremove_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x12ReplicatedFollowUp\x12\x36\n\tfollow_up\x18\x01 \x01(\x0b\x32\x1b.hutong.results.v1.FollowUpB\x06\xbaH\x03\xc8\x01\x01\"\xf0\x01\n\x10ReplicatedChange\x12\x35\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResultH\x00\x12\x31\n\x04link\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicatedLinkH\x00\x12%\n\x03lab\x18\x03 \x01(\x0b\x32\x16.hutong.results.v1.LabH\x00\x12:\n\tfollow_up\x18\x04 \x01(\x0b\x32%.hutong.results.v1.ReplicatedFollowUpH\x00\x42\x0f\n\x06\x63hange\x12\x05\xbaH\x02\x08\x01\"s\n\x0eWriterPosition\x12\x17\n\x06writer\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63klog\x18\x04 \x01(\x03\x12-\n\nclock_skew\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x63onflict_count\x18\x06 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hutong/results/v1/exchange.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\"\xcf\x01\n\x10ReplicatedResult\x12\x1c\n\x0bsubject_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x1c\n\x0bkey_version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12:\n\x0btest_result\x18\x03 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultB\x06\xbaH\x03\xc8\x01\x01\x12 \n\x0c\x63ontent_hash\x18\x04 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\x12!\n\rsampling_hash\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"T\n\x10ReplicatedPerson\x12\x13\n\x0bsubject_key\x18\x01 \x01(\x0c\x12\x15\n\rreport_number\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x03 \x01(\x0c\"\xc2\x04\n\x0eReplicatedTube\x12\x0b\n\x03lab\x18\x01 \x01(\t\x12\x13\n\x0bkey_version\x18\x02 \x01(\x05\x12\x11\n\ttube_code\x18\x03 \x01(\t\x12\x11\n\tpool_size\x18\x04 \x01(\x05\x12-\n\x08specimen\x18\x05 \x01(\x0e\x32\x1b.hutong.results.v1.Specimen\x12)\n\x06method\x18\x06 \x01(\x0e\x32\x19.hutong.results.v1.Method\x12(\n\x07outcome\x18\x07 \x01(\x0e\x32\x17.hutong.type.v1.Outcome\x12\x15\n\rsample_region\x18\x08 \x01(\t\x12\x13\n\x0bsample_site\x18\t \x01(\t\x12/\n\x0bsample_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttest_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupload_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06origin\x18\x0f \x01(\t\x12\x34\n\x07persons\x18\x10 \x03(\x0b\x32#.hutong.results.v1.ReplicatedPerson\"\xc8\x02\n\x0eReplicatedLink\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^links/[0-9a-f-]{36}$\x12\x1c\n\x0bsubject_key\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12*\n\x04type\x18\x03 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12#\n\x12linked_subject_key\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x31\n\x0blinked_type\x18\x05 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12\x37\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bremove_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x12ReplicatedFollowUp\x12\x36\n\tfollow_up\x18\x01 \x01(\x0b\x32\x1b.hutong.results.v1.FollowUpB\x06\xbaH\x03\xc8\x01\x01\"\xf0\x01\n\x10ReplicatedChange\x12\x35\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResultH\x00\x12\x31\n\x04link\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicatedLinkH\x00\x12%\n\x03lab\x18\x03 \x01(\x0b\x32\x16.hutong.results.v1.LabH\x00\x12:\n\tfollow_up\x18\x04 \x01(\x0b\x32%.hutong.results.v1.ReplicatedFollowUpH\x00\x42\x0f\n\x06\x63hange\x12\x05\xbaH\x02\x08\x01\"s\n\x0eWriterPosition\x12\x17\n\x06writer\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63klog\x18\x04 \x01(\x03\x12-\n\nclock_skew\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x63onflict_count\x18\x06 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,16 +65,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITERPOSITION'].fields_by_name['writer']._serialized_options = b'\272H\004\032\002(\001'
   _globals['_WRITERPOSITION'].fields_by_name['offset']._loaded_options = None
   _globals['_WRITERPOSITION'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_REPLICATEDRESULT']._serialized_start=277
-  _globals['_REPLICATEDRESULT']._serialized_end=484
-  _globals['_REPLICATEDLINK']._serialized_start=487
-  _globals['_REPLICATEDLINK']._serialized_end=815
-  _globals['_REPLICATEDFOLLOWUP']._serialized_start=817
-  _globals['_REPLICATEDFOLLOWUP']._serialized_end=893
-  _globals['_REPLICATEDCHANGE']._serialized_start=896
-  _globals['_REPLICATEDCHANGE']._serialized_end=1136
-  _globals['_WRITERPOSITION']._serialized_start=1138
-  _globals['_WRITERPOSITION']._serialized_end=1253
-  _globals['_NODE']._serialized_start=1256
-  _globals['_NODE']._serialized_end=1462
+  _globals['_REPLICATEDRESULT']._serialized_start=307
+  _globals['_REPLICATEDRESULT']._serialized_end=514
+  _globals['_REPLICATEDPERSON']._serialized_start=516
+  _globals['_REPLICATEDPERSON']._serialized_end=600
+  _globals['_REPLICATEDTUBE']._serialized_start=603
+  _globals['_REPLICATEDTUBE']._serialized_end=1181
+  _globals['_REPLICATEDLINK']._serialized_start=1184
+  _globals['_REPLICATEDLINK']._serialized_end=1512
+  _globals['_REPLICATEDFOLLOWUP']._serialized_start=1514
+  _globals['_REPLICATEDFOLLOWUP']._serialized_end=1590
+  _globals['_REPLICATEDCHANGE']._serialized_start=1593
+  _globals['_REPLICATEDCHANGE']._serialized_end=1833
+  _globals['_WRITERPOSITION']._serialized_start=1835
+  _globals['_WRITERPOSITION']._serialized_end=1950
+  _globals['_NODE']._serialized_start=1953
+  _globals['_NODE']._serialized_end=2159
 # @@protoc_insertion_point(module_scope)

@@ -3,14 +3,17 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from hutong.results.v1 import follow_up_pb2 as _follow_up_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
+from hutong.type.v1 import outcome_pb2 as _outcome_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -65,6 +68,132 @@ class ReplicatedResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplicatedResult: _TypeAlias = ReplicatedResult  # noqa: Y015
+
+@_typing.final
+class ReplicatedPerson(_message.Message):
+    """One person of a replicated tube: the report, at its first revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_KEY_FIELD_NUMBER: _builtins.int
+    REPORT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    subject_key: _builtins.bytes
+    """The person, as in ReplicatedResult. Required."""
+    report_number: _builtins.str
+    """The report's number. Required."""
+    content_hash: _builtins.bytes
+    """As in ReplicatedResult. Required."""
+    def __init__(
+        self,
+        *,
+        subject_key: _builtins.bytes = ...,
+        report_number: _builtins.str = ...,
+        content_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "report_number", b"report_number", "subject_key", b"subject_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicatedPerson: _TypeAlias = ReplicatedPerson  # noqa: Y015
+
+@_typing.final
+class ReplicatedTube(_message.Message):
+    """First revisions that one commit stored out of one tube, which still count: nearly all that laboratories upload, and so
+    told with what is common to them once. Whatever else there is of a result is told as a ReplicatedResult.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAB_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
+    TUBE_CODE_FIELD_NUMBER: _builtins.int
+    POOL_SIZE_FIELD_NUMBER: _builtins.int
+    SPECIMEN_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    SAMPLE_REGION_FIELD_NUMBER: _builtins.int
+    SAMPLE_SITE_FIELD_NUMBER: _builtins.int
+    SAMPLE_TIME_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    TEST_TIME_FIELD_NUMBER: _builtins.int
+    REPORT_TIME_FIELD_NUMBER: _builtins.int
+    UPLOAD_TIME_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    PERSONS_FIELD_NUMBER: _builtins.int
+    lab: _builtins.str
+    """The issuing laboratory, "labs/{uscc}". Required."""
+    key_version: _builtins.int
+    """Which pepper made the subject keys. Required."""
+    tube_code: _builtins.str
+    """As in TestResult."""
+    pool_size: _builtins.int
+    """As in TestResult."""
+    specimen: _result_pb2.Specimen.ValueType
+    """As in TestResult."""
+    method: _result_pb2.Method.ValueType
+    """As in TestResult."""
+    outcome: _outcome_pb2.Outcome.ValueType
+    """As in TestResult."""
+    sample_region: _builtins.str
+    """As in TestResult."""
+    sample_site: _builtins.str
+    """As in TestResult."""
+    origin: _builtins.str
+    """The node that received it from the laboratory, "nodes/{region}": the sender. Required."""
+    @_builtins.property
+    def sample_time(self) -> _timestamp_pb2.Timestamp:
+        """As in TestResult. Required."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """As in TestResult."""
+
+    @_builtins.property
+    def test_time(self) -> _timestamp_pb2.Timestamp:
+        """As in TestResult."""
+
+    @_builtins.property
+    def report_time(self) -> _timestamp_pb2.Timestamp:
+        """As in TestResult: absent for PENDING, required for any other outcome."""
+
+    @_builtins.property
+    def upload_time(self) -> _timestamp_pb2.Timestamp:
+        """When the origin stored it. Required."""
+
+    @_builtins.property
+    def persons(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicatedPerson]:
+        """Whose results they are, 1 to 50."""
+
+    def __init__(
+        self,
+        *,
+        lab: _builtins.str = ...,
+        key_version: _builtins.int = ...,
+        tube_code: _builtins.str = ...,
+        pool_size: _builtins.int = ...,
+        specimen: _result_pb2.Specimen.ValueType = ...,
+        method: _result_pb2.Method.ValueType = ...,
+        outcome: _outcome_pb2.Outcome.ValueType = ...,
+        sample_region: _builtins.str = ...,
+        sample_site: _builtins.str = ...,
+        sample_time: _timestamp_pb2.Timestamp | None = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        test_time: _timestamp_pb2.Timestamp | None = ...,
+        report_time: _timestamp_pb2.Timestamp | None = ...,
+        upload_time: _timestamp_pb2.Timestamp | None = ...,
+        origin: _builtins.str = ...,
+        persons: _abc.Iterable[Global___ReplicatedPerson] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time", "upload_time", b"upload_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_version", b"key_version", "lab", b"lab", "method", b"method", "origin", b"origin", "outcome", b"outcome", "persons", b"persons", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_time", b"report_time", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "specimen", b"specimen", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicatedTube: _TypeAlias = ReplicatedTube  # noqa: Y015
 
 @_typing.final
 class ReplicatedLink(_message.Message):

@@ -80,6 +80,7 @@ class ReplicateBatch(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     NEXT_OFFSET_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    TUBES_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     writer: _builtins.int
     """The writer. Required."""
@@ -94,10 +95,15 @@ class ReplicateBatch(_message.Message):
         """When the last complete one was committed at its node; absent when none is."""
 
     @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
-        """The changes, at most 3,000, which stay below 4 MiB; none when retention has removed them all since. Judged where
-        they are taken in: a fault ends the stream with INVALID_ARGUMENT (INVALID_FIELD, BATCH_TOO_LARGE).
+    def tubes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedTube]:
+        """What laboratories uploaded first, and everything else: at most 3,000 persons and changes together, which stay below
+        4 MiB; none when retention has removed them all since. Judged where they are taken in: a fault ends the stream with
+        INVALID_ARGUMENT (INVALID_FIELD, BATCH_TOO_LARGE).
         """
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
+        """See tubes."""
 
     def __init__(
         self,
@@ -106,11 +112,12 @@ class ReplicateBatch(_message.Message):
         offset: _builtins.int = ...,
         next_offset: _builtins.int = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
+        tubes: _abc.Iterable[_exchange_pb2.ReplicatedTube] | None = ...,
         changes: _abc.Iterable[_exchange_pb2.ReplicatedChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "next_offset", b"next_offset", "offset", b"offset", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "next_offset", b"next_offset", "offset", b"offset", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

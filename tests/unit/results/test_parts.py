@@ -1,0 +1,47 @@
+"""Parts of a commit: however it is cut, and wherever a cursor stands in it, each report is told once and in order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.results.changes import Entry, Place
+from services.results.parts import Part
+
+SEQUENCE = 7
+
+
+def part_of(count: int, start: int = 0) -> Part:
+    """A commit of so many reports, from one of them on."""
+    reports = [(f"R{index}", 1) for index in range(count)]
+    return Part(Entry(1, SEQUENCE, 0, "lab", reports), start, [None] * (count - start))
+
+
+@given(st.integers(1, 30), st.lists(st.integers(1, 9), min_size=30, max_size=30))
+def test_any_cuts_tell_every_report_once(count: int, sizes: list[int]) -> None:
+    """The cursor goes from each piece's end to the next, and beyond the commit at last."""
+    place = Place(SEQUENCE - 1)
+    told: list[int] = []
+    for size in sizes:
+        rest = part_of(count).after({1: place})
+        if rest is None:
+            break
+        piece = rest.up_to(size)
+        told += range(piece.start, piece.end)
+        place = piece.place
+    assert told == list(range(count))
+    assert place == Place(SEQUENCE)
+
+
+@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 8))
+def test_what_a_cursor_has_dealt_with_is_left_out(count: int, dealt: int, start: int) -> None:
+    """Of a part that begins later nothing is added."""
+    start = min(start, count - 1)
+    rest = part_of(count, start).after({1: Place(SEQUENCE - 1, dealt)})
+    if dealt >= count:
+        assert rest is None
+    else:
+        assert rest is not None
+        assert (rest.start, rest.end) == (max(start, dealt), count)
+    for beyond in (Place(SEQUENCE), Place(SEQUENCE, 2), Place(SEQUENCE + 4)):
+        assert part_of(count, start).after({1: beyond}) is None
