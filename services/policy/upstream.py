@@ -67,6 +67,7 @@ class Upstream:
         self._differing: set[str] = set()
         self._is_following = False
         self._failures = 0
+        self._why = ""
         self._kept = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -106,8 +107,9 @@ class Upstream:
             await asyncio.sleep(random.uniform(FIRST_PAUSE_SECONDS / 2, longest))  # noqa: S311 - guards nothing
 
     def _lapse(self, why: str, text: str) -> None:
-        if not self._failures:
+        if why != self._why:
             _log.warning("the nation's policies are not followed", why=why, text=text)
+        self._why = why
         self._failures += 1
         self._is_following = False
         FOLLOWING.set(0)
@@ -148,7 +150,7 @@ class Upstream:
         self._place = place
         if not self._is_following:
             _log.info("the nation's policies are followed", cursor=place.cursor)
-            self._is_following, self._failures = True, 0
+            self._is_following, self._failures, self._why = True, 0, ""
             FOLLOWING.set(1)
 
     def _is_keeping_due(self) -> bool:

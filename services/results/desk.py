@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -13,9 +12,7 @@ from hutong.results.v1.lookup_pb2 import (
     CLAIM_STATE_NOT_FOUND,
     CLAIM_STATE_OTHER_PERSON,
     SCOPE_NATIONWIDE,
-    SOURCE_STATE_NOT_CONFIGURED,
     SOURCE_STATE_OK,
-    SOURCE_STATE_UNAVAILABLE,
 )
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestResponse,
@@ -24,16 +21,15 @@ from hutong.results.v1.results_service_pb2 import (
     LookupLatestResponse,
 )
 
-from services.domain.errors import HutongError, InvalidArgument, Unavailable, Violation
+from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
-from services.domain.region import NATION
 from services.domain.subject import Pepper, mask_number
 from services.results.convert import document_from_proto, fill_result
-from services.results.exchange.merging import merge_results, stricter
-from services.results.exchange.nation import KnownClaim, NationGateway, SubjectAnswer, SubjectQuestion
+from services.results.exchange.country import Country, Known, not_fresh
+from services.results.exchange.merging import stricter
+from services.results.exchange.nation import KnownClaim, SubjectQuestion
 from services.results.exchange.reminder_desk import ReminderDesk
-from services.results.exchange.sources import Nodes, worth_telling
 from services.results.lookup import DEFAULT_LIMIT, pick_latest
 from services.results.model import NOT_AUTHORIZED, StoredResult
 from services.results.reading import ReportName
@@ -52,20 +48,20 @@ if TYPE_CHECKING:
 class _Question:
     """One look-up, decoded. Raises InvalidArgument when it cannot be put."""
 
-    __slots__ = ("claims", "freshness", "limit", "masked_number", "nationwide", "subject_key", "token")
+    __slots__ = ("claims", "limit", "masked_number", "nationwide", "subject_key", "token")
 
     def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
         # Reads of this node's own database see every commit acknowledged before them: whatever token a caller holds of
         # this node is honoured by reading at all. What another node has committed is known at the nation.
         freshness = decode_token(request.at_least_as_fresh, now)
         if freshness is not None and freshness.service != "results":
-            raise _not_fresh(jurisdiction)
+            raise not_fresh(format_node(jurisdiction))
         document = document_from_proto(request.document)
-        self.freshness = None if freshness is None or freshness.region == jurisdiction else freshness
-        self.token = "" if self.freshness is None else request.at_least_as_fresh
+        elsewhere = freshness is not None and freshness.region != jurisdiction
+        self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
-        self.nationwide = request.scope == SCOPE_NATIONWIDE or self.freshness is not None
+        self.nationwide = elsewhere or request.scope == SCOPE_NATIONWIDE
         # Masks do not cross between nodes; who asks has shown the document.
         self.masked_number = mask_number(document.number) if self.nationwide else ""
         self.claims: list[tuple[ReportName, Instant | None]] = [
@@ -75,6 +71,10 @@ class _Question:
             )
             for index, claim in enumerate(request.claimed_reports)
         ]
+
+    def of_subject(self) -> SubjectQuestion:
+        """The same without the document, as other nodes are asked."""
+        return SubjectQuestion(self.subject_key, self.limit, tuple(self.claims), self.token)
 
 
 class LookupDesk:
@@ -87,8 +87,7 @@ class LookupDesk:
         jurisdiction: str,
         clock: Clock,
         reminders: ReminderDesk,
-        nodes: Nodes,
-        nation: NationGateway | None,
+        country: Country,
     ) -> None:
         self._store = store
         self._reminders = reminders
@@ -96,24 +95,17 @@ class LookupDesk:
         self._jurisdiction = jurisdiction
         self._node = format_node(jurisdiction)
         self._clock = clock
-        self._nodes = nodes
-        self._nation = nation
+        self._country = country
         self._coalescer: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer)
-        # Apart, so that nobody who asks for what is here waits for what is elsewhere.
-        self._nationwide: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer_nationwide, in_flight=8)
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
         question = _Question(request, self._pepper, self._jurisdiction, self._clock.now())
         if not question.nationwide:
             return await self._coalescer.ask(question)
-        if question.token:
-            # Alone: it may have to wait for what others need not wait for.
-            (answer,) = await self._answer_nationwide([question])
-            if isinstance(answer, HutongError):
-                raise answer
-            return answer
-        return await self._nationwide.ask(question)
+        response = LookupLatestResponse()
+        self._tell_known(question, response, await self._country.know(question.of_subject()))
+        return response
 
     async def look_up_each(self, requests: Sequence[LookupLatestRequest]) -> BatchLookupLatestResponse:
         """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
@@ -130,12 +122,12 @@ class LookupDesk:
             except HutongError as error:
                 item.error.CopyFrom(to_status(error))
         await self._fill([question for question, _ in local], [item.response for _, item in local])
-        answers = await self._answer_nationwide([question for question, _ in nationwide])
-        for (_, item), answer in zip(nationwide, answers, strict=True):
-            if isinstance(answer, HutongError):
-                item.error.CopyFrom(to_status(answer))
+        each_known = await self._country.know_each([question.of_subject() for question, _ in nationwide])
+        for (question, item), known in zip(nationwide, each_known, strict=True):
+            if isinstance(known, HutongError):
+                item.error.CopyFrom(to_status(known))
             else:
-                item.response.CopyFrom(answer)
+                self._tell_known(question, item.response, known)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"their answers have over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results at once"
             raise InvalidArgument(
@@ -156,7 +148,8 @@ class LookupDesk:
         if not questions:
             return
         now = self._clock.now()
-        findings = await self._find(questions, now)
+        reports = sorted({name for question in questions for name, _ in question.claims})
+        findings = await self._store.find_persons([question.subject_key for question in questions], reports, now)
         found = zip(questions, responses, findings.by_person, findings.persons, strict=True)
         for question, response, results, keys in found:
             self._tell_latest(
@@ -165,80 +158,17 @@ class LookupDesk:
             _add_source(response, self._node, now)
             self._tell_claims(question, response, keys, findings, (), now)
 
-    async def _find(self, questions: Sequence[_Question], now: Instant) -> Findings:
-        reports = sorted({name for question in questions for name, _ in question.claims})
-        return await self._store.find_persons([question.subject_key for question in questions], reports, now)
-
-    async def _answer_nationwide(self, questions: Sequence[_Question]) -> list[LookupLatestResponse | HutongError]:
-        """Ask this node's store and the nation at the same time, and tell what both know as one."""
-        if not questions:
-            return []
-        asking = asyncio.ensure_future(self._ask_nation(questions))
-        try:
-            now = self._clock.now()
-            if self._jurisdiction == NATION:
-                # Here the nation's answer is that its store is fresh: what is read must come after.
-                await asking
-            findings = await self._find(questions, now)
-            answers = await asking
-        finally:
-            asking.cancel()
-        known_elsewhere = {
-            key
-            for answer, keys in zip(answers, findings.persons, strict=True)
-            if isinstance(answer, SubjectAnswer)
-            for key in answer.subject_keys
-            if key not in keys
-        }
-        elsewhere = sorted(known_elsewhere)
-        tied = await self._store.find_persons(elsewhere, [], now) if elsewhere else None
-        by_key = dict(zip(elsewhere, tied.by_person, strict=True)) if tied is not None else {}
-
-        def standing_of(result: StoredResult) -> Standing:
-            here = findings.standing_at(result.lab, result.file_time)
-            return here if here or tied is None else tied.standing_at(result.lab, result.file_time)
-
-        responses: list[LookupLatestResponse | HutongError] = []
-        for question, answer, local, keys in zip(questions, answers, findings.by_person, findings.persons, strict=True):
-            if isinstance(answer, HutongError):
-                responses.append(answer)
-                continue
-            if answer is None and question.token:
-                responses.append(_not_fresh(self._jurisdiction))
-                continue
-            response = LookupLatestResponse()
-            all_keys = list(dict.fromkeys([*keys, *(answer.subject_keys if answer else ())]))
-            own = [*local, *(result for key in all_keys if key not in keys for result in by_key[key])]
-            known = merge_results(own, standing_of, answer.results if answer else ())
-            standings = {(one.result.lab, one.result.report_number): one.standing for one in known}
-            self._tell_latest(
-                question,
-                response,
-                [_masked(one.result, question) for one in known],
-                lambda result, standings=standings: standings[result.lab, result.report_number],  # type: ignore[misc]
-            )
-            self._tell_sources(response, answer, now)
-            self._tell_claims(question, response, all_keys, findings, answer.claims if answer else (), now)
-            responses.append(response)
-        return responses
-
-    async def _ask_nation(self, questions: Sequence[_Question]) -> Sequence[SubjectAnswer | HutongError | None]:
-        """What the nation knows. At the nation itself that is nothing besides, and how complete its store is."""
-        if self._jurisdiction == NATION:
-            try:
-                await self._nodes.await_fresh(question.freshness for question in questions if question.freshness)
-            except Unavailable as error:
-                return [error if question.freshness else None for question in questions]
-            sources = await self._nodes.sources()
-            return [SubjectAnswer((), (), (), sources)] * len(questions)
-        if self._nation is None:
-            return [None] * len(questions)
-        return await self._nation.ask_each(
-            [
-                SubjectQuestion(question.subject_key, question.limit, tuple(question.claims), question.token)
-                for question in questions
-            ]
+    def _tell_known(self, question: _Question, response: LookupLatestResponse, known: Known) -> None:
+        """Answer a question in its response, from what the whole country knows."""
+        standings = {(one.result.lab, one.result.report_number): one.standing for one in known.results}
+        self._tell_latest(
+            question,
+            response,
+            [_masked(one.result, question) for one in known.results],
+            lambda result: standings[result.lab, result.report_number],
         )
+        response.sources.extend(known.sources)
+        self._tell_claims(question, response, known.keys, known.found.findings, known.claims, known.found.time)
 
     def _tell_latest(
         self,
@@ -254,16 +184,6 @@ class LookupDesk:
             fill_result(response.in_region.add(), result, standing_of(result))
         for result in latest.out_of_region:
             fill_result(response.out_of_region.add(), result, standing_of(result))
-
-    def _tell_sources(self, response: LookupLatestResponse, answer: SubjectAnswer | None, now: Instant) -> None:
-        if self._jurisdiction != NATION:
-            _add_source(response, self._node, now)
-        if answer is not None:
-            response.sources.extend(worth_telling(answer.sources, self._node))
-        elif self._nation is None and self._jurisdiction != NATION:
-            response.sources.add(source=format_node(NATION), state=SOURCE_STATE_NOT_CONFIGURED)
-        else:
-            response.sources.add(source=format_node(NATION), state=SOURCE_STATE_UNAVAILABLE)
 
     def _tell_claims(
         self,
@@ -307,14 +227,6 @@ class LookupDesk:
     def _standing_of(record: StoredResult, findings: Findings, known: KnownClaim | None) -> Standing:
         here = findings.standing_at(record.lab, record.file_time)
         return here if known is None or known.found is None else stricter(here, known.found.standing)
-
-
-def _not_fresh(jurisdiction: str) -> Unavailable:
-    return Unavailable(
-        "NOT_FRESH_ENOUGH",
-        "this node does not see what the token stands for",
-        metadata={"node": f"{format_node(jurisdiction)}/results"},
-    )
 
 
 def _masked(result: StoredResult, question: _Question) -> StoredResult:

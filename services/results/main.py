@@ -17,6 +17,7 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 from services.domain.errors import Unavailable
 from services.domain.subject import Pepper
 from services.results.desk import LookupDesk
+from services.results.exchange.country import Country
 from services.results.exchange.door import Door
 from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.imports import Importer
@@ -120,7 +121,8 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     )
     nodes = Nodes(exchange, settings.jurisdiction, clock)
     gateway_to_nation = NationGateway(line, settings.jurisdiction) if line is not None else None
-    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, nodes, gateway_to_nation)
+    country = Country(store, settings.jurisdiction, clock, nodes, gateway_to_nation)
+    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, country)
     gateway = FollowGateway(line, settings.jurisdiction) if line is not None else None
     importer = Importer(database, gateway, settings.jurisdiction, pepper, clock, store.make_months)
     told = NoticeStore(database, clock, settings.jurisdiction, store.make_months)

@@ -17,7 +17,8 @@ OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_timeout_ms", 10_000),
     # A service that comes back is found again at once, not after gRPC's default of up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # By its name a pause, to gRPC how long an attempt to connect may take: longer than a slow link's handshakes.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # A retry policy would also repeat small client streams; who wants a retry does it himself.
     ("grpc.enable_retries", 0),

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from prometheus_client import start_http_server
 
+from services.runtime.garbage import settle_memory
 from services.runtime.server import RunningServer, start
 from services.runtime.settings import BadSetting, Settings, is_loopback, split_address
 from services.runtime.unit import Unit
-
-GARBAGE_THRESHOLDS = (25_000, 20, 100)
-"""New objects between two collections, and those before the older generations': a batch of calls is thousands of
-objects that all die with it, and walking them meanwhile, every 700 by default, finds nothing."""
 
 _log = structlog.get_logger(__name__)
 
@@ -38,18 +34,11 @@ async def serve(units: Sequence[Callable[[Settings], Awaitable[Unit]]], settings
             except BaseException:
                 await unit.close()
                 raise
-        _settle_memory()
+        settle_memory()
         await stop.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     finally:
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in servers))
-
-
-def _settle_memory() -> None:
-    """Spare what a started service holds for good, modules and descriptors, from every later garbage collection."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _serve_metrics(address: str) -> None:

@@ -19,6 +19,7 @@ from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
 from services.runtime.coalesce import Coalescer
+from services.runtime.freshness import read_token
 from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.verification.model import SOURCE_UNAVAILABLE, SourceStatus
 
@@ -44,9 +45,11 @@ class ResultsGateway:
         # is asked of the whole country goes apart, so that nobody else waits for a nation that is slow.
         self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
         self._nationwide: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, in_flight=4)
-        # One with a token may have to wait for what others need not wait for.
+        # One with another node's token may have to wait for what others need not wait for.
+        self._region = jurisdiction
         self._alone: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, max_batch=1, in_flight=64)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
     def ask(self, look_up: LookupLatestRequest) -> asyncio.Future[Answer]:
@@ -54,10 +57,18 @@ class ResultsGateway:
 
         The future raises InvalidArgument when Results finds fault with the look-up.
         """
-        if look_up.at_least_as_fresh:
-            coalescer = self._alone
-        else:
-            coalescer = self._nationwide if look_up.scope == SCOPE_NATIONWIDE else self._local
+        if self._may_wait(look_up):
+            return self._put(look_up, self._alone)
+        return self._put(look_up, self._nationwide if look_up.scope == SCOPE_NATIONWIDE else self._local)
+
+    def _may_wait(self, look_up: LookupLatestRequest) -> bool:
+        """Whether Results waits for what another node has committed. Its own commits it sees at once."""
+        freshness = read_token(look_up.at_least_as_fresh)
+        return freshness is not None and freshness.region != self._region
+
+    def _put(
+        self, look_up: LookupLatestRequest, coalescer: Coalescer[LookupLatestRequest, Answer]
+    ) -> asyncio.Future[Answer]:
         future = coalescer.ask(look_up)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._patience.seconds(), self._give_up, future)
@@ -65,18 +76,28 @@ class ResultsGateway:
         return future
 
     async def look_up_each(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
-        """Answer several look-ups in order in one call of their own, but for those with tokens."""
-        alone = {index: self.ask(one) for index, one in enumerate(look_ups) if one.at_least_as_fresh}
-        together = iter(await self._look_up_together([one for one in look_ups if not one.at_least_as_fresh]))
-        if not alone:
-            return list(together)
-        await asyncio.wait(alone.values())
-        return [_outcome(alone[index]) if index in alone else next(together) for index in range(len(look_ups))]
+        """Answer several look-ups in order in one call of their own, but for those with other nodes' tokens.
+
+        These go apart, those with the same one together.
+        """
+        apart: dict[str, Coalescer[LookupLatestRequest, Answer]] = {}
+        waiting: dict[int, asyncio.Future[Answer]] = {}
+        for index, one in enumerate(look_ups):
+            if one.at_least_as_fresh and self._may_wait(one):
+                coalescer = apart.setdefault(one.at_least_as_fresh, Coalescer(self._look_up_batch))
+                waiting[index] = self._put(one, coalescer)
+        together = await self._look_up_together([one for index, one in enumerate(look_ups) if index not in waiting])
+        if not waiting:
+            return together
+        await asyncio.wait(waiting.values())
+        prompt = iter(together)
+        return [_outcome(waiting[index]) if index in waiting else next(prompt) for index in range(len(look_ups))]
 
     async def _look_up_together(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
-        async with self._batches:
+        nationwide = any(one.scope == SCOPE_NATIONWIDE for one in look_ups)
+        async with self._nationwide_batches if nationwide else self._batches:
             call = asyncio.ensure_future(self._look_up_batch(look_ups))
             try:
                 await asyncio.wait([call], timeout=self._patience.seconds())

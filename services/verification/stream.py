@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
+from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
     StreamVerifyRequest,
     StreamVerifyResponse,
@@ -30,6 +31,8 @@ class GateDesk:
         self._desk = desk
         self._drain = drain
         self._together: Coalescer[VerifyRequest, VerifyItem] = Coalescer(self._answer_together)
+        # Apart, so that no gate that asks its own province waits for a nation that is slow.
+        self._nationwide: Coalescer[VerifyRequest, VerifyItem] = Coalescer(self._answer_together, in_flight=4)
         self._streams: set[_Stream] = set()
         self._closer: asyncio.Task[None] | None = None
 
@@ -70,7 +73,7 @@ class GateDesk:
         """
         if request.at_least_as_fresh:
             return asyncio.ensure_future(self._answer_alone(request))
-        return self._together.ask(request)
+        return (self._nationwide if request.scope == SCOPE_NATIONWIDE else self._together).ask(request)
 
     async def _answer_alone(self, request: VerifyRequest) -> VerifyItem:
         return (await self._desk.verify_each([request])).items[0]

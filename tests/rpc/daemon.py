@@ -86,6 +86,15 @@ class Daemon:
         self._reader.join(PATIENCE_SECONDS)
         return code
 
+    def kill(self) -> None:
+        """End it as a power cut would, if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stderr is not None:
+            self._reader.join(PATIENCE_SECONDS)
+            self.process.stderr.close()
+
 
 @contextmanager
 def daemon(*arguments: str, **variables: str) -> Iterator[Daemon]:
@@ -94,9 +103,4 @@ def daemon(*arguments: str, **variables: str) -> Iterator[Daemon]:
     try:
         yield running
     finally:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
-        if running.process.stderr is not None:
-            running._reader.join(PATIENCE_SECONDS)
-            running.process.stderr.close()
+        running.kill()

@@ -37,6 +37,7 @@ from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, OTHER_USCC, POSITIVE, lab_to_register, make_document, make_tube, make_tubes
 from tests.rpc.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.rpc.link import link_to
 from tests.serving import error_info
 
 
@@ -133,6 +134,24 @@ async def test_documents_tied_in_another_province_are_one_person_here(
     assert not (await look_up(henan, 6, scope=SCOPE_LOCAL)).out_of_region
 
 
+async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
+    country: Country, jilin: Member, henan: Member
+) -> None:
+    """A tie that is still on its way to the nation: the results of both documents are found, there as here."""
+    await jilin.node.upload([make_tube(5), make_tube(6)])
+    await arrived(country, 2)
+    await henan.node.results.LinkDocuments(
+        LinkDocumentsRequest(document=make_document(5), linked_document=make_document(6), reason="seen both")
+    )
+    await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
+    database = open_database(country.nation.url)
+    database.write_now(lambda connection: connection.execute(tables.document_links.delete()))
+    database.close()
+    found = await look_up(henan, 6, claimed_reports=[ClaimedReport(lab=LAB_NAME, report_number="R5")])
+    assert {one.report_number for one in found.out_of_region} == {"R5", "R6"}
+    assert [claim.state for claim in found.claims] == [CLAIM_STATE_FOUND]
+
+
 async def test_claims_are_answered_by_the_whole_country(country: Country, jilin: Member, henan: Member) -> None:
     await jilin.node.upload(make_tubes(2))
     await arrived(country, 2)
@@ -201,17 +220,20 @@ async def test_one_batch_holds_local_and_nationwide_questions_and_faulty_ones(
     assert [item.HasField("error") for item in items] == [False, False, True, False]
 
 
-async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, jilin: Member, henan: Member) -> None:
-    """Asked at once, without a token the older world is served now and then; with it never."""
-    older = 0
-    for person in range(20):
-        (answer,) = await jilin.node.upload([make_tube(person)], f"u{person}")
-        older += not (await look_up(henan, person)).out_of_region
-        fresh = await look_up(henan, person, scope=SCOPE_LOCAL, at_least_as_fresh=answer.consistency_token)
-        assert [one.report_number for one in fresh.out_of_region] == [f"R{person}"]
-        there = await look_up(country.nation, person, at_least_as_fresh=answer.consistency_token)
-        assert [one.report_number for one in (*there.out_of_region, *there.in_region)] == [f"R{person}"]
-    assert older, "the older world was never served: nothing is proven"
+async def test_a_token_of_jilin_is_honoured_in_henan_and_at_the_nation(country: Country, henan: Member) -> None:
+    """What Jilin sends takes its time: without the token the older world is served; with it never, by any scope."""
+    async with link_to(country.nation.address) as way:
+        jilin = await country.join(JILIN, upstream=way.address)
+        await jilin.node.register()
+        await jilin.node.upload([make_tube(0)])
+        await arrived(country, 1)
+        way.slow(0.2)
+        for person, asked in ((1, henan), (2, country.nation)):
+            (answer,) = await jilin.node.upload([make_tube(person)], f"u{person}")
+            older = await look_up(asked, person)
+            assert not (*older.in_region, *older.out_of_region)
+            fresh = await look_up(asked, person, scope=SCOPE_LOCAL, at_least_as_fresh=answer.consistency_token)
+            assert [one.report_number for one in (*fresh.in_region, *fresh.out_of_region)] == [f"R{person}"]
 
 
 async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, jilin: Member, henan: Member) -> None:
@@ -227,3 +249,12 @@ async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, 
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"
     assert asyncio.get_running_loop().time() - begun < 5
+    # At the nation as well, and nobody else in the batch suffers for it.
+    requests = [
+        LookupLatestRequest(document=make_document(0), scope=SCOPE_NATIONWIDE, at_least_as_fresh=token)
+        for token in (answer.consistency_token, "")
+    ]
+    batch = BatchLookupLatestRequest(requests=requests)
+    late, prompt = (await country.nation.node.results.BatchLookupLatest(batch, timeout=2)).items
+    assert late.error.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    assert states(prompt.response)["nodes/000000"] == SOURCE_STATE_OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
@@ -93,7 +94,7 @@ async def _is_known(service: Service) -> bool:
 async def test_a_connection_that_is_half_open_is_given_up_for_a_new_one(
     tmp_path: Path, sqlite_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long before TCP or a keepalive would notice: the nation's silence is enough, and the old one is not used again."""
+    """Long before TCP or a keepalive would notice: the nation's silence is enough."""
     monkeypatch.setattr(upstream, "SILENCE_SECONDS", 1.5)
     async with (
         nation_at(sqlite_url("policy"), tmp_path) as (nation, link),
@@ -148,7 +149,7 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
             await nation.publish(make_policy(NATION_POLICY, hours=number))
         for henan in (one, other):
             await comes(henan, f"{NATION_POLICY}@10")
-            call = henan.read.WatchPolicies(WatchPoliciesRequest())
+            call: Any = henan.read.WatchPolicies(WatchPoliciesRequest())
             told = [await call.read() for _ in range(11)]
             assert [message.policy.revision for message in told] == [*range(1, 11), 0]
             assert told[-1].cursor.startswith("10-")
@@ -161,8 +162,10 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
 async def test_a_nation_that_was_restored_is_read_anew_and_takes_nothing_back(
     tmp_path: Path, database_url: MakeUrl
 ) -> None:
-    """It lost its last publication and made others since, as many and more: the cursor's number is there, and another
-    change's. What it lost stands; what it published anew under a known number does not come, and is counted."""
+    """It lost publications and made others since, as many and more, so that the cursor's number is another change's.
+
+    What it lost stands; what it published anew under a known number is not taken in; both are told and counted.
+    """
     url = database_url("policy")
     async with nation_at(url, tmp_path) as (nation, link):
         for policy in (make_policy(NATION_POLICY), make_venue_policy("lost"), make_venue_policy("another")):
@@ -231,3 +234,27 @@ async def test_who_is_not_the_nation_is_not_followed(tmp_path: Path, sqlite_url:
                     assert "leads to nodes/370000" in str(logs)
                     assert await henan.governing() == ""
                     assert await nation_as_of(henan) == 0
+
+
+async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, database_url: MakeUrl) -> None:
+    """What the nation tells meanwhile is told again when it can be kept."""
+    url = database_url("policy")
+    async with (
+        nation_at(database_url("policy"), tmp_path) as (nation, link),
+        province(url, tmp_path, link.address) as henan,
+    ):
+        await nation.publish(make_policy(NATION_POLICY))
+        await comes(henan, f"{NATION_POLICY}@1")
+        _run(url, "ALTER TABLE upstream_places RENAME TO lost_places")
+        with capture_logs() as logs:
+            await nation.publish(make_policy(NATION_POLICY, hours=24))
+            await until(lambda: any("not followed" in line["event"] for line in logs))
+        assert await henan.governing() == f"{NATION_POLICY}@1"
+        _run(url, "ALTER TABLE lost_places RENAME TO upstream_places")
+        await comes(henan, f"{NATION_POLICY}@2")
+
+
+def _run(url: str, statement: str) -> None:
+    database = open_database(url)
+    database.write_now(lambda connection: connection.exec_driver_sql(statement))
+    database.close()

@@ -409,9 +409,18 @@ async def test_watcher_of_one_server_is_told_of_another_within_a_second(database
         call.cancel()
 
 
-@pytest.mark.parametrize(("cursor", "reason"), [("999999", "CURSOR_TOO_OLD"), ("yesterday", "INVALID_FIELD")])
+@pytest.mark.parametrize(
+    ("cursor", "reason"),
+    [
+        ("999999-1", "CURSOR_TOO_OLD"),
+        ("1-1", "CURSOR_TOO_OLD"),
+        ("1", "CURSOR_TOO_OLD"),
+        ("yesterday", "INVALID_FIELD"),
+    ],
+)
 async def test_watch_refuses_a_cursor_it_does_not_know(service: Service, cursor: str, reason: str) -> None:
-    """One of another database, or none at all."""
+    """One of another database, of another change under a number that is known here, or none at all."""
+    await service.publish(make_policy())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.read.WatchPolicies(WatchPoliciesRequest(cursor=cursor)).read()
     assert error_info(caught.value).reason == reason

@@ -19,7 +19,7 @@ from hutong.results.v1.results_service_pb2_grpc import ResultsServiceServicer, a
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import FixedClock
-from services.runtime.freshness import Freshness
+from services.runtime.freshness import Freshness, encode_token
 from services.verification.policy_gateway import LONGEST_ABSENCE, PolicyGateway
 from services.verification.question import PolicyQuestion
 from services.verification.results_gateway import ResultsGateway
@@ -113,9 +113,11 @@ async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[Poli
             await gateway.close()
 
 
-def _look_up(report: str = "") -> results_service.LookupLatestRequest:
+def _look_up(report: str = "", token: str = "") -> results_service.LookupLatestRequest:
     claims = [ClaimedReport(lab="labs/91410100MA0000001X", report_number=report)] if report else []
-    return results_service.LookupLatestRequest(document=document(NUMBERS[0]), claimed_reports=claims)
+    return results_service.LookupLatestRequest(
+        document=document(NUMBERS[0]), claimed_reports=claims, at_least_as_fresh=token
+    )
 
 
 async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() -> None:
@@ -138,6 +140,22 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(gateway.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
+
+
+async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one_together() -> None:
+    """Results sees its own commits at once; for another node's it may have to wait, and nobody is to wait with it."""
+    results = Results()
+    own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
+    async with serving(add_ResultsServiceServicer_to_server, results) as channel:
+        gateway = ResultsGateway(channel, "410000")
+        look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
+        answers = await gateway.look_up_each(look_ups)
+        assert len(answers) == 40
+        assert None not in answers
+        assert sorted(results.batches) == [10, 10, 20]
+        results.batches.clear()
+        await asyncio.gather(*(gateway.ask(_look_up(token=token)) for token in (own, own, other, other)))
+        assert sorted(results.batches) == [1, 1, 2]
 
 
 async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:

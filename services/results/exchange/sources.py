@@ -28,8 +28,8 @@ _WAIT_SHARE = 0.7
 """Of the caller's time; the rest is for the look-up itself, and for saying precisely that it was not fresh in time."""
 LAGGING: Span = 10 * SECOND
 """A node further behind is spoken of by itself; of all others the nation's own instant says enough."""
-_LOOK_SECONDS = 0.03
-"""Between two looks at the register of nodes while somebody waits."""
+_LOOK_SECONDS = 0.05
+"""Between two looks of one who waits at the register of nodes; of many who do, each look is shared."""
 
 
 class Nodes:

@@ -77,6 +77,24 @@ def test_a_bad_value_is_named(name: str, value: str) -> None:
         settings(**{name: value})
 
 
+def test_a_province_finds_the_nations_policy_beside_its_results(tmp_path: Path) -> None:
+    """At the port after, unless it is told another address; the nation itself has none above it."""
+    pepper = tmp_path / "pepper"
+    pepper.write_bytes(b"p" * 32)
+    joined = {"jurisdiction": "410000", "upstream": "nation.example:50051", "pepper_file": str(pepper)}
+    assert settings(**joined).upstream_policy == "nation.example:50052"
+    assert settings(**joined, upstream_policy="policy.example:443").upstream_policy == "policy.example:443"
+    assert settings(jurisdiction="410000").upstream_policy == ""
+    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM_POLICY must be host:port"):
+        settings(**joined, upstream_policy="policy.example")
+    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"):
+        settings(jurisdiction="410000", upstream_policy="policy.example:443")
+    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM is a province's"):
+        settings(**joined | {"jurisdiction": ""})
+    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE"):
+        settings(**joined | {"pepper_file": ""})
+
+
 def test_certificate_and_key_go_together(tmp_path: Path) -> None:
     """And client certificates are asked for over TLS alone."""
     file = tmp_path / "some.pem"

@@ -165,6 +165,23 @@ def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
         assert decision.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK)
 
 
+@given(worlds, st.sampled_from(lookup_pb2.SourceState.values()[2:]), st.sampled_from(("110000", "220000", "000000")))
+def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
+    """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
+    away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
+    others = tuple(source for source in inputs.sources if source.source != away.source)
+    before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=(*others, away)))
+    if before.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK) or (
+        before.outcome != pb.DECISION_OUTCOME_NOT_RECOGNIZED
+    ):
+        assert (after.outcome, after.reason) == (before.outcome, before.reason)
+    else:
+        assert after.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+        assert not after.refusal_permitted
+        assert away.source in [follow_up.source for follow_up in after.follow_ups]
+    assert away in after.sources
+
+
 @given(worlds)
 def test_refusal_is_permitted_only_to_who_is_not_recognized_by_the_place_s_own_rule(inputs: Inputs) -> None:
     """refusal_permitted needs NOT_RECOGNIZED and a rule that permits it; for a lack, a nation that was asked."""

@@ -113,13 +113,18 @@ def _claim(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
     return Claim(state, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
 
 
+def _state(away: bool) -> lookup_pb2.SourceState.ValueType:
+    return SOURCE_UNAVAILABLE if away else SOURCE_OK
+
+
 @pytest.mark.parametrize("case", list(_cases(RECOGNITION)))
 def test_recognition(case: dict[str, Any]) -> None:
     """Who is recognised where, by which rule, until when; and why the others are not."""
     when = _instant(case["when"])
     assert when is not None
     shown = case.get("shown", [])
-    state = SOURCE_UNAVAILABLE if case.get("results") == "away" else SOURCE_OK
+    sources = [SourceStatus("nodes/000000/results", _state(case.get("results") == "away"), None)]
+    sources += [SourceStatus(f"nodes/{region}/results", _state(True), None) for region in case.get("silent", [])]
     inputs = Inputs(
         when,
         when,
@@ -127,7 +132,7 @@ def test_recognition(case: dict[str, Any]) -> None:
         tuple(_record(name) for name in case.get("recorded", [])),
         tuple(_evidence(one) for one in shown),
         tuple(_claim(one, case) for one in shown),
-        (SourceStatus("nodes/000000/results", state, None),),
+        tuple(sources),
     )
     decision = decide(inputs)
     assert pb.DecisionReason.Name(decision.reason) == f"DECISION_REASON_{case['expect']}"
@@ -138,6 +143,8 @@ def test_recognition(case: dict[str, Any]) -> None:
     if "follow_ups" in case:
         actions = [follow_up_pb2.FollowUpAction.Name(one.action) for one in decision.follow_ups]
         assert actions == [f"FOLLOW_UP_ACTION_{action}" for action in case["follow_ups"]]
+    if "refusal" in case:
+        assert decision.refusal_permitted is case["refusal"]
     if "uses" in case:
         uses = [pb.Use.Name(one.use).removeprefix("USE_") for one in decision.considered]
         assert sorted(uses) == sorted(case["uses"])

@@ -429,7 +429,9 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Up to when the publications behind the answer are complete: an answer from a cache says how old it is."""
+        """Up to when the publications behind the answer are complete, by the clock of the node that answers: an answer from a
+        cache says how old it is. At a province of all that has come there; of the nation's see nation_as_of_time.
+        """
 
     @_builtins.property
     def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:

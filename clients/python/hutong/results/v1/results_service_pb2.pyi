@@ -190,7 +190,11 @@ class LookupLatestRequest(_message.Message):
     the counting negatives with the newest report and the newest sampling time.
     """
     at_least_as_fresh: _builtins.str
-    """A consistency token: the answer sees at least what its holder saw. Empty for none."""
+    """A consistency token: the answer sees at least what its holder saw. One of another node makes the question NATIONWIDE,
+    whatever its scope: the nation is asked and waits, a few seconds at most and within the caller's deadline, until it has
+    what was acknowledged there. Otherwise UNAVAILABLE (NOT_FRESH_ENOUGH) with the node that is late, or nodes/000000 when
+    the nation itself did not answer. Empty for none.
+    """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """The person. The name is not used for matching. Required."""

@@ -49,7 +49,11 @@ class VerifyRequest(_message.Message):
     scope: _lookup_pb2.Scope.ValueType
     """How far to look for records. Default LOCAL."""
     at_least_as_fresh: _builtins.str
-    """The token of an upload, a correction or a publication: the decision never rests on an older world. Empty for none."""
+    """The token of an upload, a correction or a publication: the decision never rests on an older world. One of another
+    node makes the question NATIONWIDE, whatever its scope, and waits within the caller's deadline; when that world is not
+    seen in time nothing is held against the holder: that node, or the nation, is a source that did not answer. Empty for
+    none.
+    """
     record: _builtins.bool
     """Store the decision whatever it is. Default false: adverse ones and those on presented evidence are stored, others not."""
     @_builtins.property
