@@ -104,7 +104,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     except BadSetting:
         await asyncio.to_thread(database.close)
         raise
-    store = SqlStore(database, clock, pepper.secret, joined=bool(settings.upstream))
+    store = SqlStore(database, clock, pepper.secret, node=settings.jurisdiction, joined=bool(settings.upstream))
     judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
     drain = Drain()
     limits = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)

@@ -33,13 +33,13 @@ class Progress:
     after: str | None = ""
 
 
-def pretend_step(connection: Connection, recall: Recall, progress: Progress, now: Instant) -> Progress:
+def pretend_step(connection: Connection, recall: Recall, progress: Progress, now: Instant, node: str) -> Progress:
     """Count what the next step would take back."""
-    return _step(connection, recall, progress, now, pretend=True)[1]
+    return _step(connection, recall, progress, now, node, pretend=True)[1]
 
 
 def take_step(
-    connection: Connection, recall: Recall, once: Once[int, Any], progress: Progress, secret: bytes
+    connection: Connection, recall: Recall, once: Once[int, Any], progress: Progress, secret: bytes, node: str
 ) -> Progress:
     """Take the next step: from where the request stands when it has an id, else from where the caller does.
 
@@ -51,7 +51,7 @@ def take_step(
         progress = _hold_progress(connection, once, request_id, secret)
     if progress.after is None:
         return progress
-    found, progress = _step(connection, recall, progress, once.now, pretend=False)
+    found, progress = _step(connection, recall, progress, once.now, node, pretend=False)
     if request_id:
         _keep_progress(connection, request_id, progress)
     give_notices_of(connection, recall.lab, found, once.now)
@@ -60,10 +60,10 @@ def take_step(
 
 
 def _step(
-    connection: Connection, recall: Recall, progress: Progress, now: Instant, *, pretend: bool
+    connection: Connection, recall: Recall, progress: Progress, now: Instant, node: str, *, pretend: bool
 ) -> tuple[list[tuple[str, int]], Progress]:
     assert progress.after is not None
-    found, after = recall_step(connection, recall, progress.after, now, pretend=pretend)
+    found, after = recall_step(connection, recall, progress.after, now, pretend=pretend, node=node)
     return found, Progress(progress.count + len(found), after)
 
 

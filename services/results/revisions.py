@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, literal, null, select, update
 
-from services.domain.errors import NotFound
+from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import Instant
-from services.domain.names import format_result
+from services.domain.names import format_node, format_result
 from services.results import tables
 from services.results.correction import correct
 from services.results.horizon import HORIZON, require_not_removed
@@ -57,9 +57,18 @@ def find_history(connection: Connection, lab: str, report_number: str) -> list[S
     return [StoredResult._make(row) for row in rows]
 
 
-def correct_result(connection: Connection, correction: Correction, now: Instant) -> StoredResult:
-    """Write the next revision of a report, by the rules of `services.results.correction`."""
+def correct_result(connection: Connection, correction: Correction, now: Instant, node: str = "") -> StoredResult:
+    """Write the next revision of a report, by the rules of `services.results.correction`.
+
+    Raises:
+        FailedPrecondition: NOT_THE_ORIGIN, it is another node's than this one, if that is named.
+    """
     history = find_history(connection, correction.lab, correction.report_number)
+    if node and history and history[-1].origin != node:
+        origin = format_node(history[-1].origin)
+        raise FailedPrecondition(
+            "NOT_THE_ORIGIN", f"the report was received by {origin}, which alone corrects it", metadata={"node": origin}
+        )
     next_ = correct(history, correction, now)
     require_not_removed(connection, next_.file_time)
     stated = {name: getattr(next_, name) for name in ("outcome", "sample_time", "report_time", "file_time")}
@@ -71,9 +80,9 @@ def correct_result(connection: Connection, correction: Correction, now: Instant)
 
 
 def recall_step(
-    connection: Connection, recall: Recall, after: str, now: Instant, *, pretend: bool
+    connection: Connection, recall: Recall, after: str, now: Instant, *, pretend: bool, node: str = ""
 ) -> tuple[list[tuple[str, int]], str | None]:
-    """Take back what the recall names among the next STEP reports after `after`.
+    """Take back what the recall names among the next STEP reports after `after`, of the named node's if one is.
 
     Returns what was taken back (or would be) with its new revision, and the report number to go on after; None at the
     end.
@@ -99,6 +108,9 @@ def recall_step(
         query = query.where(_keys.c.report_number <= last)
     if recall.outcomes:
         query = query.where(_keys.c.outcome.in_(recall.outcomes))
+    if node:
+        # What another node received that one takes back, and the copies here are told.
+        query = query.where(~select(_results.c.lab).where(IS_NEWEST, _results.c.origin != node).exists())
     # Held before their results are looked at: what another transaction revises meanwhile is seen as that one left it.
     found = connection.execute(query if pretend else query.with_for_update()).all()
     if found and not pretend:

@@ -57,11 +57,14 @@ M = TypeVar("M", bound=Message)
 class SqlStore:
     """A store in SQLite or PostgreSQL.
 
-    `secret` keys the memory of requests that hold an identity; `joined` says that the node replicates to a nation, and
-    that results tell since when it has them.
+    `secret` keys the memory of requests that hold an identity; of reports that were received by others than `node`
+    none is revised; `joined` says that the node replicates to a nation, and that results tell since when it has them.
     """
 
-    def __init__(self, database: Database, clock: Clock, secret: bytes, *, joined: bool = False) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, secret: bytes, *, node: str = "", joined: bool = False
+    ) -> None:
+        self._node = node
         self._joined = joined
         self._database = database
         self._clock = clock
@@ -188,7 +191,7 @@ class SqlStore:
         await self.make_months([time for time in moved if time is not None and time <= latest])
 
         def run(connection: Connection) -> StoredResult:
-            result = correct_result(connection, correction, once.now)
+            result = correct_result(connection, correction, once.now, self._node)
             give_notices(connection, [ChangedReport.of(result)], once.now)
             changes.append_entry(connection, result.lab, [(result.report_number, result.revision)], once.now)
             return result
@@ -209,9 +212,9 @@ class SqlStore:
         progress = Progress()
         while progress.after is not None:
             if pretend:
-                progress = await self._database.read(pretend_step, recall, progress, once.now)
+                progress = await self._database.read(pretend_step, recall, progress, once.now, self._node)
             else:
-                progress = await self._database.write(take_step, recall, once, progress, self._secret)
+                progress = await self._database.write(take_step, recall, once, progress, self._secret, self._node)
         return once.encode(progress.count)
 
     async def link(self, link: DocumentLink, once: Once[DocumentLink, M]) -> M:

@@ -148,6 +148,27 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     assert nodes["nodes/410000"].conflict_count == 0
 
 
+async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: Country) -> None:
+    """Neither where it was imported nor at the nation: its own node would never know."""
+    jilin, henan = await report_in_jilin(country), await country.join(HENAN)
+    await henan.node.register()
+    await import_person(henan)
+    correction = CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
+    recall = RecallResultsRequest(
+        lab=LAB_NAME,
+        report_start_time=to_timestamp(0),
+        report_end_time=to_timestamp(SystemClock().now()),
+        reason="contaminated",
+    )
+    for member in (henan, country.nation):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await member.node.admin.CorrectResult(correction)
+        info = error_info(refused.value)
+        assert (info.reason, info.metadata["node"]) == ("NOT_THE_ORIGIN", "nodes/220000")
+        assert (await member.node.admin.RecallResults(recall)).recalled_count == 0
+    assert (await jilin.node.admin.RecallResults(recall)).recalled_count == 1
+
+
 async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country) -> None:
     henan = await country.join(HENAN)
     await country.nation.node.register()

@@ -20,6 +20,8 @@ from services.runtime.freshness import Freshness
 
 SILENT: Span = MINUTE
 """A node not heard of for so long is one that does not answer: what it holds since is not known."""
+LATE: Span = 5 * MINUTE
+"""A node further behind with what it sends is one that does not answer: what it has not sent is not known either."""
 FORGOTTEN: Span = 30 * DAY
 """What a node may hold that was not heard of for so long is inside nobody's window; it is not spoken of any more."""
 LONGEST_WAIT_SECONDS = 5.0
@@ -50,7 +52,7 @@ class Nodes:
                 continue
             # A node may be ahead with its clock, and no answer is complete beyond now.
             as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
-            answers = as_of_time is not None and node.contact_time >= now - SILENT
+            answers = node.contact_time >= now - SILENT and as_of_time is not None and as_of_time >= now - LATE
             sources.append(_source(node.region, as_of_time, answers=answers))
         return sources
 

@@ -68,23 +68,30 @@ class ExchangeStore:
         """
         filed = [change.result.file_time for change in decoded.changes if isinstance(change, Replica)]
         await self._make_months([*filed, *(tube.shared.file_time for tube in decoded.tubes)])
-        return await self._database.write(self._apply, log, batch, decoded)
-
-    def _apply(self, connection: Connection, log: Log, batch: ReplicateBatch, decoded: Decoded) -> tuple[int, Instant]:
         now = self._clock.now()
+        committed, conflict_count = await self._database.write(self._apply, log, batch, decoded, now)
+        if conflict_count:
+            # Apart: notices take nodes' rows in an order of their own.
+            await self._database.write(nodes.note_conflicts, log.node, conflict_count)
+        return committed, now
+
+    def _apply(
+        self, connection: Connection, log: Log, batch: ReplicateBatch, decoded: Decoded, now: Instant
+    ) -> tuple[int, int]:
+        """How many commits are durable now, and how many reports stand already as another node sent them."""
+        conflict_count = 0
         committed = nodes.lock_place(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
         # Beyond its complete commits a batch may hold a part of the next one: that is durable once a later one is.
         if batch.next_offset >= committed:
             applied = apply_changes(connection, decoded.changes, Arrival(NATION, log.node, now), decoded.tubes)
-            if applied.conflict_count:
-                nodes.note_conflicts(connection, log.node, applied.conflict_count)
+            conflict_count = applied.conflict_count
         if batch.next_offset > committed:
             committed = batch.next_offset
             commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
             nodes.move_place(connection, log, WriterPosition(batch.writer, committed, commit_time))
-        return committed, now
+        return committed, conflict_count
 
     async def read_log_id(self) -> str:
         """The identity of this node's log."""

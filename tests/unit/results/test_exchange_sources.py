@@ -11,7 +11,7 @@ from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILAB
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
 from services.results.exchange.nodes import Node
-from services.results.exchange.sources import FORGOTTEN, SILENT, Nodes
+from services.results.exchange.sources import FORGOTTEN, LATE, SILENT, Nodes
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
 from services.runtime.freshness import Freshness
@@ -57,6 +57,7 @@ async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
         node("120000", as_of=NOW + MINUTE),
         node("130000", contact=NOW - SILENT - SECOND),
         node("140000", as_of=None),
+        node("210000", as_of=NOW - LATE - SECOND),
         node("150000", contact=NOW - FORGOTTEN - DAY),
     )
     told = await nodes_of(register).sources()
@@ -66,6 +67,7 @@ async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
         ("120000", SOURCE_STATE_OK),
         ("130000", SOURCE_STATE_UNAVAILABLE),
         ("140000", SOURCE_STATE_UNAVAILABLE),
+        ("210000", SOURCE_STATE_UNAVAILABLE),
     ]
     assert [from_timestamp(one.as_of_time) for one in told[:4]] == [NOW, NOW - MINUTE, NOW, NOW]
     assert not told[4].HasField("as_of_time")

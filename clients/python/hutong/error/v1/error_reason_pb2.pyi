@@ -186,6 +186,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
     Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
     """
+    ERROR_REASON_NOT_THE_ORIGIN: _ErrorReason.ValueType  # 41
+    """The report was received by another node, which alone may correct it. FAILED_PRECONDITION.
+    Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong","metadata":{"node":"nodes/220000"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo whose domain is "hutong", whose reason
@@ -358,5 +362,9 @@ Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong","metadata":{"field":"sta
 ERROR_REASON_TOO_MANY_LINKED: ErrorReason.ValueType  # 40
 """A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
 Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
+"""
+ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41
+"""The report was received by another node, which alone may correct it. FAILED_PRECONDITION.
+Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong","metadata":{"node":"nodes/220000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -349,8 +349,8 @@ class LookupSubjectsResponse(_message.Message):
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
         """This node and each node that replicates to it: OK with the instant up to which what it holds is known here, or
-        UNAVAILABLE when it was not heard of for a minute. A node not heard of for 30 days is left out: nothing that it may
-        still hold is inside any window.
+        UNAVAILABLE when it was not heard of for a minute, or lags by more than five. A node not heard of for 30 days is left
+        out: nothing that it may still hold is inside any window.
         """
 
     def __init__(

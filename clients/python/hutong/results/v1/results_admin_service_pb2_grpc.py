@@ -53,8 +53,9 @@ class ResultsAdminServiceServicer(object):
 
     def CorrectResult(self, request, context):
         """Writes a new revision of a result. Atomic. report_time stays unless a new report is stated. A result filed under
-        the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one, or
-        (BEFORE_HORIZON) when it would move to a time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
+        the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
+        (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
+        time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
         make the report valid for longer, or an issued report a sampling record again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -63,7 +64,8 @@ class ResultsAdminServiceServicer(object):
 
     def RecallResults(self, request, context):
         """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
-        was cut off is finished by calling again with the same request_id. NOT_FOUND when the laboratory is not registered;
+        was cut off is finished by calling again with the same request_id. Reports that another node received are passed
+        over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
         FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

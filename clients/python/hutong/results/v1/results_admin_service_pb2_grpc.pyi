@@ -35,13 +35,15 @@ class ResultsAdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ResultsAdminServiceAsyncStub: ...
     CorrectResult: _grpc.UnaryUnaryMultiCallable[_results_admin_service_pb2.CorrectResultRequest, _results_admin_service_pb2.CorrectResultResponse]
     """Writes a new revision of a result. Atomic. report_time stays unless a new report is stated. A result filed under
-    the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one, or
-    (BEFORE_HORIZON) when it would move to a time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
+    the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
+    (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
+    time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
     make the report valid for longer, or an issued report a sampling record again.
     """
     RecallResults: _grpc.UnaryUnaryMultiCallable[_results_admin_service_pb2.RecallResultsRequest, _results_admin_service_pb2.RecallResultsResponse]
     """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
-    was cut off is finished by calling again with the same request_id. NOT_FOUND when the laboratory is not registered;
+    was cut off is finished by calling again with the same request_id. Reports that another node received are passed
+    over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
     FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
     """
 
@@ -52,13 +54,15 @@ class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CorrectResult: _aio.UnaryUnaryMultiCallable[_results_admin_service_pb2.CorrectResultRequest, _results_admin_service_pb2.CorrectResultResponse]  # type: ignore[assignment]
     """Writes a new revision of a result. Atomic. report_time stays unless a new report is stated. A result filed under
-    the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one, or
-    (BEFORE_HORIZON) when it would move to a time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
+    the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
+    (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
+    time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
     make the report valid for longer, or an issued report a sampling record again.
     """
     RecallResults: _aio.UnaryUnaryMultiCallable[_results_admin_service_pb2.RecallResultsRequest, _results_admin_service_pb2.RecallResultsResponse]  # type: ignore[assignment]
     """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
-    was cut off is finished by calling again with the same request_id. NOT_FOUND when the laboratory is not registered;
+    was cut off is finished by calling again with the same request_id. Reports that another node received are passed
+    over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
     FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
     """
 
@@ -72,8 +76,9 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_admin_service_pb2.CorrectResultResponse, _abc.Awaitable[_results_admin_service_pb2.CorrectResultResponse]]:
         """Writes a new revision of a result. Atomic. report_time stays unless a new report is stated. A result filed under
-        the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one, or
-        (BEFORE_HORIZON) when it would move to a time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
+        the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
+        (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
+        time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
         make the report valid for longer, or an issued report a sampling record again.
         """
 
@@ -84,7 +89,8 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_admin_service_pb2.RecallResultsResponse, _abc.Awaitable[_results_admin_service_pb2.RecallResultsResponse]]:
         """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
-        was cut off is finished by calling again with the same request_id. NOT_FOUND when the laboratory is not registered;
+        was cut off is finished by calling again with the same request_id. Reports that another node received are passed
+        over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
         FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
         """
 
