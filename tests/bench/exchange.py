@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import threading
 import time
@@ -21,11 +22,13 @@ from hutong.type.v1 import identity_pb2
 from tests.bench.measure import Measurement
 from tests.bench.nodes import bench_node
 from tests.bench.people import LAB, make_tubes
+from tests.bench.policy_flow import time_publications
 from tests.bench.upload import send
 from tests.databases import PostgresServer
 
 PROBES = 300
 """Reports whose way to the nation is timed."""
+PUBLICATIONS = 100
 PROBE_SECONDS = 0.05
 """Between two of them."""
 LOAD_PERSONS_PER_SECOND = 2_000
@@ -35,7 +38,7 @@ FIRST_PROBE = 6_000_000
 
 
 def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> list[Measurement]:
-    """The backlog of a province that joins, then reports one by one beside a stream of others."""
+    """The backlog of a province that joins, then reports one by one beside a stream of others; then publications."""
     tubes = make_tubes(persons)
     nation_url, province_url = postgres.make("results"), postgres.make("results")
     nation = {"HUTONG_JURISDICTION": "000000"}
@@ -55,11 +58,22 @@ def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> l
         ):
             drain = _await_drained(nation_url, persons)
             delays = sorted(_probe(channel, nation_channel))
+    publications = sorted(_publish(directory, postgres))
     return [
         Measurement("replication of a backlog", persons / drain, "its upload", persons / upload, "persons/s", 0.8),
         _within("acknowledged to nationwide, median", statistics.median(delays), 0.5),
         _within("acknowledged to nationwide, p99", delays[int(len(delays) * 0.99)], 2.0),
+        _within("published at the nation to a province's answer, p99", publications[int(PUBLICATIONS * 0.99)], 1.0),
     ]
+
+
+def _publish(directory: Path, postgres: PostgresServer) -> list[float]:
+    """Seconds from publications at the nation to answers of a province."""
+    nation = {"HUTONG_JURISDICTION": "000000"}
+    with bench_node(directory / "nation-policy", {"policy": postgres.make("policy")}, nation) as above:
+        joined = {"HUTONG_UPSTREAM": above["results"], "HUTONG_UPSTREAM_POLICY": above["policy"]}
+        with bench_node(directory / "province-policy", {"policy": postgres.make("policy")}, joined) as below:
+            return asyncio.run(time_publications(above["policy"], below["policy"], PUBLICATIONS))
 
 
 def _within(what: str, seconds: float, limit: float) -> Measurement:

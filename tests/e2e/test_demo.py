@@ -44,6 +44,25 @@ def test_demo_tells_its_story() -> None:
     assert not any(map(is_served, addresses))
 
 
+def test_the_nation_is_played_to_its_end() -> None:
+    """Four nodes, recognition across provinces and without the nation, a reminder, a recall; nobody is left behind."""
+    command = [sys.executable, "-m", "clients.examples.demo_nation"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=270, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for told in (
+        "accepted 20000",
+        "Source nodes/000000/results: ok",
+        "With nothing in hand: UNDETERMINED",
+        "With the paper report: RECOGNIZED",
+        "is to upload TH-LATE-1",
+        "recalled in Henan's own store",
+    ):
+        assert told in done.stdout
+    addresses = re.findall(r"127\.0\.0\.1:\d+", done.stdout)
+    assert len(set(addresses)) == 12
+    assert not any(map(is_served, addresses))
+
+
 @contextlib.contextmanager
 def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The demo with --stay, its data in a directory, and what it said; the block begins when all is told."""
