@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1 import lab_pb2, link_pb2, result_pb2, timeliness_pb2, upload_pb2, upload_service_pb2
+from hutong.results.v1 import (
+    exchange_pb2,
+    lab_pb2,
+    link_pb2,
+    result_pb2,
+    timeliness_pb2,
+    upload_pb2,
+    upload_service_pb2,
+)
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest
 from hutong.type.v1 import identity_pb2
@@ -37,6 +45,7 @@ from services.results.upload import WHOLE_TUBE, TubeFaults
 from services.runtime.freshness import Freshness, encode_token
 
 if TYPE_CHECKING:
+    from services.results.exchange.model import SharedColumns
     from services.results.model import Standing
 
 
@@ -186,6 +195,26 @@ def result_to_proto(result: StoredResult, lab_standing: Standing) -> result_pb2.
     return message
 
 
+def fill_tube_columns(
+    message: result_pb2.TestResult | exchange_pb2.ReplicatedTube, columns: StoredResult | SharedColumns
+) -> None:
+    """What the persons of a tube have in common, into an empty message that has fields for it."""
+    message.tube_code = columns.tube_code
+    message.pool_size = columns.pool_size
+    message.specimen = columns.specimen
+    message.method = columns.method
+    message.outcome = columns.outcome
+    message.sample_region = columns.sample_region
+    message.sample_site = columns.sample_site
+    set_timestamp(message.sample_time, columns.sample_time)
+    if columns.receive_time is not None:
+        set_timestamp(message.receive_time, columns.receive_time)
+    if columns.test_time is not None:
+        set_timestamp(message.test_time, columns.test_time)
+    if columns.report_time is not None:
+        set_timestamp(message.report_time, columns.report_time)
+
+
 def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standing: Standing) -> None:
     """As `result_to_proto`, into an empty message in its place: every look-up passes here, and copies cost most."""
     message.name = format_result(result.lab, result.report_number)
@@ -195,20 +224,7 @@ def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standi
     message.masked_number = result.masked_number
     message.lab = format_lab(result.lab)
     message.report_number = result.report_number
-    message.tube_code = result.tube_code
-    message.pool_size = result.pool_size
-    message.specimen = result.specimen
-    message.method = result.method
-    message.outcome = result.outcome
-    message.sample_region = result.sample_region
-    message.sample_site = result.sample_site
-    set_timestamp(message.sample_time, result.sample_time)
-    if result.receive_time is not None:
-        set_timestamp(message.receive_time, result.receive_time)
-    if result.test_time is not None:
-        set_timestamp(message.test_time, result.test_time)
-    if result.report_time is not None:
-        set_timestamp(message.report_time, result.report_time)
+    fill_tube_columns(message, result)
     set_timestamp(message.upload_time, result.upload_time)
     if result.nationwide_time is not None:
         set_timestamp(message.nationwide_time, result.nationwide_time)

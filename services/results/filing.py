@@ -85,7 +85,6 @@ def commit_batch(connection: Connection, position: UploadPosition, batch: Judged
         filed.duplicate_count + replay.persons - retold,
         rejected + retold,
         [*replay.rejections, *filed.rejections],
-        now,
     )
 
 

@@ -185,7 +185,6 @@ class Acknowledgement:
     duplicate_count: int
     rejected_count: int
     rejections: Sequence[Rejection]
-    commit_time: Instant
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from services.domain.errors import ResourceExhausted
-from services.domain.instant import MINUTE, Instant
+from services.domain.instant import MINUTE
 from services.results.claims import compare_reports, key_of
 from services.results.model import Acknowledgement, JudgedBatch, ReportKey
 from services.results.replays import count_rejected
@@ -65,7 +65,7 @@ class Rehearsal:
         self._room.give_back(len(self._seen))
         self._seen = {}
 
-    async def judge_against_store(self, batch: JudgedBatch, now: Instant) -> Acknowledgement:
+    async def judge_against_store(self, batch: JudgedBatch) -> Acknowledgement:
         """What a commit of the batch would be answered. ResourceExhausted when there is no room to remember it."""
         rows, removed = part_removed(batch.results, await self._store.get_horizon())
         numbers = [row.report_number for row in rows]
@@ -92,5 +92,4 @@ class Rehearsal:
             comparison.duplicate_count,
             count_rejected(rejections, batch.person_counts),
             rejections,
-            now,
         )

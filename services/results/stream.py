@@ -100,7 +100,7 @@ class UploadDesk:
             yield lambda batch: self.store.commit_batch(position, batch, self.clock.now())
             return
         with Rehearsal(position.lab, self.store, self.rehearsals) as rehearsal:
-            yield lambda batch: rehearsal.judge_against_store(batch, self.clock.now())
+            yield rehearsal.judge_against_store
 
     async def _judging(
         self, frames: AsyncIterator[UploadResultsRequest], lab: Lab, position: UploadPosition, validate_only: bool

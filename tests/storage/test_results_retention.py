@@ -136,7 +136,7 @@ async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) ->
     remove(laboratory)
     again = [old, make_tube(2, reported=HORIZON), pending]
     rehearsal = Rehearsal(USCC, laboratory.store, RehearsalRoom())
-    rehearsed = await rehearsal.judge_against_store(judge(again, dialect=laboratory.dialect), NOW)
+    rehearsed = await rehearsal.judge_against_store(judge(again, dialect=laboratory.dialect))
     sent = await laboratory.send(again, upload_id="v")
     for answer in (rehearsed, sent):
         assert counts(answer) == (3, 1, 0, 2)

@@ -12,7 +12,7 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
-from services.results.convert import lab_to_proto
+from services.results.convert import fill_tube_columns, lab_to_proto
 from services.results.exchange.model import (
     Change,
     Reminder,
@@ -61,20 +61,7 @@ def fill_replica(
     told.state = result.state
     told.lab = format_lab(result.lab)
     told.report_number = result.report_number
-    told.tube_code = result.tube_code
-    told.pool_size = result.pool_size
-    told.specimen = result.specimen
-    told.method = result.method
-    told.outcome = result.outcome
-    told.sample_region = result.sample_region
-    told.sample_site = result.sample_site
-    set_timestamp(told.sample_time, result.sample_time)
-    if result.receive_time is not None:
-        set_timestamp(told.receive_time, result.receive_time)
-    if result.test_time is not None:
-        set_timestamp(told.test_time, result.test_time)
-    if result.report_time is not None:
-        set_timestamp(told.report_time, result.report_time)
+    fill_tube_columns(told, result)
     set_timestamp(told.upload_time, result.upload_time)
     if result.nationwide_time is not None:
         set_timestamp(told.nationwide_time, result.nationwide_time)
@@ -87,20 +74,7 @@ def fill_tube(message: exchange_pb2.ReplicatedTube, tube: ReplicaTube) -> None:
     shared = tube.shared
     message.lab = format_lab(shared.lab)
     message.key_version = shared.key_version
-    message.tube_code = shared.tube_code
-    message.pool_size = shared.pool_size
-    message.specimen = shared.specimen
-    message.method = shared.method
-    message.outcome = shared.outcome
-    message.sample_region = shared.sample_region
-    message.sample_site = shared.sample_site
-    set_timestamp(message.sample_time, shared.sample_time)
-    if shared.receive_time is not None:
-        set_timestamp(message.receive_time, shared.receive_time)
-    if shared.test_time is not None:
-        set_timestamp(message.test_time, shared.test_time)
-    if shared.report_time is not None:
-        set_timestamp(message.report_time, shared.report_time)
+    fill_tube_columns(message, shared)
     set_timestamp(message.upload_time, shared.upload_time)
     message.origin = format_node(shared.origin)
     for person in tube.persons:

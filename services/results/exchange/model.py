@@ -9,7 +9,7 @@ from services.domain.instant import Instant
 from services.results.model import ACTIVE, DocumentLink, Lab, StoredResult
 
 if TYPE_CHECKING:
-    from services.results.model import Method, Outcome, Specimen
+    from services.results.model import Method, Outcome, Specimen, State
 
 
 class Replica(NamedTuple):
@@ -44,6 +44,40 @@ class SharedColumns(NamedTuple):
     upload_time: Instant
     origin: str
 
+    def result_of(
+        self,
+        subject_key: bytes,
+        report_number: str,
+        revision: int,
+        state: State,
+        nationwide_time: Instant | None = None,
+    ) -> StoredResult:
+        """One person's result with these columns, without masks."""
+        return StoredResult(
+            subject_key,
+            self.file_time,
+            self.lab,
+            report_number,
+            revision,
+            state,
+            "",
+            "",
+            self.tube_code,
+            self.pool_size,
+            self.specimen,
+            self.method,
+            self.outcome,
+            self.sample_region,
+            self.sample_site,
+            self.sample_time,
+            self.receive_time,
+            self.test_time,
+            self.report_time,
+            self.upload_time,
+            nationwide_time,
+            self.origin,
+        )
+
 
 class ReplicaPerson(NamedTuple):
     """One person of a replicated tube."""
@@ -61,33 +95,9 @@ class ReplicaTube(NamedTuple):
 
     def replicas(self) -> Iterator[Replica]:
         """The same as results each by itself."""
-        of = self.shared
-        for person in self.persons:
-            result = StoredResult(
-                person.subject_key,
-                of.file_time,
-                of.lab,
-                person.report_number,
-                1,
-                ACTIVE,
-                "",
-                "",
-                of.tube_code,
-                of.pool_size,
-                of.specimen,
-                of.method,
-                of.outcome,
-                of.sample_region,
-                of.sample_site,
-                of.sample_time,
-                of.receive_time,
-                of.test_time,
-                of.report_time,
-                of.upload_time,
-                None,
-                of.origin,
-            )
-            yield Replica(result, of.key_version, person.content_hash, b"")
+        for subject_key, report_number, content_hash in self.persons:
+            result = self.shared.result_of(subject_key, report_number, 1, ACTIVE)
+            yield Replica(result, self.shared.key_version, content_hash, b"")
 
 
 class Reminder(NamedTuple):

@@ -21,7 +21,7 @@ from services.results.exchange.model import (
 )
 from services.results.labs import find_labs
 from services.results.links import find_links
-from services.results.model import ACTIVE, StoredResult
+from services.results.model import ACTIVE
 from services.results.revisions import IS_NEWEST
 from services.runtime.ids import uuid7
 
@@ -211,29 +211,6 @@ def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Itera
 
 def _replica(row: Any) -> Replica:
     number, revision, state, subject_key, content_hash, sampling_hash, nationwide_time, *rest = row
-    of = SharedColumns._make(rest)
-    result = StoredResult(
-        subject_key,
-        of.file_time,
-        of.lab,
-        number,
-        revision,
-        state,
-        "",
-        "",
-        of.tube_code,
-        of.pool_size,
-        of.specimen,
-        of.method,
-        of.outcome,
-        of.sample_region,
-        of.sample_site,
-        of.sample_time,
-        of.receive_time,
-        of.test_time,
-        of.report_time,
-        of.upload_time,
-        nationwide_time,
-        of.origin,
-    )
-    return Replica(result, of.key_version, content_hash, sampling_hash or b"")
+    shared = SharedColumns._make(rest)
+    result = shared.result_of(subject_key, number, revision, state, nationwide_time)
+    return Replica(result, shared.key_version, content_hash, sampling_hash or b"")
