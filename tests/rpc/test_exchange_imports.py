@@ -421,8 +421,7 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
         async def imported() -> bool:
             try:
                 await import_person(henan, person=1)
-            except grpc.aio.AioRpcError as error:
-                assert error.code() == grpc.StatusCode.UNAVAILABLE
+            except grpc.aio.AioRpcError:
                 return False
             return True
 
