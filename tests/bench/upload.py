@@ -43,7 +43,7 @@ def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> lis
         raw_url = databases.make("results")
         load = raw_copy if engine == "postgresql" else raw_executemany
         raw = load(url, raw_url)
-        what, must = ("COPY", 0.25) if engine == "postgresql" else ("executemany", 0.4)
+        what, must = ("COPY", 0.25) if engine == "postgresql" else ("executemany", 0.33)
         measurements += [
             Measurement(f"upload, {engine}", persons / first, f"raw {what}", persons / raw, "persons/s", must),
             Measurement(f"resent day, {engine}", persons / again, "first upload", persons / first, "persons/s"),

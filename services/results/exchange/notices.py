@@ -73,8 +73,10 @@ def give_notices(
     """
     told: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     told = defaultdict(lambda: defaultdict(list))
-    persons = {report.subject_key for report in reports} | {key for link in links for key in _keys_of(link)}
-    followers = _find_followers(connection, persons) if persons else {}
+    followers: dict[bytes, list[str]] = {}
+    if (reports or links) and _is_anybody_followed(connection):
+        persons = {report.subject_key for report in reports} | {key for link in links for key in _keys_of(link)}
+        followers = _find_followers(connection, persons)
     for report in reports:
         for node in followers.get(report.subject_key, ()):
             told[node][ChangeKind.RESULTS, report.lab].append((report.report_number, report.revision))
@@ -122,18 +124,23 @@ def _append(
     connection.execute(insert(_notices), rows)
 
 
+def _is_anybody_followed(connection: Connection) -> bool:
+    if connection.dialect.name == "postgresql":
+        # Before the look and not with it: what the look does not see was followed after the lock was there to be seen.
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({FOLLOWING_LOCK})")
+    return connection.execute(select(literal(1)).select_from(_followed).limit(1)).first() is not None
+
+
 def _find_followers(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, list[str]]:
     """Who follows these persons."""
     keys = list(subject_keys)
     found: dict[bytes, list[str]] = {}
     if connection.dialect.name == "postgresql":
-        # Before the look and not with it: what the look does not see was followed after the lock was there to be seen.
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({FOLLOWING_LOCK})")
         driver: Any = connection.connection.driver_connection
         statement = "SELECT subject_key, node FROM followed_subjects WHERE subject_key = ANY (%b::bytea[])"
         for key, node in driver.execute(statement, (keys,), binary=True):
             found.setdefault(key, []).append(node)
-    elif connection.execute(select(literal(1)).select_from(_followed).limit(1)).first() is not None:
+    else:
         for start in range(0, len(keys), 500):
             some = select(_followed.c.subject_key, _followed.c.node)
             for key, node in connection.execute(some.where(_followed.c.subject_key.in_(keys[start : start + 500]))):
