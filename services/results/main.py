@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from hutong.results.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
@@ -19,20 +18,16 @@ from services.domain.subject import Pepper
 from services.results.desk import LookupDesk
 from services.results.exchange.country import Country
 from services.results.exchange.door import Door
-from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.imports import Importer
 from services.results.exchange.intake import Intake
-from services.results.exchange.line import Line
-from services.results.exchange.listener import Listener
-from services.results.exchange.nation import NationGateway
 from services.results.exchange.notice_desk import NoticeDesk
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.reminder_desk import ReminderDesk
-from services.results.exchange.sender import Sender
 from services.results.exchange.servicer import ExchangeServicer
 from services.results.exchange.sources import Nodes
 from services.results.exchange.store import ExchangeStore
 from services.results.exchange.subjects import SubjectDesk
+from services.results.exchange.upstream import Upstream
 from services.results.judging import Bench, Judges
 from services.results.month_keeper import MonthKeeper
 from services.results.pepper_marks import is_pepper_of_store
@@ -48,7 +43,6 @@ from services.results.sql_store import SqlStore
 from services.results.stream import UploadDesk
 from services.results.tail import ChangeTail
 from services.results.watch import Watch
-from services.runtime.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.pages import PageTokens
 from services.runtime.settings import BadSetting, Settings
@@ -113,38 +107,28 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
 
     exchange = ExchangeStore(database, clock, settings.jurisdiction, store.make_months)
     intake = Intake(exchange, pepper, clock, drain)
-    open_to_nation = partial(open_channel, settings.upstream, settings, apart=True)
-    line = Line(open_to_nation) if settings.upstream else None
-    sender = Sender(exchange, open_to_nation, settings.jurisdiction, pepper, clock) if line is not None else None
-    reminders = ReminderDesk(
-        database, settings.jurisdiction, clock, PageTokens(pepper.secret), has_upstream=line is not None
-    )
-    nodes = Nodes(exchange, settings.jurisdiction, clock)
-    gateway_to_nation = NationGateway(line, settings.jurisdiction) if line is not None else None
-    country = Country(store, settings.jurisdiction, clock, nodes, gateway_to_nation)
-    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, country)
-    gateway = FollowGateway(line, settings.jurisdiction) if line is not None else None
-    importer = Importer(database, gateway, settings.jurisdiction, pepper, clock, store.make_months)
     told = NoticeStore(database, clock, settings.jurisdiction, store.make_months)
-    listener = Listener(told, open_to_nation, gateway, settings.jurisdiction, pepper) if gateway is not None else None
+    upstream = Upstream(settings, exchange, told, pepper, clock) if settings.upstream else None
+    tokens = PageTokens(pepper.secret)
+    reminders = ReminderDesk(database, settings.jurisdiction, clock, tokens, has_upstream=upstream is not None)
+    nodes = Nodes(exchange, settings.jurisdiction, clock)
+    country = Country(store, settings.jurisdiction, clock, nodes, upstream.nation if upstream else None)
+    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, country)
+    follow = upstream.follow if upstream else None
+    importer = Importer(database, follow, settings.jurisdiction, pepper, clock, store.make_months)
     months = MonthKeeper(store.make_months_ahead)
 
     async def start() -> None:
         months.begin()
         reminders.begin()
-        if sender is not None:
-            sender.begin()
-        if listener is not None:
-            listener.begin()
+        if upstream is not None:
+            upstream.begin()
         await judges.warm()
 
     async def close() -> None:
         await reminders.end()
-        if listener is not None:
-            await listener.end()
-        if sender is not None and line is not None:
-            await sender.end()
-            await line.close()
+        if upstream is not None:
+            await upstream.end()
         await months.end()
         await asyncio.to_thread(judges.close)
         await asyncio.to_thread(database.close)
@@ -159,7 +143,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
             Registration(
                 "hutong.results.v1.LabService",
                 add_LabServiceServicer_to_server,
-                LabServicer(store, PageTokens(pepper.secret), clock),
+                LabServicer(store, tokens, clock),
             ),
             Registration(
                 "hutong.results.v1.UploadService",
