@@ -28,7 +28,11 @@ def alone(database: Database, what: str, key: int) -> Iterator[bool]:
             yield is_alone
     else:
         with database.session() as session:
-            yield bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
+            is_alone = bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
+            yield is_alone
+            # Given back here: the session's own end reaches the server a moment after this returns.
+            if is_alone:
+                session.exec_driver_sql(f"SELECT pg_advisory_unlock({key})")
 
 
 @contextlib.contextmanager
