@@ -13,8 +13,10 @@ from hutong.results.v1.lookup_pb2 import (
     CLAIM_STATE_OTHER_PERSON,
     SCOPE_NATIONWIDE,
     SOURCE_STATE_OK,
+    Source,
 )
 from hutong.results.v1.results_service_pb2 import (
+    BatchLookupLatestRequest,
     BatchLookupLatestResponse,
     LookupLatestItem,
     LookupLatestRequest,
@@ -25,12 +27,13 @@ from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
 from services.domain.subject import Pepper, mask_number
+from services.results.columns import fill_columns
 from services.results.convert import document_from_proto, fill_result
 from services.results.exchange.country import Country, Known, not_fresh
 from services.results.exchange.merging import stricter
 from services.results.exchange.nation import KnownClaim, SubjectQuestion
 from services.results.exchange.reminder_desk import ReminderDesk
-from services.results.lookup import DEFAULT_LIMIT, pick_latest
+from services.results.lookup import DEFAULT_LIMIT, LatestResults, pick_latest
 from services.results.model import NOT_AUTHORIZED, StoredResult
 from services.results.reading import ReportName
 from services.results.store import Findings, Store
@@ -107,21 +110,31 @@ class LookupDesk:
         self._tell_known(question, response, await self._country.know(question.of_subject()))
         return response
 
-    async def look_up_each(self, requests: Sequence[LookupLatestRequest]) -> BatchLookupLatestResponse:
+    async def look_up_each(self, batch: BatchLookupLatestRequest) -> BatchLookupLatestResponse:
         """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
         response = BatchLookupLatestResponse()
+        now = self._clock.now()
+        plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
         nationwide: list[tuple[_Question, LookupLatestItem]] = []
-        for request, broken in zip(requests, check_each(requests), strict=True):
-            item = response.items.add()
+        apart: list[int] = []
+        for index, (request, broken) in enumerate(zip(batch.requests, check_each(batch.requests), strict=True)):
             try:
                 if broken is not None:
                     raise broken
-                question = _Question(request, self._pepper, self._jurisdiction, self._clock.now())
-                (nationwide if question.nationwide else local).append((question, item))
+                question = _Question(request, self._pepper, self._jurisdiction, now)
             except HutongError as error:
-                item.error.CopyFrom(to_status(error))
-        await self._fill([question for question, _ in local], [item.response for _, item in local])
+                response.items.add().error.CopyFrom(to_status(error))
+                apart.append(index)
+                continue
+            if batch.in_columns and not question.nationwide and not question.claims:
+                plain.append(question)
+            else:
+                (nationwide if question.nationwide else local).append((question, response.items.add()))
+                apart.append(index)
+        await self._fill(plain, [question for question, _ in local], [item.response for _, item in local], response)
+        if batch.in_columns:
+            response.columns.item_requests.extend(apart)
         each_known = await self._country.know_each([question.of_subject() for question, _ in nationwide])
         for (question, item), known in zip(nationwide, each_known, strict=True):
             if isinstance(known, HutongError):
@@ -140,23 +153,40 @@ class LookupDesk:
 
     async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:
         responses = [LookupLatestResponse() for _ in questions]
-        await self._fill(questions, responses)
+        await self._fill((), questions, responses, BatchLookupLatestResponse())
         return responses
 
-    async def _fill(self, questions: Sequence[_Question], responses: Sequence[LookupLatestResponse]) -> None:
-        """Answer each question in its response, from this node's store alone."""
-        if not questions:
+    async def _fill(
+        self,
+        plain: Sequence[_Question],
+        questions: Sequence[_Question],
+        responses: Sequence[LookupLatestResponse],
+        batch: BatchLookupLatestResponse,
+    ) -> None:
+        """Answer from this node's store alone: plain questions in the batch's columns, others in their responses."""
+        if not plain and not questions:
             return
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
-        findings = await self._store.find_persons([question.subject_key for question in questions], reports, now)
-        found = zip(questions, responses, findings.by_person, findings.persons, strict=True)
-        for question, response, results, keys in found:
-            self._tell_latest(
-                question, response, results, lambda result: findings.standing_at(result.lab, result.file_time)
-            )
-            _add_source(response, self._node, now)
-            self._tell_claims(question, response, keys, findings, (), now)
+        keys = [question.subject_key for question in (*plain, *questions)]
+        findings = await self._store.find_persons(keys, reports, now)
+
+        def standing_of(result: StoredResult) -> Standing:
+            return findings.standing_at(result.lab, result.file_time)
+
+        if plain:
+            _fill_source(batch.columns.sources.add(), self._node, now)
+            latest = [
+                self._pick(question, results, standing_of)
+                for question, results in zip(plain, findings.by_person, strict=False)
+            ]
+            fill_columns(batch.columns, latest, standing_of)
+        rest = slice(len(plain), None)
+        found = zip(questions, responses, findings.by_person[rest], findings.persons[rest], strict=True)
+        for question, response, results, theirs in found:
+            self._tell_latest(question, response, results, standing_of)
+            _fill_source(response.sources.add(), self._node, now)
+            self._tell_claims(question, response, theirs, findings, (), now)
 
     def _tell_known(self, question: _Question, response: LookupLatestResponse, known: Known) -> None:
         """Answer a question in its response, from what the whole country knows."""
@@ -177,13 +207,18 @@ class LookupDesk:
         results: Sequence[StoredResult],
         standing_of: Callable[[StoredResult], Standing],
     ) -> None:
-        latest = pick_latest(
-            results, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
-        )
+        latest = self._pick(question, results, standing_of)
         for result in latest.in_region:
             fill_result(response.in_region.add(), result, standing_of(result))
         for result in latest.out_of_region:
             fill_result(response.out_of_region.add(), result, standing_of(result))
+
+    def _pick(
+        self, question: _Question, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
+    ) -> LatestResults:
+        return pick_latest(
+            results, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
+        )
 
     def _tell_claims(
         self,
@@ -236,8 +271,7 @@ def _masked(result: StoredResult, question: _Question) -> StoredResult:
     return result._replace(masked_number=question.masked_number)
 
 
-def _add_source(response: LookupLatestResponse, node: str, now: Instant) -> None:
-    source = response.sources.add()
+def _fill_source(source: Source, node: str, now: Instant) -> None:
     source.source = node
     source.state = SOURCE_STATE_OK
     set_timestamp(source.as_of_time, now)

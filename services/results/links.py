@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 from sqlalchemy.engine import Row
@@ -118,11 +119,14 @@ def _find_ties(connection: Connection, keys: list[bytes]) -> Sequence[tuple[byte
     """The standing links of these documents as pairs of keys. Every look-up asks, so one plan serves any number."""
     columns = "SELECT subject_key, linked_subject_key FROM document_links WHERE remove_time IS NULL AND"
     if connection.dialect.name == "postgresql":
+        # By the driver itself, as the results of these persons are read.
+        driver: Any = connection.connection.driver_connection
         query = (
             f"{columns} subject_key = ANY (%(keys)b::bytea[])"
             f" UNION ALL {columns} linked_subject_key = ANY (%(keys)b::bytea[])"
         )
-        return [(row[0], row[1]) for row in connection.exec_driver_sql(query, {"keys": keys})]
+        ties: Sequence[tuple[bytes, bytes]] = driver.execute(query, {"keys": keys}, binary=True).fetchall()
+        return ties
     statement = select(_links.c.subject_key, _links.c.linked_subject_key).where(
         or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.remove_time.is_(None)
     )

@@ -7,7 +7,7 @@ all the same, and so is the negative that clears a positive inside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.domain.region import within
 from services.results.model import ACTIVE, NEGATIVE, POOL_POSITIVE, POSITIVE, StoredResult
@@ -18,12 +18,11 @@ MAX_PER_PERSON = 200
 """How many of a person's newest results are looked at: more than six months of daily tests."""
 
 
-@dataclass(frozen=True, slots=True)
-class LatestResults:
+class LatestResults(NamedTuple):
     """A person's newest results, newest report first, by where the specimen was taken."""
 
-    in_region: tuple[StoredResult, ...]
-    out_of_region: tuple[StoredResult, ...]
+    in_region: Sequence[StoredResult]
+    out_of_region: Sequence[StoredResult]
 
 
 def pick_latest(
@@ -47,10 +46,11 @@ def pick_latest(
                 chosen.add(index)
         chosen |= _not_to_be_hidden(newest_first, counting, chosen)
         picked = [newest_first[index] for index in sorted(chosen)]
-    return LatestResults(
-        tuple(result for result in picked if within(result.sample_region, jurisdiction)),
-        tuple(result for result in picked if not within(result.sample_region, jurisdiction)),
-    )
+    in_region: list[StoredResult] = []
+    out_of_region: list[StoredResult] = []
+    for result in picked:
+        (in_region if within(result.sample_region, jurisdiction) else out_of_region).append(result)
+    return LatestResults(in_region, out_of_region)
 
 
 def _not_to_be_hidden(results: Sequence[StoredResult], counting: Sequence[bool], chosen: set[int]) -> set[int]:

@@ -172,7 +172,7 @@ class ResultsServicer(ResultsServiceServicer):
         return await self._desk.look_up(request)
 
     async def BatchLookupLatest(self, request: BatchLookupLatestRequest, context: Context) -> BatchLookupLatestResponse:
-        return await self._desk.look_up_each(request.requests)
+        return await self._desk.look_up_each(request)
 
     async def ImportResults(self, request: ImportResultsRequest, context: Context) -> ImportResultsResponse:
         return await self._importer.import_results(request)

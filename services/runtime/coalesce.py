@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-LINGER_SECONDS = 0.001
+LINGER_SECONDS = 0.0005
 """For how long a batch gathers for each question that the one before it shared: a batch's cost is mostly its own, so
 the more there is to do, the more a call's latency pays for fewer and larger batches; next to nothing at ease."""
 LONGEST_LINGER_SECONDS = 0.02
@@ -32,7 +32,7 @@ class Coalescer(Generic[Q, A]):
         call: Callable[[list[Q]], Awaitable[Sequence[A | BaseException]]],
         *,
         max_batch: int = 500,
-        in_flight: int = 2,
+        in_flight: int = 1,
     ) -> None:
         self._call = call
         self._max_batch = max_batch

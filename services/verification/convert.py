@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -138,9 +139,10 @@ def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> dec
 def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: Inputs, name: str = "") -> None:
     """As `decision_to_proto`, into an empty message in its place.
 
-    Fields are set one by one and times in place: every decision passes here, and that takes half the time of messages
-    built apart and copied in.
+    Fields are set one by one and times in place, and what decisions made together have in common is copied in as bytes:
+    every decision passes here, and that takes a quarter of the time of messages built apart.
     """
+    message.MergeFromString(_frame(inputs.policy, decision.sources, inputs.use_time, inputs.evaluate_time))
     if name:
         message.name = name
     message.outcome = decision.outcome
@@ -151,23 +153,28 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: In
         set_timestamp(message.basis_time, decision.basis_time)
     if decision.expire_time is not None:
         set_timestamp(message.expire_time, decision.expire_time)
-    policy = inputs.policy
-    if policy is not None:
-        message.governing_policy = policy.governing
-        message.floor_policy = policy.floor
-        message.forbidden_grounds.extend(policy.forbidden_grounds)
-        if policy.advice:
-            message.advice.extend(policy.advice)
     for considered in decision.considered:
         _add_considered(considered, message)
-    for status in decision.sources:
-        _set_source(status, message.sources.add())
     for follow_up in decision.follow_ups:
         _set_follow_up(follow_up, inputs.evaluate_time, message.follow_ups.add())
     if decision.refusal_permitted:
         message.refusal_permitted = True
-    set_timestamp(message.use_time, inputs.use_time)
-    set_timestamp(message.evaluate_time, inputs.evaluate_time)
+
+
+@lru_cache(maxsize=256)
+def _frame(
+    policy: EffectivePolicy | None, sources: tuple[SourceStatus, ...], use_time: Instant, evaluate_time: Instant
+) -> bytes:
+    """What a decision says of its policy, its sources and its times, the same for all that are made together."""
+    message = decision_pb2.Decision(use_time=to_timestamp(use_time), evaluate_time=to_timestamp(evaluate_time))
+    if policy is not None:
+        message.governing_policy = policy.governing
+        message.floor_policy = policy.floor
+        message.forbidden_grounds.extend(policy.forbidden_grounds)
+        message.advice.extend(policy.advice)
+    for status in sources:
+        _set_source(status, message.sources.add())
+    return message.SerializeToString()
 
 
 def _add_considered(considered: Considered, message: decision_pb2.Decision) -> None:

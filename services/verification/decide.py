@@ -32,7 +32,7 @@ from services.verification.model import (
     Record,
     Requirement,
 )
-from services.verification.order import order_of_evidence, order_of_record, order_of_source
+from services.verification.order import in_order, order_of_evidence, order_of_record
 from services.verification.weigh import USABLE, Item, weigh_evidence, weigh_record
 from services.verification.window import basis_time, counts, expire_time
 
@@ -292,7 +292,7 @@ def _compose(
         rests_on.basis_time if rests_on else None,
         rests_on.expire_time if rests_on else None,
         tuple([Considered(item.subject, item.use, item.expire_time, item.differing_fields) for item in items]),
-        tuple(sorted(inputs.sources, key=order_of_source)),
+        in_order(inputs.sources),
         tuple(dict.fromkeys(follow_ups)),
         refusal_permitted,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hutong.results.v1 import lookup_pb2, result_pb2
-from hutong.results.v1.results_service_pb2 import LookupLatestResponse
+from hutong.results.v1 import lookup_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import to_timestamp
-from services.verification.convert import record_from_proto, source_from_proto, sources_to_proto
+from services.verification.convert import record_from_proto, sources_to_proto
+from services.verification.found import Found, without_masks
 from services.verification.model import NOT_LOOKED_UP, Claim, Inputs, SourceStatus
 from services.verification.policy_cache import KnownPolicy
 from services.verification.question import Question
@@ -20,7 +20,7 @@ class Answers(NamedTuple):
 
     policy: KnownPolicy | None
     policy_status: SourceStatus
-    found: LookupLatestResponse | None
+    found: Found | None
     results_away: SourceStatus | None
 
 
@@ -28,30 +28,22 @@ def gather(question: Question, answers: Answers) -> Inputs:
     """The inputs of the decision."""
     policy = answers.policy
     found = answers.found
-    sources = [answers.policy_status]
+    sources: tuple[SourceStatus, ...] = (answers.policy_status,)
     if answers.results_away is not None:
-        sources.append(answers.results_away)
-    if found is None:
-        return Inputs(
-            question.policy.use_time,
-            question.evaluate_time,
-            policy.effective if policy is not None else None,
-            (),
-            question.evidence,
-            (NOT_LOOKED_UP,) * len(question.evidence),
-            tuple(sources),
-        )
-    sources.extend([source_from_proto(source, "/results") for source in found.sources])
-    records = [record_from_proto(result) for result in found.in_region]
-    records.extend([record_from_proto(result) for result in found.out_of_region])
+        sources += (answers.results_away,)
+    if found is not None:
+        sources += found.sources
+    claims: tuple[Claim, ...] = ()
+    if question.evidence:
+        claims = tuple([_claim(claim) for claim in _paired_claims(question, found)])
     return Inputs(
         question.policy.use_time,
         question.evaluate_time,
         policy.effective if policy is not None else None,
-        tuple(records),
+        found.records if found is not None else (),
         question.evidence,
-        tuple([_claim(claim) for claim in _paired_claims(question, found)]) if question.evidence else (),
-        tuple(sources),
+        claims,
+        sources,
     )
 
 
@@ -66,28 +58,21 @@ def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> dec
     sources_to_proto(inputs.sources, message)
     if answers.policy is not None:
         message.effective_policy.CopyFrom(answers.policy.message)
-    found = answers.found or LookupLatestResponse()
-    for result in (*found.in_region, *found.out_of_region):
-        _copy_unmasked(result, message.records.add())
-    for claim in _paired_claims(question, found):
+    if answers.found is not None:
+        message.records.extend(answers.found.results())
+    for claim in _paired_claims(question, answers.found):
         added = message.claims.add()
         if claim is not None:
             added.state = claim.state
             added.lab_standing = claim.lab_standing
             if claim.HasField("result"):
-                _copy_unmasked(claim.result, added.test_result)
+                added.test_result.CopyFrom(without_masks(claim.result))
     return message
 
 
-def _copy_unmasked(result: result_pb2.TestResult, target: result_pb2.TestResult) -> None:
-    target.CopyFrom(result)
-    target.ClearField("masked_name")
-    target.ClearField("masked_number")
-
-
-def _paired_claims(question: Question, found: LookupLatestResponse) -> list[lookup_pb2.Claim | None]:
+def _paired_claims(question: Question, found: Found | None) -> list[lookup_pb2.Claim | None]:
     """What was found of each piece of evidence; None for one that names no report and so was not asked about."""
-    claims = iter(found.claims)
+    claims = iter(found.claims if found is not None else ())
     return [next(claims, None) if evidence.lab and evidence.report_number else None for evidence in question.evidence]
 
 

@@ -5,7 +5,6 @@ Enumerations are the contract's numbers (`hutong.verification.v1.Use` and the li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
@@ -112,8 +111,7 @@ class SourceStatus(NamedTuple):
     as_of_time: Instant | None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """How long a negative counts: `duration` or `calendar_days` of Asia/Shanghai, the other one is None."""
 
     duration: Span | None
@@ -122,8 +120,7 @@ class Window:
     includes_boundary: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """A negative result is asked for. `sampling_proof_window` None: a sampling record does not count at all."""
 
     window: Window
@@ -131,8 +128,7 @@ class Requirement:
     refusal_permitted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EffectivePolicy:
+class EffectivePolicy(NamedTuple):
     """What applies at the place for the purpose.
 
     `governing` is empty when no rule is in force; otherwise `required` is None when no result is asked for.

@@ -5,6 +5,7 @@ The channel comes last in the order of evidence: between two that differ in it a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 from services.domain.instant import Instant
@@ -44,8 +45,13 @@ def order_of_evidence(pair: tuple[Evidence, Claim]) -> EvidenceOrder:
     )
 
 
-def order_of_source(status: SourceStatus) -> tuple[str, int, _Optional]:
-    """By name."""
+@lru_cache(maxsize=256)
+def in_order(sources: tuple[SourceStatus, ...]) -> tuple[SourceStatus, ...]:
+    """Sources by name. Remembered, since decisions that are made together have the same ones."""
+    return tuple(sorted(sources, key=_order_of_source))
+
+
+def _order_of_source(status: SourceStatus) -> tuple[str, int, _Optional]:
     return status.source, status.state, _optional(status.as_of_time)
 
 

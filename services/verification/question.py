@@ -84,36 +84,40 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     if request.HasField("use_time"):
         check_time(request.use_time, "use_time", found)
         use_time = from_timestamp(request.use_time)
-    for index, shown in enumerate(request.evidence):
-        _check_evidence(shown, f"evidence[{index}]", found)
+    shown = request.evidence
+    if shown:
+        for index, each in enumerate(shown):
+            _check_evidence(each, f"evidence[{index}]", found)
     if found:
         raise InvalidArgument.of(found)
-    freshness = decode_token(request.at_least_as_fresh, now)
-    of_results = freshness is not None and freshness.service == "results"
-    look_up = LookupLatestRequest(
-        scope=request.scope,
-        limit=LOOKED_AT,
-        at_least_as_fresh=request.at_least_as_fresh if of_results else "",
-    )
+    look_up = LookupLatestRequest(limit=LOOKED_AT)
     # The name stays here: it finds nobody.
-    document, asked = request.document, look_up.document
-    asked.type = document.type
-    asked.number = document.number
-    asked.issuing_country = document.issuing_country
-    evidence = tuple([evidence_from_proto(each) for each in request.evidence])
-    for each in evidence:
-        if each.lab and each.report_number:
-            look_up.claimed_reports.append(_claimed(each))
+    look_up.document.CopyFrom(request.document)
+    look_up.document.name = ""
+    if request.scope:
+        look_up.scope = request.scope
+    seen: Freshness | None = None
+    token = request.at_least_as_fresh
+    if token:
+        freshness = decode_token(token, now)
+        if freshness is not None and freshness.service == "results":
+            look_up.at_least_as_fresh = token
+        elif freshness is not None and freshness.service == "policy":
+            seen = freshness
+    evidence = tuple([evidence_from_proto(each) for each in shown]) if shown else ()
+    for report in evidence:
+        if report.lab and report.report_number:
+            look_up.claimed_reports.append(_claimed(report))
     return Question(
         PolicyQuestion(
             request.region,
             request.purpose,
             request.arriving_from or request.region,
             use_time,
-            freshness if freshness is not None and freshness.service == "policy" else None,
+            seen,
         ),
         look_up,
-        request.evidence,
+        shown,
         evidence,
         now,
         request.record,

@@ -10,6 +10,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, Source
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
+    BatchLookupLatestResponse,
     LookupLatestItem,
     LookupLatestRequest,
     LookupLatestResponse,
@@ -21,9 +22,10 @@ from services.domain.names import format_node
 from services.runtime.coalesce import Coalescer
 from services.runtime.freshness import read_token
 from services.runtime.patience import UPSTREAM_SECONDS, Patience
+from services.verification.found import Found, found_in_columns, found_in_message
 from services.verification.model import SOURCE_UNAVAILABLE, SourceStatus
 
-Answer = LookupLatestResponse | None
+Answer = Found | None
 """What a look-up found; None when Results did not answer in time."""
 
 
@@ -118,7 +120,7 @@ class ResultsGateway:
             future.set_result(None)
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
-        request = BatchLookupLatestRequest(requests=look_ups)
+        request = BatchLookupLatestRequest(requests=look_ups, in_columns=True)
         try:
             response = await self._stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -131,12 +133,26 @@ class ResultsGateway:
             self._patience.lose(error.code().name)
             return [None] * len(look_ups)
         self._patience.regain()
-        return [_answer(item) for item in response.items]
+        return _answers(response)
+
+
+def _answers(response: BatchLookupLatestResponse) -> Sequence[Answer | HutongError]:
+    """The answers of a batch in order, in whichever form each of them came."""
+    apart = [_answer(item) for item in response.items]
+    if not response.HasField("columns"):
+        return apart
+    together = found_in_columns(response.columns)
+    if not apart:
+        return together
+    by_position = dict(zip(response.columns.item_requests, apart, strict=True))
+    rest = iter(together)
+    count = len(apart) + len(together)
+    return [by_position[index] if index in by_position else next(rest) for index in range(count)]
 
 
 def _answer(item: LookupLatestItem) -> Answer | HutongError:
     if not item.HasField("error"):
-        return item.response
+        return found_in_message(item.response)
     error = item.error
     if error.code == code_pb2.INVALID_ARGUMENT:
         return InvalidArgument.of(_violations(error))
@@ -144,7 +160,7 @@ def _answer(item: LookupLatestItem) -> Answer | HutongError:
     if info.reason == "NOT_FRESH_ENOUGH":
         # Of the world that the token stands for nothing is known: an answer in which its node does not answer.
         away = Source(source=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
-        return LookupLatestResponse(sources=[away])
+        return found_in_message(LookupLatestResponse(sources=[away]))
     return None
 
 

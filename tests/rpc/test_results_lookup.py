@@ -24,6 +24,7 @@ from services.domain.instant import DAY, to_timestamp
 from services.results.retention import purge
 from services.runtime.freshness import Freshness, encode_token
 from services.storage.engine import open_database
+from services.verification.found import found_in_columns, found_in_message
 from tests.databases import MakeUrl
 from tests.labwork import (
     LAB_NAME,
@@ -254,6 +255,33 @@ async def test_look_ups_that_meet_a_faulty_one_are_answered_all_the_same(node: R
     ]
     assert found[:: len(faulty) + 1] == [f"R{person}" for person in range(10)]
     assert set(found) - {f"R{person}" for person in range(10)} == {"INVALID_ARGUMENT"}
+
+
+async def test_columns_say_what_messages_say(node: ResultsNode) -> None:
+    """Of every person the same results, masks aside, and sources; what cannot stand in columns is answered as ever."""
+    tubes = [make_tube(0, outcome=PENDING), make_tube(0), make_tube(1, outcome=PENDING), *make_tubes(9)[2:]]
+    elsewhere = make_tube(3, region="410105", site="")
+    elsewhere.persons[0].report_number = "S3"
+    elsewhere.ClearField("receive_time")
+    await node.upload([*tubes, elsewhere])
+    faulty, _ = WRONG["check character"]
+    requests = [ask(0), faulty, ask(1), ask(99), ask(3, claimed_reports=[claim("R4")]), ask(3, limit=1), ask(5), faulty]
+    items = (await node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=requests))).items
+    answer = await node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=requests, in_columns=True))
+
+    apart = list(answer.columns.item_requests)
+    assert apart == [1, 4, 7]
+    assert [item.WhichOneof("item") for item in answer.items] == ["error", "response", "error"]
+    assert [item.error for item in answer.items] == [items[index].error for index in apart]
+    assert answer.items[1].response.claims == items[4].response.claims
+    assert answer.items[1].response.in_region == items[4].response.in_region
+    plain = [item.response for index, item in enumerate(items) if index not in apart]
+    together = found_in_columns(answer.columns)
+    assert [len(one.records) for one in together] == [1, 1, 0, 2, 1]
+    for one, message in zip(together, map(found_in_message, plain), strict=True):
+        assert one.records == message.records
+        assert list(one.results()) == list(message.results())
+        assert [source[:2] for source in one.sources] == [source[:2] for source in message.sources]
 
 
 async def test_a_batch_has_one_to_five_hundred_items(node: ResultsNode) -> None:

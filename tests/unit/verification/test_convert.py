@@ -14,6 +14,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from services.domain.instant import SECOND, Instant, to_timestamp
 from services.verification.convert import decision_to_proto, evidence_to_proto, inputs_from_proto, policy_from_proto
 from services.verification.decide import decide
+from services.verification.found import found_in_message
 from services.verification.inputs import Answers, gather, inputs_to_proto
 from services.verification.model import Inputs, Record, SourceStatus
 from services.verification.policy_cache import known_policy
@@ -74,7 +75,7 @@ def test_stored_inputs_make_the_same_decision() -> None:
             if evidence.lab:
                 evidence.lab = "labs/91410100MA0000001X"
         question = question_from_proto(request, NOON)
-        found = None if random.random() < 0.2 else _response(world)
+        found = None if random.random() < 0.2 else found_in_message(_response(world))
         away = None if found is not None else SourceStatus("nodes/410000/results", 2, None)  # type: ignore[arg-type]
         known = known_policy(_policy(), NOON, 0.0, 0)
         answers = Answers(known, SourceStatus(POLICY, 1, NOON), found, away)  # type: ignore[arg-type]

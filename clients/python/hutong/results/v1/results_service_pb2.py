@@ -26,6 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from hutong.results.v1 import follow_up_pb2 as hutong_dot_results_dot_v1_dot_follow__up__pb2
+from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.results.v1 import link_pb2 as hutong_dot_results_dot_v1_dot_link__pb2
 from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
@@ -33,7 +34,7 @@ from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hutong/results/v1/results_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1chutong/results/v1/link.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\"-\n\x10GetResultRequest\x12\x19\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\"G\n\x11GetResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\"\xa4\x04\n\x12ListResultsRequest\x12\x14\n\x03lab\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x32\n\x08\x64ocument\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocument\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12=\n\x06states\x18\x04 \x03(\x0e\x32\x1e.hutong.results.v1.ResultStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12S\n\x11report_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\x12Q\n\x0freport_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04:i\xbaHf\x1a\x64\n\x0flist_results.of\x12)exactly one of lab and document is needed\x1a&(this.lab != \'\') != has(this.document)\"\x95\x01\n\x13ListResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x30\n\x0chorizon_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x02\n\x13LookupLatestRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x05scope\x18\x02 \x01(\x0e\x32\x18.hutong.results.v1.ScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12#\n\x11\x61t_least_as_fresh\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x43\n\x0f\x63laimed_reports\x18\x05 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\x08\xbaH\x05\x92\x01\x02\x10\n\"\x85\x02\n\x14LookupLatestResponse\x12\x30\n\tin_region\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\rout_of_region\x18\x02 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12*\n\x07sources\x18\x03 \x03(\x0b\x32\x19.hutong.results.v1.Source\x12/\n\nfollow_ups\x18\x04 \x03(\x0b\x32\x1b.hutong.results.v1.FollowUp\x12(\n\x06\x63laims\x18\x05 \x03(\x0b\x32\x18.hutong.results.v1.Claim\"f\n\x18\x42\x61tchLookupLatestRequest\x12J\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"|\n\x10LookupLatestItem\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.hutong.results.v1.LookupLatestResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"O\n\x19\x42\x61tchLookupLatestResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\"s\n\x14ImportResultsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"d\n\x15ImportResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x16\n\x0eimported_count\x18\x02 \x01(\x05\"\x8d\x01\n\x0cResultFilter\x12\x16\n\x04labs\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12+\n\rsample_region\x18\x02 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\"a\n\x13WatchResultsRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.ResultFilter\x12\x19\n\x06\x63ursor\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"<\n\nCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x14WatchResultsResponse\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultH\x00\x12\x33\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.CheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent\"\xdf\x01\n\x14LinkDocumentsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x41\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\x06reason\x18\x03 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"O\n\x15LinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\xe1\x01\n\x16UnlinkDocumentsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x41\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\x06reason\x18\x03 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Q\n\x17UnlinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\x92\x01\n\x1aListLinkedDocumentsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"o\n\x1bListLinkedDocumentsResponse\x12\x37\n\x0e\x64ocument_links\x18\x01 \x03(\x0b\x32\x1f.hutong.results.v1.DocumentLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x14ListFollowUpsRequest\x12\x14\n\x03lab\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x16\n\x0einclude_closed\x18\x02 \x01(\x08\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"a\n\x15ListFollowUpsResponse\x12/\n\nfollow_ups\x18\x01 \x03(\x0b\x32\x1b.hutong.results.v1.FollowUp\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x86\x08\n\x0eResultsService\x12V\n\tGetResult\x12#.hutong.results.v1.GetResultRequest\x1a$.hutong.results.v1.GetResultResponse\x12\\\n\x0bListResults\x12%.hutong.results.v1.ListResultsRequest\x1a&.hutong.results.v1.ListResultsResponse\x12_\n\x0cLookupLatest\x12&.hutong.results.v1.LookupLatestRequest\x1a\'.hutong.results.v1.LookupLatestResponse\x12n\n\x11\x42\x61tchLookupLatest\x12+.hutong.results.v1.BatchLookupLatestRequest\x1a,.hutong.results.v1.BatchLookupLatestResponse\x12\x62\n\rImportResults\x12\'.hutong.results.v1.ImportResultsRequest\x1a(.hutong.results.v1.ImportResultsResponse\x12\x61\n\x0cWatchResults\x12&.hutong.results.v1.WatchResultsRequest\x1a\'.hutong.results.v1.WatchResultsResponse0\x01\x12\x62\n\rLinkDocuments\x12\'.hutong.results.v1.LinkDocumentsRequest\x1a(.hutong.results.v1.LinkDocumentsResponse\x12h\n\x0fUnlinkDocuments\x12).hutong.results.v1.UnlinkDocumentsRequest\x1a*.hutong.results.v1.UnlinkDocumentsResponse\x12t\n\x13ListLinkedDocuments\x12-.hutong.results.v1.ListLinkedDocumentsRequest\x1a..hutong.results.v1.ListLinkedDocumentsResponse\x12\x62\n\rListFollowUps\x12\'.hutong.results.v1.ListFollowUpsRequest\x1a(.hutong.results.v1.ListFollowUpsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hutong/results/v1/results_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1chutong/results/v1/link.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\"-\n\x10GetResultRequest\x12\x19\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\"G\n\x11GetResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\"\xa4\x04\n\x12ListResultsRequest\x12\x14\n\x03lab\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x32\n\x08\x64ocument\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocument\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12=\n\x06states\x18\x04 \x03(\x0e\x32\x1e.hutong.results.v1.ResultStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12S\n\x11report_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\x12Q\n\x0freport_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04:i\xbaHf\x1a\x64\n\x0flist_results.of\x12)exactly one of lab and document is needed\x1a&(this.lab != \'\') != has(this.document)\"\x95\x01\n\x13ListResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x30\n\x0chorizon_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x02\n\x13LookupLatestRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x05scope\x18\x02 \x01(\x0e\x32\x18.hutong.results.v1.ScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12#\n\x11\x61t_least_as_fresh\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x43\n\x0f\x63laimed_reports\x18\x05 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\x08\xbaH\x05\x92\x01\x02\x10\n\"\x85\x02\n\x14LookupLatestResponse\x12\x30\n\tin_region\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\rout_of_region\x18\x02 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12*\n\x07sources\x18\x03 \x03(\x0b\x32\x19.hutong.results.v1.Source\x12/\n\nfollow_ups\x18\x04 \x03(\x0b\x32\x1b.hutong.results.v1.FollowUp\x12(\n\x06\x63laims\x18\x05 \x03(\x0b\x32\x18.hutong.results.v1.Claim\"z\n\x18\x42\x61tchLookupLatestRequest\x12J\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\x12\n\nin_columns\x18\x02 \x01(\x08\"|\n\x10LookupLatestItem\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.hutong.results.v1.LookupLatestResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"\x82\x01\n\x19\x42\x61tchLookupLatestResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\x12\x31\n\x07\x63olumns\x18\x02 \x01(\x0b\x32 .hutong.results.v1.LookupColumns\"\x8c\x05\n\rLookupColumns\x12\x15\n\ritem_requests\x18\x01 \x03(\x05\x12\x18\n\x10in_region_counts\x18\x02 \x03(\x05\x12\x1c\n\x14out_of_region_counts\x18\x03 \x03(\x05\x12*\n\x07sources\x18\x04 \x03(\x0b\x32\x19.hutong.results.v1.Source\x12\x0b\n\x03lab\x18\x05 \x03(\t\x12\x15\n\rreport_number\x18\x06 \x03(\t\x12\x10\n\x08revision\x18\x07 \x03(\x05\x12-\n\x05state\x18\x08 \x03(\x0e\x32\x1e.hutong.results.v1.ResultState\x12\x11\n\ttube_code\x18\t \x03(\t\x12\x11\n\tpool_size\x18\n \x03(\x05\x12-\n\x08specimen\x18\x0b \x03(\x0e\x32\x1b.hutong.results.v1.Specimen\x12)\n\x06method\x18\x0c \x03(\x0e\x32\x19.hutong.results.v1.Method\x12(\n\x07outcome\x18\r \x03(\x0e\x32\x17.hutong.type.v1.Outcome\x12\x15\n\rsample_region\x18\x0e \x03(\t\x12\x13\n\x0bsample_site\x18\x0f \x03(\t\x12\x13\n\x0bsample_time\x18\x10 \x03(\x03\x12\x14\n\x0creceive_time\x18\x11 \x03(\x03\x12\x11\n\ttest_time\x18\x12 \x03(\x03\x12\x13\n\x0breport_time\x18\x13 \x03(\x03\x12\x13\n\x0bupload_time\x18\x14 \x03(\x03\x12\x17\n\x0fnationwide_time\x18\x15 \x03(\x03\x12\x0e\n\x06origin\x18\x16 \x03(\t\x12\x34\n\x0clab_standing\x18\x17 \x03(\x0e\x32\x1e.hutong.results.v1.LabStanding\"s\n\x14ImportResultsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"d\n\x15ImportResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x16\n\x0eimported_count\x18\x02 \x01(\x05\"\x8d\x01\n\x0cResultFilter\x12\x16\n\x04labs\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12+\n\rsample_region\x18\x02 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\"a\n\x13WatchResultsRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.ResultFilter\x12\x19\n\x06\x63ursor\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"<\n\nCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x14WatchResultsResponse\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultH\x00\x12\x33\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.CheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent\"\xdf\x01\n\x14LinkDocumentsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x41\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\x06reason\x18\x03 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"O\n\x15LinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\xe1\x01\n\x16UnlinkDocumentsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x41\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\'\n\x06reason\x18\x03 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Q\n\x17UnlinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\x92\x01\n\x1aListLinkedDocumentsRequest\x12:\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"o\n\x1bListLinkedDocumentsResponse\x12\x37\n\x0e\x64ocument_links\x18\x01 \x03(\x0b\x32\x1f.hutong.results.v1.DocumentLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x14ListFollowUpsRequest\x12\x14\n\x03lab\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x16\n\x0einclude_closed\x18\x02 \x01(\x08\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"a\n\x15ListFollowUpsResponse\x12/\n\nfollow_ups\x18\x01 \x03(\x0b\x32\x1b.hutong.results.v1.FollowUp\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x86\x08\n\x0eResultsService\x12V\n\tGetResult\x12#.hutong.results.v1.GetResultRequest\x1a$.hutong.results.v1.GetResultResponse\x12\\\n\x0bListResults\x12%.hutong.results.v1.ListResultsRequest\x1a&.hutong.results.v1.ListResultsResponse\x12_\n\x0cLookupLatest\x12&.hutong.results.v1.LookupLatestRequest\x1a\'.hutong.results.v1.LookupLatestResponse\x12n\n\x11\x42\x61tchLookupLatest\x12+.hutong.results.v1.BatchLookupLatestRequest\x1a,.hutong.results.v1.BatchLookupLatestResponse\x12\x62\n\rImportResults\x12\'.hutong.results.v1.ImportResultsRequest\x1a(.hutong.results.v1.ImportResultsResponse\x12\x61\n\x0cWatchResults\x12&.hutong.results.v1.WatchResultsRequest\x1a\'.hutong.results.v1.WatchResultsResponse0\x01\x12\x62\n\rLinkDocuments\x12\'.hutong.results.v1.LinkDocumentsRequest\x1a(.hutong.results.v1.LinkDocumentsResponse\x12h\n\x0fUnlinkDocuments\x12).hutong.results.v1.UnlinkDocumentsRequest\x1a*.hutong.results.v1.UnlinkDocumentsResponse\x12t\n\x13ListLinkedDocuments\x12-.hutong.results.v1.ListLinkedDocumentsRequest\x1a..hutong.results.v1.ListLinkedDocumentsResponse\x12\x62\n\rListFollowUps\x12\'.hutong.results.v1.ListFollowUpsRequest\x1a(.hutong.results.v1.ListFollowUpsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -110,52 +111,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
-  _globals['_GETRESULTREQUEST']._serialized_start=339
-  _globals['_GETRESULTREQUEST']._serialized_end=384
-  _globals['_GETRESULTRESPONSE']._serialized_start=386
-  _globals['_GETRESULTRESPONSE']._serialized_end=457
-  _globals['_LISTRESULTSREQUEST']._serialized_start=460
-  _globals['_LISTRESULTSREQUEST']._serialized_end=1008
-  _globals['_LISTRESULTSRESPONSE']._serialized_start=1011
-  _globals['_LISTRESULTSRESPONSE']._serialized_end=1160
-  _globals['_LOOKUPLATESTREQUEST']._serialized_start=1163
-  _globals['_LOOKUPLATESTREQUEST']._serialized_end=1427
-  _globals['_LOOKUPLATESTRESPONSE']._serialized_start=1430
-  _globals['_LOOKUPLATESTRESPONSE']._serialized_end=1691
-  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_start=1693
-  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_end=1795
-  _globals['_LOOKUPLATESTITEM']._serialized_start=1797
-  _globals['_LOOKUPLATESTITEM']._serialized_end=1921
-  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_start=1923
-  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_end=2002
-  _globals['_IMPORTRESULTSREQUEST']._serialized_start=2004
-  _globals['_IMPORTRESULTSREQUEST']._serialized_end=2119
-  _globals['_IMPORTRESULTSRESPONSE']._serialized_start=2121
-  _globals['_IMPORTRESULTSRESPONSE']._serialized_end=2221
-  _globals['_RESULTFILTER']._serialized_start=2224
-  _globals['_RESULTFILTER']._serialized_end=2365
-  _globals['_WATCHRESULTSREQUEST']._serialized_start=2367
-  _globals['_WATCHRESULTSREQUEST']._serialized_end=2464
-  _globals['_CHECKPOINT']._serialized_start=2466
-  _globals['_CHECKPOINT']._serialized_end=2526
-  _globals['_WATCHRESULTSRESPONSE']._serialized_start=2529
-  _globals['_WATCHRESULTSRESPONSE']._serialized_end=2678
-  _globals['_LINKDOCUMENTSREQUEST']._serialized_start=2681
-  _globals['_LINKDOCUMENTSREQUEST']._serialized_end=2904
-  _globals['_LINKDOCUMENTSRESPONSE']._serialized_start=2906
-  _globals['_LINKDOCUMENTSRESPONSE']._serialized_end=2985
-  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_start=2988
-  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_end=3213
-  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_start=3215
-  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_end=3296
-  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_start=3299
-  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_end=3445
-  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_start=3447
-  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_end=3558
-  _globals['_LISTFOLLOWUPSREQUEST']._serialized_start=3560
-  _globals['_LISTFOLLOWUPSREQUEST']._serialized_end=3686
-  _globals['_LISTFOLLOWUPSRESPONSE']._serialized_start=3688
-  _globals['_LISTFOLLOWUPSRESPONSE']._serialized_end=3785
-  _globals['_RESULTSSERVICE']._serialized_start=3788
-  _globals['_RESULTSSERVICE']._serialized_end=4818
+  _globals['_GETRESULTREQUEST']._serialized_start=368
+  _globals['_GETRESULTREQUEST']._serialized_end=413
+  _globals['_GETRESULTRESPONSE']._serialized_start=415
+  _globals['_GETRESULTRESPONSE']._serialized_end=486
+  _globals['_LISTRESULTSREQUEST']._serialized_start=489
+  _globals['_LISTRESULTSREQUEST']._serialized_end=1037
+  _globals['_LISTRESULTSRESPONSE']._serialized_start=1040
+  _globals['_LISTRESULTSRESPONSE']._serialized_end=1189
+  _globals['_LOOKUPLATESTREQUEST']._serialized_start=1192
+  _globals['_LOOKUPLATESTREQUEST']._serialized_end=1456
+  _globals['_LOOKUPLATESTRESPONSE']._serialized_start=1459
+  _globals['_LOOKUPLATESTRESPONSE']._serialized_end=1720
+  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_start=1722
+  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_end=1844
+  _globals['_LOOKUPLATESTITEM']._serialized_start=1846
+  _globals['_LOOKUPLATESTITEM']._serialized_end=1970
+  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_start=1973
+  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_end=2103
+  _globals['_LOOKUPCOLUMNS']._serialized_start=2106
+  _globals['_LOOKUPCOLUMNS']._serialized_end=2758
+  _globals['_IMPORTRESULTSREQUEST']._serialized_start=2760
+  _globals['_IMPORTRESULTSREQUEST']._serialized_end=2875
+  _globals['_IMPORTRESULTSRESPONSE']._serialized_start=2877
+  _globals['_IMPORTRESULTSRESPONSE']._serialized_end=2977
+  _globals['_RESULTFILTER']._serialized_start=2980
+  _globals['_RESULTFILTER']._serialized_end=3121
+  _globals['_WATCHRESULTSREQUEST']._serialized_start=3123
+  _globals['_WATCHRESULTSREQUEST']._serialized_end=3220
+  _globals['_CHECKPOINT']._serialized_start=3222
+  _globals['_CHECKPOINT']._serialized_end=3282
+  _globals['_WATCHRESULTSRESPONSE']._serialized_start=3285
+  _globals['_WATCHRESULTSRESPONSE']._serialized_end=3434
+  _globals['_LINKDOCUMENTSREQUEST']._serialized_start=3437
+  _globals['_LINKDOCUMENTSREQUEST']._serialized_end=3660
+  _globals['_LINKDOCUMENTSRESPONSE']._serialized_start=3662
+  _globals['_LINKDOCUMENTSRESPONSE']._serialized_end=3741
+  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_start=3744
+  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_end=3969
+  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_start=3971
+  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_end=4052
+  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_start=4055
+  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_end=4201
+  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_start=4203
+  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_end=4314
+  _globals['_LISTFOLLOWUPSREQUEST']._serialized_start=4316
+  _globals['_LISTFOLLOWUPSREQUEST']._serialized_end=4442
+  _globals['_LISTFOLLOWUPSRESPONSE']._serialized_start=4444
+  _globals['_LISTFOLLOWUPSRESPONSE']._serialized_end=4541
+  _globals['_RESULTSSERVICE']._serialized_start=4544
+  _globals['_RESULTSSERVICE']._serialized_end=5574
 # @@protoc_insertion_point(module_scope)
