@@ -118,7 +118,7 @@ class LookupDesk:
         local: list[tuple[_Question, LookupLatestItem]] = []
         nationwide: list[tuple[_Question, LookupLatestItem]] = []
         apart: list[int] = []
-        for index, (request, broken) in enumerate(zip(batch.requests, check_each(batch.requests), strict=True)):
+        for index, (request, broken) in enumerate(zip(batch.requests, check_each(batch), strict=True)):
             try:
                 if broken is not None:
                     raise broken

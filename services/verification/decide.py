@@ -293,6 +293,6 @@ def _compose(
         rests_on.expire_time if rests_on else None,
         tuple([Considered(item.subject, item.use, item.expire_time, item.differing_fields) for item in items]),
         in_order(inputs.sources),
-        tuple(dict.fromkeys(follow_ups)),
+        tuple(dict.fromkeys(follow_ups)) if follow_ups else (),
         refusal_permitted,
     )

@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
-from hutong.verification.v1.verification_service_pb2 import BatchVerifyResponse, VerifyItem, VerifyRequest
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    BatchVerifyResponse,
+    VerifyItem,
+    VerifyRequest,
+)
 
 from services.domain.errors import HutongError
 from services.domain.names import format_decision
@@ -70,13 +75,13 @@ class DecisionDesk:
         message = pb.Decision()
         return message, self._conclude(question, await self._ask(question), message)
 
-    async def verify_each(self, requests: Sequence[VerifyRequest]) -> BatchVerifyResponse:
+    async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
         response = BatchVerifyResponse()
         now = self._clock.now()
         questions: list[Question] = []
         items: list[VerifyItem] = []
-        for request, broken in zip(requests, check_each(requests), strict=True):
+        for request, broken in zip(batch.requests, check_each(batch), strict=True):
             item = response.items.add()
             try:
                 if broken is not None:

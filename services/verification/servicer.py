@@ -69,7 +69,7 @@ class VerificationServicer(VerificationServiceServicer):
         return VerifyResponse(decision=await self._desk.verify(request))
 
     async def BatchVerify(self, request: BatchVerifyRequest, context: Context) -> BatchVerifyResponse:
-        return await self._desk.verify_each(request.requests)
+        return await self._desk.verify_each(request)
 
     def StreamVerify(
         self, requests: AsyncIterator[StreamVerifyRequest], context: Context

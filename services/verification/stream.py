@@ -8,6 +8,7 @@ from functools import partial
 
 from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
     StreamVerifyRequest,
     StreamVerifyResponse,
     VerifyItem,
@@ -76,10 +77,10 @@ class GateDesk:
         return (self._nationwide if request.scope == SCOPE_NATIONWIDE else self._together).ask(request)
 
     async def _answer_alone(self, request: VerifyRequest) -> VerifyItem:
-        return (await self._desk.verify_each([request])).items[0]
+        return (await self._desk.verify_each(BatchVerifyRequest(requests=[request]))).items[0]
 
     async def _answer_together(self, requests: list[VerifyRequest]) -> Sequence[VerifyItem]:
-        return (await self._desk.verify_each(requests)).items
+        return (await self._desk.verify_each(BatchVerifyRequest(requests=requests))).items
 
     async def _close_streams(self) -> None:
         await self._drain.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import grpc
 from google.rpc import code_pb2
 from hutong.verification.v1.decision_pb2 import Decision
 from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
     BatchVerifyResponse,
     StreamVerifyRequest,
     VerifyItem,
-    VerifyRequest,
 )
 from hutong.verification.v1.verification_service_pb2_grpc import (
     VerificationServiceStub,
@@ -37,8 +37,9 @@ class Desk:
         self.open.set()
         self.under_way = 0
 
-    async def verify_each(self, requests: Sequence[VerifyRequest]) -> BatchVerifyResponse:
+    async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Decisions that name the region."""
+        requests = batch.requests
         self.under_way += len(requests)
         await self.open.wait()
         self.under_way -= len(requests)
