@@ -113,11 +113,13 @@ async def test_revisions_of_a_report_come_in_their_order(
     async def watch(revising: asyncio.Future[list[None]]) -> None:
         seen: Counter[str] = Counter()
         cursor: Cursor = {}
-        entries = [object()]
-        while entries or not revising.done():
-            entries = (await laboratory.database.read(read_log, cursor, 4)).entries  # type: ignore[assignment]
+        done = read_all = False
+        while not (done and read_all):
+            # Asked before the read: what is committed during it is there for the next one.
+            done = revising.done()
+            entries = (await laboratory.database.read(read_log, cursor, 4)).entries
+            read_all = not entries
             for entry in entries:
-                assert isinstance(entry, changes.Entry)
                 cursor[entry.writer_id] = changes.Place(entry.sequence)
                 for report, revision in entry.reports:
                     assert revision == seen[report] + 1
