@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate, takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
@@ -126,7 +126,7 @@ def pack_reports(reports: Sequence[tuple[str, int]]) -> bytes:
 
 def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
     """What `pack_reports` wrote."""
-    return [(number, revision) for number, revision in orjson.loads(zlib.decompress(packed))]
+    return [*map(tuple, orjson.loads(zlib.decompress(packed)))]
 
 
 def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
@@ -222,12 +222,15 @@ def _load(connection: Connection, marks: Sequence[_Mark], cursor: Cursor, limit:
     entries: list[Entry] = []
     count, start, size = 0, 0, LOADED_FIRST
     while start < len(marks):
-        found = _load_entries(connection, marks[start : start + size])
+        found = _load_rows(connection, marks[start : start + size])
         for mark in marks[start : start + size]:
-            entry = found.get((mark.writer_id, mark.sequence))
-            if entry is None:
+            row = found.get((mark.writer_id, mark.sequence))
+            if row is None:
                 # Removed since its mark was read.
                 raise _too_old(connection, mark.writer_id)
+            entry = Entry(
+                row.writer_id, row.sequence, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind)
+            )
             count += len(entry.reports) - entry.dealt_with(cursor)
             if entries and count > limit:
                 return entries
@@ -236,15 +239,11 @@ def _load(connection: Connection, marks: Sequence[_Mark], cursor: Cursor, limit:
     return entries
 
 
-def _load_entries(connection: Connection, marks: Sequence[_Mark]) -> dict[tuple[int, int], Entry]:
+def _load_rows(connection: Connection, marks: Sequence[_Mark]) -> dict[tuple[int, int], Any]:
+    """Entries as they are stored: their reports, which cost most, are unpacked of those alone that are read."""
     key = tuple_(_changes.c.writer_id, _changes.c.sequence)
     query = select(_changes).where(key.in_([(mark.writer_id, mark.sequence) for mark in marks]))
-    return {
-        (row.writer_id, row.sequence): Entry(
-            row.writer_id, row.sequence, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind)
-        )
-        for row in connection.execute(query)
-    }
+    return {(row.writer_id, row.sequence): row for row in connection.execute(query)}
 
 
 def _too_old(connection: Connection, writer_id: int) -> OutOfRange:

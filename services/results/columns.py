@@ -31,7 +31,7 @@ def fill_columns(
     for name in _ALIKE:
         getattr(columns, name).extend(by_field[name])
     for name in _TIMES:
-        getattr(columns, name).extend(_or_zero(by_field[name]))
+        getattr(columns, f"{name}_micros").extend(_or_zero(by_field[name]))
 
 
 _ALIKE = (

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import (
-    exchange_pb2,
     lab_pb2,
     link_pb2,
     result_pb2,
@@ -45,7 +44,6 @@ from services.results.upload import WHOLE_TUBE, TubeFaults
 from services.runtime.freshness import Freshness, encode_token
 
 if TYPE_CHECKING:
-    from services.results.exchange.model import SharedColumns
     from services.results.model import Standing
 
 
@@ -195,10 +193,8 @@ def result_to_proto(result: StoredResult, lab_standing: Standing) -> result_pb2.
     return message
 
 
-def fill_tube_columns(
-    message: result_pb2.TestResult | exchange_pb2.ReplicatedTube, columns: StoredResult | SharedColumns
-) -> None:
-    """What the persons of a tube have in common, into an empty message that has fields for it."""
+def fill_tube_columns(message: result_pb2.TestResult, columns: StoredResult) -> None:
+    """What the persons of a tube have in common, into an empty message."""
     message.tube_code = columns.tube_code
     message.pool_size = columns.pool_size
     message.specimen = columns.specimen

@@ -79,10 +79,10 @@ def found_in_columns(columns: LookupColumns) -> list[Found]:
         labs,
         numbers,
         columns.outcome[:],
-        columns.sample_time[:],
-        _or_none(columns.receive_time[:]),
-        _or_none(columns.test_time[:]),
-        _or_none(columns.report_time[:]),
+        columns.sample_time_micros[:],
+        _or_none(columns.receive_time_micros[:]),
+        _or_none(columns.test_time_micros[:]),
+        _or_none(columns.report_time_micros[:]),
         columns.lab_standing[:],
         strict=True,
     )
@@ -106,7 +106,7 @@ def _result_in_row(columns: LookupColumns, row: int) -> result_pb2.TestResult:
     result = result_pb2.TestResult(**{name: getattr(columns, name)[row] for name in _ALIKE})
     result.name = f"{result.lab}/results/{result.report_number}"
     for name in _TIMES:
-        if time := getattr(columns, name)[row]:
+        if time := getattr(columns, f"{name}_micros")[row]:
             set_timestamp(getattr(result, name), time)
     return result
 

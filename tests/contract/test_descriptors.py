@@ -89,6 +89,9 @@ def test_times_are_timestamps_and_say_so() -> None:
             assert field.type_name == ".google.protobuf.Timestamp", name
         if field.type_name == ".google.protobuf.Timestamp":
             assert field.name.endswith("_time"), name
+        if field.name.endswith("_time_micros"):
+            # A column of them, where so many stand together that a message each would cost more than all else.
+            assert (field.type, field.label) == (FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.LABEL_REPEATED)
 
 
 def test_every_enum_begins_with_unspecified_and_bears_its_prefix() -> None:

@@ -17,8 +17,7 @@ from services.results.exchange.model import (
     Change,
     Reminder,
     Replica,
-    ReplicaPerson,
-    ReplicaTube,
+    ReplicaTubes,
     SharedColumns,
     WriterPosition,
 )
@@ -50,7 +49,7 @@ def fill_change(message: exchange_pb2.ReplicatedChange, change: Change, now: Ins
 def fill_replica(
     message: exchange_pb2.ReplicatedResult, replica: Replica, lab_standing: Standing = lab_pb2.LAB_STANDING_UNSPECIFIED
 ) -> None:
-    """A result into an empty message: every replicated person passes here."""
+    """A result into an empty message."""
     result = replica.result
     message.subject_key = result.subject_key
     message.key_version = replica.key_version
@@ -69,55 +68,67 @@ def fill_replica(
     told.lab_standing = lab_standing
 
 
-def fill_tube(message: exchange_pb2.ReplicatedTube, tube: ReplicaTube) -> None:
-    """A tube into an empty message: every replicated person passes here."""
-    shared = tube.shared
-    message.lab = format_lab(shared.lab)
-    message.key_version = shared.key_version
-    fill_tube_columns(message, shared)
-    set_timestamp(message.upload_time, shared.upload_time)
-    message.origin = format_node(shared.origin)
-    for person in tube.persons:
-        added = message.persons.add()
-        added.subject_key, added.report_number, added.content_hash = person
+def fill_tubes(message: exchange_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> None:
+    """Tubes into an empty message: nearly every replicated person passes here."""
+    message.lab = format_lab(tubes.lab)
+    message.key_version = tubes.key_version
+    set_timestamp(message.upload_time, tubes.upload_time)
+    columns = dict(zip(SharedColumns._fields, zip(*tubes.tubes, strict=True), strict=True))
+    for name in _ALIKE:
+        getattr(message, name).extend(columns[name])
+    for name in _TIMES:
+        getattr(message, f"{name}_micros").extend([time or 0 for time in columns[name]])
+    message.person_count.extend(tubes.sizes)
+    message.subject_keys = b"".join(tubes.subject_keys)
+    message.report_number.extend(tubes.report_numbers)
+    message.content_hashes = b"".join(tubes.content_hashes)
 
 
-def tube_from_proto(message: exchange_pb2.ReplicatedTube) -> ReplicaTube:
-    """A replicated tube; InvalidArgument for one that no node can have sent."""
-    lab, origin = message.lab.removeprefix(_LAB), message.origin.removeprefix(_NODE)
-    report_time = from_timestamp(message.report_time) if message.HasField("report_time") else None
-    if len(lab) != 18 or len(origin) != 6 or message.key_version < 1:
-        raise InvalidArgument.field("tube", "has no laboratory, origin or version of its keys")
-    if (report_time is None) != (message.outcome == PENDING) or not message.HasField("sample_time"):
-        raise InvalidArgument.field("tube", "has not the times of its outcome")
-    persons = [
-        ReplicaPerson(person.subject_key, person.report_number, person.content_hash) for person in message.persons
-    ]
-    for person in persons:
-        if len(person.subject_key) != KEY_LENGTH or not person.report_number or len(person.content_hash) != KEY_LENGTH:
-            raise InvalidArgument.field("tube.persons", "has no subject key, report number or content hash")
-    sample_time = from_timestamp(message.sample_time)
-    return ReplicaTube(
-        SharedColumns(
-            lab,
-            message.key_version,
-            sample_time if report_time is None else report_time,
-            message.tube_code,
-            message.pool_size,
-            message.specimen,
-            message.method,
-            message.outcome,
-            message.sample_region,
-            message.sample_site,
-            sample_time,
-            _instant(message, "receive_time"),
-            _instant(message, "test_time"),
-            report_time,
-            from_timestamp(message.upload_time),
-            origin,
-        ),
-        persons,
+def tubes_from_proto(message: exchange_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
+    """Replicated tubes of a node; InvalidArgument for what no node can have sent."""
+    lab = message.lab.removeprefix(_LAB)
+    if len(lab) != 18 or message.key_version < 1 or not message.HasField("upload_time"):
+        raise InvalidArgument.field("tubes", "has no laboratory, upload time or version of its keys")
+    columns = {name: list(getattr(message, name)) for name in _ALIKE}
+    columns |= {name: list(getattr(message, f"{name}_micros")) for name in _TIMES}
+    sizes = list(message.person_count)
+    persons = sum(sizes)
+    if {len(column) for column in columns.values()} != {len(sizes)} or min(sizes, default=0) < 1:
+        raise InvalidArgument.field("tubes", "has columns of different lengths, or a tube without persons")
+    if [not time for time in columns["report_time"]] != [outcome == PENDING for outcome in columns["outcome"]]:
+        raise InvalidArgument.field("tubes", "has not the times of its outcomes")
+    if min(columns["sample_time"]) < 1:
+        raise InvalidArgument.field("tubes", "has a tube without a sampling time")
+    report_numbers = list(message.report_number)
+    subject_keys, content_hashes = _keys(message.subject_keys), _keys(message.content_hashes)
+    lengths = {len(report_numbers), len(subject_keys), len(content_hashes)}
+    # The last one of a column may be cut short.
+    if lengths != {persons} or {len(subject_keys[-1]), len(content_hashes[-1])} != {KEY_LENGTH}:
+        raise InvalidArgument.field("tubes", "has not one subject key, report number and content hash for each person")
+    if not all(report_numbers):
+        raise InvalidArgument.field("tubes", "has a person without a report number")
+    for name in _TIMES[1:]:
+        columns[name] = [time or None for time in columns[name]]
+    return ReplicaTubes(
+        lab,
+        message.key_version,
+        from_timestamp(message.upload_time),
+        sender,
+        list(map(SharedColumns._make, zip(*(columns[name] for name in SharedColumns._fields), strict=True))),
+        sizes,
+        subject_keys,
+        report_numbers,
+        content_hashes,
     )
+
+
+_ALIKE = ("tube_code", "pool_size", "specimen", "method", "outcome", "sample_region", "sample_site")
+"""A tube's columns that cross as they are."""
+_TIMES = ("sample_time", "receive_time", "test_time", "report_time")
+
+
+def _keys(joined: bytes) -> list[bytes]:
+    return [joined[start : start + KEY_LENGTH] for start in range(0, len(joined), KEY_LENGTH)]
 
 
 def replica_from_proto(message: exchange_pb2.ReplicatedResult) -> Replica:
@@ -177,9 +188,7 @@ def change_from_proto(message: exchange_pb2.ReplicatedChange) -> Change:
     return _reminder_from_proto(message.follow_up.follow_up)
 
 
-def _instant(
-    message: result_pb2.TestResult | exchange_pb2.ReplicatedTube | exchange_pb2.ReplicatedLink | lab_pb2.Lab, field: str
-) -> Instant | None:
+def _instant(message: result_pb2.TestResult | exchange_pb2.ReplicatedLink | lab_pb2.Lab, field: str) -> Instant | None:
     return from_timestamp(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ from services.results.exchange.convert import (
     change_from_proto,
     position_from_proto,
     position_to_proto,
-    tube_from_proto,
+    tubes_from_proto,
 )
 from services.results.exchange.model import Replica, WriterPosition
 from services.results.exchange.nodes import Log
@@ -97,7 +97,8 @@ class Intake:
                 frame = coming.result()
                 if frame is None:
                     break
-                await waiting.put(_Waiting(frame, asyncio.ensure_future(asyncio.to_thread(_decode, frame, sender))))
+                decoded = asyncio.ensure_future(asyncio.to_thread(self._decode, frame, sender))
+                await waiting.put(_Waiting(frame, decoded))
         except Exception as error:  # noqa: BLE001 - raised by the reader of the queue, after all frames before it
             await waiting.put(error)
         else:
@@ -150,20 +151,18 @@ class Intake:
         told = [position_to_proto(position) for position in positions]
         return ReplicateResponse(positions=told, commit_time=to_timestamp(now))
 
-
-def _decode(frame: ReplicateRequest, sender: str) -> Decoded:
-    """What a frame's batch holds; InvalidArgument for a frame that no node sends."""
-    if frame.HasField("start"):
-        raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
-    batch = frame.batch
-    if batch.next_offset < batch.offset:
-        raise InvalidArgument.field("batch.next_offset", "is before the offset")
-    tubes = [tube_from_proto(tube) for tube in batch.tubes]
-    if sum(len(tube.persons) for tube in tubes) + len(batch.changes) > MAX_CHANGES:
-        text = f"holds more than {MAX_CHANGES} persons and changes"
-        raise InvalidArgument.field("batch", text, "BATCH_TOO_LARGE")
-    changes = [change_from_proto(change) for change in batch.changes]
-    results = [change.result for change in changes if isinstance(change, Replica)]
-    if ({tube.shared.origin for tube in tubes} | {result.origin for result in results}) - {sender}:
-        raise InvalidArgument.field("batch", "holds a result whose origin is not the sender")
-    return Decoded(tubes, changes)
+    def _decode(self, frame: ReplicateRequest, sender: str) -> Decoded:
+        """What a frame's batch holds; InvalidArgument for a frame that no node sends."""
+        if frame.HasField("start"):
+            raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
+        batch = frame.batch
+        if batch.next_offset < batch.offset:
+            raise InvalidArgument.field("batch.next_offset", "is before the offset")
+        tubes = [tubes_from_proto(message, sender) for message in batch.tubes]
+        if sum(len(some.report_numbers) for some in tubes) + len(batch.changes) > MAX_CHANGES:
+            text = f"holds more than {MAX_CHANGES} persons and changes"
+            raise InvalidArgument.field("batch", text, "BATCH_TOO_LARGE")
+        changes = [change_from_proto(change) for change in batch.changes]
+        if any(isinstance(change, Replica) and change.result.origin != sender for change in changes):
+            raise InvalidArgument.field("batch", "holds a result whose origin is not the sender")
+        return Decoded([self._store.form_rows(some) for some in tubes], changes)

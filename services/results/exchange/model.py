@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain, pairwise, repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from services.domain.instant import Instant
 from services.results.model import ACTIVE, DocumentLink, Lab, StoredResult
 
 if TYPE_CHECKING:
-    from services.results.model import Method, Outcome, Specimen, State
+    from services.results.model import Method, Outcome, Specimen
 
 
 class Replica(NamedTuple):
@@ -25,11 +27,8 @@ class Replica(NamedTuple):
 
 
 class SharedColumns(NamedTuple):
-    """What first revisions have in common that one commit stored out of one tube."""
+    """What the persons of a tube have in common, in the order in which stores and nodes name it."""
 
-    lab: str
-    key_version: int
-    file_time: Instant
     tube_code: str
     pool_size: int
     specimen: Specimen
@@ -41,63 +40,75 @@ class SharedColumns(NamedTuple):
     receive_time: Instant | None
     test_time: Instant | None
     report_time: Instant | None
+
+    @property
+    def file_time(self) -> Instant:
+        """The report time, for PENDING the sampling time."""
+        return self.sample_time if self.report_time is None else self.report_time
+
+
+class ReplicaTubes(NamedTuple):
+    """First revisions of one commit that still count, by tube: nearly all there is to replicate, and so in columns.
+
+    `sizes` are the persons of each tube; what is told of persons goes on from tube to tube.
+    """
+
+    lab: str
+    key_version: int
     upload_time: Instant
     origin: str
+    tubes: Sequence[SharedColumns]
+    sizes: Sequence[int]
+    subject_keys: Sequence[bytes]
+    report_numbers: Sequence[str]
+    content_hashes: Sequence[bytes]
 
-    def result_of(
-        self,
-        subject_key: bytes,
-        report_number: str,
-        revision: int,
-        state: State,
-        nationwide_time: Instant | None = None,
-    ) -> StoredResult:
-        """One person's result with these columns, without masks."""
-        return StoredResult(
-            subject_key,
-            self.file_time,
-            self.lab,
-            report_number,
-            revision,
-            state,
-            "",
-            "",
-            self.tube_code,
-            self.pool_size,
-            self.specimen,
-            self.method,
-            self.outcome,
-            self.sample_region,
-            self.sample_site,
-            self.sample_time,
-            self.receive_time,
-            self.test_time,
-            self.report_time,
-            self.upload_time,
-            nationwide_time,
-            self.origin,
+    def by_person(self) -> Iterator[SharedColumns]:
+        """What each person's tube has in common, person by person."""
+        return chain.from_iterable(map(repeat, self.tubes, self.sizes))
+
+    def part(self, start: int, end: int) -> ReplicaTubes:
+        """The persons from one position up to another, with what is theirs of the tubes."""
+        if end - start == len(self.report_numbers):
+            return self
+        ends = list(accumulate(self.sizes))
+        first, last = bisect_right(ends, start), bisect_left(ends, end)
+        edges = [start, *ends[first:last], end]
+        return self._replace(
+            tubes=self.tubes[first : last + 1],
+            sizes=[after - before for before, after in pairwise(edges)],
+            subject_keys=self.subject_keys[start:end],
+            report_numbers=self.report_numbers[start:end],
+            content_hashes=self.content_hashes[start:end],
         )
 
+    def file_times(self) -> Iterator[Instant]:
+        """When each tube is filed."""
+        return (tube.file_time for tube in self.tubes)
 
-class ReplicaPerson(NamedTuple):
-    """One person of a replicated tube."""
-
-    subject_key: bytes
-    report_number: str
-    content_hash: bytes
-
-
-class ReplicaTube(NamedTuple):
-    """First revisions that still count, by tube: nearly all there is to replicate, and so kept small."""
-
-    shared: SharedColumns
-    persons: list[ReplicaPerson]
+    def report_times(self) -> list[Instant]:
+        """When each person's report was issued; of sampling records there is none."""
+        return [tube.report_time for tube in self.by_person() if tube.report_time is not None]
 
     def replicas(self) -> Iterator[Replica]:
         """The same as results each by itself."""
-        for subject_key, report_number, content_hash in self.persons:
-            result = self.shared.result_of(subject_key, report_number, 1, ACTIVE)
-            yield Replica(result, self.shared.key_version, content_hash, b"")
+        persons = zip(self.by_person(), self.subject_keys, self.report_numbers, self.content_hashes, strict=True)
+        for tube, subject_key, report_number, content_hash in persons:
+            result = StoredResult(
+                subject_key,
+                tube.file_time,
+                self.lab,
+                report_number,
+                1,
+                ACTIVE,
+                "",
+                "",
+                *tube,
+                self.upload_time,
+                None,
+                self.origin,
+            )
+            yield Replica(result, self.key_version, content_hash, b"")
 
 
 class Reminder(NamedTuple):

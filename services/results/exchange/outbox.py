@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
 from services.domain.instant import Instant
 from services.results import tables
-from services.results.changes import ChangeKind, Cursor, Entry, Place, append_entry, read_entries
+from services.results.changes import ChangeKind, Cursor, Entry, Place, append_entry, read_log
 from services.results.exchange.model import (
     Change,
     Reminder,
     Replica,
-    ReplicaPerson,
-    ReplicaTube,
+    ReplicaTubes,
     SharedColumns,
     WriterPosition,
 )
 from services.results.labs import find_labs
 from services.results.links import find_links
-from services.results.model import ACTIVE
+from services.results.model import ACTIVE, StoredResult
 from services.results.revisions import IS_NEWEST
 from services.runtime.ids import uuid7
 
@@ -30,30 +31,41 @@ _keys = tables.report_keys
 _writers = tables.change_writers
 _identity = tables.log_identity
 
-_SHARED_COLUMNS = [_results.c[name] for name in SharedColumns._fields]
 _COLUMNS = [
     _results.c.report_number,
-    _results.c.revision,
-    _results.c.state,
     _results.c.subject_key,
     _keys.c.content_hash,
+    _results.c.revision,
+    _results.c.state,
+    _results.c.origin,
+    _results.c.key_version,
+    _results.c.upload_time,
     _keys.c.sampling_hash,
     _results.c.nationwide_time,
-    *_SHARED_COLUMNS,
+    *(_results.c[name] for name in SharedColumns._fields),
 ]
-_OWN = len(_COLUMNS) - len(_SHARED_COLUMNS)
+_REVISION, _STATE, _ORIGIN = 3, 4, 5
+_OF_COMMIT = itemgetter(6, 7)
+"""Key version and upload time: one for all first revisions of a commit, as long as the pepper is."""
+_OWN = len(_COLUMNS) - len(SharedColumns._fields)
 """Columns of a row before those that a tube's persons share."""
-_MOST_OF_A_TUBE = 50
-"""Persons told together, whatever a laboratory takes for a tube."""
+_PAGE_RESULTS = 10_000
+"""Results that are read at once, but one commit at least: some ten megabytes."""
+_ROWS_AT_ONCE = 5_000
+"""Results in one statement."""
 _SNAPSHOT_STEP = 10_000
 """Links that one entry of a snapshot names."""
+
+
+Row: TypeAlias = Any
+"""A tuple of _COLUMNS, whichever driver made it."""
 
 
 class Outgoing(NamedTuple):
     """One commit with all that is to be told of it: nothing where it was another node's, or is removed since."""
 
     entry: Entry
-    tubes: Sequence[ReplicaTube]
+    tubes: Sequence[ReplicaTubes]
     changes: Sequence[Change]
 
 
@@ -115,7 +127,7 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
     """What comes after the commits that were sent (how many of each writer), as much as is read at once."""
     newest: dict[int, int] = dict(connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence)).all())
     cursor: Cursor = {writer: Place(offset) for writer, offset in sent.items()}
-    entries = read_entries(connection, cursor)
+    entries = read_log(connection, cursor, _PAGE_RESULTS).entries
     for entry in entries:
         cursor[entry.writer_id] = Place(entry.sequence)
     backlog = sum(max(0, count - cursor.get(writer, Place(0)).sequence) for writer, count in newest.items())
@@ -125,29 +137,34 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
 def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     if entry.kind != ChangeKind.RESULTS:
         return Outgoing(entry, (), list(changes_of(connection, entry)))
-    tubes: list[ReplicaTube] = []
-    changes: list[Change] = []
-    last: tuple[Any, ...] = ()
-    for row in _find_rows(connection, entry):
-        shared = tuple(row[_OWN:])
-        # What was taken from another node is that one's to tell.
-        if shared[-1] != node:
-            continue
-        if row[1] != 1 or row[2] != ACTIVE:
-            changes.append(_replica(row))
-            continue
-        if shared != last or len(tubes[-1].persons) == _MOST_OF_A_TUBE:
-            tubes.append(ReplicaTube(SharedColumns._make(shared), []))
-            last = shared
-        tubes[-1].persons.append(ReplicaPerson(row[3], row[0], row[4]))
-    return Outgoing(entry, tubes, changes)
+    # What was taken from another node is that one's to tell.
+    own = [row for row in _find_rows(connection, entry) if row[_ORIGIN] == node]
+    first = [row for row in own if row[_REVISION] == 1 and row[_STATE] == ACTIVE]
+    tubes = [
+        _tubes(entry.lab, key_version, upload_time, node, list(rows))
+        for (key_version, upload_time), rows in groupby(first, _OF_COMMIT)
+    ]
+    others = [row for row in own if row[_REVISION] != 1 or row[_STATE] != ACTIVE] if len(first) < len(own) else []
+    return Outgoing(entry, tubes, [_replica(entry.lab, row) for row in others])
+
+
+def _tubes(lab: str, key_version: int, upload_time: Instant, node: str, rows: Sequence[Row]) -> ReplicaTubes:
+    """First revisions of a commit, column by column. Neighbours that have all in common are of one tube."""
+    columns = list(zip(*rows, strict=True))
+    tubes: list[SharedColumns] = []
+    sizes: list[int] = []
+    for shared, persons in groupby(zip(*columns[_OWN:], strict=True)):
+        tubes.append(SharedColumns._make(shared))
+        sizes.append(len(list(persons)))
+    report_numbers, subject_keys, content_hashes = columns[:3]
+    return ReplicaTubes(lab, key_version, upload_time, node, tubes, sizes, subject_keys, report_numbers, content_hashes)
 
 
 def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
     """What an entry speaks of."""
     names = [name for name, _ in entry.reports]
     if entry.kind == ChangeKind.RESULTS:
-        yield from map(_replica, _find_rows(connection, entry))
+        yield from (_replica(entry.lab, row) for row in _find_rows(connection, entry))
     elif entry.kind == ChangeKind.LINKS:
         yield from find_links(connection, names)
     elif entry.kind == ChangeKind.LABS:
@@ -160,16 +177,19 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
         yield from (Reminder(*row) for row in connection.execute(query))
 
 
-def _find_rows(connection: Connection, entry: Entry) -> Iterator[Any]:
+def _find_rows(connection: Connection, entry: Entry) -> Iterator[Row]:
     """The revisions that an entry names, in its order; what retention has removed is left out."""
-    for start in range(0, len(entry.reports), 1_000):
-        some = entry.reports[start : start + 1_000]
+    for start in range(0, len(entry.reports), _ROWS_AT_ONCE):
+        some = entry.reports[start : start + _ROWS_AT_ONCE]
         newest = {row[0]: row for row in _find_newest(connection, entry.lab, [number for number, _ in some])}
-        others = [number for number, revision in some if number not in newest or newest[number][1] != revision]
-        overtaken = {(row[0], row[1]): row for row in _find_all(connection, entry.lab, others)} if others else {}
+        others = [number for number, revision in some if number not in newest or newest[number][_REVISION] != revision]
+        if not others:
+            yield from [newest[number] for number, _ in some]
+            continue
+        overtaken = {(row[0], row[_REVISION]): row for row in _find_all(connection, entry.lab, others)}
         for number, revision in some:
             row = newest.get(number)
-            if row is None or row[1] != revision:
+            if row is None or row[_REVISION] != revision:
                 row = overtaken.get((number, revision))
             if row is not None:
                 yield row
@@ -180,25 +200,27 @@ _POSTGRESQL_NEWEST = (
     " JOIN results ON results.subject_key = report_keys.subject_key AND results.file_time = report_keys.file_time"
     " AND results.lab = report_keys.lab AND results.report_number = report_keys.report_number"
     " AND results.revision = report_keys.revision"
-    " WHERE report_keys.lab = %s AND report_keys.report_number = ANY (%s::text[])"
+    # Neither may the planner count them, or it would rather go through the whole of a small table, by processes of its
+    # own, nor has the driver to write an array: a report number has no space.
+    " WHERE report_keys.lab = %s AND report_keys.report_number = ANY (ARRAY(SELECT unnest(string_to_array(%s, ' '))))"
 )
 
 
-def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Iterable[Any]:
+def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
     """The newest revision of each of these reports: nearly always the one that is wanted, and found by its key."""
     if connection.dialect.name == "postgresql":
         # By the driver itself and in the binary format, as look-ups read.
         driver: Any = connection.connection.driver_connection
-        found: Iterable[Any] = driver.execute(_POSTGRESQL_NEWEST, (lab, list(numbers)), binary=True)
+        found: list[Row] = driver.execute(_POSTGRESQL_NEWEST, (lab, " ".join(numbers)), binary=True).fetchall()
         return found
     return connection.execute(
         select(*_COLUMNS)
         .join_from(_keys, _results, IS_NEWEST)
         .where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers))
-    )
+    ).all()
 
 
-def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Iterable[Any]:
+def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
     """Every revision of these reports."""
     same_report = and_(
         _results.c.subject_key == _keys.c.subject_key,
@@ -206,11 +228,25 @@ def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Itera
         _results.c.report_number == _keys.c.report_number,
     )
     query = select(*_COLUMNS).join_from(_keys, _results, same_report)
-    return connection.execute(query.where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)))
+    return connection.execute(query.where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers))).all()
 
 
-def _replica(row: Any) -> Replica:
-    number, revision, state, subject_key, content_hash, sampling_hash, nationwide_time, *rest = row
-    shared = SharedColumns._make(rest)
-    result = shared.result_of(subject_key, number, revision, state, nationwide_time)
-    return Replica(result, shared.key_version, content_hash, sampling_hash or b"")
+def _replica(lab: str, row: Row) -> Replica:
+    number, subject_key, content_hash, revision, state, origin, *rest = row
+    key_version, upload_time, sampling_hash, nationwide_time, *shared = rest
+    tube = SharedColumns._make(shared)
+    result = StoredResult(
+        subject_key,
+        tube.file_time,
+        lab,
+        number,
+        revision,
+        state,
+        "",
+        "",
+        *tube,
+        upload_time,
+        nationwide_time,
+        origin,
+    )
+    return Replica(result, key_version, content_hash, sampling_hash or b"")

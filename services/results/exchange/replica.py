@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice, repeat
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -22,8 +22,8 @@ from services.results.bulk import Bulk, Filing, bulk_for
 from services.results.changes import append_entry
 from services.results.claims import claim_all
 from services.results.exchange.follow_ups import pass_on_to_homes, receive_reminders
-from services.results.exchange.model import Change, Reminder, Replica, ReplicaTube
-from services.results.exchange.notices import ChangedReport, give_notices
+from services.results.exchange.model import Change, Reminder, Replica, ReplicaTubes
+from services.results.exchange.notices import ChangedReport, give_notices, is_anybody_followed
 from services.results.exchange.registers import receive_lab, receive_link
 from services.results.horizon import read_horizon
 from services.results.model import (
@@ -61,26 +61,43 @@ class Arrival(NamedTuple):
         return self.node == NATION
 
 
+class FormedTubes(NamedTuple):
+    """Tubes with their persons' rows as the engine takes them."""
+
+    tubes: ReplicaTubes
+    rows: Sequence[NewResult]
+
+
 @dataclass(slots=True)
 class Applied:
     """What came of it: revisions that are new here, and reports that another node had sent with other content."""
 
     stored: list[Replica] = field(default_factory=list)
-    tubes: list[ReplicaTube] = field(default_factory=list)
+    tubes: list[ReplicaTubes] = field(default_factory=list)
     conflict_count: int = 0
 
     def changed(self) -> list[ChangedReport]:
         """Every revision that is new here."""
         of_tubes = [
-            ChangedReport(tube.shared.lab, person.report_number, 1, person.subject_key)
-            for tube in self.tubes
-            for person in tube.persons
+            ChangedReport(tubes.lab, number, 1, subject_key)
+            for tubes in self.tubes
+            for number, subject_key in zip(tubes.report_numbers, tubes.subject_keys, strict=True)
         ]
         return of_tubes + [ChangedReport.of(replica.result) for replica in self.stored]
 
+    def by_lab(self) -> dict[str, list[tuple[str, int]]]:
+        """The same as a log has it: report numbers and revisions by their laboratory."""
+        reports: dict[str, list[tuple[str, int]]] = {}
+        for tubes in self.tubes:
+            reports.setdefault(tubes.lab, []).extend(zip(tubes.report_numbers, repeat(1)))
+        for replica in self.stored:
+            result = replica.result
+            reports.setdefault(result.lab, []).append((result.report_number, result.revision))
+        return reports
+
 
 def apply_changes(
-    connection: Connection, changes: Sequence[Change], arrival: Arrival, tubes: Sequence[ReplicaTube] = ()
+    connection: Connection, changes: Sequence[Change], arrival: Arrival, tubes: Sequence[FormedTubes] = ()
 ) -> Applied:
     """Store tubes and then changes, log what is new, and tell who follows it. All locks are taken in one order."""
     applied = Applied()
@@ -97,56 +114,57 @@ def apply_changes(
     ]
     bulk, form = bulk_for(connection), row_form(connection.dialect.name)
     of_lab = attrgetter("result.lab")
-    of_tube_lab = attrgetter("shared.lab")
-    kept_tubes = [tube for tube in tubes if horizon is None or tube.shared.file_time >= horizon]
-    for _, group in groupby(sorted(kept_tubes, key=of_tube_lab), of_tube_lab):
+    of_tube_lab = attrgetter("tubes.lab")
+    for _, group in groupby(sorted(tubes, key=of_tube_lab), of_tube_lab):
         some = list(group)
-        if _file_tubes(connection, bulk, form, some, arrival):
-            applied.tubes += some
+        all_kept = horizon is None or min(time for formed in some for time in formed.tubes.file_times()) >= horizon
+        if all_kept and _file_tubes(connection, bulk, some, arrival):
+            applied.tubes += [formed.tubes for formed in some]
         else:
-            kept += [replica for tube in some for replica in tube.replicas()]
+            each = (replica for formed in some for replica in formed.tubes.replicas())
+            kept += [replica for replica in each if horizon is None or replica.result.file_time >= horizon]
     for lab, replicas in groupby(sorted(kept, key=of_lab), of_lab):
         _Filer(connection, bulk, form, lab, arrival, applied).file(list(replicas))
     if arrival.at_nation:
         _count_delays(connection, applied, arrival)
-    changed = applied.changed()
     reminders = [change for change in changes if isinstance(change, Reminder)]
     passed_on = receive_reminders(connection, reminders, arrival.node, arrival.sender) if reminders else []
     if arrival.at_nation:
         labs = {change.uscc for change in changes if isinstance(change, Lab)}
         passed_on += pass_on_to_homes(connection, labs) if labs else []
         links = [change for change in changes if isinstance(change, DocumentLink)]
+        followed = (applied.tubes or applied.stored) and is_anybody_followed(connection)
+        changed = applied.changed() if followed else ()
         give_notices(connection, changed, arrival.now, passed_on, links, but_not=arrival.sender)
-    by_lab: dict[str, list[tuple[str, int]]] = {}
-    for report in changed:
-        by_lab.setdefault(report.lab, []).append((report.report_number, report.revision))
-    for lab, reports in sorted(by_lab.items()):
+    for lab, reports in sorted(applied.by_lab().items()):
         append_entry(connection, lab, reports, arrival.now)
     return applied
 
 
-def _file_tubes(
-    connection: Connection, bulk: Bulk, form: RowForm, tubes: Sequence[ReplicaTube], arrival: Arrival
-) -> bool:
-    """File a laboratory's tubes in bulk, if every report of them is new here: otherwise nothing, and False."""
+def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
+    """The rows of tubes' persons as an engine takes them."""
+    lab, key_version = tubes.lab, tubes.key_version
+    persons = zip(tubes.report_numbers, tubes.subject_keys, tubes.content_hashes, strict=True)
     rows: list[NewResult] = []
-    by_commit: dict[Filing, list[NewResult]] = {}
-    nationwide_time = arrival.now if arrival.at_nation else None
-    for shared, persons in tubes:
-        of_tube = form.form_tube(shared)
-        lab, key_version, file_time, outcome = shared.lab, shared.key_version, shared.file_time, shared.outcome
-        commit = by_commit.setdefault(Filing(shared.upload_time, shared.origin, 1, ACTIVE, nationwide_time), [])
-        for subject_key, number, content_hash in persons:
+    for tube, size in zip(tubes.tubes, tubes.sizes, strict=True):
+        of_tube, file_time, outcome = form.form_tube(tube), tube.file_time, tube.outcome
+        for number, subject_key, content_hash in islice(persons, size):
             key_row = form.form_key(lab, number, subject_key, file_time, outcome, content_hash)
             result_row = form.form_result((subject_key, lab, number, key_version, b"", "", ""), of_tube)
-            row = NewResult(0, 0, number, subject_key, file_time, outcome, content_hash, key_row, result_row)
-            rows.append(row)
-            commit.append(row)
+            rows.append(NewResult(0, 0, number, subject_key, file_time, outcome, content_hash, key_row, result_row))
+    return FormedTubes(tubes, rows)
+
+
+def _file_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes], arrival: Arrival) -> bool:
+    """File a laboratory's tubes in bulk, if every report of them is new here: otherwise nothing, and False."""
+    rows = [row for formed in some for row in formed.rows]
     rows.sort(key=attrgetter("report_number"))
     # A number that stands twice among them fails as one that is taken does.
     if not claim_all(connection, bulk, rows):
         return False
-    for filing, of_commit in by_commit.items():
+    nationwide_time = arrival.now if arrival.at_nation else None
+    for tubes, of_commit in some:
+        filing = Filing(tubes.upload_time, tubes.origin, 1, ACTIVE, nationwide_time)
         bulk.insert_results(connection, of_commit, filing)
     return True
 
@@ -338,9 +356,8 @@ class _Filer:
 def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) -> None:
     """How long reports took to their node and from there to the nation: what laboratories uploaded, as there."""
     by_commit: dict[tuple[str, Instant], list[Instant]] = {}
-    for shared, persons in applied.tubes:
-        if shared.outcome != PENDING:
-            by_commit.setdefault((shared.lab, shared.upload_time), []).extend([shared.file_time] * len(persons))
+    for tubes in applied.tubes:
+        by_commit.setdefault((tubes.lab, tubes.upload_time), []).extend(tubes.report_times())
     for replica in uploads_among(applied.stored):
         result = replica.result
         by_commit.setdefault((result.lab, result.upload_time), []).append(result.file_time)

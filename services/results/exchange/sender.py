@@ -29,23 +29,22 @@ from services.domain.errors import HutongError
 from services.domain.instant import SECOND, Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
-from services.results.exchange.convert import fill_change, fill_tube, position_from_proto, position_to_proto
+from services.results.exchange.convert import fill_change, fill_tubes, position_from_proto, position_to_proto
 from services.results.exchange.intake import MAX_CHANGES, SKEW_TO_REPORT
-from services.results.exchange.line import OpenChannel
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.outbox import Outgoing, Page
 from services.results.exchange.replica import uploads_among
 from services.results.exchange.store import ExchangeStore
-from services.results.model import PENDING
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import Clock
+from services.runtime.line import OpenChannel
 
 BATCHES_UNDER_WAY = 4
 """Batches that may be unanswered: the nation reads one while it commits another, and the network holds the rest."""
 IDLE_SECONDS = 0.1
 """Between two looks at the log when nothing is new: how late a change may set out."""
 HEARTBEAT_SECONDS = 1.0
-"""Between two checkpoints when nothing is new: how long a token may wait that stands for nothing new."""
+"""Between two checkpoints when nothing is new, or too much: how long a token may wait that stands for nothing new."""
 ANSWER_SECONDS = 15.0
 """A frame that is not answered for so long stands in a broken connection."""
 FIRST_PAUSE_SECONDS = 0.1
@@ -204,7 +203,8 @@ class Sender:
                 for frame in frames:
                     await self._put(call, frame, under_way, room)
                 loop_time = asyncio.get_running_loop().time()
-                if page.commits or loop_time - last_beat >= HEARTBEAT_SECONDS:
+                # While there is a backlog there is nothing to be told of but that it shrinks.
+                if (page.commits and not page.backlog) or loop_time - last_beat >= HEARTBEAT_SECONDS:
                     await self._put(call, _checkpoint(now, page.backlog), under_way, room)
                     last_beat = loop_time
                 if not page.commits:
@@ -260,8 +260,7 @@ def _checkpoint(now: Instant, backlog: int) -> _Frame:
 
 def _arrived(commit: Outgoing, nationwide_time: Instant) -> Arrived:
     entry = commit.entry
-    reported = [tube for tube in commit.tubes if tube.shared.outcome != PENDING]
-    report_times = [tube.shared.file_time for tube in reported for _ in tube.persons]
+    report_times = [time for tubes in commit.tubes for time in tubes.report_times()]
     report_times += [replica.result.file_time for replica in uploads_among(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
     return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, nationwide_time)
@@ -284,18 +283,24 @@ class _Packer:
         if commit.entry.writer_id != self._writer:
             self.flush()
             self._writer, self._offset = commit.entry.writer_id, commit.entry.sequence - 1
-        for tube in commit.tubes:
-            self._make_room(len(tube.persons))
-            fill_tube(self._batch.tubes.add(), tube)
+        for tubes in commit.tubes:
+            start, persons = 0, len(tubes.report_numbers)
+            while start < persons:
+                end = min(persons, start + self._room())
+                fill_tubes(self._batch.tubes.add(), tubes.part(start, end))
+                self._count += end - start
+                start = end
         for change in commit.changes:
-            self._make_room(1)
+            self._room()
             fill_change(self._batch.changes.add(), change, self._now)
+            self._count += 1
         self._complete.append(commit)
 
-    def _make_room(self, count: int) -> None:
-        if self._count + count > MAX_CHANGES:
+    def _room(self) -> int:
+        """How many more the batch takes, or the next one where it is full."""
+        if self._count == MAX_CHANGES:
             self.flush()
-        self._count += count
+        return MAX_CHANGES - self._count
 
     def flush(self) -> None:
         """Close the batch that is being filled."""

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Engine
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.region import NATION
 from services.results.exchange import nationwide, nodes, outbox
-from services.results.exchange.model import Change, Replica, ReplicaTube, WriterPosition
+from services.results.exchange.model import Change, Replica, ReplicaTubes, WriterPosition
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.nodes import Log, Node
 from services.results.exchange.outbox import Page
-from services.results.exchange.replica import Arrival, apply_changes
+from services.results.exchange.replica import Arrival, FormedTubes, apply_changes, form_tubes
+from services.results.rows import row_form
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 
@@ -29,7 +30,7 @@ _SENDER_LOCK = 0x48755065
 class Decoded(NamedTuple):
     """What a replicated batch holds."""
 
-    tubes: Sequence[ReplicaTube]
+    tubes: Sequence[FormedTubes]
     changes: Sequence[Change]
 
 
@@ -47,6 +48,7 @@ class ExchangeStore:
         self._clock = clock
         self._jurisdiction = jurisdiction
         self._make_months = make_months
+        self._form = row_form(database.engine.dialect.name)
 
     async def list_nodes(self) -> list[Node]:
         """The nodes that replicate to this one."""
@@ -60,6 +62,10 @@ class ExchangeStore:
         """Take a node's heartbeat down."""
         await self._database.write(nodes.note_checkpoint, region, as_of_time, backlog, self._clock.now())
 
+    def form_rows(self, tubes: ReplicaTubes) -> FormedTubes:
+        """Tubes ready to be stored here. Needs no database: for a thread beside the one that stores."""
+        return form_tubes(self._form, tubes)
+
     async def apply_batch(self, log: Log, batch: ReplicateBatch, decoded: Decoded) -> tuple[int, Instant]:
         """Make a batch that holds this durable: how many of its writer's commits are now, and since when.
 
@@ -67,7 +73,7 @@ class ExchangeStore:
             OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
         """
         filed = [change.result.file_time for change in decoded.changes if isinstance(change, Replica)]
-        await self._make_months([*filed, *(tube.shared.file_time for tube in decoded.tubes)])
+        await self._make_months([*filed, *(time for formed in decoded.tubes for time in formed.tubes.file_times())])
         now = self._clock.now()
         committed, conflict_count = await self._database.write(self._apply, log, batch, decoded, now)
         if conflict_count:

@@ -187,7 +187,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
     """
     ERROR_REASON_NOT_THE_ORIGIN: _ErrorReason.ValueType  # 41
-    """The report was received by another node, which alone may correct it. FAILED_PRECONDITION.
+    """The report was received by another node, which alone may correct it. FAILED_PRECONDITION; in an upload a rejection's
+    reason: the result of a sampling record goes to the node that received the record.
     Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong","metadata":{"node":"nodes/220000"}}
     """
 
@@ -364,7 +365,8 @@ ERROR_REASON_TOO_MANY_LINKED: ErrorReason.ValueType  # 40
 Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
 """
 ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41
-"""The report was received by another node, which alone may correct it. FAILED_PRECONDITION.
+"""The report was received by another node, which alone may correct it. FAILED_PRECONDITION; in an upload a rejection's
+reason: the result of a sampling record goes to the node that received the record.
 Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong","metadata":{"node":"nodes/220000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -70,45 +70,18 @@ class ReplicatedResult(_message.Message):
 Global___ReplicatedResult: _TypeAlias = ReplicatedResult  # noqa: Y015
 
 @_typing.final
-class ReplicatedPerson(_message.Message):
-    """One person of a replicated tube: the report, at its first revision."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SUBJECT_KEY_FIELD_NUMBER: _builtins.int
-    REPORT_NUMBER_FIELD_NUMBER: _builtins.int
-    CONTENT_HASH_FIELD_NUMBER: _builtins.int
-    subject_key: _builtins.bytes
-    """The person, as in ReplicatedResult. Required."""
-    report_number: _builtins.str
-    """The report's number. Required."""
-    content_hash: _builtins.bytes
-    """As in ReplicatedResult. Required."""
-    def __init__(
-        self,
-        *,
-        subject_key: _builtins.bytes = ...,
-        report_number: _builtins.str = ...,
-        content_hash: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "report_number", b"report_number", "subject_key", b"subject_key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReplicatedPerson: _TypeAlias = ReplicatedPerson  # noqa: Y015
-
-@_typing.final
-class ReplicatedTube(_message.Message):
-    """First revisions that one commit stored out of one tube, which still count: nearly all that laboratories upload, and so
-    told with what is common to them once. Whatever else there is of a result is told as a ReplicatedResult.
+class ReplicatedTubes(_message.Message):
+    """First revisions that one commit stored, which still count: nearly all that laboratories upload, and so told column by
+    column. The columns from tube_code to person_count have a position for each tube, those after it one for each person,
+    tube by tube. The results' origin is the sender. Times are microseconds since 1970-01-01T00:00:00Z, 0 where absent.
+    Whatever else there is of a result is told as a ReplicatedResult.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
+    UPLOAD_TIME_FIELD_NUMBER: _builtins.int
     TUBE_CODE_FIELD_NUMBER: _builtins.int
     POOL_SIZE_FIELD_NUMBER: _builtins.int
     SPECIMEN_FIELD_NUMBER: _builtins.int
@@ -116,84 +89,107 @@ class ReplicatedTube(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     SAMPLE_REGION_FIELD_NUMBER: _builtins.int
     SAMPLE_SITE_FIELD_NUMBER: _builtins.int
-    SAMPLE_TIME_FIELD_NUMBER: _builtins.int
-    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
-    TEST_TIME_FIELD_NUMBER: _builtins.int
-    REPORT_TIME_FIELD_NUMBER: _builtins.int
-    UPLOAD_TIME_FIELD_NUMBER: _builtins.int
-    ORIGIN_FIELD_NUMBER: _builtins.int
-    PERSONS_FIELD_NUMBER: _builtins.int
+    SAMPLE_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    TEST_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    REPORT_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    PERSON_COUNT_FIELD_NUMBER: _builtins.int
+    SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    REPORT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTENT_HASHES_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}". Required."""
     key_version: _builtins.int
     """Which pepper made the subject keys. Required."""
-    tube_code: _builtins.str
-    """As in TestResult."""
-    pool_size: _builtins.int
-    """As in TestResult."""
-    specimen: _result_pb2.Specimen.ValueType
-    """As in TestResult."""
-    method: _result_pb2.Method.ValueType
-    """As in TestResult."""
-    outcome: _outcome_pb2.Outcome.ValueType
-    """As in TestResult."""
-    sample_region: _builtins.str
-    """As in TestResult."""
-    sample_site: _builtins.str
-    """As in TestResult."""
-    origin: _builtins.str
-    """The node that received it from the laboratory, "nodes/{region}": the sender. Required."""
-    @_builtins.property
-    def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """As in TestResult. Required."""
-
-    @_builtins.property
-    def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """As in TestResult."""
-
-    @_builtins.property
-    def test_time(self) -> _timestamp_pb2.Timestamp:
-        """As in TestResult."""
-
-    @_builtins.property
-    def report_time(self) -> _timestamp_pb2.Timestamp:
-        """As in TestResult: absent for PENDING, required for any other outcome."""
-
+    subject_keys: _builtins.bytes
+    """The persons, as in ReplicatedResult, 16 bytes each without anything between them."""
+    content_hashes: _builtins.bytes
+    """As in ReplicatedResult, 16 bytes each without anything between them."""
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
-        """When the origin stored it. Required."""
+        """When the origin stored them. Required."""
 
     @_builtins.property
-    def persons(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicatedPerson]:
-        """Whose results they are, 1 to 50."""
+    def tube_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def pool_size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def specimen(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.Specimen.ValueType]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def method(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.Method.ValueType]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def outcome(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def sample_region(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def sample_site(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def sample_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in TestResult. Never absent."""
+
+    @_builtins.property
+    def receive_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def test_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in TestResult."""
+
+    @_builtins.property
+    def report_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in TestResult: absent for PENDING and for nothing else."""
+
+    @_builtins.property
+    def person_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Whose results follow of this tube, 1 at least."""
+
+    @_builtins.property
+    def report_number(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The reports' numbers."""
 
     def __init__(
         self,
         *,
         lab: _builtins.str = ...,
         key_version: _builtins.int = ...,
-        tube_code: _builtins.str = ...,
-        pool_size: _builtins.int = ...,
-        specimen: _result_pb2.Specimen.ValueType = ...,
-        method: _result_pb2.Method.ValueType = ...,
-        outcome: _outcome_pb2.Outcome.ValueType = ...,
-        sample_region: _builtins.str = ...,
-        sample_site: _builtins.str = ...,
-        sample_time: _timestamp_pb2.Timestamp | None = ...,
-        receive_time: _timestamp_pb2.Timestamp | None = ...,
-        test_time: _timestamp_pb2.Timestamp | None = ...,
-        report_time: _timestamp_pb2.Timestamp | None = ...,
         upload_time: _timestamp_pb2.Timestamp | None = ...,
-        origin: _builtins.str = ...,
-        persons: _abc.Iterable[Global___ReplicatedPerson] | None = ...,
+        tube_code: _abc.Iterable[_builtins.str] | None = ...,
+        pool_size: _abc.Iterable[_builtins.int] | None = ...,
+        specimen: _abc.Iterable[_result_pb2.Specimen.ValueType] | None = ...,
+        method: _abc.Iterable[_result_pb2.Method.ValueType] | None = ...,
+        outcome: _abc.Iterable[_outcome_pb2.Outcome.ValueType] | None = ...,
+        sample_region: _abc.Iterable[_builtins.str] | None = ...,
+        sample_site: _abc.Iterable[_builtins.str] | None = ...,
+        sample_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        receive_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        test_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        report_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        person_count: _abc.Iterable[_builtins.int] | None = ...,
+        subject_keys: _builtins.bytes = ...,
+        report_number: _abc.Iterable[_builtins.str] | None = ...,
+        content_hashes: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time", "upload_time", b"upload_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_version", b"key_version", "lab", b"lab", "method", b"method", "origin", b"origin", "outcome", b"outcome", "persons", b"persons", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_time", b"report_time", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "specimen", b"specimen", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hashes", b"content_hashes", "key_version", b"key_version", "lab", b"lab", "method", b"method", "outcome", b"outcome", "person_count", b"person_count", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "specimen", b"specimen", "subject_keys", b"subject_keys", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReplicatedTube: _TypeAlias = ReplicatedTube  # noqa: Y015
+Global___ReplicatedTubes: _TypeAlias = ReplicatedTubes  # noqa: Y015
 
 @_typing.final
 class ReplicatedLink(_message.Message):

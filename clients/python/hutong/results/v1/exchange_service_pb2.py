@@ -29,7 +29,7 @@ from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hutong/results/v1/exchange_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a hutong/results/v1/exchange.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\"\x86\x02\n\x0eReplicateStart\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x18\n\x06log_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x0bkey_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1c\n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12=\n\x07removed\x18\x05 \x03(\x0b\x32!.hutong.results.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x35\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x89\x02\n\x0eReplicateBatch\x12\x17\n\x06writer\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x05tubes\x18\x05 \x03(\x0b\x32!.hutong.results.v1.ReplicatedTubeB\x06\xbaH\x03\xd8\x01\x03\x12<\n\x07\x63hanges\x18\x06 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\"_\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xc8\x01\n\x10ReplicateRequest\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.hutong.results.v1.ReplicateStartH\x00\x12\x32\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicateBatchH\x00\x12<\n\ncheckpoint\x18\x03 \x01(\x0b\x32&.hutong.results.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"z\n\x11ReplicateResponse\x12\x34\n\tpositions\x18\x01 \x03(\x0b\x32!.hutong.results.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf7\x01\n\x15LookupSubjectsRequest\x12\'\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12(\n\x04node\x18\x03 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\"\\\n\x0eSubjectResults\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\"\x8d\x01\n\x0cSubjectClaim\x12\x33\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\"\xaa\x01\n\x16LookupSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12/\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x1f.hutong.results.v1.SubjectClaim\x12*\n\x07sources\x18\x03 \x03(\x0b\x32\x19.hutong.results.v1.Source\"j\n\x15\x46ollowSubjectsRequest\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\'\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x7f\n\x16\x46ollowSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12\x30\n\x05links\x18\x02 \x03(\x0b\x32!.hutong.results.v1.ReplicatedLink\"\xa7\x01\n\x13WatchNoticesRequest\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbc\x01\n\x14WatchNoticesResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10ListNodesRequest\";\n\x11ListNodesResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.hutong.results.v1.Node2\xf6\x03\n\x0f\x45xchangeService\x12Z\n\tReplicate\x12#.hutong.results.v1.ReplicateRequest\x1a$.hutong.results.v1.ReplicateResponse(\x01\x30\x01\x12\x65\n\x0eLookupSubjects\x12(.hutong.results.v1.LookupSubjectsRequest\x1a).hutong.results.v1.LookupSubjectsResponse\x12\x65\n\x0e\x46ollowSubjects\x12(.hutong.results.v1.FollowSubjectsRequest\x1a).hutong.results.v1.FollowSubjectsResponse\x12\x61\n\x0cWatchNotices\x12&.hutong.results.v1.WatchNoticesRequest\x1a\'.hutong.results.v1.WatchNoticesResponse0\x01\x12V\n\tListNodes\x12#.hutong.results.v1.ListNodesRequest\x1a$.hutong.results.v1.ListNodesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hutong/results/v1/exchange_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a hutong/results/v1/exchange.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\"\x86\x02\n\x0eReplicateStart\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x18\n\x06log_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x0bkey_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1c\n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12=\n\x07removed\x18\x05 \x03(\x0b\x32!.hutong.results.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x35\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x8a\x02\n\x0eReplicateBatch\x12\x17\n\x06writer\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x05tubes\x18\x05 \x03(\x0b\x32\".hutong.results.v1.ReplicatedTubesB\x06\xbaH\x03\xd8\x01\x03\x12<\n\x07\x63hanges\x18\x06 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\"_\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xc8\x01\n\x10ReplicateRequest\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.hutong.results.v1.ReplicateStartH\x00\x12\x32\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicateBatchH\x00\x12<\n\ncheckpoint\x18\x03 \x01(\x0b\x32&.hutong.results.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"z\n\x11ReplicateResponse\x12\x34\n\tpositions\x18\x01 \x03(\x0b\x32!.hutong.results.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf7\x01\n\x15LookupSubjectsRequest\x12\'\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12(\n\x04node\x18\x03 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\"\\\n\x0eSubjectResults\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\"\x8d\x01\n\x0cSubjectClaim\x12\x33\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\"\xaa\x01\n\x16LookupSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12/\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x1f.hutong.results.v1.SubjectClaim\x12*\n\x07sources\x18\x03 \x03(\x0b\x32\x19.hutong.results.v1.Source\"j\n\x15\x46ollowSubjectsRequest\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\'\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x7f\n\x16\x46ollowSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12\x30\n\x05links\x18\x02 \x03(\x0b\x32!.hutong.results.v1.ReplicatedLink\"\xa7\x01\n\x13WatchNoticesRequest\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbc\x01\n\x14WatchNoticesResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10ListNodesRequest\";\n\x11ListNodesResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.hutong.results.v1.Node2\xf6\x03\n\x0f\x45xchangeService\x12Z\n\tReplicate\x12#.hutong.results.v1.ReplicateRequest\x1a$.hutong.results.v1.ReplicateResponse(\x01\x30\x01\x12\x65\n\x0eLookupSubjects\x12(.hutong.results.v1.LookupSubjectsRequest\x1a).hutong.results.v1.LookupSubjectsResponse\x12\x65\n\x0e\x46ollowSubjects\x12(.hutong.results.v1.FollowSubjectsRequest\x1a).hutong.results.v1.FollowSubjectsResponse\x12\x61\n\x0cWatchNotices\x12&.hutong.results.v1.WatchNoticesRequest\x1a\'.hutong.results.v1.WatchNoticesResponse0\x01\x12V\n\tListNodes\x12#.hutong.results.v1.ListNodesRequest\x1a$.hutong.results.v1.ListNodesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -85,33 +85,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICATESTART']._serialized_start=221
   _globals['_REPLICATESTART']._serialized_end=483
   _globals['_REPLICATEBATCH']._serialized_start=486
-  _globals['_REPLICATEBATCH']._serialized_end=751
-  _globals['_REPLICATECHECKPOINT']._serialized_start=753
-  _globals['_REPLICATECHECKPOINT']._serialized_end=848
-  _globals['_REPLICATEREQUEST']._serialized_start=851
-  _globals['_REPLICATEREQUEST']._serialized_end=1051
-  _globals['_REPLICATERESPONSE']._serialized_start=1053
-  _globals['_REPLICATERESPONSE']._serialized_end=1175
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1178
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=1425
-  _globals['_SUBJECTRESULTS']._serialized_start=1427
-  _globals['_SUBJECTRESULTS']._serialized_end=1519
-  _globals['_SUBJECTCLAIM']._serialized_start=1522
-  _globals['_SUBJECTCLAIM']._serialized_end=1663
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=1666
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=1836
-  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_start=1838
-  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_end=1944
-  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_start=1946
-  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_end=2073
-  _globals['_WATCHNOTICESREQUEST']._serialized_start=2076
-  _globals['_WATCHNOTICESREQUEST']._serialized_end=2243
-  _globals['_WATCHNOTICESRESPONSE']._serialized_start=2246
-  _globals['_WATCHNOTICESRESPONSE']._serialized_end=2434
-  _globals['_LISTNODESREQUEST']._serialized_start=2436
-  _globals['_LISTNODESREQUEST']._serialized_end=2454
-  _globals['_LISTNODESRESPONSE']._serialized_start=2456
-  _globals['_LISTNODESRESPONSE']._serialized_end=2515
-  _globals['_EXCHANGESERVICE']._serialized_start=2518
-  _globals['_EXCHANGESERVICE']._serialized_end=3020
+  _globals['_REPLICATEBATCH']._serialized_end=752
+  _globals['_REPLICATECHECKPOINT']._serialized_start=754
+  _globals['_REPLICATECHECKPOINT']._serialized_end=849
+  _globals['_REPLICATEREQUEST']._serialized_start=852
+  _globals['_REPLICATEREQUEST']._serialized_end=1052
+  _globals['_REPLICATERESPONSE']._serialized_start=1054
+  _globals['_REPLICATERESPONSE']._serialized_end=1176
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1179
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=1426
+  _globals['_SUBJECTRESULTS']._serialized_start=1428
+  _globals['_SUBJECTRESULTS']._serialized_end=1520
+  _globals['_SUBJECTCLAIM']._serialized_start=1523
+  _globals['_SUBJECTCLAIM']._serialized_end=1664
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=1667
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=1837
+  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_start=1839
+  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_end=1945
+  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_start=1947
+  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_end=2074
+  _globals['_WATCHNOTICESREQUEST']._serialized_start=2077
+  _globals['_WATCHNOTICESREQUEST']._serialized_end=2244
+  _globals['_WATCHNOTICESRESPONSE']._serialized_start=2247
+  _globals['_WATCHNOTICESRESPONSE']._serialized_end=2435
+  _globals['_LISTNODESREQUEST']._serialized_start=2437
+  _globals['_LISTNODESREQUEST']._serialized_end=2455
+  _globals['_LISTNODESRESPONSE']._serialized_start=2457
+  _globals['_LISTNODESRESPONSE']._serialized_end=2516
+  _globals['_EXCHANGESERVICE']._serialized_start=2519
+  _globals['_EXCHANGESERVICE']._serialized_end=3021
 # @@protoc_insertion_point(module_scope)

@@ -95,7 +95,7 @@ class ReplicateBatch(_message.Message):
         """When the last complete one was committed at its node; absent when none is."""
 
     @_builtins.property
-    def tubes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedTube]:
+    def tubes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedTubes]:
         """What laboratories uploaded first, and everything else: at most 3,000 persons and changes together, which stay below
         4 MiB; none when retention has removed them all since. Judged where they are taken in: a fault ends the stream with
         INVALID_ARGUMENT (INVALID_FIELD, BATCH_TOO_LARGE).
@@ -112,7 +112,7 @@ class ReplicateBatch(_message.Message):
         offset: _builtins.int = ...,
         next_offset: _builtins.int = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
-        tubes: _abc.Iterable[_exchange_pb2.ReplicatedTube] | None = ...,
+        tubes: _abc.Iterable[_exchange_pb2.ReplicatedTubes] | None = ...,
         changes: _abc.Iterable[_exchange_pb2.ReplicatedChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015

@@ -50,7 +50,8 @@ class ExchangeServiceStub:
     """
     FollowSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]
     """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
-    to the ties between their documents; answers with what is known of them. Idempotent.
+    to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
+    is kept here any more and the node has not asked for as long as results are kept.
     """
     WatchNotices: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
@@ -81,7 +82,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """
     FollowSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]  # type: ignore[assignment]
     """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
-    to the ties between their documents; answers with what is known of them. Idempotent.
+    to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
+    is kept here any more and the node has not asked for as long as results are kept.
     """
     WatchNotices: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]  # type: ignore[assignment]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
@@ -127,7 +129,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.FollowSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.FollowSubjectsResponse]]:
         """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
-        to the ties between their documents; answers with what is known of them. Idempotent.
+        to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
+        is kept here any more and the node has not asked for as long as results are kept.
         """
 
     @_abc_1.abstractmethod

@@ -163,7 +163,9 @@ class TestResult(_message.Message):
     laboratory gave none.
     """
     masked_number: _builtins.str
-    """The document number with all but its first two and last two characters masked, for display: "41**************19"."""
+    """The document number with all but its first two and last two characters masked, for display: "41**************19".
+    Of a result that came from another node, empty until the document was shown at this one with a result of it.
+    """
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}"."""
     report_number: _builtins.str

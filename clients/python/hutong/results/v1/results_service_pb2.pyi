@@ -387,12 +387,12 @@ class LookupColumns(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     SAMPLE_REGION_FIELD_NUMBER: _builtins.int
     SAMPLE_SITE_FIELD_NUMBER: _builtins.int
-    SAMPLE_TIME_FIELD_NUMBER: _builtins.int
-    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
-    TEST_TIME_FIELD_NUMBER: _builtins.int
-    REPORT_TIME_FIELD_NUMBER: _builtins.int
-    UPLOAD_TIME_FIELD_NUMBER: _builtins.int
-    NATIONWIDE_TIME_FIELD_NUMBER: _builtins.int
+    SAMPLE_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    TEST_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    REPORT_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    UPLOAD_TIME_MICROS_FIELD_NUMBER: _builtins.int
+    NATIONWIDE_TIME_MICROS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -456,27 +456,27 @@ class LookupColumns(_message.Message):
         """TestResult.sample_site."""
 
     @_builtins.property
-    def sample_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def sample_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """TestResult.sample_time."""
 
     @_builtins.property
-    def receive_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def receive_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """TestResult.receive_time."""
 
     @_builtins.property
-    def test_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def test_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """TestResult.test_time."""
 
     @_builtins.property
-    def report_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def report_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """TestResult.report_time."""
 
     @_builtins.property
-    def upload_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def upload_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """TestResult.upload_time."""
 
     @_builtins.property
-    def nationwide_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+    def nationwide_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """TestResult.nationwide_time."""
 
     @_builtins.property
@@ -505,18 +505,18 @@ class LookupColumns(_message.Message):
         outcome: _abc.Iterable[_outcome_pb2.Outcome.ValueType] | None = ...,
         sample_region: _abc.Iterable[_builtins.str] | None = ...,
         sample_site: _abc.Iterable[_builtins.str] | None = ...,
-        sample_time: _abc.Iterable[_builtins.int] | None = ...,
-        receive_time: _abc.Iterable[_builtins.int] | None = ...,
-        test_time: _abc.Iterable[_builtins.int] | None = ...,
-        report_time: _abc.Iterable[_builtins.int] | None = ...,
-        upload_time: _abc.Iterable[_builtins.int] | None = ...,
-        nationwide_time: _abc.Iterable[_builtins.int] | None = ...,
+        sample_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        receive_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        test_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        report_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        upload_time_micros: _abc.Iterable[_builtins.int] | None = ...,
+        nationwide_time_micros: _abc.Iterable[_builtins.int] | None = ...,
         origin: _abc.Iterable[_builtins.str] | None = ...,
         lab_standing: _abc.Iterable[_lab_pb2.LabStanding.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_region_counts", b"in_region_counts", "item_requests", b"item_requests", "lab", b"lab", "lab_standing", b"lab_standing", "method", b"method", "nationwide_time", b"nationwide_time", "origin", b"origin", "out_of_region_counts", b"out_of_region_counts", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "sources", b"sources", "specimen", b"specimen", "state", b"state", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_region_counts", b"in_region_counts", "item_requests", b"item_requests", "lab", b"lab", "lab_standing", b"lab_standing", "method", b"method", "nationwide_time_micros", b"nationwide_time_micros", "origin", b"origin", "out_of_region_counts", b"out_of_region_counts", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "sources", b"sources", "specimen", b"specimen", "state", b"state", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time_micros", b"upload_time_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -130,7 +130,8 @@ class ResultsServiceServicer(object):
 
     def ImportResults(self, request, context):
         """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-        correction or recall at the origin reaches the imported copy.
+        correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
+        kept any more and the person was not imported for as long as results are kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,8 @@ class ResultsServiceStub:
     """
     ImportResults: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ImportResultsRequest, _results_service_pb2.ImportResultsResponse]
     """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-    correction or recall at the origin reaches the imported copy.
+    correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
+    kept any more and the person was not imported for as long as results are kept.
     """
     WatchResults: _grpc.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]
     """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
@@ -106,7 +107,8 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     """
     ImportResults: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ImportResultsRequest, _results_service_pb2.ImportResultsResponse]  # type: ignore[assignment]
     """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-    correction or recall at the origin reaches the imported copy.
+    correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
+    kept any more and the person was not imported for as long as results are kept.
     """
     WatchResults: _aio.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]  # type: ignore[assignment]
     """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
@@ -183,7 +185,8 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.ImportResultsResponse, _abc.Awaitable[_results_service_pb2.ImportResultsResponse]]:
         """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-        correction or recall at the origin reaches the imported copy.
+        correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
+        kept any more and the person was not imported for as long as results are kept.
         """
 
     @_abc_1.abstractmethod

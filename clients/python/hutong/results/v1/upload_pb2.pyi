@@ -176,7 +176,10 @@ class TubePerson(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     report_number: _builtins.str
     """The number of this person's report, unique within the laboratory: 1 to 64 characters without spaces, "/", "@" or
-    control characters. The same number with the same content is a duplicate, with other content a CONFLICT. Required.
+    control characters. The same number with the same content is a duplicate, with other content a CONFLICT. A result
+    follows its sampling record at the node that received the record: at one that has a copy of it it is rejected
+    (NOT_THE_ORIGIN); one that knows nothing of it stores the result, and the nation counts it as that node's conflict
+    (Node.conflict_count). Required.
     """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
