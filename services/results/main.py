@@ -121,9 +121,10 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     async def start() -> None:
         months.begin()
         reminders.begin()
+        await judges.warm()
+        # Laboratories first: a backlog would take the workers' time to start.
         if upstream is not None:
             upstream.begin()
-        await judges.warm()
 
     async def close() -> None:
         await reminders.end()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
 
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from services.runtime.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.line import Line
 from services.runtime.pages import PageTokens
 from services.runtime.settings import Settings
 from services.runtime.unit import Drain, Registration, Unit
@@ -22,6 +26,9 @@ from services.verification.servicer import RefusalServicer, VerificationServicer
 from services.verification.store import SqlStore
 from services.verification.stream import GateDesk
 
+if TYPE_CHECKING:
+    from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
+
 
 async def open_verification(settings: Settings, clock: Clock | None = None) -> Unit:
     """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
@@ -29,10 +36,11 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> U
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
     store = SqlStore(database)
-    results_channel = open_channel(settings.results.address, settings)
-    policy_channel = open_channel(settings.policy.address, settings)
-    results = ResultsGateway(results_channel, settings.jurisdiction)
-    policies = PolicyGateway(policy_channel, settings.jurisdiction, clock)
+    open_to_results = partial(open_channel, settings.results.address, settings, apart=True)
+    open_to_policy = partial(open_channel, settings.policy.address, settings, apart=True)
+    results_line: Line[ResultsServiceAsyncStub] = Line(open_to_results, ResultsServiceStub)
+    results = ResultsGateway(results_line, settings.jurisdiction)
+    policies = PolicyGateway(open_to_policy, settings.jurisdiction, clock)
     desk = DecisionDesk(results, policies, store, clock)
     refusal_store = SqlRefusalStore(database, pepper.secret)
     refusal_desk = RefusalDesk(desk, policies, store, refusal_store, pepper, clock)
@@ -46,8 +54,7 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> U
     async def close() -> None:
         gates.close()
         await policies.close()
-        await results_channel.close()
-        await policy_channel.close()
+        await results_line.close()
         await asyncio.to_thread(database.close)
 
     return Unit(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest, ResolvePolicyRequest
@@ -19,11 +20,15 @@ from services.domain.region import NATION
 from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
 from services.runtime.freshness import Freshness
+from services.runtime.line import Line, OpenChannel
 from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.verification.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.policy_cache import KnownPolicy, PolicyCache, known_policy
 from services.verification.policy_watch import PolicyWatch
 from services.verification.question import PolicyQuestion
+
+if TYPE_CHECKING:
+    from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
 
 UNWATCHED_SECONDS = 0.25
 """How long an answer is used without a watch that would tell of its change: a publication is seen within a second."""
@@ -36,15 +41,15 @@ RETRY_SECONDS = 0.05
 class PolicyGateway:
     """Asks this node's Policy, as seldom as can be."""
 
-    def __init__(self, channel: grpc.aio.Channel, jurisdiction: str, clock: Clock) -> None:
-        self._stub = PolicyServiceStub(channel)
+    def __init__(self, open_channel: OpenChannel, jurisdiction: str, clock: Clock) -> None:
+        self._line: Line[PolicyServiceAsyncStub] = Line(open_channel, PolicyServiceStub)
         self._clock = clock
         self._jurisdiction = jurisdiction
         self._source = f"{format_node(jurisdiction)}/policy"
         self.away = SourceStatus(self._source, SOURCE_UNAVAILABLE, None)
         self._patience = Patience(self._source)
         self._cache = PolicyCache()
-        self._watch = PolicyWatch(self._stub, self._cache.drop)
+        self._watch = PolicyWatch(open_channel, self._cache.drop)
         self._coalescer: Coalescer[PolicyQuestion, KnownPolicy | None] = Coalescer(self._resolve_batch)
         self._probe: asyncio.Future[KnownPolicy | None] | None = None
 
@@ -53,8 +58,9 @@ class PolicyGateway:
         self._watch.start()
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Stop watching, and asking."""
         await self._watch.close()
+        await self._line.close()
 
     @property
     def is_watching(self) -> bool:
@@ -147,10 +153,13 @@ class PolicyGateway:
         ask_time = asyncio.get_running_loop().time()
         now = self._clock.now()
         request = BatchResolvePoliciesRequest(requests=[_to_request(question) for question in questions])
+        stub = self._line.stub
         try:
-            response = await self._stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS)
+            response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS)
         except grpc.aio.AioRpcError as error:
             self._patience.lose(error.code().name)
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._line.renew(stub)
             return [None] * len(questions)
         self._patience.regain()
         answers: list[KnownPolicy | None] = []

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest, WatchPoliciesResponse
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
-
-if TYPE_CHECKING:
-    from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+from services.runtime.line import OpenChannel
 
 SILENCE_SECONDS = 7.5
 """A watch that says nothing for longer is not live: heartbeats come at least every five seconds."""
@@ -35,8 +33,8 @@ class PolicyWatch:
         nation_as_of_time: the same of the national node's publications, by its clock.
     """
 
-    def __init__(self, stub: PolicyServiceAsyncStub, drop: Callable[[str], None]) -> None:
-        self._stub = stub
+    def __init__(self, open_channel: OpenChannel, drop: Callable[[str], None]) -> None:
+        self._open_channel = open_channel
         self._drop = drop
         self._live_until = 0.0
         self._cursor = ""
@@ -80,10 +78,10 @@ class PolicyWatch:
         self._live_until = 0.0
 
     async def _watch(self) -> None:
-        """One watch, until it ends."""
+        """One watch, until it ends, by a connection of its own: one that carries nothing any more is left with it."""
         in_snapshot = not self._cursor
-        call = self._stub.WatchPolicies(WatchPoliciesRequest(cursor=self._cursor))
-        try:
+        async with self._open_channel() as channel:
+            call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=self._cursor))
             while True:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     message = await call.read()
@@ -102,5 +100,3 @@ class PolicyWatch:
                     self._drop(parse_policy(message.policy.name)[0])
                 if not in_snapshot:
                     self._cursor = message.cursor
-        finally:
-            call.cancel()

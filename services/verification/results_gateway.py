@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -15,15 +16,18 @@ from hutong.results.v1.results_service_pb2 import (
     LookupLatestRequest,
     LookupLatestResponse,
 )
-from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
 from services.runtime.coalesce import Coalescer
 from services.runtime.freshness import read_token
+from services.runtime.line import Line
 from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.verification.found import Found, found_in_columns, found_in_message
 from services.verification.model import SOURCE_UNAVAILABLE, SourceStatus
+
+if TYPE_CHECKING:
+    from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
 
 Answer = Found | None
 """What a look-up found; None when Results did not answer in time."""
@@ -38,8 +42,8 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 class ResultsGateway:
     """Asks this node's Results."""
 
-    def __init__(self, channel: grpc.aio.Channel, jurisdiction: str) -> None:
-        self._stub = ResultsServiceStub(channel)
+    def __init__(self, line: Line[ResultsServiceAsyncStub], jurisdiction: str) -> None:
+        self._line = line
         source = f"{format_node(jurisdiction)}/results"
         self.away = SourceStatus(source, SOURCE_UNAVAILABLE, None)
         self._patience = Patience(source)
@@ -121,8 +125,9 @@ class ResultsGateway:
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
         request = BatchLookupLatestRequest(requests=look_ups, in_columns=True)
+        stub = self._line.stub
         try:
-            response = await self._stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS)
+            response = await stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS)
         except grpc.aio.AioRpcError as error:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2
@@ -131,6 +136,8 @@ class ResultsGateway:
                     *await self._look_up_batch(look_ups[half:]),
                 ]
             self._patience.lose(error.code().name)
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._line.renew(stub)
             return [None] * len(look_ups)
         self._patience.regain()
         return _answers(response)

@@ -10,12 +10,23 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from hutong.results.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceServicer, add_ExchangeServiceServicer_to_server
+from hutong.results.v1.exchange_service_pb2 import (
+    FollowSubjectsRequest,
+    FollowSubjectsResponse,
+    LookupSubjectsRequest,
+    LookupSubjectsResponse,
+    SubjectResults,
+)
+from hutong.results.v1.exchange_service_pb2_grpc import (
+    ExchangeServiceServicer,
+    ExchangeServiceStub,
+    add_ExchangeServiceServicer_to_server,
+)
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK
 
 from services.domain.errors import Unavailable
-from services.results.exchange.line import Line
+from services.results.exchange import follow_gateway
+from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.nation import (
     CALLS_AT_ONCE,
     LOST_SECONDS,
@@ -26,8 +37,11 @@ from services.results.exchange.nation import (
     SubjectQuestion,
 )
 from services.runtime.call import Call, current_call
+from services.runtime.channels import open_channel as open_apart
+from services.runtime.line import Line
+from services.runtime.settings import Settings
 from tests.rpc.country import HENAN
-from tests.rpc.test_verification_gateways import serving
+from tests.rpc.test_verification_gateways import serving, serving_at
 
 POISON = b"poison".ljust(16)
 UNMET = "a token that is not met"
@@ -59,6 +73,11 @@ class Nation(ExchangeServiceServicer):
                 response.subjects.add(subject_keys=[key])
         return response
 
+    async def FollowSubjects(self, request: FollowSubjectsRequest, _context: Any) -> FollowSubjectsResponse:
+        await self.open.wait()
+        subjects = [SubjectResults(subject_keys=[key]) for key in request.subject_keys]
+        return FollowSubjectsResponse(subjects=subjects)
+
 
 @pytest.fixture
 async def nation() -> Nation:
@@ -68,7 +87,7 @@ async def nation() -> Nation:
 @pytest.fixture
 async def gateway(nation: Nation) -> AsyncIterator[NationGateway]:
     async with serving(add_ExchangeServiceServicer_to_server, nation) as channel:
-        yield NationGateway(Line(lambda: channel), HENAN)
+        yield NationGateway(Line(lambda: channel, ExchangeServiceStub), HENAN)
 
 
 def questions(count: int, *, token: str = "") -> list[SubjectQuestion]:
@@ -169,3 +188,31 @@ async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationGateway)
     assert None not in await busy
     assert len(await gateway.ask_each(questions(1))) == 1
     assert not [call for call in nation.calls if b"hung up".ljust(16) in call]
+
+
+async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
+    nation: Nation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several the later to fail does not close the line that the first one opened and others use already."""
+    monkeypatch.setattr(follow_gateway, "FOLLOW_SECONDS", 0.3)
+    opened: list[grpc.aio.Channel] = []
+    async with serving_at(add_ExchangeServiceServicer_to_server, nation) as address:
+
+        def open_channel() -> grpc.aio.Channel:
+            opened.append(open_apart(address, Settings.from_environment({}), apart=True))
+            return opened[-1]
+
+        line = Line(open_channel, ExchangeServiceStub)
+        gateway = FollowGateway(line, HENAN)
+        silent = line.stub
+        nation.open.clear()
+        failures = await asyncio.gather(*(gateway.follow_each([POISON]) for _ in range(3)), return_exceptions=True)
+        assert [type(failure) for failure in failures] == [Unavailable] * 3
+        assert len(opened) == 2
+        nation.open.set()
+        await gateway.follow_each([POISON])
+        line.renew(silent)
+        assert len(opened) == 2
+        line.renew(line.stub)
+        assert len(opened) == 3
+        await line.close()

@@ -19,6 +19,7 @@ from hutong.results.v1.exchange_service_pb2 import (
 )
 from hutong.results.v1.exchange_service_pb2_grpc import (
     ExchangeServiceServicer,
+    ExchangeServiceStub,
     add_ExchangeServiceServicer_to_server,
 )
 from hutong.results.v1.follow_up_pb2 import FollowUp
@@ -30,12 +31,12 @@ from services.results.exchange import listener as listener_module
 from services.results.exchange import notice_desk
 from services.results.exchange.follow_gateway import FollowGateway
 from services.results.exchange.following import add_followed
-from services.results.exchange.line import Line
 from services.results.exchange.listener import Listener
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
 from services.results.pepper_marks import pepper_mark
 from services.runtime.channels import open_channel
+from services.runtime.line import Line
 from services.runtime.settings import Settings
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, PEPPER, subject_key
@@ -91,7 +92,7 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
     def open_apart() -> grpc.aio.Channel:
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
 
-    line = Line(open_apart)
+    line = Line(open_apart, ExchangeServiceStub)
     listener = Listener(store, open_apart, FollowGateway(line, HENAN), HENAN, PEPPER)
     listener.begin()
     try:
@@ -195,7 +196,7 @@ async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
 
 async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed_again(henan: Laboratory) -> None:
     keys = sorted(subject_key(person) for person in range(45))
-    await henan.database.write(add_followed, NATION, keys)
+    await henan.database.write(add_followed, NATION, keys, NOW)
     nation = PretendedNation(
         telling(notice(7), then=ending(grpc.StatusCode.UNAVAILABLE)),
         telling(then=ending(grpc.StatusCode.OUT_OF_RANGE)),

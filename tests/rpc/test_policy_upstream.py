@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -150,9 +151,9 @@ async def test_a_nation_whose_clock_differs_is_followed_at_once(
 async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation: Service, henan: Service) -> None:
     """What Verification keeps is out of date as soon as the province's Policy tells; by token it waits for it."""
     question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
-    async with grpc.aio.insecure_channel(henan.address) as channel:
-        gateway = PolicyGateway(channel, "410000", SystemClock())
-        gateway.start()
+    gateway = PolicyGateway(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
+    gateway.start()
+    try:
         await until(lambda: gateway.is_watching)
         await gateway.resolve(question)
         assert gateway.at_hand(question) is not None
@@ -168,6 +169,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
             return kept is None or kept.message.governing == f"{NATION_POLICY}@2"
 
         await until(is_up_to_date, seconds=2)
+    finally:
         await gateway.close()
 
 

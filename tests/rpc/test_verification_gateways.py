@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,12 +15,17 @@ from hutong.policy.v1 import policy_service_pb2 as policy_service
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer, add_PolicyServiceServicer_to_server
 from hutong.results.v1 import results_service_pb2 as results_service
 from hutong.results.v1.lookup_pb2 import ClaimedReport
-from hutong.results.v1.results_service_pb2_grpc import ResultsServiceServicer, add_ResultsServiceServicer_to_server
+from hutong.results.v1.results_service_pb2_grpc import (
+    ResultsServiceServicer,
+    ResultsServiceStub,
+    add_ResultsServiceServicer_to_server,
+)
 
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import FixedClock
 from services.runtime.freshness import Freshness, encode_token
+from services.runtime.line import Line
 from services.verification.policy_gateway import LONGEST_ABSENCE, PolicyGateway
 from services.verification.question import PolicyQuestion
 from services.verification.results_gateway import ResultsGateway
@@ -88,20 +94,26 @@ class Policy(PolicyServiceServicer):
 @asynccontextmanager
 async def serving(register: Any, servicer: object) -> AsyncIterator[grpc.aio.Channel]:
     """A bare server and a channel to it."""
+    async with serving_at(register, servicer) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def serving_at(register: Any, servicer: object) -> AsyncIterator[str]:
+    """A bare server; yields its address."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     register(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
+    yield f"127.0.0.1:{port}"
     await server.stop(0)
 
 
 @asynccontextmanager
 async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[PolicyGateway]:
     """A gateway that watches, unless the policy is silent."""
-    async with serving(add_PolicyServiceServicer_to_server, policy) as channel:
-        gateway = PolicyGateway(channel, "410000", clock)
+    async with serving_at(add_PolicyServiceServicer_to_server, policy) as address:
+        gateway = PolicyGateway(partial(grpc.aio.insecure_channel, address), "410000", clock)
         gateway.start()
         try:
             if not policy.silent:
@@ -124,7 +136,7 @@ async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() 
     """One alone leaves alone; 200 together leave in a few calls."""
     results = Results()
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(channel, "410000")
+        gateway = ResultsGateway(Line(lambda: channel, ResultsServiceStub), "410000")
         assert await gateway.ask(_look_up()) is not None
         assert results.batches == [1]
         answers = await asyncio.gather(*(gateway.ask(_look_up()) for _ in range(200)))
@@ -136,7 +148,7 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
     """The batch that fails for one is halved until the one is alone."""
     results = Results()
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(channel, "410000")
+        gateway = ResultsGateway(Line(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(gateway.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
@@ -147,7 +159,7 @@ async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one
     results = Results()
     own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(channel, "410000")
+        gateway = ResultsGateway(Line(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
         answers = await gateway.look_up_each(look_ups)
         assert len(answers) == 40

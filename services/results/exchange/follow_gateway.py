@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import structlog
@@ -14,11 +14,14 @@ from services.domain.errors import Unavailable
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import link_from_proto, replica_from_proto
-from services.results.exchange.line import Line
 from services.results.exchange.model import Replica
 from services.results.model import DocumentLink
 from services.runtime.call import seconds_left
 from services.runtime.coalesce import Coalescer
+from services.runtime.line import Line
+
+if TYPE_CHECKING:
+    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 FOLLOW_SECONDS = 5.0
 """The longest a call to the nation may take."""
@@ -41,7 +44,7 @@ class Followed(NamedTuple):
 class FollowGateway:
     """Follows persons at the nation. Askers who meet share a call."""
 
-    def __init__(self, line: Line, jurisdiction: str) -> None:
+    def __init__(self, line: Line[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
         self._line = line
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, Followed] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
@@ -57,12 +60,13 @@ class FollowGateway:
     async def follow_each(self, subject_keys: Sequence[bytes]) -> list[Followed]:
         """The same for up to MAX_FOLLOWED persons, in order, outside of any call."""
         request = FollowSubjectsRequest(node=self._node, subject_keys=subject_keys)
+        stub = self._line.stub
         try:
-            response = await self._line.stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
+            response = await stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
         except grpc.aio.AioRpcError as error:
             _log.warning("the nation does not answer", code=error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._line.renew()
+                self._line.renew(stub)
             raise _away() from None
         links = [link_from_proto(link) for link in response.links]
         return [_followed(subject, links) for subject in response.subjects]

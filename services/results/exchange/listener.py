@@ -24,12 +24,12 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import change_from_proto
 from services.results.exchange.follow_gateway import MAX_FOLLOWED, FollowGateway
-from services.results.exchange.line import OpenChannel
 from services.results.exchange.model import Change
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
 from services.results.model import DocumentLink
 from services.results.pepper_marks import pepper_mark
+from services.runtime.line import OpenChannel
 
 SILENCE_SECONDS = 15.0
 """A watch that says nothing for longer is given up: heartbeats come at least every five seconds."""

@@ -17,10 +17,10 @@ from services.domain.instant import Instant, set_timestamp
 from services.domain.names import format_lab, format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
-from services.results.exchange.line import Line
 from services.results.model import StoredResult
 from services.results.reading import ReportName
 from services.runtime.coalesce import Coalescer
+from services.runtime.line import Line
 from services.runtime.patience import UPSTREAM_SECONDS, Patience
 from services.runtime.status import error_info
 
@@ -76,7 +76,7 @@ class SubjectAnswer(NamedTuple):
 class NationGateway:
     """Asks the national node. An answer is None when it did not come in time."""
 
-    def __init__(self, line: Line, jurisdiction: str) -> None:
+    def __init__(self, line: Line[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
         self._line = line
         self._node = format_node(jurisdiction)
         self._patience = Patience(
@@ -159,7 +159,7 @@ class NationGateway:
                 ]
             self._patience.lose(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and seconds >= NATION_SECONDS:
-                self._renew(stub)
+                self._line.renew(stub)
             return [None] * len(questions)
         try:
             answers = _pair(questions, response)
@@ -169,11 +169,6 @@ class NationGateway:
             return [None] * len(questions)
         self._patience.regain()
         return answers
-
-    def _renew(self, stub: ExchangeServiceAsyncStub) -> None:
-        """Give up the line that a call went into silence on, once, however many did."""
-        if self._line.stub is stub:
-            self._line.renew()
 
 
 def _outcome(future: asyncio.Future[SubjectAnswer | None]) -> SubjectAnswer | Unavailable | None:

@@ -31,7 +31,7 @@ _WAIT_SHARE = 0.7
 LAGGING: Span = 10 * SECOND
 """A node further behind is spoken of by itself; of all others the nation's own instant says enough."""
 _LOOK_SECONDS = 0.05
-"""Between two looks of one who waits at the register of nodes; of many who do, each look is shared."""
+"""Between two looks at the register of nodes; all who wait look at the same instants, and so share each look."""
 
 
 class Nodes:
@@ -68,19 +68,20 @@ class Nodes:
                 wanted[token.region] = max(token.instant, wanted.get(token.region, token.instant))
         if not wanted:
             return
-        until = asyncio.get_running_loop().time() + seconds_left(LONGEST_WAIT_SECONDS / _WAIT_SHARE) * _WAIT_SHARE
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds_left(LONGEST_WAIT_SECONDS / _WAIT_SHARE) * _WAIT_SHARE
         while True:
             reached = {node.region: node.as_of_time for node in await self._look()}
             late = [region for region, instant in wanted.items() if (reached.get(region) or 0) <= instant]
             if not late:
                 return
-            if asyncio.get_running_loop().time() >= until:
+            if loop.time() >= until:
                 raise Unavailable(
                     "NOT_FRESH_ENOUGH",
                     "what the token stands for has not come to the national node in time",
                     metadata={"node": format_node(late[0])},
                 )
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS - loop.time() % _LOOK_SECONDS)
 
     async def _look(self) -> list[Node]:
         """The register of nodes as it stands after the asking; those who ask at once share one read."""

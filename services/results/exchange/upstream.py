@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
+
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
 from services.domain.subject import Pepper
 from services.results.exchange.follow_gateway import FollowGateway
-from services.results.exchange.line import Line
 from services.results.exchange.listener import Listener
 from services.results.exchange.nation import NationGateway
 from services.results.exchange.notice_store import NoticeStore
@@ -14,7 +16,11 @@ from services.results.exchange.sender import Sender
 from services.results.exchange.store import ExchangeStore
 from services.runtime.channels import open_channel
 from services.runtime.clock import Clock
+from services.runtime.line import Line
 from services.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 
 class Upstream:
@@ -30,7 +36,7 @@ class Upstream:
     ) -> None:
         region = settings.jurisdiction
         open_to_nation = partial(open_channel, settings.upstream, settings, apart=True)
-        self._line = Line(open_to_nation)
+        self._line: Line[ExchangeServiceAsyncStub] = Line(open_to_nation, ExchangeServiceStub)
         self.nation = NationGateway(self._line, region)
         self.follow = FollowGateway(self._line, region)
         self._sender = Sender(store, open_to_nation, region, pepper, clock)
