@@ -78,7 +78,8 @@ def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
 def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
     """What was found of a piece of evidence."""
     record = record_from_proto(claim.test_result) if claim.HasField("test_result") else None
-    return Claim(claim.state, record, claim.lab_standing)
+    horizon_time = from_timestamp(claim.horizon_time) if claim.HasField("horizon_time") else None
+    return Claim(claim.state, record, claim.lab_standing, horizon_time)
 
 
 def source_from_proto(source: lookup_pb2.Source, part: str = "") -> SourceStatus:

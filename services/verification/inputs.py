@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hutong.results.v1 import lookup_pb2
 from hutong.verification.v1 import decision_pb2
 
-from services.domain.instant import to_timestamp
+from services.domain.instant import from_timestamp, to_timestamp
 from services.verification.convert import record_from_proto, sources_to_proto
 from services.verification.found import Found, without_masks
 from services.verification.model import NOT_LOOKED_UP, Claim, Inputs, SourceStatus
@@ -65,6 +65,8 @@ def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> dec
         if claim is not None:
             added.state = claim.state
             added.lab_standing = claim.lab_standing
+            if claim.HasField("horizon_time"):
+                added.horizon_time.CopyFrom(claim.horizon_time)
             if claim.HasField("result"):
                 added.test_result.CopyFrom(without_masks(claim.result))
     return message
@@ -80,4 +82,5 @@ def _claim(claim: lookup_pb2.Claim | None) -> Claim:
     if claim is None:
         return NOT_LOOKED_UP
     record = record_from_proto(claim.result) if claim.HasField("result") else None
-    return Claim(claim.state, record, claim.lab_standing)
+    horizon_time = from_timestamp(claim.horizon_time) if claim.HasField("horizon_time") else None
+    return Claim(claim.state, record, claim.lab_standing, horizon_time)

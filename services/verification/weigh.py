@@ -75,7 +75,9 @@ def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str,
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, ("person",))
     item = Item(evidence, _fault(evidence, claim.lab_standing, inputs))
-    item.follow_up = FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
+    if claim.horizon_time is None:
+        # Otherwise its record may have been removed, and the laboratory would be refused.
+        item.follow_up = FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
     return item
 
 

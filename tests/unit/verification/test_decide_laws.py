@@ -238,6 +238,16 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
     assert recorded.reason == pb.DECISION_REASON_VALID
 
 
+@pytest.mark.parametrize("horizon_time", [None, NOON - HOUR])
+def test_nobody_is_asked_to_upload_what_retention_has_removed(horizon_time: int | None) -> None:
+    """Evidence from before the horizon counts as any other, but its laboratory would be refused."""
+    shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
+    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED, horizon_time)
+    decision = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
+    assert decision.reason == pb.DECISION_REASON_VALID
+    assert [follow_up.report_number for follow_up in decision.follow_ups] == ([] if horizon_time else ["N"])
+
+
 @pytest.mark.parametrize(
     ("ahead", "asked_before", "reason"),
     [
