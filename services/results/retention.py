@@ -36,6 +36,7 @@ from services.domain.names import format_result
 from services.results import tables
 from services.results.changes import list_writers, remove_entries
 from services.results.exchange.follow_ups import remove_with_keys
+from services.results.exchange.following import end_followings
 from services.results.partitions import list_partitions, month_of, month_start
 from services.runtime.ids import uuid7
 from services.storage.alone import alone
@@ -113,6 +114,7 @@ def _remove(database: Database, deletion: Deletion) -> Deletion:
                 _drop(database, partition.name)
     for table, is_trace in _traces(deletion):
         _repeat(database, partial(_delete_rows, table, is_trace), horizon, ())
+    _repeat(database, end_followings, horizon, b"")
     for writer_id in database.read_now(list_writers):
         while database.write_now(remove_entries, writer_id, horizon):
             pass

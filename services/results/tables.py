@@ -277,6 +277,8 @@ followed_subjects = Table(
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
     Column("node", String(6), primary_key=True),
+    # When it was last asked for. Older than all that is kept, with nothing kept of the person, it ends.
+    Column("follow_time", BigInteger, nullable=False, server_default="0"),
 )
 
 # At the nation, what a node is to be told, in the order of its numbers: a commit holds the node's row to its end.

@@ -11,7 +11,7 @@ from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest
 from sqlalchemy import Connection, delete, insert
 
 from services.domain.errors import OutOfRange
-from services.domain.instant import SECOND
+from services.domain.instant import HOUR, SECOND, Instant
 from services.results import tables
 from services.results.exchange.following import find_under_way, list_followed, read_followed, register_follower
 from services.results.exchange.model import Reminder, Replica
@@ -23,6 +23,10 @@ from services.results.exchange.notices import (
     open_watch,
     read_notices,
 )
+from services.results.links import insert_link
+from services.results.model import DocumentLink, LinkedDocument
+from services.results.partitions import month_of, month_start
+from services.results.retention import purge
 from services.runtime.unit import Drain
 from tests.databases import MakeUrl
 from tests.labwork import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
@@ -46,9 +50,9 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
         yield Laboratory(opened.database, opened.clock, origin="000000")
 
 
-async def follow(laboratory: Laboratory, node: str, *persons: int) -> None:
+async def follow(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> None:
     keys = [subject_key(person) for person in persons]
-    await laboratory.database.write(register_follower, node, keys, NOW)
+    await laboratory.database.write(register_follower, node, keys, now)
 
 
 async def told(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
@@ -201,3 +205,17 @@ async def test_of_what_retention_removed_the_notice_alone_is_left(nation: Labora
 
     await nation.database.write(remove)
     assert await told(nation, HENAN) == [(1, [])]
+
+
+async def test_a_following_ends_when_nothing_is_kept_of_the_person_and_nobody_asked_since(nation: Laboratory) -> None:
+    """Of those who were followed long ago stays who has a result, by whatever document, or was asked for again."""
+    horizon = month_start(month_of(NOW))
+    await nation.send([make_tube(0, reported=horizon - HOUR), make_tube(1, reported=horizon + HOUR)])
+    tie = DocumentLink("l", LinkedDocument(subject_key(3), 1, ""), LinkedDocument(subject_key(1), 1, ""), "", NOW)
+    await nation.database.write(insert_link, tie)
+    for node in (HENAN, SHANDONG):
+        await follow(nation, node, 0, 1, 2, 4, now=horizon - 1)
+    await follow(nation, HENAN, 2, now=horizon)
+    await asyncio.to_thread(purge, nation.database, horizon, NOW)
+    everybody = [sorted(subject_key(person) for person in persons) for persons in ((1, 2, 3), (1, 3))]
+    assert [await nation.database.read(list_followed, node, b"", 9) for node in (HENAN, SHANDONG)] == everybody

@@ -1,11 +1,16 @@
-"""Whose results a node follows: at the nation for each of its provinces, at a province what it has taken in."""
+"""Whose results a node follows: at the nation for each of its provinces, at a province what it has taken in.
+
+A following lasts while anything of the person is kept where it is known, and at least as long as results are kept from
+when it was last asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, or_, select, text
+from sqlalchemy import Connection, delete, or_, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import Instant
 from services.results import tables
@@ -16,13 +21,14 @@ from services.results.links import find_linked, find_links
 from services.results.lookup import MAX_PER_PERSON
 from services.results.model import DocumentLink, StoredResult
 from services.results.revisions import COLUMNS, IS_NEWEST
-from services.storage.conflict import insert_unless_there
 
 _followed = tables.followed_subjects
 _links = tables.document_links
 _results = tables.results
 _keys = tables.report_keys
 _WIDTH = len(COLUMNS)
+_STEP = 1_000
+"""Persons that one transaction looks at."""
 
 
 class FollowedSubject(NamedTuple):
@@ -32,12 +38,41 @@ class FollowedSubject(NamedTuple):
     replicas: Sequence[Replica]
 
 
-def add_followed(connection: Connection, node: str, subject_keys: Sequence[bytes]) -> None:
-    """Follow these keys, unless they are followed."""
+def add_followed(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> None:
+    """Follow these keys from now on, or go on following them."""
     if not subject_keys:
         return
-    rows = [{"subject_key": key, "node": node} for key in sorted(set(subject_keys))]
-    connection.execute(insert_unless_there(connection, _followed).values(rows))
+    rows = [{"subject_key": key, "node": node, "follow_time": now} for key in sorted(set(subject_keys))]
+    new = sqlite.insert(_followed) if connection.dialect.name == "sqlite" else postgresql.insert(_followed)
+    connection.execute(
+        new.values(rows).on_conflict_do_update(
+            index_elements=[_followed.c.subject_key, _followed.c.node],
+            set_={"follow_time": new.excluded.follow_time},
+        )
+    )
+
+
+def end_followings(connection: Connection, horizon: Instant, after: bytes) -> bytes | None:
+    """End the next followings that were last asked for before the horizon, of persons of whom nothing is kept.
+
+    What is kept by any of a person's documents counts. The last key that was looked at; None at the end.
+    """
+    old = select(_followed.c.subject_key).where(_followed.c.subject_key > after, _followed.c.follow_time < horizon)
+    found = connection.execute(old.distinct().order_by(_followed.c.subject_key).limit(_STEP)).scalars()
+    keys: list[bytes] = list(found)
+    if not keys:
+        return None
+    linked = find_linked(connection, keys)
+    persons = {key: linked.get(key, [key]) for key in keys}
+    theirs = {each for person in persons.values() for each in person}
+    query = select(_results.c.subject_key).where(_results.c.subject_key.in_(theirs), _results.c.file_time >= horizon)
+    kept = set(connection.execute(query.distinct()).scalars())
+    ended = [key for key, person in persons.items() if kept.isdisjoint(person)]
+    if ended:
+        # Unless it was asked for again meanwhile.
+        its = (_followed.c.subject_key.in_(ended), _followed.c.follow_time < horizon)
+        connection.execute(delete(_followed).where(*its))
+    return keys[-1]
 
 
 def register_follower(
@@ -47,7 +82,7 @@ def register_follower(
     linked = find_linked(connection, subject_keys)
     persons = [linked.get(key, [key]) for key in subject_keys]
     add_node(connection, node, now)
-    add_followed(connection, node, [key for keys in persons for key in keys])
+    add_followed(connection, node, [key for keys in persons for key in keys], now)
     return persons
 
 

@@ -85,7 +85,7 @@ class Importer:
 
         def run() -> ImportResultsResponse:
             # The asked key too, if the nation knows nobody of it: what comes to be known is told.
-            add_followed(connection, NATION, [key, *subject_keys])
+            add_followed(connection, NATION, [key, *subject_keys], now)
             applied = apply_changes(connection, changes, Arrival(self._jurisdiction, NATION, now))
             return self._answer(connection, key, subject_keys, len(applied.stored))
 

@@ -18,6 +18,7 @@ from services.storage.conflict import insert_unless_there
 from services.storage.engine import Database
 
 _places = tables.notice_places
+_results = tables.results
 _ROW = _places.c.node == NATION
 
 
@@ -54,12 +55,32 @@ class NoticeStore:
         return await self._database.write(self._take, changes, place)
 
     def _take(self, connection: Connection, changes: Sequence[Change], place: NoticePlace | None) -> Applied:
-        applied = apply_changes(connection, changes, Arrival(self._jurisdiction, NATION, self._clock.now()))
+        known = _with_masks(connection, changes)
+        applied = apply_changes(connection, known, Arrival(self._jurisdiction, NATION, self._clock.now()))
         if place is not None:
             # Another process of this node may be further.
             later = update(_places).where(_ROW, _places.c.dealt < place.number)
             connection.execute(later.values(dealt=place.number, commit_time=place.commit_time))
         return applied
+
+
+def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Change]:
+    """Results with the masked number that others of the same document bear here: the nation knows none.
+
+    One was shown here, when its holder's results were first taken in or by a laboratory of this node; where no result
+    came of that, there is none yet.
+    """
+    keys = {change.result.subject_key for change in changes if isinstance(change, Replica)}
+    bearing = select(_results.c.subject_key, _results.c.masked_number).where(
+        _results.c.subject_key.in_(keys), _results.c.masked_number != ""
+    )
+    masks: dict[bytes, str] = dict(connection.execute(bearing).all()) if keys else {}
+    return [
+        change._replace(result=change.result._replace(masked_number=masks[change.result.subject_key]))
+        if isinstance(change, Replica) and change.result.subject_key in masks
+        else change
+        for change in changes
+    ]
 
 
 def _read_place(connection: Connection) -> NoticePlace | None:

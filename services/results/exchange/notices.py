@@ -74,7 +74,7 @@ def give_notices(
     told: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     told = defaultdict(lambda: defaultdict(list))
     followers: dict[bytes, list[str]] = {}
-    if (reports or links) and _is_anybody_followed(connection):
+    if (reports or links) and is_anybody_followed(connection):
         persons = {report.subject_key for report in reports} | {key for link in links for key in _keys_of(link)}
         followers = _find_followers(connection, persons)
     for report in reports:
@@ -124,7 +124,8 @@ def _append(
     connection.execute(insert(_notices), rows)
 
 
-def _is_anybody_followed(connection: Connection) -> bool:
+def is_anybody_followed(connection: Connection) -> bool:
+    """Whether a commit has to say whose results it wrote; whoever begins to follow from here on sees the commit."""
     if connection.dialect.name == "postgresql":
         # Before the look and not with it: what the look does not see was followed after the lock was there to be seen.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({FOLLOWING_LOCK})")
