@@ -6,7 +6,7 @@ that fails is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -17,7 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from services.domain.errors import Unavailable
 from services.results.bulk import Bulk
 from services.results.model import PENDING, NewResult, Rejection, ReportKey
-from services.results.upload import conflict
+from services.results.reading import find_reports
+from services.results.upload import conflict, not_the_origin
 
 
 class RemovedMeanwhile(Unavailable):
@@ -56,9 +57,9 @@ class Claims:
 
 
 def claim_reports(
-    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], *, likely_free: bool
+    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], *, origin: str, likely_free: bool
 ) -> Claims:
-    """Claim report numbers; `likely_free` tries all at once before it asks which are.
+    """Claim report numbers at a node, `origin`; `likely_free` tries all at once before it asks which are.
 
     Raises:
         RemovedMeanwhile: a report number was taken, and then its report was removed.
@@ -78,7 +79,7 @@ def claim_reports(
         all_free = len(claimed) == len(fresh)
         again += [row for row in fresh if row.report_number not in claimed]
         fresh = [row for row in fresh if row.report_number in claimed]
-    return Claims(fresh, _compare_with_stored(connection, bulk, lab, again), all_free)
+    return Claims(fresh, _compare_with_stored(connection, bulk, lab, again, origin), all_free)
 
 
 def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
@@ -102,7 +103,9 @@ def _is_taken(error: Exception) -> bool:
     return isinstance(error, IntegrityError | UniqueViolation)
 
 
-def _compare_with_stored(connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult]) -> Comparison:
+def _compare_with_stored(
+    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], origin: str
+) -> Comparison:
     """What becomes of results whose report numbers are taken; those that will be revised are held until the commit."""
     if not rows:
         return Comparison()
@@ -118,13 +121,22 @@ def _compare_with_stored(connection: Connection, bulk: Bulk, lab: str, rows: Seq
     held = bulk.hold_keys(connection, lab, list(to_revise))
     if len(held) < len(to_revise):
         raise RemovedMeanwhile
-    return compare_reports(known | held, rows)
+    return compare_reports(known | held, rows, find_foreign(connection, lab, list(to_revise), origin))
 
 
-def compare_reports(known: dict[str, ReportKey], rows: Sequence[NewResult]) -> Comparison:
+def find_foreign(connection: Connection, lab: str, report_numbers: Sequence[str], origin: str) -> dict[str, str]:
+    """Those of a laboratory's reports that another node than this one received first, with its region."""
+    stored = find_reports(connection, [(lab, number) for number in report_numbers])
+    return {number: result.origin for (_, number), result in stored.items() if result.origin != origin}
+
+
+def compare_reports(
+    known: dict[str, ReportKey], rows: Sequence[NewResult], foreign: Mapping[str, str] | None = None
+) -> Comparison:
     """Tell duplicates, results of sampling records and conflicts apart, in the order of the upload.
 
-    `known` is moved on: a sampling record whose result is among the rows is that result to the rows after it.
+    `known` is moved on: a sampling record whose result is among the rows is that result to the rows after it. One that
+    another node received, as `foreign` has it by report number, gets its result there and nowhere else.
     """
     comparison = Comparison()
     for row in sorted(rows, key=lambda row: (row.tube_index, row.person_index)):
@@ -132,6 +144,10 @@ def compare_reports(known: dict[str, ReportKey], rows: Sequence[NewResult]) -> C
         if is_stored(row, old):
             comparison.duplicate_count += 1
         elif old.outcome == PENDING and row.outcome != PENDING and old.subject_key == row.subject_key:
+            if foreign and row.report_number in foreign:
+                fault = not_the_origin(row.person_index, foreign[row.report_number])
+                comparison.conflicts.append(Rejection(row.tube_index, row.person_index, (fault,)))
+                continue
             comparison.revised.append((row, old))
             known[row.report_number] = key_of(row, old.revision + 1, old.content_hash)
         else:

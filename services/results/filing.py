@@ -138,7 +138,9 @@ def _file_results(
 ) -> Filed:
     """Store what is good of a batch and no replay: reports that are new, and results of sampling records."""
     rows, removed = part_removed([row for row in batch.results if row.tube_index >= replayed], horizon)
-    claims = claim_reports(connection, bulk, position.lab, rows, likely_free=position.reports_are_new)
+    claims = claim_reports(
+        connection, bulk, position.lab, rows, origin=position.origin, likely_free=position.reports_are_new
+    )
     position.reports_are_new = claims.all_free
     filing = Filing(now, position.origin)
     if claims.fresh:

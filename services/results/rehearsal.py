@@ -80,7 +80,13 @@ class Rehearsal:
             else:
                 known[row.report_number] = key_of(row)
                 fresh.append(row)
-        comparison = compare_reports(known, others)
+        expected = dict(known)
+        comparison = compare_reports(expected, others)
+        if comparison.revised:
+            foreign = await self._store.find_foreign(self._lab, [row.report_number for row, _ in comparison.revised])
+            expected = dict(known)
+            comparison = compare_reports(expected, others, foreign)
+        known = expected
         self._room.take(len(known.keys() - self._seen.keys()))
         self._seen |= known
         rejections = [*batch.rejections, *removed, *comparison.conflicts]

@@ -15,6 +15,7 @@ from services.domain.instant import Instant, Span
 from services.results import changes, labs, links, partitions, reading, tables, timeliness
 from services.results.bulk import bulk_for
 from services.results.changes import ChangeKind, Cursor
+from services.results.claims import find_foreign
 from services.results.exchange.follow_ups import take_home
 from services.results.exchange.nationwide import with_nationwide_times
 from services.results.exchange.notices import ChangedReport, give_notices
@@ -122,6 +123,12 @@ class SqlStore:
         return await self._database.read(
             lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
         )
+
+    async def find_foreign(self, lab: str, report_numbers: Sequence[str]) -> dict[str, str]:
+        """Those of a laboratory's reports that are stored and that another node received first, with its region."""
+        if not self._node:
+            return {}
+        return await self._database.read(find_foreign, lab, report_numbers, self._node)
 
     async def get_horizon(self) -> Instant | None:
         """The instant before which retention has removed everything; None while it removed nothing."""

@@ -120,6 +120,10 @@ class Store(Protocol):
         """What is known of a laboratory's reports by their numbers."""
         ...
 
+    async def find_foreign(self, lab: str, report_numbers: Sequence[str]) -> dict[str, str]:
+        """Those of a laboratory's reports that are stored and that another node received first, with its region."""
+        ...
+
     async def get_horizon(self) -> Instant | None:
         """The instant before which retention has removed everything; None while it removed nothing."""
         ...

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
 from services.domain.instant import MINUTE, Instant, Span, format_instant
+from services.domain.names import format_node
 from services.domain.region import is_region
 from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number, mask_resident_numbers
 from services.results.model import (
@@ -238,3 +239,9 @@ def conflict(position: int) -> Violation:
     """The fault of a report that is stored with other content."""
     text = "this report is stored with other content; use CorrectResult to change it"
     return Violation(f"persons[{position}].report_number", "CONFLICT", text)
+
+
+def not_the_origin(position: int, region: str) -> Violation:
+    """The fault of a result whose sampling record another node received: the report is that one's."""
+    text = f"its sampling record was received by {format_node(region)}: upload its result there"
+    return Violation(f"persons[{position}].report_number", "NOT_THE_ORIGIN", text)

@@ -34,6 +34,7 @@ from tests.databases import MakeUrl
 from tests.labwork import (
     LAB_NAME,
     OTHER_USCC,
+    PENDING,
     PEPPER,
     POSITIVE,
     lab_to_register,
@@ -124,6 +125,9 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     later.persons[0].report_number = "R100"
     await jilin.node.upload([later, make_tube(50)], "second")
     await until(lambda: ("R100",) in henan.rows(tables.report_keys, "report_number"))
+    # What came later bears the mask of the document that was shown when the first was taken in.
+    assert len(set(henan.rows(tables.results, "masked_number"))) == 1
+    assert henan.rows(tables.results, "masked_number")[0] != ("",)
     await jilin.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
@@ -167,6 +171,27 @@ async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: C
         assert (info.reason, info.metadata["node"]) == ("NOT_THE_ORIGIN", "nodes/220000")
         assert (await member.node.admin.RecallResults(recall)).recalled_count == 0
     assert (await jilin.node.admin.RecallResults(recall)).recalled_count == 1
+
+
+async def test_the_result_of_a_sampling_record_goes_to_the_node_that_received_the_record(country: Country) -> None:
+    """A node with a copy of the record says so, to a rehearsal and to a replay too; no report gets two homes."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    await jilin.node.register()
+    await henan.node.register()
+    await jilin.node.upload([make_tube(0, outcome=PENDING)])
+    await until(lambda: len(country.nation.results()) == 1)
+    await import_person(henan)
+    # Twice in one upload, so that the second is not taken for a duplicate of the first.
+    tubes = [make_tube(0), make_tube(0), make_tube(1)]
+    for validate_only, accepted in ((True, 1), (False, 1), (False, 0)):
+        (answer,) = await henan.node.upload(tubes, validate_only=validate_only)
+        assert (answer.accepted_count, answer.rejected_count) == (accepted, 2)
+        faults = [rejection.violations[0] for rejection in answer.rejections]
+        assert [fault.reason for fault in faults] == ["NOT_THE_ORIGIN"] * 2
+        assert "nodes/220000" in faults[0].description
+    await jilin.node.upload([make_tube(0)], "result")
+    await until(lambda: len(henan.results(of=JILIN)) == 2)
+    assert [node.conflict_count for node in await country.nation.nodes()] == [0, 0]
 
 
 async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country) -> None:

@@ -140,6 +140,28 @@ async def test_of_one_report_from_two_nodes_the_first_stands_and_the_other_is_co
     assert country.nation.results(of=JILIN) == jilin.results()
 
 
+async def test_a_result_at_a_node_that_knows_nothing_of_its_sampling_record_is_that_nodes_conflict(
+    country: Country,
+) -> None:
+    """It cannot know; the nation keeps the record as the first node has it, and says who sent another's report."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    await jilin.node.register()
+    await henan.node.register()
+    await jilin.node.upload([make_tube(0, outcome=PENDING)])
+    await replicated(country, jilin)
+    (answer,) = await henan.node.upload([make_tube(0)])
+    assert answer.accepted_count == 1
+
+    async def told() -> bool:
+        return [(node.name, node.conflict_count) for node in await country.nation.nodes()] == [
+            ("nodes/220000", 0),
+            ("nodes/410000", 1),
+        ]
+
+    await until(told)
+    assert country.nation.results() == jilin.results()
+
+
 async def test_a_commit_larger_than_a_batch_arrives_whole(country: Country) -> None:
     jilin = await country.join(JILIN)
     await jilin.node.register()

@@ -1,0 +1,77 @@
+"""Replication over mutual TLS, between processes as operators run them: each node speaks for itself alone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+
+from services.results import tables
+from tests.labwork import lab_to_register, make_tubes
+from tests.rpc.certificates import Authority, Certificate
+from tests.rpc.country import HENAN, read_rows, until
+from tests.rpc.daemon import Daemon, daemon
+from tests.rpc.results_node import batch_of, start
+
+PERSONS = 20
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Signs for the nodes of this test."""
+    return Authority(tmp_path, "authority")
+
+
+def settings(directory: Path, region: str, authority: Authority, own: Certificate) -> dict[str, str]:
+    """A node's, whose servers and callers show certificates of the authority."""
+    directory.mkdir(exist_ok=True)
+    pepper = directory / "pepper-of-tests"
+    pepper.write_bytes(b"p" * 32)
+    return {
+        "results_address": "127.0.0.1:0",
+        "results_database_url": f"sqlite:///{directory}/results.db",
+        "data_dir": str(directory),
+        "pepper_file": str(pepper),
+        "jurisdiction": region,
+        "upload_workers": "0",
+        "tls_certificate_file": str(own.certificate),
+        "tls_key_file": str(own.key),
+        "tls_server_ca_file": str(authority.root.certificate),
+        "tls_client_ca_file": str(authority.root.certificate),
+    }
+
+
+async def upload(province: Daemon, authority: Authority, own: Certificate) -> None:
+    """A laboratory of the province reports."""
+    key, chain = own.pem()
+    credentials = grpc.ssl_channel_credentials(authority.root.certificate.read_bytes(), key, chain)
+    address = await asyncio.to_thread(lambda: province.address)
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        await LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab_to_register()), timeout=10)
+        frames = iter([start(), batch_of(make_tubes(PERSONS))])
+        answers = [answer async for answer in UploadServiceStub(channel).UploadResults(frames, timeout=10)]
+    assert answers[-1].accepted_count == PERSONS
+
+
+async def test_a_node_replicates_by_its_own_certificate_and_by_no_other(tmp_path: Path, authority: Authority) -> None:
+    """Henan with Jilin's certificate is refused by the nation and keeps what it has; with its own all of it arrives."""
+    henan, jilin = (authority.sign(name, f"{region}.nodes.test") for name, region in (("a", HENAN), ("b", "220000")))
+    nation_settings = settings(tmp_path / "nation", "000000", authority, authority.sign("nation"))
+    url = nation_settings["results_database_url"]
+    with daemon("serve", "results", **nation_settings) as nation:
+        upstream = {"upstream": await asyncio.to_thread(lambda: nation.address)}
+        province = tmp_path / "henan"
+        with daemon("serve", "results", **settings(province, HENAN, authority, jilin), **upstream) as stranger:
+            await upload(stranger, authority, jilin)
+            refusal = await asyncio.to_thread(stranger.event, "replication to the nation interrupted")
+            assert refusal["why"] == "PERMISSION_DENIED"
+            assert read_rows(url, tables.nodes, "node") == []
+            assert await asyncio.to_thread(stranger.terminate) == 0
+        with daemon("serve", "results", **settings(province, HENAN, authority, henan), **upstream):
+            await until(lambda: len(read_rows(url, tables.results, "origin")) == PERSONS)
+    assert set(read_rows(url, tables.results, "origin")) == {(HENAN,)}
