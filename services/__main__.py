@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
 import os
 import sys
 from collections.abc import Awaitable, Callable
+
+import uvloop
 
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Span, format_instant
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> int:
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
-                asyncio.run(serve([_opener(name) for name in names], settings))
+                uvloop.run(serve([_opener(name) for name in names], settings))
     except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from typing import cast
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.health import Health
 from services.runtime.interceptors.admission import Admission
-from services.runtime.interceptors.chain import Chain, ordered_layers
+from services.runtime.interceptors.chain import Routes, ordered_layers
 from services.runtime.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.settings import BadSetting, Settings, TlsSettings, is_loopback
 from services.runtime.unit import Unit
@@ -76,13 +77,17 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
         BadSetting: the port is taken, or the address is reachable from elsewhere and there is no TLS.
     """
     admission = Admission(settings.max_calls)
-    server = grpc.aio.server(interceptors=[Chain(ordered_layers(admission))], options=_OPTIONS)
+    routes = Routes(ordered_layers(admission))
+    # All that generated code does with a server is to hand it the methods.
+    registrar = cast("grpc.aio.Server", routes)
     health_ = Health(unit)
     for registration in unit.registrations:
-        registration.register(registration.servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, server)
+        registration.register(registration.servicer, registrar)
+    health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
     names = [registration.service for registration in unit.registrations]
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
+    server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
     port = _bind(server, address, settings.tls)
     await health_.check_once()
     await server.start()

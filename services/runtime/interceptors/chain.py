@@ -1,12 +1,13 @@
-"""The ordered chain of layers, as one gRPC interceptor.
+"""The ordered chain of layers around every method, as one generic handler.
 
-gRPC would walk its interceptors anew for each call. Here each method's handler is wrapped once, when it is first
-called, so that a call pays for what the layers do and not for finding them.
+gRPC would walk its interceptors anew for each call, and of methods that are registered with it one by one it waits for
+each by itself, at a cost that every call pays for all of them (`asyncio.wait` over a future for each). Here each method's
+handler is wrapped once and found by its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,29 +66,29 @@ class _Handler:
     stream_stream: Any = None
 
 
-class Chain(grpc.aio.ServerInterceptor):
-    """Applies the layers to every method of a server."""
+class Routes(grpc.GenericRpcHandler):
+    """Every method of a server, wrapped in the layers. Generated code registers its servicers here as with a server."""
 
     def __init__(self, layers: list[Layer]) -> None:
         self._layers = layers
-        self._wrapped: dict[str, Any] = {}
+        self._handlers: dict[str, Any] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """The wrapped handler of the method that is called; for a method nobody serves, one that says so."""
-        name: str = details.method
-        handler = self._wrapped.get(name)
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Take a service's methods."""
+        for method, plain in handlers.items():
+            name = f"/{service}/{method}"
+            self._handlers[name] = plain if name.startswith(PLUMBING) else self._wrap(name, plain)
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """The same methods once more, as generated code passes them for servers of old."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of the method that is called; for a method nobody serves, one that says so."""
+        name: str = handler_call_details.method
+        handler = self._handlers.get(name)
         if handler is None:
-            plain = await continuation(details)
-            if name.startswith(PLUMBING):
-                return plain
-            if plain is None:
-                # Not remembered: its name is the caller's invention.
-                return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
-            handler = self._wrapped[name] = self._wrap(name, plain)
+            # Not remembered: its name is the caller's invention.
+            return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
         return handler
 
     def _wrap(self, name: str, plain: Any, *, served: bool = True) -> _Handler:
