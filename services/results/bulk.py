@@ -138,7 +138,8 @@ class SqliteBulk:
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
         """File results, one prepared statement for all."""
         filed = (filing.revision, filing.state, filing.upload_time, filing.origin, filing.nationwide_time)
-        connection.exec_driver_sql(self._INSERT_RESULT, [row.result_row + filed for row in rows])
+        results = [row.result_row for row in rows]
+        connection.exec_driver_sql(self._INSERT_RESULT, [person + of_tube + filed for person, of_tube in results])
 
 
 def _copy(connection: Connection, table: str, columns: Sequence[str], text: str) -> None:

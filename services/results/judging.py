@@ -15,12 +15,14 @@ import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, TubePerson
 
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant
+from services.domain.region import is_region
 from services.domain.subject import Pepper
 from services.results.convert import faults_from_violations, tube_from_proto
 from services.results.model import JudgedBatch, Lab, NewResult
@@ -28,6 +30,10 @@ from services.results.rows import row_form
 from services.results.upload import Judge
 from services.runtime.garbage import settle_memory
 from services.runtime.validation import find_violations
+
+START_SECONDS = 30.0
+"""The longest that a worker's start is waited for; one that takes longer is waited for by its first batch."""
+_ANY_REGION = "110000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class Judges:
     def __init__(self, bench: Bench, workers: int) -> None:
         self._bench = bench
         self._workers = workers
+        self._context = multiprocessing.get_context("spawn")
+        self._ready = self._context.Semaphore(0)
         self._pool = self._new_pool()
 
     async def judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes) -> JudgedBatch:
@@ -94,9 +102,12 @@ class Judges:
             ) from None
 
     async def warm(self) -> None:
-        """Start the workers now, so that the first laboratory need not wait for them."""
+        """Start the workers, and wait until all of them are ready, so that the first laboratory need not."""
         loop = asyncio.get_running_loop()
+        # Each task starts one while none is idle; the first that is ready may take them all.
         await asyncio.gather(*(loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)))
+        for _ in range(self._workers):
+            await asyncio.to_thread(self._ready.acquire, timeout=START_SECONDS)
 
     def close(self) -> None:
         """End the workers."""
@@ -105,20 +116,23 @@ class Judges:
     def _new_pool(self) -> Executor:
         if self._workers == 0:
             return ThreadPoolExecutor(1, thread_name_prefix="judge")
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin_worker)
+        return ProcessPoolExecutor(
+            self._workers, mp_context=self._context, initializer=_begin_worker, initargs=(self._ready,)
+        )
 
 
-def _begin_worker() -> None:
+def _begin_worker(ready: Semaphore) -> None:
     """Leave Ctrl-C to the server, and end when it does: a worker whose server was killed would wait for ever.
 
-    The contract's rules are compiled at their first use, which no laboratory need wait for, and a tenth of its time
-    would go into looking for garbage.
+    The contract's rules are compiled and the table of regions is read at their first use, which no laboratory need wait
+    for, and a tenth of its time would go into looking for garbage.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     find_violations(TubeBatch(tubes=[Tube(persons=[TubePerson()])]))
+    is_region(_ANY_REGION)
     settle_memory()
+    ready.release()
 
 
 def _end_with_parent() -> None:

@@ -1,7 +1,8 @@
 """Rows as the engines take them in bulk, put together where a batch is judged so that the commit only joins them.
 
 A result's row has two parts: what the judge knows (`JUDGED_COLUMNS`), made here, and what only the commit knows
-(`FILED_COLUMNS`: the revision, the instant), added there. PostgreSQL's are lines of COPY's text, SQLite's tuples.
+(`FILED_COLUMNS`: the revision, the instant), added there. PostgreSQL's are lines of COPY's text, SQLite's tuples, of
+which the persons of a tube share their tube's.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ class CopyRows:
 
 
 class TupleRows:
-    """Tuples of parameters."""
+    """Tuples of parameters; a result's are its person's and its tube's, apart.
+
+    So the tube's is made once, and crosses once from the process that judged it.
+    """
 
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
         """A tube's columns."""
@@ -118,9 +122,9 @@ class TupleRows:
 
     def form_result(
         self, person: tuple[bytes, str, str, int, bytes, str, str], of_tube: tuple[object, ...]
-    ) -> tuple[object, ...]:
+    ) -> tuple[tuple[object, ...], tuple[object, ...]]:
         """The judged part of a row of results."""
-        return person + of_tube
+        return person, of_tube
 
 
 def escape(text: str) -> str:

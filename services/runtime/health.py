@@ -27,6 +27,10 @@ class Health:
         self._names = ["", *(registration.service for registration in unit.registrations)]
         self._serving: bool | None = None
 
+    async def begin(self) -> None:
+        """NOT_SERVING until the unit has started and a check has passed."""
+        await self._tell(serving=False)
+
     async def check_once(self) -> bool:
         """Check now and publish what was found."""
         try:
@@ -56,6 +60,9 @@ class Health:
         if self._serving is not None or serving:
             _log.info("health changed", service=self._unit.name, serving=serving)
         self._serving = serving
+        await self._tell(serving=serving)
+
+    async def _tell(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
             await self.servicer.set(name, status)

@@ -89,9 +89,10 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
     server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
     port = _bind(server, address, settings.tls)
-    await health_.check_once()
+    await health_.begin()
     await server.start()
     await unit.start()
+    await health_.check_once()
     _log.info("serving", service=unit.name, port=port, **settings.redacted())
     return RunningServer(unit, server, port, health_, admission)
 

@@ -1,8 +1,8 @@
 """The ordered chain of layers around every method, as one generic handler.
 
-gRPC would walk its interceptors anew for each call, and of methods that are registered with it one by one it waits for
-each by itself, at a cost that every call pays for all of them (`asyncio.wait` over a future for each). Here each method's
-handler is wrapped once and found by its name.
+gRPC would walk its interceptors anew for each call, and for methods that are registered with it one by one it waits
+with a future for each, at a cost that every call pays for all of them. Here each method's handler is wrapped once and
+found by its name.
 """
 
 from __future__ import annotations
