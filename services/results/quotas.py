@@ -21,8 +21,9 @@ from services.runtime.clock import Clock
 
 PENALTY: Span = MINUTE
 """How long a laboratory that has used up its duplicates waits before it may send another batch."""
-REFUSAL_SECONDS = 1.0
-"""How long a refused stream is held before it is told."""
+REFUSAL_SECONDS = 5.0
+"""How long a refused stream is held before it is told: each that a loop begins anew sends what fits into flow control's
+window at once, which others notice when it comes every second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ import asyncio
 import itertools
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import grpc
@@ -22,7 +21,7 @@ from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
-from tests.bench.measure import Measurement
+from tests.bench.measure import Measurement, p99, usual_p99
 from tests.bench.nodes import bench_node
 from tests.bench.people import LAB, make_tubes
 from tests.databases import PostgresServer
@@ -99,16 +98,6 @@ def bench_fairness(directory: Path, postgres: PostgresServer, seconds: float) ->
             ("look-ups", usual_p99(turn.lookups for turn in beside), usual_p99(turn.lookups for turn in alone)),
         )
     ]
-
-
-def usual_p99(turns: Iterable[list[float]]) -> float:
-    """The median of the turns' own: one stall of the machine is in one turn."""
-    return median(map(p99, turns))
-
-
-def p99(taken: list[float]) -> float:
-    """The nearest rank."""
-    return sorted(taken)[len(taken) * 99 // 100]
 
 
 class Others:

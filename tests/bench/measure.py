@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +22,13 @@ class Measurement:
     def ratio(self) -> float:
         """The rate as a share of the limit's."""
         return self.rate / self.limit_rate
+
+
+def usual_p99(turns: Iterable[list[float]]) -> float:
+    """The median of the turns' own: one stall of the machine is in one turn."""
+    return median(map(p99, turns))
+
+
+def p99(taken: list[float]) -> float:
+    """The nearest rank."""
+    return sorted(taken)[len(taken) * 99 // 100]

@@ -27,7 +27,7 @@ from services.results.revisions import COLUMNS
 from tests.bench import echo
 from tests.bench.callers import Target, latencies, stream_rate, unary_rate
 from tests.bench.gates import GateNode, gate_node
-from tests.bench.measure import Measurement
+from tests.bench.measure import Measurement, usual_p99
 from tests.databases import PostgresServer
 
 SERVICE = "/hutong.verification.v1.VerificationService"
@@ -65,8 +65,7 @@ def _unary(node: GateNode, seconds: float) -> list[Measurement]:
             for _ in range(ROUNDS)
         ]
     rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
-    taken = latencies(verify, questions, seconds, rate / 2)
-    p99 = taken[len(taken) * 99 // 100] * 1_000
+    p99 = usual_p99(latencies(verify, questions, seconds, rate / 2) for _ in range(ROUNDS)) * 1_000
     return [
         Measurement("Verify, unary, PostgreSQL", rate, "bare echo", limit, "calls/s", must=0.4),
         Measurement("  p99 at half that rate", 20, "20 ms, wanted", p99, "ms"),
