@@ -17,7 +17,7 @@ settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """One PostgreSQL server for the whole run. Tests that stop or kill a server start one of their own."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgresql") / "data")
+    server = PostgresServer(tmp_path_factory.mktemp("postgresql") / "data", synced=False)
     yield server
     server.stop()
 

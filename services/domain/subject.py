@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 
-from services.domain.document import Document
+from services.domain.document import Document, has_check_character
 
 _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
+_BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
+RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
 """Bytes of a subject key: 128 bits keep a chance collision among 10¹⁰ documents below 10⁻¹⁸."""
 
@@ -60,6 +62,17 @@ def mask_number(number: str) -> str:
     if len(number) < 8:
         return number[:1] + "*" * (len(number) - 1)
     return number[:2] + "*" * (len(number) - 4) + number[-2:]
+
+
+def holds_resident_number(text: str) -> bool:
+    """Whether a code or number holds what can only be a resident identity card's: check character and birthday fit.
+
+    One in ten thousand codes of 18 digits does by chance.
+    """
+    return len(text) >= RESIDENT_NUMBER_LENGTH and any(
+        has_check_character(number) and _BIRTHDAY.fullmatch(number, 6, 14)
+        for number in map(str.upper, _RESIDENT_NUMBER.findall(text))
+    )
 
 
 def mask_resident_numbers(text: str) -> str:

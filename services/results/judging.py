@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Semaphore
 from typing import Any
 
+import structlog
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, TubePerson
 
 from services.domain.errors import Unavailable
@@ -32,8 +33,10 @@ from services.runtime.garbage import settle_memory
 from services.runtime.validation import find_violations
 
 START_SECONDS = 30.0
-"""The longest that a worker's start is waited for; one that takes longer is waited for by its first batch."""
+"""The longest that the workers' start is waited for; one that takes longer is waited for by its first batch."""
 _ANY_REGION = "110000"
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,7 @@ class Judges:
                 )
             )
         except BrokenProcessPool:
-            if self._pool is pool:
-                pool.shutdown(wait=False)
-                self._pool = self._new_pool()
+            self._renew(pool)
             raise Unavailable(
                 "SHUTTING_DOWN", "the upload was interrupted; go on from GetUpload", metadata={"service": "results"}
             ) from None
@@ -105,13 +106,27 @@ class Judges:
         """Start the workers, and wait until all of them are ready, so that the first laboratory need not."""
         loop = asyncio.get_running_loop()
         # Each task starts one while none is idle; the first that is ready may take them all.
-        await asyncio.gather(*(loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)))
-        for _ in range(self._workers):
-            await asyncio.to_thread(self._ready.acquire, timeout=START_SECONDS)
+        starting = [loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)]
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await asyncio.gather(*starting)
+                for _ in range(self._workers):
+                    await asyncio.to_thread(self._ready.acquire, timeout=START_SECONDS)
+        except TimeoutError:
+            _log.warning("workers are slow to start", seconds=START_SECONDS)
+        except BrokenProcessPool:
+            # One was killed; the first batch starts others.
+            self._renew(self._pool)
 
     def close(self) -> None:
         """End the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _renew(self, broken: Executor) -> None:
+        """Have new workers in place of these, unless somebody has."""
+        if self._pool is broken:
+            broken.shutdown(wait=False)
+            self._pool = self._new_pool()
 
     def _new_pool(self) -> Executor:
         if self._workers == 0:

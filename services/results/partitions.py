@@ -46,16 +46,12 @@ def month_after(month: Month) -> Month:
     return (year + 1, 1) if number == 12 else (year, number + 1)
 
 
-def months_between(instants: Collection[Instant]) -> set[Month]:
-    """Every month from the earliest to the latest of these instants."""
+def months_of(instants: Collection[Instant]) -> set[Month]:
+    """The months that hold these instants, and no others between them."""
     if not instants:
         return set()
-    month, last = month_of(min(instants)), month_of(max(instants))
-    months = {month}
-    while month < last:
-        month = month_after(month)
-        months.add(month)
-    return months
+    first, last = month_of(min(instants)), month_of(max(instants))
+    return {first} if first == last else set(map(month_of, set(instants)))
 
 
 def months_ahead(instant: Instant) -> set[Month]:

@@ -42,13 +42,14 @@ class Limits:
 class _Account:
     """What one laboratory has done."""
 
-    __slots__ = ("allowed_from", "day", "duplicates", "paid_until", "reading", "storing", "streams")
+    __slots__ = ("allowed_from", "day", "duplicates", "last_price", "paid_until", "reading", "storing", "streams")
 
     def __init__(self) -> None:
         self.streams = 0
         self.reading = asyncio.Lock()
         self.storing = asyncio.Lock()
         self.paid_until: Instant = 0
+        self.last_price: Span = 0
         self.day = 0
         self.duplicates = 0
         self.allowed_from: Instant = 0
@@ -95,9 +96,11 @@ class Quotas:
         """Wait until the laboratory may send so many persons more."""
         account = self._accounts.setdefault(lab, _Account())
         now = self._clock.now()
-        # A second's worth may come at once; after that each batch waits until those before it are paid for.
-        wait = account.paid_until - now - SECOND
-        account.paid_until = max(account.paid_until, now) + persons * SECOND // self._limits.persons_per_second
+        # A second's worth may come at once; after that each batch waits until those before it are paid for: never for
+        # longer than the last one took, unless the clock was set back, which is to hold nobody up.
+        wait = min(account.paid_until - now - SECOND, account.last_price)
+        account.last_price = persons * SECOND // self._limits.persons_per_second
+        account.paid_until = max(account.paid_until, now) + account.last_price
         if wait > 0:
             await self._sleep(wait / SECOND)
 

@@ -69,7 +69,7 @@ class CopyRows:
         """A tube's columns, each after a tab."""
         return (
             f"\t{tube.file_time}\t{escape(tube.tube_code)}\t{tube.pool_size}\t{tube.specimen}\t{tube.method}"
-            f"\t{tube.outcome}\t{tube.sample_region}\t{escape(tube.sample_site)}\t{tube.sample_time}"
+            f"\t{tube.outcome}\t{escape(tube.sample_region)}\t{escape(tube.sample_site)}\t{tube.sample_time}"
             f"\t{_or_null(tube.receive_time)}\t{_or_null(tube.test_time)}\t{_or_null(tube.report_time)}"
         )
 
@@ -78,7 +78,7 @@ class CopyRows:
     ) -> str:
         """A whole line of report_keys."""
         return (
-            f"{lab}\t{escape(report_number)}\t\\\\x{subject_key.hex()}\t{file_time}\t1\t{outcome}"
+            f"{escape(lab)}\t{escape(report_number)}\t\\\\x{subject_key.hex()}\t{file_time}\t1\t{outcome}"
             f"\t\\\\x{content_hash.hex()}\n"
         )
 
@@ -86,8 +86,8 @@ class CopyRows:
         """The beginning of a line of results."""
         subject_key, lab, report_number, key_version, name_hash, masked_name, masked_number = person
         return (
-            f"\\\\x{subject_key.hex()}\t{lab}\t{escape(report_number)}\t{key_version}\t\\\\x{name_hash.hex()}"
-            f"\t{escape(masked_name)}\t{masked_number}{of_tube}"
+            f"\\\\x{subject_key.hex()}\t{escape(lab)}\t{escape(report_number)}\t{key_version}\t\\\\x{name_hash.hex()}"
+            f"\t{escape(masked_name)}\t{escape(masked_number)}{of_tube}"
         )
 
 

@@ -37,7 +37,7 @@ from services.results.model import (
     Upload,
     UploadPosition,
 )
-from services.results.partitions import Month, months_ahead, months_between
+from services.results.partitions import Month, months_ahead, months_of
 from services.results.parts import ChangeBatch, read_batch
 from services.results.reading import LabPosition, Position, ReportName
 from services.results.recalls import Progress, pretend_step, take_step
@@ -290,7 +290,7 @@ class SqlStore:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, somebody else changes the table and does not come to an end.
         """
-        await self._make_months(months_between(file_times))
+        await self._make_months(months_of(file_times))
 
     async def _make_months(self, months: set[Month]) -> None:
         unknown = months - self._months

@@ -16,7 +16,15 @@ from services.domain.errors import Violation
 from services.domain.instant import MINUTE, Instant, Span, format_instant
 from services.domain.names import format_node
 from services.domain.region import is_region
-from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number, mask_resident_numbers
+from services.domain.subject import (
+    KEY_LENGTH,
+    RESIDENT_NUMBER_LENGTH,
+    Pepper,
+    holds_resident_number,
+    mask_name,
+    mask_number,
+    mask_resident_numbers,
+)
 from services.results.model import (
     MAY_REPORT,
     PENDING,
@@ -39,7 +47,6 @@ FUTURE_TOLERANCE: Span = 5 * MINUTE
 MAX_TUBES = 1_000
 MAX_BATCH_BYTES = 1024 * 1024
 WHOLE_TUBE = -1
-RESIDENT_NUMBER_LENGTH = 18
 
 _TIMES = ("sample_time", "receive_time", "test_time", "report_time")
 
@@ -102,6 +109,9 @@ class Judge:
                 except BadDocument as error:
                     path = f"persons[{position}].document.{error.field}"
                     violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", error.expected))
+            its_field = f"persons[{position}].report_number"
+            if holds_resident_number(person.report_number) and its_field not in {one.field for one in violations}:
+                violations.append(_holds_number(its_field))
             if violations:
                 of_persons += violations
                 bad.append(Rejection(index, position, tuple(violations)))
@@ -143,6 +153,8 @@ class Judge:
         faults: list[Violation] = []
         if tube.sample_region and not is_region(tube.sample_region):
             faults.append(Violation("sample_region", "REGION_UNKNOWN", "is not a region of GB/T 2260"))
+        if holds_resident_number(tube.tube_code):
+            faults.append(_holds_number("tube_code"))
         faults += self._find_pool_faults(tube)
         faults += self._find_time_faults(tube)
         filed = tube.sample_time if tube.report_time is None else tube.report_time
@@ -186,6 +198,12 @@ class Judge:
             else:
                 latest, latest_name = instant, name
         return faults
+
+
+def _holds_number(field: str) -> Violation:
+    """The fault of a code under which somebody's document number would be stored, and shown to everybody."""
+    text = "holds a resident identity card number: codes and report numbers must be the laboratory's own"
+    return Violation(field, "INVALID_FIELD", text)
 
 
 def without_numbers(tube: Tube) -> Tube:

@@ -91,7 +91,11 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
     port = _bind(server, address, settings.tls)
     await health_.begin()
     await server.start()
-    await unit.start()
+    try:
+        await unit.start()
+    except BaseException:
+        await server.stop(None)
+        raise
     await health_.check_once()
     _log.info("serving", service=unit.name, port=port, **settings.redacted())
     return RunningServer(unit, server, port, health_, admission)

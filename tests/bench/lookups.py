@@ -17,7 +17,7 @@ from sqlalchemy import Connection, make_url
 from services.domain.document import canonical_document
 from services.domain.instant import DAY, Instant
 from services.domain.subject import Pepper
-from services.results.partitions import make_partitions, months_between
+from services.results.partitions import make_partitions, months_of
 from services.results.reading import find_newest
 from services.storage.engine import open_database
 from tests.bench.measure import Measurement
@@ -71,7 +71,7 @@ def bench_lookups(directory: Path, postgres: PostgresServer, rows: int) -> list[
 def load(url: str, rows: int, keys: Sequence[bytes]) -> None:
     """Fill the real tables by PostgreSQL itself; the index comes after them, as that takes a fraction of the time."""
     database = open_database(url)
-    months = months_between([FIRST, FIRST + DAYS * DAY])
+    months = months_of([FIRST + day * DAY for day in range(DAYS + 1)])
     database.write_now(lambda connection: make_partitions(connection, months))
     database.close()
     persons = rows // RESULTS_PER_PERSON

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -13,14 +14,17 @@ from hutong.results.v1.exchange_service_pb2 import (
     FollowSubjectsRequest,
     LookupSubjectsRequest,
     ReplicateBatch,
+    ReplicateCheckpoint,
     ReplicateRequest,
     ReplicateStart,
     WatchNoticesRequest,
 )
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
+from services.domain.errors import PermissionDenied
 from services.domain.instant import MINUTE, to_timestamp
 from services.results.exchange.convert import fill_replica
+from services.results.exchange.door import Door
 from services.results.exchange.intake import MAX_CHANGES
 from services.results.exchange.model import Replica
 from services.results.main import open_results
@@ -84,6 +88,7 @@ async def ending(stub: ExchangeServiceStub, *frames: ReplicateRequest) -> tuple[
     return grpc.StatusCode.OK, ""
 
 
+BEFORE_ANY = ReplicateRequest(checkpoint=ReplicateCheckpoint(as_of_time=to_timestamp(0)))
 WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, str]]] = {
     "right": ([start(), batch(change())], (grpc.StatusCode.OK, "")),
     "another pepper": ([start(pepper_mark=b"x" * 16)], (PRECONDITION, "PEPPER_MISMATCH")),
@@ -100,6 +105,10 @@ WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, st
     "no laboratory": ([start(), batch(change(lab=""))], (INVALID, "INVALID_FIELD")),
     "no subject": ([start(), batch(change(subject_key=b"short"))], (INVALID, "INVALID_FIELD")),
     "no report time": ([start(), batch(change(report_time=None))], (INVALID, "INVALID_FIELD")),
+    "a line of COPY in a region": ([start(), batch(change(sample_region="220502\t1\n"))], (INVALID, "INVALID_FIELD")),
+    "no outcome of ours": ([start(), batch(change(outcome=99))], (INVALID, "INVALID_FIELD")),
+    "a time of no calendar": ([start(), batch(change(receive_time=10**18))], (INVALID, "INVALID_FIELD")),
+    "up to date before there were nodes": ([start(), BEFORE_ANY], (INVALID, "INVALID_FIELD")),
     "an end before its start": ([start(), batch(offset=0, next_offset=0), batch(offset=2, next_offset=1)],
                                 (INVALID, "INVALID_FIELD")),
 }  # fmt: skip
@@ -153,3 +162,25 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
         assert (caught.value.code(), error_info(caught.value).reason) == denied
         own_look_up = exchange_service_pb2.LookupSubjectsRequest(node=f"nodes/{HENAN}", subject_keys=keys)
         assert len((await stub.LookupSubjects(own_look_up)).subjects) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "admitted"),
+    [
+        (f"{JILIN}.nodes.hutong", True),
+        (f"spiffe://hutong/nodes/{JILIN}", True),
+        (f"https://elsewhere.example/notnodes/{JILIN}", False),
+        (f"https://elsewhere.example/of/nodes/{JILIN}", False),
+        (f"somebody@elsewhere/nodes/{JILIN}", False),
+        (f"x{JILIN}.nodes.hutong", False),
+    ],
+)
+def test_a_certificate_names_its_node_or_does_not(name: str, admitted: bool) -> None:
+    """By a DNS name that begins with it or a URI whose whole path it is, and by nothing that only looks alike."""
+    shown = {"transport_security_type": [b"ssl"], "x509_subject_alternative_name": [name.encode()]}
+    context = SimpleNamespace(auth_context=lambda: shown)
+    if admitted:
+        assert Door("000000").admit(context, f"nodes/{JILIN}") == JILIN
+    else:
+        with pytest.raises(PermissionDenied):
+            Door("000000").admit(context, f"nodes/{JILIN}")

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import grpc
 import psutil
+from hutong.results.v1.upload_pb2 import TubeBatch
 
+from services.results.judging import Bench, Judges
 from tests.databases import MakeUrl
-from tests.labwork import make_tubes
+from tests.labwork import NOW, make_lab, make_tubes
+from tests.rpc.country import until
 from tests.rpc.daemon import daemon
 from tests.rpc.results_node import batch_of, ending, results_node, start
 from tests.serving import error_info
@@ -59,3 +62,21 @@ async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_u
         server.process.wait(30)
         _, alive = await asyncio.to_thread(psutil.wait_procs, family, 15)
         assert alive == []
+
+
+async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> None:
+    """Its place is taken by others, at the first batch at the latest."""
+    judges = Judges(Bench(b"p" * 32, 1, "sqlite"), 1)
+    before = {child.pid for child in workers_of(psutil.Process())}
+    warming = asyncio.ensure_future(judges.warm())
+
+    async def begun() -> list[psutil.Process]:
+        return [child for child in workers_of(psutil.Process()) if child.pid not in before]
+
+    await until(begun)
+    for worker in await begun():
+        worker.kill()
+    await asyncio.wait_for(warming, 30)
+    judged = await judges.judge(make_lab(), NOW, 0, TubeBatch(tubes=make_tubes(3)).SerializeToString())
+    assert len(judged.results) == 3
+    await asyncio.to_thread(judges.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from services.domain.errors import FailedPrecondition, PermissionDenied
 from services.domain.names import format_node, parse_node
@@ -35,12 +36,17 @@ class Door:
         return region
 
 
+def _is_uri_of(name: str, region: str) -> bool:
+    """Whether a name is a URI whose whole path is the node's name."""
+    return "://" in name and urlsplit(name).path == f"/{format_node(region)}"
+
+
 def _check_certificate(shown: dict[str, list[bytes]], region: str, node: str) -> None:
     if b"ssl" not in shown.get("transport_security_type", ()):
         # In plain text, which is served on loopback alone.
         return
     names = [name.decode(errors="replace") for name in shown.get("x509_subject_alternative_name", ())]
-    if not any(name.startswith(f"{region}.nodes.") or name.endswith(f"nodes/{region}") for name in names):
+    if not any(name.startswith(f"{region}.nodes.") or _is_uri_of(name, region) for name in names):
         raise PermissionDenied(
             "NOT_PERMITTED",
             "the caller's certificate does not name the node it speaks for",

@@ -16,8 +16,9 @@ from hutong.results.v1.exchange_service_pb2 import (
 )
 
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
-from services.domain.instant import MINUTE, Span, from_timestamp, to_timestamp
+from services.domain.instant import MINUTE, Instant, Span, from_timestamp, to_timestamp
 from services.domain.subject import Pepper
+from services.results.exchange.bounds import check_change, check_instant, check_tubes
 from services.results.exchange.convert import (
     change_from_proto,
     position_from_proto,
@@ -143,7 +144,10 @@ class Intake:
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
     async def _note(self, log: Log, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
-        as_of_time = from_timestamp(checkpoint.as_of_time) if checkpoint.HasField("as_of_time") else None
+        as_of_time: Instant | None = None
+        if checkpoint.HasField("as_of_time"):
+            told = from_timestamp(checkpoint.as_of_time)
+            as_of_time = check_instant(told, self._clock.now(), "checkpoint.as_of_time")
         await self._store.note_checkpoint(log.node, as_of_time, checkpoint.backlog)
         return self._respond([], self._clock.now())
 
@@ -158,11 +162,18 @@ class Intake:
         batch = frame.batch
         if batch.next_offset < batch.offset:
             raise InvalidArgument.field("batch.next_offset", "is before the offset")
+        now, key_version = self._clock.now(), self._pepper.version
+        if batch.HasField("commit_time"):
+            check_instant(from_timestamp(batch.commit_time), now, "batch.commit_time")
         tubes = [tubes_from_proto(message, sender) for message in batch.tubes]
         if sum(len(some.report_numbers) for some in tubes) + len(batch.changes) > MAX_CHANGES:
             text = f"holds more than {MAX_CHANGES} persons and changes"
             raise InvalidArgument.field("batch", text, "BATCH_TOO_LARGE")
         changes = [change_from_proto(change) for change in batch.changes]
+        for some in tubes:
+            check_tubes(some, key_version, now)
+        for change in changes:
+            check_change(change, key_version, now)
         if any(isinstance(change, Replica) and change.result.origin != sender for change in changes):
             raise InvalidArgument.field("batch", "holds a result whose origin is not the sender")
         return Decoded([self._store.form_rows(some) for some in tubes], changes)

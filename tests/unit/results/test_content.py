@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.domain.subject import mask_number
 from services.results.model import Tube
-from services.results.rows import escape
+from services.results.rows import JUDGED_COLUMNS, KEY_COLUMNS, CopyRows, escape
 from services.results.upload import tube_statement, without_numbers
 from tests.labwork import domain_tube, judge, make_document, make_tube
 
@@ -87,6 +87,21 @@ def test_escaped_text_is_one_field_of_one_line(text: str) -> None:
         back += pairs[escaped[index : index + 2]] if width == 2 else escaped[index]
         index += width
     assert back == text
+
+
+BREAK = "x\t1\n"
+TUBE_TEXTS = {"tube_code": BREAK, "sample_region": BREAK, "sample_site": BREAK}
+
+
+def test_no_text_breaks_out_of_its_field_of_a_line() -> None:
+    """Whichever of a row's texts holds a tab and a line break: one line with as many fields as there are columns."""
+    form = CopyRows()
+    of_tube = form.form_tube(replace(domain_tube(make_tube(0)), **TUBE_TEXTS))  # type: ignore[arg-type]
+    line = form.form_result((b"k" * 16, BREAK, BREAK, 1, b"", BREAK, BREAK), of_tube)
+    assert "\n" not in line
+    assert line.count("\t") + 1 == len(JUDGED_COLUMNS)
+    key = form.form_key(BREAK, BREAK, b"k" * 16, 1, 1, b"h" * 16)
+    assert (key.count("\n"), key.count("\t") + 1) == (1, len(KEY_COLUMNS))
 
 
 def test_a_number_in_the_sites_name_is_masked_where_it_is_stored_and_nowhere_else() -> None:

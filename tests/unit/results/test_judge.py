@@ -300,3 +300,27 @@ def test_a_person_never_shows_in_a_repr() -> None:
     document = make_document(0)
     assert document.number not in repr(judged.results)
     assert document.name not in repr(judged.results)
+
+
+@pytest.mark.parametrize("written", ["{}", "{}-1", "A/{}".replace("/", "_"), "no.{}"])
+def test_a_documents_number_is_no_code_and_no_report_number(written: str) -> None:
+    """It would be stored and shown to everybody; whose number it is does not matter, nor that x is written small."""
+    number = make_document(7).number
+    tubes = [make_tube(0, 2), make_tube(2), make_tube(3)]
+    tubes[0].persons[1].report_number = written.format(number.lower())
+    tubes[1].tube_code = written.format(number)
+    judged = judge(tubes)
+    assert reasons(judged) == {
+        (0, 1): {"persons[1].report_number": "INVALID_FIELD"},
+        (1, -1): {"tube_code": "INVALID_FIELD"},
+    }
+    assert [row.report_number for row in judged.results] == ["R0", "R3"]
+    assert number not in str(judged.rejections)
+
+
+@pytest.mark.parametrize("code", ["20220811" + "0123456789", "1" * 18, "410105186001010010", "4" * 30, "R" * 40])
+def test_any_other_long_code_is_the_laboratorys_own(code: str) -> None:
+    """Dates and serial numbers, a wrong check character, more digits than a document has."""
+    tube = make_tube(0)
+    tube.tube_code = tube.persons[0].report_number = code
+    assert not judge([tube]).rejections

@@ -75,6 +75,17 @@ async def test_a_pause_earns_one_second_and_no_more(world: World) -> None:
     assert world.slept == [1.0]
 
 
+async def test_a_clock_that_is_set_back_holds_nobody_up(world: World) -> None:
+    """Each batch waits for the one before it at most, whatever the clock says."""
+    for _ in range(3):
+        await world.quotas.admit(USCC, 1_000)
+    slept = len(world.slept)
+    world.clock.advance(-HOUR)
+    for _ in range(3):
+        await world.quotas.admit(USCC, 1_000)
+    assert max(world.slept[slept:]) <= 1.0
+
+
 async def test_one_laboratorys_persons_do_not_delay_another(world: World) -> None:
     await world.quotas.admit(USCC, 1_000_000)
     await world.quotas.admit(OTHER_USCC, 1_000)

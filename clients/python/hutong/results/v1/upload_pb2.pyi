@@ -105,7 +105,9 @@ class Tube(_message.Message):
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     PERSONS_FIELD_NUMBER: _builtins.int
     tube_code: _builtins.str
-    """The tube's code within the laboratory, 1 to 64 characters without control characters. Required."""
+    """The tube's code within the laboratory, 1 to 64 characters without control characters, and without a resident
+    identity card number in it (INVALID_FIELD). Required.
+    """
     pool_size: _builtins.int
     """For how many persons the tube was made, 1 to 20; 1 is a single tube. At least the number of persons. Required."""
     specimen: _result_pb2.Specimen.ValueType
@@ -176,7 +178,7 @@ class TubePerson(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     report_number: _builtins.str
     """The number of this person's report, unique within the laboratory: 1 to 64 characters without spaces, "/", "@" or
-    control characters. The same number with the same content is a duplicate, with other content a CONFLICT. A result
+    control characters, and without a resident identity card number in it (INVALID_FIELD). The same number with the same content is a duplicate, with other content a CONFLICT. A result
     follows its sampling record at the node that received the record: at one that has a copy of it it is rejected
     (NOT_THE_ORIGIN); one that knows nothing of it stores the result, and the nation counts it as that node's conflict
     (Node.conflict_count). Required.
