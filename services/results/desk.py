@@ -26,7 +26,7 @@ from hutong.results.v1.results_service_pb2 import (
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
-from services.domain.subject import Pepper, holds_resident_number, mask_number, mask_resident_numbers
+from services.domain.subject import Pepper, holds_resident_number, mask_number
 from services.results.columns import fill_columns
 from services.results.convert import document_from_proto, fill_result
 from services.results.exchange.country import Country, Known, not_fresh
@@ -46,6 +46,10 @@ from services.runtime.validation import check_each
 
 if TYPE_CHECKING:
     from services.results.model import Standing
+
+
+NO_REPORT = "*"
+"""What crosses in place of a claimed report's number into which somebody has typed a document's: it finds nothing."""
 
 
 class _Question:
@@ -77,10 +81,8 @@ class _Question:
 
     def of_subject(self) -> SubjectQuestion:
         """The same without the document, as other nodes are asked."""
-        # Somebody may have typed the document's number into the report's field: that crosses masked, and finds nothing.
         claims = tuple(
-            ((lab, mask_resident_numbers(number) if holds_resident_number(number) else number), time)
-            for (lab, number), time in self.claims
+            ((lab, NO_REPORT if holds_resident_number(number) else number), time) for (lab, number), time in self.claims
         )
         return SubjectQuestion(self.subject_key, self.limit, claims, self.token)
 

@@ -81,6 +81,14 @@ async def test_nothing_that_names_a_person_leaves_its_province(tmp_path: Path, d
                 claimed_reports=[ClaimedReport(lab=LAB_NAME, report_number=f"X{person}")],
             )
             assert (await henan.node.results.LookupLatest(look_up)).out_of_region
+        # Typed into the wrong field: a claim that is a document's number, and codes that are.
+        wrong = ClaimedReport(lab=LAB_NAME, report_number=make_document(7).number)
+        look_up = LookupLatestRequest(document=make_document(7), scope=SCOPE_NATIONWIDE, claimed_reports=[wrong])
+        assert (await henan.node.results.LookupLatest(look_up)).out_of_region
+        mistaken = [make_tube(PERSONS), make_tube(PERSONS + 1)]
+        mistaken[0].tube_code = mistaken[1].persons[0].report_number = make_document(7).number
+        (answer,) = await jilin.node.upload(mistaken, "mistaken")
+        assert answer.rejected_count == 2
         await henan.node.results.ImportResults(ImportResultsRequest(document=make_document(3)))
         await until(lambda: len(country.nation.rows(tables.follow_ups, "report_number")) == PERSONS)
         crossed = bytes(from_jilin.carried + from_henan.carried)
