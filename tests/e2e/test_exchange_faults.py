@@ -76,6 +76,7 @@ async def open_province(directory: Path, url: str, region: str, nation: str, fir
 async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Path, database_url: MakeUrl) -> None:
     """Kills of the nation, of a province, of both; links cut, frozen and slowed; all under upload load."""
     chance = random.Random(SEED)
+    faults = _deal(chance)
     nation_url, nation_address = database_url("results"), fixed_address()
     async with contextlib.AsyncExitStack() as stack:
         nation = stack.enter_context(node(tmp_path / "nation", nation_url, nation_address, jurisdiction="000000"))
@@ -89,7 +90,7 @@ async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Pat
             await asyncio.to_thread(province.laboratories.start)
         for _ in range(ROUNDS):
             await asyncio.to_thread(chance.choice(provinces).laboratories.wait_for_batches, chance.randrange(1, 8))
-            await _break_something(chance, nation, chance.choice(provinces))
+            await _break_something(chance, next(faults), nation, chance.choice(provinces))
         for province in provinces:
             province.link.mend()
         for province in provinces:
@@ -101,8 +102,15 @@ async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Pat
         await _check_at_rest(nation_address)
 
 
-async def _break_something(chance: random.Random, nation: Nursery, province: Province) -> None:
-    fault = chance.choice(("nation", "province", "both", "cut", "frozen", "slow", "mended", "mended"))
+def _deal(chance: random.Random) -> Iterator[str]:
+    """Faults from one shuffled deck after another, so that none is missing from a run."""
+    while True:
+        deck = ["nation", "province", "both", "cut", "frozen", "slow", "mended", "mended"]
+        chance.shuffle(deck)
+        yield from deck
+
+
+async def _break_something(chance: random.Random, fault: str, nation: Nursery, province: Province) -> None:
     if fault in ("nation", "both"):
         nation.kill()
     if fault in ("province", "both"):
