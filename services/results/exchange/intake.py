@@ -38,7 +38,8 @@ SKEW_TO_REPORT: Span = MINUTE
 """Clocks that differ by more are told to the operator: beyond it decisions may differ from node to node."""
 
 MAX_CHANGES = 3_000
-"""Changes in one batch: below 4 MiB with the longest texts that uploads take."""
+"""Persons and changes in one batch: as many as one transaction takes in. With the longest texts so many have over
+4 MiB: senders close a batch by its bytes as well."""
 DECODED_AHEAD = 2
 """Frames that wait decoded while the one before them commits."""
 

@@ -11,28 +11,23 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import structlog
-from hutong.results.v1.exchange_service_pb2 import (
-    ReplicateBatch,
-    ReplicateCheckpoint,
-    ReplicateRequest,
-    ReplicateResponse,
-    ReplicateStart,
-)
+from hutong.results.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from prometheus_client import Gauge
 
 from services.domain.errors import HutongError
-from services.domain.instant import SECOND, Instant, from_timestamp, set_timestamp, to_timestamp
+from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
-from services.results.exchange.convert import fill_change, fill_tubes, position_from_proto, position_to_proto
-from services.results.exchange.intake import MAX_CHANGES, SKEW_TO_REPORT
+from services.results.exchange.convert import position_from_proto, position_to_proto
+from services.results.exchange.intake import SKEW_TO_REPORT
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.outbox import Outgoing, Page
+from services.results.exchange.packing import Frame, checkpoint_frame, pack
 from services.results.exchange.replica import uploads_among
 from services.results.exchange.store import ExchangeStore
 from services.results.pepper_marks import pepper_mark
@@ -60,14 +55,6 @@ _log = structlog.get_logger(__name__)
 
 class _Anew(Exception):
     """The nation knows another log under this log's name."""
-
-
-class _Frame(NamedTuple):
-    """A frame on its way, and what its answer will say: commits that are complete with it, an instant reached."""
-
-    request: ReplicateRequest
-    commits: tuple[Outgoing, ...] = ()
-    as_of_time: Instant | None = None
 
 
 class Sender:
@@ -137,7 +124,7 @@ class Sender:
         try:
             sent = await self._open(call)
             CONNECTED.set(1)
-            under_way: deque[_Frame] = deque()
+            under_way: deque[Frame] = deque()
             room = asyncio.Semaphore(BATCHES_UNDER_WAY)
             answers = asyncio.ensure_future(self._take_answers(call, under_way, room))
             frames = asyncio.ensure_future(self._put_frames(call, sent, under_way, room))
@@ -187,7 +174,7 @@ class Sender:
             _log.warning("this node's clock and the nation's differ", clock_skew_seconds=skew / SECOND)
 
     async def _put_frames(
-        self, call: Any, sent: dict[int, int], under_way: deque[_Frame], room: asyncio.Semaphore
+        self, call: Any, sent: dict[int, int], under_way: deque[Frame], room: asyncio.Semaphore
     ) -> None:
         """Send what is new, with a heartbeat whenever all was sent. The next page is read while one is on its way."""
         last_beat = 0.0
@@ -205,7 +192,7 @@ class Sender:
                 loop_time = asyncio.get_running_loop().time()
                 # While there is a backlog there is nothing to be told of but that it shrinks.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= HEARTBEAT_SECONDS:
-                    await self._put(call, _checkpoint(now, page.backlog), under_way, room)
+                    await self._put(call, checkpoint_frame(now, page.backlog), under_way, room)
                     last_beat = loop_time
                 if not page.commits:
                     await asyncio.sleep(IDLE_SECONDS)
@@ -213,18 +200,18 @@ class Sender:
         finally:
             reading.cancel()
 
-    async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Page, list[_Frame]]:
+    async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Page, list[Frame]]:
         """What is next, and an instant: whatever was acknowledged before it is in the page or in its backlog."""
         now = self._clock.now()
         page = await self._store.read_page(sent)
-        return now, page, await asyncio.to_thread(_pack, page, now)
+        return now, page, await asyncio.to_thread(pack, page, now)
 
-    async def _put(self, call: Any, frame: _Frame, under_way: deque[_Frame], room: asyncio.Semaphore) -> None:
+    async def _put(self, call: Any, frame: Frame, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
         await room.acquire()
         under_way.append(frame)
         await call.write(frame.request)
 
-    async def _take_answers(self, call: Any, under_way: deque[_Frame], room: asyncio.Semaphore) -> None:
+    async def _take_answers(self, call: Any, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
         """Pair answers with frames, and take down what has arrived."""
         while True:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -250,75 +237,9 @@ async def _read(call: Any) -> ReplicateResponse:
     return answer
 
 
-def _checkpoint(now: Instant, backlog: int) -> _Frame:
-    checkpoint = ReplicateCheckpoint(backlog=backlog)
-    if backlog:
-        return _Frame(ReplicateRequest(checkpoint=checkpoint))
-    set_timestamp(checkpoint.as_of_time, now)
-    return _Frame(ReplicateRequest(checkpoint=checkpoint), as_of_time=now)
-
-
 def _arrived(commit: Outgoing, nationwide_time: Instant) -> Arrived:
     entry = commit.entry
     report_times = [time for tubes in commit.tubes for time in tubes.report_times()]
     report_times += [replica.result.file_time for replica in uploads_among(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
     return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, nationwide_time)
-
-
-class _Packer:
-    """Puts commits into batches: small ones of one writer together, a large one over several."""
-
-    def __init__(self, now: Instant) -> None:
-        self.frames: list[_Frame] = []
-        self._now = now
-        self._writer = 0
-        self._offset = 0
-        self._batch = ReplicateBatch()
-        self._count = 0
-        self._complete: list[Outgoing] = []
-
-    def add(self, commit: Outgoing) -> None:
-        """Add a commit, the next of its writer."""
-        if commit.entry.writer_id != self._writer:
-            self.flush()
-            self._writer, self._offset = commit.entry.writer_id, commit.entry.sequence - 1
-        for tubes in commit.tubes:
-            start, persons = 0, len(tubes.report_numbers)
-            while start < persons:
-                end = min(persons, start + self._room())
-                fill_tubes(self._batch.tubes.add(), tubes.part(start, end))
-                self._count += end - start
-                start = end
-        for change in commit.changes:
-            self._room()
-            fill_change(self._batch.changes.add(), change, self._now)
-            self._count += 1
-        self._complete.append(commit)
-
-    def _room(self) -> int:
-        """How many more the batch takes, or the next one where it is full."""
-        if self._count == MAX_CHANGES:
-            self.flush()
-        return MAX_CHANGES - self._count
-
-    def flush(self) -> None:
-        """Close the batch that is being filled."""
-        complete = tuple(self._complete)
-        if not self._count and not complete:
-            return
-        batch = self._batch
-        batch.writer, batch.offset, batch.next_offset = self._writer, self._offset, self._offset + len(complete)
-        if complete:
-            set_timestamp(batch.commit_time, complete[-1].entry.commit_time)
-        self.frames.append(_Frame(ReplicateRequest(batch=batch), complete))
-        self._offset += len(complete)
-        self._batch, self._count, self._complete = ReplicateBatch(), 0, []
-
-
-def _pack(page: Page, now: Instant) -> list[_Frame]:
-    packer = _Packer(now)
-    for commit in page.commits:
-        packer.add(commit)
-    packer.flush()
-    return packer.frames
