@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,13 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Re
 from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest, LookupLatestRequest, UnlinkDocumentsRequest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results import tables
 from services.results.exchange import sender
+from services.results.exchange.outbox import Page
+from services.results.exchange.store import ExchangeStore
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import (
@@ -240,6 +243,26 @@ async def test_a_stream_that_hangs_is_opened_again(country: Country, monkeypatch
         await link.cut()
         link.mend()
         await replicated(country, jilin)
+
+
+async def test_a_failure_that_nobody_foresaw_only_interrupts(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged with where it came from, and what was committed meanwhile arrives."""
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await until(lambda: bool(country.nation.rows(tables.lab_homes, "node")))
+    read_page, failing = ExchangeStore.read_page, True
+
+    async def fail(store: ExchangeStore, sent: Mapping[int, int]) -> Page:
+        if failing:
+            raise RuntimeError("unforeseen")
+        return await read_page(store, sent)
+
+    monkeypatch.setattr(ExchangeStore, "read_page", fail)
+    with capture_logs() as logs:
+        await until(lambda: sum("failed" in entry["event"] and bool(entry.get("exc_info")) for entry in logs) >= 2)
+    await jilin.node.upload(make_tubes(3))
+    failing = False
+    await replicated(country, jilin)
 
 
 async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Country) -> None:

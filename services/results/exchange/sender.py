@@ -105,6 +105,8 @@ class Sender:
             except asyncio.InvalidStateError:
                 # gRPC's word for writing to a call that is over already.
                 self._tell(pause, "ENDED", "the stream was over before a frame was written")
+            except Exception:  # noqa: BLE001 - whatever it is, the next try may do
+                _log.exception("the replication to the nation failed; it is begun again")
             finally:
                 CONNECTED.set(0)
             lasted = asyncio.get_running_loop().time() - began
