@@ -12,12 +12,14 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, S
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest, LookupLatestRequest, UnlinkDocumentsRequest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+from prometheus_client import REGISTRY
 from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results import tables
 from services.results.exchange import sender
+from services.results.exchange.backlog import BACKLOG
 from services.results.exchange.outbox import Page
 from services.results.exchange.store import ExchangeStore
 from services.runtime.clock import SystemClock
@@ -263,6 +265,47 @@ async def test_a_failure_that_nobody_foresaw_only_interrupts(country: Country, m
     await jilin.node.upload(make_tubes(3))
     failing = False
     await replicated(country, jilin)
+
+
+def backlog() -> float | None:
+    """What the only province of this process says that it has yet to send."""
+    return REGISTRY.get_sample_value("hutong_replication_backlog_commits")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_the_backlog_counts_all_that_the_nation_has_not_acknowledged(country: Country, frozen: bool) -> None:
+    """While the nation is away, and on a line that carries nothing any more, what is under way on it included."""
+    async with link_to(country.nation.address) as link:
+        jilin = await country.join(JILIN, upstream=link.address)
+        await jilin.node.register()
+        await until(lambda: bool(country.nation.rows(tables.lab_homes, "node")) and backlog() == 0)
+        if frozen:
+            link.freeze()
+        else:
+            await link.cut()
+        for person in range(12):
+            await jilin.node.upload([make_tube(person)], f"upload-{person}")
+        await until(lambda: backlog() == 12)
+        link.mend()
+        await replicated(country, jilin)
+        await until(lambda: backlog() == 0)
+
+
+async def test_a_province_that_starts_while_the_nation_is_away_knows_its_backlog(
+    tmp_path: Path, country: Country, database_url: MakeUrl
+) -> None:
+    url = database_url("results")
+    async with link_to(country.nation.address) as link:
+        async with open_member(tmp_path / "a", url, JILIN, upstream=link.address) as jilin:
+            await jilin.node.register()
+            await jilin.node.upload(make_tubes(3))
+            await until(lambda: len(jilin.rows(tables.nationwide_times, "lab")) == 1 and backlog() == 0)
+            await link.cut()
+            for person in range(10, 15):
+                await jilin.node.upload([make_tube(person)], f"upload-{person}")
+        BACKLOG.set(0)
+        async with open_member(tmp_path / "b", url, JILIN, upstream=link.address):
+            await until(lambda: backlog() == 5)
 
 
 async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Country) -> None:

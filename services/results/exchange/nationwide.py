@@ -17,6 +17,7 @@ from services.results.model import StoredResult
 from services.results.timeliness import record_nationwide_delays
 from services.storage.conflict import insert_unless_there
 
+_writers = tables.change_writers
 _places = tables.nationwide_places
 _times = tables.nationwide_times
 
@@ -54,6 +55,17 @@ def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
         known[commit.writer] = commit.sequence
     for writer, acknowledged in sorted(known.items()):
         connection.execute(_places.update().where(_places.c.writer_id == writer).values(acknowledged=acknowledged))
+
+
+def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
+    """Commits beyond those that the nation acknowledged (how many of each writer), by default as they were taken down.
+
+    What retention has removed is not to be sent any more.
+    """
+    if acknowledged is None:
+        acknowledged = dict(connection.execute(select(_places.c.writer_id, _places.c.acknowledged)).all())
+    writers = connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.removed_sequence))
+    return sum(max(0, newest - max(removed, acknowledged.get(writer, 0))) for writer, newest, removed in writers)
 
 
 def with_nationwide_times(connection: Connection, results: Sequence[StoredResult]) -> list[StoredResult]:

@@ -23,6 +23,7 @@ from services.domain.errors import HutongError
 from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
+from services.results.exchange.backlog import Backlog
 from services.results.exchange.convert import position_from_proto, position_to_proto
 from services.results.exchange.intake import SKEW_TO_REPORT
 from services.results.exchange.nationwide import Arrived
@@ -45,7 +46,6 @@ ANSWER_SECONDS = 15.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
-BACKLOG = Gauge("hutong_replication_backlog_commits", "Commits that the national node does not have yet")
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node stands")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
@@ -68,12 +68,14 @@ class Sender:
         self._node = format_node(jurisdiction)
         self._pepper = pepper
         self._clock = clock
+        self._backlog = Backlog(store)
         self._reached: Instant | None = None
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Send from now on, in the background."""
         self._task = asyncio.ensure_future(self._keep_sending())
+        self._backlog.begin()
         LAG.set_function(self._lag)
 
     async def end(self) -> None:
@@ -82,6 +84,7 @@ class Sender:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._backlog.end()
 
     def _lag(self) -> float:
         return float("nan") if self._reached is None else (self._clock.now() - self._reached) / SECOND
@@ -94,6 +97,8 @@ class Sender:
                 async with self._store.sending() as ours:
                     if ours:
                         await self._send()
+                    else:
+                        self._stand_by()
             except _Anew:
                 _log.warning("the nation knows another log of this node: everything is sent again under a new one")
             except grpc.aio.AioRpcError as error:
@@ -112,6 +117,11 @@ class Sender:
             lasted = asyncio.get_running_loop().time() - began
             pause = FIRST_PAUSE_SECONDS if lasted > LONGEST_PAUSE_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads provinces, guards nothing
+
+    def _stand_by(self) -> None:
+        """Another process of this node sends: how far it is shows there, and nothing here grows old."""
+        self._backlog.leave()
+        self._reached = None
 
     def _tell(self, pause: float, why: str, text: str) -> None:
         level = "warning" if pause in (FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS) else "debug"
@@ -162,7 +172,9 @@ class Sender:
         positions = [position_from_proto(position) for position in answer.positions]
         if not await self._store.is_of_this_log(positions):
             await self._store.renew_log_id()
+            self._backlog.begin_from(())
             raise _Anew
+        self._backlog.begin_from(positions)
         if len(positions) <= len(removed):
             await self._store.append_registers()
         _log.info("replication to the nation stands", writers=len(positions))
@@ -188,7 +200,6 @@ class Sender:
                     sent[commit.entry.writer_id] = commit.entry.sequence
                 if page.commits:
                     reading = asyncio.ensure_future(self._read_frames(sent))
-                BACKLOG.set(page.backlog + sum(len(frame.commits) for frame in under_way))
                 for frame in frames:
                     await self._put(call, frame, under_way, room)
                 loop_time = asyncio.get_running_loop().time()
@@ -222,6 +233,7 @@ class Sender:
             room.release()
             if frame.as_of_time is not None:
                 self._reached = frame.as_of_time
+            self._backlog.note(map(position_from_proto, answer.positions))
             nationwide_time = from_timestamp(answer.commit_time)
             if frame.commits:
                 await self._store.note_arrived([_arrived(commit, nationwide_time) for commit in frame.commits])

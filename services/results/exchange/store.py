@@ -123,6 +123,10 @@ class ExchangeStore:
         """What comes after the commits that were sent."""
         return await self._database.read(outbox.read_page, sent, self._jurisdiction)
 
+    async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
+        """Commits beyond those that the nation acknowledged: as they are given, or else as they were taken down."""
+        return await self._database.read(nationwide.count_unacknowledged, acknowledged)
+
     async def note_arrived(self, commits: Sequence[Arrived]) -> None:
         """Take down that the nation has these commits."""
         await self._database.write(nationwide.note_arrived, commits)
