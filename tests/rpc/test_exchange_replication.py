@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
-from services.domain.instant import DAY, HOUR, to_timestamp
+from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, to_timestamp
 from services.results import tables
 from services.results.exchange import sender
 from services.results.exchange.backlog import BACKLOG
@@ -322,3 +323,35 @@ async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Count
     await until(complete)
     assert len(country.nation.results()) == 3
     assert abs((await country.nation.nodes())[0].clock_skew.ToMicroseconds()) < HOUR
+
+
+class DriftingClock:
+    """The machine's clock, as far ahead as the test sets it."""
+
+    ahead: Span = 0
+
+    def now(self) -> Instant:
+        return SystemClock().now() + self.ahead
+
+
+async def test_a_clock_that_drifts_on_a_standing_stream_is_told_of_once_by_either_side(country: Country) -> None:
+    """And once when it is right again, without a new stream."""
+    clock = DriftingClock()
+    await country.join(JILIN, clock=clock)
+    await until(lambda: REGISTRY.get_sample_value("hutong_replication_connected") == 1)
+
+    async def both_tell(skew: Span) -> bool:
+        measured = (REGISTRY.get_sample_value("hutong_clock_skew_seconds") or 0) * SECOND
+        (node,) = await country.nation.nodes()
+        return all(abs(told - skew) < 20 * SECOND for told in (measured, node.clock_skew.ToMicroseconds()))
+
+    with capture_logs() as logs:
+        for ahead in (0, -4 * MINUTE, -5 * MINUTE, 0):
+            clock.ahead = ahead
+            await until(partial(both_tell, ahead))
+    told = [entry["event"] for entry in logs if "clock" in entry["event"]]
+    assert (
+        told
+        == ["a province's clock and the nation's differ"] * 2 + ["a province's clock and the nation's agree again"] * 2
+    )
+    assert not any("stands" in entry["event"] for entry in logs)

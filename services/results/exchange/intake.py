@@ -16,7 +16,7 @@ from hutong.results.v1.exchange_service_pb2 import (
 )
 
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
-from services.domain.instant import MINUTE, Instant, Span, from_timestamp, to_timestamp
+from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
 from services.domain.subject import Pepper
 from services.results.exchange.bounds import check_change, check_instant, check_tubes
 from services.results.exchange.convert import (
@@ -27,6 +27,7 @@ from services.results.exchange.convert import (
 )
 from services.results.exchange.model import Replica, WriterPosition
 from services.results.exchange.nodes import Log
+from services.results.exchange.skew import SkewReport
 from services.results.exchange.store import Decoded, ExchangeStore
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import Clock
@@ -34,8 +35,6 @@ from services.runtime.unit import Drain
 
 START_SECONDS = 30.0
 """How long a stream may stay without its first frame."""
-SKEW_TO_REPORT: Span = MINUTE
-"""Clocks that differ by more are told to the operator: beyond it decisions may differ from node to node."""
 
 MAX_CHANGES = 3_000
 """Persons and changes in one batch: as many as one transaction takes in. With the longest texts so many have over
@@ -70,7 +69,7 @@ class Intake:
         `admit` tells the region of the node that the first frame names, or refuses it.
         """
         frames = aiter(requests)
-        log, answer = await self._begin(frames, admit)
+        log, clock, answer = await self._begin(frames, admit)
         yield answer
         waiting: asyncio.Queue[_Waiting | Exception | None] = asyncio.Queue(DECODED_AHEAD)
         reader = asyncio.ensure_future(self._read_ahead(frames, log.node, waiting))
@@ -78,7 +77,7 @@ class Intake:
             while (item := await waiting.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                yield await self._answer(log, item)
+                yield await self._answer(log, clock, item)
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -110,7 +109,7 @@ class Intake:
 
     async def _begin(
         self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
-    ) -> tuple[Log, ReplicateResponse]:
+    ) -> tuple[Log, SkewReport, ReplicateResponse]:
         try:
             async with asyncio.timeout(START_SECONDS):
                 first = await anext(frames, None)
@@ -123,7 +122,9 @@ class Intake:
         removed = [position_from_proto(position) for position in first.start.removed]
         positions = await self._store.open_log(log, removed, skew)
         _log.info("a node replicates", node=log.node, log_id=log.log_id, clock_skew_seconds=skew / 1e6)
-        return log, self._respond(positions, self._clock.now())
+        clock = SkewReport(log.node)
+        clock.note(skew)
+        return log, clock, self._respond(positions, self._clock.now())
 
     def _check(self, start: ReplicateStart, region: str) -> tuple[Log, Span]:
         """Which log is sent, and how far its node's clock is ahead."""
@@ -131,28 +132,29 @@ class Intake:
             raise FailedPrecondition(
                 "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
             )
-        skew = from_timestamp(start.send_time) - self._clock.now()
-        if abs(skew) > SKEW_TO_REPORT:
-            _log.warning("a node's clock is wrong, or this one's", node=region, clock_skew_seconds=skew / 1e6)
-        return Log(region, start.log_id), skew
+        return Log(region, start.log_id), from_timestamp(start.send_time) - self._clock.now()
 
-    async def _answer(self, log: Log, item: _Waiting) -> ReplicateResponse:
+    async def _answer(self, log: Log, clock: SkewReport, item: _Waiting) -> ReplicateResponse:
         decoded = await item.decoded
         if item.frame.HasField("checkpoint"):
-            return await self._note(log, item.frame.checkpoint)
+            return await self._note(log, clock, item.frame.checkpoint)
         batch = item.frame.batch
         committed, now = await self._store.apply_batch(log, batch, decoded)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
-    async def _note(self, log: Log, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
+    async def _note(self, log: Log, clock: SkewReport, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
+        now = self._clock.now()
         as_of_time: Instant | None = None
+        skew: Span | None = None
         if checkpoint.HasField("as_of_time"):
-            told = from_timestamp(checkpoint.as_of_time)
-            as_of_time = check_instant(told, self._clock.now(), "checkpoint.as_of_time")
-        await self._store.note_checkpoint(log.node, as_of_time, checkpoint.backlog)
+            as_of_time = check_instant(from_timestamp(checkpoint.as_of_time), now, "checkpoint.as_of_time")
+            # Read just before the frame was sent: what holds a frame up makes its node's clock look as late.
+            skew = as_of_time - now
+            clock.note(skew)
+        await self._store.note_checkpoint(log.node, as_of_time, checkpoint.backlog, skew)
         return self._respond([], self._clock.now())
 
-    def _respond(self, positions: list[WriterPosition], now: int) -> ReplicateResponse:
+    def _respond(self, positions: list[WriterPosition], now: Instant) -> ReplicateResponse:
         told = [position_to_proto(position) for position in positions]
         return ReplicateResponse(positions=told, commit_time=to_timestamp(now))
 

@@ -65,12 +65,14 @@ def add_node(connection: Connection, region: str, now: Instant) -> None:
 
 
 def note_checkpoint(
-    connection: Connection, region: str, as_of_time: Instant | None, backlog: int, now: Instant
+    connection: Connection, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None, now: Instant
 ) -> None:
-    """Take a node's heartbeat down. Without an instant only that it lives, and how much it has yet to send."""
+    """Take a node's heartbeat down. Without an instant and a skew only that it lives, and how much it has to send."""
     values: dict[str, object] = {"contact_time": now, "backlog": backlog}
     if as_of_time is not None:
         values["as_of_time"] = as_of_time
+    if skew is not None:
+        values["clock_skew"] = skew
     connection.execute(update(_nodes).where(_nodes.c.node == region).values(values))
 
 

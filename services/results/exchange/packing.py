@@ -21,11 +21,15 @@ A single change may have more and goes by itself: the largest, a laboratory with
 
 
 class Frame(NamedTuple):
-    """A frame on its way, and what its answer will say: commits that are complete with it, an instant reached."""
+    """A frame, and what its answer will say: commits that are complete with it, an instant reached.
+
+    `sent_time` is by the province's clock, and known once the frame is on its way.
+    """
 
     request: ReplicateRequest
     commits: tuple[Outgoing, ...] = ()
     as_of_time: Instant | None = None
+    sent_time: Instant | None = None
 
 
 class _Packer:

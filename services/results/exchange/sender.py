@@ -25,11 +25,11 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.exchange.backlog import Backlog
 from services.results.exchange.convert import position_from_proto, position_to_proto
-from services.results.exchange.intake import SKEW_TO_REPORT
 from services.results.exchange.nationwide import Arrived
 from services.results.exchange.outbox import Outgoing, Page
 from services.results.exchange.packing import Frame, checkpoint_frame, pack
 from services.results.exchange.replica import uploads_among
+from services.results.exchange.skew import SkewReport
 from services.results.exchange.store import ExchangeStore
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import Clock
@@ -69,6 +69,7 @@ class Sender:
         self._pepper = pepper
         self._clock = clock
         self._backlog = Backlog(store)
+        self._skew = SkewReport(jurisdiction)
         self._reached: Instant | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -184,8 +185,7 @@ class Sender:
         middle = (sent_time + self._clock.now()) // 2
         skew = middle - from_timestamp(answer.commit_time)
         SKEW.set(skew / SECOND)
-        if abs(skew) > SKEW_TO_REPORT:
-            _log.warning("this node's clock and the nation's differ", clock_skew_seconds=skew / SECOND)
+        self._skew.note(skew)
 
     async def _put_frames(
         self, call: Any, sent: dict[int, int], under_way: deque[Frame], room: asyncio.Semaphore
@@ -221,7 +221,7 @@ class Sender:
 
     async def _put(self, call: Any, frame: Frame, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
         await room.acquire()
-        under_way.append(frame)
+        under_way.append(frame._replace(sent_time=self._clock.now()))
         await call.write(frame.request)
 
     async def _take_answers(self, call: Any, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
@@ -233,6 +233,9 @@ class Sender:
             room.release()
             if frame.as_of_time is not None:
                 self._reached = frame.as_of_time
+            # The answer to a batch tells when that was committed, not when it is given.
+            if frame.sent_time is not None and frame.request.HasField("checkpoint"):
+                self._note_skew(frame.sent_time, answer)
             self._backlog.note(map(position_from_proto, answer.positions))
             nationwide_time = from_timestamp(answer.commit_time)
             if frame.commits:

@@ -58,9 +58,9 @@ class ExchangeStore:
         """How far a node's writers are known here."""
         return await self._database.write(nodes.open_log, log, removed, skew, self._clock.now())
 
-    async def note_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int) -> None:
+    async def note_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None) -> None:
         """Take a node's heartbeat down."""
-        await self._database.write(nodes.note_checkpoint, region, as_of_time, backlog, self._clock.now())
+        await self._database.write(nodes.note_checkpoint, region, as_of_time, backlog, skew, self._clock.now())
 
     def form_rows(self, tubes: ReplicaTubes) -> FormedTubes:
         """Tubes ready to be stored here. Needs no database: for a thread beside the one that stores."""
