@@ -404,10 +404,10 @@ async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: len(country.nation.rows(tables.notices, "number")) == 1)
-    ((told_at,),) = country.nation.rows(tables.notices, "commit_time")
+    await until(lambda: len(country.nation.rows(tables.notices, "number")) == 2)
+    ((_, told_at),) = country.nation.rows(tables.notices, "number", "commit_time")[1:]
     mark = pepper_mark(PEPPER)
-    for cursor, at in ((2, told_at), (1, told_at - HOUR), (1, None)):
+    for cursor, at in ((3, told_at), (2, told_at - HOUR), (2, None)):
         request = WatchNoticesRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
         if at is not None:
             request.commit_time.CopyFrom(to_timestamp(at))

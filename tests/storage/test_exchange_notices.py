@@ -76,16 +76,27 @@ async def test_each_follower_is_told_of_its_persons_alone_once_a_commit(nation: 
     await follow(nation, SHANDONG, 2)
     await nation.send(make_tubes(4))
     await nation.send([make_tube(7)], upload_id="v")
-    assert await told(nation, HENAN) == [(1, ["R0@1", "R2@1"])]
-    assert await told(nation, SHANDONG) == [(1, ["R2@1"])]
-    assert await told(nation, HENAN, after=1) == []
+    assert await told(nation, HENAN) == [(1, []), (2, ["R0@1", "R2@1"])]
+    assert await told(nation, SHANDONG) == [(1, []), (2, ["R2@1"])]
+    assert await told(nation, HENAN, after=2) == []
 
 
 async def test_whom_nobody_follows_leaves_no_notice(nation: Laboratory) -> None:
     await nation.send(make_tubes(4))
     await follow(nation, HENAN, 9)
     await nation.send(make_tubes(4, 20), upload_id="v")
-    assert await told(nation, HENAN) == []
+    assert await told(nation, HENAN) == [(1, [])]
+
+
+async def test_a_following_takes_a_number_unless_all_were_followed(nation: Laboratory) -> None:
+    """The place after it is then one that a nation without the following does not know."""
+    await follow(nation, HENAN, 0, 1)
+    await follow(nation, HENAN, 1)
+    await follow(nation, HENAN, 1, 2, now=NOW + SECOND)
+    await nation.database.write(open_watch, HENAN, NoticePlace(2, NOW + SECOND))
+    assert await told(nation, HENAN) == [(2, [])]
+    with pytest.raises(OutOfRange):
+        await nation.database.write(open_watch, SHANDONG, NoticePlace(1, NOW))
 
 
 async def test_following_twice_is_following(nation: Laboratory) -> None:
@@ -102,12 +113,12 @@ async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nati
     await follow(nation, HENAN, *range(5))
     for person in range(5):
         await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
-    await nation.database.write(open_watch, HENAN, NoticePlace(3, NOW + 2 * SECOND))
-    assert [number for number, _ in await told(nation, HENAN)] == [3, 4, 5]
-    await nation.database.write(open_watch, HENAN, NoticePlace(3, NOW + 2 * SECOND))
+    await nation.database.write(open_watch, HENAN, NoticePlace(4, NOW + 2 * SECOND))
+    assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
+    await nation.database.write(open_watch, HENAN, NoticePlace(4, NOW + 2 * SECOND))
     await nation.database.write(open_watch, HENAN, NoticePlace(0, None))
-    assert [number for number, _ in await told(nation, HENAN)] == [3, 4, 5]
-    for number, time in ((2, NOW + SECOND), (6, NOW), (3, NOW), (2**62, NOW)):
+    assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
+    for number, time in ((3, NOW + SECOND), (7, NOW), (4, NOW), (2**62, NOW)):
         with pytest.raises(OutOfRange) as refused:
             await nation.database.write(open_watch, HENAN, NoticePlace(number, time))
         assert refused.value.reason == "CURSOR_TOO_OLD"
@@ -119,14 +130,14 @@ async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None
     uploads = [
         asyncio.ensure_future(postgresql.send([make_tube(person)], upload_id=f"u{person}")) for person in range(60)
     ]
-    cursor, seen = 0, []
+    cursor, seen = 1, []
     while len(seen) < 60:
         for number, _ in await told(postgresql, HENAN, after=cursor):
             assert number == cursor + 1
             cursor = number
             seen.append(number)
     await asyncio.gather(*uploads)
-    assert seen == list(range(1, 61))
+    assert seen == list(range(2, 62))
 
 
 async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
@@ -191,7 +202,7 @@ async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgr
     await asyncio.gather(*(commit(first) for first in range(0, 80, 4)))
     for node in nodes:
         page = await told(postgresql, node)
-        assert [number for number, _ in page] == list(range(1, 21))
+        assert [number for number, _ in page] == list(range(1, 22))
 
 
 async def test_of_what_retention_removed_the_notice_alone_is_left(nation: Laboratory) -> None:
@@ -204,7 +215,7 @@ async def test_of_what_retention_removed_the_notice_alone_is_left(nation: Labora
         connection.execute(delete(tables.report_keys))
 
     await nation.database.write(remove)
-    assert await told(nation, HENAN) == [(1, [])]
+    assert await told(nation, HENAN) == [(1, []), (2, [])]
 
 
 async def test_a_following_ends_when_nothing_is_kept_of_the_person_and_nobody_asked_since(nation: Laboratory) -> None:

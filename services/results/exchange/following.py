@@ -16,7 +16,7 @@ from services.domain.instant import Instant
 from services.results import tables
 from services.results.exchange.model import Replica
 from services.results.exchange.nodes import add_node
-from services.results.exchange.notices import FOLLOWING_LOCK
+from services.results.exchange.notices import FOLLOWING_LOCK, note_following
 from services.results.links import find_linked, find_links
 from services.results.lookup import MAX_PER_PERSON
 from services.results.model import DocumentLink, StoredResult
@@ -78,11 +78,19 @@ def end_followings(connection: Connection, horizon: Instant, after: bytes) -> by
 def register_follower(
     connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant
 ) -> list[list[bytes]]:
-    """Let a node follow persons, by all their documents: for each their keys, the asked one first."""
+    """Let a node follow persons, by all their documents: for each their keys, the asked one first.
+
+    Whoever was not followed yet takes a notice's number, so that the node's place stands for its followings too.
+    """
     linked = find_linked(connection, subject_keys)
     persons = [linked.get(key, [key]) for key in subject_keys]
+    keys = {key for keys in persons for key in keys}
     add_node(connection, node, now)
-    add_followed(connection, node, [key for keys in persons for key in keys], now)
+    its = (_followed.c.node == node, _followed.c.subject_key.in_(keys))
+    known = set(connection.execute(select(_followed.c.subject_key).where(*its)).scalars())
+    add_followed(connection, node, list(keys), now)
+    if keys - known:
+        note_following(connection, node, now)
     return persons
 
 

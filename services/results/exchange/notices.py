@@ -53,7 +53,7 @@ class NoticePlace(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """One notice with all that it speaks of: less where retention has removed it since."""
+    """One notice with all that it speaks of: less where retention has removed it since, nothing for a following."""
 
     place: NoticePlace
     changes: Sequence[Change]
@@ -90,6 +90,15 @@ def give_notices(
                 told[node][ChangeKind.FOLLOW_UPS, reminder.lab].append((reminder.report_number, 0))
     for node in sorted(told.keys() - {but_not}):
         _append(connection, node, told[node], now)
+
+
+def note_following(connection: Connection, node: str, now: Instant) -> None:
+    """Let a notice of nothing stand for persons whom a node follows from now on.
+
+    A nation restored from a copy that knows nothing of them does not know the node's place either, and is told them
+    again. To be called after all other writes: it holds the node's row.
+    """
+    _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
 
 
 def _keys_of(link: DocumentLink) -> tuple[bytes, bytes]:

@@ -446,6 +446,7 @@ class WatchNoticesRequest(_message.Message):
     def commit_time(self) -> _timestamp_pb2.Timestamp:
         """The commit_time that came with the cursor; absent with 0. A cursor of numbers that a restored nation has given out
         once more is known by it, and answered with OUT_OF_RANGE (CURSOR_TOO_OLD): then everybody is to be followed again.
+        So is a cursor beyond what a restored nation has given out.
         """
 
     def __init__(
@@ -480,7 +481,7 @@ class WatchNoticesResponse(_message.Message):
     """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
-        """What is to be dealt with, all or nothing; none in a heartbeat."""
+        """What is to be dealt with, all or nothing; none in a heartbeat, and none where only a following moves the cursor on."""
 
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:

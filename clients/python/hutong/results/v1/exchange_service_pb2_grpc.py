@@ -93,7 +93,9 @@ class ExchangeServiceServicer(object):
     def FollowSubjects(self, request, context):
         """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
         to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-        is kept here any more and the node has not asked for as long as results are kept.
+        is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
+        follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
+        node's cursor either.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,9 @@ class ExchangeServiceStub:
     FollowSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]
     """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
     to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-    is kept here any more and the node has not asked for as long as results are kept.
+    is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
+    follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
+    node's cursor either.
     """
     WatchNotices: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
@@ -83,7 +85,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     FollowSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]  # type: ignore[assignment]
     """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
     to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-    is kept here any more and the node has not asked for as long as results are kept.
+    is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
+    follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
+    node's cursor either.
     """
     WatchNotices: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]  # type: ignore[assignment]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
@@ -130,7 +134,9 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_exchange_service_pb2.FollowSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.FollowSubjectsResponse]]:
         """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
         to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-        is kept here any more and the node has not asked for as long as results are kept.
+        is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
+        follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
+        node's cursor either.
         """
 
     @_abc_1.abstractmethod
