@@ -211,9 +211,16 @@ def _find_listed(
 
 def find_revisions(connection: Connection, lab: str, reports: Sequence[tuple[str, int]]) -> list[StoredResult]:
     """These revisions of a laboratory's reports, in this order; what retention has removed is left out."""
-    found: dict[tuple[str, int], StoredResult] = {}
-    for start in range(0, len(reports), 500):
-        numbers = [number for number, _ in reports[start : start + 500]]
+    histories = find_histories(connection, lab, [number for number, _ in reports])
+    found = {(number, result.revision): result for number, history in histories.items() for result in history}
+    return [found[report] for report in reports if report in found]
+
+
+def find_histories(connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, list[StoredResult]]:
+    """All revisions of a laboratory's reports that are kept, oldest first."""
+    found: dict[str, list[StoredResult]] = {}
+    for start in range(0, len(report_numbers), 500):
+        numbers = set(report_numbers[start : start + 500]) - found.keys()
         persons = select(_keys.c.subject_key).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)).distinct()
         # Each person's rows are gone through once: a join would do so for each report, and a laboratory that writes one
         # number for everybody has thousands.
@@ -222,9 +229,9 @@ def find_revisions(connection: Connection, lab: str, reports: Sequence[tuple[str
             _results.c.lab == lab,
             _results.c.report_number.in_(numbers),
         )
-        for row in connection.execute(statement):
-            found[row.report_number, row.revision] = StoredResult(*row)
-    return [found[report] for report in reports if report in found]
+        for row in connection.execute(statement.order_by(_results.c.revision)):
+            found.setdefault(row.report_number, []).append(StoredResult(*row))
+    return found
 
 
 def _narrow(statement: Any, query: ResultQuery) -> Any:

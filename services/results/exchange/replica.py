@@ -1,11 +1,13 @@
 """Storing what another node passed on, any number of times, with the effect of once.
 
 A writer's changes come in order, those of several writers in any. A report belongs to the node that received it first.
-Of its revisions the greatest counts, whichever comes first.
+Of its revisions the greatest counts, whichever comes first; of two with one number, which a node restored from an older
+copy writes, the later: at the nation it becomes the next.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice, repeat
@@ -25,6 +27,7 @@ from services.results.exchange.follow_ups import pass_on_to_homes, receive_remin
 from services.results.exchange.model import Change, Reminder, Replica, ReplicaTubes
 from services.results.exchange.notices import ChangedReport, give_notices, is_anybody_followed
 from services.results.exchange.registers import receive_lab, receive_link
+from services.results.exchange.retelling import Retelling, judge_retelling
 from services.results.horizon import read_horizon
 from services.results.model import (
     ACTIVE,
@@ -37,7 +40,7 @@ from services.results.model import (
     ReportKey,
     StoredResult,
 )
-from services.results.reading import find_reports, find_revisions
+from services.results.reading import find_histories, find_reports
 from services.results.revisions import RECALLED_OUTCOME
 from services.results.rows import RowForm, row_form
 from services.results.timeliness import record_delays, record_nationwide_delays
@@ -70,7 +73,7 @@ class FormedTubes(NamedTuple):
 
 @dataclass(slots=True)
 class Applied:
-    """What came of it: revisions that are new here, and reports that another node had sent with other content."""
+    """What came of it: revisions that are new here, and how many were at odds with what was known."""
 
     stored: list[Replica] = field(default_factory=list)
     tubes: list[ReplicaTubes] = field(default_factory=list)
@@ -216,14 +219,53 @@ class _Filer:
                 older.append(replica)
             elif number not in newer or newer[number][-1].result.revision < replica.result.revision:
                 newer.setdefault(number, []).append(replica)
-        self._supersede([newest[self._lab, number] for number in newer if (self._lab, number) in newest])
+        self._succeed([newest[self._lab, number] for number in newer if (self._lab, number) in newest], newer)
+        if older:
+            self._retell(older, known)
+
+    def _succeed(self, standing: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
+        """Let the last of each report's chain of further revisions stand."""
+        self._supersede(standing)
         self._insert(
             (replica, replica.result.state if replica is chain[-1] else SUPERSEDED)
-            for chain in newer.values()
+            for chain in chains.values()
             for replica in chain
         )
-        self._point_keys([chain[-1] for chain in newer.values()])
-        self._insert((replica, SUPERSEDED) for replica in self._missing(older))
+        self._point_keys([chain[-1] for chain in chains.values()])
+
+    def _retell(self, older: Sequence[Replica], known: dict[str, ReportKey]) -> None:
+        """Revisions of numbers that are known, in the order of these."""
+        histories = find_histories(self._connection, self._lab, [replica.result.report_number for replica in older])
+        standing: list[StoredResult] = []
+        further: dict[str, list[Replica]] = {}
+        missing: list[Replica] = []
+        for replica in older:
+            number = replica.result.report_number
+            history = histories.setdefault(number, [])
+            retelling = judge_retelling(replica.result, history)
+            if retelling is Retelling.MISSING:
+                missing.append(replica)
+                insort(history, replica.result, key=attrgetter("revision"))
+            elif retelling is not Retelling.KNOWN and self._arrival.at_nation:
+                self._note_odds(replica)
+                if retelling is Retelling.SUCCEEDS:
+                    revision = max(history[-1].revision, known[number].revision) + 1
+                    next_ = replica._replace(result=replica.result._replace(revision=revision))
+                    if number not in further:
+                        standing.append(history[-1])
+                    further.setdefault(number, []).append(next_)
+                    history.append(next_.result)
+        self._insert((replica, SUPERSEDED) for replica in missing)
+        self._succeed(standing, further)
+
+    def _note_odds(self, replica: Replica) -> None:
+        self._applied.conflict_count += 1
+        _log.warning(
+            "a node tells otherwise what it had told; it was restored from an older copy",
+            lab=self._lab,
+            node=replica.result.origin,
+            revision=replica.result.revision,
+        )
 
     def _belongs(
         self, replica: Replica, known: dict[str, ReportKey], newest: dict[tuple[str, str], StoredResult]
@@ -231,9 +273,15 @@ class _Filer:
         """Whether the report is its sender's: one that another node received first stands, and this one is told of."""
         number = replica.result.report_number
         standing = newest.get((self._lab, number))
-        if standing is None or standing.origin == replica.result.origin:
-            return True
         key = known[number]
+        if standing is None:
+            return True
+        if standing.origin == replica.result.origin:
+            if standing.subject_key == replica.result.subject_key:
+                return True
+            # Of another person: as a revision it would take the report from the one who has it.
+            self._note_odds(replica)
+            return False
         if replica.content_hash not in (key.content_hash, key.sampling_hash):
             self._applied.conflict_count += 1
             _log.warning(
@@ -243,16 +291,6 @@ class _Filer:
                 second=replica.result.origin,
             )
         return False
-
-    def _missing(self, older: list[Replica]) -> list[Replica]:
-        """Those of older revisions that are not stored yet: they were overtaken by a newer one."""
-        if not older:
-            return []
-        names = {(replica.result.report_number, replica.result.revision): replica for replica in older}
-        stored = find_revisions(self._connection, self._lab, list(names))
-        for result in stored:
-            names.pop((result.report_number, result.revision), None)
-        return list(names.values())
 
     def _row(self, replica: Replica) -> NewResult:
         """The replica's rows as the engine takes them, formed once."""

@@ -360,7 +360,10 @@ class Node(_message.Message):
     backlog: _builtins.int
     """Commits that it held and had not sent when it was last heard of."""
     conflict_count: _builtins.int
-    """Reports that it sent and another node had sent before with other content: the first stands."""
+    """Reports that it sent and another node had sent before with other content: the first stands. And revisions that it
+    sent with other content or state than before, as a node does that was restored from an older copy: the newest by its
+    clock stands, as the next revision at the nation, unless the report has become another person's; then the first does.
+    """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant, by the node's clock, up to which everything acknowledged there is known here."""
