@@ -48,10 +48,11 @@ Watch = Callable[[WatchNoticesRequest, Any], AsyncIterator[WatchNoticesResponse]
 
 
 class PretendedNation(ExchangeServiceServicer):
-    """Answers watches one after another as it is told, and the last way from then on."""
+    """Answers watches one after another as it is told, and the last way from then on; tells of so many at once."""
 
-    def __init__(self, *watches: Watch) -> None:
+    def __init__(self, *watches: Watch, most: int = 500) -> None:
         self._watches = list(watches)
+        self._most = most
         self.asked: list[WatchNoticesRequest] = []
         self.followed: list[bytes] = []
 
@@ -61,7 +62,9 @@ class PretendedNation(ExchangeServiceServicer):
         async for message in watch(request, context):
             yield message
 
-    async def FollowSubjects(self, request: FollowSubjectsRequest, _: Any) -> FollowSubjectsResponse:
+    async def FollowSubjects(self, request: FollowSubjectsRequest, context: Any) -> FollowSubjectsResponse:
+        if len(request.subject_keys) > self._most:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "")
         self.followed += request.subject_keys
         return FollowSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
 
@@ -209,6 +212,25 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
     assert [request.cursor for request in nation.asked] == [0, 7, 0]
     # Once because it was never told anything, once because its place was lost.
     assert nation.followed == keys + keys
+
+
+async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in_halves(henan: Laboratory) -> None:
+    """Whether everybody is followed again, or several are imported at once."""
+    keys = sorted(subject_key(person) for person in range(45))
+    await henan.database.write(add_followed, NATION, keys, NOW)
+    nation = PretendedNation(telling(notice(1)), most=3)
+    server, port = await serve(nation)
+    async with listening(henan, port) as store:
+        await stands_at(store, 1)
+        assert nation.followed == keys
+        line = Line(
+            lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True), ExchangeServiceStub
+        )
+        gateway = FollowGateway(line, HENAN)
+        together = await asyncio.gather(*(gateway.follow(key) for key in keys))
+        await line.close()
+    await server.stop(None)
+    assert [followed.subject_keys for followed in together] == [[key] for key in keys]
 
 
 async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 5.0
 """The longest a call to the nation may take."""
 MAX_FOLLOWED = 20
-"""Persons in one call: 200 results of each stay well under the largest message."""
+"""Persons in one call: 200 results of each mostly stay well under the largest message; otherwise it is halved."""
 _SHARE = 0.8
 """Of the caller's time; the rest is for storing what came, and the answer's way home."""
 
@@ -64,6 +64,10 @@ class FollowGateway:
         try:
             response = await stub.FollowSubjects(request, timeout=FOLLOW_SECONDS)
         except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.INVALID_ARGUMENT and len(subject_keys) > 1:
+                # It has more to tell than a message holds, or finds fault with one of them.
+                half = len(subject_keys) // 2
+                return [*await self.follow_each(subject_keys[:half]), *await self.follow_each(subject_keys[half:])]
             _log.warning("the nation does not answer", code=error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._line.renew(stub)
