@@ -132,7 +132,8 @@ class Intake:
             raise FailedPrecondition(
                 "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
             )
-        return Log(region, start.log_id), from_timestamp(start.send_time) - self._clock.now()
+        now = self._clock.now()
+        return Log(region, start.log_id), check_instant(from_timestamp(start.send_time), now, "start.send_time") - now
 
     async def _answer(self, log: Log, clock: SkewReport, item: _Waiting) -> ReplicateResponse:
         decoded = await item.decoded
