@@ -15,6 +15,7 @@ from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
 from services.verification.model import (
+    INCONCLUSIVE,
     NATIONAL_RESULTS,
     NEGATIVE,
     NOT_ASKED,
@@ -48,6 +49,10 @@ _REASON_OF_USE: tuple[tuple[Use, Reason], ...] = (
     (pb.USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
 )
 """Why nothing was usable, the strongest reason first. Of anything else the reason is NO_RESULT."""
+
+
+_WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
+"""Outcomes that leave a sampling record what it was until their report is issued."""
 
 
 def decide(inputs: Inputs) -> Decision:
@@ -129,10 +134,11 @@ def _governs_before(item: Item) -> tuple[bool, Instant]:
 def _hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs) -> list[Item]:
     """Step 4: the items that count at the time of use; each that does not is marked with why."""
     window = required.window
-    proof_window = required.sampling_proof_window
     valid: list[Item] = []
     for item in items:
         if item.use != USABLE:
+            if _was_sampled_only(item) and _hold_to_proof_window(item, required, inputs):
+                valid.append(item)
             continue
         subject = item.subject
         outcome = subject.outcome
@@ -148,18 +154,35 @@ def _hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Input
             else:
                 item.use = pb.USE_EXPIRED
         elif outcome == PENDING:
-            item.use = pb.USE_SAMPLING_PROOF_NOT_ACCEPTED
             if subject.sample_time is None:
                 item.use = pb.USE_NOT_IDENTIFIABLE
-            elif proof_window is not None:
-                item.basis_time = subject.sample_time
-                item.expire_time = subject.sample_time + proof_window
-                if subject.sample_time <= inputs.issued_until and inputs.use_time < item.expire_time:
-                    item.use = USABLE
-                    valid.append(item)
+            elif _hold_to_proof_window(item, required, inputs):
+                valid.append(item)
+            else:
+                item.use = pb.USE_SAMPLING_PROOF_NOT_ACCEPTED
         else:
             item.use = pb.USE_INCONCLUSIVE
     return valid
+
+
+def _was_sampled_only(item: Item) -> bool:
+    """Whether an unusable item had no report yet at the time of use: then its specimen had been taken, and no more.
+
+    Otherwise who was let in on a sampling record would be turned away because its report has come since. A positive to
+    come does not let anybody in.
+    """
+    return item.use == pb.USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
+
+
+def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> bool:
+    """Whether an item counts as a sampling record at the time of use, counted from when the specimen was taken."""
+    sample_time = item.subject.sample_time
+    if sample_time is None or required.sampling_proof_window is None:
+        return False
+    item.is_sampling = True
+    item.basis_time = sample_time
+    item.expire_time = sample_time + required.sampling_proof_window
+    return sample_time <= inputs.issued_until and inputs.use_time < item.expire_time
 
 
 def _recognize(inputs: Inputs, items: list[Item], valid: list[Item]) -> Decision:
@@ -182,7 +205,7 @@ def _recognize(inputs: Inputs, items: list[Item], valid: list[Item]) -> Decision
 
 def _preference(item: Item) -> tuple[Instant, bool, Instant, bool]:
     assert item.expire_time is not None
-    return item.expire_time, isinstance(item.subject, Record), item.sample_time, item.subject.outcome == NEGATIVE
+    return item.expire_time, isinstance(item.subject, Record), item.sample_time, not item.is_sampling
 
 
 def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item], governing: Item) -> Decision:

@@ -43,6 +43,8 @@ class Item:
     expire_time: Instant | None = None
     differing_fields: tuple[str, ...] = ()
     follow_up: FollowUp | None = None
+    is_sampling: bool = False
+    """Whether it counts as the record of a sampling, whatever its report says or will say."""
 
     @property
     def sample_time(self) -> Instant:

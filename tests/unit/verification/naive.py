@@ -83,11 +83,17 @@ def judge(inputs: Any) -> Verdict:
     inside: list[tuple[datetime, bool, float, bool, str, Thing]] = []
     expired_ends: list[datetime] = []
     sampled_only = False
-    for thing in usable:
+    # Not reported yet at that time, and not to become positive: until then it is the record of a sampling.
+    in_the_lab = [
+        thing
+        for thing in everything
+        if thing.why_not == "NOT_YET_REPORTED" and thing.subject.outcome in (NEGATIVE, _INCONCLUSIVE)
+    ]
+    for thing in usable + in_the_lab:
         subject = thing.subject
         name = f"{subject.name}@{subject.revision}" if thing.recorded else ""
         sampled = -1.0 if subject.sample_time is None else subject.sample_time
-        if subject.outcome == NEGATIVE:
+        if subject.outcome == NEGATIVE and thing not in in_the_lab:
             start = subject.report_time if rule.window.basis == 1 else subject.sample_time
             if start is None:
                 continue
@@ -97,7 +103,7 @@ def judge(inputs: Any) -> Verdict:
                 inside.append((end, thing.recorded, sampled, True, name, thing))
             else:
                 expired_ends.append(end)
-        elif subject.outcome == PENDING and subject.sample_time is not None:
+        elif (subject.outcome == PENDING or thing in in_the_lab) and subject.sample_time is not None:
             start = moment(subject.sample_time)
             window = rule.sampling_proof_window
             ahead = timedelta(minutes=1) if use == moment(inputs.evaluate_time) else timedelta()

@@ -10,13 +10,16 @@ from hutong.verification.v1 import decision_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.instant import HOUR, SECOND
+from services.domain.instant import HOUR, MINUTE, SECOND
 from services.verification.convert import decision_to_proto
 from services.verification.decide import decide
 from services.verification.model import (
     ACTIVE,
     CLOCK_SKEW,
+    INCONCLUSIVE,
     NEGATIVE,
+    PENDING,
+    POOL_POSITIVE,
     POSITIVE,
     REPORT_TIME,
     SOURCE_OK,
@@ -156,6 +159,44 @@ def test_a_correction_never_lengthens_an_issued_report(inputs: Inputs, random: R
     assert end(after) in (end(before), None)
 
 
+def _with_reports_to_come(inputs: Inputs, outcome: int) -> Inputs:
+    """The same world when the reports of all its sampling records have arrived, issued after the time of use."""
+    issued = inputs.issued_until + 1
+    reported = [
+        record._replace(revision=9, outcome=outcome, test_time=None, report_time=max(issued, record.sample_time))
+        for record in inputs.records
+        if record.outcome == PENDING and record.state == ACTIVE
+    ]
+    return inputs._replace(records=(*inputs.records, *reported))  # type: ignore[arg-type]
+
+
+def _with_sampling(inputs: Inputs, hours: int) -> Inputs:
+    """The same world, not asked about a time to come, with one revision of each record and one more of a sampling."""
+    sampled = _negative("SAMPLED", NOON - (hours - 1) * HOUR)._replace(outcome=PENDING, report_time=None)
+    records = {record.name: record for record in (*inputs.records, sampled)}
+    use_time = min(inputs.use_time, inputs.evaluate_time)
+    return inputs._replace(use_time=use_time, records=tuple(records.values()), evidence=(), claims=())
+
+
+sampled_worlds = st.builds(_with_sampling, worlds, st.integers(0, 50))
+
+
+@given(sampled_worlds, st.sampled_from((NEGATIVE, INCONCLUSIVE)))
+def test_a_report_to_come_takes_nothing_from_its_sampling_record(inputs: Inputs, outcome: int) -> None:
+    """A report that is issued only after the time of use changes nothing of the decision for that time."""
+    before, after = decide(inputs), decide(_with_reports_to_come(inputs, outcome))
+    assert (before.outcome, before.reason, before.expire_time) == (after.outcome, after.reason, after.expire_time)
+    assert before.refusal_permitted == after.refusal_permitted
+
+
+@given(sampled_worlds, st.sampled_from((POSITIVE, POOL_POSITIVE)))
+def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None:
+    """A sampling record whose positive has arrived is used for nothing, though the report is issued only later."""
+    decision = decide(_with_reports_to_come(inputs, outcome))
+    used = [one.subject for one in decision.considered if one.use == pb.USE_USED]
+    assert not [one for one in used if isinstance(one, Record) and one.revision == 9]
+
+
 @given(worlds)
 def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
     """With a source unavailable no decision says NOT_RECOGNIZED but for a recorded positive."""
@@ -262,6 +303,23 @@ def test_a_clock_a_minute_ahead_turns_no_decision_about_now(
     """A report that is here was issued, though by another clock only in a minute; of another time it is exact."""
     record = _negative("R", NOON + ahead, sample_time=NOON - HOUR)
     assert decide(Inputs(NOON - asked_before, NOON, VENUE, (record,), (), (), ANSWERED)).reason == reason
+
+
+@pytest.mark.parametrize("outcome", [NEGATIVE, INCONCLUSIVE])
+@pytest.mark.parametrize("proof_window", [24 * HOUR, None])
+def test_a_sampling_proof_in_hand_outlives_its_report_to_come(outcome: int, proof_window: int | None) -> None:
+    """Shown again after the report came four minutes ahead of our clock, it counts as before through its record."""
+    policy = VENUE._replace(required=RULE._replace(sampling_proof_window=proof_window))
+    record = _negative("R", NOON + 4 * MINUTE, sample_time=NOON - 5 * HOUR, outcome=outcome)
+    shown = Evidence(7, LABS[0], "R", PENDING, NOON - 5 * HOUR, None)
+    claim = Claim(lookup_pb2.CLAIM_STATE_FOUND, record, AUTHORIZED)
+    decision = decide(Inputs(NOON, NOON, policy, (record,), (shown,), (claim,), ANSWERED))
+    if proof_window is None:
+        assert decision.reason == pb.DECISION_REASON_NOT_YET_REPORTED
+        return
+    assert (decision.reason, decision.basis) == (pb.DECISION_REASON_VALID, pb.DECISION_BASIS_RECORD)
+    assert decision.expire_time == NOON + 19 * HOUR
+    assert [one.use for one in decision.considered] == [pb.USE_USED, pb.USE_SAME_AS_RECORD]
 
 
 def test_items_begin_usable() -> None:

@@ -172,7 +172,9 @@ class _UseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Use.ValueType], _
     USE_LAB_NOT_AUTHORIZED: _Use.ValueType  # 5
     """Its laboratory was not authorised at report time."""
     USE_NOT_YET_REPORTED: _Use.ValueType  # 6
-    """Its report time lies after the time of use."""
+    """Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
+    counts as one until then and has another use.
+    """
     USE_TIMES_IMPOSSIBLE: _Use.ValueType  # 7
     """Its times are out of order or lie in the future."""
     USE_CONTRADICTS_RECORD: _Use.ValueType  # 8
@@ -212,7 +214,9 @@ USE_RECALLED: Use.ValueType  # 4
 USE_LAB_NOT_AUTHORIZED: Use.ValueType  # 5
 """Its laboratory was not authorised at report time."""
 USE_NOT_YET_REPORTED: Use.ValueType  # 6
-"""Its report time lies after the time of use."""
+"""Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
+counts as one until then and has another use.
+"""
 USE_TIMES_IMPOSSIBLE: Use.ValueType  # 7
 """Its times are out of order or lie in the future."""
 USE_CONTRADICTS_RECORD: Use.ValueType  # 8
