@@ -16,6 +16,7 @@ from hutong.verification.v1.verification_service_pb2 import (
 
 from services.domain.errors import HutongError
 from services.domain.names import format_decision
+from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.runtime.coalesce import Coalescer
 from services.runtime.ids import uuid7
@@ -25,6 +26,7 @@ from services.verification.convert import decision_to_proto, fill_decision, inpu
 from services.verification.decide import decide
 from services.verification.inputs import Answers, gather, inputs_to_proto
 from services.verification.model import Decision, SourceStatus
+from services.verification.person import person_key, subject_key
 from services.verification.policy_cache import KnownPolicy
 from services.verification.policy_gateway import PolicyGateway
 from services.verification.question import PolicyQuestion, Question, question_from_proto
@@ -55,10 +57,13 @@ class Rule(NamedTuple):
 class DecisionDesk:
     """Answers questions, one or many."""
 
-    def __init__(self, results: ResultsGateway, policies: PolicyGateway, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, results: ResultsGateway, policies: PolicyGateway, store: Store, pepper: Pepper, clock: Clock
+    ) -> None:
         self._results = results
         self._policies = policies
         self._store = store
+        self._pepper = pepper
         self._clock = clock
         self._keeper: Coalescer[StoredDecision, None] = Coalescer(self._keep_batch)
 
@@ -183,12 +188,14 @@ class DecisionDesk:
             fill_decision(message, decision, inputs)
             return None
         uuid = uuid7()
+        subject = subject_key(question.look_up.document, self._pepper)
         fill_decision(message, decision, inputs, format_decision(uuid))
         return StoredDecision(
             uuid,
             inputs.evaluate_time,
             message.SerializeToString(deterministic=True),
             inputs_to_proto(question, answers, inputs).SerializeToString(deterministic=True),
+            person_key(uuid, subject, self._pepper),
         )
 
     async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:

@@ -54,6 +54,7 @@ def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> dec
         evaluate_time=to_timestamp(inputs.evaluate_time),
         evidence=question.evidence_messages,
         region=question.policy.region,
+        purpose=question.policy.purpose,  # type: ignore[arg-type]
     )
     sources_to_proto(inputs.sources, message)
     if answers.policy is not None:

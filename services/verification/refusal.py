@@ -14,7 +14,7 @@ from services.domain.subject import mask_resident_numbers
 if TYPE_CHECKING:
     from hutong.type.v1 import purpose_pb2
 
-    from services.verification.model import DecisionOutcome, Ground
+    from services.verification.model import DecisionOutcome, Ground, Reason
 
     Judgement: TypeAlias = refusal_pb2.RefusalJudgement.ValueType
     Purpose: TypeAlias = purpose_pb2.Purpose.ValueType
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
 NOT_UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_NOT_UNLAWFUL
 UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
+
+_POSITIVE = frozenset({decision_pb2.DECISION_REASON_POSITIVE_RESULT, decision_pb2.DECISION_REASON_PENDING_RECHECK})
 
 SPEAKS_FOR: Span = HOUR
 """How long after its time of use a decision tells how things stood: people argue before they are refused."""
@@ -65,6 +67,15 @@ def was_entitled(
     if refuse_time - use_time > SPEAKS_FOR:
         return None
     return outcome != decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED
+
+
+def outweighs_what_was_shown(reason: Reason) -> bool:
+    """Whether a decision made for the instant of refusal leaves nothing to one that was shown before.
+
+    That is where it found a positive: whoever had been recognised until then no longer was. The source that holds the
+    positive has answered, whoever else has not.
+    """
+    return reason in _POSITIVE
 
 
 def forbidden_among(grounds: Iterable[Ground], forbidden_here: Collection[Ground]) -> tuple[Ground, ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
 from hutong.verification.v1 import decision_pb2, refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
-from services.domain.document import canonical_document
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_decision
@@ -14,9 +14,17 @@ from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.verification.desk import DecisionDesk
+from services.verification.person import is_of, subject_key
 from services.verification.policy_gateway import PolicyGateway
 from services.verification.question import PolicyQuestion, check_document, check_region, check_text, check_time
-from services.verification.refusal import Refusal, forbidden_among, judge, mask_identity, was_entitled
+from services.verification.refusal import (
+    Refusal,
+    forbidden_among,
+    judge,
+    mask_identity,
+    outweighs_what_was_shown,
+    was_entitled,
+)
 from services.verification.refusal_convert import refusal_to_proto
 from services.verification.refusal_store import RefusalStore
 from services.verification.store import Store, StoredDecision
@@ -49,13 +57,15 @@ class RefusalDesk:
         now = self._clock.now()
         _check(request, now)
         refuse_time = from_timestamp(request.refuse_time)
+        subject = subject_key(request.document, self._pepper) if request.HasField("document") else None
         shown = await self._read_shown(request)
         made = await self._decide_for(request)
-        entitlements = [_entitled(one, request.region, refuse_time) for one in (shown, made) if one is not None]
+        counting = shown if shown is not None and self._counts(shown, made, request, subject) else None
+        entitlements = [_entitled(one, refuse_time) for one in (counting, made) if one is not None]
         policy_question = PolicyQuestion(request.region, request.purpose, request.region, refuse_time, None)
         policy = self._policies.at_hand(policy_question) or await self._policies.resolve(policy_question)
         forbidden = forbidden_among(request.grounds, policy.effective.forbidden_grounds if policy else ())
-        named = shown or made
+        named = counting or made or shown
         refusal = Refusal(
             uuid7(),
             request.region,
@@ -71,7 +81,7 @@ class RefusalDesk:
                 entitled=True if True in entitlements else False if False in entitlements else None,
             ),
             mask_identity(request.statement, request.document.number, request.document.name),
-            self._subject_key(request),
+            subject,
             self._pepper.version,
             now,
         )
@@ -103,11 +113,20 @@ class RefusalDesk:
         _, kept = await self._decisions.conclude(question)
         return kept
 
-    def _subject_key(self, request: refusal_service_pb2.ReportRefusalRequest) -> bytes | None:
-        if not request.HasField("document"):
-            return None
-        document = request.document
-        return self._pepper.subject_key(canonical_document(document.type, document.number, document.issuing_country))
+    def _counts(
+        self,
+        shown: StoredDecision,
+        made: StoredDecision | None,
+        request: refusal_service_pb2.ReportRefusalRequest,
+        subject: bytes | None,
+    ) -> bool:
+        """Whether the decision that was shown tells of this refusal, as far as can be compared."""
+        inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
+        if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
+            return False
+        if subject is not None and is_of(shown.person, shown.uuid, subject, self._pepper) is False:
+            return False
+        return made is None or not outweighs_what_was_shown(decision_pb2.Decision.FromString(made.decision).reason)
 
 
 def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> None:
@@ -125,10 +144,8 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> N
         raise InvalidArgument.of(found)
 
 
-def _entitled(stored: StoredDecision, region: str, refuse_time: Instant) -> bool | None:
-    """What a stored decision says of the person at the place and instant of the refusal."""
-    if decision_pb2.DecisionInputs.FromString(stored.inputs).region != region:
-        return None
+def _entitled(stored: StoredDecision, refuse_time: Instant) -> bool | None:
+    """What a stored decision says of the person at the instant of the refusal."""
     decision = decision_pb2.Decision.FromString(stored.decision)
     return was_entitled(
         decision.outcome,

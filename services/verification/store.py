@@ -12,17 +12,22 @@ from services.domain.errors import NotFound
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.storage.engine import Database
+from services.verification.person import PersonKey
 from services.verification.tables import decisions
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDecision:
-    """A decision with its full inputs, both serialized as `hutong.verification.v1` messages."""
+    """A decision with its full inputs, both serialized as `hutong.verification.v1` messages.
+
+    `person` None: it was stored before it was kept whose it is.
+    """
 
     uuid: str
     evaluate_time: Instant
     decision: bytes
     inputs: bytes
+    person: PersonKey | None = None
 
 
 class Store(Protocol):
@@ -55,7 +60,14 @@ class SqlStore:
 def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> None:
     """Write decisions inside a transaction."""
     rows = [
-        {"uuid": one.uuid, "evaluate_time": one.evaluate_time, "decision": one.decision, "inputs": one.inputs}
+        {
+            "uuid": one.uuid,
+            "evaluate_time": one.evaluate_time,
+            "decision": one.decision,
+            "inputs": one.inputs,
+            "person_key": None if one.person is None else one.person.key,
+            "key_version": None if one.person is None else one.person.version,
+        }
         for one in kept
     ]
     connection.execute(insert(decisions), rows)
@@ -66,4 +78,5 @@ def select_decision(connection: Connection, uuid: str) -> StoredDecision:
     row = connection.execute(select(decisions).where(decisions.c.uuid == uuid)).one_or_none()
     if row is None:
         raise NotFound.resource(format_decision(uuid))
-    return StoredDecision(row.uuid, row.evaluate_time, bytes(row.decision), bytes(row.inputs))
+    person = None if row.person_key is None else PersonKey(bytes(row.person_key), row.key_version)
+    return StoredDecision(row.uuid, row.evaluate_time, bytes(row.decision), bytes(row.inputs), person)

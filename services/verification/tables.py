@@ -21,6 +21,10 @@ decisions = Table(
     # Serialized hutong.verification.v1.Decision and DecisionInputs.
     Column("decision", LargeBinary, nullable=False),
     Column("inputs", LargeBinary, nullable=False),
+    # Keyed hash of the decision's own UUID and the document: it tells whether the decision is that of a person at hand,
+    # not that two decisions are of one person. NULL in rows of before it was kept.
+    Column("person_key", LargeBinary(KEY_LENGTH)),
+    Column("key_version", SmallInteger),
 )
 
 refusals = Table(

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2, refusal_pb2, verification_service_pb2
 from hutong.verification.v1 import refusal_service_pb2 as service
 
@@ -23,6 +23,7 @@ NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
 RETEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 EXPIRED = refusal_ground_pb2.REFUSAL_GROUND_EXPIRED
 UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
+NOT_UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_NOT_UNLAWFUL
 UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
 
 
@@ -102,6 +103,43 @@ async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.refusals.ReportRefusal(_report(RETEST, decision="decisions/01890000-0000-7000-8000-000000000000"))
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> None:
+    """Recognised at a hotel, refused at a hospital: the hospital has a rule of its own."""
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    report = _report(RETEST, ago=-MINUTE, decision=shown.name)
+    report.purpose = purpose_pb2.PURPOSE_MEDICAL_INSTITUTION
+    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == UNDETERMINED
+
+
+async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) -> None:
+    """Whose a decision is, is told by the document; the report names the decision made for the person instead."""
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    now = -MINUTE
+    theirs = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[0]))
+    assert (await callers.refusals.ReportRefusal(theirs)).refusal.decision == shown.name
+    report = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[1]))
+    refusal = (await callers.refusals.ReportRefusal(report)).refusal
+    assert refusal.judgement == UNDETERMINED
+    assert refusal.decision not in ("", shown.name)
+
+
+async def test_a_positive_outweighs_a_decision_that_was_shown_before_it(callers: Callers) -> None:
+    """Recognised in the morning, positive at noon, refused after it: not unlawful."""
+    now = SystemClock().now()
+    await callers.upload(NUMBERS[2], "BEFORE", now - 6 * HOUR)
+    shown = (
+        await callers.decisions.Verify(question(NUMBERS[2], record=True, use_time=to_timestamp(now - 3 * HOUR)))
+    ).decision
+    assert shown.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
+    await callers.upload(NUMBERS[2], "POSITIVE", now - HOUR, outcome_pb2.OUTCOME_POSITIVE)
+    report = _report(RETEST, ago=0, decision=shown.name, document=document(NUMBERS[2]))
+    refusal = (await callers.refusals.ReportRefusal(report)).refusal
+    assert refusal.judgement == NOT_UNLAWFUL
+    assert refusal.decision != shown.name
+    before = _report(RETEST, ago=2 * HOUR, decision=shown.name, document=document(NUMBERS[2]))
+    assert (await callers.refusals.ReportRefusal(before)).refusal.judgement == UNLAWFUL
 
 
 async def test_statement_keeps_no_identity(callers: Callers) -> None:

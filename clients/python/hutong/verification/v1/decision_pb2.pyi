@@ -14,6 +14,7 @@ from hutong.results.v1 import follow_up_pb2 as _follow_up_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
+from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
 from hutong.verification.v1 import evidence_pb2 as _evidence_pb2
 import builtins as _builtins
@@ -447,8 +448,11 @@ class DecisionInputs(_message.Message):
     CLAIMS_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """Where it was asked, GB/T 2260."""
+    purpose: _purpose_pb2.Purpose.ValueType
+    """What for; UNSPECIFIED in decisions of before it was kept."""
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
         """The instant for which it was asked."""
@@ -488,10 +492,11 @@ class DecisionInputs(_message.Message):
         claims: _abc.Iterable[Global___ClaimedRecord] | None = ...,
         sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
         region: _builtins.str = ...,
+        purpose: _purpose_pb2.Purpose.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "evidence", b"evidence", "records", b"records", "region", b"region", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "evidence", b"evidence", "purpose", b"purpose", "records", b"records", "region", b"region", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,7 +105,9 @@ class Refusal(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do."""
     decision: _builtins.str
-    """The decision shown at the place, or made when the report came in, "decisions/{uuid7}"."""
+    """The decision it was judged by, "decisions/{uuid7}": the one shown at the place, or the one made when the report came
+    in, where that outweighs it or the one shown is of something else.
+    """
     judgement: Global___RefusalJudgement.ValueType
     """Whether it was lawful."""
     state: Global___RefusalState.ValueType

@@ -75,7 +75,9 @@ class ReportRefusalRequest(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do. Required."""
     decision: _builtins.str
-    """The decision that was shown there, "decisions/{uuid7}". Optional."""
+    """The decision that was shown there, "decisions/{uuid7}". Optional. It tells nothing when it is of another place, purpose
+    or, where document is given, person, and it does not outweigh a positive result at the instant of refusal.
+    """
     statement: _builtins.str
     """The person's own words, at most 2,000 characters. Optional."""
     request_id: _builtins.str

@@ -1,0 +1,27 @@
+"""Keep with each decision a keyed hash that tells whether a person at hand is the one it was made for.
+
+Revision: 0002, after 0001
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # NULL in older rows: whose they are was never kept.
+    with op.batch_alter_table("decisions", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("person_key", sa.LargeBinary(length=16), nullable=True))
+        batch_op.add_column(sa.Column("key_version", sa.SmallInteger(), nullable=True))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("decisions", schema=None) as batch_op:
+        batch_op.drop_column("key_version")
+        batch_op.drop_column("person_key")
