@@ -44,9 +44,13 @@ class Rows(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A person's records, who was asked for them, and what was found of claimed reports, in the question's order."""
+    """A person's records, who was asked for them, and what was found of claimed reports, in the question's order.
+
+    The first `in_region_count` of the records were taken in the node's region, the others outside it.
+    """
 
     records: tuple[Record, ...]
+    in_region_count: int
     sources: tuple[SourceStatus, ...]
     claims: Sequence[lookup_pb2.Claim]
     told: LookupLatestResponse | Rows
@@ -62,6 +66,7 @@ def found_in_message(told: LookupLatestResponse) -> Found:
     """An answer that came by itself."""
     return Found(
         tuple([record_from_proto(result) for result in (*told.in_region, *told.out_of_region)]),
+        len(told.in_region),
         tuple([source_from_proto(source, _SOURCE_PART) for source in told.sources]),
         told.claims,
         told,
@@ -90,7 +95,10 @@ def found_in_columns(columns: LookupColumns) -> list[Found]:
     bounds = [0]
     for count in map(add, columns.in_region_counts[:], columns.out_of_region_counts[:]):
         bounds.append(bounds[-1] + count)
-    return [Found(records[start:stop], sources, (), Rows(columns, start, stop)) for start, stop in pairwise(bounds)]
+    return [
+        Found(records[start:stop], in_region_count, sources, (), Rows(columns, start, stop))
+        for in_region_count, (start, stop) in zip(columns.in_region_counts[:], pairwise(bounds), strict=True)
+    ]
 
 
 def without_masks(result: result_pb2.TestResult) -> result_pb2.TestResult:

@@ -7,10 +7,19 @@ from typing import NamedTuple
 from hutong.results.v1 import lookup_pb2
 from hutong.verification.v1 import decision_pb2
 
-from services.domain.instant import from_timestamp, to_timestamp
+from services.domain.instant import Instant, from_timestamp, to_timestamp
 from services.verification.convert import record_from_proto, sources_to_proto
 from services.verification.found import Found, without_masks
-from services.verification.model import NOT_LOOKED_UP, Claim, Inputs, SourceStatus
+from services.verification.model import (
+    NEGATIVE,
+    NOT_LOOKED_UP,
+    SOURCE_OK,
+    SOURCE_UNAVAILABLE,
+    Claim,
+    Inputs,
+    Record,
+    SourceStatus,
+)
 from services.verification.policy_cache import KnownPolicy
 from services.verification.question import Question
 
@@ -32,7 +41,7 @@ def gather(question: Question, answers: Answers) -> Inputs:
     if answers.results_away is not None:
         sources += (answers.results_away,)
     if found is not None:
-        sources += found.sources
+        sources += _heard_in_part(found.sources) if _is_cut_off(question, found) else found.sources
     claims: tuple[Claim, ...] = ()
     if question.evidence:
         claims = tuple([_claim(claim) for claim in _paired_claims(question, found)])
@@ -71,6 +80,29 @@ def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> dec
             if claim.HasField("result"):
                 added.test_result.CopyFrom(without_masks(claim.result))
     return message
+
+
+def _is_cut_off(question: Question, found: Found) -> bool:
+    """Whether the look-up's limit may have left out what counted at a time of use in the past.
+
+    Results come newest first: behind a full side whose negatives were all issued later, an earlier one may stand.
+    """
+    use_time, limit = question.policy.use_time, question.look_up.limit
+    if use_time >= question.evaluate_time or len(found.records) < limit:
+        return False
+    sides = found.records[: found.in_region_count], found.records[found.in_region_count :]
+    return any(len(side) >= limit and not any(_is_negative_by(record, use_time) for record in side) for side in sides)
+
+
+def _is_negative_by(record: Record, instant: Instant) -> bool:
+    return record.outcome == NEGATIVE and record.report_time is not None and record.report_time <= instant
+
+
+def _heard_in_part(sources: tuple[SourceStatus, ...]) -> tuple[SourceStatus, ...]:
+    """The sources as ones that could not say: what they did not come to tell is no reason against the holder."""
+    return tuple(
+        [SourceStatus(one.source, SOURCE_UNAVAILABLE, None) if one.state == SOURCE_OK else one for one in sources]
+    )
 
 
 def _paired_claims(question: Question, found: Found | None) -> list[lookup_pb2.Claim | None]:

@@ -15,7 +15,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.document import BadDocument, canonical_document
 from services.domain.errors import InvalidArgument, Violation
-from services.domain.instant import Instant, from_timestamp, set_timestamp
+from services.domain.instant import DAY, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import is_uscc
 from services.domain.region import is_region
 from services.runtime.freshness import Freshness, decode_token
@@ -35,6 +35,10 @@ _REPORT_NUMBER = re.compile(r"[^\x00-\x20\x7f/@]{1,64}")
 
 LOOKED_AT = 10
 """Of a person's results from each side: daily tests for longer than any window, also as seen from some days ago."""
+LOOKED_AT_OF_THE_PAST = 20
+"""The same for a use in the past, after which other tests followed: as many as a look-up gives."""
+PAST: Span = DAY
+"""How long ago a use lies in the past: in less time nobody is tested more often than is looked at."""
 
 Place: TypeAlias = tuple[str, int, str]
 """Region, purpose and province of origin: no policy knows a finer origin."""
@@ -90,7 +94,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
             _check_evidence(each, f"evidence[{index}]", found)
     if found:
         raise InvalidArgument.of(found)
-    look_up = LookupLatestRequest(limit=LOOKED_AT)
+    look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST else LOOKED_AT_OF_THE_PAST)
     # The name stays here: it finds nobody.
     look_up.document.CopyFrom(request.document)
     look_up.document.name = ""

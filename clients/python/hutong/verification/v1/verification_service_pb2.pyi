@@ -63,7 +63,9 @@ class VerifyRequest(_message.Message):
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
         """The instant of use, as a departure; absent means now. Asked about now, a report counts that was issued up to a minute
-        ahead of this node's clock: another node's may be ahead by so much.
+        ahead of this node's clock: another node's may be ahead by so much. Of a time over a day ago the newest 20 results in
+        and as many outside the node's region are looked at. Where earlier ones may have been left out, since no negative
+        among them was issued by then, the sources count as ones that did not answer: UNDETERMINED and not a refusal.
         """
 
     @_builtins.property
