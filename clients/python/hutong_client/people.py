@@ -11,7 +11,7 @@ from pathlib import Path
 
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.type.v1.identity_pb2 import IdentityDocument
-from hutong.verification.v1.verification_service_pb2 import StreamVerifyRequest, VerifyRequest
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from hutong_client.options import PURPOSE, read_instant
 from hutong_client.tables.columns import find_column
@@ -25,8 +25,16 @@ _OWN_COLUMNS = ("region", "purpose", "arriving_from", "use_time")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One person's question. `mark` is the row's number or the gate's own; `fault` why it cannot be put, if so."""
+    """One person's question.
 
+    Attributes:
+        row: its row in the file, or its line on the pipe. It alone tells questions apart.
+        mark: the gate's own mark, which may stand twice; the row's number where it has none.
+        request: the question.
+        fault: why it cannot be put; empty when it can.
+    """
+
+    row: int
     mark: str
     request: VerifyRequest
     fault: str = ""
@@ -44,9 +52,7 @@ def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
         raise NotATable("the file is empty")
     with path.open(encoding=detect_encoding(path), newline="") as text:
         if start.startswith(b"{"):
-            yield from (
-                read_question(str(number), line, template) for number, line in enumerate(text, 1) if line.strip()
-            )
+            yield from (read_question(number, line, template) for number, line in enumerate(text, 1) if line.strip())
             return
         rows = csv.reader(text)
         columns = [_column(title) for title in next(rows)]
@@ -54,24 +60,24 @@ def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
             raise NotATable("the first row must name the columns, card_no (证件号码) among them")
         for number, cells in enumerate(rows, start=2):
             if any(cells):
-                yield _read_row(str(number), dict(zip(columns, map(str.strip, cells), strict=False)), template)
+                yield _read_row(number, dict(zip(columns, map(str.strip, cells), strict=False)), template)
 
 
-def read_question(mark: str, line: str, template: VerifyRequest) -> Asked:
+def read_question(row: int, line: str, template: VerifyRequest) -> Asked:
     """A line of NDJSON: a VerifyRequest, or a StreamVerifyRequest with a mark of its own."""
-    asked = StreamVerifyRequest(correlation_id=mark)
-    asked.request.CopyFrom(template)
+    mark, request = str(row), VerifyRequest()
+    request.CopyFrom(template)
     try:
         content = json.loads(line)
         if not isinstance(content, dict):
-            return Asked(mark, asked.request, "the line is no JSON object")
+            return Asked(row, mark, request, "the line is no JSON object")
         mark = str(content.get("correlation_id", mark))
         own = ParseDict(content.get("request", content), VerifyRequest())
     except (json.JSONDecodeError, ParseError, AttributeError):
         # What the parser says could repeat what stands in the line.
-        return Asked(mark, asked.request, "the line is no VerifyRequest in JSON")
-    asked.request.MergeFrom(own)
-    return Asked(mark, asked.request)
+        return Asked(row, mark, request, "the line is no VerifyRequest in JSON")
+    request.MergeFrom(own)
+    return Asked(row, mark, request)
 
 
 def read_lines(descriptor: int) -> Iterator[str]:
@@ -89,7 +95,7 @@ def _column(title: str) -> str:
     return plain if plain in _OWN_COLUMNS else find_column(title) or plain
 
 
-def _read_row(mark: str, cells: dict[str, str], template: VerifyRequest) -> Asked:
+def _read_row(row: int, cells: dict[str, str], template: VerifyRequest) -> Asked:
     request = VerifyRequest()
     request.CopyFrom(template)
     try:
@@ -107,7 +113,7 @@ def _read_row(mark: str, cells: dict[str, str], template: VerifyRequest) -> Aske
         if cells.get("use_time"):
             request.use_time.CopyFrom(read_instant(cells["use_time"]))
     except BadCell as error:
-        return Asked(mark, request, error.description)
+        return Asked(row, str(row), request, error.description)
     request.region = cells.get("region") or request.region
     request.arriving_from = cells.get("arriving_from") or request.arriving_from
-    return Asked(mark, request)
+    return Asked(row, str(row), request)

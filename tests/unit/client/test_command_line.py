@@ -169,12 +169,12 @@ def test_people_of_a_csv_differ_from_the_template_where_they_say_so(tmp_path: Pa
 def test_gate_keeps_its_own_marks() -> None:
     """A plain VerifyRequest is marked by its line, a StreamVerifyRequest by itself; a broken line by its fault."""
     question = {"document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": CARDS[0]}, "region": "310104"}
-    plain = read_question("7", json.dumps(question), TEMPLATE)
+    plain = read_question(7, json.dumps(question), TEMPLATE)
     assert (plain.mark, plain.request.region, plain.request.purpose) == ("7", "310104", purpose_pb2.PURPOSE_HOTEL)
-    marked = read_question("8", json.dumps({"correlation_id": "gate 3", "request": question}), TEMPLATE)
+    marked = read_question(8, json.dumps({"correlation_id": "gate 3", "request": question}), TEMPLATE)
     assert (marked.mark, marked.request.document.number) == ("gate 3", CARDS[0])
     for line in ("{", "[]", '{"region": 5, "nonsense": true}', '{"request": "x"}'):
-        broken = read_question("9", line, TEMPLATE)
+        broken = read_question(9, line, TEMPLATE)
         assert broken.fault
         assert line not in broken.fault
 

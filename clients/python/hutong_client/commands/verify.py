@@ -112,32 +112,33 @@ class _Answers:
         self._codes = {ExitCode.DONE}
         self._lock = threading.Lock()
 
-    def fault(self, mark: str, description: str) -> None:
+    def fault(self, asked: Asked) -> None:
         """A question that could not be put."""
-        self._tell(mark, {"error": {"message": description}}, f"NOT ASKED: {description}", ExitCode.PARTLY)
+        self._tell(asked, {"error": {"message": asked.fault}}, f"NOT ASKED: {asked.fault}", ExitCode.PARTLY)
 
-    def item(self, mark: str, item: VerifyItem) -> None:
+    def item(self, asked: Asked, item: VerifyItem) -> None:
         """The answer to a question."""
         if item.WhichOneof("item") == "error":
             error = from_status(item.error)
             line = f"ERROR, {error.reason or error.code.name}: {error.message}"
-            self._tell(mark, {"error": as_dict(item.error)}, line, ExitCode.PARTLY)
+            self._tell(asked, {"error": as_dict(item.error)}, line, ExitCode.PARTLY)
         else:
             decision = item.decision
-            self._tell(mark, {"decision": as_dict(decision)}, summarize(decision), exit_code_of(decision))
+            self._tell(asked, {"decision": as_dict(decision)}, summarize(decision), exit_code_of(decision))
 
     @property
     def exit_code(self) -> ExitCode:
         """Of the codes of all answers the smallest, 0 only when there is no other."""
         return min(self._codes - {ExitCode.DONE}, default=ExitCode.DONE)
 
-    def _tell(self, mark: str, content: dict[str, object], line: str, code: ExitCode) -> None:
+    def _tell(self, asked: Asked, content: dict[str, object], line: str, code: ExitCode) -> None:
         with self._lock:
             self._codes.add(code)
             if self._as_json:
-                print_json_line({"correlation_id": mark, **content})
+                print_json_line({"row": asked.row, "correlation_id": asked.mark, **content})
             else:
-                click.echo(f"{mark}: {line}")
+                own_mark = f" ({asked.mark})" if asked.mark != str(asked.row) else ""
+                click.echo(f"{asked.row}{own_mark}: {line}")
 
 
 def _verify_file(connection: Connection, path: Path, template: VerifyRequest, as_json: bool) -> ExitCode:
@@ -149,32 +150,36 @@ def _verify_file(connection: Connection, path: Path, template: VerifyRequest, as
         items: Iterable[VerifyItem] = ()
         if put:
             items = connection.verification.BatchVerify(request, timeout=CALL_SECONDS).items
-        found = {asked.mark: item for asked, item in zip(put, items, strict=True)}
+        # By position: a mark is the file's own, and may stand twice or look like another's row.
+        answered = iter(list(zip(put, items, strict=True)))
         for asked in batch:
             if asked.fault:
-                answers.fault(asked.mark, asked.fault)
+                answers.fault(asked)
             else:
-                answers.item(asked.mark, found[asked.mark])
+                answers.item(*next(answered))
     return answers.exit_code
 
 
 def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool) -> ExitCode:
     answers = _Answers(as_json)
+    # By row, which is the mark on the wire: the gate's own may stand twice or look like another's row.
+    waiting: dict[str, Asked] = {}
 
     def questions() -> Iterator[StreamVerifyRequest]:
         for number, line in enumerate(read_lines(sys.stdin.fileno()), start=1):
             if line.strip():
-                asked: Asked = read_question(str(number), line, template)
+                asked = read_question(number, line, template)
                 if asked.fault:
-                    answers.fault(asked.mark, asked.fault)
+                    answers.fault(asked)
                 else:
-                    yield StreamVerifyRequest(correlation_id=asked.mark, request=asked.request)
+                    waiting[str(number)] = asked
+                    yield StreamVerifyRequest(correlation_id=str(number), request=asked.request)
 
     for response in connection.verification.StreamVerify(questions()):
         item = (
             VerifyItem(error=response.error) if response.HasField("error") else VerifyItem(decision=response.decision)
         )
-        answers.item(response.correlation_id, item)
+        answers.item(waiting.pop(response.correlation_id), item)
     return answers.exit_code
 
 
