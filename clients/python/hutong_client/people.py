@@ -21,6 +21,12 @@ from hutong_client.tables.rows import NotATable
 from hutong_client.tables.values import read_code, read_document_type
 
 _OWN_COLUMNS = ("region", "purpose", "arriving_from", "use_time")
+_UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What the parsers of JSON and of messages raise: for no JSON, another shape, endless numbers, endless brackets."""
+_MAX_MARK_CHARACTERS = 64
+"""The contract's limit of a correlation_id."""
+_MAX_QUESTION_BYTES = 8_000
+"""More than any question within the contract's limits takes; 500 of them fit a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +77,34 @@ def read_question(row: int, line: str, template: VerifyRequest) -> Asked:
         content = json.loads(line)
         if not isinstance(content, dict):
             return Asked(row, mark, request, "the line is no JSON object")
-        mark = str(content.get("correlation_id", mark))
-        own = ParseDict(content.get("request", content), VerifyRequest())
-    except (json.JSONDecodeError, ParseError, AttributeError):
+        mark = _read_mark(content.get("correlation_id"), mark)
+        own = content.get("request", content)
+        if not isinstance(own, dict):
+            return Asked(row, mark, request, "the request is no JSON object")
+        request.MergeFrom(ParseDict(own, VerifyRequest()))
+    except BadCell as error:
+        return Asked(row, mark, request, error.description)
+    except _UNREADABLE:
         # What the parser says could repeat what stands in the line.
         return Asked(row, mark, request, "the line is no VerifyRequest in JSON")
-    request.MergeFrom(own)
+    if request.ByteSize() > _MAX_QUESTION_BYTES:
+        return Asked(row, mark, template, "the question is far too long; look for what does not belong in it")
     return Asked(row, mark, request)
+
+
+def _read_mark(given: object, row: str) -> str:
+    """A gate's own mark; the row's number where it gives none."""
+    if given is None:
+        return row
+    mark = str(given)
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        raise BadCell("the correlation_id is neither text nor a whole number")
+    if not mark.isprintable():
+        # A line break would make one answer look like two; half a character, which JSON can spell, ends the printing.
+        raise BadCell("the correlation_id holds a character that cannot be printed")
+    if len(mark) > _MAX_MARK_CHARACTERS:
+        raise BadCell(f"the correlation_id has more than {_MAX_MARK_CHARACTERS} characters")
+    return mark
 
 
 def read_lines(descriptor: int) -> Iterator[str]:

@@ -63,3 +63,30 @@ def test_nobody_gets_the_decision_of_another(verify: Verify, first: dict[str, st
         first.get("correlation_id", "1"),
         second.get("correlation_id", "2"),
     ]
+
+
+HOSTILE = {
+    "no request": '{"request": null}',
+    "a number as request": '{"request": 5}',
+    "a list as request": '{"request": []}',
+    "an endless number": '{"purpose": 1e400}',
+    "a number of 5,000 digits": '{"a": ' + "1" * 5_000 + "}",
+    "no number": '{"purpose": NaN}',
+    "endless brackets": "[" * 100_000,
+    "endless objects": '{"document": ' * 5_000,
+    "half a character": '{"document": {"number": "\\ud800"}}',
+    "half a character as mark": question("A", correlation_id="\ud800"),
+    "a line break in the mark": question("A", correlation_id="x\n3: RECOGNIZED"),
+    "a long mark": question("A", correlation_id="x" * 65),
+    "an object as mark": question("A", correlation_id={"a": 1}),
+    "a book": question("9" * 5_000_000),
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_bad_line_is_its_own_fault_alone(verify: Verify, line: str) -> None:
+    """Those before and behind it are answered; its fault is told under its row, without what stands in it."""
+    before, fault, behind = verify(f"{question('A')}\n{line}\n{question('B', correlation_id=None)}\n")
+    assert (before["decision"]["name"], behind["decision"]["name"]) == ("A", "B")
+    assert (fault["row"], fault["correlation_id"], behind["correlation_id"]) == (2, "2", "3")
+    assert len(fault["error"]["message"]) < 100
