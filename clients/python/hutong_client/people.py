@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+import click
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from hutong_client.options import PURPOSE, read_instant
-from hutong_client.tables.columns import find_column
+from hutong_client.tables.columns import ALIASES, Vocabulary
 from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.rows import NotATable
-from hutong_client.tables.values import read_code, read_document_type
+from hutong_client.tables.rows import NotATable, Row, detect_format, open_table
+from hutong_client.tables.values import read_code, read_document_type, read_words
 
-_OWN_COLUMNS = ("region", "purpose", "arriving_from", "use_time")
+_PEOPLE = Vocabulary(
+    {column: ALIASES[column] for column in ("card_no", "card_type", "name", "issuing_country")}
+    | {"region": (), "purpose": (), "arriving_from": (), "use_time": ()},
+    required=("card_no",),
+)
 _UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """What the parsers of JSON and of messages raise: for no JSON, another shape, endless numbers, endless brackets."""
 _MAX_MARK_CHARACTERS = 64
@@ -52,21 +58,16 @@ def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
     Raises:
         NotATable: the file is no table of people.
     """
-    with path.open("rb") as file:
-        start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not start:
-        raise NotATable("the file is empty")
-    with path.open(encoding=detect_encoding(path), newline="") as text:
-        if start.startswith(b"{"):
+    if detect_format(path) == "ndjson":
+        with path.open(encoding=detect_encoding(path), newline="") as text:
             yield from (read_question(number, line, template) for number, line in enumerate(text, 1) if line.strip())
-            return
-        rows = csv.reader(text)
-        columns = [_column(title) for title in next(rows)]
-        if "card_no" not in columns:
-            raise NotATable("the first row must name the columns, card_no (证件号码) among them")
-        for number, cells in enumerate(rows, start=2):
-            if any(cells):
-                yield _read_row(number, dict(zip(columns, map(str.strip, cells), strict=False)), template)
+        return
+    with open_table(path, _PEOPLE) as table:
+        rows = iter(table)
+        first = next(rows, None)
+        if first is None:
+            raise NotATable("the file has a header and no rows; there is nobody to decide for")
+        yield from (_read_row(row, template) for row in chain((first,), rows))
 
 
 def read_question(row: int, line: str, template: VerifyRequest) -> Asked:
@@ -87,9 +88,7 @@ def read_question(row: int, line: str, template: VerifyRequest) -> Asked:
     except _UNREADABLE:
         # What the parser says could repeat what stands in the line.
         return Asked(row, mark, request, "the line is no VerifyRequest in JSON")
-    if request.ByteSize() > _MAX_QUESTION_BYTES:
-        return Asked(row, mark, template, "the question is far too long; look for what does not belong in it")
-    return Asked(row, mark, request)
+    return _ask(row, mark, request)
 
 
 def _read_mark(given: object, row: str) -> str:
@@ -117,30 +116,41 @@ def read_lines(descriptor: int) -> Iterator[str]:
         yield waiting.decode("utf-8", "replace")
 
 
-def _column(title: str) -> str:
-    plain = title.strip().lower()
-    return plain if plain in _OWN_COLUMNS else find_column(title) or plain
-
-
-def _read_row(row: int, cells: dict[str, str], template: VerifyRequest) -> Asked:
-    request = VerifyRequest()
+def _read_row(row: Row, template: VerifyRequest) -> Asked:
+    mark, request, cells = str(row.number), VerifyRequest(), row.cells
     request.CopyFrom(template)
+    if row.fault:
+        return Asked(row.number, mark, request, row.fault)
     try:
         number = read_code(cells.get("card_no", ""))
         request.document.CopyFrom(
             IdentityDocument(
-                type=read_document_type(cells.get("card_type") or None, number),
+                type=read_document_type(cells.get("card_type"), number),
                 number=number,
-                name=cells.get("name", ""),
-                issuing_country=cells.get("issuing_country", ""),
+                name=read_words(cells.get("name", "")),
+                issuing_country=str(cells.get("issuing_country", "")),
             )
         )
-        if cells.get("purpose"):
-            request.purpose = PURPOSE.convert(cells["purpose"], None, None)  # type: ignore[assignment]
-        if cells.get("use_time"):
-            request.use_time.CopyFrom(read_instant(cells["use_time"]))
+        request.region = read_code(cells.get("region", request.region))
+        request.arriving_from = read_code(cells.get("arriving_from", request.arriving_from))
+        if "purpose" in cells:
+            request.purpose = _read_purpose(str(cells["purpose"]))
+        if "use_time" in cells:
+            request.use_time.CopyFrom(read_instant(str(cells["use_time"])))
     except BadCell as error:
-        return Asked(row, str(row), request, error.description)
-    request.region = cells.get("region") or request.region
-    request.arriving_from = cells.get("arriving_from") or request.arriving_from
-    return Asked(row, str(row), request)
+        return Asked(row.number, mark, request, error.description)
+    return _ask(row.number, mark, request)
+
+
+def _read_purpose(word: str) -> Purpose.ValueType:
+    try:
+        return Purpose.ValueType(PURPOSE.convert(word, None, None))
+    except click.UsageError as error:
+        raise BadCell(f"the purpose is {error.message}") from None
+
+
+def _ask(row: int, mark: str, request: VerifyRequest) -> Asked:
+    """The question, unless it is so large that the whole call would be refused for it."""
+    if request.ByteSize() > _MAX_QUESTION_BYTES:
+        return Asked(row, mark, request, "the question is far too long; look for what does not belong in it")
+    return Asked(row, mark, request)

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from hutong_client.commands.root import run
+from hutong_client.exit_codes import ExitCode
+from openpyxl import Workbook
 
 from tests.unit.client.fake_verification import serving_verification
+from tests.unit.client.files import CARDS
 
 Verify = Callable[[str], list[dict[str, Any]]]
 
@@ -90,3 +93,86 @@ def test_bad_line_is_its_own_fault_alone(verify: Verify, line: str) -> None:
     assert (before["decision"]["name"], behind["decision"]["name"]) == ("A", "B")
     assert (fault["row"], fault["correlation_id"], behind["correlation_id"]) == (2, "2", "3")
     assert len(fault["error"]["message"]) < 100
+
+
+class Table:
+    """Runs the command over a table of people."""
+
+    def __init__(self, address: str, where: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._options = ["--region", "410105", "--purpose", "hotel", "--verification", address]
+        self._capsys = capsys
+        self.path = where / "people.csv"
+
+    def __call__(self, content: str | bytes) -> tuple[int, list[str]]:
+        """The exit code, and whom each row's answer is about or what its fault is; a word about the whole file."""
+        self.path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return self.run()
+
+    def run(self) -> tuple[int, list[str]]:
+        code = run(["verify", str(self.path), *self._options, "--json"])
+        told = self._capsys.readouterr()
+        answers = [json.loads(line) for line in told.out.splitlines()]
+        words = [
+            f"{it['row']}: {it['decision']['name'] if 'decision' in it else it['error']['message']}" for it in answers
+        ]
+        return code, words or [told.err]
+
+
+@pytest.fixture
+def table(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Table:
+    return Table(address, tmp_path, capsys)
+
+
+A, B, C = CARDS
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f"card_no,purpose\n{A},hotel\n{B},foo\n{C},hotel\n", "the purpose is not a known word; one of"),
+        (f"card_no,use_time\n{A},\n{B},2022-08-01 10:00\n{C},\n", "with its zone"),
+        (f"card_no,name\n{A},a\n{B},{'x' * 200_000}\n{C},c\n", "far too long"),
+        (f'card_no,name\n{A},a\n{B},"b\n{C},c\n', "stray quotation mark"),
+        (f"card_no\n{A}\n\0{B}\n{C}\n", "NUL"),
+    ],
+    ids=["purpose", "time", "huge cell", "stray quotation mark", "NUL"],
+)
+def test_bad_row_of_a_table_is_its_own_fault_alone(table: Table, content: str, words: str) -> None:
+    """The people above and below it get their answers."""
+    code, (before, fault, behind) = table(content)
+    assert code == ExitCode.PARTLY
+    assert (before, behind) == (f"2: {A}", f"4: {C}")
+    assert fault.startswith("3: ")
+    assert words in fault
+    assert B not in fault
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_people_are_read_as_a_laboratorys_rows_are(table: Table, end: str, delimiter: str) -> None:
+    """Delimiters, line ends, a blank line above the header, GB18030."""
+    text = end.join(["", delimiter.join(["证件号码", "姓名"]), delimiter.join([A, "赵示例"]), ""])
+    for encoding in ("utf-8", "utf-8-sig", "gb18030"):
+        assert table(text.encode(encoding)) == (ExitCode.UNDETERMINED, [f"3: {A}"])
+
+
+def test_people_may_stand_in_a_workbook(table: Table) -> None:
+    """Regions as numbers too; a number that Excel rounded is a fault of its row."""
+    book = Workbook()
+    for row in (["card_no", "region", "purpose"], [A, 410105, "hotel"], [float(B), 410105, "hotel"]):
+        book.worksheets[0].append(row)
+    book.save(table.path)
+    code, (good, rounded) = table.run()
+    assert (code, good) == (ExitCode.PARTLY, f"2: {A}")
+    assert "format the column as text" in rounded
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("card_no,name\n", "nobody to decide for"), ("", "is empty"), ("name\nx\n", "lacks card_no (证件号码)")],
+)
+def test_table_of_nobody_is_refused(table: Table, content: str, words: str) -> None:
+    """Silence could be taken for an answer."""
+    code, (told,) = table(content)
+    assert code == ExitCode.USAGE
+    assert words in told

@@ -18,7 +18,7 @@ from hutong_client.exit_codes import ExitCode
 from hutong_client.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
 from hutong_client.lock import Locked, hold_lock
 from hutong_client.options import LAB, Node, NodeCommand, json_option
-from hutong_client.tables.columns import find_column
+from hutong_client.tables.columns import RESULTS
 from hutong_client.tables.rejects import NotFree, choose_place, is_intact
 from hutong_client.tables.rows import Row, Table, open_table
 from hutong_client.tables.times import has_zone, parse_zone
@@ -152,7 +152,7 @@ def _check_table(file: Path, zone: tzinfo | None, region: str) -> None:
 
 
 def _names(table: Table, rows: list[Row], column: str) -> bool:
-    return column in map(find_column, table.header) or any(column in row.cells for row in rows)
+    return column in map(RESULTS.find, table.header) or any(column in row.cells for row in rows)
 
 
 def _tell_retry(error: HutongError, seconds: float) -> None:

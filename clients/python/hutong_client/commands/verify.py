@@ -70,7 +70,7 @@ def verify(
     record: bool,
     as_json: bool,
 ) -> ExitCode:
-    """Decide for one person (--number), for the PEOPLE of a file (CSV or NDJSON), or, with -, for a gate's pipe.
+    """Decide for one person (--number), for the PEOPLE of a file (CSV, XLSX or NDJSON), or, with -, for a gate's pipe.
 
     A file's columns are card_no, card_type, name, issuing_country and, where rows differ, region, purpose,
     arriving_from, use_time. A pipe brings a VerifyRequest in JSON on each line and gets an answer on each line.

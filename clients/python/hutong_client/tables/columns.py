@@ -1,17 +1,44 @@
-"""The columns of a laboratory's file: their names, English and Chinese, and what each means.
+"""The columns of files: their names, English and Chinese, and what each means.
 
-The English names are those of a municipal interface of 2022 (DOMAIN: a real lab row) and a few of our own.
+A laboratory's English names are those of a municipal interface of 2022 (DOMAIN: a real lab row) and a few of our own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from hutong_client.tables.rows import NotATable
 
-REQUIRED = ("card_no", "sample_date", "nat_result", "report_no")
-"""Without one of these columns no row of a file could be uploaded."""
+_DECORATION = re.compile(r"[\s*＊:：]+|[（(].*?[）)]")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The columns of one kind of file.
+
+    Attributes:
+        aliases: column → its other names, the usual Chinese one first.
+        required: without one of these columns no row of the file could be used.
+    """
+
+    aliases: Mapping[str, tuple[str, ...]]
+    required: tuple[str, ...]
+
+    def find(self, title: str) -> str | None:
+        """The column that a title of the file's header stands for; None when nobody knows it."""
+        return self._by_name.get(_DECORATION.sub("", title).lower())
+
+    def label(self, column: str) -> str:
+        """A column as a clerk may know it, in both languages."""
+        return " ".join((column, *(f"({alias})" for alias in self.aliases[column][:1])))
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, str]:
+        return {alias: column for column, aliases in self.aliases.items() for alias in (column, *aliases)}
+
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "name": ("姓名", "受检者", "受检者姓名", "受检人", "受检人姓名", "患者姓名"),
@@ -43,16 +70,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "sample_region": ("采样地区", "采样地区划代码", "采样行政区划", "行政区划代码", "行政区划", "region"),
 }
 
-_BY_NAME = {alias: column for column, aliases in ALIASES.items() for alias in (column, *aliases)}
-_DECORATION = re.compile(r"[\s*＊:：]+|[（(].*?[）)]")
+RESULTS = Vocabulary(ALIASES, required=("card_no", "sample_date", "nat_result", "report_no"))
+"""What a laboratory uploads."""
 
 
-def find_column(title: str) -> str | None:
-    """The column that a title of the file's header stands for; None when nobody knows it."""
-    return _BY_NAME.get(_DECORATION.sub("", title).lower())
-
-
-def read_header(titles: Sequence[str]) -> dict[int, str]:
+def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
     """Position → column of a header.
 
     Raises:
@@ -60,18 +82,18 @@ def read_header(titles: Sequence[str]) -> dict[int, str]:
     """
     found: dict[int, str] = {}
     for position, title in enumerate(titles):
-        column = find_column(title)
+        column = vocabulary.find(title)
         if column is None:
             continue
         if column in found.values():
-            raise NotATable(f"the header names the column {column} ({ALIASES[column][0]}) twice; remove one of them")
+            raise NotATable(f"the header names the column {vocabulary.label(column)} twice; remove one of them")
         found[position] = column
     if not found:
         raise NotATable(
             "the first row holds no column name that is known; it must name the columns, such as "
-            + ", ".join(f"{column} ({ALIASES[column][0]})" for column in REQUIRED)
+            + ", ".join(map(vocabulary.label, vocabulary.required))
         )
-    missing = [f"{column} ({ALIASES[column][0]})" for column in REQUIRED if column not in found.values()]
+    missing = [vocabulary.label(column) for column in vocabulary.required if column not in found.values()]
     if missing:
         raise NotATable(f"the header lacks {', '.join(missing)}; add the column or give it that name")
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from hutong_client.tables.columns import find_column, read_header
+from hutong_client.tables.columns import Vocabulary, read_header
 from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.rows import NUL_FAULT, NotATable, Row
 
@@ -25,11 +25,11 @@ _STRAY_QUOTE = (
 
 
 @contextlib.contextmanager
-def open_csv(path: Path) -> Iterator[CsvTable]:
+def open_csv(path: Path, vocabulary: Vocabulary) -> Iterator[CsvTable]:
     """Open a CSV file; NotATable when its first row is no header."""
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
     with path.open(encoding=detect_encoding(path), newline="") as file:
-        delimiter = _find_delimiter(file)
+        delimiter = _find_delimiter(file, vocabulary)
         file.seek(0)
         lines = _Lines(file)
         records = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -40,7 +40,7 @@ def open_csv(path: Path) -> Iterator[CsvTable]:
                 number, titles = number + 1, next(records)
         except csv.Error:
             raise NotATable("the first row cannot be read as CSV; look for a stray quotation mark in it") from None
-        yield CsvTable(titles, read_header(titles), lines, records, delimiter, number)
+        yield CsvTable(titles, read_header(titles, vocabulary), lines, records, delimiter, number)
 
 
 class _Lines:
@@ -133,7 +133,7 @@ class CsvTable:
         return line.rstrip("\r\n").split(self.delimiter)
 
 
-def _find_delimiter(file: TextIO) -> str:
+def _find_delimiter(file: TextIO, vocabulary: Vocabulary) -> str:
     """The delimiter under which the header holds most known columns."""
     line = ""
     while not line.strip():
@@ -142,6 +142,6 @@ def _find_delimiter(file: TextIO) -> str:
             raise NotATable("the file is empty")
 
     def known_columns(delimiter: str) -> int:
-        return sum(find_column(title.strip('"')) is not None for title in line.split(delimiter))
+        return sum(vocabulary.find(title.strip('"')) is not None for title in line.split(delimiter))
 
     return max(_DELIMITERS, key=known_columns)

@@ -29,7 +29,7 @@ def detect_encoding(path: Path) -> str:
     for encoding in candidates:
         if _decodes(path, encoding):
             return encoding
-    raise NotATable("the file is not text in UTF-8 or GB18030; in Excel save it as “CSV UTF-8” and upload that")
+    raise NotATable("the file is not text in UTF-8 or GB18030; in Excel save it as “CSV UTF-8” and give that")
 
 
 def _decodes(path: Path, encoding: str) -> bool:

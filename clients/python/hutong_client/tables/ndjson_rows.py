@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from hutong_client.tables.columns import find_column
+from hutong_client.tables.columns import RESULTS
 from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.rows import Cell, NotATable, Row
 
@@ -57,7 +57,7 @@ def read_record(number: int, text: str) -> Row:
         return Row(number, {}, (text,), "the line is JSON and no object; write {...} with the columns as its keys")
     cells: dict[str, Cell] = {}
     for key, value in record.items():
-        column = find_column(key)
+        column = RESULTS.find(key)
         if column is None or value is None or value == "":
             continue
         if not isinstance(value, str):

@@ -13,12 +13,12 @@ from zipfile import BadZipFile, ZipFile
 from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
 
-from hutong_client.tables.columns import read_header
+from hutong_client.tables.columns import Vocabulary, read_header
 from hutong_client.tables.rows import Cell, NotATable, Row
 
 
 @contextlib.contextmanager
-def open_xlsx(path: Path) -> Iterator[XlsxTable]:
+def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[XlsxTable]:
     """Open a workbook; NotATable when it is damaged or its first sheet has no header."""
     file = path.open("rb")
     try:
@@ -26,9 +26,7 @@ def open_xlsx(path: Path) -> Iterator[XlsxTable]:
             is_workbook = "xl/workbook.xml" in archive.namelist()
         if not is_workbook:
             file.close()
-            raise NotATable(
-                "the file is an archive and no Excel workbook; unpack it and upload the table that is in it"
-            )
+            raise NotATable("the file is an archive and no Excel workbook; unpack it and give the table that is in it")
         file.seek(0)
         # Given as an open file, because a path is judged by its name.
         workbook = load_workbook(file, read_only=True, data_only=True)
@@ -45,7 +43,7 @@ def open_xlsx(path: Path) -> Iterator[XlsxTable]:
         for number, values in enumerate(rows, start=1):
             titles = [_as_text(value) for value in values]
             if any(titles):
-                yield XlsxTable(titles, read_header(titles), rows, number)
+                yield XlsxTable(titles, read_header(titles, vocabulary), rows, number)
                 return
     raise NotATable("the first sheet of the workbook is empty")
 
