@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from openpyxl import Workbook
 
 HEADER = (
     "name",
@@ -51,4 +54,24 @@ def as_csv(rows: Iterable[Mapping[str, str]], header: Sequence[str] = HEADER) ->
 def write_csv(path: Path, rows: Iterable[Mapping[str, str]], header: Sequence[str] = HEADER) -> Path:
     """A CSV file of the rows."""
     path.write_text(as_csv(rows, header), encoding="utf-8", newline="")
+    return path
+
+
+def write_workbook(path: Path, rows: Iterable[Sequence[object]]) -> Path:
+    """A workbook of the rows."""
+    book = Workbook()
+    for row in rows:
+        book.worksheets[0].append(list(row))
+    book.save(path)
+    return path
+
+
+def damage_workbook(path: Path, part: str, change: Callable[[bytes], bytes]) -> Path:
+    """The workbook with one of its parts changed, as by a disk or a program that broke off; packed soundly."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts[part] = change(parts[part])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
     return path

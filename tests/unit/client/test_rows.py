@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hutong_client.tables.rows import NotATable, Row, open_table
 from openpyxl import Workbook
 
-from tests.unit.client.files import CARDS, HEADER, as_csv, line, write_csv
+from tests.unit.client.files import CARDS, HEADER, as_csv, damage_workbook, line, write_csv, write_workbook
 
 SIX = datetime(2022, 8, 9, 6)  # noqa: DTZ001 - a workbook knows no zones
 
@@ -174,18 +175,9 @@ def test_file_that_is_no_table_says_what_to_do(tmp_path: Path, name: str, conten
         read(write(tmp_path / name, content))
 
 
-def workbook(path: Path, rows: list[list[object]]) -> Path:
-    book = Workbook()
-    sheet = book.worksheets[0]
-    for row in rows:
-        sheet.append(row)
-    book.save(path)
-    return path
-
-
 def test_workbook_reads_as_its_csv_does(tmp_path: Path) -> None:
     """Text stays text; times and numbers come as what they are; empty rows count and are left out."""
-    path = workbook(
+    path = write_workbook(
         tmp_path / "day.xlsx",
         [
             ["姓名", "身份证号", "采样时间", "检测结果", "报告编号", "管码"],
@@ -204,7 +196,7 @@ def test_workbook_reads_as_its_csv_does(tmp_path: Path) -> None:
 
 def test_workbook_is_known_by_what_it_holds(tmp_path: Path) -> None:
     """Also when somebody named it .csv."""
-    workbook(tmp_path / "day.xlsx", [list(HEADER), list(line(1).values())])
+    write_workbook(tmp_path / "day.xlsx", [list(HEADER), list(line(1).values())])
     (row,) = read((tmp_path / "day.xlsx").rename(tmp_path / "day.csv"))
     assert row.cells["report_no"] == "R00001"
 
@@ -212,7 +204,74 @@ def test_workbook_is_known_by_what_it_holds(tmp_path: Path) -> None:
 def test_empty_workbook_is_refused(tmp_path: Path) -> None:
     """With a word about its first sheet."""
     with pytest.raises(NotATable, match="first sheet"):
-        read(workbook(tmp_path / "day.xlsx", []))
+        read(write_workbook(tmp_path / "day.xlsx", []))
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+TEN = [HEADER, *(list(line(number).values()) for number in range(9))]
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("xl/workbook.xml", lambda content: content[: len(content) // 2]),
+        ("xl/workbook.xml", lambda content: content[:0]),
+        ("xl/_rels/workbook.xml.rels", lambda content: content[: len(content) // 2]),
+        ("[Content_Types].xml", lambda content: content[:100]),
+    ],
+)
+def test_workbook_that_cannot_be_opened_is_refused(tmp_path: Path, part: str, change: Callable[[bytes], bytes]) -> None:
+    """In words, whatever the reader of workbooks stumbles over."""
+    path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), part, change)
+    with pytest.raises(NotATable, match="save it again"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[: content.index(b'<c r="B6"')],
+        lambda content: content.replace(b'<c r="B6"', b'<c r="A6" t="n"><v>x</v></c><c r="B6"'),
+        lambda content: content.replace(b'r="A6"', b'r="ZZZZZZ6"'),
+        lambda content: content.replace(b'<c r="B6"', b'<c r="A6" t="s"><v>99999</v></c><c r="B6"'),
+    ],
+    ids=["cut off", "no number", "no such cell", "no such text"],
+)
+def test_damage_in_a_sheet_is_told_with_the_last_good_row(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    """The rows above it are read."""
+    path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), SHEET, change)
+    with open_table(path) as table:
+        rows = iter(table)
+        assert [next(rows).number for _ in range(4)] == [2, 3, 4, 5]
+        with pytest.raises(NotATable, match="damaged after row 5; open it in Excel"):
+            next(rows)
+
+
+def test_flipped_bytes_of_a_workbook_are_told(tmp_path: Path) -> None:
+    """Of a sheet that cannot be unpacked to its end."""
+    path = write_workbook(tmp_path / "day.xlsx", [HEADER, *([f"{at * 7919:x}"] * 10 for at in range(5_000))])
+    content = bytearray(path.read_bytes())
+    for at in range(len(content) // 3, len(content) // 3 + 200):
+        content[at] ^= 0x55
+    path.write_bytes(content)
+    with pytest.raises(NotATable, match="save it again"):
+        read(path)
+
+
+def test_chart_sheet_without_its_drawing_is_refused(tmp_path: Path) -> None:
+    """In words."""
+    book = Workbook()
+    book.create_chartsheet("chart", 0)
+    book.save(tmp_path / "day.xlsx")
+    with pytest.raises(NotATable, match="cannot be opened"):
+        read(tmp_path / "day.xlsx")
+
+
+def test_endless_brackets_are_a_fault_of_their_line(tmp_path: Path) -> None:
+    """The lines above and below it are read."""
+    good = json.dumps(line(1), ensure_ascii=False)
+    rows = read(write(tmp_path / "day.ndjson", "\n".join([good, "[" * 100_000, '{"a":' * 100_000, good]).encode()))
+    assert [bool(row.fault) for row in rows] == [False, True, True, False]
 
 
 def test_ndjson_keeps_long_numbers(tmp_path: Path) -> None:

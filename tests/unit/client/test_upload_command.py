@@ -18,7 +18,7 @@ from hutong_client.exit_codes import ExitCode
 from hutong_client.journal import journal_path
 
 from tests.unit.client.fake_uploads import FakeUploads, at_batches, failure, serving
-from tests.unit.client.files import CARDS, line, write_csv
+from tests.unit.client.files import CARDS, HEADER, damage_workbook, line, write_csv, write_workbook
 
 LAB = "91220502MA000LAB8G"
 REFUSED = failure(code_pb2.FAILED_PRECONDITION, "LAB_UNKNOWN")
@@ -282,3 +282,15 @@ def test_full_disk_says_how_to_go_on(
     assert upload(day, address, *(options or ("--resume",))) == ExitCode.PARTLY
     if not options:
         assert len(rejected_rows(day)) == 9
+
+
+def test_damage_in_a_workbook_is_told_with_what_is_stored(
+    tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback: the last good row, the tubes above it, and how to go on."""
+    day = write_workbook(tmp_path / "day.xlsx", [HEADER, *(list(line(number).values()) for number in range(300))])
+    damage_workbook(day, "xl/worksheets/sheet1.xml", lambda content: content[: content.index(b'<row r="290"')])
+    assert upload(day, address) == ExitCode.USAGE
+    told = capsys.readouterr().err
+    assert "damaged after row 289" in told
+    assert "tubes above it are stored. Upload the mended file without --resume" in told

@@ -20,7 +20,7 @@ from hutong_client.lock import Locked, hold_lock
 from hutong_client.options import LAB, Node, NodeCommand, json_option
 from hutong_client.tables.columns import RESULTS
 from hutong_client.tables.rejects import NotFree, choose_place, is_intact
-from hutong_client.tables.rows import Row, Table, open_table
+from hutong_client.tables.rows import NotATable, Row, Table, open_table
 from hutong_client.tables.times import has_zone, parse_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.upload import MAX_TUBES, UploadSession
@@ -90,6 +90,9 @@ def upload(
                 run.send(Reading(zone, region), batch_size)
             except (HutongError, KeyboardInterrupt):
                 run.tell_interruption()
+                raise
+            except NotATable:
+                run.tell_damage()
                 raise
             except OSError as error:
                 raise click.ClickException(run.describe_failure(error)) from error

@@ -77,6 +77,12 @@ class UploadRun:
         if tubes and not self._validate_only:
             say(f"Interrupted: {tubes} tubes are stored. The same command with --resume goes on from there.")
 
+    def tell_damage(self) -> None:
+        """Say what is stored of a file that turned out to be damaged; mended it is another file, and not to resume."""
+        tubes = self._journal.acknowledged_offset
+        if tubes and not self._validate_only:
+            say(f"{tubes} tubes above it are stored. Upload the mended file without --resume: nothing is stored twice.")
+
     def describe_failure(self, error: OSError) -> str:
         """What to do when a file could not be read or written in the midst of the upload."""
         if error.errno in _FULL:

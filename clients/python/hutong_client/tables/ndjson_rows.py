@@ -53,6 +53,8 @@ def read_record(number: int, text: str) -> Row:
         record = json.loads(text, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
         return Row(number, {}, (text,), f"the line is no JSON ({error.msg} at character {error.pos + 1})")
+    except RecursionError:
+        return Row(number, {}, (text,), "the line has brackets within brackets without end; write one {...} a line")
     if not isinstance(record, dict):
         return Row(number, {}, (text,), "the line is JSON and no object; write {...} with the columns as its keys")
     cells: dict[str, Cell] = {}

@@ -7,11 +7,10 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile, ZipFile
+from typing import Any, BinaryIO
+from zipfile import ZipFile
 
-from openpyxl import load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl import Workbook, load_workbook
 
 from hutong_client.tables.columns import Vocabulary, read_header
 from hutong_client.tables.rows import Cell, NotATable, Row
@@ -20,32 +19,46 @@ from hutong_client.tables.rows import Cell, NotATable, Row
 @contextlib.contextmanager
 def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[XlsxTable]:
     """Open a workbook; NotATable when it is damaged or its first sheet has no header."""
-    file = path.open("rb")
+    with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
+        if not workbook.worksheets:
+            raise NotATable("the workbook has no sheet of cells")
+        rows = _read_rows(workbook.worksheets[0])
+        for _, values in rows:
+            titles = [_as_text(value) for value in values]
+            if any(titles):
+                yield XlsxTable(titles, read_header(titles, vocabulary), rows)
+                return
+    raise NotATable("the first sheet of the workbook is empty")
+
+
+def _load(file: BinaryIO) -> Workbook:
     try:
         with ZipFile(file) as archive:
             is_workbook = "xl/workbook.xml" in archive.namelist()
-        if not is_workbook:
-            file.close()
-            raise NotATable("the file is an archive and no Excel workbook; unpack it and give the table that is in it")
         file.seek(0)
         # Given as an open file, because a path is judged by its name.
-        workbook = load_workbook(file, read_only=True, data_only=True)
-    except (BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
-        file.close()
+        workbook = load_workbook(file, read_only=True, data_only=True) if is_workbook else None
+    except Exception as error:  # of damage openpyxl and zipfile raise whatever they stumble over
         raise NotATable("the file looks like an Excel workbook and cannot be opened as one; save it again") from error
-    with contextlib.closing(file), contextlib.closing(workbook):
-        if not workbook.worksheets:
-            raise NotATable("the workbook has no sheet of cells")
-        sheet = workbook.worksheets[0]
+    if workbook is None:
+        raise NotATable("the file is an archive and no Excel workbook; unpack it and give the table that is in it")
+    return workbook
+
+
+def _read_rows(sheet: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """The sheet's rows with their numbers; NotATable where it is damaged."""
+    number = 0
+    try:
         # Some writers state a wrong size of the sheet, and only the stated part would be read.
         sheet.reset_dimensions()
-        rows = sheet.iter_rows(values_only=True)
-        for number, values in enumerate(rows, start=1):
-            titles = [_as_text(value) for value in values]
-            if any(titles):
-                yield XlsxTable(titles, read_header(titles, vocabulary), rows, number)
-                return
-    raise NotATable("the first sheet of the workbook is empty")
+        for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
+            yield number, values
+    except Exception as error:  # whatever openpyxl stumbles over; nothing of the caller's comes up at a yield
+        where = f"after row {number}" if number else "in its first row"
+        raise NotATable(
+            f"the workbook is damaged {where}; open it in Excel, which may repair it, see whether all rows are there, "
+            "and save it again"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +67,11 @@ class XlsxTable:
 
     header: Sequence[str]
     columns: dict[int, str]
-    values: Iterator[tuple[Any, ...]]
-    header_number: int
+    rows: Iterator[tuple[int, tuple[Any, ...]]]
 
     def __iter__(self) -> Iterator[Row]:
         """The rows after the header."""
-        for number, values in enumerate(self.values, start=self.header_number + 1):
+        for number, values in self.rows:
             original = [_as_text(value) for value in values]
             if not any(original):
                 continue
