@@ -219,6 +219,20 @@ def test_rejected_rows_can_be_mended_in_their_file_and_sent(node: Node, tmp_path
     assert upload(node, put_aside, "--json").counts == (1, 0, 0)
 
 
+def test_rejected_records_can_be_mended_in_their_file_and_sent(node: Node, tmp_path: Path, first: int) -> None:
+    """The same for NDJSON: what is put aside is NDJSON too."""
+    file = tmp_path / "day.ndjson"
+    rows = [line(first), line(first + 1, report_date="2022-08-09")]
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert upload(node, file, "--json").counts == (1, 0, 1)
+    put_aside = file.with_name("day.ndjson.rejects.ndjson")
+    (record,) = map(json.loads, put_aside.read_text(encoding="utf-8-sig").splitlines())
+    assert (record["row"], record["fields"]) == (2, "report_date")
+    record["report_date"] = "2022-08-09T12:00:00+08:00"
+    put_aside.write_text(json.dumps(record), encoding="utf-8")
+    assert upload(node, put_aside, "--json").counts == (1, 0, 0)
+
+
 def png() -> bytes:
     """A picture of one dot."""
     chunks = (

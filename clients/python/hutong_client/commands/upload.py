@@ -20,7 +20,7 @@ from hutong_client.lock import Locked, hold_lock
 from hutong_client.options import LAB, Node, NodeCommand, json_option
 from hutong_client.tables.columns import RESULTS
 from hutong_client.tables.rejects import NotFree, choose_place, is_intact
-from hutong_client.tables.rows import NotATable, Row, Table, open_table
+from hutong_client.tables.rows import NotATable, Row, Table, detect_format, open_table
 from hutong_client.tables.times import has_zone, parse_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.upload import MAX_TUBES, UploadSession
@@ -40,7 +40,8 @@ _ROWS_LOOKED_AT = 50
     "--rejects",
     "rejects_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where rejected rows go; never over a file that is there.  [default: FILE.rejects.csv, or .2.csv and so on]",
+    help="Where rejected rows go; never over a file that is there.  [default: FILE.rejects.csv, or .ndjson as FILE is; "
+    "or .rejects.2.csv and so on]",
 )
 @click.option("--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes a batch.")
 @json_option
@@ -60,8 +61,8 @@ def upload(
     """Upload FILE: CSV, XLSX or NDJSON, with a header in English or Chinese.
 
     Rows that stand together and share a tube_code are one tube. Rejected rows go to a file of their own with what is
-    wrong with each; mend them there and upload that file. Uploading a file again stores nothing twice, and leaves the
-    rejected rows of the time before where they are. Exit code 3 says that rows were rejected.
+    wrong with each, NDJSON where FILE is; mend them there and upload that file. Uploading a file again stores nothing
+    twice, and leaves the rejected rows of the time before where they are. Exit code 3 says that rows were rejected.
     """
     if resume and validate_only:
         raise click.UsageError("--resume and --validate-only exclude one another: a trial has nothing to go on from")
@@ -118,7 +119,8 @@ def _take_up(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, tr
     elif resume:
         say("No upload of this file was begun; it begins now.")
     # A trial must not touch what an interrupted upload will go on with.
-    place = choose_place(file, asked, ".trial.rejects" if trial else ".rejects")
+    extension = ".ndjson" if detect_format(file) == "ndjson" else ".csv"
+    place = choose_place(file, asked, ".trial.rejects" if trial else ".rejects", extension)
     if place == journal_path(file).resolve():
         raise NotFree(f"{asked} is where the upload's progress is kept; name another file")
     return replace(kept or fresh, rejects=_as_seen_from(file, place), rejects_bytes=0, rejects_sha256="")

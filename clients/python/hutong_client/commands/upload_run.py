@@ -17,7 +17,8 @@ from hutong_client.display import print_json, say
 from hutong_client.exit_codes import ExitCode
 from hutong_client.journal import Journal, JournalWriter, journal_path
 from hutong_client.tables.batches import Origin, gather, skip_tubes
-from hutong_client.tables.rejects import Rejected, RejectsFile, count_reasons, find_rejected
+from hutong_client.tables.layouts import Rejected, layout_of
+from hutong_client.tables.rejects import RejectsFile, count_reasons, find_rejected
 from hutong_client.tables.rows import open_table
 from hutong_client.tables.tubes import Reading, read_tubes
 from hutong_client.upload import Batch, UploadSession
@@ -50,7 +51,9 @@ class UploadRun:
         begun = self._journal.acknowledged_offset
         with ExitStack() as stack:
             table = stack.enter_context(open_table(self._file))
-            rejects = stack.enter_context(RejectsFile(self._rejects_path, table.header, self._journal.rejects_bytes))
+            rejects = stack.enter_context(
+                RejectsFile(self._rejects_path, layout_of(table), self._journal.rejects_bytes)
+            )
             writer = JournalWriter(
                 None if self._validate_only else journal_path(self._file), self._journal, rejects.sync
             )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +15,10 @@ from hutong.results.v1.upload_pb2 import Rejection
 
 from hutong_client.tables.batches import Origin
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.rows import Row
+from hutong_client.tables.layouts import Layout, Rejected
 from hutong_client.tables.tubes import ReadTube
 from hutong_client.tables.wording import explain_rule
 
-COLUMNS = ("row", "reasons", "fields", "descriptions", "can_be_retried")
-"""What stands before the row's own columns. Several faults of one row are separated by "; "."""
 _COLUMN_OF = {
     "document.number": "card_no",
     "document.type": "card_type",
@@ -40,17 +36,6 @@ _COLUMN_OF = {
     "test_time": "test_date",
     "report_time": "report_date",
 }
-
-
-class Rejected:
-    """A row that was not stored, with all its faults."""
-
-    __slots__ = ("faults", "retryable", "row")
-
-    def __init__(self, row: Row, faults: Sequence[Fault], retryable: bool = False) -> None:
-        self.row = row
-        self.faults = faults
-        self.retryable = retryable
 
 
 def find_rejected(origin: Origin, rejections: Iterable[Rejection]) -> list[Rejected]:
@@ -94,7 +79,7 @@ class NotFree(Exception):
     """Rejected rows cannot go to that place; the text says why."""
 
 
-def choose_place(file: Path, asked: Path | None, suffix: str) -> Path:
+def choose_place(file: Path, asked: Path | None, suffix: str, extension: str) -> Path:
     """Where the rejected rows of `file` can go without anything being overwritten.
 
     Args:
@@ -102,12 +87,13 @@ def choose_place(file: Path, asked: Path | None, suffix: str) -> Path:
         asked: the place that was asked for, if one was.
         suffix: what is put behind the file's name otherwise, with a number in it while the name is taken: what stands
             there may be the rows that a clerk is mending.
+        extension: of the format that they are written in, as ".csv"; it comes last.
 
     Raises:
         NotFree: what was asked for is there already.
     """
     if asked is None:
-        names = (f"{suffix}{f'.{number}' if number > 1 else ''}.csv" for number in count(1))
+        names = (f"{suffix}{f'.{number}' if number > 1 else ''}{extension}" for number in count(1))
         return next(place for name in names if not os.path.lexists(place := file.with_name(file.name + name)))
     place = asked.resolve()
     if place.exists():
@@ -134,17 +120,16 @@ def _hash_start(path: Path, size: int) -> hashlib._Hash:
 
 
 class RejectsFile:
-    """Appends rejected rows to a CSV file that only its owner can read: it holds people's rows as they were given.
+    """Appends rejected rows to a file that only its owner can read: it holds people's rows as they were given.
 
-    Written in UTF-8 with a mark, by which Excel knows it. It is made anew, FileExistsError where something stands, or
-    gone on with after its first `keep_bytes`. One without rows is removed at the end.
+    It is made anew, FileExistsError where something stands, or gone on with after its first `keep_bytes`. One without
+    rows is removed at the end.
     """
 
-    def __init__(self, path: Path, header: Sequence[str], keep_bytes: int = 0) -> None:
+    def __init__(self, path: Path, layout: Layout, keep_bytes: int = 0) -> None:
         self._path = path
-        self._width = len(header)
-        self._own = [position for position, title in enumerate(header) if title not in COLUMNS]
-        self._heading = b"\xef\xbb\xbf" + _encode([[*COLUMNS, *(header[position] for position in self._own)]])
+        self._layout = layout
+        self._heading = layout.heading()
         self._keep_bytes = keep_bytes
 
     def __enter__(self) -> Self:
@@ -171,7 +156,7 @@ class RejectsFile:
 
     def write(self, rejected: Iterable[Rejected]) -> None:
         """Append rows."""
-        self._append(_encode(map(self._line, rejected)))
+        self._append(self._layout.encode(rejected))
 
     def sync(self) -> tuple[int, str]:
         """Bring what was written to the disk; the size of the file in bytes and its SHA-256."""
@@ -182,22 +167,3 @@ class RejectsFile:
     def _append(self, content: bytes) -> None:
         self._file.write(content)
         self._digest.update(content)
-
-    def _line(self, item: Rejected) -> list[str | int]:
-        original = item.row.original
-        return [
-            item.row.number,
-            "; ".join(dict.fromkeys(fault.reason for fault in item.faults)),
-            "; ".join(fault.column for fault in item.faults),
-            "; ".join(fault.description for fault in item.faults),
-            "yes" if item.retryable else "no",
-            *(original[position] for position in self._own if position < len(original)),
-            # Cells beyond the header are part of what is to be mended.
-            *original[self._width :],
-        ]
-
-
-def _encode(lines: Iterable[Sequence[str | int]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(lines)
-    return text.getvalue().encode()
