@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import shutil
 import signal
@@ -104,7 +103,4 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
-        # As a crash, unless it is down: otherwise it would first write down, in order, all that is thrown away.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.halt(signal.SIGQUIT)
         self.server.cleanup()
