@@ -37,8 +37,15 @@ class Line(Generic[Stub]):
         `silent` is the stub they were made by: another call may have given it up already, and what came in its place
         is whole. A line that is not connected yet is left to try: a new one would have to begin anew.
         """
-        if self.stub is not silent or self._channel.get_state() is not grpc.ChannelConnectivity.READY:
-            return
+        if self.stub is silent and self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            self._exchange()
+
+    def revive(self) -> None:
+        """The service is known to be there: a line that waits before it tries again tries at once, by a new one."""
+        if self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            self._exchange()
+
+    def _exchange(self) -> None:
         old, self._channel = self._channel, self._open_channel()
         self.stub = self._make_stub(self._channel)
         closing = asyncio.get_running_loop().create_task(old.close(GRACE_SECONDS))

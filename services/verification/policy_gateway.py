@@ -49,9 +49,14 @@ class PolicyGateway:
         self.away = SourceStatus(self._source, SOURCE_UNAVAILABLE, None)
         self._patience = Patience(self._source)
         self._cache = PolicyCache()
-        self._watch = PolicyWatch(open_channel, self._cache.drop)
+        self._watch = PolicyWatch(open_channel, self._cache.drop, self._greet)
         self._coalescer: Coalescer[PolicyQuestion, KnownPolicy | None] = Coalescer(self._resolve_batch)
         self._probe: asyncio.Future[KnownPolicy | None] | None = None
+
+    def _greet(self) -> None:
+        """Policy is there again, as its watch tells: questions go to it at once too."""
+        self._patience.regain()
+        self._line.revive()
 
     def start(self) -> None:
         """Begin to watch."""

@@ -33,9 +33,11 @@ class PolicyWatch:
         nation_as_of_time: the same of the national node's publications, by its clock.
     """
 
-    def __init__(self, open_channel: OpenChannel, drop: Callable[[str], None]) -> None:
+    def __init__(self, open_channel: OpenChannel, drop: Callable[[str], None], greet: Callable[[], None]) -> None:
+        """`drop` is told whose policies have changed; `greet` is called whenever Policy is heard of again."""
         self._open_channel = open_channel
         self._drop = drop
+        self._greet = greet
         self._live_until = 0.0
         self._cursor = ""
         self._task: asyncio.Task[None] | None = None
@@ -94,6 +96,8 @@ class PolicyWatch:
                         self.epoch += 1
                     self.as_of_time = from_timestamp(message.checkpoint.as_of_time)
                     self.nation_as_of_time = from_timestamp(message.checkpoint.nation_as_of_time)
+                    if not self.is_live:
+                        self._greet()
                     self._live_until = asyncio.get_running_loop().time() + SILENCE_SECONDS
                 elif not in_snapshot:
                     self.change_count += 1
