@@ -24,7 +24,9 @@ AHEAD: Span = 31 * DAY
 FIRST_TESTS: Instant = 1_575_129_600_000_000
 """2019-12-01 in Asia/Shanghai: the bound that uploads have too."""
 _EVER: Instant = -2_208_988_800_000_000
-"""1900-01-01: no laboratory was authorised before."""
+"""1900-01-01: no laboratory was authorised before, by its contract."""
+_NEVER: Instant = 253_402_300_800_000_000
+"""The end of the year 9999, after which no standing begins, by its contract."""
 MAX_POOL = 20
 MAX_KIND = 1_000
 """Specimens and methods that a newer version may know."""
@@ -84,9 +86,7 @@ def _check_lab(lab: Lab, now: Instant) -> None:
     effective = [change.effective_time for change in lab.changes if change.effective_time is not None]
     authorized = [] if lab.authorize_time is None else [lab.authorize_time]
     _require(all(_EVER <= time <= now + AHEAD for time in recorded), "lab.standing_changes.record_time")
-    # A standing may begin, or an authorisation, at any time to come that a calendar has.
-    latest = now + 100 * 366 * DAY
-    _require(all(_EVER <= time <= latest for time in (*effective, *authorized)), "lab.standing_changes.effective_time")
+    _require(all(_EVER <= time < _NEVER for time in (*effective, *authorized)), "lab.standing_changes.effective_time")
 
 
 def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import DAY, HOUR
+from services.domain.instant import DAY, HOUR, SECOND
 from services.results.exchange.bounds import AHEAD, FIRST_TESTS, check_change, check_instant, check_tubes
 from services.results.exchange.model import Reminder, Replica, ReplicaTubes, SharedColumns
 from services.results.model import ACTIVE, AUTHORIZED, NEGATIVE, Lab, StandingChange, StoredResult
@@ -43,6 +43,9 @@ def test_what_an_honest_node_sends_passes() -> None:
     check_tubes(TUBES._replace(tubes=[TUBE._replace(specimen=77, report_time=NOW + 3 * DAY)] * 2), 1, NOW)
     check_change(Replica(RESULT, 1, b"h" * 16, b""), 1, NOW)
     check_change(LAB, 1, NOW)
+    # From the year 1900 on and from that of 9999 on, as their contract lets them be registered.
+    changes = (StandingChange(AUTHORIZED, -(2_208_988_800 * SECOND), "r" * 500, NOW),)
+    check_change(replace(LAB, authorize_time=253_402_300_799 * SECOND, changes=changes), 1, NOW)
     check_change(Reminder(USCC, "R1", NOW, "410000"), 1, NOW)
     assert check_instant(NOW, NOW, "as_of_time") == NOW
 
