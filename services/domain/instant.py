@@ -17,6 +17,9 @@ MINUTE: Span = 60 * SECOND
 HOUR: Span = 60 * MINUTE
 DAY: Span = 24 * HOUR
 
+FIRST_TESTS: Instant = 1_575_129_600 * SECOND
+"""2019-12-01 in Asia/Shanghai, when nobody was tested yet: no specimen is older, by the contract of uploads."""
+
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 """Civil time in all of China. No daylight saving since 1991, so a fixed offset is exact for every result."""
 _SHANGHAI_OFFSET: Span = 8 * HOUR

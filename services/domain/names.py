@@ -10,7 +10,9 @@ from stdnum.cn import uscc as gb32100
 from services.domain.errors import InvalidArgument, Violation
 
 _LAB = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})")
-_RESULT = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/results/([^\x00-\x20\x7f/@]{1,64})(?:@([1-9][0-9]{0,8}))?")
+_NUMBER = r"[^\x00-\x20\x7f/@]{1,64}"
+_REPORT_NUMBER = re.compile(_NUMBER)
+_RESULT = re.compile(rf"labs/([0-9A-HJ-NPQRTUWXY]{{18}})/results/({_NUMBER})(?:@([1-9][0-9]{{0,8}}))?")
 _UPLOAD = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/uploads/([0-9A-Za-z._-]{1,64})")
 _POLICY = re.compile(r"jurisdictions/([0-9]{6})/policies/([a-z][a-z0-9-]{0,62})(?:@([1-9][0-9]{0,8}))?")
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6}|-)")
@@ -33,6 +35,11 @@ def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re
 
 
 @lru_cache(maxsize=16_384)
+def is_report_number(text: str) -> bool:
+    """Whether an upload takes a text for a report's number: none with another is on record anywhere."""
+    return _REPORT_NUMBER.fullmatch(text) is not None
+
+
 def is_uscc(code: str) -> bool:
     """Whether a code is a GB 32100 unified social credit code with a right check character, in its one spelling."""
     return bool(gb32100.is_valid(code)) and gb32100.compact(code) == code

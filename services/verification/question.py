@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -15,8 +14,8 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.document import BadDocument, canonical_document
 from services.domain.errors import InvalidArgument, Violation
-from services.domain.instant import DAY, Instant, Span, from_timestamp, set_timestamp
-from services.domain.names import is_uscc
+from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
+from services.domain.names import is_report_number, is_uscc
 from services.domain.region import is_region
 from services.runtime.freshness import Freshness, decode_token
 from services.verification.convert import evidence_from_proto
@@ -27,11 +26,6 @@ _EARLIEST = -2_208_988_800
 """1900-01-01T00:00:00Z in seconds: no instant here lies before it."""
 _LATEST = 221_845_392_000
 """9000-01-01T00:00:00Z in seconds: a window counted from before it still ends in a year that RFC 3339 can write."""
-_FIRST_TESTS = 1_575_129_600
-"""2019-12-01 in Asia/Shanghai, in seconds: the bound that uploads have too."""
-_REPORT_NUMBER = re.compile(r"[^\x00-\x20\x7f/@]{1,64}")
-"""What an upload takes for a report number; evidence with another could never meet a record."""
-
 
 LOOKED_AT = 10
 """Of a person's results from each side: daily tests for longer than any window, also as seen from some days ago."""
@@ -158,14 +152,14 @@ def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violati
     if evidence.lab and not is_uscc(evidence.lab.removeprefix("labs/")):
         found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
     number = canonical_report_number(evidence.report_number)
-    if number and not (number.isprintable() and _REPORT_NUMBER.fullmatch(number)):
+    if number and not (number.isprintable() and is_report_number(number)):
         text = "no report has such a number: it holds a space, a slash, an @ or what cannot be seen"
         found.append(Violation(f"{field}.report_number", "INVALID_FIELD", text))
     for name in ("sample_time", "report_time"):
         if evidence.HasField(name):
             time: Timestamp = getattr(evidence, name)
             check_time(time, f"{field}.{name}", found)
-            if time.seconds < _FIRST_TESTS:
+            if from_timestamp(time) < FIRST_TESTS:
                 found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before anybody was tested"))
 
 

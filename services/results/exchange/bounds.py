@@ -14,15 +14,13 @@ from hutong.results.v1 import result_pb2
 from hutong.type.v1 import outcome_pb2
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import DAY, Instant, Span
-from services.domain.names import is_uscc
+from services.domain.instant import DAY, FIRST_TESTS, Instant, Span
+from services.domain.names import is_report_number, is_uscc
 from services.results.exchange.model import Change, Reminder, Replica, ReplicaTubes
 from services.results.model import Lab
 
 AHEAD: Span = 31 * DAY
 """How far a time may lie ahead of this node's clock: a wrong clock is reported, not refused."""
-FIRST_TESTS: Instant = 1_575_129_600_000_000
-"""2019-12-01 in Asia/Shanghai: the bound that uploads have too."""
 _EVER: Instant = -2_208_988_800_000_000
 """1900-01-01: no laboratory was authorised before, by its contract."""
 _NEVER: Instant = 253_402_300_800_000_000
@@ -32,7 +30,6 @@ MAX_KIND = 1_000
 """Specimens and methods that a newer version may know."""
 
 _CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
-_REPORT_NUMBER = re.compile(r"[^\x00-\x20\x7f/@]{1,64}")
 _REGION = re.compile(r"[0-9]{6}")
 _SITE = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
 _TEXT = re.compile(r"[^\x00]{0,500}")
@@ -47,7 +44,7 @@ def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
     _check_times([tubes.upload_time], now, "tubes.upload_time")
     columns = dict(zip(tubes.tubes[0]._fields, zip(*tubes.tubes, strict=True), strict=True))
     _check_columns(columns, now, "tubes")
-    _check_texts(tubes.report_numbers, _REPORT_NUMBER, "tubes.report_number")
+    _check_report_numbers(tubes.report_numbers, "tubes.report_number")
 
 
 def check_change(change: Change, key_version: int, now: Instant) -> None:
@@ -57,7 +54,7 @@ def check_change(change: Change, key_version: int, now: Instant) -> None:
     elif isinstance(change, Lab):
         _check_lab(change, now)
     elif isinstance(change, Reminder):
-        _check_texts([change.report_number], _REPORT_NUMBER, "follow_up.report_number")
+        _check_report_numbers([change.report_number], "follow_up.report_number")
         _check_times([change.create_time], now, "follow_up.create_time")
 
 
@@ -74,7 +71,7 @@ def _check_replica(replica: Replica, key_version: int, now: Instant) -> None:
     _require(result.state in _STATES, "test_result.state")
     times = [result.upload_time] if result.nationwide_time is None else [result.upload_time, result.nationwide_time]
     _check_times(times, now, "test_result.upload_time")
-    _check_texts([result.report_number], _REPORT_NUMBER, "test_result.report_number")
+    _check_report_numbers([result.report_number], "test_result.report_number")
     _check_columns({name: (value,) for name, value in result._asdict().items()}, now, "test_result")
 
 
@@ -105,6 +102,10 @@ def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: 
 
 def _check_texts(texts: Iterable[object], pattern: re.Pattern[str], field: str) -> None:
     _require(all(isinstance(text, str) and pattern.fullmatch(text) for text in set(texts)), field)
+
+
+def _check_report_numbers(numbers: Iterable[str], field: str) -> None:
+    _require(all(map(is_report_number, numbers)), field)
 
 
 def _check_numbers(numbers: Iterable[object], least: int, most: int, field: str) -> None:

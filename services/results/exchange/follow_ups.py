@@ -6,14 +6,13 @@ key here, which is seen when it is read: an upload writes nothing for it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_, update
 
 from services.domain.instant import DAY, Instant, Span
-from services.domain.names import is_uscc
+from services.domain.names import is_report_number, is_uscc
 from services.domain.region import NATION
 from services.domain.subject import mask_resident_numbers
 from services.results import tables
@@ -34,7 +33,6 @@ MAX_IN_ALL = 100_000
 MAX_OF_STRANGERS = 50_000
 """Rows of laboratories that are not registered here: whoever makes up codes leaves the others their half."""
 
-_UPLOADABLE = re.compile(r"[^\x00-\x20\x7f/@]{1,64}")
 _table = tables.follow_ups
 _keys = tables.report_keys
 _results = tables.results
@@ -70,7 +68,7 @@ def can_be_reminded_of(lab: str, report_number: str) -> bool:
     number is nobody's report.
     """
     return (
-        _UPLOADABLE.fullmatch(report_number) is not None
+        is_report_number(report_number)
         and any(character.isdigit() for character in report_number)
         and len(set(report_number)) > 1
         and mask_resident_numbers(report_number) == report_number

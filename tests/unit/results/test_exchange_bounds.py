@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import DAY, HOUR, SECOND
-from services.results.exchange.bounds import AHEAD, FIRST_TESTS, check_change, check_instant, check_tubes
+from services.domain.instant import DAY, FIRST_TESTS, HOUR, SECOND
+from services.results.exchange.bounds import AHEAD, check_change, check_instant, check_tubes
 from services.results.exchange.model import Reminder, Replica, ReplicaTubes, SharedColumns
 from services.results.model import ACTIVE, AUTHORIZED, NEGATIVE, Lab, StandingChange, StoredResult
 from tests.labwork import NOW, REPORTED, USCC, subject_key
