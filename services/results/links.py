@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 from sqlalchemy.engine import Row
@@ -115,18 +114,14 @@ def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[b
     return {key: _reachable(key, neighbours) for key in subject_keys if key in neighbours}
 
 
+def find_tied(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
+    """Which of these documents are tied to any other."""
+    tied = {key for tie in _find_ties(connection, list(subject_keys)) for key in tie}
+    return [key for key in subject_keys if key in tied]
+
+
 def _find_ties(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes]]:
-    """The standing links of these documents as pairs of keys. Every look-up asks, so one plan serves any number."""
-    columns = "SELECT subject_key, linked_subject_key FROM document_links WHERE remove_time IS NULL AND"
-    if connection.dialect.name == "postgresql":
-        # By the driver itself, as the results of these persons are read.
-        driver: Any = connection.connection.driver_connection
-        query = (
-            f"{columns} subject_key = ANY (%(keys)b::bytea[])"
-            f" UNION ALL {columns} linked_subject_key = ANY (%(keys)b::bytea[])"
-        )
-        ties: Sequence[tuple[bytes, bytes]] = driver.execute(query, {"keys": keys}, binary=True).fetchall()
-        return ties
+    """The standing links of these documents as pairs of keys."""
     statement = select(_links.c.subject_key, _links.c.linked_subject_key).where(
         or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.remove_time.is_(None)
     )

@@ -11,11 +11,9 @@ from services.domain.errors import NotFound
 from services.domain.names import format_result, format_upload
 from services.results import tables
 from services.results.horizon import absent, read_horizon, removed
-from services.results.lookup import MAX_PER_PERSON
 from services.results.model import ACTIVE, RECALLED, SUPERSEDED, ResultQuery, StoredResult, Upload
 from services.results.revisions import COLUMNS, IS_NEWEST, RECALLED_OUTCOME
 
-_SELECT = ", ".join(column.name for column in COLUMNS)
 _results = tables.results
 _keys = tables.report_keys
 
@@ -30,41 +28,6 @@ LabPosition = tuple[str, int]
 """Where a listing by laboratory stopped: report number and revision, 0 when it is beyond all of the report's."""
 Position = tuple[int, str, str, int]
 """Where a listing by person stopped: file time, laboratory, report number and revision."""
-
-
-def find_newest(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
-    """For each person the newest revisions of their results, newest report first, at most MAX_PER_PERSON."""
-    find = _find_newest_sqlite if connection.dialect.name == "sqlite" else _find_newest_postgresql
-    return find(connection, subject_keys)
-
-
-def _find_newest_postgresql(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
-    """One index descent for each person and partition, all in one statement.
-
-    By the driver itself and in PostgreSQL's binary format, which leaves a quarter of the client's cost.
-    """
-    found: list[list[StoredResult]] = [[] for _ in subject_keys]
-    driver: Any = connection.connection.driver_connection
-    rows = driver.execute(
-        f"SELECT k.i, r.* FROM unnest(%b::bytea[]) WITH ORDINALITY AS k (key, i) CROSS JOIN LATERAL ("
-        f"SELECT {_SELECT} FROM results WHERE subject_key = k.key AND state <> {SUPERSEDED}"
-        f" ORDER BY file_time DESC LIMIT {MAX_PER_PERSON}) AS r",
-        (list(subject_keys),),
-        binary=True,
-    )
-    for row in rows:
-        found[row[0] - 1].append(StoredResult._make(row[1:]))
-    return found
-
-
-def _find_newest_sqlite(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
-    """One prepared statement for each person: SQLite is in this process, so a statement costs no round trip."""
-    driver: Any = connection.connection.driver_connection
-    statement = (
-        f"SELECT {_SELECT} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED}"
-        f" ORDER BY file_time DESC LIMIT {MAX_PER_PERSON}"
-    )
-    return [[StoredResult._make(row) for row in driver.execute(statement, (key,))] for key in subject_keys]
 
 
 def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[ReportName, StoredResult]:

@@ -39,6 +39,7 @@ from services.results.model import (
 )
 from services.results.partitions import Month, months_ahead, months_of
 from services.results.parts import ChangeBatch, read_batch
+from services.results.persons import find_persons
 from services.results.reading import LabPosition, Position, ReportName
 from services.results.recalls import Progress, pretend_step, take_step
 from services.results.revisions import correct_result
@@ -153,10 +154,7 @@ class SqlStore:
         """The results of persons, by any of their documents, and the named reports."""
 
         def work(connection: Connection) -> Findings:
-            linked = links.find_linked(connection, subject_keys)
-            persons = [linked.get(key, [key]) for key in subject_keys]
-            by_key = reading.find_newest(connection, [key for keys in persons for key in keys])
-            by_person = _by_person(persons, by_key) if linked else by_key
+            persons, by_person = find_persons(connection, subject_keys)
             if self._joined:
                 stamped = iter(with_nationwide_times(connection, [result for one in by_person for result in one]))
                 by_person = [[next(stamped) for _ in one] for one in by_person]
@@ -332,14 +330,3 @@ class SqlStore:
         self._labs.refresh(connection, {result.lab for result in results}, now)
         told = with_nationwide_times(connection, results) if self._joined else results
         return Listing(told, self._labs.standing_at, horizon)
-
-
-def _by_person(
-    persons: Sequence[Sequence[bytes]], by_key: Sequence[Sequence[StoredResult]]
-) -> list[list[StoredResult]]:
-    """The results of each person's documents together, newest report first."""
-    rest = iter(by_key)
-    return [
-        sorted((result for _ in keys for result in next(rest)), key=lambda result: result.file_time, reverse=True)
-        for keys in persons
-    ]

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -54,12 +54,11 @@ _UNREACHABLE = (
 class Database:
     """One service's database with its executors. Close it when the service stops."""
 
-    def __init__(self, engine: Engine, is_current: Callable[[Connection], bool] | None = None) -> None:
-        self.engine = engine
+    def __init__(self, url: str, is_current: Callable[[Connection], bool] | None = None) -> None:
+        self.engine = create_service_engine(url)
         self._is_current = is_current
-        self.is_sqlite = engine.dialect.name == "sqlite"
-        # A read's statements stand alone: without BEGIN and ROLLBACK a look-up costs PostgreSQL half the round trips.
-        self._reading = engine if self.is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._reading = self.engine if self.is_sqlite else _create_reading_engine(url)
         write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
@@ -151,6 +150,7 @@ class Database:
         """Let running work end, then close every connection."""
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._writers.shutdown(wait=True, cancel_futures=True)
+        self._reading.dispose()
         self.engine.dispose()
 
 
@@ -168,7 +168,7 @@ def open_database(url: str, is_current: Callable[[Connection], bool] | None = No
 
     `is_current` says whether the schema is the one the service was written for; health asks it.
     """
-    return Database(create_service_engine(url), is_current)
+    return Database(url, is_current)
 
 
 def make_directory(directory: Path) -> None:
@@ -190,17 +190,34 @@ def create_service_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    return _create_postgresql_engine(parsed, POSTGRESQL_WRITE_THREADS)
+
+
+def _create_reading_engine(url: str) -> Engine:
+    """An engine for the short reads of a service on PostgreSQL.
+
+    Its statements stand alone, without BEGIN and ROLLBACK, and each is planned once for whatever it is asked: to plan a
+    look-up of four persons anew takes PostgreSQL twice as long as to answer it, and longer with every month of results.
+    """
+    return _create_postgresql_engine(
+        make_url(url), READ_THREADS, "-c plan_cache_mode=force_generic_plan", isolation_level="AUTOCOMMIT"
+    )
+
+
+def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **options: Any) -> Engine:
     return create_engine(
-        parsed,
-        pool_size=READ_THREADS + POSTGRESQL_WRITE_THREADS,
+        url,
+        pool_size=connections,
         max_overflow=2,
         # An error's text goes to the log, and what a row holds does not.
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "hutong",
-            "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC",
+            # Compiling takes longer than any statement of a service, and is begun for estimates alone.
+            "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {settings}",
         },
+        **options,
     )
 
 

@@ -21,7 +21,7 @@ from services.results.exchange.replica import Arrival, apply_changes
 from services.results.labs import LabMemory
 from services.results.links import find_linked
 from services.results.lookup import MAX_PER_PERSON
-from services.results.reading import find_newest
+from services.results.persons import find_newest
 from services.results.store import Listing
 from services.runtime.clock import Clock
 from services.storage.engine import Database
