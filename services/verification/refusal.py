@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hutong.verification.v1 import decision_pb2, refusal_pb2
 
 from services.domain.instant import HOUR, Instant, Span
-from services.domain.subject import mask_resident_numbers
+from services.domain.subject import holds_resident_number, mask_resident_numbers
 
 if TYPE_CHECKING:
     from hutong.type.v1 import purpose_pb2
@@ -97,8 +99,40 @@ def judge(forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | N
 
 
 def mask_identity(statement: str, number: str, name: str) -> str:
-    """A person's own words without what names them: the document's number, the name, and any resident ID number."""
-    for text in (number.strip(), name.strip()):
-        if len(text) > 1:
-            statement = statement.replace(text, text[0] + "*" * (len(text) - 1))
-    return mask_resident_numbers(statement)
+    """A person's own words without what names them: the document's number, the name, and any resident ID number.
+
+    However they are spelled: in capitals or not, in full width, in groups with spaces or hyphens between them.
+    """
+    for pattern in (_spelled(number), _spelled(name, whole=True)):
+        if pattern is not None:
+            statement = pattern.sub(lambda match: match.group()[0] + "*" * (len(match.group()) - 1), statement)
+    return _GROUPED_NUMBER.sub(_mask_grouped, mask_resident_numbers(statement))
+
+
+_BETWEEN = r"[\s\-\u2010-\u2015\uff0d·.]*"
+"""What people write between the characters of a number or the parts of a name."""
+_GROUPED_NUMBER = re.compile(rf"(?<!\d)(?:\d{_BETWEEN}){{17}}[\dXx\uff38\uff58](?!\d)")
+
+
+def _spelled(text: str, *, whole: bool = False) -> re.Pattern[str] | None:
+    """All spellings of a number or name; None for one too short to name anybody. `whole`: as words of their own."""
+    characters = [character for character in unicodedata.normalize("NFKC", text) if character.isalnum()]
+    if len(characters) < 2:
+        return None
+    pattern = _BETWEEN.join(f"[{character}{_full_width(character)}]" for character in characters)
+    if whole and "".join(characters).isascii():
+        # "Li" names nobody in "police".
+        pattern = rf"(?<![A-Za-z]){pattern}(?![A-Za-z])"
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _full_width(character: str) -> str:
+    """An ASCII character as East Asian keyboards also write it; nothing for any other."""
+    return chr(ord(character) + 0xFEE0) if character.isascii() else ""
+
+
+def _mask_grouped(match: re.Match[str]) -> str:
+    """A resident ID number in groups, masked; anything else that is long and of digits as it stands."""
+    text = match.group()
+    plain = "".join(character for character in unicodedata.normalize("NFKC", text) if character.isalnum())
+    return text[0] + "*" * (len(text) - 1) if holds_resident_number(plain) else text

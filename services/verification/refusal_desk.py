@@ -107,6 +107,7 @@ class RefusalDesk:
             region=request.region,
             purpose=request.purpose,
             use_time=request.refuse_time,
+            evidence=request.evidence,
             scope=SCOPE_NATIONWIDE,
             record=True,
         )
@@ -135,6 +136,8 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> N
     check_region(request.region, "region", found)
     if request.HasField("document"):
         check_document(request.document, found)
+    elif request.evidence:
+        found.append(Violation("evidence", "INVALID_FIELD", "needs document: it is judged with that person's records"))
     check_time(request.refuse_time, "refuse_time", found)
     check_text(request.venue, "venue", found)
     check_text(request.statement, "statement", found)

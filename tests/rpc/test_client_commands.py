@@ -357,6 +357,16 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
     assert UNKNOWN_CARD not in text
 
 
+def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> None:
+    """Of somebody without a record, whom only what they held entitled."""
+    where = ("--region", "410106", "--purpose", "hotel", "--at", "2022-08-10T23:00:00+08:00")
+    report = ("refusal", "report", "--number", UNKNOWN_CARD, *where, "--ground", "expired")
+    shown = "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0002"
+    shown += ",sample_time=2022-08-10T01:00:00+08:00,report_time=2022-08-10T08:00:00+08:00"
+    assert hutong.json(*report, "--evidence", shown)["judgement"] == "REFUSAL_JUDGEMENT_UNLAWFUL"
+    assert hutong.json(*report)["judgement"] != "REFUSAL_JUDGEMENT_UNLAWFUL"
+
+
 def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
     """The message board from the person's word to the supervisor's table."""
     when = "2022-08-10T23:00:00+08:00"
@@ -370,7 +380,7 @@ def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tup
     still_open = hutong.json("refusal", "list", "--region", "410000", "--state", "open")["refusals"]
     assert reported["name"] not in [it["name"] for it in still_open]
     assert "a hotel" in hutong("refusal", "list").stdout
-    span = ("--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
+    span = ("--region", "410105", "--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
     rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]
     assert {(row["region"], row["refusal_count"], row["unlawful_count"]) for row in rows} == {("410105", "2", "2")}
     assert "not tested locally" in hutong("refusal", "summary", *span, "--by", "month").stdout

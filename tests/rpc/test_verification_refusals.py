@@ -14,7 +14,7 @@ from hutong.verification.v1 import refusal_service_pb2 as service
 
 from services.domain.instant import DAY, HOUR, MINUTE, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.rpc.verification_node import NUMBERS, SERVICES, Callers, Node, calling, document, question
+from tests.rpc.verification_node import NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
 from tests.serving import error_info, field_violations
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,6 +79,19 @@ async def test_retest_of_a_recognized_person_is_unlawful(callers: Callers) -> No
     made = await callers.decisions.GetDecision(verification_service_pb2.GetDecisionRequest(name=refusal.decision))
     assert made.decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
     assert made.decision.use_time == refusal.refuse_time
+
+
+async def test_paper_that_was_shown_counts_as_a_record_does(callers: Callers) -> None:
+    """No record of it is found, and who held it was entitled all the same; unless it came only afterwards."""
+    now = SystemClock().now()
+    shown = {"document": document(NUMBERS[1]), "evidence": [paper("PAPER", now - 5 * HOUR)]}
+    refusal = (await callers.refusals.ReportRefusal(_report(RETEST, **shown))).refusal
+    assert refusal.judgement == UNLAWFUL
+    made = await callers.decisions.GetDecision(verification_service_pb2.GetDecisionRequest(name=refusal.decision))
+    assert made.decision.basis == decision_pb2.DECISION_BASIS_PRESENTED
+    assert list(made.inputs.evidence) == shown["evidence"]
+    later = _report(RETEST, ago=6 * HOUR, **shown)
+    assert (await callers.refusals.ReportRefusal(later)).refusal.judgement == UNDETERMINED
 
 
 async def test_refused_before_the_report_was_out(callers: Callers) -> None:
@@ -211,6 +224,11 @@ async def test_answer_and_summary(callers: Callers) -> None:
         (_report(), {"grounds": "INVALID_FIELD"}),
         (_report(NOT_LOCAL, statement="a\0b"), {"statement": "INVALID_FIELD"}),
         (_report(NOT_LOCAL, document=document("410105186001010018")), {"document.number": "BAD_DOCUMENT_NUMBER"}),
+        (_report(NOT_LOCAL, evidence=[paper("PAPER", 0)]), {"evidence": "INVALID_FIELD"}),
+        (
+            _report(NOT_LOCAL, document=document(NUMBERS[0]), evidence=[paper("A B", SystemClock().now())]),
+            {"evidence[0].report_number": "INVALID_FIELD"},
+        ),
     ],
 )
 async def test_faulty_reports(

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tells of a hotel that turned a person with a valid result away because they were not tested in its city.
-# The request_id makes it one report however often it is sent.
+# They had it on paper, which counts as a record does. The request_id makes it one report however often it is sent.
 set -eu
 grpcurl -plaintext -d '{
     "region": "410105",
@@ -9,6 +9,14 @@ grpcurl -plaintext -d '{
     "refuse_time": "2022-08-11T10:05:00+08:00",
     "grounds": ["REFUSAL_GROUND_NOT_TESTED_LOCALLY"],
     "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},
+    "evidence": [{
+      "channel": "CHANNEL_PAPER_REPORT",
+      "lab": "labs/91220502MA000LAB8G",
+      "report_number": "TH-PAPER-1",
+      "outcome": "OUTCOME_NEGATIVE",
+      "sample_time": "2022-08-10T18:00:00+08:00",
+      "report_time": "2022-08-11T01:30:00+08:00"
+    }],
     "statement": "They said the test was not theirs.",
     "request_id": "01829d5e-0000-7000-8000-000000000081"
   }' \

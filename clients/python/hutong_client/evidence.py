@@ -43,3 +43,12 @@ class EvidenceOf(click.ParamType):  # type: ignore[type-arg] # generic only in i
                 self.fail(f"parts are {', '.join(_PARTS)}, each with = and its value", param, ctx)
             parts[key.strip()] = _PARTS[key.strip()].convert(text.strip(), param, ctx)
         return PresentedEvidence(**parts)
+
+
+evidence_option = click.option(
+    "--evidence",
+    type=EvidenceOf(),
+    multiple=True,
+    help="What the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,sample_time=...,"
+    "report_time=...; may be given several times.",
+)

@@ -78,6 +78,29 @@ def test_a_statement_keeps_no_identity() -> None:
     assert "1870" not in said
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("my number is 410105 18600101 001x", "my number is 4*******************"),
+        ("４１０１０５１８６００１０１００１Ｘ", "４*****************"),
+        ("410105-18600101-001X, Anna-Maria  SCHMIDT", "4*******************, A******************"),
+        ("同行 220502 18700303 0306，电话 13800138000", "同行 2*******************，电话 13800138000"),
+        ("annamaria schmidt's policeman has 12 34 56 78 90 12 34 56 78", "a****************'s policeman has "),
+    ],
+)
+def test_identities_are_masked_however_they_are_spelled(said: str, kept: str) -> None:
+    """In groups, in full width, in small letters; and what only looks like a number stays."""
+    masked = mask_identity(said, "41010518600101001X", "Anna Maria Schmidt")
+    assert masked.startswith(kept)
+    assert len(masked) == len(said)
+
+
+def test_a_short_name_is_masked_as_a_word_alone() -> None:
+    """A name of two letters stands in many words."""
+    assert mask_identity("Li told the police: I am li.", "", "Li") == "L* told the police: I am l*."
+    assert mask_identity("张三说张三丰不是他", "", "张三") == "张*说张*丰不是他"
+
+
 def _reported(region: str, hours: int, answered: int | None = None, *grounds: int) -> Reported:
     return Reported(region, grounds or (NOT_LOCAL,), UNLAWFUL, NOON + hours * HOUR, answered)  # type: ignore[arg-type]
 

@@ -9,8 +9,10 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 
 from hutong_client.display import as_dict, moment, print_json, print_table, span, word
+from hutong_client.evidence import evidence_option
 from hutong_client.exit_codes import ExitCode
 from hutong_client.options import (
     CALL_SECONDS,
@@ -47,6 +49,7 @@ def refusal() -> None:
 @click.option(
     "--ground", "grounds", type=GROUND, multiple=True, required=True, help="Why: " + ", ".join(GROUND.words) + "."
 )
+@evidence_option
 @click.option("--decision", default="", help="The decision that was shown there, decisions/{id}.")
 @click.option("--statement", default="", help="The person's own words.")
 @json_option
@@ -59,11 +62,15 @@ def report(
     purpose: int,
     refuse_time: Timestamp,
     grounds: Sequence[int],
+    evidence: Sequence[PresentedEvidence],
     decision: str,
     statement: str,
     as_json: bool,
 ) -> ExitCode:
-    """Report a refusal. It is judged at once; with --number also by whether the person was recognised then."""
+    """Report a refusal. It is judged at once; with --number also by whether the person was recognised then.
+
+    Paper counts too: what was shown there goes with --evidence.
+    """
     request = refusal_service_pb2.ReportRefusalRequest(
         region=region,
         venue=venue,
@@ -72,6 +79,7 @@ def report(
         grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
         decision=decision,
         document=document,
+        evidence=evidence,
         statement=statement,
     )
     with node.connect() as connection:

@@ -25,7 +25,7 @@ from hutong.verification.v1.verification_service_pb2 import (
 from hutong_client.connect import Connection
 from hutong_client.display import as_dict, print_json, print_json_line
 from hutong_client.errors import HutongError, from_status
-from hutong_client.evidence import EvidenceOf
+from hutong_client.evidence import evidence_option
 from hutong_client.exit_codes import ExitCode
 from hutong_client.explanation import exit_code_of, explain, summarize
 from hutong_client.options import CALL_SECONDS, INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
@@ -44,13 +44,7 @@ _TITLE_SECONDS = 2.0
 @click.option("--purpose", type=PURPOSE, help="For what: " + ", ".join(PURPOSE.words) + ".")
 @click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: the region]")
 @click.option("--use-time", type=INSTANT, help="The instant of use, as a departure.  [default: now]")
-@click.option(
-    "--evidence",
-    type=EvidenceOf(),
-    multiple=True,
-    help="What the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,sample_time=...,"
-    "report_time=...; may be given several times.",
-)
+@evidence_option
 @click.option("--nationwide", is_flag=True, help="Ask the national node too.")
 @click.option("--at-least-as-fresh", default="", help="A consistency token: never rest on an older world.")
 @click.option("--record", is_flag=True, help="Keep the decision whatever it is.")

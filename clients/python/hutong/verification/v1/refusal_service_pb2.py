@@ -28,10 +28,11 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
 from hutong.type.v1 import refusal_ground_pb2 as hutong_dot_type_dot_v1_dot_refusal__ground__pb2
+from hutong.verification.v1 import evidence_pb2 as hutong_dot_verification_dot_v1_dot_evidence__pb2
 from hutong.verification.v1 import refusal_pb2 as hutong_dot_verification_dot_v1_dot_refusal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a$hutong/verification/v1/refusal.proto\"\x99\x03\n\x14ReportRefusalRequest\x12$\n\x06region\x18\x01 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x17\n\x05venue\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x35\n\x07purpose\x18\x03 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x37\n\x0brefuse_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x45\n\x07grounds\x18\x05 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x19\n\x08\x64\x65\x63ision\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x32\n\x08\x64ocument\x18\x07 \x01(\x0b\x32 .hutong.type.v1.IdentityDocument\x12\x1b\n\tstatement\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1f\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x15ReportRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"-\n\x11GetRefusalRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\"F\n\x12GetRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\xa4\x03\n\x13ListRefusalsRequest\x12$\n\x06region\x18\x01 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12=\n\x07grounds\x18\x02 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x43\n\x06states\x18\x03 \x03(\x0e\x32$.hutong.verification.v1.RefusalStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12K\n\njudgements\x18\x04 \x03(\x0e\x32(.hutong.verification.v1.RefusalJudgementB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"b\n\x14ListRefusalsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x1f.hutong.verification.v1.Refusal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x14\x41nswerRefusalRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x1b\n\x06\x61nswer\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\x18\xd0\x0f\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x15\x41nswerRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\xf3\x01\n\x18SummarizeRefusalsRequest\x12$\n\x06region\x18\x01 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12\x36\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x43\n\x08interval\x18\x04 \x01(\x0e\x32\'.hutong.verification.v1.SummaryIntervalB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xaa\x02\n\x0eRefusalSummary\x12\x0e\n\x06region\x18\x01 \x01(\t\x12-\n\x06ground\x18\x02 \x01(\x0e\x32\x1d.hutong.type.v1.RefusalGround\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrefusal_count\x18\x05 \x01(\x03\x12\x16\n\x0eunlawful_count\x18\x06 \x01(\x03\x12\x12\n\nopen_count\x18\x07 \x01(\x03\x12\x38\n\x15median_time_to_answer\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x19SummarizeRefusalsResponse\x12\x41\n\x11refusal_summaries\x18\x01 \x03(\x0b\x32&.hutong.verification.v1.RefusalSummary*\x84\x01\n\x0fSummaryInterval\x12 \n\x1cSUMMARY_INTERVAL_UNSPECIFIED\x10\x00\x12\x18\n\x14SUMMARY_INTERVAL_DAY\x10\x01\x12\x19\n\x15SUMMARY_INTERVAL_WEEK\x10\x02\x12\x1a\n\x16SUMMARY_INTERVAL_MONTH\x10\x03\x32\xb6\x04\n\x0eRefusalService\x12l\n\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\x12\x63\n\nGetRefusal\x12).hutong.verification.v1.GetRefusalRequest\x1a*.hutong.verification.v1.GetRefusalResponse\x12i\n\x0cListRefusals\x12+.hutong.verification.v1.ListRefusalsRequest\x1a,.hutong.verification.v1.ListRefusalsResponse\x12l\n\rAnswerRefusal\x12,.hutong.verification.v1.AnswerRefusalRequest\x1a-.hutong.verification.v1.AnswerRefusalResponse\x12x\n\x11SummarizeRefusals\x12\x30.hutong.verification.v1.SummarizeRefusalsRequest\x1a\x31.hutong.verification.v1.SummarizeRefusalsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\xe0\x03\n\x14ReportRefusalRequest\x12$\n\x06region\x18\x01 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x17\n\x05venue\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x35\n\x07purpose\x18\x03 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x37\n\x0brefuse_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x45\n\x07grounds\x18\x05 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x19\n\x08\x64\x65\x63ision\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x32\n\x08\x64ocument\x18\x07 \x01(\x0b\x32 .hutong.type.v1.IdentityDocument\x12\x1b\n\tstatement\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1f\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x08\x65vidence\x18\n \x03(\x0b\x32).hutong.verification.v1.PresentedEvidenceB\x08\xbaH\x05\x92\x01\x02\x10\n\"I\n\x15ReportRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"-\n\x11GetRefusalRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\"F\n\x12GetRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\xa4\x03\n\x13ListRefusalsRequest\x12$\n\x06region\x18\x01 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12=\n\x07grounds\x18\x02 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x43\n\x06states\x18\x03 \x03(\x0e\x32$.hutong.verification.v1.RefusalStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12K\n\njudgements\x18\x04 \x03(\x0e\x32(.hutong.verification.v1.RefusalJudgementB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"b\n\x14ListRefusalsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x1f.hutong.verification.v1.Refusal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x14\x41nswerRefusalRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x1b\n\x06\x61nswer\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\x18\xd0\x0f\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x15\x41nswerRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\xf3\x01\n\x18SummarizeRefusalsRequest\x12$\n\x06region\x18\x01 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12\x36\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x43\n\x08interval\x18\x04 \x01(\x0e\x32\'.hutong.verification.v1.SummaryIntervalB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xaa\x02\n\x0eRefusalSummary\x12\x0e\n\x06region\x18\x01 \x01(\t\x12-\n\x06ground\x18\x02 \x01(\x0e\x32\x1d.hutong.type.v1.RefusalGround\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrefusal_count\x18\x05 \x01(\x03\x12\x16\n\x0eunlawful_count\x18\x06 \x01(\x03\x12\x12\n\nopen_count\x18\x07 \x01(\x03\x12\x38\n\x15median_time_to_answer\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x19SummarizeRefusalsResponse\x12\x41\n\x11refusal_summaries\x18\x01 \x03(\x0b\x32&.hutong.verification.v1.RefusalSummary*\x84\x01\n\x0fSummaryInterval\x12 \n\x1cSUMMARY_INTERVAL_UNSPECIFIED\x10\x00\x12\x18\n\x14SUMMARY_INTERVAL_DAY\x10\x01\x12\x19\n\x15SUMMARY_INTERVAL_WEEK\x10\x02\x12\x1a\n\x16SUMMARY_INTERVAL_MONTH\x10\x03\x32\xb6\x04\n\x0eRefusalService\x12l\n\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\x12\x63\n\nGetRefusal\x12).hutong.verification.v1.GetRefusalRequest\x1a*.hutong.verification.v1.GetRefusalResponse\x12i\n\x0cListRefusals\x12+.hutong.verification.v1.ListRefusalsRequest\x1a,.hutong.verification.v1.ListRefusalsResponse\x12l\n\rAnswerRefusal\x12,.hutong.verification.v1.AnswerRefusalRequest\x1a-.hutong.verification.v1.AnswerRefusalResponse\x12x\n\x11SummarizeRefusals\x12\x30.hutong.verification.v1.SummarizeRefusalsRequest\x1a\x31.hutong.verification.v1.SummarizeRefusalsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTREFUSALREQUEST'].fields_by_name['statement']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_REPORTREFUSALREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_REPORTREFUSALREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_REPORTREFUSALREQUEST'].fields_by_name['evidence']._loaded_options = None
+  _globals['_REPORTREFUSALREQUEST'].fields_by_name['evidence']._serialized_options = b'\272H\005\222\001\002\020\n'
   _globals['_GETREFUSALREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETREFUSALREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\002\030@\310\001\001'
   _globals['_LISTREFUSALSREQUEST'].fields_by_name['region']._loaded_options = None
@@ -82,30 +85,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['end_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['interval']._loaded_options = None
   _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['interval']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_SUMMARYINTERVAL']._serialized_start=2262
-  _globals['_SUMMARYINTERVAL']._serialized_end=2394
-  _globals['_REPORTREFUSALREQUEST']._serialized_start=303
-  _globals['_REPORTREFUSALREQUEST']._serialized_end=712
-  _globals['_REPORTREFUSALRESPONSE']._serialized_start=714
-  _globals['_REPORTREFUSALRESPONSE']._serialized_end=787
-  _globals['_GETREFUSALREQUEST']._serialized_start=789
-  _globals['_GETREFUSALREQUEST']._serialized_end=834
-  _globals['_GETREFUSALRESPONSE']._serialized_start=836
-  _globals['_GETREFUSALRESPONSE']._serialized_end=906
-  _globals['_LISTREFUSALSREQUEST']._serialized_start=909
-  _globals['_LISTREFUSALSREQUEST']._serialized_end=1329
-  _globals['_LISTREFUSALSRESPONSE']._serialized_start=1331
-  _globals['_LISTREFUSALSRESPONSE']._serialized_end=1429
-  _globals['_ANSWERREFUSALREQUEST']._serialized_start=1431
-  _globals['_ANSWERREFUSALREQUEST']._serialized_end=1541
-  _globals['_ANSWERREFUSALRESPONSE']._serialized_start=1543
-  _globals['_ANSWERREFUSALRESPONSE']._serialized_end=1616
-  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_start=1619
-  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_end=1862
-  _globals['_REFUSALSUMMARY']._serialized_start=1865
-  _globals['_REFUSALSUMMARY']._serialized_end=2163
-  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_start=2165
-  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_end=2259
-  _globals['_REFUSALSERVICE']._serialized_start=2397
-  _globals['_REFUSALSERVICE']._serialized_end=2963
+  _globals['_SUMMARYINTERVAL']._serialized_start=2372
+  _globals['_SUMMARYINTERVAL']._serialized_end=2504
+  _globals['_REPORTREFUSALREQUEST']._serialized_start=342
+  _globals['_REPORTREFUSALREQUEST']._serialized_end=822
+  _globals['_REPORTREFUSALRESPONSE']._serialized_start=824
+  _globals['_REPORTREFUSALRESPONSE']._serialized_end=897
+  _globals['_GETREFUSALREQUEST']._serialized_start=899
+  _globals['_GETREFUSALREQUEST']._serialized_end=944
+  _globals['_GETREFUSALRESPONSE']._serialized_start=946
+  _globals['_GETREFUSALRESPONSE']._serialized_end=1016
+  _globals['_LISTREFUSALSREQUEST']._serialized_start=1019
+  _globals['_LISTREFUSALSREQUEST']._serialized_end=1439
+  _globals['_LISTREFUSALSRESPONSE']._serialized_start=1441
+  _globals['_LISTREFUSALSRESPONSE']._serialized_end=1539
+  _globals['_ANSWERREFUSALREQUEST']._serialized_start=1541
+  _globals['_ANSWERREFUSALREQUEST']._serialized_end=1651
+  _globals['_ANSWERREFUSALRESPONSE']._serialized_start=1653
+  _globals['_ANSWERREFUSALRESPONSE']._serialized_end=1726
+  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_start=1729
+  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_end=1972
+  _globals['_REFUSALSUMMARY']._serialized_start=1975
+  _globals['_REFUSALSUMMARY']._serialized_end=2273
+  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_start=2275
+  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_end=2369
+  _globals['_REFUSALSERVICE']._serialized_start=2507
+  _globals['_REFUSALSERVICE']._serialized_end=3073
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
+from hutong.verification.v1 import evidence_pb2 as _evidence_pb2
 from hutong.verification.v1 import refusal_pb2 as _refusal_pb2
 import builtins as _builtins
 import sys
@@ -68,6 +69,7 @@ class ReportRefusalRequest(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """Where, GB/T 2260 six digits. Required."""
     venue: _builtins.str
@@ -94,6 +96,12 @@ class ReportRefusalRequest(_message.Message):
     def document(self) -> _identity_pb2.IdentityDocument:
         """The person, so that it can be judged whether they were recognised. Optional; never stored in clear."""
 
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_evidence_pb2.PresentedEvidence]:
+        """What the person showed there, at most 10, judged as VerifyRequest.evidence is: paper counts as a record does. Needs
+        document. Without it somebody of whom no record is found counts as having shown nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -106,10 +114,11 @@ class ReportRefusalRequest(_message.Message):
         document: _identity_pb2.IdentityDocument | None = ...,
         statement: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "refuse_time", b"refuse_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "document", b"document", "grounds", b"grounds", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_id", b"request_id", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "document", b"document", "evidence", b"evidence", "grounds", b"grounds", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_id", b"request_id", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
