@@ -291,7 +291,7 @@ def test_a_file_that_is_no_table_is_refused_with_what_to_do(
 
 
 def test_an_empty_workbook_and_one_with_a_header_alone(node: Node, tmp_path: Path) -> None:
-    for rows, words in (([], "first sheet of the workbook is empty"), ([HEADER], "a header and no rows")):
+    for rows, words in (([], "first sheet of the workbook, is empty"), ([HEADER], "a header and no rows")):
         told = upload(node, workbook(tmp_path / "day.xlsx", rows))
         assert (told.code, words in told.text) == (ExitCode.USAGE, True), told.text
 

@@ -230,6 +230,28 @@ def test_workbook_is_known_by_what_it_holds(tmp_path: Path) -> None:
     assert row.cells["report_no"] == "R00001"
 
 
+ABOVE = [["核酸检测结果汇总表"], [], ["填报单位：示例检验所", "", "2022-08-09"]]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_titles_may_stand_above_the_header(tmp_path: Path, delimiter: str) -> None:
+    """As in a report that is made for people; rows keep the numbers that Excel shows."""
+    rows = [*ABOVE, HEADER, list(line(1).values())]
+    text = "\r\n".join(delimiter.join(cells) for cells in rows)
+    for path in (write(tmp_path / "day.csv", text.encode()), write_workbook(tmp_path / "day.xlsx", rows)):
+        (row,) = read(path)
+        assert (row.number, row.cells["report_no"]) == (5, "R00001")
+
+
+def test_of_many_first_rows_the_likeliest_header_is_told_of(tmp_path: Path) -> None:
+    """What it lacks, and not that a title names no column. A header far below is none."""
+    rows = [*ABOVE, ["姓名", "身份证号", "采样时间", "报告编号"], ["赵示例", CARDS[0], "2022-08-09", "R1"]]
+    with pytest.raises(NotATable, match=r"lacks nat_result \(检测结果\)"):
+        read(write_workbook(tmp_path / "day.xlsx", rows))
+    with pytest.raises(NotATable, match="no column name that is known"):
+        read(write_workbook(tmp_path / "day.xlsx", [*[["a title"]] * 10, HEADER, list(line(1).values())]))
+
+
 def test_empty_workbook_is_refused(tmp_path: Path) -> None:
     """With a word about its first sheet."""
     with pytest.raises(NotATable, match="first sheet"):

@@ -6,9 +6,11 @@ A laboratory's English names are those of a municipal interface of 2022 (DOMAIN:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from operator import itemgetter
 
 from hutong_client.tables.rows import NotATable
 
@@ -74,6 +76,30 @@ RESULTS = Vocabulary(ALIASES, required=("card_no", "sample_date", "nat_result", 
 """What a laboratory uploads."""
 
 
+HEADER_ROWS = 10
+"""Of a file's first rows with anything in them how many may stand above the header: its title, who filled it in."""
+
+
+def find_header(
+    rows: Iterable[tuple[int, Sequence[str]]], vocabulary: Vocabulary
+) -> tuple[int, Sequence[str], dict[int, str]]:
+    """The first row that can be a header: its number, its titles and what `read_header` reads of them.
+
+    Raises:
+        NotATable: none of the first rows can; says why of the one that names most columns.
+    """
+    faults: list[tuple[int, NotATable]] = []
+    filled = ((number, titles) for number, titles in rows if any(title.strip() for title in titles))
+    for number, titles in islice(filled, HEADER_ROWS):
+        try:
+            return number, titles, read_header(titles, vocabulary)
+        except NotATable as fault:
+            faults.append((sum(vocabulary.find(title) is not None for title in titles), fault))
+    if not faults:
+        raise NotATable("the file, or the first sheet of the workbook, is empty")
+    raise max(faults, key=itemgetter(0))[1]
+
+
 def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
     """Position → column of a header.
 
@@ -90,7 +116,7 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
         found[position] = column
     if not found:
         raise NotATable(
-            "the first row holds no column name that is known; it must name the columns, such as "
+            "the first rows hold no column name that is known; one of them must name the columns, such as "
             + ", ".join(map(vocabulary.label, vocabulary.required))
         )
     missing = [vocabulary.label(column) for column in vocabulary.required if column not in found.values()]

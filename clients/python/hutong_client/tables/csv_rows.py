@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from hutong_client.tables.columns import Vocabulary, read_header
+from hutong_client.tables.columns import HEADER_ROWS, Vocabulary, find_header
 from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.rows import NUL_FAULT, NotATable, Row
 
@@ -26,21 +28,18 @@ _STRAY_QUOTE = (
 
 @contextlib.contextmanager
 def open_csv(path: Path, vocabulary: Vocabulary) -> Iterator[CsvTable]:
-    """Open a CSV file; NotATable when its first row is no header."""
+    """Open a CSV file; NotATable when none of its first rows is a header."""
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
     with path.open(encoding=detect_encoding(path), newline="") as file:
         delimiter = _find_delimiter(file, vocabulary)
         file.seek(0)
         lines = _Lines(file)
         records = csv.reader(lines, delimiter=delimiter, strict=True)
-        number, titles = 0, [""]
         try:
-            while not any(title.strip() for title in titles):
-                lines.begin()
-                number, titles = number + 1, next(records)
+            number, titles, columns = find_header(_numbered(lines, records), vocabulary)
         except csv.Error:
-            raise NotATable("the first row cannot be read as CSV; look for a stray quotation mark in it") from None
-        yield CsvTable(titles, read_header(titles, vocabulary), lines, records, delimiter, number)
+            raise NotATable("the first rows cannot be read as CSV; look for a stray quotation mark in them") from None
+        yield CsvTable(titles, columns, lines, records, delimiter, number)
 
 
 class _Lines:
@@ -133,15 +132,26 @@ class CsvTable:
         return line.rstrip("\r\n").split(self.delimiter)
 
 
+def _numbered(lines: _Lines, records: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """The records with their numbers."""
+    for number in itertools.count(1):
+        lines.begin()
+        cells = next(records, None)
+        if cells is None:
+            return
+        yield number, cells
+
+
 def _find_delimiter(file: TextIO, vocabulary: Vocabulary) -> str:
-    """The delimiter under which the header holds most known columns."""
-    line = ""
-    while not line.strip():
-        line = file.readline(_MAX_CELL_CHARACTERS)
-        if not line:
-            raise NotATable("the file is empty")
+    """The delimiter under which one of the lines that may be the header holds most known columns."""
+    filled = (line for line in iter(partial(file.readline, _MAX_CELL_CHARACTERS), "") if line.strip())
+    lines = list(itertools.islice(filled, HEADER_ROWS))
+    if not lines:
+        raise NotATable("the file is empty")
 
     def known_columns(delimiter: str) -> int:
-        return sum(vocabulary.find(title.strip('"')) is not None for title in line.split(delimiter))
+        return max(
+            sum(vocabulary.find(title.strip('"')) is not None for title in line.split(delimiter)) for line in lines
+        )
 
     return max(_DELIMITERS, key=known_columns)

@@ -12,23 +12,20 @@ from zipfile import ZipFile
 
 from openpyxl import Workbook, load_workbook
 
-from hutong_client.tables.columns import Vocabulary, read_header
+from hutong_client.tables.columns import Vocabulary, find_header
 from hutong_client.tables.rows import Cell, NotATable, Row
 
 
 @contextlib.contextmanager
 def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[XlsxTable]:
-    """Open a workbook; NotATable when it is damaged or its first sheet has no header."""
+    """Open a workbook; NotATable when it is damaged or none of the first rows of its first sheet is a header."""
     with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
         if not workbook.worksheets:
             raise NotATable("the workbook has no sheet of cells")
         rows = _read_rows(workbook.worksheets[0])
-        for _, values in rows:
-            titles = [_as_text(value) for value in values]
-            if any(titles):
-                yield XlsxTable(titles, read_header(titles, vocabulary), rows)
-                return
-    raise NotATable("the first sheet of the workbook is empty")
+        texts = ((number, [_as_text(value) for value in values]) for number, values in rows)
+        _, titles, columns = find_header(texts, vocabulary)
+        yield XlsxTable(titles, columns, rows)
 
 
 def _load(file: BinaryIO) -> Workbook:
