@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
@@ -19,6 +20,7 @@ from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.domain.instant import HOUR, Instant
 from services.runtime.ids import uuid7
 from services.storage.engine import Database, open_database
+from services.verification.person import PersonKey
 from services.verification.refusal import NOT_UNLAWFUL, UNLAWFUL, Refusal
 from services.verification.refusal_convert import refusal_to_proto
 from services.verification.refusal_store import RefusalFilter, SqlRefusalStore
@@ -86,9 +88,9 @@ async def _add(store: SqlRefusalStore, refusal: Refusal) -> Refusal:
 
 
 async def test_decisions_come_back_byte_for_byte(database: Database) -> None:
-    """Several in one transaction, each as it was given."""
+    """Several in one transaction, each as it was given, with whose it is where that is kept."""
     store = SqlStore(database)
-    kept = [_decision(), _decision(NOON + 1)]
+    kept = [_decision(), replace(_decision(NOON + 1), person=PersonKey(b"\0key of 16 bytes", 2))]
     await store.keep_decisions(kept)
     assert [await store.get_decision(one.uuid) for one in kept] == kept
 

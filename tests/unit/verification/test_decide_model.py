@@ -15,7 +15,7 @@ from tests.unit.verification import naive
 from tests.unit.verification.worlds import random_inputs
 
 CASES = int(os.environ.get("HUTONG_TEST_DECISIONS", "5000"))
-"""How many worlds are tried; HUTONG_TEST_DECISIONS=100000 for the long run."""
+"""How many worlds are tried; `make soak` tries 100,000."""
 
 
 def _assert_agree(inputs: Inputs) -> str:
