@@ -7,7 +7,6 @@ number.
 from __future__ import annotations
 
 import re
-from operator import mul
 from typing import NamedTuple
 
 from hutong.type.v1 import identity_pb2
@@ -25,17 +24,17 @@ _TAIWAN = re.compile(r"([0-9]{8})(?:[0-9]{1,2}(?:\([A-Z]\))?)?")
 _PASSPORT = re.compile(r"[0-9A-Z]{5,20}")
 _FOREIGN_RESIDENT = re.compile(r"[A-Z]{3}[0-9]{12}|[0-9]{17}[0-9X]")
 _RESIDENCE_PERMIT_REGIONS = ("810000", "820000", "830000")
-_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_ASCII_EXCESS = ord("0") * sum(_WEIGHTS)
-_CHECK_CHARACTERS = "10X98765432"
+_CHECK_CHARACTERS = "1X864209753"
+"""By the remainder of the 17 digits, read as a number to the base 13, when divided by 11."""
 
 
 def has_check_character(number: str) -> bool:
     """Whether the 18th character fits the 17 digits before it (ISO 7064 MOD 11-2, GB 11643).
 
-    Written out because every uploaded person passes here: python-stdnum's general form of it takes four times as long.
+    The standard weighs the digits by powers of 2 modulo 11, and 13 is 2 modulo 11: so read to the base 13 they are
+    summed up by int() itself. Every uploaded person passes here; python-stdnum's general form takes nine times as long.
     """
-    return _CHECK_CHARACTERS[(sum(map(mul, _WEIGHTS, number.encode())) - _ASCII_EXCESS) % 11] == number[17]
+    return _CHECK_CHARACTERS[int(number[:17], 13) % 11] == number[17]
 
 
 class Document(NamedTuple):

@@ -119,7 +119,7 @@ class Tube:
 class NewResult(NamedTuple):
     """One person's result, judged good and ready to be stored. Knows the person by hash and masks alone.
 
-    `key_row` and `result_row` are the engine's own (`services.results.rows`).
+    `key_row` and `result_row` are the engine's own (`services.results.rows`), with what other fields do not tell it.
     """
 
     tube_index: int

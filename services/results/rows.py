@@ -7,7 +7,7 @@ which the persons of a tube share their tube's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from services.results.exchange.model import SharedColumns
@@ -41,6 +41,10 @@ JUDGED_COLUMNS = (
     "masked_number",
     *TUBE_COLUMNS,
 )
+PersonColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
+"""Of a result the columns of its person: those of JUDGED_COLUMNS before the tube's."""
+TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
+"""Of a person the columns from the laboratory on but for the report number; of the tube all."""
 FILED_COLUMNS = ("revision", "state", "upload_time", "origin", "nationwide_time")
 
 
@@ -57,7 +61,7 @@ class RowForm(Protocol):
         """A row of report_keys, first revision."""
         ...
 
-    def form_result(self, person: tuple[bytes, str, str, int, bytes, str, str], of_tube: Any) -> Any:
+    def form_result(self, person: PersonColumns, of_tube: Any) -> Any:
         """The judged part of a row of results: the person's columns, then the tube's."""
         ...
 
@@ -82,7 +86,7 @@ class CopyRows:
             f"\t\\\\x{content_hash.hex()}\n"
         )
 
-    def form_result(self, person: tuple[bytes, str, str, int, bytes, str, str], of_tube: str) -> str:
+    def form_result(self, person: PersonColumns, of_tube: str) -> str:
         """The beginning of a line of results."""
         subject_key, lab, report_number, key_version, name_hash, masked_name, masked_number = person
         return (
@@ -92,9 +96,9 @@ class CopyRows:
 
 
 class TupleRows:
-    """Tuples of parameters; a result's are its person's and its tube's, apart.
+    """Parameters; a result's are its person's and its tube's, apart, without what the result itself has.
 
-    So the tube's is made once, and crosses once from the process that judged it.
+    So the tube's are made once, and whatever crosses from the process that judged it crosses once.
     """
 
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
@@ -116,15 +120,13 @@ class TupleRows:
 
     def form_key(
         self, lab: str, report_number: str, subject_key: bytes, file_time: int, outcome: int, content_hash: bytes
-    ) -> tuple[object, ...]:
-        """A row of report_keys."""
-        return (lab, report_number, subject_key, file_time, 1, outcome, content_hash)
+    ) -> None:
+        """Nothing: the result itself has all of it, and its row the laboratory."""
 
-    def form_result(
-        self, person: tuple[bytes, str, str, int, bytes, str, str], of_tube: tuple[object, ...]
-    ) -> tuple[tuple[object, ...], tuple[object, ...]]:
-        """The judged part of a row of results."""
-        return person, of_tube
+    def form_result(self, person: PersonColumns, of_tube: tuple[object, ...]) -> TupleRow:
+        """What a result does not have itself: of its person, and its tube's columns."""
+        _subject_key, lab, _report_number, *rest = person
+        return (lab, *rest), of_tube
 
 
 def escape(text: str) -> str:

@@ -109,9 +109,10 @@ class Judge:
                 except BadDocument as error:
                     path = f"persons[{position}].document.{error.field}"
                     violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", error.expected))
-            its_field = f"persons[{position}].report_number"
-            if holds_resident_number(person.report_number) and its_field not in {one.field for one in violations}:
-                violations.append(_holds_number(its_field))
+            if holds_resident_number(person.report_number):
+                its_field = f"persons[{position}].report_number"
+                if its_field not in {one.field for one in violations}:
+                    violations.append(_holds_number(its_field))
             if violations:
                 of_persons += violations
                 bad.append(Rejection(index, position, tuple(violations)))
