@@ -98,29 +98,45 @@ def judge(forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | N
     return NOT_UNLAWFUL
 
 
-def mask_identity(statement: str, number: str, name: str) -> str:
+def mask_identity(text: str, number: str = "", name: str = "") -> str:
     """A person's own words without what names them: the document's number, the name, and any resident ID number.
 
     However they are spelled: in capitals or not, in full width, in groups with spaces or hyphens between them.
     """
+    for known in (number.strip(), name.strip()):
+        if len(known) > 1:
+            text = text.replace(known, _starred(known))
     for pattern in (_spelled(number), _spelled(name, whole=True)):
         if pattern is not None:
-            statement = pattern.sub(lambda match: match.group()[0] + "*" * (len(match.group()) - 1), statement)
-    return _GROUPED_NUMBER.sub(_mask_grouped, mask_resident_numbers(statement))
+            text = pattern.sub(lambda match: _starred(match.group()), text)
+    text = mask_resident_numbers(text)
+    # A year or a count may stand before a number, and seem to be its beginning.
+    spans = [match.span(1) for match in _GROUPED_NUMBER.finditer(text) if _is_resident_number(match[1])]
+    for start, end in spans:
+        text = text[:start] + _starred(text[start:end]) + text[end:]
+    return text
 
 
-_BETWEEN = r"[\s\-\u2010-\u2015\uff0d·.]*"
+_BETWEEN = r"[\W_]{0,4}"
 """What people write between the characters of a number or the parts of a name."""
-_GROUPED_NUMBER = re.compile(rf"(?<!\d)(?:\d{_BETWEEN}){{17}}[\dXx\uff38\uff58](?!\d)")
+_GROUPED_NUMBER = re.compile(rf"(?<!\d)(?=((?:\d{_BETWEEN}){{17}}[\dXx\uff38\uff58])(?!\d))")
+
+
+def _starred(text: str) -> str:
+    return text[0] + "*" * (len(text) - 1)
+
+
+def _letters_and_digits(text: str) -> str:
+    return "".join(character for character in unicodedata.normalize("NFKC", text) if character.isalnum())
 
 
 def _spelled(text: str, *, whole: bool = False) -> re.Pattern[str] | None:
     """All spellings of a number or name; None for one too short to name anybody. `whole`: as words of their own."""
-    characters = [character for character in unicodedata.normalize("NFKC", text) if character.isalnum()]
+    characters = _letters_and_digits(text)
     if len(characters) < 2:
         return None
     pattern = _BETWEEN.join(f"[{character}{_full_width(character)}]" for character in characters)
-    if whole and "".join(characters).isascii():
+    if whole and characters.isascii():
         # "Li" names nobody in "police".
         pattern = rf"(?<![A-Za-z]){pattern}(?![A-Za-z])"
     return re.compile(pattern, re.IGNORECASE)
@@ -131,8 +147,5 @@ def _full_width(character: str) -> str:
     return chr(ord(character) + 0xFEE0) if character.isascii() else ""
 
 
-def _mask_grouped(match: re.Match[str]) -> str:
-    """A resident ID number in groups, masked; anything else that is long and of digits as it stands."""
-    text = match.group()
-    plain = "".join(character for character in unicodedata.normalize("NFKC", text) if character.isalnum())
-    return text[0] + "*" * (len(text) - 1) if holds_resident_number(plain) else text
+def _is_resident_number(text: str) -> bool:
+    return holds_resident_number(_letters_and_digits(text))

@@ -18,10 +18,9 @@ from services.domain.errors import FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import format_refusal
 from services.domain.region import NATION
-from services.domain.subject import mask_resident_numbers
 from services.storage.engine import Database
 from services.storage.requests import answer_once
-from services.verification.refusal import Refusal
+from services.verification.refusal import Refusal, mask_identity
 from services.verification.store import StoredDecision, insert_decisions
 from services.verification.summary import Reported
 from services.verification.tables import refusals, requests
@@ -135,7 +134,7 @@ class SqlRefusalStore:
                 request.request_id,
                 request,
                 now,
-                lambda: encode(_answer(connection, uuid, mask_resident_numbers(request.answer), now)),
+                lambda: encode(_answer(connection, uuid, mask_identity(request.answer), now)),
                 response_type=AnswerRefusalResponse,
                 secret=self._secret,
             )

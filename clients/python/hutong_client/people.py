@@ -22,11 +22,12 @@ from hutong_client.tables.faults import BadCell
 from hutong_client.tables.rows import NotATable, Row, detect_format, open_table
 from hutong_client.tables.values import read_code, read_document_type, read_words
 
-_PEOPLE = Vocabulary(
+PEOPLE = Vocabulary(
     {column: ALIASES[column] for column in ("card_no", "card_type", "name", "issuing_country")}
     | {"region": (), "purpose": (), "arriving_from": (), "use_time": ()},
     required=("card_no",),
 )
+"""What is asked about people."""
 _UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """What the parsers of JSON and of messages raise: for no JSON, another shape, endless numbers, endless brackets."""
 _MAX_MARK_CHARACTERS = 64
@@ -62,7 +63,7 @@ def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
         with path.open(encoding=detect_encoding(path), newline="") as text:
             yield from (read_question(number, line, template) for number, line in enumerate(text, 1) if line.strip())
         return
-    with open_table(path, _PEOPLE) as table:
+    with open_table(path, PEOPLE) as table:
         rows = iter(table)
         first = next(rows, None)
         if first is None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hutong_client.people import PEOPLE
 from hutong_client.tables.rows import NotATable, Row, open_table
 from openpyxl import Workbook
 
@@ -250,6 +251,35 @@ def test_of_many_first_rows_the_likeliest_header_is_told_of(tmp_path: Path) -> N
         read(write_workbook(tmp_path / "day.xlsx", rows))
     with pytest.raises(NotATable, match="no column name that is known"):
         read(write_workbook(tmp_path / "day.xlsx", [*[["a title"]] * 10, HEADER, list(line(1).values())]))
+
+
+@pytest.mark.parametrize(
+    ("above", "hint"),
+    [
+        ([["证件号码", "采样时间", "检测结果", "编号"], list(line(1).values())[:4]], "lacks report_no"),
+        ([["结果", "检测结果", "证件号码", "采样时间", "报告编号"]], "twice"),
+        ([["核酸检测结果汇总表"], ["赵示例", CARDS[0]]], "row 2 looks like a person's"),
+        ([list(map(str, range(len(HEADER))))], "row 1 looks like a person's"),
+    ],
+)
+def test_what_stands_above_the_header_and_is_no_title_is_told_of(
+    tmp_path: Path, above: list[list[str]], hint: str
+) -> None:
+    """Two tables in one file, or a header below people: nobody is left out without a word."""
+    rows = [*above, HEADER, list(line(2).values())]
+    text = "\r\n".join(",".join(cells) for cells in rows)
+    for path in (write(tmp_path / "day.csv", text.encode()), write_workbook(tmp_path / "day.xlsx", rows)):
+        with pytest.raises(NotATable, match=hint):
+            read(path)
+
+
+@pytest.mark.parametrize("above", ["Number,2", "Type:,hotel list\r\nNumber:,2", "身份证（核验名单）"])
+def test_a_title_with_a_columns_name_is_no_header(tmp_path: Path, above: str) -> None:
+    """Of people, who need but one column: the row that names most of them is the header."""
+    path = write(tmp_path / "people.csv", f"{above}\r\n姓名,证件号码,国籍\r\n赵示例,{CARDS[0]},\r\n".encode())
+    with open_table(path, PEOPLE) as table:
+        (row,) = table
+    assert row.cells == {"name": "赵示例", "card_no": CARDS[0]}
 
 
 def test_empty_workbook_is_refused(tmp_path: Path) -> None:

@@ -95,6 +95,26 @@ def test_identities_are_masked_however_they_are_spelled(said: str, kept: str) ->
     assert len(masked) == len(said)
 
 
+@pytest.mark.parametrize(
+    "name", ["O'Brien", "Sean O’Brien", "买买提•吐尔逊", "བསྟན་འཛིན་", "Jose\u0301", "ﬁona", "a^]\\b", "[]^", "😀😀"]
+)
+def test_names_of_any_characters_are_masked(name: str) -> None:
+    """As they stand, whatever they are written with."""
+    assert mask_identity(f"我叫{name}，不认", "", name) == f"我叫{name[0]}{'*' * (len(name) - 1)}，不认"
+
+
+def test_numbers_with_brackets_are_masked() -> None:
+    """As the document has them, and without."""
+    assert mask_identity("my A123456(3), A1234563", "A123456(3)") == "my A*********, A*******"
+
+
+@pytest.mark.parametrize("before", ["In 2022 ", "gate 10 ", "6 of 12: "])
+@pytest.mark.parametrize("written", ["410105 18600101 0019", "4101 0518 6001 0100 19"])
+def test_a_number_before_a_number_does_not_hide_it(before: str, written: str) -> None:
+    """Somebody else's, in groups."""
+    assert mask_identity(f"{before}{written} came") == f"{before}4{'*' * (len(written) - 1)} came"
+
+
 def test_a_short_name_is_masked_as_a_word_alone() -> None:
     """A name of two letters stands in many words."""
     assert mask_identity("Li told the police: I am li.", "", "Li") == "L* told the police: I am l*."

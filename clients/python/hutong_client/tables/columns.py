@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from operator import itemgetter
 
 from hutong_client.tables.rows import NotATable
 
@@ -77,27 +76,39 @@ RESULTS = Vocabulary(ALIASES, required=("card_no", "sample_date", "nat_result", 
 
 
 HEADER_ROWS = 10
-"""Of a file's first rows with anything in them how many may stand above the header: its title, who filled it in."""
+"""Of a file's first rows with anything in them how many are looked at for the header: above it may stand the table's
+title, or who filled it in."""
+_CARD = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
 
 
 def find_header(
     rows: Iterable[tuple[int, Sequence[str]]], vocabulary: Vocabulary
 ) -> tuple[int, Sequence[str], dict[int, str]]:
-    """The first row that can be a header: its number, its titles and what `read_header` reads of them.
+    """The header, which of the first rows is the one that names most columns: its number, titles and `read_header`.
 
     Raises:
-        NotATable: none of the first rows can; says why of the one that names most columns.
+        NotATable: it is none, or what stands above it is no title: a header with a fault of its own, or people.
     """
-    faults: list[tuple[int, NotATable]] = []
-    filled = ((number, titles) for number, titles in rows if any(title.strip() for title in titles))
-    for number, titles in islice(filled, HEADER_ROWS):
-        try:
-            return number, titles, read_header(titles, vocabulary)
-        except NotATable as fault:
-            faults.append((sum(vocabulary.find(title) is not None for title in titles), fault))
-    if not faults:
+    filled = list(islice(((number, titles) for number, titles in rows if _count_filled(titles)), HEADER_ROWS))
+    if not filled:
         raise NotATable("the file, or the first sheet of the workbook, is empty")
-    raise max(faults, key=itemgetter(0))[1]
+    likeliest, header = max(filled, key=lambda row: _count_known(row[1], vocabulary))
+    for number, titles in filled:
+        if number == likeliest:
+            break
+        if sum(vocabulary.find(title) in vocabulary.required for title in titles) > 1:
+            return number, titles, read_header(titles, vocabulary)
+        if any(map(_CARD.search, titles)) or _count_filled(titles) >= max(_count_filled(header), 3):
+            raise NotATable(f"row {number} looks like a person's and stands above the header; put the header above it")
+    return likeliest, header, read_header(header, vocabulary)
+
+
+def _count_known(titles: Sequence[str], vocabulary: Vocabulary) -> int:
+    return sum(vocabulary.find(title) is not None for title in titles)
+
+
+def _count_filled(titles: Sequence[str]) -> int:
+    return sum(bool(title.strip()) for title in titles)
 
 
 def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:

@@ -33,12 +33,14 @@ def open_csv(path: Path, vocabulary: Vocabulary) -> Iterator[CsvTable]:
     with path.open(encoding=detect_encoding(path), newline="") as file:
         delimiter = _find_delimiter(file, vocabulary)
         file.seek(0)
+        first = _Lines(file)
+        number, titles, columns = find_header(_first_records(first, _records(first, delimiter)), vocabulary)
+        file.seek(0)
         lines = _Lines(file)
-        records = csv.reader(lines, delimiter=delimiter, strict=True)
-        try:
-            number, titles, columns = find_header(_numbered(lines, records), vocabulary)
-        except csv.Error:
-            raise NotATable("the first rows cannot be read as CSV; look for a stray quotation mark in them") from None
+        records = _records(lines, delimiter)
+        for _ in range(number):
+            lines.begin()
+            next(records)
         yield CsvTable(titles, columns, lines, records, delimiter, number)
 
 
@@ -132,11 +134,20 @@ class CsvTable:
         return line.rstrip("\r\n").split(self.delimiter)
 
 
-def _numbered(lines: _Lines, records: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    """The records with their numbers."""
+def _records(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=delimiter, strict=True)
+
+
+def _first_records(lines: _Lines, records: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """The records with their numbers, to look for the header among them, up to the first that cannot be read."""
     for number in itertools.count(1):
         lines.begin()
-        cells = next(records, None)
+        try:
+            cells = next(records, None)
+        except csv.Error:
+            if number > 1:
+                return
+            raise NotATable("the first row cannot be read as CSV; look for a stray quotation mark in it") from None
         if cells is None:
             return
         yield number, cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,20 @@ def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[XlsxTable]:
     with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
         if not workbook.worksheets:
             raise NotATable("the workbook has no sheet of cells")
-        rows = _read_rows(workbook.worksheets[0])
-        texts = ((number, [_as_text(value) for value in values]) for number, values in rows)
-        _, titles, columns = find_header(texts, vocabulary)
-        yield XlsxTable(titles, columns, rows)
+        sheet = workbook.worksheets[0]
+        number, titles, columns = find_header(_first_texts(sheet), vocabulary)
+        yield XlsxTable(titles, columns, itertools.islice(_read_rows(sheet), number, None))
+
+
+def _first_texts(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """The sheet's rows as texts, to look for the header among them; damage below the first is told where it is read."""
+    number = 0
+    try:
+        for number, values in _read_rows(sheet):
+            yield number, [_as_text(value) for value in values]
+    except NotATable:
+        if not number:
+            raise
 
 
 def _load(file: BinaryIO) -> Workbook:
