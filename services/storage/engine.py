@@ -52,13 +52,18 @@ _UNREACHABLE = (
 
 
 class Database:
-    """One service's database with its executors. Close it when the service stops."""
+    """One service's database with its executors. Close it when the service stops.
+
+    Attributes:
+        engine: of all that writes, and of long reads.
+        reading_engine: of `read`: on SQLite the same.
+    """
 
     def __init__(self, url: str, is_current: Callable[[Connection], bool] | None = None) -> None:
         self.engine = create_service_engine(url)
         self._is_current = is_current
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._reading = self.engine if self.is_sqlite else _create_reading_engine(url)
+        self.reading_engine = self.engine if self.is_sqlite else _create_reading_engine(url)
         write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
@@ -123,7 +128,7 @@ class Database:
     def session(self) -> Iterator[Connection]:
         """A PostgreSQL session outside any transaction, for what ends with it; Unavailable when there is none."""
         try:
-            connection = self._reading.connect()
+            connection = self.reading_engine.connect()
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
         try:
@@ -134,7 +139,7 @@ class Database:
             connection.close()
 
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._reading.connect() as connection:
+        with self.reading_engine.connect() as connection:
             return work(connection, *args, **kwargs)
 
     async def check(self) -> None:
@@ -150,7 +155,7 @@ class Database:
         """Let running work end, then close every connection."""
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._writers.shutdown(wait=True, cancel_futures=True)
-        self._reading.dispose()
+        self.reading_engine.dispose()
         self.engine.dispose()
 
 

@@ -29,21 +29,23 @@ RESULTS = 40
 
 @pytest.fixture
 async def node(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, sqlite_url("results"), start_seconds="0.3") as running:
+    async with results_node(tmp_path, sqlite_url("results")) as running:
         await running.register()
         yield running
 
 
-async def test_a_stream_that_never_starts_is_ended(node: ResultsNode) -> None:
+async def test_a_stream_that_never_starts_is_ended(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """With the documented status; one that has started may take its time."""
-    call, started = node.uploads.UploadResults(), node.uploads.UploadResults()
-    await started.write(start())
-    answers, error = await ending(call)
-    assert (answers, error.code(), error_info(error).reason) == ([], grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE")
-    await asyncio.sleep(0)
-    assert not started.done()
-    await started.done_writing()
-    assert await started.read() == grpc.aio.EOF
+    async with results_node(tmp_path, sqlite_url("results"), start_seconds="1") as node:
+        await node.register()
+        call, started = node.uploads.UploadResults(), node.uploads.UploadResults()
+        await started.write(start())
+        answers, error = await ending(call)
+        assert (answers, error.code(), error_info(error).reason) == ([], grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE")
+        await asyncio.sleep(0)
+        assert not started.done()
+        await started.done_writing()
+        assert await started.read() == grpc.aio.EOF
 
 
 async def test_a_stream_without_its_first_frame_does_not_hold_the_drain(tmp_path: Path, sqlite_url: MakeUrl) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY
@@ -83,3 +83,19 @@ async def test_a_month_has_the_index_of_all(laboratory: Laboratory) -> None:
         " WHERE c.relname = 'ix_results_subject_key_file_time'"
     )
     assert laboratory.database.read_now(lambda connection: connection.execute(query).scalar()) == 1
+
+
+async def test_look_ups_go_by_the_index_of_a_month_that_is_known_to_be_empty(laboratory: Laboratory) -> None:
+    """Their plans are kept: one that reads the month as a whole would stay when the month has filled."""
+    await laboratory.send([make_tube(0)])
+    with laboratory.database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM results"))
+        connection.execute(text("ANALYZE results"))
+    look_up = text(r"EXPLAIN SELECT * FROM results WHERE subject_key = '\x00' ORDER BY file_time DESC LIMIT 200")
+
+    def plan(connection: Connection) -> str:
+        return "\n".join(connection.execute(look_up).scalars())
+
+    with laboratory.database.engine.connect() as elsewhere:
+        assert "Seq Scan on results_2022_08" in plan(elsewhere)
+    assert "Seq Scan" not in laboratory.database.read_now(plan)

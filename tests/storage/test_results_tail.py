@@ -66,11 +66,11 @@ def counting(laboratory: Laboratory) -> Iterator[list[str]]:
         if "change" in statement and statement.startswith("SELECT"):
             statements.append(statement)
 
-    event.listen(laboratory.database.engine, "before_cursor_execute", count)
+    event.listen(laboratory.database.reading_engine, "before_cursor_execute", count)
     try:
         yield statements
     finally:
-        event.remove(laboratory.database.engine, "before_cursor_execute", count)
+        event.remove(laboratory.database.reading_engine, "before_cursor_execute", count)
 
 
 async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laboratory) -> None:

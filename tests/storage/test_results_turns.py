@@ -89,7 +89,7 @@ async def test_what_is_committed_during_a_read_is_told_whole_or_not_at_all(postg
             with holding_first_writer(postgresql):
                 commit(postgresql, next(come_in))
 
-    event.listen(postgresql.database.engine, "after_cursor_execute", interrupt)
+    event.listen(postgresql.database.reading_engine, "after_cursor_execute", interrupt)
     cursor: Cursor = {}
     assert [read(postgresql, cursor) for _ in range(2)] == [["A", "B"], ["C", "D"]]
 
