@@ -15,7 +15,6 @@ from services.results.rows import FILED_COLUMNS, JUDGED_COLUMNS, KEY_COLUMNS
 _FIND_KEYS = (
     "SELECT report_number, subject_key, file_time, revision, outcome, content_hash, sampling_hash FROM report_keys"
 )
-_RESULT_COLUMNS = (*JUDGED_COLUMNS, *FILED_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ class Bulk(Protocol):
 
 class PostgresqlBulk:
     """COPY, and arrays for what COPY cannot say."""
+
+    _RESULT_COLUMNS = (*JUDGED_COLUMNS, *FILED_COLUMNS)
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by COPY."""
@@ -96,7 +97,7 @@ class PostgresqlBulk:
         """File results by COPY."""
         nationwide_time = "\\N" if filing.nationwide_time is None else filing.nationwide_time
         end = f"\t{filing.revision}\t{filing.state}\t{filing.upload_time}\t{filing.origin}\t{nationwide_time}\n"
-        _copy(connection, "results", _RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
+        _copy(connection, "results", self._RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
 
 
 class SqliteBulk:

@@ -14,6 +14,7 @@ from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.verification.desk import DecisionDesk
+from services.verification.masking import mask_identity
 from services.verification.person import is_of, subject_key
 from services.verification.policy_gateway import PolicyGateway
 from services.verification.question import PolicyQuestion, check_document, check_region, check_text, check_time
@@ -21,7 +22,6 @@ from services.verification.refusal import (
     Refusal,
     forbidden_among,
     judge,
-    mask_identity,
     outweighs_what_was_shown,
     was_entitled,
 )

@@ -20,7 +20,8 @@ from services.domain.names import format_refusal
 from services.domain.region import NATION
 from services.storage.engine import Database
 from services.storage.requests import answer_once
-from services.verification.refusal import Refusal, mask_identity
+from services.verification.masking import mask_identity
+from services.verification.refusal import Refusal
 from services.verification.store import StoredDecision, insert_decisions
 from services.verification.summary import Reported
 from services.verification.tables import refusals, requests

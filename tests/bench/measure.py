@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+ROUNDS = 3
+"""Rounds in which a rate and its limit are taken in turns, so that noise falls on both; the median counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:

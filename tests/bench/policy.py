@@ -25,12 +25,10 @@ from clients.examples.node import Node, free_addresses
 from tests.bench import echo
 from tests.bench.book import JURISDICTIONS, PURPOSES, load_book, make_policy, regions
 from tests.bench.callers import Target, unary_rate
-from tests.bench.measure import Measurement
+from tests.bench.measure import ROUNDS, Measurement
 from tests.databases import PostgresServer
 
 CALLERS = 128
-ROUNDS = 3
-"""Rounds in which a rate and its limit are taken in turns, so that noise falls on both; the median counts."""
 PUBLICATIONS = 31
 WATCHERS = 20
 RESOLVE = "/hutong.policy.v1.PolicyService/ResolvePolicy"

@@ -16,7 +16,7 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from sqlalchemy import make_url
 
-from tests.bench.measure import Measurement
+from tests.bench.measure import ROUNDS, Measurement
 from tests.bench.nodes import bench_node
 from tests.bench.people import LAB, make_tubes
 from tests.databases import PostgresServer, SqliteDatabases
@@ -24,10 +24,6 @@ from tests.databases import PostgresServer, SqliteDatabases
 BATCH = 1_000
 WINDOW = 4
 """Batches under way: enough to keep the service busy, as a laboratory's client does."""
-
-
-ROUNDS = 3
-"""Rounds in which an upload and its limit are taken in turns, so that noise falls on both; the median counts."""
 
 
 def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> list[Measurement]:

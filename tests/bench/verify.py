@@ -27,14 +27,12 @@ from services.results.revisions import COLUMNS
 from tests.bench import echo
 from tests.bench.callers import Target, latencies, stream_rate, unary_rate
 from tests.bench.gates import GateNode, gate_node
-from tests.bench.measure import Measurement, usual_p99
+from tests.bench.measure import ROUNDS, Measurement, usual_p99
 from tests.databases import PostgresServer
 
 SERVICE = "/hutong.verification.v1.VerificationService"
 CALLERS = 128
 """Calls under way at once: gates of a busy place; enough for look-ups to meet."""
-ROUNDS = 3
-"""Rounds in which a rate and its limit are taken in turns, so that noise falls on both; the median counts."""
 BATCH = 500
 BATCHES_AHEAD = 4
 STREAMS = 64

@@ -32,6 +32,10 @@ class Vocabulary:
         """The column that a title of the file's header stands for; None when nobody knows it."""
         return self._by_name.get(_DECORATION.sub("", title).lower())
 
+    def count_known(self, titles: Iterable[str]) -> int:
+        """How many of these titles stand for a column."""
+        return sum(self.find(title) is not None for title in titles)
+
     def label(self, column: str) -> str:
         """A column as a clerk may know it, in both languages."""
         return " ".join((column, *(f"({alias})" for alias in self.aliases[column][:1])))
@@ -92,7 +96,7 @@ def find_header(
     filled = list(islice(((number, titles) for number, titles in rows if _count_filled(titles)), HEADER_ROWS))
     if not filled:
         raise NotATable("the file, or the first sheet of the workbook, is empty")
-    likeliest, header = max(filled, key=lambda row: _count_known(row[1], vocabulary))
+    likeliest, header = max(filled, key=lambda row: vocabulary.count_known(row[1]))
     for number, titles in filled:
         if number == likeliest:
             break
@@ -101,10 +105,6 @@ def find_header(
         if any(map(_CARD.search, titles)) or _count_filled(titles) >= max(_count_filled(header), 3):
             raise NotATable(f"row {number} looks like a person's and stands above the header; put the header above it")
     return likeliest, header, read_header(header, vocabulary)
-
-
-def _count_known(titles: Sequence[str], vocabulary: Vocabulary) -> int:
-    return sum(vocabulary.find(title) is not None for title in titles)
 
 
 def _count_filled(titles: Sequence[str]) -> int:

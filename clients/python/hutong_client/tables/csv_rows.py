@@ -161,8 +161,6 @@ def _find_delimiter(file: TextIO, vocabulary: Vocabulary) -> str:
         raise NotATable("the file is empty")
 
     def known_columns(delimiter: str) -> int:
-        return max(
-            sum(vocabulary.find(title.strip('"')) is not None for title in line.split(delimiter)) for line in lines
-        )
+        return max(vocabulary.count_known(title.strip('"') for title in line.split(delimiter)) for line in lines)
 
     return max(_DELIMITERS, key=known_columns)
