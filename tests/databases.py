@@ -85,6 +85,12 @@ class PostgresServer:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[call-overload]
 
+    def give_memory(self, mebibytes: int) -> None:
+        """Start the server again with so much memory for pages."""
+        self._execute(f"ALTER SYSTEM SET shared_buffers = '{mebibytes}MB'")
+        self.halt()
+        self.resume()
+
     def halt(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop the server, keeping its data; returns when it is gone. SIGINT as an operator would, SIGQUIT as a crash.
 
