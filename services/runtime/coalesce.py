@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-LINGER_SECONDS = 0.0005
+LINGER_SECONDS = 0.00025
 """For how long a batch gathers for each question that the one before it shared: a batch's cost is mostly its own, so
 the more there is to do, the more a call's latency pays for fewer and larger batches; next to nothing at ease."""
 LONGEST_LINGER_SECONDS = 0.02

@@ -10,6 +10,7 @@ from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     BatchVerifyResponse,
+    StreamVerifyResponse,
     VerifyItem,
     VerifyRequest,
 )
@@ -32,6 +33,9 @@ from services.verification.policy_gateway import PolicyGateway
 from services.verification.question import PolicyQuestion, Question, question_from_proto
 from services.verification.results_gateway import Answer, ResultsGateway
 from services.verification.store import Store, StoredDecision
+
+Reply = VerifyItem | StreamVerifyResponse
+"""What a question of several is answered in: a decision or an error."""
 
 _ADVERSE = frozenset({pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_OUTCOME_UNDETERMINED})
 
@@ -83,32 +87,35 @@ class DecisionDesk:
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
         response = BatchVerifyResponse()
+        await self.answer_each(batch, [response.items.add() for _ in batch.requests])
+        return response
+
+    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> None:
+        """As `verify_each`, into empty messages that take a decision or an error."""
         now = self._clock.now()
         questions: list[Question] = []
-        items: list[VerifyItem] = []
-        for request, broken in zip(batch.requests, check_each(batch), strict=True):
-            item = response.items.add()
+        asked: list[Reply] = []
+        for request, broken, reply in zip(batch.requests, check_each(batch), replies, strict=True):
             try:
                 if broken is not None:
                     raise broken
                 questions.append(question_from_proto(request, now))
-                items.append(item)
+                asked.append(reply)
             except Exception as error:  # noqa: BLE001 - as at the edge of a call: one question's failure is its own
-                item.error.CopyFrom(to_status(error))
+                reply.error.CopyFrom(to_status(error))
         to_keep: list[StoredDecision] = []
-        for item, question, answers in zip(items, questions, await self._ask_each(questions), strict=True):
+        for reply, question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
-                if isinstance(answers, HutongError):
-                    raise answers
-                kept = self._conclude(question, answers, item.decision)
+                if isinstance(found, HutongError):
+                    raise found
+                kept = self._conclude(question, found, reply.decision)
             except Exception as error:  # noqa: BLE001 - as above
-                item.error.CopyFrom(to_status(error))
+                reply.error.CopyFrom(to_status(error))
                 continue
             if kept is not None:
                 to_keep.append(kept)
         if to_keep:
             await self._store.keep_decisions(to_keep)
-        return response
 
     async def replay(self, uuid: str) -> tuple[pb.Decision, bool]:
         """Make a stored decision again from its inputs, and whether it equals the stored one bit for bit. NotFound."""

@@ -11,8 +11,6 @@ from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     StreamVerifyRequest,
     StreamVerifyResponse,
-    VerifyItem,
-    VerifyRequest,
 )
 
 from services.domain.errors import InvalidArgument
@@ -31,9 +29,11 @@ class GateDesk:
     def __init__(self, desk: DecisionDesk, drain: Drain) -> None:
         self._desk = desk
         self._drain = drain
-        self._together: Coalescer[VerifyRequest, VerifyItem] = Coalescer(self._answer_together)
+        self._together: Coalescer[StreamVerifyRequest, StreamVerifyResponse] = Coalescer(self._answer_together)
         # Apart, so that no gate that asks its own province waits for a nation that is slow.
-        self._nationwide: Coalescer[VerifyRequest, VerifyItem] = Coalescer(self._answer_together, in_flight=4)
+        self._nationwide: Coalescer[StreamVerifyRequest, StreamVerifyResponse] = Coalescer(
+            self._answer_together, in_flight=4
+        )
         self._streams: set[_Stream] = set()
         self._closer: asyncio.Task[None] | None = None
 
@@ -67,20 +67,22 @@ class GateDesk:
             self._streams.discard(stream)
             stream.abandon()
 
-    def ask(self, request: VerifyRequest) -> asyncio.Future[VerifyItem]:
-        """Put a question; the future has its decision or its error.
+    def ask(self, question: StreamVerifyRequest) -> asyncio.Future[StreamVerifyResponse]:
+        """Put a question; the future has its answer: a decision or an error.
 
         One with a token may have to wait for what it stands for, and goes alone so that no other waits with it.
         """
-        if request.at_least_as_fresh:
-            return asyncio.ensure_future(self._answer_alone(request))
-        return (self._nationwide if request.scope == SCOPE_NATIONWIDE else self._together).ask(request)
+        if question.request.at_least_as_fresh:
+            return asyncio.ensure_future(self._answer_alone(question))
+        return (self._nationwide if question.request.scope == SCOPE_NATIONWIDE else self._together).ask(question)
 
-    async def _answer_alone(self, request: VerifyRequest) -> VerifyItem:
-        return (await self._desk.verify_each(BatchVerifyRequest(requests=[request]))).items[0]
+    async def _answer_alone(self, question: StreamVerifyRequest) -> StreamVerifyResponse:
+        return (await self._answer_together([question]))[0]
 
-    async def _answer_together(self, requests: list[VerifyRequest]) -> Sequence[VerifyItem]:
-        return (await self._desk.verify_each(BatchVerifyRequest(requests=requests))).items
+    async def _answer_together(self, questions: list[StreamVerifyRequest]) -> Sequence[StreamVerifyResponse]:
+        answers = [StreamVerifyResponse(correlation_id=question.correlation_id) for question in questions]
+        await self._desk.answer_each(BatchVerifyRequest(requests=[question.request for question in questions]), answers)
+        return answers
 
     async def _close_streams(self) -> None:
         await self._drain.wait()
@@ -96,7 +98,7 @@ class _Stream:
         self._requests = requests
         self._ready: asyncio.Queue[StreamVerifyResponse | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-        self._under_way: set[asyncio.Future[VerifyItem]] = set()
+        self._under_way: set[asyncio.Future[StreamVerifyResponse]] = set()
         self._failure: BaseException | None = None
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
@@ -127,31 +129,27 @@ class _Stream:
             future.cancel()
 
     async def _read(self) -> None:
-        async for request in self._requests:
+        async for question in self._requests:
             await self._room.acquire()
-            if request.HasField("request"):
-                future = self._desk.ask(request.request)
+            if question.HasField("request"):
+                future = self._desk.ask(question)
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))
             self._under_way.add(future)
-            future.add_done_callback(partial(self._note_answer, request.correlation_id))
+            future.add_done_callback(partial(self._note_answer, question.correlation_id))
 
-    def _note_answer(self, correlation_id: str, future: asyncio.Future[VerifyItem]) -> None:
+    def _note_answer(self, correlation_id: str, future: asyncio.Future[StreamVerifyResponse]) -> None:
         self._under_way.discard(future)
         self._room.release()
         if future.cancelled():
             return
-        response = StreamVerifyResponse(correlation_id=correlation_id)
         error = future.exception()
-        if error is not None:
-            # As at the edge of a unary call: one question's failure is its own.
-            response.error.CopyFrom(to_status(error))
-        elif future.result().HasField("decision"):
-            response.decision.CopyFrom(future.result().decision)
+        if error is None:
+            self._ready.put_nowait(future.result())
         else:
-            response.error.CopyFrom(future.result().error)
-        self._ready.put_nowait(response)
+            # As at the edge of a unary call: one question's failure is its own.
+            self._ready.put_nowait(StreamVerifyResponse(correlation_id=correlation_id, error=to_status(error)))
 
     def _note_end(self, reader: asyncio.Task[None]) -> None:
         self._failure = None if reader.cancelled() else reader.exception()

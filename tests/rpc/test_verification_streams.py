@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.rpc import code_pb2
-from hutong.verification.v1.decision_pb2 import Decision
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
-    BatchVerifyResponse,
     StreamVerifyRequest,
-    VerifyItem,
+    StreamVerifyResponse,
 )
 from hutong.verification.v1.verification_service_pb2_grpc import (
     VerificationServiceStub,
@@ -37,7 +35,7 @@ class Desk:
         self.open.set()
         self.under_way = 0
 
-    async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
+    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse]) -> None:
         """Decisions that name the region."""
         requests = batch.requests
         self.under_way += len(requests)
@@ -45,9 +43,8 @@ class Desk:
         self.under_way -= len(requests)
         if any(request.region == "000000" for request in requests):
             raise RuntimeError("a fault of the service")
-        return BatchVerifyResponse(
-            items=[VerifyItem(decision=Decision(governing_policy=request.region)) for request in requests]
-        )
+        for request, reply in zip(requests, replies, strict=True):
+            reply.decision.governing_policy = request.region
 
 
 @asynccontextmanager
