@@ -10,10 +10,12 @@ from typing import Generic, TypeVar
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-LINGER_SECONDS = 0.00025
-"""For how long a batch gathers for each question that the one before it shared: a batch's cost is mostly its own, so
-the more there is to do, the more a call's latency pays for fewer and larger batches; next to nothing at ease."""
-LONGEST_LINGER_SECONDS = 0.02
+LINGER_SECONDS = 0.00003
+"""For how long a batch gathers, for the square of how many others shared the one before it. A batch's cost is mostly
+its own: the more there is to do, the more a call pays for fewer and larger batches. By the square, since with a few it
+would wait for nearly nothing, and with many gRPC takes calls in only while no batch keeps the process busy."""
+LONGEST_LINGER_SECONDS = 0.01
+"""So short that what a hiccup has gathered is worked off: a batch after a longer wait would be as large as itself."""
 
 
 class Coalescer(Generic[Q, A]):
@@ -55,7 +57,7 @@ class Coalescer(Generic[Q, A]):
         self._scheduled = True
         loop = asyncio.get_running_loop()
         if self._last_shared:
-            loop.call_later(min(LONGEST_LINGER_SECONDS, self._last_shared * LINGER_SECONDS), self._dispatch)
+            loop.call_later(min(LONGEST_LINGER_SECONDS, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
         else:
             loop.call_soon(self._dispatch)
 
