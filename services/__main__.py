@@ -16,6 +16,7 @@ from services.results.retention import purge
 from services.runtime.clock import SystemClock
 from services.runtime.logs import configure_logs
 from services.runtime.process import serve
+from services.runtime.scheduling import run_without_preemption
 from services.runtime.settings import VARIABLES, BadSetting, Settings
 from services.runtime.unit import Unit
 from services.storage.engine import open_database
@@ -49,6 +50,9 @@ def run(arguments: list[str]) -> int:
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
+                # Not Results: it is asked, and whoever asks waits for it.
+                if "verification" in names:
+                    run_without_preemption()
                 uvloop.run(serve([_opener(name) for name in names], settings))
     except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {error}", file=sys.stderr)

@@ -10,7 +10,6 @@ import structlog
 from prometheus_client import start_http_server
 
 from services.runtime.garbage import settle_memory
-from services.runtime.scheduling import run_without_preemption
 from services.runtime.server import RunningServer, start
 from services.runtime.settings import BadSetting, Settings, is_loopback, split_address
 from services.runtime.unit import Unit
@@ -20,7 +19,6 @@ _log = structlog.get_logger(__name__)
 
 async def serve(units: Sequence[Callable[[Settings], Awaitable[Unit]]], settings: Settings) -> None:
     """Open and serve units at their settings' addresses until SIGTERM or SIGINT, then drain them side by side."""
-    run_without_preemption()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -31,6 +31,10 @@ from tests.bench.measure import ROUNDS, Measurement, usual_p99
 from tests.databases import PostgresServer
 
 SERVICE = "/hutong.verification.v1.VerificationService"
+VERIFY_SHARE = 0.5
+"""Of a bare echo's rate: what Verify must reach."""
+LONGEST_MS = 20
+"""What 99 of 100 calls at half of that rate are to be within."""
 CALLERS = 128
 """Calls under way at once: gates of a busy place; enough for look-ups to meet."""
 BATCH = 500
@@ -63,11 +67,15 @@ def _unary(node: GateNode, seconds: float) -> list[Measurement]:
             for _ in range(ROUNDS)
         ]
     rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
-    p99 = usual_p99(latencies(verify, questions, seconds, rate / 2) for _ in range(ROUNDS)) * 1_000
-    return [
-        Measurement("Verify, unary, PostgreSQL", rate, "bare echo", limit, "calls/s", must=0.4),
-        Measurement("  p99 at half that rate", 20, "20 ms, wanted", p99, "ms"),
-    ]
+    measured = [Measurement("Verify, unary, PostgreSQL", rate, "bare echo", limit, "calls/s", must=VERIFY_SHARE)]
+    for what, half, must in (("demanded", limit * VERIFY_SHARE / 2, 1.0), ("reached", rate / 2, None)):
+        p99 = usual_p99(latencies(verify, questions, seconds, half) for _ in range(ROUNDS)) * 1_000
+        measured.append(
+            Measurement(
+                f"  p99 at half the rate {what}, {half:,.0f}/s", LONGEST_MS, "its p99", p99, "ms at most", must=must
+            )
+        )
+    return measured
 
 
 def _batches(node: GateNode, seconds: float) -> Measurement:
@@ -86,7 +94,7 @@ def _batches(node: GateNode, seconds: float) -> Measurement:
         for _ in range(ROUNDS)
     ]
     rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
-    return Measurement("BatchVerify of 500", rate, "raw = ANY(500) (0.20 wanted)", limit, "persons/s")
+    return Measurement("BatchVerify of 500", rate, "raw = ANY(500)", limit, "persons/s", must=0.2)
 
 
 def _is_recognized(answer: Any) -> bool:
@@ -123,7 +131,7 @@ def _streams(node: GateNode, seconds: float) -> Measurement:
             for _ in range(ROUNDS)
         ]
     rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
-    return Measurement("StreamVerify, 64 gates", rate, "bare bidi echo (0.60 wanted)", limit, "answers/s")
+    return Measurement("StreamVerify, 64 gates", rate, "bare bidi echo", limit, "answers/s", must=0.6)
 
 
 def _idle_streams(node: GateNode) -> Measurement:
