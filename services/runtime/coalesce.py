@@ -23,7 +23,7 @@ class Coalescer(Generic[Q, A]):
 
     While fewer than `in_flight` batches are under way, a question leaves with whatever else arrived in the same turn of
     the event loop; otherwise it waits for a batch to return, and all who waited leave together, up to `max_batch`.
-    Under load, which shows in how many shared the last batch, the next one lingers to gather more.
+    Under load, which shows in how many shared the batch that has just returned, the next one lingers to gather more.
 
     `call` takes the questions of a batch and returns as many answers in their order; an answer that is an exception is
     raised to its asker alone. When `call` itself fails, all of that batch's askers get its exception.
@@ -42,6 +42,7 @@ class Coalescer(Generic[Q, A]):
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._scheduled = False
         self._last_shared = 0
+        self._returned = 0.0
         self._running: set[asyncio.Task[None]] = set()
 
     def ask(self, question: Q) -> asyncio.Future[A]:
@@ -56,7 +57,7 @@ class Coalescer(Generic[Q, A]):
             return
         self._scheduled = True
         loop = asyncio.get_running_loop()
-        if self._last_shared:
+        if self._last_shared and loop.time() < self._returned + LONGEST_LINGER_SECONDS:
             loop.call_later(min(LONGEST_LINGER_SECONDS, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
         else:
             loop.call_soon(self._dispatch)
@@ -95,4 +96,5 @@ class Coalescer(Generic[Q, A]):
                 raise
         finally:
             self._free += 1
+            self._returned = asyncio.get_running_loop().time()
             self._schedule()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime.call import Call, current_call, seconds_left
-from services.runtime.coalesce import Coalescer
+from services.runtime.coalesce import LONGEST_LINGER_SECONDS, Coalescer
 
 
 class Desk:
@@ -51,6 +51,27 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert desk.batches == [[1]]
     desk.gate.set()
     assert await asker == 1001
+
+
+async def test_who_comes_right_after_a_large_batch_waits_for_company_and_after_a_pause_does_not() -> None:
+    """Load shows in the batch that has just returned; once it is over nobody pays for it."""
+    desk = Desk()
+    coalescer = Coalescer(desk)
+    for _ in range(2):
+        await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+        first = coalescer.ask(1)
+        await turns()
+        later = coalescer.ask(2)
+        assert await asyncio.gather(first, later) == [1001, 1002]
+        assert desk.batches[-1] == [1, 2]
+    await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * LONGEST_LINGER_SECONDS, over.set)
+    await over.wait()
+    alone = coalescer.ask(3)
+    await turns(2)
+    assert desk.batches[-1] == [3]
+    assert await alone == 1003
 
 
 async def test_questions_of_one_turn_leave_together() -> None:
