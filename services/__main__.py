@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
-                # Not Results: it is asked, and whoever asks waits for it.
+                # Not where Results or Policy serve alone: Verification waits for them within its own answers.
                 if "verification" in names:
                     run_without_preemption()
                 uvloop.run(serve([_opener(name) for name in names], settings))

@@ -11,11 +11,11 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 LINGER_SECONDS = 0.00003
-"""For how long a batch gathers, for the square of how many others shared the one before it. A batch's cost is mostly
-its own: the more there is to do, the more a call pays for fewer and larger batches. By the square, since with a few it
-would wait for nearly nothing, and with many gRPC takes calls in only while no batch keeps the process busy."""
+"""For how long a batch gathers, for the square of how many others shared the one before it: up to four of them not at
+all, since timers have milliseconds. A batch's cost is mostly its own, so under load a call pays for fewer and larger
+ones; and while a batch gathers, calls that lie before a busy process come in."""
 LONGEST_LINGER_SECONDS = 0.01
-"""So short that what a hiccup has gathered is worked off: a batch after a longer wait would be as large as itself."""
+"""So short that what a hiccup has gathered is worked off: in a longer wait as many again would gather."""
 
 
 class Coalescer(Generic[Q, A]):
@@ -70,7 +70,6 @@ class Coalescer(Generic[Q, A]):
             if not batch:
                 continue
             self._free -= 1
-            self._last_shared = len(batch) - 1
             # In a context of its own: a batch belongs to no one call, and must not end with the first asker's deadline.
             task = asyncio.get_running_loop().create_task(self._run(batch), context=Context())
             self._running.add(task)
@@ -96,5 +95,6 @@ class Coalescer(Generic[Q, A]):
                 raise
         finally:
             self._free += 1
+            self._last_shared = len(batch) - 1
             self._returned = asyncio.get_running_loop().time()
             self._schedule()

@@ -7,7 +7,7 @@ import gc
 THRESHOLDS = (5_000, 20, 100)
 """New objects between two collections, and those before the older generations'. By default it is 700: a batch of calls
 is thousands of objects that all die with it, and walking them meanwhile finds nothing. But gRPC leaves five objects of
-each call in a circle, and a process that waits for 25,000 of them answers nobody for 10 ms."""
+each call in a circle, and a process that waits for 25,000 of them answers nobody for 8 to 13 ms in Verification."""
 
 
 def settle_memory() -> None:

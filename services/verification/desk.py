@@ -91,7 +91,10 @@ class DecisionDesk:
         return response
 
     async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> None:
-        """As `verify_each`, into empty messages that take a decision or an error."""
+        """As `verify_each`, into empty messages, one for each question, that take a decision or an error.
+
+        What must be durable and cannot be made so is an error of its own; decisions that need not be are given.
+        """
         now = self._clock.now()
         questions: list[Question] = []
         asked: list[Reply] = []
@@ -103,7 +106,7 @@ class DecisionDesk:
                 asked.append(reply)
             except Exception as error:  # noqa: BLE001 - as at the edge of a call: one question's failure is its own
                 reply.error.CopyFrom(to_status(error))
-        to_keep: list[StoredDecision] = []
+        to_keep: list[tuple[Reply, StoredDecision]] = []
         for reply, question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
                 if isinstance(found, HutongError):
@@ -113,9 +116,14 @@ class DecisionDesk:
                 reply.error.CopyFrom(to_status(error))
                 continue
             if kept is not None:
-                to_keep.append(kept)
+                to_keep.append((reply, kept))
         if to_keep:
-            await self._store.keep_decisions(to_keep)
+            try:
+                await self._store.keep_decisions([kept for _, kept in to_keep])
+            except Exception as error:  # noqa: BLE001 - as above
+                status = to_status(error)
+                for reply, _ in to_keep:
+                    reply.error.CopyFrom(status)
 
     async def replay(self, uuid: str) -> tuple[pb.Decision, bool]:
         """Make a stored decision again from its inputs, and whether it equals the stored one bit for bit. NotFound."""

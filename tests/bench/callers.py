@@ -63,7 +63,7 @@ async def _keep_calling(
 
 def latencies(target: Target, requests: Sequence[Message], seconds: float, rate: float) -> list[float]:
     """Seconds that each call took, in order of size, when calls are begun evenly at a rate whatever their fate."""
-    # A full collection of what a bench holds, 50 ms, would else fall on a hundred calls that nobody kept waiting.
+    # A full collection of what a bench holds, 50 ms, would else be counted as the service's.
     settle_memory()
     return sorted(asyncio.run(_call_at(target, requests, seconds, rate)))
 

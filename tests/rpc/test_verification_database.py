@@ -6,8 +6,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import code_pb2, error_details_pb2
 from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest
 
 from tests.databases import PostgresServer
 from tests.rpc.verification_node import NUMBERS, Node, calling, question
@@ -15,7 +16,10 @@ from tests.serving import error_info, rich_status
 
 
 async def test_adverse_decision_that_cannot_be_kept_is_unavailable(tmp_path: Path) -> None:
-    """With PostgreSQL stopped an adverse decision is UNAVAILABLE, with a time to retry: it must be durable first."""
+    """With PostgreSQL stopped an adverse decision is UNAVAILABLE, with a time to retry: it must be durable first.
+
+    In a batch that is its own error, and what stands beside it has another.
+    """
     postgres = PostgresServer(tmp_path / "postgresql")
     node = Node(tmp_path, verification=postgres.make("verification"))
     try:
@@ -31,5 +35,10 @@ async def test_adverse_decision_that_cannot_be_kept_is_unavailable(tmp_path: Pat
             assert error_info(caught.value).reason == "DATABASE_UNAVAILABLE"
             retry = error_details_pb2.RetryInfo()
             assert any(detail.Unpack(retry) for detail in rich_status(caught.value).details)
+            faulty = question(NUMBERS[0])
+            faulty.region = "999999"
+            batch = BatchVerifyRequest(requests=[question(NUMBERS[0]), faulty])
+            items = (await callers.decisions.BatchVerify(batch)).items
+            assert [item.error.code for item in items] == [code_pb2.UNAVAILABLE, code_pb2.INVALID_ARGUMENT]
     finally:
         await node.close()
