@@ -70,15 +70,16 @@ class VerificationServiceServicer(object):
 
     def Verify(self, request, context):
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
-        INVALID_ARGUMENT for a faulty field; RESOURCE_EXHAUSTED with RetryInfo under overload.
+        INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
+        be; RESOURCE_EXHAUSTED with RetryInfo under overload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchVerify(self, request, context):
-        """Decides for up to 500; the answers stand in the order of the requests, and a faulty request is answered by its own
-        error without harm to the others.
+        """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
+        must be stored and cannot be, is answered by its own error without harm to the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,7 +87,7 @@ class VerificationServiceServicer(object):
 
     def StreamVerify(self, request_iterator, context):
         """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. A faulty question is answered by its own error; the stream lives on.
+        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

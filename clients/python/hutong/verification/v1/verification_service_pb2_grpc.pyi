@@ -37,15 +37,16 @@ class VerificationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> VerificationServiceAsyncStub: ...
     Verify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
-    INVALID_ARGUMENT for a faulty field; RESOURCE_EXHAUSTED with RetryInfo under overload.
+    INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
+    be; RESOURCE_EXHAUSTED with RetryInfo under overload.
     """
     BatchVerify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]
-    """Decides for up to 500; the answers stand in the order of the requests, and a faulty request is answered by its own
-    error without harm to the others.
+    """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
+    must be stored and cannot be, is answered by its own error without harm to the others.
     """
     StreamVerify: _grpc.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]
     """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. A faulty question is answered by its own error; the stream lives on.
+    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -61,15 +62,16 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Verify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]  # type: ignore[assignment]
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
-    INVALID_ARGUMENT for a faulty field; RESOURCE_EXHAUSTED with RetryInfo under overload.
+    INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
+    be; RESOURCE_EXHAUSTED with RetryInfo under overload.
     """
     BatchVerify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]  # type: ignore[assignment]
-    """Decides for up to 500; the answers stand in the order of the requests, and a faulty request is answered by its own
-    error without harm to the others.
+    """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
+    must be stored and cannot be, is answered by its own error without harm to the others.
     """
     StreamVerify: _aio.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]  # type: ignore[assignment]
     """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. A faulty question is answered by its own error; the stream lives on.
+    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -88,7 +90,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.VerifyResponse, _abc.Awaitable[_verification_service_pb2.VerifyResponse]]:
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
-        INVALID_ARGUMENT for a faulty field; RESOURCE_EXHAUSTED with RetryInfo under overload.
+        INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
+        be; RESOURCE_EXHAUSTED with RetryInfo under overload.
         """
 
     @_abc_1.abstractmethod
@@ -97,8 +100,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _verification_service_pb2.BatchVerifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.BatchVerifyResponse, _abc.Awaitable[_verification_service_pb2.BatchVerifyResponse]]:
-        """Decides for up to 500; the answers stand in the order of the requests, and a faulty request is answered by its own
-        error without harm to the others.
+        """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
+        must be stored and cannot be, is answered by its own error without harm to the others.
         """
 
     @_abc_1.abstractmethod
@@ -108,7 +111,7 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_verification_service_pb2.StreamVerifyResponse], _abc.AsyncIterator[_verification_service_pb2.StreamVerifyResponse]]:
         """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. A faulty question is answered by its own error; the stream lives on.
+        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
         """
 
     @_abc_1.abstractmethod
