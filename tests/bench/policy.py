@@ -6,6 +6,7 @@ import asyncio
 import random
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -25,7 +26,7 @@ from clients.examples.node import Node, free_addresses
 from tests.bench import echo
 from tests.bench.book import JURISDICTIONS, PURPOSES, load_book, make_policy, regions
 from tests.bench.callers import Target, unary_rate
-from tests.bench.measure import ROUNDS, Measurement
+from tests.bench.measure import Measurement, in_turns
 from tests.databases import PostgresServer
 
 CALLERS = 128
@@ -89,11 +90,9 @@ def _resolve(address: str, seconds: float) -> Measurement:
     target = Target(address, RESOLVE, ResolvePolicyResponse)
     with echo.echo_server(questions[0], response) as bare_address:
         bare = Target(bare_address, echo.CALL, ResolvePolicyResponse)
-        rates = [
-            (unary_rate(target, questions, seconds, CALLERS), unary_rate(bare, questions, seconds, CALLERS))
-            for _ in range(ROUNDS)
-        ]
-    rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
+        rate, limit = in_turns(
+            seconds, *(partial(unary_rate, one, questions, callers=CALLERS) for one in (target, bare))
+        )
     return Measurement(f"ResolvePolicy, {BOOK}", rate, "bare echo", limit, "calls/s", must=0.6)
 
 

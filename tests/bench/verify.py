@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from services.results.revisions import COLUMNS
 from tests.bench import echo
 from tests.bench.callers import Target, latencies, stream_rate, unary_rate
 from tests.bench.gates import GateNode, gate_node
-from tests.bench.measure import ROUNDS, Measurement, usual_p99
+from tests.bench.measure import ROUNDS, Measurement, in_turns, usual_p99
 from tests.databases import PostgresServer
 
 SERVICE = "/hutong.verification.v1.VerificationService"
@@ -62,11 +62,9 @@ def _unary(node: GateNode, seconds: float) -> list[Measurement]:
     verify = Target(node.verification, f"{SERVICE}/Verify", VerifyResponse, _is_recognized)
     with echo.echo_server(questions[0], node.response) as address:
         bare = Target(address, echo.CALL, VerifyResponse)
-        rates = [
-            (unary_rate(verify, questions, seconds, CALLERS), unary_rate(bare, questions, seconds, CALLERS))
-            for _ in range(ROUNDS)
-        ]
-    rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
+        rate, limit = in_turns(
+            seconds, *(partial(unary_rate, one, questions, callers=CALLERS) for one in (verify, bare))
+        )
     measured = [Measurement("Verify, unary, PostgreSQL", rate, "bare echo", limit, "calls/s", must=VERIFY_SHARE)]
     for what, half, must in (("demanded", limit * VERIFY_SHARE / 2, 1.0), ("reached", rate / 2, None)):
         p99 = usual_p99(latencies(verify, questions, seconds, half) for _ in range(ROUNDS)) * 1_000
@@ -89,11 +87,11 @@ def _batches(node: GateNode, seconds: float) -> Measurement:
         BatchVerifyResponse,
         lambda batch: all(map(_is_recognized, batch.items)),
     )
-    rates = [
-        (unary_rate(target, batches, seconds, BATCHES_AHEAD) * BATCH, _raw_look_ups(node.results_url, seconds))
-        for _ in range(ROUNDS)
-    ]
-    rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
+    rate, limit = in_turns(
+        seconds,
+        lambda turn: unary_rate(target, batches, turn, BATCHES_AHEAD) * BATCH,
+        partial(_raw_look_ups, node.results_url),
+    )
     return Measurement("BatchVerify of 500", rate, "raw = ANY(500)", limit, "persons/s", must=0.2)
 
 
@@ -126,11 +124,10 @@ def _streams(node: GateNode, seconds: float) -> Measurement:
     target = Target(node.verification, f"{SERVICE}/StreamVerify", StreamVerifyResponse, _is_recognized)
     with echo.echo_server(questions[0], answer) as address:
         bare = Target(address, echo.STREAM, StreamVerifyResponse)
-        rates = [
-            tuple(stream_rate(one, questions, seconds, STREAMS, QUESTIONS_AHEAD) for one in (target, bare))
-            for _ in range(ROUNDS)
-        ]
-    rate, limit = (statistics.median(column) for column in zip(*rates, strict=True))
+        rate, limit = in_turns(
+            seconds,
+            *(partial(stream_rate, one, questions, streams=STREAMS, ahead=QUESTIONS_AHEAD) for one in (target, bare)),
+        )
     return Measurement("StreamVerify, 64 gates", rate, "bare bidi echo", limit, "answers/s", must=0.6)
 
 
