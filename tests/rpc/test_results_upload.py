@@ -303,11 +303,16 @@ async def test_a_stopping_server_acknowledges_what_it_has_taken(either_node: Res
     async def feed() -> None:
         await call.write(start())
         for offset in range(0, len(tubes), 20):
+            # A write into a call that has ended hides the call's own status behind an INTERNAL of gRPC's client.
+            if draining.is_set():
+                return
             await call.write(batch_of(tubes[offset : offset + 20], offset))
 
+    draining = asyncio.Event()
     feeder = asyncio.ensure_future(feed())
     committed = [(await call.read()).committed_offset]
     node.server.unit.drain.begin()
+    draining.set()
     answers, error = await ending(call)
     committed += [answer.committed_offset for answer in answers]
     await asyncio.gather(feeder, return_exceptions=True)
