@@ -15,13 +15,13 @@ from services.domain.instant import DAY, HOUR, Span, format_instant
 from services.results.retention import purge
 from services.runtime.clock import SystemClock
 from services.runtime.logs import configure_logs
-from services.runtime.process import serve
-from services.runtime.scheduling import run_without_preemption
+from services.runtime.server.process import serve
+from services.runtime.server.service import Unit
 from services.runtime.settings import VARIABLES, BadSetting, Settings
-from services.runtime.unit import Unit
+from services.runtime.tuning import run_without_preemption
 from services.storage.engine import open_database
+from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
-from services.storage.unusable import UnusableDatabase
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

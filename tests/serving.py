@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from services.runtime.server import running
+from services.runtime.server.server import running
+from services.runtime.server.service import Unit
 from services.runtime.settings import Settings
-from services.runtime.unit import Unit
 
 
 def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str) -> Settings:

@@ -1,4 +1,4 @@
-"""What can go wrong, as types. The domain raises them; `services.runtime.status` alone turns them into a status.
+"""What can go wrong, as types. The domain raises them; `services.runtime.server.status` alone turns them into a status.
 
 Reasons are names of `hutong.error.v1.ErrorReason` without their prefix. No text here ever holds an identity.
 """

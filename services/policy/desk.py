@@ -41,8 +41,8 @@ from services.policy.resolve import PolicyBook
 from services.policy.shelf import Shelf
 from services.policy.store import Store, Verdict
 from services.runtime.clock import Clock
-from services.runtime.freshness import Freshness, encode_token
-from services.runtime.validation import find_violations
+from services.runtime.consistency import Freshness, encode_token
+from services.runtime.server.validation import find_violations
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 

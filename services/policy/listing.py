@@ -12,7 +12,7 @@ from services.policy.convert import revision_to_proto
 from services.policy.model import SeriesKey
 from services.policy.resolve import PolicyBook, series_segments
 from services.policy.shelf import Shelf
-from services.runtime.pages import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, page_size
 
 EVERYWHERE = "-"
 TOKENS = PageTokens()

@@ -15,11 +15,11 @@ from services.policy.shelf import Shelf
 from services.policy.store import SqlStore
 from services.policy.upstream import Upstream
 from services.policy.watch import Watch
-from services.runtime.channels import open_channel
+from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.server.service import Drain, Registration, Unit
 from services.runtime.settings import Settings
-from services.runtime.unit import Drain, Registration, Unit
-from services.storage.open import open_migrated
+from services.storage.migrate import open_migrated
 
 
 async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:

@@ -16,7 +16,7 @@ from services.domain.region import NATION
 from services.policy import tables
 from services.policy.changes import append_change, policy_row, take_turn
 from services.policy.model import Revision
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 _policies = tables.policies
 _places = tables.upstream_places

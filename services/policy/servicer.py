@@ -37,9 +37,9 @@ from services.policy.desk import PublicationDesk
 from services.policy.listing import TOKENS, list_policies
 from services.policy.shelf import Shelf
 from services.policy.watch import Watch
-from services.runtime.pages import page_size
-from services.runtime.status import to_status
-from services.runtime.validation import check
+from services.runtime.page_tokens import page_size
+from services.runtime.server.status import to_status
+from services.runtime.server.validation import check
 
 Context = Any
 """grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""

@@ -21,7 +21,7 @@ from services.policy.changes import Changes, append_change, newest_sequence, pol
 from services.policy.model import Revision
 from services.policy.received import Received, UpstreamPlace, read_place, take_in
 from services.storage.engine import Database
-from services.storage.requests import answer_once
+from services.storage.idempotency import answer_once
 
 _policies = tables.policies
 

@@ -11,7 +11,7 @@ from services.domain.region import NATION
 from services.policy.convert import bare_statement, content_hash, told_revision
 from services.policy.received import Received
 from services.policy.resolve import PolicyBook
-from services.runtime.validation import check
+from services.runtime.server.validation import check
 
 
 class Telling:

@@ -12,7 +12,7 @@ from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.policy.convert import revision_to_proto
 from services.policy.shelf import Shelf
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 
 HEARTBEAT_SECONDS = 1.0
 """The longest a watcher waits for a word: it holds its answers for good as long as the heartbeat lasts."""

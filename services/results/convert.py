@@ -41,7 +41,7 @@ from services.results.model import (
 from services.results.store import Listing
 from services.results.timeliness import Quantiles, Timeliness
 from services.results.upload import WHOLE_TUBE, TubeFaults
-from services.runtime.freshness import Freshness, encode_token
+from services.runtime.consistency import Freshness, encode_token
 
 if TYPE_CHECKING:
     from services.results.model import Standing

@@ -37,12 +37,12 @@ from services.results.lookup import DEFAULT_LIMIT, LatestResults, pick_latest
 from services.results.model import NOT_AUTHORIZED, StoredResult
 from services.results.reading import ReportName
 from services.results.store import Findings, Store
-from services.runtime.channels import MAX_MESSAGE_BYTES
+from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.coalesce import Coalescer
-from services.runtime.freshness import decode_token
-from services.runtime.status import to_status
-from services.runtime.validation import check_each
+from services.runtime.consistency import decode_token
+from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.server.status import to_status
+from services.runtime.server.validation import check_each
 
 if TYPE_CHECKING:
     from services.results.model import Standing

@@ -30,7 +30,7 @@ from services.results.model import (
 from services.results.replays import count_rejected, forget_rejections, remember_rejections, retell
 from services.results.timeliness import record_delays
 from services.results.upload import part_removed
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 PLACE = itemgetter(0, 1)
 """A result's place in its batch, its tube's index and its own: what a batch of thousands is sorted by."""

@@ -11,7 +11,7 @@ from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
 
 from services.domain.errors import InvalidArgument, Unavailable, Violation
 from services.results.upload import MAX_BATCH_BYTES, MAX_TUBES
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 
 
 def checked_batch(frame: UploadResultsRequest) -> TubeBatch:

@@ -29,8 +29,8 @@ from services.results.convert import faults_from_violations, tube_from_proto
 from services.results.model import JudgedBatch, Lab, NewResult
 from services.results.rows import row_form
 from services.results.upload import Judge
-from services.runtime.garbage import settle_memory
-from services.runtime.validation import find_violations
+from services.runtime.server.validation import find_violations
+from services.runtime.tuning import settle_memory
 
 START_SECONDS = 30.0
 """The longest that the workers' start is waited for; one that takes longer is waited for by its first batch."""

@@ -19,7 +19,7 @@ from services.domain.subject import Pepper
 from services.results import tables
 from services.results.horizon import read_horizon
 from services.results.model import Lab
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 DIGEST_LENGTH = 16
 """Bytes: whoever wanted two batches with one hash would need the pepper."""

@@ -14,7 +14,7 @@ from services.domain.names import format_lab
 from services.domain.region import NATION
 from services.results import tables
 from services.results.model import AUTHORIZED, STANDING_UNKNOWN, Lab, StandingChange
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 if TYPE_CHECKING:
     from services.results.model import Standing

@@ -10,7 +10,7 @@ from services.domain.subject import Pepper
 from services.results.convert import document_from_proto, listing_to_proto
 from services.results.model import ACTIVE, RECALLED, ResultQuery
 from services.results.store import Listing, Store
-from services.runtime.pages import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, page_size
 
 _LAB_POSITION = (str, int)
 _PERSON_POSITION = (int, str, str, int)

@@ -44,13 +44,13 @@ from services.results.stream import UploadDesk
 from services.results.tail import ChangeTail
 from services.results.watch import Watch
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.pages import PageTokens
+from services.runtime.page_tokens import PageTokens
+from services.runtime.server.service import Drain, Registration, Unit
 from services.runtime.settings import BadSetting, Settings
-from services.runtime.unit import Drain, Registration, Unit
-from services.storage.alone import alone_on_sqlite
 from services.storage.engine import Database
-from services.storage.open import open_migrated
-from services.storage.unusable import UnusableDatabase
+from services.storage.errors import UnusableDatabase
+from services.storage.migrate import open_migrated
+from services.storage.process_lock import alone_on_sqlite
 
 
 def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitable[None]]:

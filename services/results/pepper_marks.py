@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from services.domain.subject import Pepper
 from services.results import tables
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 MARK_LENGTH = 16
 """Bytes."""

@@ -19,7 +19,7 @@ from services.results.exchange.notices import give_notices_of
 from services.results.model import Recall
 from services.results.revisions import recall_step
 from services.results.store import Once
-from services.storage.requests import answer_once
+from services.storage.idempotency import answer_once
 
 _METHOD = "RecallResults progress"
 _memory = tables.requests

@@ -39,9 +39,9 @@ from services.results.exchange.follow_ups import remove_with_keys
 from services.results.exchange.following import end_followings
 from services.results.partitions import list_partitions, month_of, month_start
 from services.runtime.ids import uuid7
-from services.storage.alone import alone
+from services.storage.collation import in_byte_order
 from services.storage.engine import Database
-from services.storage.order import in_byte_order
+from services.storage.process_lock import alone
 
 STEP = 5_000
 """Rows that one transaction looks at: uploads go on between the steps."""

@@ -13,7 +13,7 @@ from services.results import tables
 from services.results.correction import correct
 from services.results.horizon import HORIZON, require_not_removed
 from services.results.model import ACTIVE, RECALLED, SUPERSEDED, Correction, Recall, StoredResult
-from services.storage.order import in_byte_order
+from services.storage.collation import in_byte_order
 
 STEP = 2_000
 """Reports that one step of a recall looks at: some tens of milliseconds, in which only their keys are held."""

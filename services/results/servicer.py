@@ -71,7 +71,7 @@ from services.results.timeliness import DEFAULT_LATE
 from services.results.watch import Watch
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
-from services.runtime.pages import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, page_size
 
 Context = Any
 """grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""

@@ -47,7 +47,7 @@ from services.results.store import Findings, Listing, Once
 from services.results.upload import FUTURE_TOLERANCE
 from services.runtime.clock import Clock
 from services.storage.engine import Database
-from services.storage.requests import answer_once
+from services.storage.idempotency import answer_once
 
 if TYPE_CHECKING:
     pass

@@ -27,7 +27,7 @@ from services.results.quotas import Quotas
 from services.results.rehearsal import Rehearsal, RehearsalRoom
 from services.results.store import Store
 from services.runtime.clock import Clock
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 
 JUDGED_AHEAD = 2
 """Batches that are judged, or wait judged, while the one before them commits. With that one and the one just read a

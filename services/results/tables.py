@@ -11,8 +11,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, SmallInteger, String, Table, Text
 
 from services.domain.subject import KEY_LENGTH
+from services.storage.idempotency import request_memory
 from services.storage.metadata import new_metadata
-from services.storage.requests import request_memory
 
 metadata = new_metadata()
 

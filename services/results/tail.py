@@ -25,7 +25,7 @@ from services.domain.instant import Instant
 from services.results.changes import BEGINNING, Cursor
 from services.results.parts import ChangeBatch, Part
 from services.runtime.clock import Clock
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 
 POLL_SECONDS = 0.1
 """Between two looks at the log for commits of other processes: how late one of them may be told."""

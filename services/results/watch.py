@@ -19,7 +19,7 @@ from services.results.model import StoredResult
 from services.results.parts import Part
 from services.results.store import Store
 from services.results.tail import ChangeTail
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 
 HEARTBEAT_SECONDS = 5.0
 """The longest a watcher waits for a word."""

@@ -22,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND
-from services.storage.unusable import UnusableDatabase
+from services.storage.errors import UnusableDatabase
 
 P = ParamSpec("P")
 R = TypeVar("R")

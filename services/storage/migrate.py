@@ -1,8 +1,10 @@
-"""Bringing a service's database to its newest schema by Alembic."""
+"""Bringing a service's database to its newest schema by Alembic, and opening it."""
 
 from __future__ import annotations
 
-from functools import cache
+import asyncio
+from functools import cache, partial
+from importlib.resources import files
 from pathlib import Path
 
 from alembic import command
@@ -12,16 +14,17 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, exc
 
-import migrations
 from services.domain.errors import Unavailable
-from services.storage.unusable import UnusableDatabase
+from services.runtime.settings import Settings
+from services.storage.engine import Database, open_database
+from services.storage.errors import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")
 
 
 def alembic_config(service: str, url: str | None = None) -> Config:
     """Alembic's configuration for one service's tree; `url` overrides the environment's."""
-    root = Path(migrations.__file__).parent
+    root = Path(str(files("migrations")))
     config = Config(str(root / "alembic.ini"), ini_section=service)
     config.set_section_option(service, "script_location", str(root))
     config.set_section_option(service, "version_locations", str(root / service / "versions"))
@@ -66,3 +69,17 @@ def is_current(service: str, connection: Connection) -> bool:
     """Whether the database's schema is the one this code was written for."""
     context = MigrationContext.configure(connection, opts={"version_table": version_table(service)})
     return frozenset(context.get_current_heads()) == _heads(service)
+
+
+async def open_migrated(service: str, settings: Settings) -> Database:
+    """Open a service's database.
+
+    SQLite is migrated here and now. On a database server the operator migrates (`hutongd migrate`), since several
+    processes share it and the time is theirs to choose; a server that is away, or behind, is no reason not to start:
+    health stays NOT_SERVING until it is there and current.
+    """
+    url = settings.service(service).database_url
+    database = open_database(url, partial(is_current, service))
+    if database.is_sqlite:
+        await asyncio.to_thread(upgrade, service, url)
+    return database

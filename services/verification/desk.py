@@ -18,11 +18,11 @@ from hutong.verification.v1.verification_service_pb2 import (
 from services.domain.errors import HutongError
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
+from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.coalesce import Coalescer
 from services.runtime.ids import uuid7
-from services.runtime.status import to_status
-from services.runtime.validation import check_each
+from services.runtime.server.status import to_status
+from services.runtime.server.validation import check_each
 from services.verification.convert import decision_to_proto, fill_decision, inputs_from_proto
 from services.verification.decide import decide
 from services.verification.inputs import Answers, gather, inputs_to_proto

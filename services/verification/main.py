@@ -10,13 +10,13 @@ from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
-from services.runtime.channels import open_channel
+from services.runtime.client.channels import open_channel
+from services.runtime.client.reconnecting import Line
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.line import Line
-from services.runtime.pages import PageTokens
+from services.runtime.page_tokens import PageTokens
+from services.runtime.server.service import Drain, Registration, Unit
 from services.runtime.settings import Settings
-from services.runtime.unit import Drain, Registration, Unit
-from services.storage.open import open_migrated
+from services.storage.migrate import open_migrated
 from services.verification.desk import DecisionDesk
 from services.verification.policy_gateway import PolicyGateway
 from services.verification.refusal_desk import RefusalDesk

@@ -17,11 +17,11 @@ from services.domain.errors import Unavailable
 from services.domain.instant import MINUTE, Instant, Span, to_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, Patience
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.client.reconnecting import Line, OpenChannel
 from services.runtime.clock import Clock
-from services.runtime.coalesce import Coalescer
-from services.runtime.freshness import Freshness
-from services.runtime.line import Line, OpenChannel
-from services.runtime.patience import UPSTREAM_SECONDS, Patience
+from services.runtime.consistency import Freshness
 from services.verification.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.policy_cache import KnownPolicy, PolicyCache, known_policy
 from services.verification.policy_watch import PolicyWatch

@@ -13,7 +13,7 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
-from services.runtime.line import OpenChannel
+from services.runtime.client.reconnecting import OpenChannel
 
 SILENCE_SECONDS = 7.5
 """A watch that says nothing for longer is not live: heartbeats come at least every five seconds."""

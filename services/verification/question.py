@@ -17,7 +17,7 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import is_report_number, is_uscc
 from services.domain.region import is_region
-from services.runtime.freshness import Freshness, decode_token
+from services.runtime.consistency import Freshness, decode_token
 from services.verification.convert import evidence_from_proto
 from services.verification.evidence import canonical_report_number
 from services.verification.model import Evidence

@@ -19,7 +19,7 @@ from services.domain.instant import Instant
 from services.domain.names import format_refusal
 from services.domain.region import NATION
 from services.storage.engine import Database
-from services.storage.requests import answer_once
+from services.storage.idempotency import answer_once
 from services.verification.masking import mask_identity
 from services.verification.refusal import Refusal
 from services.verification.store import StoredDecision, insert_decisions

@@ -19,10 +19,10 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
-from services.runtime.coalesce import Coalescer
-from services.runtime.freshness import read_token
-from services.runtime.line import Line
-from services.runtime.patience import UPSTREAM_SECONDS, Patience
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, Patience
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.client.reconnecting import Line
+from services.runtime.consistency import read_token
 from services.verification.found import Found, found_in_columns, found_in_message
 from services.verification.model import SOURCE_UNAVAILABLE, SourceStatus
 

@@ -37,7 +37,7 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import from_timestamp
 from services.domain.names import parse_decision, parse_refusal
 from services.runtime.clock import Clock
-from services.runtime.pages import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, page_size
 from services.verification.desk import DecisionDesk
 from services.verification.refusal import Refusal
 from services.verification.refusal_convert import (

@@ -14,9 +14,9 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 
 from services.domain.errors import InvalidArgument
-from services.runtime.coalesce import Coalescer
-from services.runtime.status import to_status
-from services.runtime.unit import Drain
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.server.service import Drain
+from services.runtime.server.status import to_status
 from services.verification.desk import DecisionDesk
 
 QUESTIONS_AT_ONCE = 64

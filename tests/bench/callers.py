@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from services.runtime.garbage import settle_memory
+from services.runtime.tuning import settle_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer, add_LabSe
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer, add_UploadServiceServicer_to_server
 
-from services.runtime.unit import Registration, Unit
+from services.runtime.server.service import Registration, Unit
 
 LAB_SERVICE = "hutong.results.v1.LabService"
 UPLOAD_SERVICE = "hutong.results.v1.UploadService"

@@ -20,7 +20,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.results.main import open_results
 from services.runtime.clock import Clock, FixedClock
-from services.runtime.server import RunningServer, running
+from services.runtime.server.server import RunningServer, running
 from tests.labwork import LAB_NAME, NOW, lab_to_register
 from tests.serving import settings_for
 

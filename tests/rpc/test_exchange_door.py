@@ -30,7 +30,7 @@ from services.results.exchange.model import Replica
 from services.results.main import open_results
 from services.results.model import ACTIVE, NEGATIVE, StoredResult
 from services.results.pepper_marks import pepper_mark
-from services.runtime.channels import open_channel
+from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import NOW, PEPPER, REPORTED, USCC, subject_key

@@ -37,8 +37,8 @@ from services.results.exchange.nation import (
     SubjectQuestion,
 )
 from services.runtime.call import Call, current_call
-from services.runtime.channels import open_channel as open_apart
-from services.runtime.line import Line
+from services.runtime.client.channels import open_channel as open_apart
+from services.runtime.client.reconnecting import Line
 from services.runtime.settings import Settings
 from tests.rpc.country import HENAN
 from tests.rpc.test_verification_gateways import serving, serving_at

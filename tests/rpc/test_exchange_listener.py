@@ -35,8 +35,8 @@ from services.results.exchange.listener import Listener
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
 from services.results.pepper_marks import pepper_mark
-from services.runtime.channels import open_channel
-from services.runtime.line import Line
+from services.runtime.client.channels import open_channel
+from services.runtime.client.reconnecting import Line
 from services.runtime.settings import Settings
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, PEPPER, subject_key

@@ -18,8 +18,8 @@ from services.results.exchange.model import Change, Replica, ReplicaTubes, Share
 from services.results.exchange.outbox import Outgoing, Page
 from services.results.exchange.packing import Frame, pack
 from services.results.model import NEGATIVE, RECALLED, StoredResult
-from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.clock import SystemClock
+from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, REPORTED, USCC, make_tubes, subject_key
 from tests.rpc.country import JILIN, Country, open_country, until

@@ -15,7 +15,7 @@ from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import MINUTE, Instant
 from services.runtime.clock import SystemClock
-from services.runtime.freshness import decode_token
+from services.runtime.consistency import decode_token
 from services.verification.policy_gateway import PolicyGateway
 from services.verification.question import PolicyQuestion
 from tests.bench.policy_flow import time_publications

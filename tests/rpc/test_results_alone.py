@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.__main__ import EXIT_USAGE
-from services.storage.unusable import UnusableDatabase
+from services.storage.errors import UnusableDatabase
 from tests.databases import MakeUrl
 from tests.labwork import make_tubes
 from tests.rpc.daemon import daemon, hutongd

@@ -15,7 +15,7 @@ from stdnum.cn import uscc
 
 from services.domain.instant import HOUR
 from services.results.rehearsal import RehearsalRoom
-from services.runtime.channels import MAX_MESSAGE_BYTES
+from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.databases import MakeUrl
 from tests.labwork import REPORTED, make_document, make_tube, make_tubes
 from tests.rpc.errors import told

@@ -18,7 +18,7 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD, Identity
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results.retention import purge
-from services.runtime.pages import PageTokens
+from services.runtime.page_tokens import PageTokens
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, OTHER_USCC, POSITIVE, REPORTED, make_document, make_tube, make_tubes

@@ -17,10 +17,10 @@ from hutong.results.v1.upload_pb2 import UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
-from services.runtime.process import serve
-from services.runtime.server import running, start
+from services.runtime.server.process import serve
+from services.runtime.server.server import running, start
+from services.runtime.server.service import Unit
 from services.runtime.settings import BadSetting, Settings, TlsSettings
-from services.runtime.unit import Unit
 from tests.rpc.pretending import Gate, answer, pretend
 from tests.serving import settings_for
 

@@ -10,8 +10,8 @@ import pytest
 from hutong.results.v1.lab_service_pb2 import GetLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 
-from services.runtime.channels import open_channel
-from services.runtime.server import start
+from services.runtime.client.channels import open_channel
+from services.runtime.server.server import start
 from services.runtime.settings import BadSetting, Settings
 from tests.rpc.certificates import Authority, Certificate
 from tests.rpc.pretending import pretend

@@ -23,9 +23,9 @@ from hutong.results.v1.results_service_pb2_grpc import (
 
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
+from services.runtime.client.reconnecting import Line
 from services.runtime.clock import FixedClock
-from services.runtime.freshness import Freshness, encode_token
-from services.runtime.line import Line
+from services.runtime.consistency import Freshness, encode_token
 from services.verification.policy_gateway import LONGEST_ABSENCE, PolicyGateway
 from services.verification.question import PolicyQuestion
 from services.verification.results_gateway import ResultsGateway

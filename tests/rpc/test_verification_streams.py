@@ -20,7 +20,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
     add_VerificationServiceServicer_to_server,
 )
 
-from services.runtime.unit import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Unit
 from services.verification.servicer import VerificationServicer
 from services.verification.stream import QUESTIONS_AT_ONCE, GateDesk
 from tests.rpc.verification_node import NUMBERS, question

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from services.domain.errors import HutongError, Unavailable
 from services.storage.engine import Database, open_database
-from services.storage.unusable import UnusableDatabase
+from services.storage.errors import UnusableDatabase
 from tests.databases import MakeUrl
 
 catalogue = MetaData()

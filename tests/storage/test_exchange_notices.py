@@ -27,7 +27,7 @@ from services.results.links import insert_link
 from services.results.model import DocumentLink, LinkedDocument
 from services.results.partitions import month_of, month_start
 from services.results.retention import purge
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 from tests.databases import MakeUrl
 from tests.labwork import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
 from tests.rpc.country import until

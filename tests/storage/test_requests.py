@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from services.domain.errors import InvalidArgument
 from services.results.tables import requests
 from services.storage.engine import Database, open_database
-from services.storage.requests import answer_once
+from services.storage.idempotency import answer_once
 from tests.databases import MakeUrl
 
 METHOD = "/hutong.results.v1.LabService/CreateLab"

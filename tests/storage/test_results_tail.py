@@ -18,7 +18,7 @@ from services.results.changes import ChangeKind, Cursor, Place, append_entry
 from services.results.model import StoredResult
 from services.results.parts import ChangeBatch
 from services.results.tail import ChangePage, ChangeTail, Follower
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 from tests.databases import MakeUrl
 from tests.labwork import NOW, make_tubes
 from tests.storage.results_stores import Laboratory, open_laboratory

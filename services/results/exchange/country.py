@@ -17,9 +17,9 @@ from services.results.exchange.nation import KnownClaim, KnownResult, NationGate
 from services.results.exchange.sources import Nodes, worth_telling
 from services.results.model import StoredResult
 from services.results.store import Findings, Store
+from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.coalesce import Coalescer
-from services.runtime.freshness import read_token
+from services.runtime.consistency import read_token
 
 if TYPE_CHECKING:
     from services.results.model import Standing

@@ -17,8 +17,8 @@ from services.results.exchange.convert import link_from_proto, replica_from_prot
 from services.results.exchange.model import Replica
 from services.results.model import DocumentLink
 from services.runtime.call import seconds_left
-from services.runtime.coalesce import Coalescer
-from services.runtime.line import Line
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.client.reconnecting import Line
 
 if TYPE_CHECKING:
     from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub

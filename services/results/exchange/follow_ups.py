@@ -22,7 +22,7 @@ from services.results.exchange.notices import give_notices
 from services.results.horizon import read_horizon
 from services.results.reading import ReportName
 from services.results.upload import FUTURE_TOLERANCE
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 KEPT: Span = 30 * DAY
 """How long a reminder is kept: after that its report counts for nothing anywhere, and nobody misses it."""

@@ -25,7 +25,7 @@ from services.results.persons import find_newest
 from services.results.store import Listing
 from services.runtime.clock import Clock
 from services.storage.engine import Database
-from services.storage.requests import answer_once, find_answer
+from services.storage.idempotency import answer_once, find_answer
 
 _METHOD = ImportResultsRequest.__name__
 

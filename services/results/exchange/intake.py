@@ -31,7 +31,7 @@ from services.results.exchange.skew import SkewReport
 from services.results.exchange.store import Decoded, ExchangeStore
 from services.results.pepper_marks import pepper_mark
 from services.runtime.clock import Clock
-from services.runtime.unit import Drain
+from services.runtime.server.service import Drain
 
 START_SECONDS = 30.0
 """How long a stream may stay without its first frame."""

@@ -29,7 +29,7 @@ from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
 from services.results.model import DocumentLink
 from services.results.pepper_marks import pepper_mark
-from services.runtime.line import OpenChannel
+from services.runtime.client.reconnecting import OpenChannel
 
 SILENCE_SECONDS = 15.0
 """A watch that says nothing for longer is given up: heartbeats come at least every five seconds."""

@@ -19,10 +19,10 @@ from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
 from services.results.model import StoredResult
 from services.results.reading import ReportName
-from services.runtime.coalesce import Coalescer
-from services.runtime.line import Line
-from services.runtime.patience import UPSTREAM_SECONDS, Patience
-from services.runtime.status import error_info
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, Patience
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.client.reconnecting import Line
+from services.runtime.server.status import error_info
 
 if TYPE_CHECKING:
     from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub

@@ -15,7 +15,7 @@ from services.domain.instant import Instant
 from services.results import tables
 from services.results.model import StoredResult
 from services.results.timeliness import record_nationwide_delays
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 _writers = tables.change_writers
 _places = tables.nationwide_places

@@ -11,7 +11,7 @@ from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, Span
 from services.results import tables
 from services.results.exchange.model import WriterPosition
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 _nodes = tables.nodes
 _places = tables.replicated_places

@@ -29,9 +29,9 @@ from services.results.exchange.notices import (
     read_notices,
 )
 from services.results.pepper_marks import pepper_mark
-from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.clock import Clock
-from services.runtime.unit import Drain
+from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.server.service import Drain
 from services.storage.engine import Database
 
 MAX_CHANGES = 1_000

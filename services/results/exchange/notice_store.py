@@ -14,8 +14,8 @@ from services.results.exchange.model import Change, Replica
 from services.results.exchange.notices import NoticePlace
 from services.results.exchange.replica import Applied, Arrival, apply_changes
 from services.runtime.clock import Clock
-from services.storage.conflict import insert_unless_there
 from services.storage.engine import Database
+from services.storage.upsert import insert_unless_there
 
 _places = tables.notice_places
 _results = tables.results

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 from services.results import tables
 from services.results.labs import find_labs
 from services.results.model import DocumentLink, Lab
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 
 def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:

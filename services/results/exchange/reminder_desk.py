@@ -24,7 +24,7 @@ from services.results.exchange.follow_ups import (
 )
 from services.results.reading import ReportName
 from services.runtime.clock import Clock
-from services.runtime.pages import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.engine import Database
 
 MAX_WAITING = 2_000

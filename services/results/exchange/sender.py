@@ -32,8 +32,8 @@ from services.results.exchange.replica import uploads_among
 from services.results.exchange.skew import SkewReport
 from services.results.exchange.store import ExchangeStore
 from services.results.pepper_marks import pepper_mark
+from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
-from services.runtime.line import OpenChannel
 
 BATCHES_UNDER_WAY = 4
 """Batches that may be unanswered: the nation reads one while it commits another, and the network holds the rest."""

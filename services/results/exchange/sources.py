@@ -14,9 +14,9 @@ from services.domain.region import NATION
 from services.results.exchange.nodes import Node
 from services.results.exchange.store import ExchangeStore
 from services.runtime.call import seconds_left
+from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.coalesce import Coalescer
-from services.runtime.freshness import Freshness
+from services.runtime.consistency import Freshness
 
 SILENT: Span = MINUTE
 """A node not heard of for so long is one that does not answer: what it holds since is not known."""

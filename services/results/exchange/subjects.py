@@ -18,9 +18,9 @@ from services.results.lookup import DEFAULT_LIMIT, pick_latest
 from services.results.model import NOT_AUTHORIZED, StoredResult
 from services.results.reading import ReportName
 from services.results.store import Findings, Store
-from services.runtime.channels import MAX_MESSAGE_BYTES
 from services.runtime.clock import Clock
-from services.runtime.freshness import Freshness, decode_token
+from services.runtime.consistency import Freshness, decode_token
+from services.runtime.limits import MAX_MESSAGE_BYTES
 
 Claimed = tuple[ReportName, Instant | None]
 """A claimed report, and the report time on it."""

@@ -14,9 +14,9 @@ from services.results.exchange.nation import NationGateway
 from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.sender import Sender
 from services.results.exchange.store import ExchangeStore
-from services.runtime.channels import open_channel
+from services.runtime.client.channels import open_channel
+from services.runtime.client.reconnecting import Line
 from services.runtime.clock import Clock
-from services.runtime.line import Line
 from services.runtime.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hutong_client.tables.rows import Row
 from hutong_client.tables.tubes import ReadTube
 from hutong_client.tables.wording import explain_rule
 
-from services.runtime.validation import find_violations
+from services.runtime.server.validation import find_violations
 
 LONG = "\n" + "/" * 300
 BROKEN = {

@@ -14,7 +14,7 @@ from services.results.exchange.nodes import Node
 from services.results.exchange.sources import FORGOTTEN, LATE, SILENT, Nodes
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
-from services.runtime.freshness import Freshness
+from services.runtime.consistency import Freshness
 from tests.labwork import NOW
 
 JILIN = "220000"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
-from services.runtime.freshness import AHEAD, Freshness, decode_token, encode_token
+from services.runtime.consistency import AHEAD, Freshness, decode_token, encode_token
 
 freshnesses = st.builds(
     Freshness,

@@ -10,9 +10,9 @@ import pytest
 
 from services.domain.errors import DeadlineExceeded
 from services.runtime.call import Call, current_call, seconds_left
-from services.runtime.interceptors.deadline import DEFAULT_SECONDS, Deadline
-from services.runtime.interceptors.method import Method
-from services.runtime.interceptors.request_id import RequestId
+from services.runtime.server.interceptors.deadline import DEFAULT_SECONDS, Deadline
+from services.runtime.server.interceptors.method import Method
+from services.runtime.server.interceptors.request_id import RequestId
 
 UNARY = Method("/lab.Lab/Get", request_streaming=False, response_streaming=False)
 STREAM = Method("/lab.Lab/Watch", request_streaming=False, response_streaming=True)

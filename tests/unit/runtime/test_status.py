@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from services.domain import errors
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import SECOND
-from services.runtime.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS, grpc_code, to_status
+from services.runtime.server.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS, grpc_code, to_status
 
 D = TypeVar("D", bound=Message)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
-from services.runtime.validation import check, check_each, find_violations
+from services.runtime.server.validation import check, check_each, find_violations
 
 
 def paths(message: object) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
-from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 
 class Admission:

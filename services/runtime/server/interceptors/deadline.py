@@ -8,7 +8,7 @@ from typing import Any
 
 from services.domain.errors import DeadlineExceeded
 from services.runtime.call import current_call
-from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 DEFAULT_SECONDS = 30.0
 """For a caller that states none; longer than any unary call here takes when all is well."""

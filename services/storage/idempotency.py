@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, St
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
-from services.storage.conflict import insert_unless_there
+from services.storage.upsert import insert_unless_there
 
 M = TypeVar("M", bound=Message)
 

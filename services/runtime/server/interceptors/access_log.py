@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from services.runtime.call import Call, current_call
-from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 _log = structlog.get_logger("access")
 

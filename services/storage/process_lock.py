@@ -14,7 +14,7 @@ from typing import BinaryIO
 from sqlalchemy import URL, make_url
 
 from services.storage.engine import Database, make_directory
-from services.storage.unusable import UnusableDatabase
+from services.storage.errors import UnusableDatabase
 
 
 @contextlib.contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.runtime.interceptors.decoding import refuse_unreadable
-from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.validation import check
+from services.runtime.server.interceptors.decoding import refuse_unreadable
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.validation import check
 
 
 class Validation:

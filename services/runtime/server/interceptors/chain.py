@@ -13,15 +13,15 @@ from typing import Any, Protocol
 
 import grpc
 
-from services.runtime.interceptors.access_log import AccessLog
-from services.runtime.interceptors.admission import Admission
-from services.runtime.interceptors.deadline import Deadline
-from services.runtime.interceptors.decoding import marking_unreadable
-from services.runtime.interceptors.error_status import ErrorStatus
-from services.runtime.interceptors.method import Method, StreamHandler, UnaryHandler
-from services.runtime.interceptors.metrics import Metrics
-from services.runtime.interceptors.request_id import RequestId
-from services.runtime.interceptors.validation import Validation
+from services.runtime.server.interceptors.access_log import AccessLog
+from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.deadline import Deadline
+from services.runtime.server.interceptors.decoding import marking_unreadable
+from services.runtime.server.interceptors.error_status import ErrorStatus
+from services.runtime.server.interceptors.method import Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.metrics import Metrics
+from services.runtime.server.interceptors.request_id import RequestId
+from services.runtime.server.interceptors.validation import Validation
 
 PLUMBING = ("/grpc.health.", "/grpc.reflection.")
 """Services of the runtime itself: nothing to log, limit or validate, and their handlers are of another make."""

@@ -13,13 +13,13 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from services.runtime.channels import MAX_MESSAGE_BYTES
-from services.runtime.health import Health
-from services.runtime.interceptors.admission import Admission
-from services.runtime.interceptors.chain import Routes, ordered_layers
-from services.runtime.interceptors.decoding import MAX_RECEIVED_BYTES
+from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.server.health import Health
+from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.chain import Routes, ordered_layers
+from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
+from services.runtime.server.service import Unit
 from services.runtime.settings import BadSetting, Settings, TlsSettings, is_loopback
-from services.runtime.unit import Unit
 
 MAX_METADATA_BYTES = 16 * 1024
 CANCEL_SECONDS = 2.0

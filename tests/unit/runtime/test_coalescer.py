@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.runtime import coalesce
 from services.runtime.call import Call, current_call, seconds_left
-from services.runtime.coalesce import Coalescer
+from services.runtime.client import coalescer as coalescer_module
+from services.runtime.client.coalescer import Coalescer
 
 
 class Desk:
@@ -59,7 +59,7 @@ async def test_who_comes_right_after_a_large_batch_waits_for_company_and_after_a
 ) -> None:
     """Load shows in the batch that has just returned; once it is over nobody pays for it."""
     longest = 0.25  # So long that a busy machine asks the next question within it.
-    monkeypatch.setattr(coalesce, "LONGEST_LINGER_SECONDS", longest)
+    monkeypatch.setattr(coalescer_module, "LONGEST_LINGER_SECONDS", longest)
     desk = Desk()
     coalescer = Coalescer(desk)
     for _ in range(2):

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from services.domain.errors import InvalidArgument, Violation
-from services.runtime.channels import MAX_MESSAGE_BYTES
+from services.runtime.limits import MAX_MESSAGE_BYTES
 
 MAX_RECEIVED_BYTES = 4 * MAX_MESSAGE_BYTES
 """What gRPC itself takes in: up to here a message that is too large is told so with its reason."""

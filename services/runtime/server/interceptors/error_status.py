@@ -10,9 +10,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.domain.errors import HutongError
 from services.runtime.call import Call, current_call
-from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.interceptors.request_id import HEADER
-from services.runtime.status import DETAILS_KEY, DOMAIN, grpc_code, to_status
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.request_id import HEADER
+from services.runtime.server.status import DETAILS_KEY, DOMAIN, grpc_code, to_status
 
 NOT_SERVED = "NOT_SERVED"
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import grpc
 
+from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.settings import Settings
-
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""gRPC's own default, stated: a batch of 500 answers stays under it, an upload batch is held to 1 MiB."""
 
 OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

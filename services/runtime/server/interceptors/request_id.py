@@ -8,7 +8,7 @@ from typing import Any
 
 from services.runtime.call import Call, current_call
 from services.runtime.ids import uuid7
-from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 HEADER = "x-request-id"
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.runtime.call import Call, current_call
-from services.runtime.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 CALLS = Counter("hutong_calls_total", "Calls by method and code", ["method", "code"])

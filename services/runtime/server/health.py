@@ -8,7 +8,7 @@ import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
-from services.runtime.unit import Unit
+from services.runtime.server.service import Unit
 
 CHECK_SECONDS = 1.0
 """Between two deep checks: how stale health may be."""

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 from prometheus_client import start_http_server
 
-from services.runtime.garbage import settle_memory
-from services.runtime.server import RunningServer, start
+from services.runtime.server.server import RunningServer, start
+from services.runtime.server.service import Unit
 from services.runtime.settings import BadSetting, Settings, is_loopback, split_address
-from services.runtime.unit import Unit
+from services.runtime.tuning import settle_memory
 
 _log = structlog.get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""Calling other services and nodes: channels, reconnection, circuit breaker, coalescing."""

@@ -1,0 +1,1 @@
+"""Serving: transport, interceptors, health, status details, contract validation."""
