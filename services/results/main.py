@@ -102,7 +102,7 @@ class Stores:
         at_nation = node == NATION
         self.change_log = ChangeLog([list_at_new_home, notify_nodes] if at_nation else [list_at_new_home])
         writer = IdempotentWriter(database, requests, secret)
-        cache = LabCache()
+        self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock)
         self.router: MissingReportRouter
         self.router = NationRouter(self.change_log) if at_nation else UpwardRouter(self.change_log, has_upstream=joined)

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from hutong.results.v1.lookup_pb2 import ClaimedReport
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
-from stdnum.cn import uscc
 
 from services.domain.instant import HOUR
 from services.results.upload.dry_run import DryRunBudget
@@ -89,25 +87,6 @@ async def test_answers_beyond_a_message_are_refused_and_smaller_batches_answered
         break
     else:
         raise AssertionError("no smaller batch was answered")
-
-
-async def test_laboratories_that_are_only_named_leave_nothing_behind(node: ResultsNode) -> None:
-    """Neither by look-ups that claim their reports nor by uploads in their name."""
-    unit_labs = node.server.unit.registrations[0].servicer._store._labs._labs  # type: ignore[attr-defined]
-    desk = node.server.unit.registrations[1].servicer._desk  # type: ignore[attr-defined]
-    names = []
-    for place in range(40):
-        stem = f"91220{place:03}MA0HUTNG0"
-        names.append(f"labs/{stem}{uscc.calc_check_digit(stem)}")
-    for at in range(0, 40, 10):
-        claims = [ClaimedReport(lab=name, report_number="R") for name in names[at : at + 10]]
-        await node.results.LookupLatest(LookupLatestRequest(document=make_document(0), claimed_reports=claims))
-    for name in names[:5]:
-        _, error = await node.send([start(lab=name)])
-        assert error is not None
-        assert error_info(error).reason == "LAB_UNKNOWN"
-    assert len(unit_labs) == 0
-    assert len(desk.quotas._accounts) == 0
 
 
 async def test_rehearsals_of_a_process_share_one_memory(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event
 from services.domain.instant import SECOND
 from services.results.changelog import log
 from services.results.changelog.log import append_entry, read_log
-from services.results.changelog.model import Cursor
+from services.results.changelog.model import Cursor, Position
 from tests.databases import MakeUrl
 from tests.labwork import NOW, USCC
 from tests.storage.results_stores import Laboratory, open_laboratory

@@ -24,6 +24,10 @@ class LabCache:
     def __init__(self) -> None:
         self._labs: dict[str, tuple[Instant, Lab]] = {}
 
+    def __len__(self) -> int:
+        """How many laboratories are remembered."""
+        return len(self._labs)
+
     def refresh(self, connection: Connection, usccs: Iterable[str], now: Instant) -> None:
         """Make sure that these laboratories are known as they stood within the last `KEPT_FOR`."""
         stale = [uscc for uscc in set(usccs) if uscc not in self._labs or now - self._labs[uscc][0] >= KEPT_FOR]

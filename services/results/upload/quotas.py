@@ -64,6 +64,10 @@ class Quotas:
         self._sleep = sleep
         self._accounts: dict[str, _Account] = {}
 
+    def __len__(self) -> int:
+        """How many laboratories are counted."""
+        return len(self._accounts)
+
     @contextlib.asynccontextmanager
     async def stream(self, lab: str) -> AsyncIterator[None]:
         """Count a stream for as long as the block lasts.

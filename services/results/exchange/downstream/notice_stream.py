@@ -34,8 +34,8 @@ from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.service import Drain
 from services.storage.engine import Database
 
-MAX_CHANGES = 1_000
-"""Changes in one message, as in a replicated batch: some 300 KiB."""
+MAX_MESSAGE_CHANGES = 1_000
+"""Changes in one message: some 300 KiB."""
 MAX_WATCHES = 256
 """Watches at once in one process: several for each province."""
 POLL_SECONDS = 0.1
@@ -124,7 +124,7 @@ class NoticeStream:
         now = self._clock.now()
         message = self._message(before)
         for index, change in enumerate(notice.changes):
-            if index and index % MAX_CHANGES == 0:
+            if index and index % MAX_MESSAGE_CHANGES == 0:
                 yield message
                 message = self._message(before)
             told = ReplicatedChange()

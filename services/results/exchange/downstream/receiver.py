@@ -25,10 +25,9 @@ from services.results.exchange.convert import (
     position_to_proto,
     tubes_from_proto,
 )
-from services.results.exchange.downstream.notice_stream import MAX_CHANGES
 from services.results.exchange.downstream.store import Decoded, DownstreamStore
 from services.results.exchange.limits import check_change, check_instant, check_tubes
-from services.results.exchange.model import NodeLog, Replica, WriterPosition
+from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
