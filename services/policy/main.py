@@ -8,13 +8,13 @@ from functools import partial
 from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
-from services.policy.answers import Answers
-from services.policy.desk import PublicationDesk
 from services.policy.servicer import PolicyAdminServicer, PolicyServicer
-from services.policy.shelf import Shelf
+from services.policy.serving.book_cache import Shelf
+from services.policy.serving.publisher import PublicationDesk
+from services.policy.serving.resolver import Answers
+from services.policy.serving.watch import Watch
 from services.policy.store import SqlStore
-from services.policy.upstream import Upstream
-from services.policy.watch import Watch
+from services.policy.upstream.follower import Upstream
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.server.service import Drain, Registration, Unit

@@ -31,12 +31,12 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer
 
 from services.domain.errors import HutongError, NotFound
 from services.domain.names import parse_policy
-from services.policy.answers import Answers
 from services.policy.convert import revision_to_proto
-from services.policy.desk import PublicationDesk
-from services.policy.listing import TOKENS, list_policies
-from services.policy.shelf import Shelf
-from services.policy.watch import Watch
+from services.policy.serving.book_cache import Shelf
+from services.policy.serving.listing import TOKENS, list_policies
+from services.policy.serving.publisher import PublicationDesk
+from services.policy.serving.resolver import Answers
+from services.policy.serving.watch import Watch
 from services.runtime.page_tokens import page_size
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check

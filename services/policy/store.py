@@ -19,7 +19,7 @@ from services.domain.instant import Instant
 from services.policy import tables
 from services.policy.changes import Changes, append_change, newest_sequence, policy_row, read_changes, take_turn
 from services.policy.model import Revision
-from services.policy.received import Received, UpstreamPlace, read_place, take_in
+from services.policy.upstream.store import Received, UpstreamPlace, read_place, take_in
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once
 

@@ -17,14 +17,14 @@ from services.runtime.page_tokens import PageTokens
 from services.runtime.server.service import Drain, Registration, Unit
 from services.runtime.settings import Settings
 from services.storage.migrate import open_migrated
-from services.verification.desk import DecisionDesk
-from services.verification.policy_gateway import PolicyGateway
-from services.verification.refusal_desk import RefusalDesk
-from services.verification.refusal_store import SqlRefusalStore
-from services.verification.results_gateway import ResultsGateway
-from services.verification.servicer import RefusalServicer, VerificationServicer
-from services.verification.store import SqlStore
-from services.verification.stream import GateDesk
+from services.verification.refusals.reporting import RefusalDesk
+from services.verification.refusals.store import SqlRefusalStore
+from services.verification.sources.policy_client import PolicyGateway
+from services.verification.sources.results_client import ResultsGateway
+from services.verification.verify.servicer import RefusalServicer, VerificationServicer
+from services.verification.verify.store import SqlStore
+from services.verification.verify.stream import GateDesk
+from services.verification.verify.verifier import DecisionDesk
 
 if TYPE_CHECKING:
     from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub

@@ -41,7 +41,7 @@ from services.runtime.client.channels import open_channel as open_apart
 from services.runtime.client.reconnecting import Line
 from services.runtime.settings import Settings
 from tests.rpc.country import HENAN
-from tests.rpc.test_verification_gateways import serving, serving_at
+from tests.rpc.verification.test_sources import serving, serving_at
 
 POISON = b"poison".ljust(16)
 UNMET = "a token that is not met"

@@ -24,7 +24,7 @@ from services.domain.instant import DAY, to_timestamp
 from services.results.retention import purge
 from services.runtime.consistency import Freshness, encode_token
 from services.storage.engine import open_database
-from services.verification.found import found_in_columns, found_in_message
+from services.verification.sources.lookup_answer import found_in_columns, found_in_message
 from tests.databases import MakeUrl
 from tests.labwork import (
     LAB_NAME,

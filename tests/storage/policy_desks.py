@@ -14,8 +14,8 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, Instant, to_timestamp
 from services.policy.changes import Changes
-from services.policy.desk import PublicationDesk
-from services.policy.shelf import Shelf
+from services.policy.serving.book_cache import Shelf
+from services.policy.serving.publisher import PublicationDesk
 from services.policy.store import SqlStore, Verdict
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database

@@ -15,8 +15,8 @@ from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2
 
 from services.domain.instant import HOUR, SHANGHAI, Instant, from_datetime
-from services.verification.decide import decide
-from services.verification.model import (
+from services.verification.decision.decide import decide
+from services.verification.decision.model import (
     NOT_LOOKED_UP,
     REPORT_TIME,
     SAMPLE_TIME,
@@ -31,7 +31,7 @@ from services.verification.model import (
     SourceStatus,
     Window,
 )
-from services.verification.refusal import forbidden_among, judge, was_entitled
+from services.verification.refusals.rules import forbidden_among, judge, was_entitled
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 RECOGNITION = yaml.safe_load((SCENARIOS / "verification_recognition.yaml").read_text(encoding="utf-8"))
