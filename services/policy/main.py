@@ -17,12 +17,12 @@ from services.policy.store import SqlStore
 from services.policy.upstream.follower import Upstream
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.server.service import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
 from services.storage.migrate import open_migrated
 
 
-async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
+async def open_policy(settings: Settings, clock: Clock | None = None) -> Service:
     """Open the Policy service on its settings' database."""
     clock = clock or SystemClock()
     database = await open_migrated("policy", settings)
@@ -48,7 +48,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
         await shelf.close()
         await asyncio.to_thread(database.close)
 
-    return Unit(
+    return Service(
         name="policy",
         registrations=(
             Registration(

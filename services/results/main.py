@@ -45,7 +45,7 @@ from services.results.tail import ChangeTail
 from services.results.watch import Watch
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
-from services.runtime.server.service import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import BadSetting, Settings
 from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
@@ -70,7 +70,7 @@ def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitabl
     return check
 
 
-async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
+async def open_results(settings: Settings, clock: Clock | None = None) -> Service:
     """Open the Results service on its settings' database; UnusableDatabase for one that another process serves.
 
     Several processes may serve one PostgreSQL. On SQLite one alone sends to the nation, wakes its watchers at once and
@@ -86,7 +86,7 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
         raise
 
 
-async def _open_results(settings: Settings, clock: Clock, serving: contextlib.ExitStack) -> Unit:
+async def _open_results(settings: Settings, clock: Clock, serving: contextlib.ExitStack) -> Service:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper)
@@ -138,7 +138,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     tail = ChangeTail(store, clock, drain, database.written)
     watch = Watch(store, tail, drain, settings.watchers)
     results_servicer = ResultsServicer(store, lookup_desk, watch, reminders, importer, pepper, clock)
-    return Unit(
+    return Service(
         name="results",
         registrations=(
             Registration(

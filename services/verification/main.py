@@ -11,10 +11,10 @@ from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceSe
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from services.runtime.client.channels import open_channel
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
-from services.runtime.server.service import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
 from services.storage.migrate import open_migrated
 from services.verification.refusals.reporting import RefusalDesk
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
 
 
-async def open_verification(settings: Settings, clock: Clock | None = None) -> Unit:
+async def open_verification(settings: Settings, clock: Clock | None = None) -> Service:
     """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
     clock = clock or SystemClock()
     pepper = settings.pepper()
@@ -38,7 +38,7 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> U
     store = SqlStore(database)
     open_to_results = partial(open_channel, settings.results.address, settings, apart=True)
     open_to_policy = partial(open_channel, settings.policy.address, settings, apart=True)
-    results_line: Line[ResultsServiceAsyncStub] = Line(open_to_results, ResultsServiceStub)
+    results_line: ReconnectingStub[ResultsServiceAsyncStub] = ReconnectingStub(open_to_results, ResultsServiceStub)
     results = ResultsGateway(results_line, settings.jurisdiction)
     policies = PolicyGateway(open_to_policy, settings.jurisdiction, clock)
     desk = DecisionDesk(results, policies, store, pepper, clock)
@@ -57,7 +57,7 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> U
         await results_line.close()
         await asyncio.to_thread(database.close)
 
-    return Unit(
+    return Service(
         name="verification",
         registrations=(
             Registration(

@@ -38,7 +38,7 @@ from services.results.exchange.nation import (
 )
 from services.runtime.call import Call, current_call
 from services.runtime.client.channels import open_channel as open_apart
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.rpc.country import HENAN
 from tests.rpc.verification.test_sources import serving, serving_at
@@ -87,7 +87,7 @@ async def nation() -> Nation:
 @pytest.fixture
 async def gateway(nation: Nation) -> AsyncIterator[NationGateway]:
     async with serving(add_ExchangeServiceServicer_to_server, nation) as channel:
-        yield NationGateway(Line(lambda: channel, ExchangeServiceStub), HENAN)
+        yield NationGateway(ReconnectingStub(lambda: channel, ExchangeServiceStub), HENAN)
 
 
 def questions(count: int, *, token: str = "") -> list[SubjectQuestion]:
@@ -202,7 +202,7 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
             opened.append(open_apart(address, Settings.from_environment({}), apart=True))
             return opened[-1]
 
-        line = Line(open_channel, ExchangeServiceStub)
+        line = ReconnectingStub(open_channel, ExchangeServiceStub)
         gateway = FollowGateway(line, HENAN)
         silent = line.stub
         nation.open.clear()

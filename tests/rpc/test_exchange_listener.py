@@ -36,7 +36,7 @@ from services.results.exchange.notice_store import NoticeStore
 from services.results.exchange.notices import NoticePlace
 from services.results.pepper_marks import pepper_mark
 from services.runtime.client.channels import open_channel
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, PEPPER, subject_key
@@ -95,7 +95,7 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
     def open_apart() -> grpc.aio.Channel:
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
 
-    line = Line(open_apart, ExchangeServiceStub)
+    line = ReconnectingStub(open_apart, ExchangeServiceStub)
     listener = Listener(store, open_apart, FollowGateway(line, HENAN), HENAN, PEPPER)
     listener.begin()
     try:
@@ -223,7 +223,7 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
     async with listening(henan, port) as store:
         await stands_at(store, 1)
         assert nation.followed == keys
-        line = Line(
+        line = ReconnectingStub(
             lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True), ExchangeServiceStub
         )
         gateway = FollowGateway(line, HENAN)

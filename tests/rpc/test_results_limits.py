@@ -93,8 +93,8 @@ async def test_answers_beyond_a_message_are_refused_and_smaller_batches_answered
 
 async def test_laboratories_that_are_only_named_leave_nothing_behind(node: ResultsNode) -> None:
     """Neither by look-ups that claim their reports nor by uploads in their name."""
-    unit_labs = node.server.unit.registrations[0].servicer._store._labs._labs  # type: ignore[attr-defined]
-    desk = node.server.unit.registrations[1].servicer._desk  # type: ignore[attr-defined]
+    unit_labs = node.server.service.registrations[0].servicer._store._labs._labs  # type: ignore[attr-defined]
+    desk = node.server.service.registrations[1].servicer._desk  # type: ignore[attr-defined]
     names = []
     for place in range(40):
         stem = f"91220{place:03}MA0HUTNG0"

@@ -17,9 +17,9 @@ from services.domain.errors import Unavailable
 from services.domain.instant import MINUTE, Instant, Span, to_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
-from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, Patience
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
-from services.runtime.client.reconnecting import Line, OpenChannel
+from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
 from services.runtime.clock import Clock
 from services.runtime.consistency import Freshness
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
@@ -42,12 +42,12 @@ class PolicyGateway:
     """Asks this node's Policy, as seldom as can be."""
 
     def __init__(self, open_channel: OpenChannel, jurisdiction: str, clock: Clock) -> None:
-        self._line: Line[PolicyServiceAsyncStub] = Line(open_channel, PolicyServiceStub)
+        self._line: ReconnectingStub[PolicyServiceAsyncStub] = ReconnectingStub(open_channel, PolicyServiceStub)
         self._clock = clock
         self._jurisdiction = jurisdiction
         self._source = f"{format_node(jurisdiction)}/policy"
         self.away = SourceStatus(self._source, SOURCE_UNAVAILABLE, None)
-        self._patience = Patience(self._source)
+        self._patience = CircuitBreaker(self._source)
         self._cache = PolicyCache()
         self._watch = PolicyWatch(open_channel, self._cache.drop, self._greet)
         self._coalescer: Coalescer[PolicyQuestion, KnownPolicy | None] = Coalescer(self._resolve_batch)

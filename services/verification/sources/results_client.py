@@ -19,9 +19,9 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
-from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, Patience
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.lookup_answer import Found, found_in_columns, found_in_message
@@ -42,11 +42,11 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 class ResultsGateway:
     """Asks this node's Results."""
 
-    def __init__(self, line: Line[ResultsServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(self, line: ReconnectingStub[ResultsServiceAsyncStub], jurisdiction: str) -> None:
         self._line = line
         source = f"{format_node(jurisdiction)}/results"
         self.away = SourceStatus(source, SOURCE_UNAVAILABLE, None)
-        self._patience = Patience(source)
+        self._patience = CircuitBreaker(source)
         # What arrives while calls are under way shares the next one, and a shared call costs both sides far less. What
         # is asked of the whole country goes apart, so that nobody else waits for a nation that is slow.
         self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)

@@ -77,8 +77,8 @@ async def policy_at(
 ) -> AsyncIterator[Service]:
     """A Policy service on a database; further settings by keyword."""
     settings = settings_for(directory, policy_database_url=url, jurisdiction=jurisdiction, **variables)
-    unit = await open_policy(settings, clock)
-    async with serving(unit, settings) as address, grpc.aio.insecure_channel(address) as channel:
+    service = await open_policy(settings, clock)
+    async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:
         yield Service(channel, address)
 
 

@@ -63,9 +63,9 @@ async def linked(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Linked]:
         link_to(policy) as policy_link,
     ):
         away = {"results_address": results_link.address, "policy_address": policy_link.address}
-        unit = await open_verification(settings_for(tmp_path, jurisdiction=HENAN, **urls, **away))
+        service = await open_verification(settings_for(tmp_path, jurisdiction=HENAN, **urls, **away))
         async with (
-            serving(unit, settings) as verification,
+            serving(service, settings) as verification,
             grpc.aio.insecure_channel(policy) as to_policy,
             grpc.aio.insecure_channel(verification) as to_verification,
         ):

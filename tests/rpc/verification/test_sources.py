@@ -23,7 +23,7 @@ from hutong.results.v1.results_service_pb2_grpc import (
 
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import Freshness, encode_token
 from services.verification.sources.policy_client import LONGEST_ABSENCE, PolicyGateway
@@ -136,7 +136,7 @@ async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() 
     """One alone leaves alone; 200 together leave in a few calls."""
     results = Results()
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(Line(lambda: channel, ResultsServiceStub), "410000")
+        gateway = ResultsGateway(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         assert await gateway.ask(_look_up()) is not None
         assert results.batches == [1]
         answers = await asyncio.gather(*(gateway.ask(_look_up()) for _ in range(200)))
@@ -148,7 +148,7 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
     """The batch that fails for one is halved until the one is alone."""
     results = Results()
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(Line(lambda: channel, ResultsServiceStub), "410000")
+        gateway = ResultsGateway(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(gateway.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
@@ -159,7 +159,7 @@ async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one
     results = Results()
     own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(Line(lambda: channel, ResultsServiceStub), "410000")
+        gateway = ResultsGateway(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
         answers = await gateway.look_up_each(look_ups)
         assert len(answers) == 40

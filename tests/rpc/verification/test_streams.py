@@ -20,7 +20,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
     add_VerificationServiceServicer_to_server,
 )
 
-from services.runtime.server.service import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Service
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, GateDesk
 from tests.rpc.verification_node import NUMBERS, question
@@ -65,8 +65,8 @@ async def gates(directory: Path, desk: Desk) -> AsyncIterator[tuple[Verification
     servicer = VerificationServicer(desk, gate_desk, None)  # type: ignore[arg-type]
     name = "hutong.verification.v1.VerificationService"
     registration = Registration(name, add_VerificationServiceServicer_to_server, servicer)
-    unit = Unit("verification", (registration,), check, close, start, drain)
-    async with channel_to(unit, settings_for(directory)) as channel:
+    service = Service("verification", (registration,), check, close, start, drain)
+    async with channel_to(service, settings_for(directory)) as channel:
         yield VerificationServiceStub(channel), gate_desk, drain
 
 
