@@ -73,7 +73,7 @@ def origin_class(region: str, arriving_from: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Jurisdiction:
     """One jurisdiction's policies: each series' revisions, oldest first, and when they are in force."""
 
     series: Mapping[str, tuple[Revision, ...]]
@@ -84,14 +84,14 @@ class PolicyBook:
     """All revisions known, laid out for questions. A publication makes a new one, which shares what it leaves alone."""
 
     def __init__(self, revisions: Iterable[Revision] = (), known: Instant | None = None) -> None:
-        self._places: dict[str, _Place] = {}
+        self._jurisdictions: dict[str, _Jurisdiction] = {}
         self._timelines: dict[str, dict[tuple[int, int], _Timeline]] = {}
         self._put(revisions, known)
 
     def with_revisions(self, revisions: Iterable[Revision]) -> PolicyBook:
         """The book with revisions added, or in the place of those with their names; costs by what they touch."""
         book = PolicyBook()
-        book._places = dict(self._places)
+        book._jurisdictions = dict(self._jurisdictions)
         touched = book._put(revisions, None)
         # Copied first: another thread may be laying out a timeline.
         for anchor, timelines in self._timelines.copy().items():
@@ -108,34 +108,34 @@ class PolicyBook:
         for revision in revisions:
             coming.setdefault(revision.region, {}).setdefault(revision.policy_id, {})[revision.revision] = revision
         for region, changed in coming.items():
-            place = self._places.get(region)
-            series = dict(place.series) if place else {}
+            jurisdiction = self._jurisdictions.get(region)
+            series = dict(jurisdiction.series) if jurisdiction else {}
             for policy_id, members in changed.items():
                 joined = {one.revision: one for one in series.get(policy_id, ())} | members
                 series[policy_id] = tuple(joined[number] for number in sorted(joined))
             segments = tuple(segment for members in series.values() for segment in series_segments(members, known))
-            self._places[region] = _Place(series, segments)
+            self._jurisdictions[region] = _Jurisdiction(series, segments)
         return set(coming)
 
     def series(self, region: str, policy_id: str) -> Sequence[Revision]:
         """The revisions of one policy, oldest first, withdrawn ones too; empty when there is none."""
-        place = self._places.get(region)
-        return place.series.get(policy_id, ()) if place else ()
+        jurisdiction = self._jurisdictions.get(region)
+        return jurisdiction.series.get(policy_id, ()) if jurisdiction else ()
 
     def series_of(self, region: str) -> Sequence[str]:
         """The ids of a jurisdiction's policies, in order."""
-        place = self._places.get(region)
-        return sorted(place.series) if place else ()
+        jurisdiction = self._jurisdictions.get(region)
+        return sorted(jurisdiction.series) if jurisdiction else ()
 
     def segments(self, region: str) -> Sequence[Segment]:
         """Every time that a policy of this jurisdiction itself is in force."""
-        place = self._places.get(region)
-        return place.segments if place else ()
+        jurisdiction = self._jurisdictions.get(region)
+        return jurisdiction.segments if jurisdiction else ()
 
     @property
     def regions(self) -> Iterable[str]:
         """The jurisdictions that have policies."""
-        return self._places.keys()
+        return self._jurisdictions.keys()
 
     def resolve(self, region: str, purpose: int, arriving_from: str, at: Instant) -> Answer:
         """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
@@ -144,7 +144,7 @@ class PolicyBook:
     def resolve_class(self, region: str, purpose: int, origin: int, at: Instant) -> Answer:
         """As `resolve`, for SAME_PROVINCE or OTHER_PROVINCE."""
         # Regions without policies of their own share the timelines of the nearest one above that has some.
-        anchor = next((place for place in ancestry(region) if place in self._places), "")
+        anchor = next((place for place in ancestry(region) if place in self._jurisdictions), "")
         timelines = self._timelines.get(anchor)
         if timelines is None:
             timelines = self._timelines[anchor] = {}
@@ -154,8 +154,8 @@ class PolicyBook:
         return timeline.at(at)
 
     def _all_of(self, region: str) -> Iterable[Revision]:
-        place = self._places.get(region)
-        return (one for members in place.series.values() for one in members) if place else ()
+        jurisdiction = self._jurisdictions.get(region)
+        return (one for members in jurisdiction.series.values() for one in members) if jurisdiction else ()
 
     def _lay_out(self, anchor: str, purpose: int, origin: int) -> _Timeline:
         places = ancestry(anchor) if anchor else ()

@@ -11,7 +11,7 @@ from services.domain.names import parse_jurisdiction
 from services.policy.convert import revision_to_proto
 from services.policy.model import SeriesKey
 from services.policy.rules.resolve import PolicyBook, series_segments
-from services.policy.serving.book_cache import Shelf
+from services.policy.serving.book_cache import PolicyBookCache
 from services.runtime.page_tokens import PageTokens, page_size
 
 EVERYWHERE = "-"
@@ -19,7 +19,7 @@ TOKENS = PageTokens()
 """Without a secret: policies are public."""
 
 
-def list_policies(shelf: Shelf, request: ListPoliciesRequest) -> ListPoliciesResponse:
+def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListPoliciesResponse:
     """One page, by name; with in_force_time the revisions that are in force then, and no others."""
     region = parse_jurisdiction(request.parent)
     at = from_timestamp(request.in_force_time) if request.HasField("in_force_time") else None
@@ -27,7 +27,7 @@ def list_policies(shelf: Shelf, request: ListPoliciesRequest) -> ListPoliciesRes
     after = (position[0], position[1]) if position else ("", "")
     size = page_size(request.page_size)
     found = []
-    book = shelf.book
+    book = cache.book
     for key in _keys_after(book, region, after):
         members = book.series(*key)
         if at is None:

@@ -11,7 +11,7 @@ from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.policy.convert import revision_to_proto
-from services.policy.serving.book_cache import Shelf
+from services.policy.serving.book_cache import PolicyBookCache
 from services.runtime.server.service import Drain
 
 HEARTBEAT_SECONDS = 1.0
@@ -23,33 +23,33 @@ _NO_TIME = -1
 
 
 class Watch:
-    """Tells any number of watchers what is on the shelf, each from a cursor of its own."""
+    """Sends any number of watchers what is in the cache, each from a cursor of its own."""
 
-    def __init__(self, shelf: Shelf, jurisdiction: str, drain: Drain) -> None:
-        self._shelf = shelf
+    def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain) -> None:
+        self._cache = cache
         self._node = format_node(jurisdiction)
         self._drain = drain
 
     async def follow(self, request: WatchPoliciesRequest) -> AsyncIterator[WatchPoliciesResponse]:
-        """Tell everything after the request's cursor, for as long as the watcher stays."""
+        """Send everything after the request's cursor, for as long as the watcher stays."""
         sent, commit_time = _decode(request.cursor)
-        self._shelf.check_change(sent, commit_time)
+        self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
-            as_of, nation_as_of = self._shelf.as_of, self._shelf.nation_as_of
-            for sequence, revision in self._shelf.changes_after(sent):
+            as_of, nation_as_of = self._cache.as_of, self._cache.nation_as_of
+            for sequence, revision in self._cache.changes_after(sent):
                 yield WatchPoliciesResponse(policy=revision_to_proto(revision), cursor=self._cursor(sequence))
                 sent = sequence
             checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of), node=self._node)
             if nation_as_of is not None:
                 set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=self._cursor(sent))
-            await self._shelf.wait_beyond(sent, HEARTBEAT_SECONDS)
+            await self._cache.wait_beyond(sent, HEARTBEAT_SECONDS)
         raise Unavailable(
             "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "policy"}
         )
 
     def _cursor(self, sequence: int) -> str:
-        return f"{sequence}-{self._shelf.commit_time(sequence)}"
+        return f"{sequence}-{self._cache.commit_time(sequence)}"
 
 
 def _decode(cursor: str) -> tuple[int, Instant]:

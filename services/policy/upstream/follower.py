@@ -1,4 +1,4 @@
-"""A province follows the nation: its policies and floors come by its watch, and stay when it is away."""
+"""Follows the nation's policies and floors at a province, by a watch. They stay while the nation is unavailable."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from services.domain.errors import HutongError
 from services.domain.instant import SECOND, from_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
-from services.policy.serving.book_cache import Shelf
-from services.policy.store import Store
-from services.policy.upstream.snapshot import Telling
-from services.policy.upstream.store import Received, UpstreamPlace
+from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.upstream.snapshot import SnapshotUpdate
+from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
 from services.runtime.clock import Clock
 
 SILENCE_SECONDS = 7.5
@@ -49,21 +48,23 @@ _log = structlog.get_logger(__name__)
 
 
 class NotTheNation(Exception):
-    """Who answers at the upstream address is not the national node."""
+    """The node that answers at the upstream address is not the national node."""
 
 
-class Upstream:
+class UpstreamFollower:
     """Follows the national node's Policy for as long as the service runs.
 
     Each watch has a connection of its own, which ends with it: one that is half open is not used again.
     """
 
-    def __init__(self, store: Store, shelf: Shelf, connect: Callable[[], grpc.aio.Channel], clock: Clock) -> None:
+    def __init__(
+        self, store: UpstreamStore, cache: PolicyBookCache, connect: Callable[[], grpc.aio.Channel], clock: Clock
+    ) -> None:
         self._store = store
-        self._shelf = shelf
+        self._cache = cache
         self._connect = connect
         self._clock = clock
-        self._place: UpstreamPlace | None = None
+        self._position: UpstreamPosition | None = None
         self._differing: set[str] = set()
         self._is_following = False
         self._failures = 0
@@ -85,7 +86,7 @@ class Upstream:
                 await self._task
 
     def _lag(self) -> float:
-        as_of = self._shelf.nation_as_of
+        as_of = self._cache.nation_as_of
         return float("nan") if as_of is None else (self._clock.now() - as_of) / SECOND
 
     async def _follow(self) -> None:
@@ -93,20 +94,20 @@ class Upstream:
             try:
                 await self._watch()
             except grpc.aio.AioRpcError as error:
-                if error.code() in _FORGOTTEN and self._place is not None:
-                    self._place = self._place._replace(cursor="")
-                self._lapse(error.code().name, error.details() or "")
+                if error.code() in _FORGOTTEN and self._position is not None:
+                    self._position = self._position._replace(cursor="")
+                self._disconnected(error.code().name, error.details() or "")
             except HutongError as error:
-                self._lapse(error.reason, error.message)
+                self._disconnected(error.reason, error.message)
             except (TimeoutError, NotTheNation) as error:
-                self._lapse(type(error).__name__, str(error))
+                self._disconnected(type(error).__name__, str(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may do
                 _log.exception("what the nation told was not taken in")
-                self._lapse(type(error).__name__, "")
+                self._disconnected(type(error).__name__, "")
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
             await asyncio.sleep(random.uniform(FIRST_PAUSE_SECONDS / 2, longest))  # noqa: S311 - guards nothing
 
-    def _lapse(self, why: str, text: str) -> None:
+    def _disconnected(self, why: str, text: str) -> None:
         if why != self._why:
             _log.warning("the nation's policies are not followed", why=why, text=text)
         self._why = why
@@ -116,52 +117,57 @@ class Upstream:
 
     async def _watch(self) -> None:
         """One watch, from where this process stands or an earlier one stood, until it ends."""
-        if self._place is None:
-            self._place = await self._store.read_upstream()
-            if self._place is not None:
-                await self._shelf.refresh(self._place.as_of_time)
-        cursor = self._place.cursor if self._place is not None else ""
-        telling = Telling(is_whole=not cursor)
+        if self._position is None:
+            self._position = await self._store.read_position()
+            if self._position is not None:
+                await self._cache.refresh(self._position.as_of_time)
+        cursor = self._position.cursor if self._position is not None else ""
+        update = SnapshotUpdate(is_whole=not cursor)
         async with self._connect() as channel:
             call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=cursor), wait_for_ready=True)
             while True:
                 message = await _read(call, channel)
                 if message.HasField("policy"):
-                    telling.add(message.policy)
+                    update.add(message.policy)
                 else:
-                    await self._take_in(telling, message)
-                    telling = Telling(is_whole=False)
+                    await self._apply(update, message)
+                    update = SnapshotUpdate(is_whole=False)
 
-    async def _take_in(self, telling: Telling, message: WatchPoliciesResponse) -> None:
-        """Keep what was told up to a checkpoint: it is durable before it is on the shelf."""
+    async def _apply(self, update: SnapshotUpdate, message: WatchPoliciesResponse) -> None:
+        """Store what was received up to a checkpoint: it is durable before it is in the cache."""
         checkpoint = message.checkpoint
         if checkpoint.node != format_node(NATION):
             raise NotTheNation(f"HUTONG_UPSTREAM_POLICY leads to {checkpoint.node or 'another service'}")
-        place = UpstreamPlace(message.cursor, from_timestamp(checkpoint.as_of_time))
-        if telling.is_whole:
+        position = UpstreamPosition(message.cursor, from_timestamp(checkpoint.as_of_time))
+        if update.is_whole:
             self._differing.clear()
-            self._differ(telling.missing(self._shelf.book), "the nation no longer tells of a policy; it stands")
-        self._differ(telling.left_out, "a policy of the nation is not understood; it is left out")
-        if telling.came or self._place is None or place.cursor != self._place.cursor or self._is_keeping_due():
-            await self._keep(telling.came, place)
-            await self._shelf.refresh(place.as_of_time)
+            self._differ(update.missing(self._cache.book), "the nation no longer tells of a policy; it stands")
+        self._differ(update.left_out, "a policy of the nation is not understood; it is left out")
+        if (
+            update.received
+            or self._position is None
+            or position.cursor != self._position.cursor
+            or self._is_keeping_due()
+        ):
+            await self._keep(update.received, position)
+            await self._cache.refresh(position.as_of_time)
         else:
-            self._shelf.nation_as_of = place.as_of_time
-        self._place = place
+            self._cache.nation_as_of = position.as_of_time
+        self._position = position
         if not self._is_following:
-            _log.info("the nation's policies are followed", cursor=place.cursor)
+            _log.info("the nation's policies are followed", cursor=position.cursor)
             self._is_following, self._failures, self._why = True, 0, ""
             FOLLOWING.set(1)
 
     def _is_keeping_due(self) -> bool:
         return asyncio.get_running_loop().time() - self._kept >= KEPT_EVERY_SECONDS
 
-    async def _keep(self, came: Sequence[Received], place: UpstreamPlace) -> None:
-        """Store what came, and with the last of it the place: without its cursor as long as anything differs."""
-        for start in range(0, len(came) or 1, MAX_TOGETHER):
-            part = came[start : start + MAX_TOGETHER]
-            is_last = start + MAX_TOGETHER >= len(came)
-            kept = place._replace(cursor="") if self._differing else place
+    async def _keep(self, received: Sequence[ReceivedRevision], position: UpstreamPosition) -> None:
+        """Store what received, and with the last of it the position: without its cursor as long as anything differs."""
+        for start in range(0, len(received) or 1, MAX_TOGETHER):
+            part = received[start : start + MAX_TOGETHER]
+            is_last = start + MAX_TOGETHER >= len(received)
+            kept = position._replace(cursor="") if self._differing else position
             differing = await self._store.receive(part, kept if is_last else None, self._clock.now())
             self._differing.difference_update(one.revision.name for one in part)
             self._differ(differing, "the nation tells a policy otherwise than it is known; the known one stands")

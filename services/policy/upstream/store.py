@@ -1,6 +1,6 @@
-"""What the nation has published, as a province keeps it: plain functions over a connection.
+"""The store of what the nation has published, at a province.
 
-Every process of a province takes in the same things, in any order and as often as it is told them.
+Every process of a province stores the same revisions, in any order and as often as it receives them.
 """
 
 from __future__ import annotations
@@ -8,83 +8,97 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hutong.policy.v1 import policy_pb2
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.policy import tables
-from services.policy.changes import append_change, policy_row, take_turn
+from services.policy.changes import insert_revision, take_turn, write_withdrawal
+from services.policy.convert import Statement
 from services.policy.model import Revision
+from services.storage.engine import Database
 from services.storage.upsert import insert_unless_there
 
 _policies = tables.policies
-_places = tables.upstream_places
+_positions = tables.upstream_places
 
 
-class UpstreamPlace(NamedTuple):
+class UpstreamPosition(NamedTuple):
     """Up to where the nation's policies have come.
 
-    `cursor` is the nation's, or empty where everything is to be told again; `as_of_time` is an instant by its clock.
+    `cursor` is the nation's, or empty where everything is to be sent again; `as_of_time` is an instant by its clock.
     """
 
     cursor: str
     as_of_time: Instant
 
 
-class Received(NamedTuple):
-    """A revision as the nation tells it, and the statement it was made from."""
+class ReceivedRevision(NamedTuple):
+    """A revision as the nation sends it, and the statement it was made from."""
 
     revision: Revision
-    statement: policy_pb2.Policy
+    statement: Statement
 
 
-def read_place(connection: Connection) -> UpstreamPlace | None:
-    """Up to where the nation's policies have come; None before its first word."""
-    row = connection.execute(select(_places.c.cursor, _places.c.as_of_time)).first()
-    return None if row is None else UpstreamPlace(row.cursor, row.as_of_time)
+class UpstreamStore:
+    """What a province keeps of the nation's policies, in SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read_position(self) -> UpstreamPosition | None:
+        """Up to where the nation's policies have come; None before its first message."""
+        return await self._database.read(_read_position)
+
+    async def receive(
+        self, revisions: Sequence[ReceivedRevision], position: UpstreamPosition | None, now: Instant
+    ) -> list[str]:
+        """Store revisions as they stand at the nation, and up to where they go, in one transaction.
+
+        What is known of a revision stays. The names of those that the nation sends differently are returned. The
+        position then loses its cursor, so that whoever begins from it compares everything again.
+        """
+        return await self._database.write(_receive, revisions, position, now)
 
 
-def take_in(
-    connection: Connection, revisions: Sequence[Received], place: UpstreamPlace | None, now: Instant
+def _read_position(connection: Connection) -> UpstreamPosition | None:
+    row = connection.execute(select(_positions.c.cursor, _positions.c.as_of_time)).first()
+    return None if row is None else UpstreamPosition(row.cursor, row.as_of_time)
+
+
+def _receive(
+    connection: Connection, revisions: Sequence[ReceivedRevision], position: UpstreamPosition | None, now: Instant
 ) -> list[str]:
-    """Store revisions as they stand at the nation, and up to where they go.
-
-    What is known of a revision stays. The names of those of which the nation tells something else are returned; the
-    place then loses its cursor, so that whoever begins from it compares everything again.
-    """
     if revisions:
         take_turn(connection)
-    differing = [one.revision.name for one in revisions if not _take_in(connection, one, now)]
-    if place is not None:
-        _keep(connection, place._replace(cursor="") if differing else place)
+    differing = [one.revision.name for one in revisions if not _receive_one(connection, one, now)]
+    if position is not None:
+        _write_position(connection, position._replace(cursor="") if differing else position)
     return differing
 
 
-def _take_in(connection: Connection, received: Received, now: Instant) -> bool:
+def _receive_one(connection: Connection, received: ReceivedRevision, now: Instant) -> bool:
+    """Store a revision or its withdrawal. False if something else is known of it, which stays."""
     revision = received.revision
-    its = (
+    query = select(_policies.c.content_hash, _policies.c.withdraw_time).where(
         _policies.c.region == revision.region,
         _policies.c.policy_id == revision.policy_id,
         _policies.c.revision == revision.revision,
     )
-    known = connection.execute(select(_policies.c.content_hash, _policies.c.withdraw_time).where(*its)).first()
+    known = connection.execute(query).first()
     if known is None:
-        connection.execute(insert(_policies).values(policy_row(revision, received.statement)))
-    elif known.content_hash != revision.content_hash:
-        return False
-    elif known.withdraw_time is not None:
-        return revision.withdraw_time is not None
-    elif revision.withdraw_time is None:
+        insert_revision(connection, revision, received.statement, now)
         return True
-    else:
-        withdrawal = {"withdraw_time": revision.withdraw_time, "withdraw_reason": revision.withdraw_reason}
-        connection.execute(update(_policies).where(*its).values(withdrawal))
-    append_change(connection, revision, now)
+    if known.content_hash != revision.content_hash:
+        return False
+    if known.withdraw_time is not None:
+        return revision.withdraw_time is not None
+    if revision.withdraw_time is not None:
+        write_withdrawal(connection, revision, now)
     return True
 
 
-def _keep(connection: Connection, place: UpstreamPlace) -> None:
-    if connection.execute(update(_places).values(place._asdict())).rowcount == 0:
-        # Another process may be as far at this instant: its place is as good.
-        connection.execute(insert_unless_there(connection, _places).values(region=NATION, **place._asdict()))
+def _write_position(connection: Connection, position: UpstreamPosition) -> None:
+    if connection.execute(update(_positions).values(position._asdict())).rowcount == 0:
+        # Another process may be as far at this instant: its position is as good.
+        connection.execute(insert_unless_there(connection, _positions).values(region=NATION, **position._asdict()))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 
 from services.domain.errors import InvalidArgument, Violation
+from services.domain.fields import check_region, check_text, check_time
 from services.domain.instant import from_timestamp, to_duration, to_timestamp
 from services.domain.names import format_decision, format_refusal, parse_refusal
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.store import RefusalFilter
 from services.verification.refusals.summary import Summary
-from services.verification.verify.question import check_region, check_text, check_time
 
 
 def refusal_to_proto(refusal: Refusal) -> refusal_pb2.Refusal:

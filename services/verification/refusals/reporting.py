@@ -1,4 +1,4 @@
-"""Where reports of refusal arrive: each is judged at once, by the rule of the place and by what the person had."""
+"""Takes in reports of refusal. Each is assessed at once, by the rule of the place and by what the person had."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
 from hutong.verification.v1 import decision_pb2, refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
+from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
+from services.domain.fields import check_document, check_region, check_text, check_time
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_decision
 from services.domain.subject import Pepper
@@ -18,32 +20,32 @@ from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.rules import (
     Refusal,
+    assess,
     forbidden_among,
-    judge,
     outweighs_what_was_shown,
     was_entitled,
 )
 from services.verification.refusals.store import RefusalStore
-from services.verification.sources.policy_client import PolicyGateway
-from services.verification.verify.question import PolicyQuestion, check_document, check_region, check_text, check_time
-from services.verification.verify.store import Store, StoredDecision
-from services.verification.verify.subject_key import is_of, subject_key
-from services.verification.verify.verifier import DecisionDesk
+from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.policy_client import PolicyClient
+from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.subject_tag import is_tagged
+from services.verification.verify.verifier import Verifier
 
 
-class RefusalDesk:
-    """Takes reports."""
+class RefusalReporter:
+    """Assesses reports and stores them."""
 
     def __init__(
         self,
-        decisions: DecisionDesk,
-        policies: PolicyGateway,
-        decision_store: Store,
+        verifier: Verifier,
+        policies: PolicyClient,
+        decision_store: DecisionStore,
         store: RefusalStore,
         pepper: Pepper,
         clock: Clock,
     ) -> None:
-        self._decisions = decisions
+        self._verifier = verifier
         self._policies = policies
         self._decision_store = decision_store
         self._store = store
@@ -53,11 +55,11 @@ class RefusalDesk:
     async def report(
         self, request: refusal_service_pb2.ReportRefusalRequest
     ) -> refusal_service_pb2.ReportRefusalResponse:
-        """Judge a report and store it, with the decision that was made for it, before the answer leaves."""
+        """Assess a report and store it, with the decision that was made for it, before the answer leaves."""
         now = self._clock.now()
-        _check(request, now)
+        document = _check(request, now)
         refuse_time = from_timestamp(request.refuse_time)
-        subject = subject_key(request.document, self._pepper) if request.HasField("document") else None
+        subject = None if document is None else self._pepper.subject_key(document)
         shown = await self._read_shown(request)
         made = await self._decide_for(request)
         counting = shown if shown is not None and self._counts(shown, made, request, subject) else None
@@ -75,7 +77,7 @@ class RefusalDesk:
             tuple(sorted(request.grounds)),
             tuple(sorted(forbidden)),
             named.uuid if named is not None else "",
-            judge(
+            assess(
                 forbidden,
                 rule_known=policy is not None,
                 entitled=True if True in entitlements else False if False in entitlements else None,
@@ -111,7 +113,7 @@ class RefusalDesk:
             scope=SCOPE_NATIONWIDE,
             record=True,
         )
-        _, kept = await self._decisions.conclude(question)
+        _, kept = await self._verifier.conclude(question)
         return kept
 
     def _counts(
@@ -125,17 +127,22 @@ class RefusalDesk:
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
             return False
-        if subject is not None and is_of(shown.person, shown.uuid, subject, self._pepper) is False:
+        if subject is not None and is_tagged(shown.subject, shown.uuid, subject, self._pepper) is False:
             return False
         return made is None or not outweighs_what_was_shown(decision_pb2.Decision.FromString(made.decision).reason)
 
 
-def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> None:
-    """Find everything wrong with a report that keeps the rules of its .proto; InvalidArgument."""
+def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> Document | None:
+    """Return the canonical document of a report that keeps the rules of its .proto, if there is one.
+
+    Raises:
+        InvalidArgument: with everything that is wrong with the report.
+    """
     found: list[Violation] = []
     check_region(request.region, "region", found)
+    document = None
     if request.HasField("document"):
-        check_document(request.document, found)
+        document = check_document(request.document, "document", found)
     elif request.evidence:
         found.append(Violation("evidence", "INVALID_FIELD", "needs document: it is judged with that person's records"))
     check_time(request.refuse_time, "refuse_time", found)
@@ -145,6 +152,7 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> N
         found.append(Violation("refuse_time", "TIME_IN_FUTURE", "lies in the future"))
     if found:
         raise InvalidArgument.of(found)
+    return document
 
 
 def _entitled(stored: StoredDecision, refuse_time: Instant) -> bool | None:

@@ -1,4 +1,4 @@
-"""Reports of non-recognition and whether they tell of something unlawful. Pure."""
+"""Reports of non-recognition, and whether the refusal they report was lawful. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from services.verification.decision.model import DecisionOutcome, Ground, Reason
 
-    Judgement: TypeAlias = refusal_pb2.RefusalJudgement.ValueType
+    Assessment: TypeAlias = refusal_pb2.RefusalJudgement.ValueType
     Purpose: TypeAlias = purpose_pb2.Purpose.ValueType
 
 UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
@@ -32,7 +32,7 @@ SPEAKS_FOR: Span = HOUR
 class Refusal:
     """A person's report that a valid result was not recognised. Knows the person by a keyed hash alone.
 
-    `decision` is the UUID of the decision it was judged by, empty for none; `answer_time` None while it is open.
+    `decision` is the UUID of the decision it was assessed by, empty for none; `answer_time` None while it is open.
     """
 
     uuid: str
@@ -43,7 +43,7 @@ class Refusal:
     grounds: tuple[Ground, ...]
     forbidden_grounds: tuple[Ground, ...]
     decision: str
-    judgement: Judgement
+    judgement: Assessment
     statement: str
     subject_key: bytes | None
     key_version: int
@@ -82,7 +82,7 @@ def forbidden_among(grounds: Iterable[Ground], forbidden_here: Collection[Ground
     return tuple(ground for ground in grounds if ground in forbidden_here)
 
 
-def judge(forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | None) -> Judgement:
+def assess(forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | None) -> Assessment:
     """Whether a refusal was lawful, as far as can be told.
 
     Unlawful is a refusal on any forbidden ground, and one of a person who was entitled, on whatever ground. `entitled`

@@ -1,10 +1,10 @@
-"""Where reports of refusal live: `RefusalStore` is what the service needs, `SqlRefusalStore` SQLite or PostgreSQL."""
+"""The store of reports of refusal, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hutong.verification.v1.refusal_service_pb2 import (
     AnswerRefusalRequest,
@@ -23,12 +23,12 @@ from services.storage.idempotency import answer_once
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.summary import Reported
-from services.verification.tables import refusals, requests
+from services.verification.refusals.tables import refusals, requests
 from services.verification.verify.store import StoredDecision, insert_decisions
 
 if TYPE_CHECKING:
     from services.verification.decision.model import Ground
-    from services.verification.refusals.rules import Judgement
+    from services.verification.refusals.rules import Assessment
 
 _C = refusals.c
 
@@ -39,49 +39,13 @@ class RefusalFilter:
 
     region: str = ""
     grounds: tuple[Ground, ...] = ()
-    judgements: tuple[Judgement, ...] = ()
+    judgements: tuple[Assessment, ...] = ()
     is_open: bool | None = None
     start_time: Instant | None = None
     end_time: Instant | None = None
 
 
-class RefusalStore(Protocol):
-    """What the service needs of a store of reports. Every write is durable when it returns."""
-
-    async def add_refusal(
-        self,
-        refusal: Refusal,
-        made: StoredDecision | None,
-        request: ReportRefusalRequest,
-        encode: Callable[[Refusal], ReportRefusalResponse],
-    ) -> ReportRefusalResponse:
-        """Store a report, and the decision that was made for it, in one transaction."""
-        ...
-
-    async def answer_refusal(
-        self,
-        uuid: str,
-        now: Instant,
-        request: AnswerRefusalRequest,
-        encode: Callable[[Refusal], AnswerRefusalResponse],
-    ) -> AnswerRefusalResponse:
-        """Answer a report. NotFound; FailedPrecondition CONFLICT when it has another answer."""
-        ...
-
-    async def get_refusal(self, uuid: str) -> Refusal:
-        """One report. NotFound."""
-        ...
-
-    async def list_refusals(self, wanted: RefusalFilter, before: str, limit: int) -> list[Refusal]:
-        """Reports, newest first, from the one before `before` on; empty begins at the newest."""
-        ...
-
-    async def list_reported(self, wanted: RefusalFilter) -> list[Reported]:
-        """What a summary needs of every report that is wanted."""
-        ...
-
-
-class SqlRefusalStore:
+class RefusalStore:
     """Reports in SQLite or PostgreSQL. `secret` keys the memory of requests, which may hold an identity."""
 
     def __init__(self, database: Database, secret: bytes) -> None:

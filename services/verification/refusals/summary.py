@@ -16,7 +16,7 @@ from services.verification.refusals.rules import UNLAWFUL
 
 if TYPE_CHECKING:
     from services.verification.decision.model import Ground
-    from services.verification.refusals.rules import Judgement
+    from services.verification.refusals.rules import Assessment
 
     Interval: TypeAlias = refusal_service_pb2.SummaryInterval.ValueType
 
@@ -32,7 +32,7 @@ class Reported:
 
     region: str
     grounds: tuple[Ground, ...]
-    judgement: Judgement
+    judgement: Assessment
     refuse_time: Instant
     time_to_answer: Span | None
 

@@ -1,4 +1,4 @@
-"""What a look-up found, as Results told it: in a message of its own, or in columns that it shares with others."""
+"""The answer to a look-up, as Results sent it: in a message of its own, or in columns that it shares with others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.verification.decision.convert import record_from_proto, source_fro
 from services.verification.decision.model import Record, SourceStatus
 
 _SOURCE_PART = "/results"
-"""What a decision appends to the names of nodes that Results tells of."""
+"""What a decision appends to the names of nodes that Results names."""
 _ALIKE = (
     "lab",
     "report_number",
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
     stop: int
 
 
-class Found(NamedTuple):
+class LookupAnswer(NamedTuple):
     """A person's records, who was asked for them, and what was found of claimed reports, in the question's order.
 
     The first `in_region_count` of the records were taken in the node's region, the others outside it.
@@ -53,27 +53,29 @@ class Found(NamedTuple):
     in_region_count: int
     sources: tuple[SourceStatus, ...]
     claims: Sequence[lookup_pb2.Claim]
-    told: LookupLatestResponse | Rows
+    received: LookupLatestResponse | Rows
 
     def results(self) -> Iterable[result_pb2.TestResult]:
-        """The records as they were told, without masks."""
-        if isinstance(self.told, Rows):
-            return [_result_in_row(self.told.columns, row) for row in range(self.told.start, self.told.stop)]
-        return map(without_masks, (*self.told.in_region, *self.told.out_of_region))
+        """The records as they were received, without masks."""
+        if isinstance(self.received, Rows):
+            return [
+                _result_in_row(self.received.columns, row) for row in range(self.received.start, self.received.stop)
+            ]
+        return map(without_masks, (*self.received.in_region, *self.received.out_of_region))
 
 
-def found_in_message(told: LookupLatestResponse) -> Found:
+def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
     """An answer that came by itself."""
-    return Found(
-        tuple([record_from_proto(result) for result in (*told.in_region, *told.out_of_region)]),
-        len(told.in_region),
-        tuple([source_from_proto(source, _SOURCE_PART) for source in told.sources]),
-        told.claims,
-        told,
+    return LookupAnswer(
+        tuple([record_from_proto(result) for result in (*message.in_region, *message.out_of_region)]),
+        len(message.in_region),
+        tuple([source_from_proto(source, _SOURCE_PART) for source in message.sources]),
+        message.claims,
+        message,
     )
 
 
-def found_in_columns(columns: LookupColumns) -> list[Found]:
+def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
     """The answers that share columns, in their order."""
     sources = tuple([source_from_proto(source, _SOURCE_PART) for source in columns.sources])
     labs, numbers = columns.lab[:], columns.report_number[:]
@@ -96,7 +98,7 @@ def found_in_columns(columns: LookupColumns) -> list[Found]:
     for count in map(add, columns.in_region_counts[:], columns.out_of_region_counts[:]):
         bounds.append(bounds[-1] + count)
     return [
-        Found(records[start:stop], in_region_count, sources, (), Rows(columns, start, stop))
+        LookupAnswer(records[start:stop], in_region_count, sources, (), Rows(columns, start, stop))
         for in_region_count, (start, stop) in zip(columns.in_region_counts[:], pairwise(bounds), strict=True)
     ]
 

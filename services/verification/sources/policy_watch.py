@@ -1,4 +1,4 @@
-"""The watch on Policy: tells which jurisdictions' answers are out of date, and whether it would tell at all."""
+"""The watch on Policy: reports which jurisdictions' answers are out of date, and whether it would report at all."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ class PolicyWatch:
 
     Attributes:
         epoch: counts the times at which changes may have been missed; an answer from an older one is not watched.
-        change_count: counts the changes told.
-        as_of_time: everything published up to this instant has been told.
+        change_count: counts the changes reported.
+        as_of_time: everything published up to this instant has been reported.
         nation_as_of_time: the same of the national node's publications, by its clock.
     """
 
-    def __init__(self, open_channel: OpenChannel, drop: Callable[[str], None], greet: Callable[[], None]) -> None:
-        """`drop` is told whose policies have changed; `greet` is called whenever Policy is heard of again."""
+    def __init__(
+        self, open_channel: OpenChannel, drop: Callable[[str], None], on_connected: Callable[[], None]
+    ) -> None:
+        """`drop` is called with the jurisdiction of each change; `on_connected` whenever Policy is heard of again."""
         self._open_channel = open_channel
         self._drop = drop
-        self._greet = greet
+        self._on_connected = on_connected
         self._live_until = 0.0
         self._cursor = ""
         self._task: asyncio.Task[None] | None = None
@@ -48,7 +50,7 @@ class PolicyWatch:
 
     @property
     def is_live(self) -> bool:
-        """Whether a change would be told now."""
+        """Whether a change would be reported now."""
         return asyncio.get_running_loop().time() < self._live_until
 
     def start(self) -> None:
@@ -69,12 +71,12 @@ class PolicyWatch:
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.OUT_OF_RANGE:
                     self._cursor = ""
-                self._lapse(error.code().name)
+                self._expire(error.code().name)
             except TimeoutError:
-                self._lapse("silent")
+                self._expire("silent")
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _lapse(self, why: str) -> None:
+    def _expire(self, why: str) -> None:
         if self._live_until:
             _log.warning("policy watch lapsed", why=why)
         self._live_until = 0.0
@@ -88,7 +90,7 @@ class PolicyWatch:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     message = await call.read()
                 if not isinstance(message, WatchPoliciesResponse):
-                    self._lapse("ended")
+                    self._expire("ended")
                     return
                 if message.HasField("checkpoint"):
                     if in_snapshot:
@@ -97,7 +99,7 @@ class PolicyWatch:
                     self.as_of_time = from_timestamp(message.checkpoint.as_of_time)
                     self.nation_as_of_time = from_timestamp(message.checkpoint.nation_as_of_time)
                     if not self.is_live:
-                        self._greet()
+                        self._on_connected()
                     self._live_until = asyncio.get_running_loop().time() + SILENCE_SECONDS
                 elif not in_snapshot:
                     self.change_count += 1

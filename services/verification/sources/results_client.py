@@ -1,4 +1,4 @@
-"""Results, as asked by Verification: look-ups that meet share one call, and no answer in time is an answer too."""
+"""The client of Results. Look-ups that arrive together share one call; no answer in time is an answer too."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.sources.lookup_answer import Found, found_in_columns, found_in_message
+from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
 
 if TYPE_CHECKING:
     from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
 
-Answer = Found | None
+Answer = LookupAnswer | None
 """What a look-up found; None when Results did not answer in time."""
 
 
@@ -39,14 +39,14 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 """Codes with which a whole batch fails for the sake of one look-up; it is found by halving, and harms no other."""
 
 
-class ResultsGateway:
+class ResultsClient:
     """Asks this node's Results."""
 
-    def __init__(self, line: ReconnectingStub[ResultsServiceAsyncStub], jurisdiction: str) -> None:
-        self._line = line
+    def __init__(self, stub: ReconnectingStub[ResultsServiceAsyncStub], jurisdiction: str) -> None:
+        self._stub = stub
         source = f"{format_node(jurisdiction)}/results"
-        self.away = SourceStatus(source, SOURCE_UNAVAILABLE, None)
-        self._patience = CircuitBreaker(source)
+        self.unavailable = SourceStatus(source, SOURCE_UNAVAILABLE, None)
+        self._breaker = CircuitBreaker(source)
         # What arrives while calls are under way shares the next one, and a shared call costs both sides far less. What
         # is asked of the whole country goes apart, so that nobody else waits for a nation that is slow.
         self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
@@ -77,7 +77,7 @@ class ResultsGateway:
     ) -> asyncio.Future[Answer]:
         future = coalescer.ask(look_up)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._patience.seconds(), self._give_up, future)
+        timer = loop.call_later(self._breaker.seconds(), self._expire, future)
         future.add_done_callback(lambda _: timer.cancel())
         return future
 
@@ -106,7 +106,7 @@ class ResultsGateway:
         async with self._nationwide_batches if nationwide else self._batches:
             call = asyncio.ensure_future(self._look_up_batch(look_ups))
             try:
-                await asyncio.wait([call], timeout=self._patience.seconds())
+                await asyncio.wait([call], timeout=self._breaker.seconds())
             except asyncio.CancelledError:
                 call.cancel()
                 raise
@@ -115,17 +115,17 @@ class ResultsGateway:
         # Not cancelled: when its answer does come, however late, Results is trusted again.
         self._late.add(call)
         call.add_done_callback(self._late.discard)
-        self._patience.lose("no answer in time")
+        self._breaker.lose("no answer in time")
         return [None] * len(look_ups)
 
-    def _give_up(self, future: asyncio.Future[Answer]) -> None:
+    def _expire(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():
-            self._patience.lose("no answer in time")
+            self._breaker.lose("no answer in time")
             future.set_result(None)
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
         request = BatchLookupLatestRequest(requests=look_ups, in_columns=True)
-        stub = self._line.stub
+        stub = self._stub.stub
         try:
             response = await stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -135,11 +135,11 @@ class ResultsGateway:
                     *await self._look_up_batch(look_ups[:half]),
                     *await self._look_up_batch(look_ups[half:]),
                 ]
-            self._patience.lose(error.code().name)
+            self._breaker.lose(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._line.renew(stub)
+                self._stub.renew(stub)
             return [None] * len(look_ups)
-        self._patience.regain()
+        self._breaker.regain()
         return _answers(response)
 
 
@@ -148,7 +148,7 @@ def _answers(response: BatchLookupLatestResponse) -> Sequence[Answer | HutongErr
     apart = [_answer(item) for item in response.items]
     if not response.HasField("columns"):
         return apart
-    together = found_in_columns(response.columns)
+    together = answers_from_columns(response.columns)
     if not apart:
         return together
     by_position = dict(zip(response.columns.item_requests, apart, strict=True))
@@ -159,15 +159,15 @@ def _answers(response: BatchLookupLatestResponse) -> Sequence[Answer | HutongErr
 
 def _answer(item: LookupLatestItem) -> Answer | HutongError:
     if not item.HasField("error"):
-        return found_in_message(item.response)
+        return answer_from_message(item.response)
     error = item.error
     if error.code == code_pb2.INVALID_ARGUMENT:
         return InvalidArgument.of(_violations(error))
     info = _info(error)
     if info.reason == "NOT_FRESH_ENOUGH":
-        # Of the world that the token stands for nothing is known: an answer in which its node does not answer.
-        away = Source(source=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
-        return found_in_message(LookupLatestResponse(sources=[away]))
+        # Nothing is known of the commits that the token stands for: the answer says that their node is unavailable.
+        unavailable = Source(source=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
+        return answer_from_message(LookupLatestResponse(sources=[unavailable]))
     return None
 
 

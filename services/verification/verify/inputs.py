@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hutong.results.v1 import lookup_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, from_timestamp, to_timestamp
-from services.verification.decision.convert import record_from_proto, sources_to_proto
+from services.verification.decision.convert import (
+    claim_from_proto,
+    evidence_from_proto,
+    record_from_proto,
+    source_from_proto,
+)
 from services.verification.decision.model import (
     NEGATIVE,
     NOT_LOOKED_UP,
@@ -19,45 +25,62 @@ from services.verification.decision.model import (
     Record,
     SourceStatus,
 )
-from services.verification.sources.lookup_answer import Found, without_masks
-from services.verification.sources.policy_cache import KnownPolicy
+from services.verification.sources.convert import policy_from_proto
+from services.verification.sources.lookup_answer import LookupAnswer, without_masks
+from services.verification.sources.model import PolicyAnswer
+from services.verification.verify.convert import fill_source
 from services.verification.verify.question import Question
 
+PairedClaims = Sequence[lookup_pb2.Claim | None]
+"""What was found of each piece of evidence, in its order; None for one that was not asked about."""
 
-class Answers(NamedTuple):
-    """What came back for a question. `policy` and `found` None: that source did not answer, or was not asked."""
 
-    policy: KnownPolicy | None
+class SourceAnswers(NamedTuple):
+    """What came back for a question. `policy` and `results` None: that source did not answer, or was not asked.
+
+    `results_unavailable` is there if Results was asked and did not answer.
+    """
+
+    policy: PolicyAnswer | None
     policy_status: SourceStatus
-    found: Found | None
-    results_away: SourceStatus | None
+    results: LookupAnswer | None
+    results_unavailable: SourceStatus | None
 
 
-def gather(question: Question, answers: Answers) -> Inputs:
+class GatheredInputs(NamedTuple):
+    """The inputs of a decision, and the claims of Results behind them."""
+
+    inputs: Inputs
+    claims: PairedClaims
+
+
+def gather(question: Question, answers: SourceAnswers) -> GatheredInputs:
     """The inputs of the decision."""
     policy = answers.policy
-    found = answers.found
+    results = answers.results
     sources: tuple[SourceStatus, ...] = (answers.policy_status,)
-    if answers.results_away is not None:
-        sources += (answers.results_away,)
-    if found is not None:
-        sources += _heard_in_part(found.sources) if _is_cut_off(question, found) else found.sources
-    claims: tuple[Claim, ...] = ()
-    if question.evidence:
-        claims = tuple([_claim(claim) for claim in _paired_claims(question, found)])
-    return Inputs(
+    if answers.results_unavailable is not None:
+        sources += (answers.results_unavailable,)
+    if results is not None:
+        sources += _heard_in_part(results.sources) if _is_cut_off(question, results) else results.sources
+    claims = _paired_claims(question, results) if question.evidence else ()
+    inputs = Inputs(
         question.policy.use_time,
         question.evaluate_time,
         policy.effective if policy is not None else None,
-        found.records if found is not None else (),
+        results.records if results is not None else (),
         question.evidence,
-        claims,
+        tuple([_claim(claim) for claim in claims]),
         sources,
     )
+    return GatheredInputs(inputs, claims)
 
 
-def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> decision_pb2.DecisionInputs:
-    """The same for the store: records as Results told them, without the masks, which decide nothing."""
+def inputs_to_proto(
+    question: Question, answers: SourceAnswers, gathered: GatheredInputs
+) -> decision_pb2.DecisionInputs:
+    """The same for the store: records as Results sent them, without the masks, which decide nothing."""
+    inputs = gathered.inputs
     message = decision_pb2.DecisionInputs(
         use_time=to_timestamp(inputs.use_time),
         evaluate_time=to_timestamp(inputs.evaluate_time),
@@ -65,12 +88,13 @@ def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> dec
         region=question.policy.region,
         purpose=question.policy.purpose,  # type: ignore[arg-type]
     )
-    sources_to_proto(inputs.sources, message)
+    for status in inputs.sources:
+        fill_source(message.sources.add(), status)
     if answers.policy is not None:
         message.effective_policy.CopyFrom(answers.policy.message)
-    if answers.found is not None:
-        message.records.extend(answers.found.results())
-    for claim in _paired_claims(question, answers.found):
+    if answers.results is not None:
+        message.records.extend(answers.results.results())
+    for claim in gathered.claims:
         added = message.claims.add()
         if claim is not None:
             added.state = claim.state
@@ -82,15 +106,28 @@ def inputs_to_proto(question: Question, answers: Answers, inputs: Inputs) -> dec
     return message
 
 
-def _is_cut_off(question: Question, found: Found) -> bool:
+def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
+    """Everything a stored decision was made from."""
+    return Inputs(
+        from_timestamp(inputs.use_time),
+        from_timestamp(inputs.evaluate_time),
+        policy_from_proto(inputs.effective_policy) if inputs.HasField("effective_policy") else None,
+        tuple(record_from_proto(record) for record in inputs.records),
+        tuple(evidence_from_proto(evidence) for evidence in inputs.evidence),
+        tuple(claim_from_proto(claim) for claim in inputs.claims),
+        tuple(source_from_proto(source) for source in inputs.sources),
+    )
+
+
+def _is_cut_off(question: Question, results: LookupAnswer) -> bool:
     """Whether the look-up's limit may have left out what counted at a time of use in the past.
 
     Results come newest first: behind a full side whose negatives were all issued later, an earlier one may stand.
     """
     use_time, limit = question.policy.use_time, question.look_up.limit
-    if use_time >= question.evaluate_time or len(found.records) < limit:
+    if use_time >= question.evaluate_time or len(results.records) < limit:
         return False
-    sides = found.records[: found.in_region_count], found.records[found.in_region_count :]
+    sides = results.records[: results.in_region_count], results.records[results.in_region_count :]
     return any(len(side) >= limit and not any(_is_negative_by(record, use_time) for record in side) for side in sides)
 
 
@@ -105,9 +142,8 @@ def _heard_in_part(sources: tuple[SourceStatus, ...]) -> tuple[SourceStatus, ...
     )
 
 
-def _paired_claims(question: Question, found: Found | None) -> list[lookup_pb2.Claim | None]:
-    """What was found of each piece of evidence; None for one that names no report and so was not asked about."""
-    claims = iter(found.claims if found is not None else ())
+def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:
+    claims = iter(results.claims if results is not None else ())
     return [next(claims, None) if evidence.lab and evidence.report_number else None for evidence in question.evidence]
 
 

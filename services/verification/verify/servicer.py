@@ -1,4 +1,4 @@
-"""The gRPC face of the Verification service: wire ↔ domain, nothing else. The contract documents each RPC."""
+"""VerificationService: wire ↔ domain, nothing else. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -6,19 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hutong.verification.v1.decision_pb2 import Decision, DecisionInputs
-from hutong.verification.v1.refusal_service_pb2 import (
-    AnswerRefusalRequest,
-    AnswerRefusalResponse,
-    GetRefusalRequest,
-    GetRefusalResponse,
-    ListRefusalsRequest,
-    ListRefusalsResponse,
-    ReportRefusalRequest,
-    ReportRefusalResponse,
-    SummarizeRefusalsRequest,
-    SummarizeRefusalsResponse,
-)
-from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     BatchVerifyResponse,
@@ -33,25 +20,10 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceServicer
 
-from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp
-from services.domain.names import parse_decision, parse_refusal
-from services.runtime.clock import Clock
-from services.runtime.page_tokens import PageTokens, page_size
-from services.verification.refusals.convert import (
-    answered_from_proto,
-    filter_from_proto,
-    refusal_to_proto,
-    summary_filter_from_proto,
-    summary_to_proto,
-)
-from services.verification.refusals.reporting import RefusalDesk
-from services.verification.refusals.rules import Refusal
-from services.verification.refusals.store import RefusalStore
-from services.verification.refusals.summary import MAX_ROWS, summarize
-from services.verification.verify.store import Store
-from services.verification.verify.stream import GateDesk
-from services.verification.verify.verifier import DecisionDesk
+from services.domain.names import parse_decision
+from services.verification.verify.store import DecisionStore
+from services.verification.verify.stream import VerificationStream
+from services.verification.verify.verifier import Verifier
 
 Context = Any
 """grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
@@ -60,21 +32,21 @@ Context = Any
 class VerificationServicer(VerificationServiceServicer):
     """Decisions."""
 
-    def __init__(self, desk: DecisionDesk, gates: GateDesk, store: Store) -> None:
-        self._desk = desk
-        self._gates = gates
+    def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore) -> None:
+        self._verifier = verifier
+        self._streams = streams
         self._store = store
 
     async def Verify(self, request: VerifyRequest, context: Context) -> VerifyResponse:
-        return VerifyResponse(decision=await self._desk.verify(request))
+        return VerifyResponse(decision=await self._verifier.verify(request))
 
     async def BatchVerify(self, request: BatchVerifyRequest, context: Context) -> BatchVerifyResponse:
-        return await self._desk.verify_each(request)
+        return await self._verifier.verify_each(request)
 
     def StreamVerify(
         self, requests: AsyncIterator[StreamVerifyRequest], context: Context
     ) -> AsyncIterator[StreamVerifyResponse]:
-        return self._gates.serve(requests)
+        return self._streams.serve(requests)
 
     async def GetDecision(self, request: GetDecisionRequest, context: Context) -> GetDecisionResponse:
         stored = await self._store.get_decision(parse_decision(request.name))
@@ -83,47 +55,5 @@ class VerificationServicer(VerificationServiceServicer):
         )
 
     async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
-        decision, identical = await self._desk.replay(parse_decision(request.name))
+        decision, identical = await self._verifier.replay(parse_decision(request.name))
         return ReplayDecisionResponse(decision=decision, identical=identical)
-
-
-class RefusalServicer(RefusalServiceServicer):
-    """The message board."""
-
-    def __init__(self, desk: RefusalDesk, store: RefusalStore, tokens: PageTokens, clock: Clock) -> None:
-        self._desk = desk
-        self._store = store
-        self._tokens = tokens
-        self._clock = clock
-
-    async def ReportRefusal(self, request: ReportRefusalRequest, context: Context) -> ReportRefusalResponse:
-        return await self._desk.report(request)
-
-    async def GetRefusal(self, request: GetRefusalRequest, context: Context) -> GetRefusalResponse:
-        refusal = await self._store.get_refusal(parse_refusal(request.name))
-        return GetRefusalResponse(refusal=refusal_to_proto(refusal))
-
-    async def ListRefusals(self, request: ListRefusalsRequest, context: Context) -> ListRefusalsResponse:
-        position = self._tokens.position(request, (str,))
-        size = page_size(request.page_size)
-        before = position[0] if position else ""
-        refusals = await self._store.list_refusals(filter_from_proto(request), before, size + 1)
-        token = self._tokens.issue(request, [refusals[size - 1].uuid]) if len(refusals) > size else ""
-        shown = [refusal_to_proto(refusal) for refusal in refusals[:size]]
-        return ListRefusalsResponse(refusals=shown, next_page_token=token)
-
-    async def AnswerRefusal(self, request: AnswerRefusalRequest, context: Context) -> AnswerRefusalResponse:
-        def encode(refusal: Refusal) -> AnswerRefusalResponse:
-            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal))
-
-        uuid = answered_from_proto(request)
-        return await self._store.answer_refusal(uuid, self._clock.now(), request, encode)
-
-    async def SummarizeRefusals(self, request: SummarizeRefusalsRequest, context: Context) -> SummarizeRefusalsResponse:
-        wanted = summary_filter_from_proto(request)
-        reports = await self._store.list_reported(wanted)
-        start_time, end_time = from_timestamp(request.start_time), from_timestamp(request.end_time)
-        rows = summarize(reports, request.interval, start_time, end_time)
-        if len(rows) > MAX_ROWS:
-            raise InvalidArgument.field("interval", f"gives over {MAX_ROWS} rows: ask for longer ones or less time")
-        return SummarizeRefusalsResponse(refusal_summaries=[summary_to_proto(row) for row in rows])

@@ -1,10 +1,9 @@
-"""Where decisions live. `Store` is what the service needs of it; `SqlStore` is SQLite or PostgreSQL."""
+"""The store of decisions, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from sqlalchemy import Connection, insert, select
 
@@ -12,37 +11,25 @@ from services.domain.errors import NotFound
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.storage.engine import Database
-from services.verification.tables import decisions
-from services.verification.verify.subject_key import PersonKey
+from services.verification.verify.subject_tag import SubjectTag
+from services.verification.verify.tables import decisions
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDecision:
     """A decision with its full inputs, both serialized as `hutong.verification.v1` messages.
 
-    `person` None: it was stored before it was kept whose it is.
+    `subject` None: it was stored before decisions were tagged with their subject.
     """
 
     uuid: str
     evaluate_time: Instant
     decision: bytes
     inputs: bytes
-    person: PersonKey | None = None
+    subject: SubjectTag | None = None
 
 
-class Store(Protocol):
-    """What the service needs of a store of decisions."""
-
-    async def keep_decisions(self, kept: Sequence[StoredDecision]) -> None:
-        """Store decisions in one transaction, durable when this returns."""
-        ...
-
-    async def get_decision(self, uuid: str) -> StoredDecision:
-        """One decision. NotFound."""
-        ...
-
-
-class SqlStore:
+class DecisionStore:
     """Decisions in SQLite or PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
@@ -65,8 +52,8 @@ def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> 
             "evaluate_time": one.evaluate_time,
             "decision": one.decision,
             "inputs": one.inputs,
-            "person_key": None if one.person is None else one.person.key,
-            "key_version": None if one.person is None else one.person.version,
+            "person_key": None if one.subject is None else one.subject.key,
+            "key_version": None if one.subject is None else one.subject.version,
         }
         for one in kept
     ]
@@ -78,5 +65,5 @@ def select_decision(connection: Connection, uuid: str) -> StoredDecision:
     row = connection.execute(select(decisions).where(decisions.c.uuid == uuid)).one_or_none()
     if row is None:
         raise NotFound.resource(format_decision(uuid))
-    person = None if row.person_key is None else PersonKey(bytes(row.person_key), row.key_version)
-    return StoredDecision(row.uuid, row.evaluate_time, bytes(row.decision), bytes(row.inputs), person)
+    subject = None if row.person_key is None else SubjectTag(bytes(row.person_key), row.key_version)
+    return StoredDecision(row.uuid, row.evaluate_time, bytes(row.decision), bytes(row.inputs), subject)

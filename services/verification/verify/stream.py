@@ -1,4 +1,4 @@
-"""StreamVerify: a gate that never hangs up. Questions of all gates are answered together, each as it is ready."""
+"""StreamVerify: streams that gates keep open. Questions of all gates are answered together, each as it is ready."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from services.domain.errors import InvalidArgument
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
-from services.verification.verify.verifier import DecisionDesk
+from services.verification.verify.verifier import Verifier
 
 QUESTIONS_AT_ONCE = 64
 """Questions of one stream under way; beyond them it is not read, and flow control holds the gate back."""
 
 
-class GateDesk:
+class VerificationStream:
     """Answers streams. An idle one costs a waiting reader and an empty queue."""
 
-    def __init__(self, desk: DecisionDesk, drain: Drain) -> None:
-        self._desk = desk
+    def __init__(self, verifier: Verifier, drain: Drain) -> None:
+        self._verifier = verifier
         self._drain = drain
         self._together: Coalescer[StreamVerifyRequest, StreamVerifyResponse] = Coalescer(self._answer_together)
         # Apart, so that no gate that asks its own province waits for a nation that is slow.
@@ -81,7 +81,9 @@ class GateDesk:
 
     async def _answer_together(self, questions: list[StreamVerifyRequest]) -> Sequence[StreamVerifyResponse]:
         answers = [StreamVerifyResponse(correlation_id=question.correlation_id) for question in questions]
-        await self._desk.answer_each(BatchVerifyRequest(requests=[question.request for question in questions]), answers)
+        await self._verifier.answer_each(
+            BatchVerifyRequest(requests=[question.request for question in questions]), answers
+        )
         return answers
 
     async def _close_streams(self) -> None:
@@ -93,11 +95,11 @@ class GateDesk:
 class _Stream:
     """One gate's stream: a reader that puts its questions, and a queue of answers that are ready."""
 
-    def __init__(self, desk: GateDesk, requests: AsyncIterator[StreamVerifyRequest]) -> None:
-        self._desk = desk
+    def __init__(self, streams: VerificationStream, requests: AsyncIterator[StreamVerifyRequest]) -> None:
+        self._streams = streams
         self._requests = requests
         self._ready: asyncio.Queue[StreamVerifyResponse | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        self._capacity = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self._under_way: set[asyncio.Future[StreamVerifyResponse]] = set()
         self._failure: BaseException | None = None
         self._reader = asyncio.get_running_loop().create_task(self._read())
@@ -130,9 +132,9 @@ class _Stream:
 
     async def _read(self) -> None:
         async for question in self._requests:
-            await self._room.acquire()
+            await self._capacity.acquire()
             if question.HasField("request"):
-                future = self._desk.ask(question)
+                future = self._streams.ask(question)
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))
@@ -141,7 +143,7 @@ class _Stream:
 
     def _note_answer(self, correlation_id: str, future: asyncio.Future[StreamVerifyResponse]) -> None:
         self._under_way.discard(future)
-        self._room.release()
+        self._capacity.release()
         if future.cancelled():
             return
         error = future.exception()

@@ -1,4 +1,4 @@
-"""Where questions arrive: the sources are asked at once, and what must be kept is durable before the answer leaves."""
+"""Answers questions: asks the sources at once, and makes durable what must be kept before the answer leaves."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
-from services.verification.decision.convert import decision_to_proto, fill_decision, inputs_from_proto
 from services.verification.decision.decide import decide
 from services.verification.decision.model import Decision, SourceStatus
-from services.verification.sources.policy_cache import KnownPolicy
-from services.verification.sources.policy_client import PolicyGateway
-from services.verification.sources.results_client import Answer, ResultsGateway
-from services.verification.verify.inputs import Answers, gather, inputs_to_proto
-from services.verification.verify.question import PolicyQuestion, Question, question_from_proto
-from services.verification.verify.store import Store, StoredDecision
-from services.verification.verify.subject_key import person_key, subject_key
+from services.verification.sources.lookup_answer import LookupAnswer
+from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.sources.policy_client import PolicyClient
+from services.verification.sources.results_client import ResultsClient
+from services.verification.verify.convert import decision_to_proto, fill_decision
+from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
+from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.subject_tag import subject_tag
 
 Reply = VerifyItem | StreamVerifyResponse
 """What a question of several is answered in: a decision or an error."""
@@ -51,18 +52,18 @@ def must_be_kept(decision: Decision) -> bool:
 
 
 class Rule(NamedTuple):
-    """What applies; `known` None: Policy did not answer. `status` is Policy's as a source of decisions."""
+    """What applies; `answer` None: Policy did not answer. `status` is Policy's as a source of decisions."""
 
-    known: KnownPolicy | None
+    answer: PolicyAnswer | None
     status: SourceStatus
     needs_results: bool
 
 
-class DecisionDesk:
-    """Answers questions, one or many."""
+class Verifier:
+    """SourceAnswers questions, one or many."""
 
     def __init__(
-        self, results: ResultsGateway, policies: PolicyGateway, store: Store, pepper: Pepper, clock: Clock
+        self, results: ResultsClient, policies: PolicyClient, store: DecisionStore, pepper: Pepper, clock: Clock
     ) -> None:
         self._results = results
         self._policies = policies
@@ -132,7 +133,7 @@ class DecisionDesk:
         message = decision_to_proto(decide(inputs), inputs, format_decision(uuid))
         return message, message.SerializeToString(deterministic=True) == stored.decision
 
-    async def _ask(self, question: Question) -> Answers:
+    async def _ask(self, question: Question) -> SourceAnswers:
         """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
         known = self._policies.at_hand(question.policy)
         if known is not None and not _needs_results(known):
@@ -144,7 +145,7 @@ class DecisionDesk:
         finally:
             look_up.cancel()
 
-    async def _ask_each(self, questions: list[Question]) -> list[Answers | HutongError]:
+    async def _ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
         """Ask both sources at once for all of them; of Policy, each different question once."""
         at_hand = {policy: self._policies.at_hand(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or _needs_results(known) for policy, known in at_hand.items()}
@@ -155,7 +156,7 @@ class DecisionDesk:
             found = iter(await looking_up)
         finally:
             looking_up.cancel()
-        answers: list[Answers | HutongError] = []
+        answers: list[SourceAnswers | HutongError] = []
         for question in questions:
             rule = rules[question.policy]
             answer = next(found) if asking[question.policy] else None
@@ -168,7 +169,7 @@ class DecisionDesk:
         return answers
 
     async def _resolve_missing(
-        self, at_hand: Mapping[PolicyQuestion, KnownPolicy | None]
+        self, at_hand: Mapping[PolicyQuestion, PolicyAnswer | None]
     ) -> dict[PolicyQuestion, Rule | HutongError]:
         """What applies for each; whatever is not at hand is asked for."""
         missing = [question for question, known in at_hand.items() if known is None]
@@ -179,38 +180,39 @@ class DecisionDesk:
             rules[question] = found if isinstance(found, HutongError) else self._rule(found)
         return rules
 
-    async def _resolve(self, question: PolicyQuestion) -> KnownPolicy | HutongError | None:
+    async def _resolve(self, question: PolicyQuestion) -> PolicyAnswer | HutongError | None:
         try:
             return await self._policies.resolve(question)
         except HutongError as error:
             return error
 
-    def _rule(self, known: KnownPolicy | None) -> Rule:
+    def _rule(self, known: PolicyAnswer | None) -> Rule:
         if known is None:
-            return Rule(None, self._policies.away, needs_results=True)
+            return Rule(None, self._policies.unavailable, needs_results=True)
         return Rule(known, self._policies.status(known), needs_results=_needs_results(known))
 
-    def _answers(self, rule: Rule, found: Answer) -> Answers:
+    def _answers(self, rule: Rule, results: LookupAnswer | None) -> SourceAnswers:
         if not rule.needs_results:
-            return Answers(rule.known, rule.status, None, None)
-        return Answers(rule.known, rule.status, found, self._results.away if found is None else None)
+            return SourceAnswers(rule.answer, rule.status, None, None)
+        return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
 
-    def _conclude(self, question: Question, answers: Answers, message: pb.Decision) -> StoredDecision | None:
+    def _conclude(self, question: Question, answers: SourceAnswers, message: pb.Decision) -> StoredDecision | None:
         """Decide, into an empty message; returns what must be durable before that may leave."""
-        inputs = gather(question, answers)
+        gathered = gather(question, answers)
+        inputs = gathered.inputs
         decision = decide(inputs)
         if not question.record and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
             return None
         uuid = uuid7()
-        subject = subject_key(question.look_up.document, self._pepper)
+        subject = self._pepper.subject_key(question.document)
         fill_decision(message, decision, inputs, format_decision(uuid))
         return StoredDecision(
             uuid,
             inputs.evaluate_time,
             message.SerializeToString(deterministic=True),
-            inputs_to_proto(question, answers, inputs).SerializeToString(deterministic=True),
-            person_key(uuid, subject, self._pepper),
+            inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True),
+            subject_tag(uuid, subject, self._pepper),
         )
 
     async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
@@ -218,6 +220,6 @@ class DecisionDesk:
         return [None] * len(kept)
 
 
-def _needs_results(known: KnownPolicy) -> bool:
+def _needs_results(known: PolicyAnswer) -> bool:
     """Whether results are looked up at all: not where nobody is asked for one. Unknown rules count as asking."""
     return known.effective.required is not None

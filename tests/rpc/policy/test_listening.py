@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from services.domain.instant import to_timestamp
 from services.policy import tables
 from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
-from services.policy.upstream.follower import follower
+from services.policy.upstream import follower
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.rpc.country import read_rows, until

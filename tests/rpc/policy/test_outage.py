@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from services.domain.instant import SECOND, from_timestamp
 from services.policy import tables
-from services.policy.upstream.follower import follower
+from services.policy.upstream import follower
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

@@ -16,8 +16,8 @@ from hutong.type.v1 import channel_pb2
 from services.domain.instant import MINUTE, Instant
 from services.runtime.clock import SystemClock
 from services.runtime.consistency import decode_token
-from services.verification.sources.policy_client import PolicyGateway
-from services.verification.verify.question import PolicyQuestion
+from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.policy_client import PolicyClient
 from tests.bench.policy_flow import time_publications
 from tests.databases import MakeUrl
 from tests.rpc.country import until
@@ -151,26 +151,26 @@ async def test_a_nation_whose_clock_differs_is_followed_at_once(
 async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation: Service, henan: Service) -> None:
     """What Verification keeps is out of date as soon as the province's Policy tells; by token it waits for it."""
     question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
-    gateway = PolicyGateway(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
-    gateway.start()
+    client = PolicyClient(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
+    client.start()
     try:
-        await until(lambda: gateway.is_watching)
-        await gateway.resolve(question)
-        assert gateway.at_hand(question) is not None
+        await until(lambda: client.is_watching)
+        await client.resolve(question)
+        assert client.at_hand(question) is not None
         response = await nation.publish(make_policy(NATION_POLICY))
         seen = decode_token(response.consistency_token, SystemClock().now())
-        known = await gateway.resolve(question._replace(seen=seen))
+        known = await client.resolve(question._replace(seen=seen))
         assert known is not None
         assert known.message.governing == f"{NATION_POLICY}@1"
         await nation.publish(make_policy(NATION_POLICY, hours=24))
 
         def is_up_to_date() -> bool:
-            kept = gateway.at_hand(question)
+            kept = client.at_hand(question)
             return kept is None or kept.message.governing == f"{NATION_POLICY}@2"
 
         await until(is_up_to_date, seconds=2)
     finally:
-        await gateway.close()
+        await client.close()
 
 
 async def test_how_far_the_nation_is_known_is_told(nation: Service, henan: Service) -> None:

@@ -26,13 +26,13 @@ from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import Freshness, encode_token
-from services.verification.sources.policy_client import LONGEST_ABSENCE, PolicyGateway
-from services.verification.sources.results_client import ResultsGateway
-from services.verification.verify.question import PolicyQuestion
+from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.policy_client import LONGEST_ABSENCE, PolicyClient
+from services.verification.sources.results_client import ResultsClient
 from tests.rpc.verification_node import NUMBERS, document
 
 NOON = 1_660_190_400 * SECOND
-PLACE = PolicyQuestion("410105", 4, "410105", NOON, None)
+QUESTION = PolicyQuestion("410105", 4, "410105", NOON, None)
 
 
 class Results(ResultsServiceServicer):
@@ -110,19 +110,19 @@ async def serving_at(register: Any, servicer: object) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[PolicyGateway]:
-    """A gateway that watches, unless the policy is silent."""
+async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[PolicyClient]:
+    """A client of Policy that watches, unless the policy is silent."""
     async with serving_at(add_PolicyServiceServicer_to_server, policy) as address:
-        gateway = PolicyGateway(partial(grpc.aio.insecure_channel, address), "410000", clock)
-        gateway.start()
+        client = PolicyClient(partial(grpc.aio.insecure_channel, address), "410000", clock)
+        client.start()
         try:
             if not policy.silent:
                 async with asyncio.timeout(5):
-                    while not gateway.is_watching:  # noqa: ASYNC110 - the condition is the watch's
+                    while not client.is_watching:  # noqa: ASYNC110 - the condition is the watch's
                         await asyncio.sleep(0.01)
-            yield gateway
+            yield client
         finally:
-            await gateway.close()
+            await client.close()
 
 
 def _look_up(report: str = "", token: str = "") -> results_service.LookupLatestRequest:
@@ -136,10 +136,10 @@ async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() 
     """One alone leaves alone; 200 together leave in a few calls."""
     results = Results()
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
-        assert await gateway.ask(_look_up()) is not None
+        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+        assert await client.ask(_look_up()) is not None
         assert results.batches == [1]
-        answers = await asyncio.gather(*(gateway.ask(_look_up()) for _ in range(200)))
+        answers = await asyncio.gather(*(client.ask(_look_up()) for _ in range(200)))
         assert all(answer is not None for answer in answers)
         assert len(results.batches) <= 4
 
@@ -148,9 +148,9 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
     """The batch that fails for one is halved until the one is alone."""
     results = Results()
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
-        answers = await asyncio.gather(*(gateway.ask(one) for one in look_ups))
+        answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
 
 
@@ -159,44 +159,44 @@ async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one
     results = Results()
     own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
     async with serving(add_ResultsServiceServicer_to_server, results) as channel:
-        gateway = ResultsGateway(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
-        answers = await gateway.look_up_each(look_ups)
+        answers = await client.look_up_each(look_ups)
         assert len(answers) == 40
         assert None not in answers
         assert sorted(results.batches) == [10, 10, 20]
         results.batches.clear()
-        await asyncio.gather(*(gateway.ask(_look_up(token=token)) for token in (own, own, other, other)))
+        await asyncio.gather(*(client.ask(_look_up(token=token)) for token in (own, own, other, other)))
         assert sorted(results.batches) == [1, 1, 2]
 
 
 async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:
     """Questions that meet ask once; afterwards the answer is at hand for its interval, and no longer."""
     policy = Policy()
-    async with asking_policy(policy, FixedClock(NOON)) as gateway:
-        assert gateway.at_hand(PLACE) is None
-        await asyncio.gather(*(gateway.resolve(PLACE) for _ in range(300)))
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        assert client.at_hand(QUESTION) is None
+        await asyncio.gather(*(client.resolve(QUESTION) for _ in range(300)))
         assert policy.asked == 1
-        assert gateway.at_hand(PLACE) is not None
+        assert client.at_hand(QUESTION) is not None
         neighbour = PolicyQuestion("410105", 4, "411000", NOON + MINUTE, None)
-        assert gateway.at_hand(neighbour) is not None, "the same province is the same question"
-        assert gateway.at_hand(PolicyQuestion("410105", 4, "220502", NOON, None)) is None
-        assert gateway.at_hand(PolicyQuestion("410105", 4, "410105", NOON + HOUR, None)) is None
+        assert client.at_hand(neighbour) is not None, "the same province is the same question"
+        assert client.at_hand(PolicyQuestion("410105", 4, "220502", NOON, None)) is None
+        assert client.at_hand(PolicyQuestion("410105", 4, "410105", NOON + HOUR, None)) is None
 
 
 async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
     """Told by the watch: what Zhengzhou publishes is forgotten there, and kept elsewhere."""
     policy = Policy()
     kaifeng = PolicyQuestion("410202", 4, "410202", NOON, None)
-    async with asking_policy(policy, FixedClock(NOON)) as gateway:
-        await gateway.resolve(PLACE)
-        await gateway.resolve(kaifeng)
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        await client.resolve(QUESTION)
+        await client.resolve(kaifeng)
         policy.publish()
         async with asyncio.timeout(5):
-            while gateway.at_hand(PLACE) is not None:  # noqa: ASYNC110 - the condition is the watch's
+            while client.at_hand(QUESTION) is not None:  # noqa: ASYNC110 - the condition is the watch's
                 await asyncio.sleep(0.01)
-        assert gateway.at_hand(kaifeng) is not None
-        known = await gateway.resolve(PLACE)
+        assert client.at_hand(kaifeng) is not None
+        known = await client.resolve(QUESTION)
         assert known is not None
         assert known.effective.governing.endswith("@2")
 
@@ -205,13 +205,13 @@ async def test_without_a_watch_answers_are_asked_for_again() -> None:
     """Nobody would tell of a change, so an answer is only used for a quarter of a second."""
     policy = Policy()
     policy.silent = True
-    async with asking_policy(policy, FixedClock(NOON)) as gateway:
-        await gateway.resolve(PLACE)
-        assert gateway.at_hand(PLACE) is not None
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        await client.resolve(QUESTION)
+        assert client.at_hand(QUESTION) is not None
         async with asyncio.timeout(5):
-            while gateway.at_hand(PLACE) is not None:  # noqa: ASYNC110 - the condition is time's
+            while client.at_hand(QUESTION) is not None:  # noqa: ASYNC110 - the condition is time's
                 await asyncio.sleep(0.02)
-        await gateway.resolve(PLACE)
+        await client.resolve(QUESTION)
         assert policy.asked == 2
 
 
@@ -220,26 +220,26 @@ async def test_last_answers_serve_up_to_a_limit_while_policy_is_away() -> None:
     clock = FixedClock(NOON)
     policy = Policy()
     policy.silent = True
-    async with asking_policy(policy, clock) as gateway:
-        await gateway.resolve(PLACE)
+    async with asking_policy(policy, clock) as client:
+        await client.resolve(QUESTION)
         policy.away = True
         clock.advance(LONGEST_ABSENCE - SECOND)
-        known = await gateway.resolve(PLACE)
+        known = await client.resolve(QUESTION)
         assert known is not None
-        assert gateway.status(known).as_of_time == NOON
+        assert client.status(known).as_of_time == NOON
         clock.advance(2 * SECOND)
-        assert await gateway.resolve(PLACE) is None
+        assert await client.resolve(QUESTION) is None
 
 
 async def test_a_policy_behind_the_token_is_not_fresh_enough() -> None:
     """It answers, but has not seen what the token stands for: UNAVAILABLE, never the older rule."""
     policy = Policy()
-    async with asking_policy(policy, FixedClock(NOON)) as gateway:
-        await gateway.resolve(PLACE)
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        await client.resolve(QUESTION)
         fresh = PolicyQuestion("410105", 4, "410105", NOON, Freshness("policy", "410000", NOON + 1))
-        assert gateway.at_hand(fresh) is None
+        assert client.at_hand(fresh) is None
         with pytest.raises(Unavailable) as caught:
-            await gateway.resolve(fresh)
+            await client.resolve(fresh)
         assert caught.value.reason == "NOT_FRESH_ENOUGH"
         policy.as_of = NOON + 1
-        assert await gateway.resolve(fresh) is not None
+        assert await client.resolve(fresh) is not None

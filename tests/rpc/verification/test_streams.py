@@ -22,12 +22,12 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 
 from services.runtime.server.service import Drain, Registration, Service
 from services.verification.verify.servicer import VerificationServicer
-from services.verification.verify.stream import QUESTIONS_AT_ONCE, GateDesk
+from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
 from tests.rpc.verification_node import NUMBERS, question
 from tests.serving import channel_to, settings_for
 
 
-class Desk:
+class ScriptedVerifier:
     """Answers at once, fails when asked for region 000000, and can be made to wait."""
 
     def __init__(self) -> None:
@@ -48,26 +48,28 @@ class Desk:
 
 
 @asynccontextmanager
-async def gates(directory: Path, desk: Desk) -> AsyncIterator[tuple[VerificationServiceStub, GateDesk, Drain]]:
+async def gates(
+    directory: Path, verifier: ScriptedVerifier
+) -> AsyncIterator[tuple[VerificationServiceStub, VerificationStream, Drain]]:
     """A real server with nothing but streams behind it."""
     drain = Drain()
-    gate_desk = GateDesk(desk, drain)  # type: ignore[arg-type]
+    streams = VerificationStream(verifier, drain)  # type: ignore[arg-type]
 
     async def start() -> None:
-        gate_desk.start()
+        streams.start()
 
     async def close() -> None:
-        gate_desk.close()
+        streams.close()
 
     async def check() -> None:
         return None
 
-    servicer = VerificationServicer(desk, gate_desk, None)  # type: ignore[arg-type]
+    servicer = VerificationServicer(verifier, streams, None)  # type: ignore[arg-type]
     name = "hutong.verification.v1.VerificationService"
     registration = Registration(name, add_VerificationServiceServicer_to_server, servicer)
     service = Service("verification", (registration,), check, close, start, drain)
     async with channel_to(service, settings_for(directory)) as channel:
-        yield VerificationServiceStub(channel), gate_desk, drain
+        yield VerificationServiceStub(channel), streams, drain
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -88,39 +90,39 @@ async def _ask(call: Any, mark: str) -> str:
 
 async def test_many_idle_streams_are_held_and_cleaned_up(tmp_path: Path) -> None:
     """300 gates answer, idle and answer again; half-closed, cancelled and reset ones leave nothing behind."""
-    async with gates(tmp_path, Desk()) as (stub, gate_desk, _):
+    async with gates(tmp_path, ScriptedVerifier()) as (stub, streams, _):
         calls = [stub.StreamVerify() for _ in range(300)]
         assert await asyncio.gather(*(_ask(call, "1") for call in calls)) == ["1"] * 300
-        assert gate_desk.open_count == 300
+        assert streams.open_count == 300
         assert await asyncio.gather(*(_ask(call, "2") for call in calls)) == ["2"] * 300
         for call in calls[:150]:
             call.cancel()
         for call in calls[150:]:
             await call.done_writing()
             assert await call.read() == grpc.aio.EOF
-        await _until(lambda: gate_desk.open_count == 0)
+        await _until(lambda: streams.open_count == 0)
 
 
 async def test_draining_ends_idle_streams_cleanly(tmp_path: Path) -> None:
     """When the server drains, a gate's stream ends with OK, not with a reset, and its last question is answered."""
-    desk = Desk()
-    async with gates(tmp_path, desk) as (stub, gate_desk, drain):
+    verifier = ScriptedVerifier()
+    async with gates(tmp_path, verifier) as (stub, streams, drain):
         call = stub.StreamVerify()
         assert await _ask(call, "1") == "1"
-        desk.open.clear()
+        verifier.open.clear()
         await call.write(_frame("last"))
-        await _until(lambda: desk.under_way == 1)
+        await _until(lambda: verifier.under_way == 1)
         drain.begin()
-        desk.open.set()
+        verifier.open.set()
         assert (await call.read()).correlation_id == "last"
         assert await call.read() == grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.OK
-        await _until(lambda: gate_desk.open_count == 0)
+        await _until(lambda: streams.open_count == 0)
 
 
 async def test_a_failure_is_one_question_s_own(tmp_path: Path) -> None:
     """A fault of the service answers INTERNAL with a fixed text for that question; the stream goes on."""
-    async with gates(tmp_path, Desk()) as (stub, _, _):
+    async with gates(tmp_path, ScriptedVerifier()) as (stub, _, _):
         call = stub.StreamVerify()
         await call.write(_frame("bad", "000000"))
         answer: Any = await call.read()
@@ -132,15 +134,15 @@ async def test_a_failure_is_one_question_s_own(tmp_path: Path) -> None:
 
 async def test_a_gate_that_asks_faster_than_it_is_answered_is_held_back(tmp_path: Path) -> None:
     """No more questions of one stream are under way than allowed; all are answered in the end."""
-    desk = Desk()
-    desk.open.clear()
-    async with gates(tmp_path, desk) as (stub, gate_desk, _):
+    verifier = ScriptedVerifier()
+    verifier.open.clear()
+    async with gates(tmp_path, verifier) as (stub, streams, _):
         call = stub.StreamVerify()
         for mark in range(3 * QUESTIONS_AT_ONCE):
             await call.write(_frame(str(mark)))
         await call.done_writing()
-        await _until(lambda: gate_desk.question_count == QUESTIONS_AT_ONCE)
-        desk.open.set()
+        await _until(lambda: streams.question_count == QUESTIONS_AT_ONCE)
+        verifier.open.set()
         answers: Any = call
         marks = {answer.correlation_id async for answer in answers}
         assert len(marks) == 3 * QUESTIONS_AT_ONCE
@@ -148,8 +150,8 @@ async def test_a_gate_that_asks_faster_than_it_is_answered_is_held_back(tmp_path
 
 async def test_a_broken_rule_of_a_frame_ends_the_stream(tmp_path: Path) -> None:
     """A mark of more than 64 characters is no question's fault but the frame's: INVALID_ARGUMENT."""
-    async with gates(tmp_path, Desk()) as (stub, gate_desk, _):
+    async with gates(tmp_path, ScriptedVerifier()) as (stub, streams, _):
         call = stub.StreamVerify()
         await call.write(StreamVerifyRequest(correlation_id="x" * 65))
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
-        await _until(lambda: gate_desk.open_count == 0)
+        await _until(lambda: streams.open_count == 0)

@@ -22,10 +22,10 @@ from services.runtime.ids import uuid7
 from services.storage.engine import Database, open_database
 from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.rules import NOT_UNLAWFUL, UNLAWFUL, Refusal
-from services.verification.refusals.store import RefusalFilter, SqlRefusalStore
+from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import Reported
-from services.verification.verify.store import SqlStore, StoredDecision
-from services.verification.verify.subject_key import PersonKey
+from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.subject_tag import SubjectTag
 from tests.databases import MakeUrl
 
 NOON: Instant = 1_660_190_400_000_000
@@ -45,9 +45,9 @@ def database(database_url: MakeUrl) -> Iterator[Database]:
 
 
 @pytest.fixture
-def refusals(database: Database) -> SqlRefusalStore:
+def refusals(database: Database) -> RefusalStore:
     """A store of refusals on it."""
-    return SqlRefusalStore(database, b"s" * 32)
+    return RefusalStore(database, b"s" * 32)
 
 
 def _decision(evaluate_time: Instant = NOON) -> StoredDecision:
@@ -82,15 +82,15 @@ def _encode_answer(refusal: Refusal) -> AnswerRefusalResponse:
     return AnswerRefusalResponse(refusal=refusal_to_proto(refusal))
 
 
-async def _add(store: SqlRefusalStore, refusal: Refusal) -> Refusal:
+async def _add(store: RefusalStore, refusal: Refusal) -> Refusal:
     await store.add_refusal(refusal, None, ReportRefusalRequest(), _encode)
     return refusal
 
 
 async def test_decisions_come_back_byte_for_byte(database: Database) -> None:
     """Several in one transaction, each as it was given, with whose it is where that is kept."""
-    store = SqlStore(database)
-    kept = [_decision(), replace(_decision(NOON + 1), person=PersonKey(b"\0key of 16 bytes", 2))]
+    store = DecisionStore(database)
+    kept = [_decision(), replace(_decision(NOON + 1), subject=SubjectTag(b"\0key of 16 bytes", 2))]
     await store.keep_decisions(kept)
     assert [await store.get_decision(one.uuid) for one in kept] == kept
 
@@ -98,24 +98,24 @@ async def test_decisions_come_back_byte_for_byte(database: Database) -> None:
 async def test_unknown_decision_is_not_found(database: Database) -> None:
     """NotFound names the resource."""
     with pytest.raises(NotFound) as caught:
-        await SqlStore(database).get_decision("01890000-0000-7000-8000-000000000000")
+        await DecisionStore(database).get_decision("01890000-0000-7000-8000-000000000000")
     assert caught.value.metadata == {"resource": "decisions/01890000-0000-7000-8000-000000000000"}
 
 
-async def test_refusal_comes_back_as_it_was(refusals: SqlRefusalStore) -> None:
+async def test_refusal_comes_back_as_it_was(refusals: RefusalStore) -> None:
     """Every field, sets of grounds in order of their numbers."""
     refusal = await _add(refusals, _refusal(grounds=(NOT_FOUND_LOCALLY, NOT_LOCAL, EXPIRED)))
     assert await refusals.get_refusal(refusal.uuid) == refusal
 
 
-async def test_decision_made_for_a_refusal_is_stored_with_it(database: Database, refusals: SqlRefusalStore) -> None:
+async def test_decision_made_for_a_refusal_is_stored_with_it(database: Database, refusals: RefusalStore) -> None:
     """One transaction: both or neither."""
     made = _decision()
     await refusals.add_refusal(_refusal(), made, ReportRefusalRequest(), _encode)
-    assert await SqlStore(database).get_decision(made.uuid) == made
+    assert await DecisionStore(database).get_decision(made.uuid) == made
 
 
-async def test_same_request_id_reports_once(database: Database, refusals: SqlRefusalStore) -> None:
+async def test_same_request_id_reports_once(database: Database, refusals: RefusalStore) -> None:
     """The first answer again for the same content; other content is INVALID_ARGUMENT."""
     request = ReportRefusalRequest(region="410105", request_id=A_REQUEST_ID)
     made = [_decision(), _decision()]
@@ -124,13 +124,13 @@ async def test_same_request_id_reports_once(database: Database, refusals: SqlRef
     assert again == first
     assert len(await refusals.list_refusals(RefusalFilter(), "", 10)) == 1
     with pytest.raises(NotFound):
-        await SqlStore(database).get_decision(made[1].uuid)
+        await DecisionStore(database).get_decision(made[1].uuid)
     other = ReportRefusalRequest(region="410106", request_id=A_REQUEST_ID)
     with pytest.raises(InvalidArgument, match="request_id"):
         await refusals.add_refusal(_refusal(), None, other, _encode)
 
 
-async def test_answer_once_and_only_once(refusals: SqlRefusalStore) -> None:
+async def test_answer_once_and_only_once(refusals: RefusalStore) -> None:
     """The same answer again is fine, another is CONFLICT, an unknown report NotFound."""
     refusal = await _add(refusals, _refusal())
     request = AnswerRefusalRequest(answer="已整改")
@@ -144,7 +144,7 @@ async def test_answer_once_and_only_once(refusals: SqlRefusalStore) -> None:
         await refusals.answer_refusal("01890000-0000-7000-8000-000000000000", NOON, request, _encode_answer)
 
 
-async def test_of_two_answers_at_once_one_wins(refusals: SqlRefusalStore) -> None:
+async def test_of_two_answers_at_once_one_wins(refusals: RefusalStore) -> None:
     """Two officers answer at the same time: one is told CONFLICT."""
     refusal = await _add(refusals, _refusal())
     answers = [AnswerRefusalRequest(answer=text) for text in ("one", "two", "three", "four")]
@@ -173,7 +173,7 @@ async def test_of_two_answers_at_once_one_wins(refusals: SqlRefusalStore) -> Non
         (RefusalFilter(start_time=NOON + HOUR, end_time=NOON + 3 * HOUR), [2, 1]),
     ],
 )
-async def test_filters(refusals: SqlRefusalStore, wanted: RefusalFilter, expected: list[int]) -> None:
+async def test_filters(refusals: RefusalStore, wanted: RefusalFilter, expected: list[int]) -> None:
     """Each filter narrows as it says, newest first."""
     added = [
         await _add(refusals, _refusal("410105")),
@@ -189,7 +189,7 @@ async def test_filters(refusals: SqlRefusalStore, wanted: RefusalFilter, expecte
     assert sorted(one.refuse_time for one in reported) == sorted(one.refuse_time for one in found)
 
 
-async def test_pages_meet_without_gap_or_overlap(refusals: SqlRefusalStore) -> None:
+async def test_pages_meet_without_gap_or_overlap(refusals: RefusalStore) -> None:
     """From the last of a page on, the next one goes on."""
     added = [await _add(refusals, _refusal()) for _ in range(7)]
     seen: list[str] = []
@@ -200,7 +200,7 @@ async def test_pages_meet_without_gap_or_overlap(refusals: SqlRefusalStore) -> N
     assert seen == [one.uuid for one in reversed(added)]
 
 
-async def test_reported_tells_the_time_to_answer(refusals: SqlRefusalStore) -> None:
+async def test_reported_tells_the_time_to_answer(refusals: RefusalStore) -> None:
     """From report to answer; None while open."""
     refusal = await _add(refusals, _refusal())
     (open_one,) = await refusals.list_reported(RefusalFilter())

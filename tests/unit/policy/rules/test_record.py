@@ -19,10 +19,9 @@ def book() -> PolicyBook:
     """The samples, each let through by the guards in the order of the files."""
     book = PolicyBook()
     for request in policy_record.publications():
-        bare = bare_statement(request.policy)
-        region, policy_id = bare.name.split("/")[1::2]
-        number = len(book.series(region, policy_id)) + 1
-        revision = revision_from_proto(bare, number, NOW, request.retroactive_reason)
+        statement = bare_statement(request.policy)
+        number = len(book.series(statement.region, statement.policy_id)) + 1
+        revision = revision_from_proto(statement, number, NOW, request.retroactive_reason)
         check_publication(Publication(revision, "000000", NOW), book)
         book = book.with_revisions([revision])
     return book

@@ -10,7 +10,7 @@ from hutong.policy.v1 import policy_pb2
 from services.domain.instant import to_timestamp
 from services.policy.convert import bare_statement, content_hash, revision_from_proto, revision_to_proto
 from services.policy.rules.resolve import PolicyBook
-from services.policy.upstream.snapshot import Telling
+from services.policy.upstream.snapshot import SnapshotUpdate
 
 NAME = "jurisdictions/000000/policies/hotel"
 
@@ -21,7 +21,7 @@ def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn
     bare.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
     bare.test_required.window.duration.seconds = 172_800
     bare.effective_start_time.seconds = 1_660_000_000
-    policy = revision_to_proto(revision_from_proto(bare, number, 1_650_000_000_000_000))
+    policy = revision_to_proto(revision_from_proto(bare_statement(bare), number, 1_650_000_000_000_000))
     if withdrawn:
         policy.withdraw_time.CopyFrom(to_timestamp(1_650_000_000_000_001))
         policy.withdraw_reason = "an error"
@@ -30,12 +30,12 @@ def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn
 
 def test_the_nations_own_revisions_come_in_order() -> None:
     """As they were told, withdrawals with them; what the nation keeps for a province is left where it is."""
-    telling = Telling(is_whole=True)
+    update = SnapshotUpdate(is_whole=True)
     one, other = told(), told(number=2, withdrawn=True)
     for policy in (one, told("jurisdictions/410100/policies/hotel"), other):
-        telling.add(policy)
-    assert [revision_to_proto(received.revision) for received in telling.came] == [one, other]
-    assert not telling.left_out
+        update.add(policy)
+    assert [revision_to_proto(received.revision) for received in update.received] == [one, other]
+    assert not update.left_out
 
 
 def _in_other_words(policy: policy_pb2.Policy) -> None:
@@ -86,23 +86,23 @@ def _without_a_name(policy: policy_pb2.Policy) -> None:
 )
 def test_what_cannot_be_understood_is_left_out_and_named(spoil: Callable[[policy_pb2.Policy], None]) -> None:
     """Never taken in part; what comes after it is."""
-    telling = Telling(is_whole=False)
+    update = SnapshotUpdate(is_whole=False)
     spoilt = told()
     spoil(spoilt)
-    telling.add(spoilt)
-    telling.add(told(number=3))
-    assert telling.left_out == [spoilt.name]
-    assert [received.revision.revision for received in telling.came] == [3]
+    update.add(spoilt)
+    update.add(told(number=3))
+    assert update.left_out == [spoilt.name]
+    assert [received.revision.revision for received in update.received] == [3]
 
 
 def test_what_the_nation_lost_is_missing() -> None:
     """Revisions of its own that are known and were not told; the province's own are not looked at."""
-    telling = Telling(is_whole=True)
-    telling.add(told())
+    update = SnapshotUpdate(is_whole=True)
+    update.add(told())
     spoilt = told(number=2)
     _in_other_words(spoilt)
-    telling.add(spoilt)
+    update.add(spoilt)
     names = [(NAME, 1), (NAME, 2), (NAME, 3), ("jurisdictions/410000/policies/hotel", 1)]
     bare = [(policy_pb2.Policy(name=name, title="t"), number) for name, number in names]
-    book = PolicyBook(revision_from_proto(policy, number, 0) for policy, number in bare)
-    assert telling.missing(book) == [f"{NAME}@3"]
+    book = PolicyBook(revision_from_proto(bare_statement(policy), number, 0) for policy, number in bare)
+    assert update.missing(book) == [f"{NAME}@3"]

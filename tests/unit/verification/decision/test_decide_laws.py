@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.instant import HOUR, MINUTE, SECOND
-from services.verification.decision.convert import decision_to_proto
 from services.verification.decision.decide import decide
 from services.verification.decision.model import (
     ACTIVE,
@@ -34,6 +33,7 @@ from services.verification.decision.model import (
     Window,
 )
 from services.verification.decision.weigh import Item
+from services.verification.verify.convert import decision_to_proto
 from tests.unit.verification.worlds import LABS, NOON, POLICY, RESULTS, random_inputs
 
 RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED

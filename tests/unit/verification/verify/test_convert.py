@@ -12,17 +12,12 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD, Identity
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.instant import SECOND, Instant, to_timestamp
-from services.verification.decision.convert import (
-    decision_to_proto,
-    evidence_to_proto,
-    inputs_from_proto,
-    policy_from_proto,
-)
 from services.verification.decision.decide import decide
 from services.verification.decision.model import Inputs, Record, SourceStatus
-from services.verification.sources.lookup_answer import found_in_message
-from services.verification.sources.policy_cache import known_policy
-from services.verification.verify.inputs import Answers, gather, inputs_to_proto
+from services.verification.sources.convert import policy_answer_from_proto, policy_from_proto
+from services.verification.sources.lookup_answer import answer_from_message
+from services.verification.verify.convert import decision_to_proto, evidence_to_proto
+from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
 from services.verification.verify.question import question_from_proto
 from tests.unit.verification.worlds import NOON, POLICY, random_inputs
 
@@ -80,15 +75,15 @@ def test_stored_inputs_make_the_same_decision() -> None:
             if evidence.lab:
                 evidence.lab = "labs/91410100MA0000001X"
         question = question_from_proto(request, NOON)
-        found = None if random.random() < 0.2 else found_in_message(_response(world))
+        found = None if random.random() < 0.2 else answer_from_message(_response(world))
         away = None if found is not None else SourceStatus("nodes/410000/results", 2, None)  # type: ignore[arg-type]
-        known = known_policy(_policy(), NOON, 0.0, 0)
-        answers = Answers(known, SourceStatus(POLICY, 1, NOON), found, away)  # type: ignore[arg-type]
-        inputs = gather(question, answers)
-        first = decision_to_proto(decide(inputs), inputs, "decisions/x")
-        stored = inputs_to_proto(question, answers, inputs).SerializeToString(deterministic=True)
+        known = policy_answer_from_proto(_policy(), NOON, 0.0, 0)
+        answers = SourceAnswers(known, SourceStatus(POLICY, 1, NOON), found, away)  # type: ignore[arg-type]
+        gathered = gather(question, answers)
+        first = decision_to_proto(decide(gathered.inputs), gathered.inputs, "decisions/x")
+        stored = inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True)
         assert "张".encode() not in stored
-        again = inputs_from_proto(type(inputs_to_proto(question, answers, inputs)).FromString(stored))
+        again = inputs_from_proto(type(inputs_to_proto(question, answers, gathered)).FromString(stored))
         second = decision_to_proto(decide(again), again, "decisions/x")
         assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
 

@@ -11,8 +11,8 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant, to_timestamp
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.sources.lookup_answer import Found, found_in_columns, found_in_message
-from services.verification.verify.inputs import Answers, gather
+from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
+from services.verification.verify.inputs import SourceAnswers, gather
 from services.verification.verify.question import Question, question_from_proto
 from tests.rpc.verification_node import question
 
@@ -36,17 +36,17 @@ def _result(report_time: Instant, outcome: Outcome.ValueType = OUTCOME_NEGATIVE)
     )
 
 
-def _told(*in_region: result_pb2.TestResult, elsewhere: tuple[result_pb2.TestResult, ...] = ()) -> Found:
+def _told(*in_region: result_pb2.TestResult, elsewhere: tuple[result_pb2.TestResult, ...] = ()) -> LookupAnswer:
     sources = [
         Source(source="nodes/410000", state=SOURCE_STATE_OK),
         Source(source="nodes/000000", state=SOURCE_STATE_NOT_CONFIGURED),
     ]
-    return found_in_message(LookupLatestResponse(in_region=in_region, out_of_region=elsewhere, sources=sources))
+    return answer_from_message(LookupLatestResponse(in_region=in_region, out_of_region=elsewhere, sources=sources))
 
 
-def _heard(question: Question, found: Found) -> bool:
+def _heard(question: Question, found: LookupAnswer) -> bool:
     """Whether the node's own results count as an answer."""
-    sources = gather(question, Answers(None, POLICY, found, None)).sources
+    sources = gather(question, SourceAnswers(None, POLICY, found, None)).inputs.sources
     assert [one.source for one in sources] == ["nodes/410000/policy", "nodes/410000/results", "nodes/000000/results"]
     assert sources[0] == POLICY
     assert sources[2].state == SOURCE_STATE_NOT_CONFIGURED
@@ -87,5 +87,7 @@ def test_sides_are_told_apart_in_columns() -> None:
         getattr(columns, name).extend([1] * 4)
     for name in ("sample_time", "receive_time", "test_time", "report_time"):
         getattr(columns, f"{name}_micros").extend([1] * 4)
-    told = [(found.in_region_count, [record.lab for record in found.records]) for found in found_in_columns(columns)]
+    told = [
+        (found.in_region_count, [record.lab for record in found.records]) for found in answers_from_columns(columns)
+    ]
     assert told == [(1, ["A", "B"]), (0, ["C", "D"])]
