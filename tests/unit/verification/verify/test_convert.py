@@ -11,10 +11,10 @@ from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD, IdentityDocument
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
-from services.domain.instant import SECOND, Instant, to_timestamp
+from services.domain.instant import Instant, to_timestamp
 from services.verification.decision.decide import decide
 from services.verification.decision.model import Inputs, Record, SourceStatus
-from services.verification.sources.convert import policy_answer_from_proto, policy_from_proto
+from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import answer_from_message
 from services.verification.verify.convert import decision_to_proto, evidence_to_proto
 from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
@@ -86,20 +86,3 @@ def test_stored_inputs_make_the_same_decision() -> None:
         again = inputs_from_proto(type(inputs_to_proto(question, answers, gathered)).FromString(stored))
         second = decision_to_proto(decide(again), again, "decisions/x")
         assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
-
-
-def test_a_window_without_a_length_is_no_rule() -> None:
-    """A floor alone leaves the hours to the place: nothing governs, and nobody is refused by it."""
-    policy = _policy()
-    policy.test_required.window.ClearField("duration")
-    assert policy_from_proto(policy).governing == ""
-    assert policy_from_proto(policy).required is None
-
-
-def test_spans_keep_their_fractions() -> None:
-    """Durations come over to the microsecond."""
-    policy = _policy()
-    policy.test_required.sampling_proof_window.CopyFrom(Duration(seconds=1, nanos=500_000_000))
-    required = policy_from_proto(policy).required
-    assert required is not None
-    assert required.sampling_proof_window == 3 * SECOND // 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hutong.results.v1 import result_pb2
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_NOT_CONFIGURED, SOURCE_STATE_OK, Source
-from hutong.results.v1.results_service_pb2 import LookupColumns, LookupLatestResponse
+from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 from hutong.type.v1.outcome_pb2 import OUTCOME_INCONCLUSIVE, OUTCOME_NEGATIVE, Outcome
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant, to_timestamp
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
+from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.verify.inputs import SourceAnswers, gather
 from services.verification.verify.question import Question, question_from_proto
 from tests.rpc.verification_node import question
@@ -76,18 +76,3 @@ def test_a_side_with_room_or_with_a_negative_of_then_was_heard() -> None:
     assert _heard(_ask(THEN), _told(*later[:10], elsewhere=later[10:]))
     assert _heard(_ask(THEN), _told(*later[:-1], _result(THEN - 5 * DAY)))
     assert _heard(_ask(NOW), _told(*[_result(NOW + SECOND) for _ in range(10)]))
-
-
-def test_sides_are_told_apart_in_columns() -> None:
-    """Of each answer the rows of its own region come first."""
-    columns = LookupColumns(in_region_counts=[1, 0], out_of_region_counts=[1, 2])
-    for name in ("lab", "report_number"):
-        getattr(columns, name).extend("ABCD")
-    for name in ("revision", "state", "outcome", "lab_standing"):
-        getattr(columns, name).extend([1] * 4)
-    for name in ("sample_time", "receive_time", "test_time", "report_time"):
-        getattr(columns, f"{name}_micros").extend([1] * 4)
-    told = [
-        (found.in_region_count, [record.lab for record in found.records]) for found in answers_from_columns(columns)
-    ]
-    assert told == [(1, ["A", "B"]), (0, ["C", "D"])]
