@@ -82,7 +82,7 @@ breaking: $(PROTOS_READY) ## Fail when the protos break clients of the last tag
 soak: $(READY) ## Kill Results 500 times on each engine, break a country 200 times, decide 100,000 cases twice, stream five million persons; 40 minutes
 	@KILL_ROUNDS=500 $(BIN)/python -m pytest tests/e2e/test_kill.py $(ARGS)
 	@EXCHANGE_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_exchange_faults.py $(ARGS)
-	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/test_decide_model.py $(ARGS)
+	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
 
 bench: $(READY) ## Measure against the raw limits; prints a table, stores build/bench.json

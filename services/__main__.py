@@ -16,7 +16,7 @@ from services.results.retention.purge import purge
 from services.runtime.clock import SystemClock
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
-from services.runtime.server.service import Unit
+from services.runtime.server.service import Service
 from services.runtime.settings import VARIABLES, BadSetting, Settings
 from services.runtime.tuning import run_without_preemption
 from services.storage.engine import open_database
@@ -93,9 +93,9 @@ def _span(text: str) -> Span:
     return span
 
 
-def _opener(name: str) -> Callable[[Settings], Awaitable[Unit]]:
+def _opener(name: str) -> Callable[[Settings], Awaitable[Service]]:
     """The function of a service's main module that opens it."""
-    opener: Callable[[Settings], Awaitable[Unit]] = getattr(
+    opener: Callable[[Settings], Awaitable[Service]] = getattr(
         importlib.import_module(f"services.{name}.main"), f"open_{name}"
     )
     return opener

@@ -10,7 +10,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from services.runtime.server.server import running
-from services.runtime.server.service import Unit
+from services.runtime.server.service import Service
 from services.runtime.settings import Settings
 
 
@@ -24,16 +24,16 @@ def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str
 
 
 @contextlib.asynccontextmanager
-async def serving(unit: Unit, settings: Settings, grace: float = 1.0) -> AsyncIterator[str]:
-    """Serve a unit with all layers on a free port of loopback; yields its address."""
-    async with running(unit, "127.0.0.1:0", settings, grace) as server:
+async def serving(service: Service, settings: Settings, grace: float = 1.0) -> AsyncIterator[str]:
+    """Serve a service with all layers on a free port of loopback; yields its address."""
+    async with running(service, "127.0.0.1:0", settings, grace) as server:
         yield f"127.0.0.1:{server.port}"
 
 
 @contextlib.asynccontextmanager
-async def channel_to(unit: Unit, settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve a unit and open a plain channel to it."""
-    async with serving(unit, settings) as address, grpc.aio.insecure_channel(address) as channel:
+async def channel_to(service: Service, settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve a service and open a plain channel to it."""
+    async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
 
 

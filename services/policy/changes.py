@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hutong.policy.v1 import policy_pb2
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from services.domain.instant import Instant
 from services.policy import tables
-from services.policy.convert import revision_from_proto
+from services.policy.convert import Statement, revision_from_proto
 from services.policy.model import Revision
 
 _LOCK_KEY = 0x48755062
@@ -48,8 +48,27 @@ def newest_sequence(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(_changes.c.sequence), 0))).scalar_one())
 
 
-def append_change(connection: Connection, revision: Revision, now: Instant) -> None:
-    """Say that a revision was published or withdrawn."""
+def insert_revision(connection: Connection, revision: Revision, statement: Statement, now: Instant) -> None:
+    """Store a new revision, and that it changed."""
+    connection.execute(insert(_policies).values(policy_row(revision, statement)))
+    _append_change(connection, revision, now)
+
+
+def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -> None:
+    """Store that a revision is withdrawn, with its time and reason, and that it changed."""
+    connection.execute(
+        update(_policies)
+        .where(
+            _policies.c.region == revision.region,
+            _policies.c.policy_id == revision.policy_id,
+            _policies.c.revision == revision.revision,
+        )
+        .values(withdraw_time=revision.withdraw_time, withdraw_reason=revision.withdraw_reason)
+    )
+    _append_change(connection, revision, now)
+
+
+def _append_change(connection: Connection, revision: Revision, now: Instant) -> None:
     connection.execute(insert(_changes).values(change_row(revision, newest_sequence(connection) + 1, now)))
 
 
@@ -87,14 +106,14 @@ def read_changes(connection: Connection, after: int) -> Changes:
 
 
 def _from_row(row: Row) -> Revision:  # type: ignore[type-arg]
-    bare = policy_pb2.Policy.FromString(row.statement)
-    revision = revision_from_proto(bare, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
+    statement = Statement(row.region, row.policy_id, policy_pb2.Policy.FromString(row.statement))
+    revision = revision_from_proto(statement, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
     if row.withdraw_time is None:
         return revision
     return replace(revision, withdraw_time=row.withdraw_time, withdraw_reason=row.withdraw_reason)
 
 
-def policy_row(revision: Revision, statement: policy_pb2.Policy) -> dict[str, Any]:
+def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
     """The row of a revision."""
     return {
         "region": revision.region,
@@ -104,7 +123,7 @@ def policy_row(revision: Revision, statement: policy_pb2.Policy) -> dict[str, An
         "floor": revision.floor,
         "effective_start_time": revision.start,
         "effective_end_time": revision.end,
-        "statement": statement.SerializeToString(deterministic=True),
+        "statement": statement.policy.SerializeToString(deterministic=True),
         "content_hash": revision.content_hash,
         "retroactive_reason": revision.retroactive_reason,
         "publish_time": revision.publish_time,

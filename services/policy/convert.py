@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -25,8 +26,19 @@ _OUTPUT_ONLY = (
 )
 
 
-def bare_statement(policy: policy_pb2.Policy) -> policy_pb2.Policy:
-    """What the authority stated: the policy without what the service adds, its name without a revision."""
+class Statement(NamedTuple):
+    """What an authority stated, and the series that its name gives.
+
+    `policy` is without what the service adds, and its name is without a revision.
+    """
+
+    region: str
+    policy_id: str
+    policy: policy_pb2.Policy
+
+
+def bare_statement(policy: policy_pb2.Policy) -> Statement:
+    """What the authority stated in a policy. InvalidArgument for a malformed name."""
     bare = policy_pb2.Policy()
     bare.CopyFrom(policy)
     for field in _OUTPUT_ONLY:
@@ -34,26 +46,26 @@ def bare_statement(policy: policy_pb2.Policy) -> policy_pb2.Policy:
     region, policy_id, _ = parse_policy(policy.name, "policy.name")
     bare.name = format_policy(region, policy_id)
     bare.origin = policy.origin or ANY
-    return bare
+    return Statement(region, policy_id, bare)
 
 
-def content_hash(bare: policy_pb2.Policy) -> str:
+def content_hash(statement: Statement) -> str:
     """SHA-256 over the statement as JSON with sorted keys: the same for the same words, whoever serialized them."""
-    text = MessageToJson(bare, sort_keys=True, indent=None, preserving_proto_field_name=True)
+    text = MessageToJson(statement.policy, sort_keys=True, indent=None, preserving_proto_field_name=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def revision_from_proto(
-    bare: policy_pb2.Policy, revision: int, publish_time: Instant, retroactive_reason: str = "", hashed: str = ""
+    statement: Statement, revision: int, publish_time: Instant, retroactive_reason: str = "", hashed: str = ""
 ) -> Revision:
     """A revision from a statement, of which `hashed` is the content hash where it is known already.
 
-    Whether it may be published is judged elsewhere.
+    Whether it may be published is checked elsewhere.
     """
-    region, policy_id, _ = parse_policy(bare.name, "policy.name")
+    bare = statement.policy
     return Revision(
-        region=region,
-        policy_id=policy_id,
+        region=statement.region,
+        policy_id=statement.policy_id,
         revision=revision,
         title=bare.title,
         source=Source(bare.source.document_number, bare.source.title, bare.source.url, bare.source.issue_date),
@@ -68,14 +80,14 @@ def revision_from_proto(
         end=from_timestamp(bare.effective_end_time) if bare.HasField("effective_end_time") else None,
         publish_time=publish_time,
         retroactive_reason=retroactive_reason,
-        content_hash=hashed or content_hash(bare),
+        content_hash=hashed or content_hash(statement),
     )
 
 
-def told_revision(policy: policy_pb2.Policy, bare: policy_pb2.Policy) -> Revision:
-    """A revision as another node tells it, from its statement."""
+def received_revision_from_proto(policy: policy_pb2.Policy, statement: Statement) -> Revision:
+    """A revision as another node sends it, from its statement."""
     revision = revision_from_proto(
-        bare, policy.revision, from_timestamp(policy.publish_time), policy.retroactive_reason, policy.content_hash
+        statement, policy.revision, from_timestamp(policy.publish_time), policy.retroactive_reason, policy.content_hash
     )
     if not policy.HasField("withdraw_time"):
         return revision
@@ -100,7 +112,7 @@ def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:
 
 
 def revision_to_proto(revision: Revision) -> policy_pb2.Policy:
-    """A revision as it is told, with what the service knows of it."""
+    """A revision as it is sent, with what the service knows of it."""
     policy = policy_pb2.Policy(
         name=revision.name,
         revision=revision.revision,

@@ -8,30 +8,35 @@ from functools import partial
 from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
-from services.policy.answers import Answers
-from services.policy.desk import PublicationDesk
 from services.policy.servicer import PolicyAdminServicer, PolicyServicer
-from services.policy.shelf import Shelf
-from services.policy.store import SqlStore
-from services.policy.upstream import Upstream
-from services.policy.watch import Watch
+from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.serving.publisher import PolicyPublisher
+from services.policy.serving.resolver import PolicyResolver
+from services.policy.serving.watch import Watch
+from services.policy.store import PolicyStore
+from services.policy.upstream.follower import UpstreamFollower
+from services.policy.upstream.store import UpstreamStore
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.server.service import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
 from services.storage.migrate import open_migrated
 
 
-async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
+async def open_policy(settings: Settings, clock: Clock | None = None) -> Service:
     """Open the Policy service on its settings' database."""
     clock = clock or SystemClock()
     database = await open_migrated("policy", settings)
-    store = SqlStore(database)
-    shelf = Shelf(store, clock)
-    await shelf.open()
+    store = PolicyStore(database)
+    cache = PolicyBookCache(store, clock)
+    await cache.open()
     drain = Drain()
     nation = settings.upstream_policy
-    upstream = Upstream(store, shelf, partial(open_channel, nation, settings, apart=True), clock) if nation else None
+    upstream = (
+        UpstreamFollower(UpstreamStore(database), cache, partial(open_channel, nation, settings, apart=True), clock)
+        if nation
+        else None
+    )
 
     async def start() -> None:
         if upstream is not None:
@@ -39,27 +44,27 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Unit:
 
     async def check() -> None:
         await database.check()
-        if shelf.as_of == 0:
-            await shelf.refresh()
+        if cache.as_of == 0:
+            await cache.refresh()
 
     async def close() -> None:
         if upstream is not None:
             await upstream.end()
-        await shelf.close()
+        await cache.close()
         await asyncio.to_thread(database.close)
 
-    return Unit(
+    return Service(
         name="policy",
         registrations=(
             Registration(
                 "hutong.policy.v1.PolicyService",
                 add_PolicyServiceServicer_to_server,
-                PolicyServicer(shelf, Answers(shelf, clock), Watch(shelf, settings.jurisdiction, drain)),
+                PolicyServicer(cache, PolicyResolver(cache, clock), Watch(cache, settings.jurisdiction, drain)),
             ),
             Registration(
                 "hutong.policy.v1.PolicyAdminService",
                 add_PolicyAdminServiceServicer_to_server,
-                PolicyAdminServicer(PublicationDesk(store, shelf, settings.jurisdiction, clock)),
+                PolicyAdminServicer(PolicyPublisher(store, cache, settings.jurisdiction, clock)),
             ),
         ),
         check=check,

@@ -31,12 +31,12 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer
 
 from services.domain.errors import HutongError, NotFound
 from services.domain.names import parse_policy
-from services.policy.answers import Answers
 from services.policy.convert import revision_to_proto
-from services.policy.desk import PublicationDesk
-from services.policy.listing import TOKENS, list_policies
-from services.policy.shelf import Shelf
-from services.policy.watch import Watch
+from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.serving.listing import TOKENS, list_policies
+from services.policy.serving.publisher import PolicyPublisher
+from services.policy.serving.resolver import PolicyResolver
+from services.policy.serving.watch import Watch
 from services.runtime.page_tokens import page_size
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check
@@ -48,27 +48,27 @@ Context = Any
 class PolicyServicer(PolicyServiceServicer):
     """Reading the rules."""
 
-    def __init__(self, shelf: Shelf, answers: Answers, watch: Watch) -> None:
-        self._shelf = shelf
-        self._answers = answers
+    def __init__(self, cache: PolicyBookCache, resolver: PolicyResolver, watch: Watch) -> None:
+        self._cache = cache
+        self._resolver = resolver
         self._watch = watch
 
     async def GetPolicy(self, request: GetPolicyRequest, context: Context) -> GetPolicyResponse:
         region, policy_id, number = parse_policy(request.name)
-        members = self._shelf.book.series(region, policy_id)
+        members = self._cache.book.series(region, policy_id)
         found = [revision for revision in members if number in (None, revision.revision)]
         if not found:
             raise NotFound.resource(request.name)
         return GetPolicyResponse(policy=revision_to_proto(found[-1]))
 
     async def ListPolicies(self, request: ListPoliciesRequest, context: Context) -> ListPoliciesResponse:
-        return list_policies(self._shelf, request)
+        return list_policies(self._cache, request)
 
     async def ListPolicyRevisions(
         self, request: ListPolicyRevisionsRequest, context: Context
     ) -> ListPolicyRevisionsResponse:
         region, policy_id, _ = parse_policy(request.name)
-        members = self._shelf.book.series(region, policy_id)
+        members = self._cache.book.series(region, policy_id)
         if not members:
             raise NotFound.resource(request.name)
         position = TOKENS.position(request, (int,))
@@ -81,7 +81,7 @@ class PolicyServicer(PolicyServiceServicer):
         )
 
     async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:
-        return self._answers.resolve(request)
+        return self._resolver.resolve(request)
 
     async def BatchResolvePolicies(
         self, request: BatchResolvePoliciesRequest, context: Context
@@ -91,7 +91,7 @@ class PolicyServicer(PolicyServiceServicer):
     def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
         try:
             check(question)
-            return ResolvePolicyItem(effective_policy=self._answers.resolve(question).effective_policy)
+            return ResolvePolicyItem(effective_policy=self._resolver.resolve(question).effective_policy)
         except HutongError as error:
             return ResolvePolicyItem(error=to_status(error))
 
@@ -105,11 +105,11 @@ class PolicyServicer(PolicyServiceServicer):
 class PolicyAdminServicer(PolicyAdminServiceServicer):
     """Putting rules into force and taking them back."""
 
-    def __init__(self, desk: PublicationDesk) -> None:
-        self._desk = desk
+    def __init__(self, publisher: PolicyPublisher) -> None:
+        self._publisher = publisher
 
     async def PublishPolicy(self, request: PublishPolicyRequest, context: Context) -> PublishPolicyResponse:
-        return await self._desk.publish(request)
+        return await self._publisher.publish(request)
 
     async def WithdrawPolicy(self, request: WithdrawPolicyRequest, context: Context) -> WithdrawPolicyResponse:
-        return await self._desk.withdraw(request)
+        return await self._publisher.withdraw(request)

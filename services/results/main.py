@@ -62,7 +62,7 @@ from services.results.watch.tail import ChangeTail
 from services.results.watch.watch import Watch
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
-from services.runtime.server.service import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import BadSetting, Settings
 from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
@@ -116,7 +116,7 @@ class Stores:
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, node)
 
 
-async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
+async def open_results(settings: Settings, clock: Clock | None = None) -> Service:
     """Open the Results service on its settings' database; UnusableDatabase for one that another process serves.
 
     Several processes may serve one PostgreSQL. On SQLite one alone sends to the nation, wakes its watchers at once and
@@ -132,7 +132,7 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
         raise
 
 
-async def _open_results(settings: Settings, clock: Clock, serving: contextlib.ExitStack) -> Unit:
+async def _open_results(settings: Settings, clock: Clock, serving: contextlib.ExitStack) -> Service:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper)
@@ -222,7 +222,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     def registered(service: str, register: Callable[[Any, Any], None], servicer: object) -> Registration:
         return Registration(f"hutong.results.v1.{service}", register, servicer)
 
-    return Unit(
+    return Service(
         name="results",
         registrations=(
             registered("LabService", add_LabServiceServicer_to_server, LabServicer(stores.labs, tokens, clock)),

@@ -11,64 +11,65 @@ from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceSe
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from services.runtime.client.channels import open_channel
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
-from services.runtime.server.service import Drain, Registration, Unit
+from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
 from services.storage.migrate import open_migrated
-from services.verification.desk import DecisionDesk
-from services.verification.policy_gateway import PolicyGateway
-from services.verification.refusal_desk import RefusalDesk
-from services.verification.refusal_store import SqlRefusalStore
-from services.verification.results_gateway import ResultsGateway
-from services.verification.servicer import RefusalServicer, VerificationServicer
-from services.verification.store import SqlStore
-from services.verification.stream import GateDesk
+from services.verification.refusals.reporting import RefusalReporter
+from services.verification.refusals.servicer import RefusalServicer
+from services.verification.refusals.store import RefusalStore
+from services.verification.sources.policy_client import PolicyClient
+from services.verification.sources.results_client import ResultsClient
+from services.verification.verify.servicer import VerificationServicer
+from services.verification.verify.store import DecisionStore
+from services.verification.verify.stream import VerificationStream
+from services.verification.verify.verifier import Verifier
 
 if TYPE_CHECKING:
     from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
 
 
-async def open_verification(settings: Settings, clock: Clock | None = None) -> Unit:
+async def open_verification(settings: Settings, clock: Clock | None = None) -> Service:
     """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
     clock = clock or SystemClock()
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
-    store = SqlStore(database)
+    store = DecisionStore(database)
     open_to_results = partial(open_channel, settings.results.address, settings, apart=True)
     open_to_policy = partial(open_channel, settings.policy.address, settings, apart=True)
-    results_line: Line[ResultsServiceAsyncStub] = Line(open_to_results, ResultsServiceStub)
-    results = ResultsGateway(results_line, settings.jurisdiction)
-    policies = PolicyGateway(open_to_policy, settings.jurisdiction, clock)
-    desk = DecisionDesk(results, policies, store, pepper, clock)
-    refusal_store = SqlRefusalStore(database, pepper.secret)
-    refusal_desk = RefusalDesk(desk, policies, store, refusal_store, pepper, clock)
+    results_stub: ReconnectingStub[ResultsServiceAsyncStub] = ReconnectingStub(open_to_results, ResultsServiceStub)
+    results = ResultsClient(results_stub, settings.jurisdiction)
+    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock)
+    verifier = Verifier(results, policies, store, pepper, clock)
+    refusal_store = RefusalStore(database, pepper.secret)
+    reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
     drain = Drain()
-    gates = GateDesk(desk, drain)
+    streams = VerificationStream(verifier, drain)
 
     async def start() -> None:
         policies.start()
-        gates.start()
+        streams.start()
 
     async def close() -> None:
-        gates.close()
+        streams.close()
         await policies.close()
-        await results_line.close()
+        await results_stub.close()
         await asyncio.to_thread(database.close)
 
-    return Unit(
+    return Service(
         name="verification",
         registrations=(
             Registration(
                 "hutong.verification.v1.VerificationService",
                 add_VerificationServiceServicer_to_server,
-                VerificationServicer(desk, gates, store),
+                VerificationServicer(verifier, streams, store),
             ),
             Registration(
                 "hutong.verification.v1.RefusalService",
                 add_RefusalServiceServicer_to_server,
-                RefusalServicer(refusal_desk, refusal_store, PageTokens(pepper.secret), clock),
+                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
             ),
         ),
         check=database.check,

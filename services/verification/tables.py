@@ -1,55 +1,9 @@
-"""The tables of the Verification service. No person stands here but as a keyed hash.
-
-Times are BIGINT microseconds since 1970-01-01T00:00:00Z.
-"""
+"""All tables of the Verification service, for Alembic: each wing declares its own."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Table, Text
+from services.verification.refusals.tables import refusals, requests
+from services.verification.schema import metadata
+from services.verification.verify.tables import decisions
 
-from services.domain.subject import KEY_LENGTH
-from services.storage.idempotency import request_memory
-from services.storage.metadata import new_metadata
-
-metadata = new_metadata()
-
-decisions = Table(
-    "decisions",
-    metadata,
-    Column("uuid", String(36), primary_key=True),
-    Column("evaluate_time", BigInteger, nullable=False, index=True),
-    # Serialized hutong.verification.v1.Decision and DecisionInputs.
-    Column("decision", LargeBinary, nullable=False),
-    Column("inputs", LargeBinary, nullable=False),
-    # Keyed hash of the decision's own UUID and the document: it tells whether the decision is that of a person at hand,
-    # not that two decisions are of one person. NULL in rows of before it was kept.
-    Column("person_key", LargeBinary(KEY_LENGTH)),
-    Column("key_version", SmallInteger),
-)
-
-refusals = Table(
-    "refusals",
-    metadata,
-    # Version 7: the order of reports.
-    Column("uuid", String(36), primary_key=True),
-    Column("region", String(6), nullable=False),
-    Column("venue", String(200), nullable=False),
-    Column("purpose", SmallInteger, nullable=False),
-    Column("refuse_time", BigInteger, nullable=False),
-    # Sets of hutong.type.v1.RefusalGround: bit n stands for value n.
-    Column("grounds", Integer, nullable=False),
-    Column("forbidden_grounds", Integer, nullable=False),
-    Column("decision", String(36), nullable=False),
-    Column("judgement", SmallInteger, nullable=False),
-    Column("statement", Text, nullable=False),
-    # Keyed hash of the document; NULL when none was given.
-    Column("subject_key", LargeBinary(KEY_LENGTH)),
-    Column("key_version", SmallInteger, nullable=False),
-    Column("create_time", BigInteger, nullable=False),
-    Column("answer", Text, nullable=False),
-    # NULL while the report is open.
-    Column("answer_time", BigInteger),
-    Index(None, "refuse_time", "region"),
-)
-
-requests = request_memory(metadata, "verification")
+__all__ = ["decisions", "metadata", "refusals", "requests"]

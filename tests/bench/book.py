@@ -55,9 +55,9 @@ def load_book(url: str) -> None:
         for purpose in PURPOSES:
             policy = make_policy(region, purpose, title="example window: made up for a bench")
             policy.effective_start_time.seconds = (now - DAY) // 1_000_000
-            bare = bare_statement(policy)
-            revision = revision_from_proto(bare, 1, now, "made up")
-            policies.append(policy_row(revision, bare))
+            statement = bare_statement(policy)
+            revision = revision_from_proto(statement, 1, now, "made up")
+            policies.append(policy_row(revision, statement))
             changes.append(change_row(revision, len(changes) + 1, now))
     database = open_database(url)
     database.write_now(

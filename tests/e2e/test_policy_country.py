@@ -18,8 +18,8 @@ from tests.databases import MakeUrl
 from tests.rpc.country import until
 from tests.rpc.daemon import Daemon, environment
 from tests.rpc.link import link_to
+from tests.rpc.policy.test_service import Service, make_policy
 from tests.rpc.policy_country import FLOOR, NATION_POLICY, make_floor, nation_as_of, resolve, revisions
-from tests.rpc.test_policy_service import Service, make_policy
 
 PUBLICATIONS = 60
 RETRY_SECONDS = 0.05

@@ -13,7 +13,7 @@ from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import Instant, from_timestamp
 from tests.rpc.country import until
-from tests.rpc.test_policy_service import HOTEL, VENUE, Service, make_policy, policy_at
+from tests.rpc.policy.test_service import HOTEL, VENUE, Service, make_policy, policy_at
 
 NATION_POLICY = "jurisdictions/000000/policies/hotel"
 FLOOR = "jurisdictions/000000/policies/notice-81"

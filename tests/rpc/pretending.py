@@ -1,4 +1,4 @@
-"""A unit around two generated services whose methods do what a test wants of them."""
+"""A service around two generated services whose methods do what a test wants of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer, add_LabSe
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer, add_UploadServiceServicer_to_server
 
-from services.runtime.server.service import Registration, Unit
+from services.runtime.server.service import Registration, Service
 
 LAB_SERVICE = "hutong.results.v1.LabService"
 UPLOAD_SERVICE = "hutong.results.v1.UploadService"
@@ -66,9 +66,9 @@ def pretend(
     *,
     check: Callable[[], Awaitable[None]] = nothing,
     close: Callable[[], Awaitable[None]] = nothing,
-) -> Unit:
-    """A unit that serves GetLab and UploadResults, and leaves their services' other methods out."""
-    return Unit(
+) -> Service:
+    """A service that serves GetLab and UploadResults, and leaves their services' other methods out."""
+    return Service(
         name="results",
         registrations=(
             Registration(LAB_SERVICE, add_LabServiceServicer_to_server, _Labs(get_lab)),

@@ -37,10 +37,10 @@ from services.results.exchange.upstream.subscription_client import SubscriptionC
 from services.results.lookup.model import SubjectAnswer, SubjectQuestion
 from services.runtime.call import Call, current_call
 from services.runtime.client.channels import open_channel as open_apart
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.rpc.country import HENAN
-from tests.rpc.test_verification_gateways import serving, serving_at
+from tests.rpc.verification.test_sources import serving, serving_at
 
 POISON = b"poison".ljust(16)
 UNMET = "a token that is not met"
@@ -86,7 +86,7 @@ async def nation() -> Nation:
 @pytest.fixture
 async def gateway(nation: Nation) -> AsyncIterator[NationClient]:
     async with serving(add_ExchangeServiceServicer_to_server, nation) as channel:
-        yield NationClient(Line(lambda: channel, ExchangeServiceStub), HENAN)
+        yield NationClient(ReconnectingStub(lambda: channel, ExchangeServiceStub), HENAN)
 
 
 def questions(count: int, *, token: str = "") -> list[SubjectQuestion]:
@@ -201,7 +201,7 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
             opened.append(open_apart(address, Settings.from_environment({}), apart=True))
             return opened[-1]
 
-        line = Line(open_channel, ExchangeServiceStub)
+        line = ReconnectingStub(open_channel, ExchangeServiceStub)
         gateway = SubscriptionClient(line, HENAN)
         silent = line.stub
         nation.open.clear()

@@ -424,7 +424,7 @@ async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_ur
         call = nation.exchange.WatchNotices(request)
         first = await call.read()
         assert (first.cursor, len(first.changes)) == (0, 0)
-        nation.node.server.unit.drain.begin()
+        nation.node.server.service.drain.begin()
         assert await refusal(call) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
 
 

@@ -36,7 +36,7 @@ from services.results.exchange.upstream.subscription_client import SubscriptionC
 from services.results.missing_reports.tables import follow_ups
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.channels import open_channel
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, PEPPER, subject_key
@@ -91,7 +91,7 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
     def open_apart() -> grpc.aio.Channel:
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
 
-    line = Line(open_apart, ExchangeServiceStub)
+    line = ReconnectingStub(open_apart, ExchangeServiceStub)
     listener = NoticeListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
     listener.begin()
     try:
@@ -219,7 +219,7 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
     async with listening(henan, port) as store:
         await stands_at(store, 1)
         assert nation.followed == keys
-        line = Line(
+        line = ReconnectingStub(
             lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True), ExchangeServiceStub
         )
         gateway = SubscriptionClient(line, HENAN)

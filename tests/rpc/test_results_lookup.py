@@ -24,7 +24,7 @@ from services.domain.instant import DAY, to_timestamp
 from services.results.retention.purge import purge
 from services.runtime.consistency import Freshness, encode_token
 from services.storage.engine import open_database
-from services.verification.found import found_in_columns, found_in_message
+from services.verification.sources.lookup_answer import answer_from_message, answers_from_columns
 from tests.databases import MakeUrl
 from tests.labwork import (
     LAB_NAME,
@@ -276,9 +276,9 @@ async def test_columns_say_what_messages_say(node: ResultsNode) -> None:
     assert answer.items[1].response.claims == items[4].response.claims
     assert answer.items[1].response.in_region == items[4].response.in_region
     plain = [item.response for index, item in enumerate(items) if index not in apart]
-    together = found_in_columns(answer.columns)
+    together = answers_from_columns(answer.columns)
     assert [len(one.records) for one in together] == [1, 1, 0, 2, 1]
-    for one, message in zip(together, map(found_in_message, plain), strict=True):
+    for one, message in zip(together, map(answer_from_message, plain), strict=True):
         assert one.records == message.records
         assert list(one.results()) == list(message.results())
         assert [source[:2] for source in one.sources] == [source[:2] for source in message.sources]

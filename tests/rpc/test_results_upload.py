@@ -286,7 +286,7 @@ async def test_a_stopping_server_ends_an_upload_after_its_last_acknowledgement(e
     await call.write(start())
     await call.write(batch_of(make_tubes(50)))
     assert (await call.read()).committed_offset == 50
-    node.server.unit.drain.begin()
+    node.server.service.drain.begin()
     answers, error = await ending(call)
     assert answers == []
     assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
@@ -311,7 +311,7 @@ async def test_a_stopping_server_acknowledges_what_it_has_taken(either_node: Res
     draining = asyncio.Event()
     feeder = asyncio.ensure_future(feed())
     committed = [(await call.read()).committed_offset]
-    node.server.unit.drain.begin()
+    node.server.service.drain.begin()
     draining.set()
     answers, error = await ending(call)
     committed += [answer.committed_offset for answer in answers]

@@ -52,8 +52,8 @@ def failing(error: Exception) -> object:
 
 async def test_an_unexpected_exception_is_internal_and_says_nothing(tmp_path: Path) -> None:
     """A fixed text and the request id; no word of the exception, in the status or any trailer."""
-    unit = pretend(failing(RuntimeError("Zhang San 410105")))  # type: ignore[arg-type]
-    async with channel_to(unit, settings_for(tmp_path)) as channel:
+    service = pretend(failing(RuntimeError("Zhang San 410105")))  # type: ignore[arg-type]
+    async with channel_to(service, settings_for(tmp_path)) as channel:
         error = await failure(LabServiceStub(channel).GetLab(LAB, metadata=(("x-request-id", "gate-7"),)))
         assert error.code() is grpc.StatusCode.INTERNAL
         assert error.details() == INTERNAL_TEXT == rich_status(error).message

@@ -19,7 +19,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.runtime.server.process import serve
 from services.runtime.server.server import running, start
-from services.runtime.server.service import Unit
+from services.runtime.server.service import Service
 from services.runtime.settings import BadSetting, Settings, TlsSettings
 from tests.rpc.pretending import Gate, answer, pretend
 from tests.serving import settings_for
@@ -30,7 +30,7 @@ START = UploadResultsRequest(start=UploadStart(lab="labs/1", upload_id="day"))
 
 
 async def test_draining_lets_calls_under_way_end(tmp_path: Path) -> None:
-    """Health says NOT_SERVING first, the call is answered, and only then is the unit closed."""
+    """Health says NOT_SERVING first, the call is answered, and only then is the service closed."""
     gate = Gate()
     closed_after: list[int] = []
 
@@ -61,12 +61,12 @@ async def test_streams_are_told_to_end(tmp_path: Path) -> None:
     async def upload(requests: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         await anext(requests)
         yield UploadResultsResponse(committed_offset=1)
-        await unit.drain.wait()
-        assert unit.drain.begun
+        await service.drain.wait()
+        assert service.drain.begun
         yield UploadResultsResponse(committed_offset=2)
 
-    unit = pretend(upload=upload)
-    server = await start(unit, ANYWHERE, settings_for(tmp_path))
+    service = pretend(upload=upload)
+    server = await start(service, ANYWHERE, settings_for(tmp_path))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         call = UploadServiceStub(channel).UploadResults(iter([START]))
         assert (await call.read()).committed_offset == 1
@@ -79,7 +79,7 @@ async def test_streams_are_told_to_end(tmp_path: Path) -> None:
 
 
 async def test_a_call_that_never_ends_does_not_stop_the_stop(tmp_path: Path) -> None:
-    """After the grace it is cancelled, and the unit is closed all the same."""
+    """After the grace it is cancelled, and the service is closed all the same."""
     gate = Gate()
     closed = asyncio.Event()
 
@@ -121,8 +121,8 @@ async def test_when_one_unit_cannot_be_served_all_are_closed(tmp_path: Path) -> 
     """Nothing keeps running behind an error at start."""
     closed: list[str] = []
 
-    async def open_unit(settings: Settings) -> Unit:
-        name = f"unit {len(closed) + opened()}"
+    async def open_service(settings: Settings) -> Service:
+        name = f"service {len(closed) + opened()}"
 
         async def close() -> None:
             closed.append(name)
@@ -139,8 +139,8 @@ async def test_when_one_unit_cannot_be_served_all_are_closed(tmp_path: Path) -> 
     async with running(pretend(), ANYWHERE, settings_for(tmp_path)) as taken:
         settings = settings_for(tmp_path, results_address=f"127.0.0.1:{taken.port}")
         with pytest.raises(BadSetting):
-            await serve([open_unit], settings)
-        assert closed == ["unit 1"]
+            await serve([open_service], settings)
+        assert closed == ["service 1"]
 
 
 async def test_metrics_are_served_on_loopback_alone(tmp_path: Path) -> None:

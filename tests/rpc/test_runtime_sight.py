@@ -219,7 +219,7 @@ async def test_an_unknown_service_has_no_health(tmp_path: Path) -> None:
 
 
 async def test_reflection_lists_what_is_served_and_no_more(tmp_path: Path) -> None:
-    """The unit's services and the runtime's own two, with their descriptors; grpcurl needs nothing else."""
+    """The service's gRPC services and the runtime's own two, with their descriptors; grpcurl needs nothing else."""
     request = reflection_pb2.ServerReflectionRequest
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)

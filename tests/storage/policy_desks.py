@@ -9,14 +9,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from hutong.policy.v1 import policy_pb2
-from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, PublishPolicyResponse
 
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, Instant, to_timestamp
-from services.policy.changes import Changes
-from services.policy.desk import PublicationDesk
-from services.policy.shelf import Shelf
-from services.policy.store import SqlStore, Verdict
+from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.serving.publisher import PolicyPublisher
+from services.policy.store import PolicyStore
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 
@@ -35,7 +34,7 @@ def make_request(
 
 
 def start_publisher(url: str, request: PublishPolicyRequest) -> tuple[SpawnProcess, Connection]:
-    """A process that says "ready" when its shelf is open, publishes when told to, and says what became of it."""
+    """A process that says "ready" when its cache is filled, publishes when told to, and says what became of it."""
     return _start(_publish, url, request)
 
 
@@ -54,13 +53,13 @@ def _start(work: object, url: str, request: PublishPolicyRequest) -> tuple[Spawn
 
 def _publish(pipe: Connection, url: str, request: PublishPolicyRequest) -> None:
     async def work() -> str:
-        store = SqlStore(open_database(url))
-        shelf = Shelf(store, SystemClock())
-        await shelf.refresh()
+        store = PolicyStore(open_database(url))
+        cache = PolicyBookCache(store, SystemClock())
+        await cache.refresh()
         pipe.send("ready")
         pipe.recv()
         try:
-            response = await PublicationDesk(store, shelf, "000000", SystemClock()).publish(request)
+            response = await PolicyPublisher(store, cache, "000000", SystemClock()).publish(request)
         except HutongError as error:
             return error.reason
         return response.policy.name
@@ -69,9 +68,9 @@ def _publish(pipe: Connection, url: str, request: PublishPolicyRequest) -> None:
 
 
 def _hold(pipe: Connection, url: str, request: PublishPolicyRequest) -> None:
-    def judge(_changes: Changes, _now: Instant) -> Verdict:
+    def publish(_connection: object) -> PublishPolicyResponse:
         pipe.send("judging")
         time.sleep(600)
         raise AssertionError("was to be killed")
 
-    asyncio.run(SqlStore(open_database(url)).publish(request, 0, judge, START))
+    asyncio.run(PolicyStore(open_database(url)).change_once(request, publish, PublishPolicyResponse, START))

@@ -17,8 +17,8 @@ UPSTREAM_SHARE = 0.8
 _log = structlog.get_logger(__name__)
 
 
-class Patience:
-    """What is thought of one source."""
+class CircuitBreaker:
+    """Whether one source answers, and how long a call may therefore wait for it."""
 
     def __init__(
         self, source: str, *, longest_seconds: float = UPSTREAM_SECONDS, lost_seconds: float = LOST_SECONDS

@@ -1,7 +1,6 @@
-"""The line to a service of somebody who calls it: a connection of its own, exchanged for a new one when it is dead.
+"""A stub with a connection of its own, which is replaced by a new connection when it is dead.
 
-One that carries nothing any more and tells neither side is not found out by gRPC's keepalive in reasonable time, and
-every new call on the same channel would go into the same silence.
+gRPC keepalive notices a half-open connection too late; until then every new call on that channel hangs.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Generic, TypeAlias, TypeVar
 import grpc
 
 GRACE_SECONDS = 5.0
-"""How long calls on a line that was given up may still be answered: as long as any of them waits."""
+"""How long calls on a replaced connection may still be answered: as long as any of them waits."""
 
 OpenChannel: TypeAlias = Callable[[], grpc.aio.Channel]
 """Opens a channel with a connection of its own."""
@@ -21,8 +20,8 @@ OpenChannel: TypeAlias = Callable[[], grpc.aio.Channel]
 Stub = TypeVar("Stub")
 
 
-class Line(Generic[Stub]):
-    """A channel that can be exchanged under its user, and the stub for calls by it."""
+class ReconnectingStub(Generic[Stub]):
+    """A channel that can be replaced while it is in use, and the stub for calls on it."""
 
     def __init__(self, open_channel: OpenChannel, make_stub: Callable[[grpc.aio.Channel], Stub]) -> None:
         self._open_channel = open_channel
@@ -32,20 +31,20 @@ class Line(Generic[Stub]):
         self._closing: set[asyncio.Task[None]] = set()
 
     def renew(self, silent: Stub) -> None:
-        """Call by a new connection from now on, once for all calls by one that went into silence.
+        """Use a new connection from now on, because calls on the present one hang.
 
-        `silent` is the stub they were made by: another call may have given it up already, and what came in its place
-        is whole. A line that is not connected yet is left to try: a new one would have to begin anew.
+        `silent` is the stub those calls were made by. Nothing happens if another call has replaced it already. A
+        channel that is not connected yet keeps trying: a new one would have to begin again.
         """
         if self.stub is silent and self._channel.get_state() is grpc.ChannelConnectivity.READY:
-            self._exchange()
+            self._replace()
 
     def revive(self) -> None:
-        """The service is known to be there: a line that waits before it tries again tries at once, by a new one."""
+        """Connect at once, by a new channel, if the channel waits to try again. The service is known to be there."""
         if self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-            self._exchange()
+            self._replace()
 
-    def _exchange(self) -> None:
+    def _replace(self) -> None:
         old, self._channel = self._channel, self._open_channel()
         self.stub = self._make_stub(self._channel)
         closing = asyncio.get_running_loop().create_task(old.close(GRACE_SECONDS))
@@ -53,7 +52,7 @@ class Line(Generic[Stub]):
         closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Close the channel and cancel the calls under way."""
         for closing in list(self._closing):
             closing.cancel()
         await asyncio.gather(self._channel.close(), *self._closing, return_exceptions=True)

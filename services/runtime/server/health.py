@@ -8,7 +8,7 @@ import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
-from services.runtime.server.service import Unit
+from services.runtime.server.service import Service
 
 CHECK_SECONDS = 1.0
 """Between two deep checks: how stale health may be."""
@@ -19,28 +19,28 @@ _log = structlog.get_logger(__name__)
 
 
 class Health:
-    """Keeps grpc.health.v1 true for a unit, for the server as a whole ("") and for each of its services."""
+    """Keeps grpc.health.v1 true for a service, for the server as a whole ("") and for each of its gRPC services."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, service: Service) -> None:
         self.servicer = aio.HealthServicer()
-        self._unit = unit
-        self._names = ["", *(registration.service for registration in unit.registrations)]
+        self._service = service
+        self._names = ["", *(registration.service for registration in service.registrations)]
         self._serving: bool | None = None
 
     async def begin(self) -> None:
-        """NOT_SERVING until the unit has started and a check has passed."""
+        """NOT_SERVING until the service has started and a check has passed."""
         await self._tell(serving=False)
 
     async def check_once(self) -> bool:
         """Check now and publish what was found."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-                await self._unit.check()
+                await self._service.check()
             serving = True
         except Exception as error:  # noqa: BLE001 - whatever a check raises means not healthy
             serving = False
             if self._serving is not False:
-                _log.warning("not healthy", service=self._unit.name, error=type(error).__name__)
+                _log.warning("not healthy", service=self._service.name, error=type(error).__name__)
         await self._publish(serving)
         return serving
 
@@ -58,7 +58,7 @@ class Health:
         if serving == self._serving:
             return
         if self._serving is not None or serving:
-            _log.info("health changed", service=self._unit.name, serving=serving)
+            _log.info("health changed", service=self._service.name, serving=serving)
         self._serving = serving
         await self._tell(serving=serving)
 

@@ -1,4 +1,4 @@
-"""One process serving one unit or several, until a signal."""
+"""One process serving one service or several, until a signal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import structlog
 from prometheus_client import start_http_server
 
 from services.runtime.server.server import RunningServer, start
-from services.runtime.server.service import Unit
+from services.runtime.server.service import Service
 from services.runtime.settings import BadSetting, Settings, is_loopback, split_address
 from services.runtime.tuning import settle_memory
 
 _log = structlog.get_logger(__name__)
 
 
-async def serve(units: Sequence[Callable[[Settings], Awaitable[Unit]]], settings: Settings) -> None:
-    """Open and serve units at their settings' addresses until SIGTERM or SIGINT, then drain them side by side."""
+async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], settings: Settings) -> None:
+    """Open and serve services at their settings' addresses until SIGTERM or SIGINT, then drain them side by side."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -27,12 +27,12 @@ async def serve(units: Sequence[Callable[[Settings], Awaitable[Unit]]], settings
         _serve_metrics(settings.metrics_address)
     servers: list[RunningServer] = []
     try:
-        for open_unit in units:
-            unit = await open_unit(settings)
+        for open_service in openers:
+            service = await open_service(settings)
             try:
-                servers.append(await start(unit, settings.service(unit.name).address, settings))
+                servers.append(await start(service, settings.service(service.name).address, settings))
             except BaseException:
-                await unit.close()
+                await service.close()
                 raise
         settle_memory()
         await stop.wait()

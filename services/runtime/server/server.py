@@ -18,12 +18,12 @@ from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
-from services.runtime.server.service import Unit
+from services.runtime.server.service import Service
 from services.runtime.settings import BadSetting, Settings, TlsSettings, is_loopback
 
 MAX_METADATA_BYTES = 16 * 1024
 CANCEL_SECONDS = 2.0
-"""How long a cancelled call may take to end before its unit is closed under it."""
+"""How long a cancelled call may take to end before its service is closed under it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,10 +46,12 @@ _OPTIONS: list[tuple[str, int]] = [
 
 
 class RunningServer:
-    """A unit being served, on the port it was really given."""
+    """A service being served, on the port it was really given."""
 
-    def __init__(self, unit: Unit, server: grpc.aio.Server, port: int, health_: Health, admission: Admission) -> None:
-        self.unit = unit
+    def __init__(
+        self, service: Service, server: grpc.aio.Server, port: int, health_: Health, admission: Admission
+    ) -> None:
+        self.service = service
         self.port = port
         self._server = server
         self._admission = admission
@@ -60,18 +62,18 @@ class RunningServer:
         """Drain and stop: health first, then streams after their last acknowledgement, then the rest after `grace`."""
         self._follower.cancel()
         await self._health.drain()
-        self.unit.drain.begin()
+        self.service.drain.begin()
         await self._server.stop(grace)
         # gRPC cancels the calls that are left and does not wait for them to end; what they use is closed next.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS):
                 await self._admission.emptied()
-        await self.unit.close()
-        _log.info("stopped", service=self.unit.name)
+        await self.service.close()
+        _log.info("stopped", service=self.service.name)
 
 
-async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
-    """Serve a unit at an address; port 0 takes a free one.
+async def start(service: Service, address: str, settings: Settings) -> RunningServer:
+    """Serve a service at an address; port 0 takes a free one.
 
     Raises:
         BadSetting: the port is taken, or the address is reachable from elsewhere and there is no TLS.
@@ -80,11 +82,11 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
     routes = Routes(ordered_layers(admission))
     # All that generated code does with a server is to hand it the methods.
     registrar = cast("grpc.aio.Server", routes)
-    health_ = Health(unit)
-    for registration in unit.registrations:
+    health_ = Health(service)
+    for registration in service.registrations:
         registration.register(registration.servicer, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
-    names = [registration.service for registration in unit.registrations]
+    names = [registration.service for registration in service.registrations]
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
     server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
@@ -92,13 +94,13 @@ async def start(unit: Unit, address: str, settings: Settings) -> RunningServer:
     await health_.begin()
     await server.start()
     try:
-        await unit.start()
+        await service.start()
     except BaseException:
         await server.stop(None)
         raise
     await health_.check_once()
-    _log.info("serving", service=unit.name, port=port, **settings.redacted())
-    return RunningServer(unit, server, port, health_, admission)
+    _log.info("serving", service=service.name, port=port, **settings.redacted())
+    return RunningServer(service, server, port, health_, admission)
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
@@ -140,9 +142,11 @@ def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
 
 
 @contextlib.asynccontextmanager
-async def running(unit: Unit, address: str, settings: Settings, grace: float = 1.0) -> AsyncIterator[RunningServer]:
-    """Serve a unit for as long as the block lasts."""
-    server = await start(unit, address, settings)
+async def running(
+    service: Service, address: str, settings: Settings, grace: float = 1.0
+) -> AsyncIterator[RunningServer]:
+    """Serve a service for as long as the block lasts."""
+    server = await start(service, address, settings)
     try:
         yield server
     finally:

@@ -30,7 +30,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One gRPC service of a unit: its full name, the generated function that registers it, and its servicer."""
+    """One gRPC service: its full name, the generated function that registers it, and its servicer."""
 
     service: str
     register: Callable[[Any, Any], None]
@@ -42,7 +42,7 @@ async def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Service:
     """A service ready to be served.
 
     Attributes:

@@ -25,7 +25,7 @@ from hutong_client.tables.times import SHANGHAI
 from services.domain.instant import from_timestamp
 from services.policy.convert import answer_to_proto
 from services.policy.model import SAME_PROVINCE, Requirement, Revision
-from services.policy.resolve import PolicyBook
+from services.policy.rules.resolve import PolicyBook
 from tests.unit.policy.making import HOUR, make_revision
 
 

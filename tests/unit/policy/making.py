@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from services.domain.errors import HutongError
 from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, Source
-from services.policy.publish import Publication, check_publication, check_withdrawal
-from services.policy.resolve import PolicyBook
+from services.policy.rules.guards import Publication, check_publication, check_withdrawal
+from services.policy.rules.resolve import PolicyBook
 
 REGIONS = ("000000", "410000", "410100", "410105", "370000", "370200")
 ASKED = (*REGIONS, "410200", "370202", "220500")

@@ -15,8 +15,8 @@ from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2
 
 from services.domain.instant import HOUR, SHANGHAI, Instant, from_datetime
-from services.verification.decide import decide
-from services.verification.model import (
+from services.verification.decision.decide import decide
+from services.verification.decision.model import (
     NOT_LOOKED_UP,
     REPORT_TIME,
     SAMPLE_TIME,
@@ -31,7 +31,7 @@ from services.verification.model import (
     SourceStatus,
     Window,
 )
-from services.verification.refusal import forbidden_among, judge, was_entitled
+from services.verification.refusals.rules import assess, forbidden_among, was_entitled
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 RECOGNITION = yaml.safe_load((SCENARIOS / "verification_recognition.yaml").read_text(encoding="utf-8"))
@@ -161,5 +161,5 @@ def test_message_board(case: dict[str, Any]) -> None:
     if "decision" in case:
         outcome = pb.DecisionOutcome.Value(f"DECISION_OUTCOME_{case['decision']}")
         entitled = was_entitled(outcome, 0, HOUR if case["decision"] == "RECOGNIZED" else None, 0)
-    judgement = judge(forbidden, rule_known=known, entitled=entitled)
+    judgement = assess(forbidden, rule_known=known, entitled=entitled)
     assert refusal_pb2.RefusalJudgement.Name(judgement) == f"REFUSAL_JUDGEMENT_{case['expect']}"

@@ -7,8 +7,8 @@ from random import Random
 from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant
-from services.verification import model
-from services.verification.model import (
+from services.verification.decision import model
+from services.verification.decision.model import (
     Claim,
     EffectivePolicy,
     Evidence,

@@ -15,7 +15,7 @@ from services.results.exchange.upstream.sender import Sender
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.runtime.client.channels import open_channel
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock
 from services.runtime.settings import Settings
 
@@ -36,7 +36,7 @@ class UpstreamLink:
     ) -> None:
         region = settings.jurisdiction
         open_to_nation = partial(open_channel, settings.upstream, settings, apart=True)
-        self._line: Line[ExchangeServiceAsyncStub] = Line(open_to_nation, ExchangeServiceStub)
+        self._line: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
         self.nation = NationClient(self._line, region)
         self.subscriptions = SubscriptionClient(self._line, region)
         self._sender = Sender(store, open_to_nation, region, pepper, clock)

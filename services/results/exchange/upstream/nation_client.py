@@ -18,9 +18,9 @@ from services.domain.names import format_lab, format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
 from services.results.lookup.model import RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
-from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, Patience
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.server.status import error_info
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ LOST_SECONDS = 0.1
 class NationClient:
     """Asks the national node. An answer is None when it did not come in time."""
 
-    def __init__(self, line: Line[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(self, line: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
         self._line = line
         self._node = format_node(jurisdiction)
-        self._patience = Patience(
+        self._patience = CircuitBreaker(
             f"{format_node(NATION)}/results", longest_seconds=NATION_SECONDS, lost_seconds=LOST_SECONDS
         )
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(

@@ -18,7 +18,7 @@ from services.results.exchange.convert import link_from_proto, replica_from_prot
 from services.results.exchange.model import Replica
 from services.runtime.call import seconds_left
 from services.runtime.client.coalescer import Coalescer
-from services.runtime.client.reconnecting import Line
+from services.runtime.client.reconnecting import ReconnectingStub
 
 if TYPE_CHECKING:
     from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
@@ -44,7 +44,7 @@ class SubscribedSubject(NamedTuple):
 class SubscriptionClient:
     """Follows persons at the nation. Askers who meet share a call."""
 
-    def __init__(self, line: Line[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(self, line: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
         self._line = line
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)

@@ -1,0 +1,1 @@
+"""The rules of policies: resolution, the guards of publication, its impact. Pure."""

@@ -1,0 +1,270 @@
+"""Whether a policy may be published: every guard, all breaches at once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from hutong.policy.v1 import policy_pb2
+
+from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
+from services.domain.instant import MINUTE, Instant, Span, format_instant
+from services.domain.region import NATION, ancestry, is_region, within
+from services.policy.model import ANY, Override, Revision
+from services.policy.rules.resolve import BASIS, CHANNELS, PolicyBook, Segment, series_segments, united_channels
+
+_BASES: Mapping[int, str] = {
+    policy_pb2.BASIS_REPORT_TIME: "the report's issue",
+    policy_pb2.BASIS_SAMPLE_TIME: "sampling",
+}
+RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
+"""How far in the past a policy may begin without saying why: the time between writing "now" and sending it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A revision about to be published: by which node, when."""
+
+    revision: Revision
+    jurisdiction: str
+    now: Instant
+
+
+def find_faults(revision: Revision) -> list[Violation]:
+    """What is wrong with a policy by itself."""
+    faults = []
+    requirement = revision.requirement
+    has_length = requirement.duration is not None or requirement.calendar_days is not None
+    if not is_region(revision.region):
+        faults.append(Violation("policy.name", "REGION_UNKNOWN", "the region is not one of GB/T 2260"))
+    if _ends_too_soon(revision):
+        faults.append(Violation("policy.effective_end_time", "INVALID_FIELD", "must be after effective_start_time"))
+    if not _is_day(revision.source.issue_date):
+        faults.append(Violation("policy.source.issue_date", "INVALID_FIELD", "is not a day of the calendar"))
+    for length, field in (
+        (requirement.duration, "window.duration"),
+        (requirement.sampling_proof, "sampling_proof_window"),
+    ):
+        if length == 0:
+            text = "must be at least a microsecond"
+            faults.append(Violation(f"policy.test_required.{field}", "INVALID_FIELD", text))
+    if revision.floor and not requirement.is_test:
+        faults.append(Violation("policy.not_required", "INVALID_FIELD", "a floor states a basis, in test_required"))
+    if revision.floor and has_length:
+        text = "a floor has no length: the hours are each place's own"
+        faults.append(Violation("policy.test_required.window.length", "INVALID_FIELD", text))
+    if requirement.is_test and not revision.floor and not has_length:
+        text = "needs a duration or calendar_days; only a floor has none"
+        faults.append(Violation("policy.test_required.window.length", "INVALID_FIELD", text))
+    return faults
+
+
+def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
+    """Refuse a publication that may not be, with everything that speaks against it.
+
+    Args:
+        publication: the revision, by whom and when.
+        book: what stands already.
+        broken_rules: rules of the contract that the policy breaks.
+
+    Raises:
+        InvalidArgument: the policy by itself is at fault.
+        PermissionDenied: NOT_PERMITTED, a node publishes for its own jurisdiction and below alone.
+        FailedPrecondition: POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
+            The first of all these that applies is the error, and its violations hold the others too.
+    """
+    revision = publication.revision
+    faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
+    foreign = _find_foreign(revision.region, publication.jurisdiction, "policy.name")
+    # An end before its start is a fault; what else is wrong is told as if there were none.
+    lived = replace(revision, end=None) if _ends_too_soon(revision) else revision
+    segments = new_segments(lived, book)
+    breaches = list(_find_floor_breaches(lived, segments, book))
+    ties = list(_find_ties(lived, segments, book))
+    violations = [*faults, *foreign, *breaches, *ties, *_find_retroactive(publication)]
+    if faults:
+        raise InvalidArgument.of(violations)
+    if foreign:
+        raise _not_permitted(revision.region, violations)
+    if violations:
+        raise _refusal("the policy may not be published", breaches, ties, violations)
+
+
+def _beyond(told: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
+    """The faults of fields of which nothing was told yet."""
+    fields = {violation.field for violation in told}
+    return [fault for fault in faults if fault.field not in fields]
+
+
+def check_jurisdiction(region: str, jurisdiction: str) -> None:
+    """Refuse a change of a jurisdiction's policies that is not this node's to make.
+
+    Raises:
+        PermissionDenied: NOT_PERMITTED, a node publishes and withdraws for its own jurisdiction and below alone.
+    """
+    foreign = _find_foreign(region, jurisdiction, "name")
+    if foreign:
+        raise _not_permitted(region, foreign)
+
+
+def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
+    """Refuse a withdrawal that brings an older revision back into a tie with another policy.
+
+    Raises:
+        FailedPrecondition: AMBIGUOUS, with each tie; withdraw the older revision or the other policy first.
+    """
+    others = [other for other in book.series(*revision.series) if other is not revision]
+    ties = [
+        tie
+        for segment in series_segments(others)
+        for tie in _find_ties(segment.revision, [segment], book)
+        if segment not in book.segments(revision.region)
+    ]
+    if ties:
+        raise _refusal("the revision may not be withdrawn", (), ties, ties)
+
+
+def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
+    """When the new revision would be in force, beside the others of its series."""
+    others = book.series(*revision.series)
+    return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
+
+
+def find_overridden(floor: Revision, book: PolicyBook) -> list[Override]:
+    """What a new floor overrides in policies that stand already, from when."""
+    found: list[Override] = []
+    for own in new_segments(floor, book):
+        for region in sorted(book.regions):
+            if not within(region, floor.region):
+                continue
+            for segment in book.segments(region):
+                lower = segment.revision
+                if lower.series != floor.series and _overlap(own, segment):
+                    found += _find_replaced(floor, lower, max(own.start, segment.start))
+    return found
+
+
+def _find_replaced(floor: Revision, lower: Revision, start: Instant) -> Iterator[Override]:
+    """What a floor replaces in a policy that is in force beside it from `start` on."""
+    if not (_share(floor.purposes, lower.purposes) and _share_origin(floor.origin, lower.origin)):
+        return
+    if _contradicts(floor, lower):
+        stated, applied = (lower.requirement.basis,), (floor.requirement.basis,)
+        yield Override(BASIS, stated, applied, floor.name, lower.name, start)
+    joined = united_channels(lower.channels, floor.channels)
+    if joined != lower.channels and not lower.floor:
+        yield Override(CHANNELS, lower.channels, joined, floor.name, lower.name, start)
+
+
+def _find_floor_breaches(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
+    for place in ancestry(revision.region):
+        for floor in book.segments(place):
+            if not floor.revision.floor or floor.revision.series == revision.series:
+                continue
+            if not _contradicts(floor.revision, revision):
+                continue
+            own = next((segment for segment in segments if _overlap(segment, floor)), None)
+            if own is not None:
+                since = format_instant(max(own.start, floor.start))
+                basis = _BASES[floor.revision.requirement.basis]
+                text = f"undercuts {_cite(floor.revision)}: validity counts from {basis}, since {since}"
+                yield Violation("policy.test_required.window.basis", "POLICY_BREACH", text, floor.revision.name)
+
+
+def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
+    if revision.floor:
+        return
+    for other in book.segments(revision.region):
+        if other.revision.floor or other.revision.series == revision.series or not _ties(revision, other.revision):
+            continue
+        own = next((segment for segment in segments if _overlap(segment, other)), None)
+        if own is not None:
+            since = format_instant(max(own.start, other.start))
+            text = f"ties with {other.revision.name} from {since}: same purposes, same origin, both in force"
+            yield Violation("policy.purposes", "AMBIGUOUS", text, other.revision.name)
+
+
+def _find_foreign(region: str, jurisdiction: str, field: str) -> list[Violation]:
+    # The nation's node may keep the rules of all.
+    if jurisdiction == NATION or within(region, jurisdiction):
+        return []
+    text = f"this node publishes for {jurisdiction} and below, not for {region}"
+    return [Violation(field, "NOT_PERMITTED", text, f"jurisdictions/{region}")]
+
+
+def _not_permitted(region: str, violations: Sequence[Violation]) -> PermissionDenied:
+    text = next(violation.description for violation in violations if violation.reason == "NOT_PERMITTED")
+    return PermissionDenied(
+        "NOT_PERMITTED", text, violations=violations, metadata={"resource": f"jurisdictions/{region}"}
+    )
+
+
+def _find_retroactive(publication: Publication) -> list[Violation]:
+    revision = publication.revision
+    if revision.start >= publication.now - RETROACTIVE_TOLERANCE or revision.retroactive_reason:
+        return []
+    text = "the policy begins in the past; say why"
+    return [Violation("retroactive_reason", "RETROACTIVE", text, revision.name)]
+
+
+def _refusal(
+    what: str, breaches: Sequence[Violation], ties: Sequence[Violation], violations: Sequence[Violation]
+) -> HutongError:
+    if breaches:
+        reason, metadata = "POLICY_BREACH", {"breaches": str(len(breaches))}
+    elif ties:
+        reason, metadata = "AMBIGUOUS", {"other": ties[0].subject}
+    else:
+        reason, metadata = "RETROACTIVE", {"field": "retroactive_reason"}
+    text = "; ".join(violation.description for violation in violations)
+    return FailedPrecondition(reason, f"{what}: {text}", violations=violations, metadata=metadata)
+
+
+def _cite(floor: Revision) -> str:
+    """A floor by its revision, and by the document whose rule it is where that is known."""
+    document = floor.source.document_number or floor.source.title
+    return f"{floor.name} ({document})" if document else floor.name
+
+
+def _ends_too_soon(revision: Revision) -> bool:
+    return revision.end is not None and revision.end <= revision.start
+
+
+def _is_day(text: str) -> bool:
+    """Whether a text is a day of the calendar, or none."""
+    try:
+        return not text or date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _contradicts(floor: Revision, lower: Revision) -> bool:
+    """Whether a lower policy counts from another instant than the floor says, for somebody whom both speak of."""
+    return (
+        lower.requirement.is_test
+        and floor.requirement.basis != lower.requirement.basis
+        and _share(floor.purposes, lower.purposes)
+        and _share_origin(floor.origin, lower.origin)
+    )
+
+
+def _ties(one: Revision, other: Revision) -> bool:
+    """Whether neither of two policies of one jurisdiction is the more specific, for somebody whom both speak of."""
+    return (
+        bool(one.purposes) == bool(other.purposes)
+        and _share(one.purposes, other.purposes)
+        and one.origin == other.origin
+    )
+
+
+def _share(one: Sequence[int], other: Sequence[int]) -> bool:
+    return not one or not other or not set(one).isdisjoint(other)
+
+
+def _share_origin(one: int, other: int) -> bool:
+    return ANY in (one, other) or one == other
+
+
+def _overlap(one: Segment, other: Segment) -> bool:
+    return (one.end is None or other.start < one.end) and (other.end is None or one.start < other.end)

@@ -1,0 +1,65 @@
+"""Which answers a publication changes at an instant. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+
+from hutong.type.v1 import purpose_pb2
+
+from services.domain.instant import Instant
+from services.domain.region import ancestry, within
+from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Revision
+from services.policy.rules.resolve import PolicyBook, most_specific, series_segments
+
+PURPOSES = tuple(number for number in purpose_pb2.Purpose.values() if number)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A kind of question that two books answer differently."""
+
+    region: str
+    purpose: int
+    origin: int
+
+
+def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: Instant) -> Iterator[Change]:
+    """The kinds of question that change with a new revision, of its jurisdiction and those below it with policies.
+
+    A place without policies of its own answers as the nearest one above it, and is not told apart. An answer names the
+    policy that governs and the floors that bind, so it changes where the revision, or the one of its series that it
+    takes the place of, is among them: no answer needs to be made to know.
+    """
+    pairs = [(book, _in_force(book, revision, at)) for book in (before, after)]
+    if pairs[0][1] == pairs[1][1]:
+        return
+    kinds = [(purpose, origin) for purpose in PURPOSES for origin in (SAME_PROVINCE, OTHER_PROVINCE)]
+    bound = {kind for kind in kinds for _, one in pairs if one is not None and one.floor and one.covers(*kind)}
+    governed = {kind for kind in kinds for book, one in pairs if one is not None and _governs(one, book, kind, at)}
+    for region in sorted({revision.region, *after.regions}):
+        if not within(region, revision.region):
+            continue
+        nearer = _nearer(region, revision.region, after, at) if governed else []
+        for kind in kinds:
+            if kind in bound or (kind in governed and not any(one.covers(*kind) for one in nearer)):
+                yield Change(region, *kind)
+
+
+def _in_force(book: PolicyBook, revision: Revision, at: Instant) -> Revision | None:
+    """The revision of the series that is in force."""
+    segments = series_segments(book.series(*revision.series))
+    return next((segment.revision for segment in segments if segment.holds(at)), None)
+
+
+def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant) -> bool:
+    """Whether a revision that is in force governs a kind of question in its own jurisdiction."""
+    covering = [it.revision for it in book.segments(one.region) if it.holds(at) and it.revision.covers(*kind)]
+    return not one.floor and most_specific(covering, kind[1]) == one
+
+
+def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
+    """What could govern in a region before anything of a place above it does."""
+    below = takewhile(lambda step: step != place, ancestry(region))
+    return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]

@@ -1,0 +1,241 @@
+"""Policy resolution (DESIGN §5). Pure.
+
+A question is a region, a purpose, an origin and an instant. The first jurisdiction on the way from the region to the
+nation that has a policy for it governs; floors of every jurisdiction on that way bind. For each kind of question the
+answers of all time are laid out once as a timeline, so that a question costs one bisection.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from services.domain.instant import Instant
+from services.domain.region import ancestry, same_province
+from services.policy.model import (
+    OTHER_PROVINCE,
+    SAME_PROVINCE,
+    Answer,
+    Effective,
+    Override,
+    Revision,
+)
+
+BASIS = "test_required.window.basis"
+CHANNELS = "channels"
+"""What a floor replaces, as `Override.field` names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A revision while it is the one of its series that is in force: [start, end), end None for ever."""
+
+    start: Instant
+    end: Instant | None
+    revision: Revision
+
+    def holds(self, instant: Instant) -> bool:
+        """Whether it is in force at an instant."""
+        return self.start <= instant and (self.end is None or instant < self.end)
+
+
+def series_segments(revisions: Iterable[Revision], known: Instant | None = None) -> list[Segment]:
+    """When each revision of one series is in force.
+
+    In force is the one with the greatest start at or before the instant, of two with the same start the later revision;
+    once that one has ended nothing is, older revisions neither.
+    """
+    by_start: dict[Instant, Revision] = {}
+    for revision in sorted(revisions, key=lambda revision: revision.revision):
+        if revision.known_at(known):
+            by_start[revision.start] = revision
+    starts = sorted(by_start)
+    segments = []
+    for start, next_start in zip_longest(starts, starts[1:]):
+        revision = by_start[start]
+        end = _earlier(revision.end, next_start)
+        if end is None or end > start:
+            segments.append(Segment(start, end, revision))
+    return segments
+
+
+def _earlier(one: Instant | None, other: Instant | None) -> Instant | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
+def origin_class(region: str, arriving_from: str) -> int:
+    """SAME_PROVINCE or OTHER_PROVINCE, seen from the region; nothing stated means from the region itself."""
+    return SAME_PROVINCE if not arriving_from or same_province(region, arriving_from) else OTHER_PROVINCE
+
+
+@dataclass(frozen=True, slots=True)
+class _Jurisdiction:
+    """One jurisdiction's policies: each series' revisions, oldest first, and when they are in force."""
+
+    series: Mapping[str, tuple[Revision, ...]]
+    segments: tuple[Segment, ...]
+
+
+class PolicyBook:
+    """All revisions known, laid out for questions. A publication makes a new one, which shares what it leaves alone."""
+
+    def __init__(self, revisions: Iterable[Revision] = (), known: Instant | None = None) -> None:
+        self._jurisdictions: dict[str, _Jurisdiction] = {}
+        self._timelines: dict[str, dict[tuple[int, int], _Timeline]] = {}
+        self._put(revisions, known)
+
+    def with_revisions(self, revisions: Iterable[Revision]) -> PolicyBook:
+        """The book with revisions added, or in the place of those with their names; costs by what they touch."""
+        book = PolicyBook()
+        book._jurisdictions = dict(self._jurisdictions)
+        touched = book._put(revisions, None)
+        # Copied first: another thread may be laying out a timeline.
+        for anchor, timelines in self._timelines.copy().items():
+            if touched.isdisjoint(ancestry(anchor) if anchor else ()):
+                book._timelines[anchor] = timelines
+        return book
+
+    def known_at(self, known: Instant, region: str) -> PolicyBook:
+        """What was published and not yet withdrawn at an instant, as far as it matters in a region."""
+        return PolicyBook((one for place in ancestry(region) for one in self._all_of(place)), known)
+
+    def _put(self, revisions: Iterable[Revision], known: Instant | None) -> set[str]:
+        coming: dict[str, dict[str, dict[int, Revision]]] = {}
+        for revision in revisions:
+            coming.setdefault(revision.region, {}).setdefault(revision.policy_id, {})[revision.revision] = revision
+        for region, changed in coming.items():
+            jurisdiction = self._jurisdictions.get(region)
+            series = dict(jurisdiction.series) if jurisdiction else {}
+            for policy_id, members in changed.items():
+                joined = {one.revision: one for one in series.get(policy_id, ())} | members
+                series[policy_id] = tuple(joined[number] for number in sorted(joined))
+            segments = tuple(segment for members in series.values() for segment in series_segments(members, known))
+            self._jurisdictions[region] = _Jurisdiction(series, segments)
+        return set(coming)
+
+    def series(self, region: str, policy_id: str) -> Sequence[Revision]:
+        """The revisions of one policy, oldest first, withdrawn ones too; empty when there is none."""
+        jurisdiction = self._jurisdictions.get(region)
+        return jurisdiction.series.get(policy_id, ()) if jurisdiction else ()
+
+    def series_of(self, region: str) -> Sequence[str]:
+        """The ids of a jurisdiction's policies, in order."""
+        jurisdiction = self._jurisdictions.get(region)
+        return sorted(jurisdiction.series) if jurisdiction else ()
+
+    def segments(self, region: str) -> Sequence[Segment]:
+        """Every time that a policy of this jurisdiction itself is in force."""
+        jurisdiction = self._jurisdictions.get(region)
+        return jurisdiction.segments if jurisdiction else ()
+
+    @property
+    def regions(self) -> Iterable[str]:
+        """The jurisdictions that have policies."""
+        return self._jurisdictions.keys()
+
+    def resolve(self, region: str, purpose: int, arriving_from: str, at: Instant) -> Answer:
+        """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
+        return self.resolve_class(region, purpose, origin_class(region, arriving_from), at)
+
+    def resolve_class(self, region: str, purpose: int, origin: int, at: Instant) -> Answer:
+        """As `resolve`, for SAME_PROVINCE or OTHER_PROVINCE."""
+        # Regions without policies of their own share the timelines of the nearest one above that has some.
+        anchor = next((place for place in ancestry(region) if place in self._jurisdictions), "")
+        timelines = self._timelines.get(anchor)
+        if timelines is None:
+            timelines = self._timelines[anchor] = {}
+        timeline = timelines.get((purpose, origin))
+        if timeline is None:
+            timeline = timelines[purpose, origin] = self._lay_out(anchor, purpose, origin)
+        return timeline.at(at)
+
+    def _all_of(self, region: str) -> Iterable[Revision]:
+        jurisdiction = self._jurisdictions.get(region)
+        return (one for members in jurisdiction.series.values() for one in members) if jurisdiction else ()
+
+    def _lay_out(self, anchor: str, purpose: int, origin: int) -> _Timeline:
+        places = ancestry(anchor) if anchor else ()
+        turns: dict[Instant, list[tuple[int, Revision, bool]]] = {}
+        for level, place in enumerate(places):
+            for segment in self.segments(place):
+                if segment.revision.covers(purpose, origin):
+                    turns.setdefault(segment.start, []).append((level, segment.revision, True))
+                    if segment.end is not None:
+                        turns.setdefault(segment.end, []).append((level, segment.revision, False))
+        in_force: list[list[Revision]] = [[] for _ in places]
+        pieces: list[tuple[Instant | None, Effective]] = [(None, _compose(in_force, origin))]
+        for moment in sorted(turns):
+            for level, revision, begins in turns[moment]:
+                if begins:
+                    in_force[level].append(revision)
+                else:
+                    in_force[level].remove(revision)
+            effective = _compose(in_force, origin)
+            if pieces[-1][1] != effective:
+                pieces.append((moment, effective))
+        return _Timeline(pieces)
+
+
+class _Timeline:
+    """The answers of all time to one kind of question, each from its start until the next one's."""
+
+    __slots__ = ("_answers", "_starts")
+
+    def __init__(self, pieces: Sequence[tuple[Instant | None, Effective]]) -> None:
+        self._starts = [start for start, _ in pieces if start is not None]
+        ends: list[Instant | None] = [*self._starts, None]
+        self._answers = [Answer(effective, start, end) for (start, effective), end in zip(pieces, ends, strict=True)]
+
+    def at(self, instant: Instant) -> Answer:
+        return self._answers[bisect_right(self._starts, instant)]
+
+
+def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
+    """The answer made from what is in force and covers the question, nearest place first."""
+    # The highest authority's floor comes first and prevails where two contradict.
+    floors = [revision for level in reversed(in_force) for revision in level if revision.floor]
+    floors.sort(key=lambda floor: (len(ancestry(floor.region)), floor.policy_id))
+    governing = next((found for level in in_force if (found := most_specific(level, origin)) is not None), None)
+    names = tuple(floor.name for floor in floors)
+    grounds = _united(governing.forbidden_grounds if governing else (), *(f.forbidden_grounds for f in floors))
+    if governing is None:
+        return Effective(None, _united(*(floor.channels for floor in floors)), grounds, (), "", names, ())
+    overrides: list[Override] = []
+    basis_settled = False
+    requirement = governing.requirement
+    channels = governing.channels
+    for floor in floors:
+        basis = floor.requirement.basis
+        if requirement.is_test and basis and requirement.basis != basis and not basis_settled:
+            overrides.append(Override(BASIS, (requirement.basis,), (basis,), floor.name, governing.name))
+            requirement = replace(requirement, basis=basis)
+        basis_settled = basis_settled or bool(basis)
+        joined = united_channels(channels, floor.channels)
+        if joined != channels:
+            overrides.append(Override(CHANNELS, channels, joined, floor.name, governing.name))
+            channels = joined
+    return Effective(requirement, channels, grounds, governing.advice, governing.name, names, tuple(overrides))
+
+
+def united_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[int, ...]:
+    """A policy's channels with a floor's; a policy that names none accepts all already."""
+    return _united(channels, floor) if channels and not set(floor) <= set(channels) else channels
+
+
+def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None:
+    """The one that governs inside a jurisdiction: a named purpose before all, an exact origin before any.
+
+    Publication refuses ties, so the name decides only between policies that were stored by other means.
+    """
+    candidates = [revision for revision in revisions if not revision.floor]
+    if not candidates:
+        return None
+    return min(candidates, key=lambda revision: (not revision.purposes, revision.origin != origin, revision.policy_id))
+
+
+def _united(*lists: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted({value for values in lists for value in values}))

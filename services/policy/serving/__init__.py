@@ -1,0 +1,1 @@
+"""Answering and publishing on this node: the book in memory, its questions, watchers and publications."""

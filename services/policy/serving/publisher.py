@@ -1,0 +1,231 @@
+"""Publishes and withdraws policies. Each is one transaction: the book is read, the change checked and written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import (
+    PolicyImpact,
+    PublishPolicyRequest,
+    PublishPolicyResponse,
+    WithdrawPolicyRequest,
+    WithdrawPolicyResponse,
+)
+from sqlalchemy import Connection
+
+from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
+from services.domain.instant import Instant, from_timestamp
+from services.domain.names import parse_policy
+from services.policy.changes import insert_revision, write_withdrawal
+from services.policy.convert import (
+    Statement,
+    answer_to_proto,
+    bare_statement,
+    content_hash,
+    overrides_to_proto,
+    revision_from_proto,
+    revision_to_proto,
+)
+from services.policy.model import Revision
+from services.policy.rules.guards import (
+    Publication,
+    check_jurisdiction,
+    check_publication,
+    check_withdrawal,
+    find_overridden,
+)
+from services.policy.rules.impact import Change, find_changes
+from services.policy.rules.resolve import PolicyBook
+from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.store import PolicyStore
+from services.runtime.clock import Clock
+from services.runtime.consistency import Freshness, encode_token
+from services.runtime.server.validation import find_violations
+
+R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
+
+END = "policy.effective_end_time"
+"""The field of the one rule that stands on the whole of a policy: its end is after its start."""
+_NEEDED = {"policy.name", "policy.effective_start_time"}
+NOT_HASHED = "none"
+"""In the place of a content hash, of a policy that is refused anyway."""
+MAX_LISTED = 500
+"""The most impacts or overrides that an answer lists: an impact has a kilobyte, and a message four million bytes."""
+
+
+class Draft(NamedTuple):
+    """A publication as it is asked for: its statement, and the rules of the contract that it breaks."""
+
+    request: PublishPolicyRequest
+    statement: Statement
+    broken_rules: Sequence[Violation]
+
+
+class Checked(NamedTuple):
+    """The revision that a publication is answered with, and whether it is new: it may stand already."""
+
+    revision: Revision
+    is_new: bool
+
+
+class PolicyPublisher:
+    """Publishes for one node."""
+
+    def __init__(self, store: PolicyStore, cache: PolicyBookCache, jurisdiction: str, clock: Clock) -> None:
+        self._store = store
+        self._cache = cache
+        self._jurisdiction = jurisdiction
+        self._clock = clock
+
+    async def publish(self, request: PublishPolicyRequest) -> PublishPolicyResponse:
+        """Check a policy and, unless it is only to be validated, publish it."""
+        draft = _draft(request)
+        if request.validate_only:
+            await self._cache.refresh()
+            # In a thread: what a national rule changes takes a while to find, and questions go on meanwhile.
+            return await asyncio.to_thread(self._validate, draft)
+        now = self._clock.now()
+        response = await self._store.change_once(
+            request, lambda connection: self._publish(connection, draft, now), PublishPolicyResponse, now
+        )
+        await self._cache.refresh()
+        return self._with_token(response)
+
+    async def withdraw(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
+        """Withdraw one revision from now on."""
+        region, policy_id, number = parse_policy(request.name)
+        if number is None:
+            raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
+        check_jurisdiction(region, self._jurisdiction)
+        named = (region, policy_id, number)
+        now = self._clock.now()
+        response = await self._store.change_once(
+            request, lambda connection: self._withdraw(connection, request, named, now), WithdrawPolicyResponse, now
+        )
+        await self._cache.refresh()
+        return self._with_token(response)
+
+    def _publish(self, connection: Connection, draft: Draft, now: Instant) -> PublishPolicyResponse:
+        """The transaction of a publication."""
+        book = self._cache.read_book(connection)
+        checked = self._check(draft, book, now)
+        if checked.is_new:
+            insert_revision(connection, checked.revision, draft.statement, now)
+        return _answer(draft.request, checked, book)
+
+    def _validate(self, draft: Draft) -> PublishPolicyResponse:
+        """The answer to a publication that is not made."""
+        book = self._cache.book
+        return _answer(draft.request, self._check(draft, book, self._clock.now()), book)
+
+    def _withdraw(
+        self, connection: Connection, request: WithdrawPolicyRequest, named: tuple[str, str, int], now: Instant
+    ) -> WithdrawPolicyResponse:
+        """The transaction of a withdrawal."""
+        book = self._cache.read_book(connection)
+        found = _find_withdrawable(request.name, named, book)
+        withdrawn = replace(found, withdraw_time=now, withdraw_reason=request.reason)
+        write_withdrawal(connection, withdrawn, now)
+        return WithdrawPolicyResponse(policy=revision_to_proto(withdrawn))
+
+    def _check(self, draft: Draft, book: PolicyBook, now: Instant) -> Checked:
+        """Find the revision to publish, or the one in force that says the same. Raises as `check_publication`."""
+        statement, broken_rules = draft.statement, draft.broken_rules
+        members = book.series(statement.region, statement.policy_id)
+        # What breaks a rule has no hash worth the name: JSON cannot say every time that a message can.
+        hashed = "" if broken_rules else content_hash(statement)
+        number = members[-1].revision + 1 if members else 1
+        revision = revision_from_proto(statement, number, now, draft.request.retroactive_reason, hashed or NOT_HASHED)
+        standing = [member for member in members if member.withdraw_time is None and member.start == revision.start]
+        if standing and standing[-1].content_hash == revision.content_hash:
+            return Checked(standing[-1], is_new=False)
+        check_publication(Publication(revision, self._jurisdiction, now), book, broken_rules)
+        return Checked(revision, is_new=True)
+
+    def _with_token(self, response: R) -> R:
+        """The answer with a token of the cache's instant: after the commit, and sent with it to every watcher."""
+        response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._cache.as_of))
+        return response
+
+
+def _draft(request: PublishPolicyRequest) -> Draft:
+    """Read a publication.
+
+    Raises:
+        InvalidArgument: it breaks rules, and is too faulty for anything else to be said of it: no series, no times.
+    """
+    if not request.HasField("policy"):
+        raise InvalidArgument.field("policy", "value is required")
+    broken_rules = [
+        replace(violation, field=f"policy.{violation.field}" if violation.field else END)
+        for violation in find_violations(request.policy)
+    ]
+    broken_rules += _find_fractions(request.policy)
+    if _NEEDED & {violation.field for violation in broken_rules}:
+        raise InvalidArgument.of(broken_rules)
+    return Draft(request, bare_statement(request.policy), broken_rules)
+
+
+def _find_withdrawable(name: str, named: tuple[str, str, int], book: PolicyBook) -> Revision:
+    """The named revision, if it may be withdrawn.
+
+    Raises:
+        NotFound: there is no such revision.
+        FailedPrecondition: ALREADY_WITHDRAWN, or AMBIGUOUS as `check_withdrawal`.
+    """
+    region, policy_id, number = named
+    found = next((revision for revision in book.series(region, policy_id) if revision.revision == number), None)
+    if found is None:
+        raise NotFound.resource(name)
+    if found.withdraw_time is not None:
+        raise FailedPrecondition("ALREADY_WITHDRAWN", f"{name} is withdrawn already", metadata={"resource": name})
+    check_withdrawal(found, book)
+    return found
+
+
+def _answer(request: PublishPolicyRequest, checked: Checked, book: PolicyBook) -> PublishPolicyResponse:
+    """The answer to a publication: the revision, and what it changes in the book."""
+    revision = checked.revision
+    response = PublishPolicyResponse(policy=revision_to_proto(revision))
+    if revision.floor and checked.is_new:
+        overridden = find_overridden(revision, book)
+        response.override_count = len(overridden)
+        response.overrides.extend(overrides_to_proto(overridden[:MAX_LISTED]))
+    if request.HasField("impact_time"):
+        at = from_timestamp(request.impact_time)
+        after = book.with_revisions([revision]) if checked.is_new else book
+        changes = list(find_changes(revision, book, after, at))
+        response.impact_count = len(changes)
+        response.impacts.extend(_impact(change, book, after, at) for change in changes[:MAX_LISTED])
+    return response
+
+
+def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
+    """Times and spans whose fraction of a second is none: protobuf carries them, and JSON cannot say them."""
+    asked = policy.test_required
+    fractions = {
+        "effective_start_time": policy.effective_start_time.nanos,
+        "effective_end_time": policy.effective_end_time.nanos,
+        "test_required.window.duration": asked.window.duration.nanos,
+        "test_required.sampling_proof_window": asked.sampling_proof_window.nanos,
+    }
+    return [
+        Violation(f"policy.{field}", "INVALID_FIELD", "nanos must lie between 0 and 999,999,999")
+        for field, nanos in fractions.items()
+        if not 0 <= nanos < 1_000_000_000
+    ]
+
+
+def _impact(change: Change, before: PolicyBook, after: PolicyBook, at: Instant) -> PolicyImpact:
+    question = (change.region, change.purpose, change.origin, at)
+    return PolicyImpact(
+        region=change.region,
+        purpose=change.purpose,  # type: ignore[arg-type]
+        origin=change.origin,  # type: ignore[arg-type]
+        before=answer_to_proto(before.resolve_class(*question)),
+        after=answer_to_proto(after.resolve_class(*question)),
+    )

@@ -1,0 +1,74 @@
+"""Answers ResolvePolicy from the cache. Each answer's message is made once for as long as it stands."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest, ResolvePolicyResponse
+
+from services.domain.errors import InvalidArgument, Violation
+from services.domain.fields import check_region
+from services.domain.instant import SECOND, Instant, from_timestamp
+from services.domain.region import is_region
+from services.policy.convert import answer_to_proto
+from services.policy.model import Answer
+from services.policy.rules.resolve import PolicyBook
+from services.policy.serving.book_cache import PolicyBookCache
+from services.runtime.clock import Clock
+
+
+class PolicyResolver:
+    """Answers questions from the cache."""
+
+    def __init__(self, cache: PolicyBookCache, clock: Clock) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._book: PolicyBook | None = None
+        # By identity: a book keeps each of its answers for as long as it lives, and this memory holds the book.
+        self._sent: dict[int, ResolvePolicyResponse] = {}
+
+    def resolve(self, request: ResolvePolicyRequest) -> ResolvePolicyResponse:
+        """What applies. InvalidArgument REGION_UNKNOWN for a region that is none."""
+        region, arriving_from = request.region, request.arriving_from
+        if not is_region(region) or (arriving_from and not is_region(arriving_from)):
+            raise _unknown_regions(request)
+        at = from_timestamp(request.at_time) if request.HasField("at_time") else self._clock.now()
+        if request.HasField("known_time"):
+            book = self._cache.book.known_at(from_timestamp(request.known_time), region)
+            response = _response(book.resolve(region, request.purpose, arriving_from, at))
+        else:
+            response = self._reuse(self._cache.book.resolve(region, request.purpose, arriving_from, at))
+        _stamp(response.effective_policy.as_of_time, self._cache.as_of)
+        if self._cache.nation_as_of is not None:
+            _stamp(response.effective_policy.nation_as_of_time, self._cache.nation_as_of)
+        return response
+
+    def _reuse(self, answer: Answer) -> ResolvePolicyResponse:
+        """The answer's message; the same one again and again, of which only as_of_time changes.
+
+        It may be sent after another call has moved as_of_time on: rightly, since the book is still the same.
+        """
+        if self._book is not self._cache.book:
+            self._book = self._cache.book
+            self._sent.clear()
+        response = self._sent.get(id(answer))
+        if response is None:
+            response = self._sent[id(answer)] = _response(answer)
+        return response
+
+
+def _stamp(timestamp: Timestamp, instant: Instant) -> None:
+    """Set both parts, since the message was sent before."""
+    timestamp.seconds, rest = divmod(instant, SECOND)
+    timestamp.nanos = rest * 1000
+
+
+def _response(answer: Answer) -> ResolvePolicyResponse:
+    return ResolvePolicyResponse(effective_policy=answer_to_proto(answer))
+
+
+def _unknown_regions(request: ResolvePolicyRequest) -> InvalidArgument:
+    found: list[Violation] = []
+    check_region(request.region, "region", found)
+    if request.arriving_from:
+        check_region(request.arriving_from, "arriving_from", found)
+    return InvalidArgument.of(found)

@@ -1,0 +1,60 @@
+"""WatchPolicies: a snapshot, then every change as it is published, with checkpoints as heartbeat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint, WatchPoliciesRequest, WatchPoliciesResponse
+
+from services.domain.errors import InvalidArgument, Unavailable
+from services.domain.instant import Instant, set_timestamp, to_timestamp
+from services.domain.names import format_node
+from services.policy.convert import revision_to_proto
+from services.policy.serving.book_cache import PolicyBookCache
+from services.runtime.server.service import Drain
+
+HEARTBEAT_SECONDS = 1.0
+"""The longest a watcher waits for a word: it holds its answers for good as long as the heartbeat lasts."""
+
+_CURSOR = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+"""A change's sequence and the instant of its commit, by which it is told from another one that took its number."""
+_NO_TIME = -1
+
+
+class Watch:
+    """Sends any number of watchers what is in the cache, each from a cursor of its own."""
+
+    def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain) -> None:
+        self._cache = cache
+        self._node = format_node(jurisdiction)
+        self._drain = drain
+
+    async def follow(self, request: WatchPoliciesRequest) -> AsyncIterator[WatchPoliciesResponse]:
+        """Send everything after the request's cursor, for as long as the watcher stays."""
+        sent, commit_time = _decode(request.cursor)
+        self._cache.check_change(sent, commit_time)
+        while not self._drain.begun:
+            as_of, nation_as_of = self._cache.as_of, self._cache.nation_as_of
+            for sequence, revision in self._cache.changes_after(sent):
+                yield WatchPoliciesResponse(policy=revision_to_proto(revision), cursor=self._cursor(sequence))
+                sent = sequence
+            checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of), node=self._node)
+            if nation_as_of is not None:
+                set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
+            yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=self._cursor(sent))
+            await self._cache.wait_beyond(sent, HEARTBEAT_SECONDS)
+        raise Unavailable(
+            "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "policy"}
+        )
+
+    def _cursor(self, sequence: int) -> str:
+        return f"{sequence}-{self._cache.commit_time(sequence)}"
+
+
+def _decode(cursor: str) -> tuple[int, Instant]:
+    """A change's sequence and commit; a cursor without the latter is none of these."""
+    match = _CURSOR.fullmatch(cursor or "0")
+    if match is None:
+        raise InvalidArgument.field("cursor", "is not a cursor of this service")
+    return int(match[1]), int(match[2] or _NO_TIME)

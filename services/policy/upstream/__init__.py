@@ -1,0 +1,1 @@
+"""A province's copy of the nation's policies."""

@@ -1,0 +1,62 @@
+"""What a watch of the nation sends between two checkpoints, checked before it is stored."""
+
+from __future__ import annotations
+
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
+
+from services.domain.errors import HutongError, InvalidArgument
+from services.domain.names import parse_policy
+from services.domain.region import NATION
+from services.policy.convert import bare_statement, content_hash, received_revision_from_proto
+from services.policy.rules.resolve import PolicyBook
+from services.policy.upstream.store import ReceivedRevision
+from services.runtime.server.validation import check
+
+
+class SnapshotUpdate:
+    """What was received since the last checkpoint.
+
+    Attributes:
+        is_whole: whether it began without a cursor, so that at its end everything has been received.
+        received: the nation's own revisions, in order. What it keeps for other jurisdictions is not this province's.
+        left_out: the names of those that cannot be stored: a newer nation may send what this version does not know.
+    """
+
+    def __init__(self, *, is_whole: bool) -> None:
+        self.is_whole = is_whole
+        self.received: list[ReceivedRevision] = []
+        self.left_out: list[str] = []
+
+    def add(self, policy: policy_pb2.Policy) -> None:
+        """Add one revision."""
+        try:
+            if parse_policy(policy.name)[0] == NATION:
+                self.received.append(_understand(policy))
+        except (HutongError, ValueError):
+            self.left_out.append(policy.name)
+
+    def missing(self, book: PolicyBook) -> list[str]:
+        """The nation's revisions in a book that a whole update did not name: they stand, and the nation lost them."""
+        named = {one.revision.name for one in self.received} | set(self.left_out)
+        known = (one.name for policy_id in book.series_of(NATION) for one in book.series(NATION, policy_id))
+        return [name for name in known if name not in named]
+
+
+def _understand(policy: policy_pb2.Policy) -> ReceivedRevision:
+    """A revision that could have been published, and that has the hash of its content.
+
+    Raises:
+        InvalidArgument: it is not.
+        ValueError: it holds what JSON cannot say, so that it has no hash.
+    """
+    statement = bare_statement(policy)
+    check(statement.policy)
+    check(PublishPolicyRequest(retroactive_reason=policy.retroactive_reason))
+    if policy.HasField("withdraw_time"):
+        check(WithdrawPolicyRequest(name=policy.name, reason=policy.withdraw_reason))
+    if parse_policy(policy.name)[2] != policy.revision or not policy.HasField("publish_time"):
+        raise InvalidArgument.field("name", "is not that of a published revision")
+    if content_hash(statement) != policy.content_hash:
+        raise InvalidArgument.field("content_hash", "is not that of the policy")
+    return ReceivedRevision(received_revision_from_proto(policy, statement), statement)

@@ -1,0 +1,1 @@
+"""The decision: pure rules over records, evidence and a policy."""

@@ -1,0 +1,321 @@
+"""Whether a result is recognised (DESIGN section 6). Pure: no clock, no I/O, the same answer for the same inputs.
+
+The rule is that of the notice of 29 July 2022 (联防联控机制综发〔2022〕81号), section 1: a result has equal force by
+whatever channel it is shown and wherever it was taken, and counts inside the window of the place that checks. Nothing
+here reads a channel or a place of sampling, and what cannot be reached is never a reason against the holder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from hutong.results.v1 import follow_up_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+
+from services.domain.instant import Instant
+from services.verification.decision.canonical_order import in_order, order_of_evidence, order_of_record
+from services.verification.decision.model import (
+    INCONCLUSIVE,
+    NATIONAL_RESULTS,
+    NEGATIVE,
+    NOT_ASKED,
+    NOT_LOOKED_UP,
+    PENDING,
+    POOL_POSITIVE,
+    POSITIVE,
+    SOURCE_OK,
+    Claim,
+    Considered,
+    Decision,
+    Evidence,
+    FollowUp,
+    Inputs,
+    Record,
+    Requirement,
+)
+from services.verification.decision.weigh import USABLE, Item, weigh_evidence, weigh_record
+from services.verification.decision.window import basis_time, counts, expire_time
+
+if TYPE_CHECKING:
+    from services.verification.decision.model import DecisionBasis, DecisionOutcome, Reason, Use
+
+_REASON_OF_USE: tuple[tuple[Use, Reason], ...] = (
+    (pb.USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
+    (pb.USE_RECALLED, pb.DECISION_REASON_RESULT_RECALLED),
+    (pb.USE_LAB_NOT_AUTHORIZED, pb.DECISION_REASON_LAB_NOT_AUTHORIZED),
+    (pb.USE_NOT_YET_REPORTED, pb.DECISION_REASON_NOT_YET_REPORTED),
+    (pb.USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
+    (pb.USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
+)
+"""Why nothing was usable, the strongest reason first. Of anything else the reason is NO_RESULT."""
+
+
+_WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
+"""Outcomes that leave a sampling record what it was until their report is issued."""
+
+
+def decide(inputs: Inputs) -> Decision:
+    """Decide in the order of DESIGN section 6. In which order records, evidence and sources stand is without effect."""
+    policy = inputs.policy
+    if policy is None:
+        return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_UNDETERMINED, pb.DECISION_REASON_SOURCE_UNAVAILABLE)
+    if not policy.governing:
+        return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_UNDETERMINED, pb.DECISION_REASON_NO_POLICY_IN_FORCE)
+    if policy.required is None:
+        return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_NOT_REQUIRED, pb.DECISION_REASON_NO_TEST_REQUIRED)
+    items = _weigh_each(inputs)
+    governing = _find_governing(items)
+    valid = _hold_to_windows(items, policy.required, inputs)
+    if governing is not None:
+        for item in valid:
+            item.use = pb.USE_OUTWEIGHED
+        return _refuse_for_positive(inputs, policy.required, items, governing)
+    if valid:
+        return _recognize(inputs, items, valid)
+    return _explain_lack(inputs, policy.required, items)
+
+
+def _weigh_each(inputs: Inputs) -> list[Item]:
+    """Step 2: every record and piece of evidence, in an order of their own, those that cannot count marked so."""
+    records = _newest_revisions(inputs)
+    items = [weigh_record(record, inputs) for record in records]
+    if inputs.evidence:
+        by_report = {(record.lab, record.report_number): record for record in records}
+        items.extend(weigh_evidence(evidence, claim, by_report, inputs) for evidence, claim in _pairs(inputs))
+    return items
+
+
+def _newest_revisions(inputs: Inputs) -> Sequence[Record]:
+    """The newest revision of each record, by name."""
+    records = inputs.records
+    claimed = [claim.record for claim in inputs.claims if claim.record is not None]
+    if len(records) + len(claimed) <= 1:
+        return records or claimed
+    newest: dict[str, Record] = {}
+    for record in (*records, *claimed):
+        other = newest.get(record.name)
+        if other is None or order_of_record(record) > order_of_record(other):
+            newest[record.name] = record
+    return [newest[name] for name in sorted(newest)]
+
+
+def _find_governing(items: Iterable[Item]) -> Item | None:
+    """Step 3: the positive, or else the pool, that no recorded negative with a later sample time has cleared."""
+    cleared_before: Instant | None = None
+    adverse: list[Item] = []
+    for item in items:
+        if item.use != USABLE:
+            continue
+        subject = item.subject
+        if subject.outcome in (POSITIVE, POOL_POSITIVE):
+            if isinstance(subject, Record):
+                adverse.append(item)
+            else:
+                item.use = pb.USE_NOT_RECORDED
+        elif subject.outcome == NEGATIVE and isinstance(subject, Record):
+            later = cleared_before is None or subject.sample_time > cleared_before
+            cleared_before = subject.sample_time if later else cleared_before
+    governing: Item | None = None
+    for item in adverse:
+        if cleared_before is not None and item.sample_time < cleared_before:
+            item.use = pb.USE_CLEARED
+            continue
+        item.use = pb.USE_GOVERNS
+        if governing is None or _governs_before(item) > _governs_before(governing):
+            governing = item
+    return governing
+
+
+def _governs_before(item: Item) -> tuple[bool, Instant]:
+    return item.subject.outcome == POSITIVE, item.sample_time
+
+
+def _hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs) -> list[Item]:
+    """Step 4: the items that count at the time of use; each that does not is marked with why."""
+    window = required.window
+    valid: list[Item] = []
+    for item in items:
+        if item.use != USABLE:
+            if _was_sampled_only(item) and _hold_to_proof_window(item, required, inputs):
+                valid.append(item)
+            continue
+        subject = item.subject
+        outcome = subject.outcome
+        if outcome == NEGATIVE:
+            basis = basis_time(window, subject.sample_time, subject.report_time)
+            if basis is None:
+                item.use = pb.USE_NOT_IDENTIFIABLE
+                continue
+            item.basis_time = basis
+            item.expire_time = expire = expire_time(window, basis)
+            if counts(window, expire, inputs.use_time):
+                valid.append(item)
+            else:
+                item.use = pb.USE_EXPIRED
+        elif outcome == PENDING:
+            if subject.sample_time is None:
+                item.use = pb.USE_NOT_IDENTIFIABLE
+            elif _hold_to_proof_window(item, required, inputs):
+                valid.append(item)
+            else:
+                item.use = pb.USE_SAMPLING_PROOF_NOT_ACCEPTED
+        else:
+            item.use = pb.USE_INCONCLUSIVE
+    return valid
+
+
+def _was_sampled_only(item: Item) -> bool:
+    """Whether an unusable item had no report yet at the time of use: then its specimen had been taken, and no more.
+
+    Otherwise who was let in on a sampling record would be turned away because its report has come since. A positive to
+    come does not let anybody in.
+    """
+    return item.use == pb.USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
+
+
+def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> bool:
+    """Whether an item counts as a sampling record at the time of use, counted from when the specimen was taken."""
+    sample_time = item.subject.sample_time
+    if sample_time is None or required.sampling_proof_window is None:
+        return False
+    item.is_sampling = True
+    item.basis_time = sample_time
+    item.expire_time = sample_time + required.sampling_proof_window
+    return sample_time <= inputs.issued_until and inputs.use_time < item.expire_time
+
+
+def _recognize(inputs: Inputs, items: list[Item], valid: list[Item]) -> Decision:
+    """Step 4, its end: the item that expires last is the one that is used."""
+    for item in valid:
+        item.use = pb.USE_OTHER_EXPIRES_LATER
+    # max() keeps the first of equals, and items stand in an order of their own.
+    used = valid[0] if len(valid) == 1 else max(valid, key=_preference)
+    used.use = pb.USE_USED
+    recorded = isinstance(used.subject, Record)
+    return _compose(
+        inputs,
+        items,
+        pb.DECISION_OUTCOME_RECOGNIZED,
+        pb.DECISION_REASON_VALID,
+        basis=pb.DECISION_BASIS_RECORD if recorded else pb.DECISION_BASIS_PRESENTED,
+        rests_on=used,
+    )
+
+
+def _preference(item: Item) -> tuple[Instant, bool, Instant, bool]:
+    assert item.expire_time is not None
+    return item.expire_time, isinstance(item.subject, Record), item.sample_time, not item.is_sampling
+
+
+def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item], governing: Item) -> Decision:
+    """Step 3, its end."""
+    reason: Reason = pb.DECISION_REASON_POSITIVE_RESULT
+    rechecks: list[FollowUp] = []
+    if governing.subject.outcome == POOL_POSITIVE:
+        reason = pb.DECISION_REASON_PENDING_RECHECK
+        rechecks = [
+            FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
+            for item in items
+            if item.use == pb.USE_GOVERNS
+        ]
+    return _compose(
+        inputs,
+        items,
+        pb.DECISION_OUTCOME_NOT_RECOGNIZED,
+        reason,
+        rests_on=governing,
+        more_follow_ups=rechecks,
+        refusal_permitted=required.refusal_permitted,
+    )
+
+
+def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> Decision:
+    """Step 5: nothing is usable. Who could not be asked comes first, since what they hold is not known.
+
+    And a place may turn somebody away for the lack only where the nation was asked: "not found here" is no ground.
+    """
+    if any(source.state in NOT_ASKED for source in inputs.sources):
+        return _compose(
+            inputs,
+            items,
+            pb.DECISION_OUTCOME_UNDETERMINED,
+            pb.DECISION_REASON_SOURCE_UNAVAILABLE,
+            more_follow_ups=_ask_again(inputs),
+        )
+    expired = [item for item in items if item.use == pb.USE_EXPIRED]
+    if expired:
+        return _compose(
+            inputs,
+            items,
+            pb.DECISION_OUTCOME_NOT_RECOGNIZED,
+            pb.DECISION_REASON_EXPIRED,
+            rests_on=max(expired, key=_preference),
+            refusal_permitted=required.refusal_permitted and _was_nation_asked(inputs),
+        )
+    uses = {item.use for item in items}
+    reason = next((reason for use, reason in _REASON_OF_USE if use in uses), pb.DECISION_REASON_NO_RESULT)
+    return _compose(
+        inputs,
+        items,
+        pb.DECISION_OUTCOME_NOT_RECOGNIZED,
+        reason,
+        refusal_permitted=required.refusal_permitted and _was_nation_asked(inputs),
+    )
+
+
+def _was_nation_asked(inputs: Inputs) -> bool:
+    return any(source.source == NATIONAL_RESULTS and source.state == SOURCE_OK for source in inputs.sources)
+
+
+def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: Reason) -> Decision:
+    """Step 1: no rule is known, or it asks for nothing."""
+    subjects: list[Record | Evidence] = [*_newest_revisions(inputs)]
+    subjects.extend(evidence for evidence, _ in _pairs(inputs))
+    items = [Item(subject, pb.USE_NOT_NEEDED) for subject in subjects]
+    unknown = reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    return _compose(inputs, items, outcome, reason, more_follow_ups=_ask_again(inputs) if unknown else ())
+
+
+def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
+    """Evidence with what was found of it, in an order of its own."""
+    if not inputs.evidence:
+        return []
+    claims = inputs.claims or (NOT_LOOKED_UP,) * len(inputs.evidence)
+    return sorted(zip(inputs.evidence, claims, strict=True), key=order_of_evidence)
+
+
+def _ask_again(inputs: Inputs) -> list[FollowUp]:
+    sources = sorted({source.source for source in inputs.sources if source.state in NOT_ASKED})
+    return [FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN, source=source) for source in sources]
+
+
+def _compose(
+    inputs: Inputs,
+    items: list[Item],
+    outcome: DecisionOutcome,
+    reason: Reason,
+    *,
+    basis: DecisionBasis = pb.DECISION_BASIS_UNSPECIFIED,
+    rests_on: Item | None = None,
+    more_follow_ups: Sequence[FollowUp] = (),
+    refusal_permitted: bool = False,
+) -> Decision:
+    """The decision, explained by everything that was weighed."""
+    follow_ups = [item.follow_up for item in items if item.follow_up is not None]
+    follow_ups.extend(more_follow_ups)
+    result = ""
+    if rests_on is not None and isinstance(rests_on.subject, Record):
+        result = f"{rests_on.subject.name}@{rests_on.subject.revision}"
+    return Decision(
+        outcome,
+        reason,
+        basis,
+        result,
+        rests_on.basis_time if rests_on else None,
+        rests_on.expire_time if rests_on else None,
+        tuple([Considered(item.subject, item.use, item.expire_time, item.differing_fields) for item in items]),
+        in_order(inputs.sources),
+        tuple(dict.fromkeys(follow_ups)) if follow_ups else (),
+        refusal_permitted,
+    )

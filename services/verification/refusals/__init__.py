@@ -1,0 +1,1 @@
+"""Reports of refusal: taken in and assessed, answered, listed and counted."""

@@ -1,0 +1,166 @@
+"""Takes in reports of refusal. Each is assessed at once, by the rule of the place and by what the person had."""
+
+from __future__ import annotations
+
+from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
+from hutong.verification.v1 import decision_pb2, refusal_service_pb2
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+
+from services.domain.document import Document
+from services.domain.errors import InvalidArgument, Violation
+from services.domain.fields import check_document, check_region, check_text, check_time
+from services.domain.instant import Instant, from_timestamp
+from services.domain.names import parse_decision
+from services.domain.subject import Pepper
+from services.runtime.clock import Clock
+from services.runtime.ids import uuid7
+from services.verification.decision.weigh import CLOCK_TOLERANCE
+from services.verification.refusals.convert import refusal_to_proto
+from services.verification.refusals.masking import mask_identity
+from services.verification.refusals.rules import (
+    Refusal,
+    assess,
+    forbidden_among,
+    outweighs_what_was_shown,
+    was_entitled,
+)
+from services.verification.refusals.store import RefusalStore
+from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.policy_client import PolicyClient
+from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.subject_tag import is_tagged
+from services.verification.verify.verifier import Verifier
+
+
+class RefusalReporter:
+    """Assesses reports and stores them."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        policies: PolicyClient,
+        decision_store: DecisionStore,
+        store: RefusalStore,
+        pepper: Pepper,
+        clock: Clock,
+    ) -> None:
+        self._verifier = verifier
+        self._policies = policies
+        self._decision_store = decision_store
+        self._store = store
+        self._pepper = pepper
+        self._clock = clock
+
+    async def report(
+        self, request: refusal_service_pb2.ReportRefusalRequest
+    ) -> refusal_service_pb2.ReportRefusalResponse:
+        """Assess a report and store it, with the decision that was made for it, before the answer leaves."""
+        now = self._clock.now()
+        document = _check(request, now)
+        refuse_time = from_timestamp(request.refuse_time)
+        subject = None if document is None else self._pepper.subject_key(document)
+        shown = await self._read_shown(request)
+        made = await self._decide_for(request)
+        counting = shown if shown is not None and self._counts(shown, made, request, subject) else None
+        entitlements = [_entitled(one, refuse_time) for one in (counting, made) if one is not None]
+        policy_question = PolicyQuestion(request.region, request.purpose, request.region, refuse_time, None)
+        policy = self._policies.at_hand(policy_question) or await self._policies.resolve(policy_question)
+        forbidden = forbidden_among(request.grounds, policy.effective.forbidden_grounds if policy else ())
+        named = counting or made or shown
+        refusal = Refusal(
+            uuid7(),
+            request.region,
+            mask_identity(request.venue, request.document.number, request.document.name),
+            request.purpose,
+            refuse_time,
+            tuple(sorted(request.grounds)),
+            tuple(sorted(forbidden)),
+            named.uuid if named is not None else "",
+            assess(
+                forbidden,
+                rule_known=policy is not None,
+                entitled=True if True in entitlements else False if False in entitlements else None,
+            ),
+            mask_identity(request.statement, request.document.number, request.document.name),
+            subject,
+            self._pepper.version,
+            now,
+        )
+        return await self._store.add_refusal(
+            refusal,
+            made,
+            request,
+            lambda stored: refusal_service_pb2.ReportRefusalResponse(refusal=refusal_to_proto(stored)),
+        )
+
+    async def _read_shown(self, request: refusal_service_pb2.ReportRefusalRequest) -> StoredDecision | None:
+        """The decision that the person was shown; NotFound when it was never stored."""
+        if not request.decision:
+            return None
+        return await self._decision_store.get_decision(parse_decision(request.decision, "decision"))
+
+    async def _decide_for(self, request: refusal_service_pb2.ReportRefusalRequest) -> StoredDecision | None:
+        """The decision for the instant of the refusal, when it is told who was refused."""
+        if not request.HasField("document"):
+            return None
+        question = VerifyRequest(
+            document=request.document,
+            region=request.region,
+            purpose=request.purpose,
+            use_time=request.refuse_time,
+            evidence=request.evidence,
+            scope=SCOPE_NATIONWIDE,
+            record=True,
+        )
+        _, kept = await self._verifier.conclude(question)
+        return kept
+
+    def _counts(
+        self,
+        shown: StoredDecision,
+        made: StoredDecision | None,
+        request: refusal_service_pb2.ReportRefusalRequest,
+        subject: bytes | None,
+    ) -> bool:
+        """Whether the decision that was shown tells of this refusal, as far as can be compared."""
+        inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
+        if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
+            return False
+        if subject is not None and is_tagged(shown.subject, shown.uuid, subject, self._pepper) is False:
+            return False
+        return made is None or not outweighs_what_was_shown(decision_pb2.Decision.FromString(made.decision).reason)
+
+
+def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> Document | None:
+    """Return the canonical document of a report that keeps the rules of its .proto, if there is one.
+
+    Raises:
+        InvalidArgument: with everything that is wrong with the report.
+    """
+    found: list[Violation] = []
+    check_region(request.region, "region", found)
+    document = None
+    if request.HasField("document"):
+        document = check_document(request.document, "document", found)
+    elif request.evidence:
+        found.append(Violation("evidence", "INVALID_FIELD", "needs document: it is judged with that person's records"))
+    check_time(request.refuse_time, "refuse_time", found)
+    check_text(request.venue, "venue", found)
+    check_text(request.statement, "statement", found)
+    if from_timestamp(request.refuse_time) > now + CLOCK_TOLERANCE:
+        found.append(Violation("refuse_time", "TIME_IN_FUTURE", "lies in the future"))
+    if found:
+        raise InvalidArgument.of(found)
+    return document
+
+
+def _entitled(stored: StoredDecision, refuse_time: Instant) -> bool | None:
+    """What a stored decision says of the person at the instant of the refusal."""
+    decision = decision_pb2.Decision.FromString(stored.decision)
+    return was_entitled(
+        decision.outcome,
+        from_timestamp(decision.use_time),
+        from_timestamp(decision.expire_time) if decision.HasField("expire_time") else None,
+        refuse_time,
+    )

@@ -1,0 +1,205 @@
+"""The store of reports of refusal, in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from hutong.verification.v1.refusal_service_pb2 import (
+    AnswerRefusalRequest,
+    AnswerRefusalResponse,
+    ReportRefusalRequest,
+    ReportRefusalResponse,
+)
+from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
+
+from services.domain.errors import FailedPrecondition, NotFound, Violation
+from services.domain.instant import Instant
+from services.domain.names import format_refusal
+from services.domain.region import NATION
+from services.storage.engine import Database
+from services.storage.idempotency import answer_once
+from services.verification.refusals.masking import mask_identity
+from services.verification.refusals.rules import Refusal
+from services.verification.refusals.summary import Reported
+from services.verification.refusals.tables import refusals, requests
+from services.verification.verify.store import StoredDecision, insert_decisions
+
+if TYPE_CHECKING:
+    from services.verification.decision.model import Ground
+    from services.verification.refusals.rules import Assessment
+
+_C = refusals.c
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalFilter:
+    """Which reports are wanted; empty fields do not narrow. `is_open` None: open and answered ones."""
+
+    region: str = ""
+    grounds: tuple[Ground, ...] = ()
+    judgements: tuple[Assessment, ...] = ()
+    is_open: bool | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
+
+
+class RefusalStore:
+    """Reports in SQLite or PostgreSQL. `secret` keys the memory of requests, which may hold an identity."""
+
+    def __init__(self, database: Database, secret: bytes) -> None:
+        self._database = database
+        self._secret = secret
+
+    async def add_refusal(
+        self,
+        refusal: Refusal,
+        made: StoredDecision | None,
+        request: ReportRefusalRequest,
+        encode: Callable[[Refusal], ReportRefusalResponse],
+    ) -> ReportRefusalResponse:
+        """Store a report, and the decision that was made for it, in one transaction."""
+
+        def work(connection: Connection) -> ReportRefusalResponse:
+            def run() -> ReportRefusalResponse:
+                if made is not None:
+                    insert_decisions(connection, [made])
+                connection.execute(insert(refusals).values(_to_row(refusal)))
+                return encode(refusal)
+
+            return answer_once(
+                connection,
+                requests,
+                "ReportRefusal",
+                request.request_id,
+                request,
+                refusal.create_time,
+                run,
+                response_type=ReportRefusalResponse,
+                secret=self._secret,
+            )
+
+        return await self._database.write(work)
+
+    async def answer_refusal(
+        self,
+        uuid: str,
+        now: Instant,
+        request: AnswerRefusalRequest,
+        encode: Callable[[Refusal], AnswerRefusalResponse],
+    ) -> AnswerRefusalResponse:
+        """Answer a report. NotFound; FailedPrecondition CONFLICT when it has another answer."""
+
+        def work(connection: Connection) -> AnswerRefusalResponse:
+            return answer_once(
+                connection,
+                requests,
+                "AnswerRefusal",
+                request.request_id,
+                request,
+                now,
+                lambda: encode(_answer(connection, uuid, mask_identity(request.answer), now)),
+                response_type=AnswerRefusalResponse,
+                secret=self._secret,
+            )
+
+        return await self._database.write(work)
+
+    async def get_refusal(self, uuid: str) -> Refusal:
+        """One report. NotFound."""
+        return await self._database.read(_select, uuid)
+
+    async def list_refusals(self, wanted: RefusalFilter, before: str, limit: int) -> list[Refusal]:
+        """Reports, newest first, from the one before `before` on; empty begins at the newest."""
+        conditions = _conditions(wanted)
+        if before:
+            conditions.append(_C.uuid < before)
+        statement = select(refusals).where(*conditions).order_by(_C.uuid.desc()).limit(limit)
+
+        def work(connection: Connection) -> list[Refusal]:
+            return [_from_row(row) for row in connection.execute(statement)]
+
+        return await self._database.read(work)
+
+    async def list_reported(self, wanted: RefusalFilter) -> list[Reported]:
+        """What a summary needs of every report that is wanted."""
+        columns = (_C.region, _C.grounds, _C.judgement, _C.refuse_time, _C.create_time, _C.answer_time)
+        statement = select(*columns).where(*_conditions(wanted))
+
+        def work(connection: Connection) -> list[Reported]:
+            return [
+                Reported(
+                    row.region,
+                    _from_bits(row.grounds),
+                    row.judgement,
+                    row.refuse_time,
+                    None if row.answer_time is None else row.answer_time - row.create_time,
+                )
+                for row in connection.execute(statement)
+            ]
+
+        return await self._database.read(work)
+
+
+def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.region and wanted.region != NATION:
+        # A region's code begins with the digits of every region that it lies in.
+        prefix = wanted.region.removesuffix("00").removesuffix("00")
+        conditions.append(_C.region.startswith(prefix))
+    if wanted.grounds:
+        conditions.append(or_(*(_C.grounds.bitwise_and(1 << ground) != 0 for ground in wanted.grounds)))
+    if wanted.judgements:
+        conditions.append(_C.judgement.in_(wanted.judgements))
+    if wanted.is_open is not None:
+        conditions.append(_C.answer_time.is_(None) if wanted.is_open else _C.answer_time.is_not(None))
+    if wanted.start_time is not None:
+        conditions.append(_C.refuse_time >= wanted.start_time)
+    if wanted.end_time is not None:
+        conditions.append(_C.refuse_time < wanted.end_time)
+    return conditions
+
+
+def _select(connection: Connection, uuid: str) -> Refusal:
+    row = connection.execute(select(refusals).where(_C.uuid == uuid)).one_or_none()
+    if row is None:
+        raise NotFound.resource(format_refusal(uuid))
+    return _from_row(row)
+
+
+def _answer(connection: Connection, uuid: str, answer: str, now: Instant) -> Refusal:
+    is_open = (_C.uuid == uuid) & _C.answer_time.is_(None)
+    answered = connection.execute(update(refusals).where(is_open).values(answer=answer, answer_time=now))
+    refusal = _select(connection, uuid)
+    if answered.rowcount == 0 and refusal.answer != answer:
+        raise FailedPrecondition(
+            "CONFLICT",
+            "the report has another answer already",
+            violations=[Violation("answer", "CONFLICT", "the report has another answer already", format_refusal(uuid))],
+            metadata={"resource": format_refusal(uuid)},
+        )
+    return refusal
+
+
+def _to_row(refusal: Refusal) -> dict[str, Any]:
+    return asdict(refusal) | {
+        "grounds": _to_bits(refusal.grounds),
+        "forbidden_grounds": _to_bits(refusal.forbidden_grounds),
+    }
+
+
+def _from_row(row: Row[Any]) -> Refusal:
+    values = dict(row._mapping)
+    values["grounds"] = _from_bits(row.grounds)
+    values["forbidden_grounds"] = _from_bits(row.forbidden_grounds)
+    return Refusal(**values)
+
+
+def _to_bits(grounds: Iterable[Ground]) -> int:
+    return sum(1 << ground for ground in grounds)
+
+
+def _from_bits(bits: int) -> tuple[Ground, ...]:
+    grounds: Sequence[Any] = [ground for ground in range(bits.bit_length()) if bits >> ground & 1]
+    return tuple(grounds)

@@ -1,0 +1,36 @@
+"""The tables of refusals, and the memory of requests that report or answer them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Table, Text
+
+from services.domain.subject import KEY_LENGTH
+from services.storage.idempotency import request_memory
+from services.verification.schema import metadata
+
+refusals = Table(
+    "refusals",
+    metadata,
+    # Version 7: the order of reports.
+    Column("uuid", String(36), primary_key=True),
+    Column("region", String(6), nullable=False),
+    Column("venue", String(200), nullable=False),
+    Column("purpose", SmallInteger, nullable=False),
+    Column("refuse_time", BigInteger, nullable=False),
+    # Sets of hutong.type.v1.RefusalGround: bit n stands for value n.
+    Column("grounds", Integer, nullable=False),
+    Column("forbidden_grounds", Integer, nullable=False),
+    Column("decision", String(36), nullable=False),
+    Column("judgement", SmallInteger, nullable=False),
+    Column("statement", Text, nullable=False),
+    # Keyed hash of the document; NULL when none was given.
+    Column("subject_key", LargeBinary(KEY_LENGTH)),
+    Column("key_version", SmallInteger, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("answer", Text, nullable=False),
+    # NULL while the report is open.
+    Column("answer_time", BigInteger),
+    Index(None, "refuse_time", "region"),
+)
+
+requests = request_memory(metadata, "verification")

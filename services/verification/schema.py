@@ -1,0 +1,10 @@
+"""The metadata that all tables of the Verification service share.
+
+Times are BIGINT microseconds since 1970-01-01T00:00:00Z. Persons stand in the tables as keyed hashes only.
+"""
+
+from __future__ import annotations
+
+from services.storage.metadata import new_metadata
+
+metadata = new_metadata()

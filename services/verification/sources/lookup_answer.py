@@ -1,0 +1,125 @@
+"""The answer to a look-up, as Results sent it: in a message of its own, or in columns that it shares with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import add
+from typing import NamedTuple
+
+from hutong.results.v1 import lookup_pb2, result_pb2
+from hutong.results.v1.results_service_pb2 import LookupColumns, LookupLatestResponse
+
+from services.domain.instant import set_timestamp
+from services.verification.decision.convert import record_from_proto, source_from_proto
+from services.verification.decision.model import Record, SourceStatus
+
+_SOURCE_PART = "/results"
+"""What a decision appends to the names of nodes that Results names."""
+_ALIKE = (
+    "lab",
+    "report_number",
+    "revision",
+    "state",
+    "tube_code",
+    "pool_size",
+    "specimen",
+    "method",
+    "outcome",
+    "sample_region",
+    "sample_site",
+    "origin",
+    "lab_standing",
+)
+"""Columns that are a field of a result as it is."""
+_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "nationwide_time")
+
+
+class Rows(NamedTuple):
+    """Some rows of columns: from `start` on, before `stop`."""
+
+    columns: LookupColumns
+    start: int
+    stop: int
+
+
+class LookupAnswer(NamedTuple):
+    """A person's records, who was asked for them, and what was found of claimed reports, in the question's order.
+
+    The first `in_region_count` of the records were taken in the node's region, the others outside it.
+    """
+
+    records: tuple[Record, ...]
+    in_region_count: int
+    sources: tuple[SourceStatus, ...]
+    claims: Sequence[lookup_pb2.Claim]
+    received: LookupLatestResponse | Rows
+
+    def results(self) -> Iterable[result_pb2.TestResult]:
+        """The records as they were received, without masks."""
+        if isinstance(self.received, Rows):
+            return [
+                _result_in_row(self.received.columns, row) for row in range(self.received.start, self.received.stop)
+            ]
+        return map(without_masks, (*self.received.in_region, *self.received.out_of_region))
+
+
+def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
+    """An answer that came by itself."""
+    return LookupAnswer(
+        tuple([record_from_proto(result) for result in (*message.in_region, *message.out_of_region)]),
+        len(message.in_region),
+        tuple([source_from_proto(source, _SOURCE_PART) for source in message.sources]),
+        message.claims,
+        message,
+    )
+
+
+def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
+    """The answers that share columns, in their order."""
+    sources = tuple([source_from_proto(source, _SOURCE_PART) for source in columns.sources])
+    labs, numbers = columns.lab[:], columns.report_number[:]
+    fields = zip(
+        [f"{lab}/results/{number}" for lab, number in zip(labs, numbers, strict=True)],
+        columns.revision[:],
+        columns.state[:],
+        labs,
+        numbers,
+        columns.outcome[:],
+        columns.sample_time_micros[:],
+        _or_none(columns.receive_time_micros[:]),
+        _or_none(columns.test_time_micros[:]),
+        _or_none(columns.report_time_micros[:]),
+        columns.lab_standing[:],
+        strict=True,
+    )
+    records = tuple(map(Record._make, fields))
+    bounds = [0]
+    for count in map(add, columns.in_region_counts[:], columns.out_of_region_counts[:]):
+        bounds.append(bounds[-1] + count)
+    return [
+        LookupAnswer(records[start:stop], in_region_count, sources, (), Rows(columns, start, stop))
+        for in_region_count, (start, stop) in zip(columns.in_region_counts[:], pairwise(bounds), strict=True)
+    ]
+
+
+def without_masks(result: result_pb2.TestResult) -> result_pb2.TestResult:
+    """A copy that shows nothing of the person: masks decide nothing."""
+    copy = result_pb2.TestResult()
+    copy.CopyFrom(result)
+    copy.ClearField("masked_name")
+    copy.ClearField("masked_number")
+    return copy
+
+
+def _result_in_row(columns: LookupColumns, row: int) -> result_pb2.TestResult:
+    result = result_pb2.TestResult(**{name: getattr(columns, name)[row] for name in _ALIKE})
+    result.name = f"{result.lab}/results/{result.report_number}"
+    for name in _TIMES:
+        if time := getattr(columns, f"{name}_micros")[row]:
+            set_timestamp(getattr(result, name), time)
+    return result
+
+
+def _or_none(times: Iterable[int]) -> list[int | None]:
+    return [time or None for time in times]

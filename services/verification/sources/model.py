@@ -1,0 +1,59 @@
+"""What Policy is asked, and what it answers, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from hutong.policy.v1 import policy_pb2
+
+from services.domain.instant import Instant
+from services.runtime.consistency import Freshness
+from services.verification.decision.model import EffectivePolicy
+
+PolicyKey: TypeAlias = tuple[str, int, str]
+"""What selects the policies: region, purpose and province of origin. No policy knows a finer origin."""
+
+
+class PolicyQuestion(NamedTuple):
+    """Which policy applies: where, for what, to whom, when. `seen` is what its source must have seen too."""
+
+    region: str
+    purpose: int
+    arriving_from: str
+    use_time: Instant
+    seen: Freshness | None
+
+    @property
+    def key(self) -> PolicyKey:
+        """What selects the policies; questions that differ in the instant alone share it."""
+        return self.region, self.purpose, self.arriving_from[:2]
+
+
+@dataclass(slots=True)
+class PolicyAnswer:
+    """An answer of Policy.
+
+    Attributes:
+        effective: what applies.
+        message: the answer as it came, for a stored decision's inputs.
+        as_of_time: up to when the publications behind it are complete.
+        nation_as_of_time: the same of the national node's, by its clock; 0 where that is not known.
+        ask_time: when it was asked for, in the event loop's seconds.
+        epoch: the watch under which changes to it are told; an older one's answers may be out of date unnoticed.
+    """
+
+    effective: EffectivePolicy
+    message: policy_pb2.EffectivePolicy
+    start_time: Instant | None
+    end_time: Instant | None
+    as_of_time: Instant
+    nation_as_of_time: Instant
+    ask_time: float
+    epoch: int
+
+    def covers(self, instant: Instant) -> bool:
+        """Whether the answer is that for the instant too."""
+        return (self.start_time is None or self.start_time <= instant) and (
+            self.end_time is None or instant < self.end_time
+        )

@@ -1,0 +1,54 @@
+"""Policy answers that are kept, each for the interval in which it cannot change by the clock alone."""
+
+from __future__ import annotations
+
+from services.domain.region import within
+from services.verification.sources.model import PolicyAnswer, PolicyKey, PolicyQuestion
+
+MAX_REGIONS = 4_000
+"""More than GB/T 2260 has in force."""
+MAX_ANSWERS_PER_REGION = 2_000
+"""More than twelve purposes by 34 provinces of origin; each holds the answers of a few intervals."""
+MAX_INTERVALS = 8
+"""Answers for different times of use that are kept side by side."""
+
+
+class PolicyCache:
+    """Answers by region, purpose and province of origin: a policy knows no finer origin."""
+
+    def __init__(self) -> None:
+        self._regions: dict[str, dict[PolicyKey, list[PolicyAnswer]]] = {}
+
+    def find(self, question: PolicyQuestion) -> PolicyAnswer | None:
+        """The newest answer that covers the question's instant."""
+        answers = self._regions.get(question.region)
+        if answers is None:
+            return None
+        for known in answers.get(question.key, ()):
+            if known.covers(question.use_time):
+                return known
+        return None
+
+    def keep(self, question: PolicyQuestion, known: PolicyAnswer) -> None:
+        """Keep an answer in place of all that its interval covers in part. When there are too many, begin anew."""
+        answers = self._regions.get(question.region)
+        if answers is None:
+            if len(self._regions) >= MAX_REGIONS:
+                self._regions.clear()
+            answers = self._regions[question.region] = {}
+        elif len(answers) >= MAX_ANSWERS_PER_REGION:
+            answers.clear()
+        key = question.key
+        others = [other for other in answers.get(key, ()) if not _overlap(known, other)]
+        answers[key] = [known, *others[: MAX_INTERVALS - 1]]
+
+    def drop(self, jurisdiction: str) -> None:
+        """Forget every answer that a policy of the jurisdiction may have a part in: its own and all below it."""
+        for region in [region for region in self._regions if within(region, jurisdiction)]:
+            del self._regions[region]
+
+
+def _overlap(one: PolicyAnswer, other: PolicyAnswer) -> bool:
+    one_ends_first = one.end_time is not None and other.start_time is not None and one.end_time <= other.start_time
+    other_ends_first = other.end_time is not None and one.start_time is not None and other.end_time <= one.start_time
+    return not one_ends_first and not other_ends_first

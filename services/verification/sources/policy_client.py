@@ -1,0 +1,185 @@
+"""The client of Policy.
+
+Answers are cached while a watch reports every change. While Policy is unavailable the last ones serve, with their age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import grpc
+from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+
+from services.domain.errors import Unavailable
+from services.domain.instant import MINUTE, Instant, Span
+from services.domain.names import format_node
+from services.domain.region import NATION
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
+from services.runtime.clock import Clock
+from services.runtime.consistency import Freshness
+from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.sources.convert import policy_answer_from_proto, policy_question_to_proto
+from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.sources.policy_cache import PolicyCache
+from services.verification.sources.policy_watch import PolicyWatch
+
+if TYPE_CHECKING:
+    from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+
+UNWATCHED_SECONDS = 0.25
+"""How long an answer is used without a watch that would report its change: a publication is seen within a second."""
+LONGEST_ABSENCE: Span = 30 * MINUTE
+"""How old the last answers may grow while Policy is unavailable. After it no rule is known, which refuses nobody."""
+RETRY_SECONDS = 0.05
+"""Between two questions to a Policy that has not yet seen what the caller's token stands for."""
+
+
+class PolicyClient:
+    """Asks this node's Policy, as seldom as can be."""
+
+    def __init__(self, open_channel: OpenChannel, jurisdiction: str, clock: Clock) -> None:
+        self._stub: ReconnectingStub[PolicyServiceAsyncStub] = ReconnectingStub(open_channel, PolicyServiceStub)
+        self._clock = clock
+        self._jurisdiction = jurisdiction
+        self._source = f"{format_node(jurisdiction)}/policy"
+        self.unavailable = SourceStatus(self._source, SOURCE_UNAVAILABLE, None)
+        self._breaker = CircuitBreaker(self._source)
+        self._cache = PolicyCache()
+        self._watch = PolicyWatch(open_channel, self._cache.drop, self._on_connected)
+        self._coalescer: Coalescer[PolicyQuestion, PolicyAnswer | None] = Coalescer(self._resolve_batch)
+        self._probe: asyncio.Future[PolicyAnswer | None] | None = None
+
+    def _on_connected(self) -> None:
+        """Send questions to Policy again at once, because its watch has connected."""
+        self._breaker.regain()
+        self._stub.revive()
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._watch.start()
+
+    async def close(self) -> None:
+        """Stop watching, and asking."""
+        await self._watch.close()
+        await self._stub.close()
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether changes are being reported."""
+        return self._watch.is_live
+
+    def at_hand(self, question: PolicyQuestion) -> PolicyAnswer | None:
+        """What applies, if it is known without asking."""
+        known = self._cache.find(question)
+        if known is None or not self._has_seen(known, question.seen):
+            return None
+        if self._is_watched(known):
+            return known
+        if asyncio.get_running_loop().time() - known.ask_time < UNWATCHED_SECONDS:
+            return known
+        if self._breaker.lost and self._is_recent(known):
+            if self._probe is None or self._probe.done():
+                self._probe = self._coalescer.ask(question)
+            return known
+        return None
+
+    async def resolve(self, question: PolicyQuestion) -> PolicyAnswer | None:
+        """Ask what applies; the last answer when Policy is unavailable, None when there is none that may still be used.
+
+        Raises:
+            Unavailable: NOT_FRESH_ENOUGH, Policy answers but has not seen what the caller's token stands for.
+        """
+        latest: PolicyAnswer | None = None
+        try:
+            async with asyncio.timeout(self._breaker.seconds()):
+                latest = await self._coalescer.ask(question)
+                while latest is not None and not self._has_seen(latest, question.seen):
+                    await asyncio.sleep(RETRY_SECONDS)
+                    latest = await self._coalescer.ask(question)
+        except TimeoutError:
+            if latest is not None:
+                raise self._not_fresh_enough() from None
+            self._breaker.lose("no answer in time")
+        if latest is not None:
+            return latest
+        last = self._cache.find(question)
+        return last if last is not None and self._is_recent(last) and self._has_seen(last, question.seen) else None
+
+    def status(self, known: PolicyAnswer) -> SourceStatus:
+        """Policy as a source of a decision: how old the answer is."""
+        return SourceStatus(self._source, SOURCE_OK, self._as_of(known))
+
+    def _is_watched(self, known: PolicyAnswer) -> bool:
+        return self._watch.is_live and known.epoch == self._watch.epoch
+
+    def _as_of(self, known: PolicyAnswer) -> Instant:
+        """Up to when all publications that could change the answer are known."""
+        if known.epoch == self._watch.epoch:
+            return max(known.as_of_time, self._watch.as_of_time)
+        return known.as_of_time
+
+    def _has_seen(self, known: PolicyAnswer, seen: Freshness | None) -> bool:
+        if seen is None:
+            return True
+        if seen.region == self._jurisdiction:
+            return seen.instant <= self._as_of(known)
+        # What another province publishes does not come here.
+        return seen.region == NATION and seen.instant <= self._nation_as_of(known)
+
+    def _nation_as_of(self, known: PolicyAnswer) -> Instant:
+        if known.epoch == self._watch.epoch:
+            return max(known.nation_as_of_time, self._watch.nation_as_of_time)
+        return known.nation_as_of_time
+
+    def _is_recent(self, known: PolicyAnswer) -> bool:
+        return self._clock.now() - self._as_of(known) < LONGEST_ABSENCE
+
+    def _not_fresh_enough(self) -> Unavailable:
+        return Unavailable(
+            "NOT_FRESH_ENOUGH",
+            "Policy has not yet seen what the token stands for",
+            metadata={"node": self._source},
+        )
+
+    async def _resolve_batch(self, questions: list[PolicyQuestion]) -> Sequence[PolicyAnswer | None]:
+        """Ask once for each key: callers who meet mostly ask the same, at about the same instant."""
+        first = {question.key: question for question in reversed(questions)}
+        known = dict(zip(first, await self._ask(list(first.values())), strict=True))
+        rest = [question for question in questions if not _covers(known[question.key], question)]
+        others = dict(zip(rest, await self._ask(rest) if rest else (), strict=True))
+        return [others.get(question, known[question.key]) for question in questions]
+
+    async def _ask(self, questions: list[PolicyQuestion]) -> list[PolicyAnswer | None]:
+        epoch, changes = self._watch.epoch, self._watch.change_count
+        ask_time = asyncio.get_running_loop().time()
+        now = self._clock.now()
+        request = BatchResolvePoliciesRequest(requests=[policy_question_to_proto(question) for question in questions])
+        stub = self._stub.stub
+        try:
+            response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            self._breaker.lose(error.code().name)
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._stub.renew(stub)
+            return [None] * len(questions)
+        self._breaker.regain()
+        answers: list[PolicyAnswer | None] = []
+        for question, item in zip(questions, response.items, strict=True):
+            if not item.HasField("effective_policy"):
+                answers.append(None)
+                continue
+            known = policy_answer_from_proto(item.effective_policy, now, ask_time, epoch)
+            answers.append(known)
+            # A change told meanwhile may be one that this answer does not hold yet: good for now, not for keeping.
+            if self._watch.change_count == changes:
+                self._cache.keep(question, known)
+        return answers
+
+
+def _covers(known: PolicyAnswer | None, question: PolicyQuestion) -> bool:
+    return known is None or known.covers(question.use_time)

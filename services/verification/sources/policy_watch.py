@@ -1,0 +1,108 @@
+"""The watch on Policy: reports which jurisdictions' answers are out of date, and whether it would report at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import grpc
+import structlog
+from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest, WatchPoliciesResponse
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+
+from services.domain.instant import Instant, from_timestamp
+from services.domain.names import parse_policy
+from services.runtime.client.reconnecting import OpenChannel
+
+SILENCE_SECONDS = 7.5
+"""A watch that says nothing for longer is not live: heartbeats come at least every five seconds."""
+RETRY_SECONDS = 0.2
+"""Between the end of one watch and the next try."""
+
+_log = structlog.get_logger(__name__)
+
+
+class PolicyWatch:
+    """Follows WatchPolicies for as long as the service runs.
+
+    Attributes:
+        epoch: counts the times at which changes may have been missed; an answer from an older one is not watched.
+        change_count: counts the changes reported.
+        as_of_time: everything published up to this instant has been reported.
+        nation_as_of_time: the same of the national node's publications, by its clock.
+    """
+
+    def __init__(
+        self, open_channel: OpenChannel, drop: Callable[[str], None], on_connected: Callable[[], None]
+    ) -> None:
+        """`drop` is called with the jurisdiction of each change; `on_connected` whenever Policy is heard of again."""
+        self._open_channel = open_channel
+        self._drop = drop
+        self._on_connected = on_connected
+        self._live_until = 0.0
+        self._cursor = ""
+        self._task: asyncio.Task[None] | None = None
+        self.epoch = 0
+        self.change_count = 0
+        self.as_of_time: Instant = 0
+        self.nation_as_of_time: Instant = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a change would be reported now."""
+        return asyncio.get_running_loop().time() < self._live_until
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._watch()
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.OUT_OF_RANGE:
+                    self._cursor = ""
+                self._expire(error.code().name)
+            except TimeoutError:
+                self._expire("silent")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _expire(self, why: str) -> None:
+        if self._live_until:
+            _log.warning("policy watch lapsed", why=why)
+        self._live_until = 0.0
+
+    async def _watch(self) -> None:
+        """One watch, until it ends, by a connection of its own: one that carries nothing any more is left with it."""
+        in_snapshot = not self._cursor
+        async with self._open_channel() as channel:
+            call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=self._cursor))
+            while True:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    message = await call.read()
+                if not isinstance(message, WatchPoliciesResponse):
+                    self._expire("ended")
+                    return
+                if message.HasField("checkpoint"):
+                    if in_snapshot:
+                        in_snapshot = False
+                        self.epoch += 1
+                    self.as_of_time = from_timestamp(message.checkpoint.as_of_time)
+                    self.nation_as_of_time = from_timestamp(message.checkpoint.nation_as_of_time)
+                    if not self.is_live:
+                        self._on_connected()
+                    self._live_until = asyncio.get_running_loop().time() + SILENCE_SECONDS
+                elif not in_snapshot:
+                    self.change_count += 1
+                    self._drop(parse_policy(message.policy.name)[0])
+                if not in_snapshot:
+                    self._cursor = message.cursor

@@ -1,0 +1,195 @@
+"""The client of Results. Look-ups that arrive together share one call; no answer in time is an answer too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import grpc
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, Source
+from hutong.results.v1.results_service_pb2 import (
+    BatchLookupLatestRequest,
+    BatchLookupLatestResponse,
+    LookupLatestItem,
+    LookupLatestRequest,
+    LookupLatestResponse,
+)
+
+from services.domain.errors import HutongError, InvalidArgument, Violation
+from services.domain.names import format_node
+from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.consistency import read_token
+from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
+
+if TYPE_CHECKING:
+    from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
+
+Answer = LookupAnswer | None
+"""What a look-up found; None when Results did not answer in time."""
+
+
+BATCHES_AT_ONCE = 2
+"""Whole batches that Results works on for us; more would only wait there, and their wait look like its failing."""
+_FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT})
+"""Codes with which a whole batch fails for the sake of one look-up; it is found by halving, and harms no other."""
+
+
+class ResultsClient:
+    """Asks this node's Results."""
+
+    def __init__(self, stub: ReconnectingStub[ResultsServiceAsyncStub], jurisdiction: str) -> None:
+        self._stub = stub
+        source = f"{format_node(jurisdiction)}/results"
+        self.unavailable = SourceStatus(source, SOURCE_UNAVAILABLE, None)
+        self._breaker = CircuitBreaker(source)
+        # What arrives while calls are under way shares the next one, and a shared call costs both sides far less. What
+        # is asked of the whole country goes apart, so that nobody else waits for a nation that is slow.
+        self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
+        self._nationwide: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, in_flight=4)
+        # One with another node's token may have to wait for what others need not wait for.
+        self._region = jurisdiction
+        self._alone: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, max_batch=1, in_flight=64)
+        self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
+
+    def ask(self, look_up: LookupLatestRequest) -> asyncio.Future[Answer]:
+        """Put a look-up; its future has an answer within the time the call under way has for it.
+
+        The future raises InvalidArgument when Results finds fault with the look-up.
+        """
+        if self._may_wait(look_up):
+            return self._put(look_up, self._alone)
+        return self._put(look_up, self._nationwide if look_up.scope == SCOPE_NATIONWIDE else self._local)
+
+    def _may_wait(self, look_up: LookupLatestRequest) -> bool:
+        """Whether Results waits for what another node has committed. Its own commits it sees at once."""
+        freshness = read_token(look_up.at_least_as_fresh)
+        return freshness is not None and freshness.region != self._region
+
+    def _put(
+        self, look_up: LookupLatestRequest, coalescer: Coalescer[LookupLatestRequest, Answer]
+    ) -> asyncio.Future[Answer]:
+        future = coalescer.ask(look_up)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._breaker.seconds(), self._expire, future)
+        future.add_done_callback(lambda _: timer.cancel())
+        return future
+
+    async def look_up_each(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
+        """Answer several look-ups in order in one call of their own, but for those with other nodes' tokens.
+
+        These go apart, those with the same one together.
+        """
+        apart: dict[str, Coalescer[LookupLatestRequest, Answer]] = {}
+        waiting: dict[int, asyncio.Future[Answer]] = {}
+        for index, one in enumerate(look_ups):
+            if one.at_least_as_fresh and self._may_wait(one):
+                coalescer = apart.setdefault(one.at_least_as_fresh, Coalescer(self._look_up_batch))
+                waiting[index] = self._put(one, coalescer)
+        together = await self._look_up_together([one for index, one in enumerate(look_ups) if index not in waiting])
+        if not waiting:
+            return together
+        await asyncio.wait(waiting.values())
+        prompt = iter(together)
+        return [_outcome(waiting[index]) if index in waiting else next(prompt) for index in range(len(look_ups))]
+
+    async def _look_up_together(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
+        if not look_ups:
+            return []
+        nationwide = any(one.scope == SCOPE_NATIONWIDE for one in look_ups)
+        async with self._nationwide_batches if nationwide else self._batches:
+            call = asyncio.ensure_future(self._look_up_batch(look_ups))
+            try:
+                await asyncio.wait([call], timeout=self._breaker.seconds())
+            except asyncio.CancelledError:
+                call.cancel()
+                raise
+        if call.done():
+            return call.result()
+        # Not cancelled: when its answer does come, however late, Results is trusted again.
+        self._late.add(call)
+        call.add_done_callback(self._late.discard)
+        self._breaker.lose("no answer in time")
+        return [None] * len(look_ups)
+
+    def _expire(self, future: asyncio.Future[Answer]) -> None:
+        if not future.done():
+            self._breaker.lose("no answer in time")
+            future.set_result(None)
+
+    async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
+        request = BatchLookupLatestRequest(requests=look_ups, in_columns=True)
+        stub = self._stub.stub
+        try:
+            response = await stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if len(look_ups) > 1 and error.code() in _FAULTS:
+                half = len(look_ups) // 2
+                return [
+                    *await self._look_up_batch(look_ups[:half]),
+                    *await self._look_up_batch(look_ups[half:]),
+                ]
+            self._breaker.lose(error.code().name)
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._stub.renew(stub)
+            return [None] * len(look_ups)
+        self._breaker.regain()
+        return _answers(response)
+
+
+def _answers(response: BatchLookupLatestResponse) -> Sequence[Answer | HutongError]:
+    """The answers of a batch in order, in whichever form each of them came."""
+    apart = [_answer(item) for item in response.items]
+    if not response.HasField("columns"):
+        return apart
+    together = answers_from_columns(response.columns)
+    if not apart:
+        return together
+    by_position = dict(zip(response.columns.item_requests, apart, strict=True))
+    rest = iter(together)
+    count = len(apart) + len(together)
+    return [by_position[index] if index in by_position else next(rest) for index in range(count)]
+
+
+def _answer(item: LookupLatestItem) -> Answer | HutongError:
+    if not item.HasField("error"):
+        return answer_from_message(item.response)
+    error = item.error
+    if error.code == code_pb2.INVALID_ARGUMENT:
+        return InvalidArgument.of(_violations(error))
+    info = _info(error)
+    if info.reason == "NOT_FRESH_ENOUGH":
+        # Nothing is known of the commits that the token stands for: the answer says that their node is unavailable.
+        unavailable = Source(source=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
+        return answer_from_message(LookupLatestResponse(sources=[unavailable]))
+    return None
+
+
+def _outcome(future: asyncio.Future[Answer]) -> Answer | HutongError:
+    error = future.exception()
+    return error if isinstance(error, HutongError) else future.result()
+
+
+def _violations(status: status_pb2.Status) -> list[Violation]:
+    """The faults that Results found, with the fields as our caller knows them."""
+    bad = error_details_pb2.BadRequest()
+    for detail in status.details:
+        if detail.Unpack(bad):
+            return [
+                Violation(fault.field.replace("claimed_reports", "evidence"), fault.reason, fault.description)
+                for fault in bad.field_violations
+            ]
+    return [Violation("document", "INVALID_FIELD", status.message)]
+
+
+def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    """The ErrorInfo among a status's details; an empty one when there is none."""
+    info = error_details_pb2.ErrorInfo()
+    any(detail.Unpack(info) for detail in status.details)
+    return info

@@ -1,0 +1,1 @@
+"""Verification itself: a question in, a decision out, kept where it must be."""

@@ -1,0 +1,132 @@
+"""Domain → wire of a decision: the answer, and what it considered."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.verification.v1 import decision_pb2, evidence_pb2
+
+from services.domain.instant import Instant, set_timestamp, to_timestamp
+from services.verification.decision.model import (
+    Considered,
+    Decision,
+    EffectivePolicy,
+    Evidence,
+    FollowUp,
+    Inputs,
+    Record,
+    SourceStatus,
+)
+
+if TYPE_CHECKING:
+    from services.verification.decision.model import FollowUpAction
+
+_DESCRIPTIONS: dict[FollowUpAction, str] = {
+    follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT: (
+        "its holder has this report in hand and no record of it was found: ask the laboratory to upload it"
+    ),
+    follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE: (
+        "what was shown differs from the record of this report: an officer ought to compare the two"
+    ),
+    follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE: (
+        "the pool was positive, which says nothing yet of the person: a single-tube recheck is needed"
+    ),
+    follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN: "the source did not answer: ask again; nobody is refused for it",
+}
+
+
+def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> decision_pb2.Decision:
+    """The decision as it is answered; `name` is that of a stored one."""
+    message = decision_pb2.Decision()
+    fill_decision(message, decision, inputs, name)
+    return message
+
+
+def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: Inputs, name: str = "") -> None:
+    """As `decision_to_proto`, into an empty message in its place.
+
+    Fields are set one by one and times in place, and what decisions made together have in common is copied in as bytes:
+    every decision passes here, and that takes a quarter of the time of messages built apart.
+    """
+    message.MergeFromString(_frame(inputs.policy, decision.sources, inputs.use_time, inputs.evaluate_time))
+    if name:
+        message.name = name
+    message.outcome = decision.outcome
+    message.reason = decision.reason
+    message.basis = decision.basis
+    message.result = decision.result
+    if decision.basis_time is not None:
+        set_timestamp(message.basis_time, decision.basis_time)
+    if decision.expire_time is not None:
+        set_timestamp(message.expire_time, decision.expire_time)
+    for considered in decision.considered:
+        _add_considered(considered, message)
+    for follow_up in decision.follow_ups:
+        _set_follow_up(follow_up, inputs.evaluate_time, message.follow_ups.add())
+    if decision.refusal_permitted:
+        message.refusal_permitted = True
+
+
+@lru_cache(maxsize=256)
+def _frame(
+    policy: EffectivePolicy | None, sources: tuple[SourceStatus, ...], use_time: Instant, evaluate_time: Instant
+) -> bytes:
+    """What a decision says of its policy, its sources and its times, the same for all that are made together."""
+    message = decision_pb2.Decision(use_time=to_timestamp(use_time), evaluate_time=to_timestamp(evaluate_time))
+    if policy is not None:
+        message.governing_policy = policy.governing
+        message.floor_policy = policy.floor
+        message.forbidden_grounds.extend(policy.forbidden_grounds)
+        message.advice.extend(policy.advice)
+    for status in sources:
+        fill_source(message.sources.add(), status)
+    return message.SerializeToString()
+
+
+def _add_considered(considered: Considered, message: decision_pb2.Decision) -> None:
+    added = message.considered.add()
+    added.use = considered.use
+    if considered.expire_time is not None:
+        set_timestamp(added.expire_time, considered.expire_time)
+    subject = considered.subject
+    if isinstance(subject, Record):
+        added.result = f"{subject.name}@{subject.revision}"
+    else:
+        added.evidence.CopyFrom(evidence_to_proto(subject))
+        added.differing_fields.extend(considered.differing_fields)
+
+
+def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
+    """Evidence as it was understood: times to the microsecond."""
+    return evidence_pb2.PresentedEvidence(
+        channel=evidence.channel,
+        lab=evidence.lab,
+        report_number=evidence.report_number,
+        outcome=evidence.outcome,
+        sample_time=_timestamp(evidence.sample_time),
+        report_time=_timestamp(evidence.report_time),
+    )
+
+
+def fill_source(message: lookup_pb2.Source, status: SourceStatus) -> None:
+    """Say of a source, in an empty message, whether it answered."""
+    message.source = status.source
+    message.state = status.state
+    if status.as_of_time is not None:
+        set_timestamp(message.as_of_time, status.as_of_time)
+
+
+def _set_follow_up(follow_up: FollowUp, now: Instant, message: follow_up_pb2.FollowUp) -> None:
+    message.action = follow_up.action
+    message.lab = follow_up.lab
+    message.report_number = follow_up.report_number
+    message.source = follow_up.source
+    message.description = _DESCRIPTIONS[follow_up.action]
+    set_timestamp(message.create_time, now)
+
+
+def _timestamp(instant: Instant | None) -> Timestamp | None:
+    return None if instant is None else to_timestamp(instant)

@@ -1,0 +1,155 @@
+"""What the sources answered, brought together: as values for the decision, as a message for the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hutong.results.v1 import lookup_pb2
+from hutong.verification.v1 import decision_pb2
+
+from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.verification.decision.convert import (
+    claim_from_proto,
+    evidence_from_proto,
+    record_from_proto,
+    source_from_proto,
+)
+from services.verification.decision.model import (
+    NEGATIVE,
+    NOT_LOOKED_UP,
+    SOURCE_OK,
+    SOURCE_UNAVAILABLE,
+    Claim,
+    Inputs,
+    Record,
+    SourceStatus,
+)
+from services.verification.sources.convert import policy_from_proto
+from services.verification.sources.lookup_answer import LookupAnswer, without_masks
+from services.verification.sources.model import PolicyAnswer
+from services.verification.verify.convert import fill_source
+from services.verification.verify.question import Question
+
+PairedClaims = Sequence[lookup_pb2.Claim | None]
+"""What was found of each piece of evidence, in its order; None for one that was not asked about."""
+
+
+class SourceAnswers(NamedTuple):
+    """What came back for a question. `policy` and `results` None: that source did not answer, or was not asked.
+
+    `results_unavailable` is there if Results was asked and did not answer.
+    """
+
+    policy: PolicyAnswer | None
+    policy_status: SourceStatus
+    results: LookupAnswer | None
+    results_unavailable: SourceStatus | None
+
+
+class GatheredInputs(NamedTuple):
+    """The inputs of a decision, and the claims of Results behind them."""
+
+    inputs: Inputs
+    claims: PairedClaims
+
+
+def gather(question: Question, answers: SourceAnswers) -> GatheredInputs:
+    """The inputs of the decision."""
+    policy = answers.policy
+    results = answers.results
+    sources: tuple[SourceStatus, ...] = (answers.policy_status,)
+    if answers.results_unavailable is not None:
+        sources += (answers.results_unavailable,)
+    if results is not None:
+        sources += _heard_in_part(results.sources) if _is_cut_off(question, results) else results.sources
+    claims = _paired_claims(question, results) if question.evidence else ()
+    inputs = Inputs(
+        question.policy.use_time,
+        question.evaluate_time,
+        policy.effective if policy is not None else None,
+        results.records if results is not None else (),
+        question.evidence,
+        tuple([_claim(claim) for claim in claims]),
+        sources,
+    )
+    return GatheredInputs(inputs, claims)
+
+
+def inputs_to_proto(
+    question: Question, answers: SourceAnswers, gathered: GatheredInputs
+) -> decision_pb2.DecisionInputs:
+    """The same for the store: records as Results sent them, without the masks, which decide nothing."""
+    inputs = gathered.inputs
+    message = decision_pb2.DecisionInputs(
+        use_time=to_timestamp(inputs.use_time),
+        evaluate_time=to_timestamp(inputs.evaluate_time),
+        evidence=question.evidence_messages,
+        region=question.policy.region,
+        purpose=question.policy.purpose,  # type: ignore[arg-type]
+    )
+    for status in inputs.sources:
+        fill_source(message.sources.add(), status)
+    if answers.policy is not None:
+        message.effective_policy.CopyFrom(answers.policy.message)
+    if answers.results is not None:
+        message.records.extend(answers.results.results())
+    for claim in gathered.claims:
+        added = message.claims.add()
+        if claim is not None:
+            added.state = claim.state
+            added.lab_standing = claim.lab_standing
+            if claim.HasField("horizon_time"):
+                added.horizon_time.CopyFrom(claim.horizon_time)
+            if claim.HasField("result"):
+                added.test_result.CopyFrom(without_masks(claim.result))
+    return message
+
+
+def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
+    """Everything a stored decision was made from."""
+    return Inputs(
+        from_timestamp(inputs.use_time),
+        from_timestamp(inputs.evaluate_time),
+        policy_from_proto(inputs.effective_policy) if inputs.HasField("effective_policy") else None,
+        tuple(record_from_proto(record) for record in inputs.records),
+        tuple(evidence_from_proto(evidence) for evidence in inputs.evidence),
+        tuple(claim_from_proto(claim) for claim in inputs.claims),
+        tuple(source_from_proto(source) for source in inputs.sources),
+    )
+
+
+def _is_cut_off(question: Question, results: LookupAnswer) -> bool:
+    """Whether the look-up's limit may have left out what counted at a time of use in the past.
+
+    Results come newest first: behind a full side whose negatives were all issued later, an earlier one may stand.
+    """
+    use_time, limit = question.policy.use_time, question.look_up.limit
+    if use_time >= question.evaluate_time or len(results.records) < limit:
+        return False
+    sides = results.records[: results.in_region_count], results.records[results.in_region_count :]
+    return any(len(side) >= limit and not any(_is_negative_by(record, use_time) for record in side) for side in sides)
+
+
+def _is_negative_by(record: Record, instant: Instant) -> bool:
+    return record.outcome == NEGATIVE and record.report_time is not None and record.report_time <= instant
+
+
+def _heard_in_part(sources: tuple[SourceStatus, ...]) -> tuple[SourceStatus, ...]:
+    """The sources as ones that could not say: what they did not come to tell is no reason against the holder."""
+    return tuple(
+        [SourceStatus(one.source, SOURCE_UNAVAILABLE, None) if one.state == SOURCE_OK else one for one in sources]
+    )
+
+
+def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:
+    claims = iter(results.claims if results is not None else ())
+    return [next(claims, None) if evidence.lab and evidence.report_number else None for evidence in question.evidence]
+
+
+def _claim(claim: lookup_pb2.Claim | None) -> Claim:
+    if claim is None:
+        return NOT_LOOKED_UP
+    record = record_from_proto(claim.result) if claim.HasField("result") else None
+    horizon_time = from_timestamp(claim.horizon_time) if claim.HasField("horizon_time") else None
+    return Claim(claim.state, record, claim.lab_standing, horizon_time)

@@ -1,0 +1,128 @@
+"""A question as a gate puts it, decoded and found answerable: whose result, where, for what, when, on what evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+
+from services.domain.document import Document
+from services.domain.errors import InvalidArgument, Violation
+from services.domain.fields import check_document, check_region, check_time
+from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
+from services.domain.names import is_report_number, is_uscc
+from services.runtime.consistency import Freshness, decode_token
+from services.verification.decision.convert import evidence_from_proto
+from services.verification.decision.evidence import canonical_report_number
+from services.verification.decision.model import Evidence
+from services.verification.sources.model import PolicyQuestion
+
+LOOKED_AT = 10
+"""Of a person's results from each side: daily tests for longer than any window, also as seen from some days ago."""
+LOOKED_AT_OF_THE_PAST = 20
+"""The same for a use in the past, after which other tests followed: as many as a look-up gives."""
+PAST: Span = DAY
+"""How long ago a use lies in the past: in less time nobody is tested more often than is looked at."""
+
+
+class Question(NamedTuple):
+    """One question, ready to be put to the sources.
+
+    `document` is canonical. `look_up` holds the document as it was sent, for Results alone.
+    """
+
+    document: Document
+    policy: PolicyQuestion
+    look_up: LookupLatestRequest
+    evidence_messages: Sequence[PresentedEvidence]
+    evidence: tuple[Evidence, ...]
+    evaluate_time: Instant
+    record: bool
+
+    def __repr__(self) -> str:
+        return f"Question({self.policy!r})"
+
+
+def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
+    """Decode a request that keeps the rules of its .proto.
+
+    Raises:
+        InvalidArgument: a document number, region, laboratory, time or token that cannot be right; all of them at once.
+    """
+    found: list[Violation] = []
+    document = check_document(request.document, "document", found)
+    check_region(request.region, "region", found)
+    if request.arriving_from:
+        check_region(request.arriving_from, "arriving_from", found)
+    use_time = now
+    if request.HasField("use_time"):
+        check_time(request.use_time, "use_time", found)
+        use_time = from_timestamp(request.use_time)
+    shown = request.evidence
+    if shown:
+        for index, each in enumerate(shown):
+            _check_evidence(each, f"evidence[{index}]", found)
+    if found or document is None:
+        raise InvalidArgument.of(found)
+    look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST else LOOKED_AT_OF_THE_PAST)
+    # The name stays here: it finds nobody.
+    look_up.document.CopyFrom(request.document)
+    look_up.document.name = ""
+    if request.scope:
+        look_up.scope = request.scope
+    seen: Freshness | None = None
+    token = request.at_least_as_fresh
+    if token:
+        freshness = decode_token(token, now)
+        if freshness is not None and freshness.service == "results":
+            look_up.at_least_as_fresh = token
+        elif freshness is not None and freshness.service == "policy":
+            seen = freshness
+    evidence = tuple([evidence_from_proto(each) for each in shown]) if shown else ()
+    for report in evidence:
+        if report.lab and report.report_number:
+            look_up.claimed_reports.append(_claimed(report))
+    return Question(
+        document,
+        PolicyQuestion(
+            request.region,
+            request.purpose,
+            request.arriving_from or request.region,
+            use_time,
+            seen,
+        ),
+        look_up,
+        shown,
+        evidence,
+        now,
+        request.record,
+    )
+
+
+def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:
+    if evidence.lab and not is_uscc(evidence.lab.removeprefix("labs/")):
+        found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
+    number = canonical_report_number(evidence.report_number)
+    if number and not (number.isprintable() and is_report_number(number)):
+        text = "no report has such a number: it holds a space, a slash, an @ or what cannot be seen"
+        found.append(Violation(f"{field}.report_number", "INVALID_FIELD", text))
+    for name in ("sample_time", "report_time"):
+        if evidence.HasField(name):
+            time: Timestamp = getattr(evidence, name)
+            check_time(time, f"{field}.{name}", found)
+            if from_timestamp(time) < FIRST_TESTS:
+                found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before anybody was tested"))
+
+
+def _claimed(evidence: Evidence) -> ClaimedReport:
+    claimed = ClaimedReport(lab=evidence.lab, report_number=evidence.report_number)
+    # A sampling record has no report yet: its laboratory must have been authorised when the specimen was taken.
+    time = evidence.sample_time if evidence.report_time is None else evidence.report_time
+    if time is not None:
+        set_timestamp(claimed.report_time, time)
+    return claimed

@@ -1,0 +1,59 @@
+"""VerificationService: wire ↔ domain, nothing else. The contract documents each RPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from hutong.verification.v1.decision_pb2 import Decision, DecisionInputs
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    BatchVerifyResponse,
+    GetDecisionRequest,
+    GetDecisionResponse,
+    ReplayDecisionRequest,
+    ReplayDecisionResponse,
+    StreamVerifyRequest,
+    StreamVerifyResponse,
+    VerifyRequest,
+    VerifyResponse,
+)
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceServicer
+
+from services.domain.names import parse_decision
+from services.verification.verify.store import DecisionStore
+from services.verification.verify.stream import VerificationStream
+from services.verification.verify.verifier import Verifier
+
+Context = Any
+"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+
+
+class VerificationServicer(VerificationServiceServicer):
+    """Decisions."""
+
+    def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore) -> None:
+        self._verifier = verifier
+        self._streams = streams
+        self._store = store
+
+    async def Verify(self, request: VerifyRequest, context: Context) -> VerifyResponse:
+        return VerifyResponse(decision=await self._verifier.verify(request))
+
+    async def BatchVerify(self, request: BatchVerifyRequest, context: Context) -> BatchVerifyResponse:
+        return await self._verifier.verify_each(request)
+
+    def StreamVerify(
+        self, requests: AsyncIterator[StreamVerifyRequest], context: Context
+    ) -> AsyncIterator[StreamVerifyResponse]:
+        return self._streams.serve(requests)
+
+    async def GetDecision(self, request: GetDecisionRequest, context: Context) -> GetDecisionResponse:
+        stored = await self._store.get_decision(parse_decision(request.name))
+        return GetDecisionResponse(
+            decision=Decision.FromString(stored.decision), inputs=DecisionInputs.FromString(stored.inputs)
+        )
+
+    async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
+        decision, identical = await self._verifier.replay(parse_decision(request.name))
+        return ReplayDecisionResponse(decision=decision, identical=identical)

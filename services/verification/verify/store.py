@@ -1,0 +1,69 @@
+"""The store of decisions, in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from services.domain.errors import NotFound
+from services.domain.instant import Instant
+from services.domain.names import format_decision
+from services.storage.engine import Database
+from services.verification.verify.subject_tag import SubjectTag
+from services.verification.verify.tables import decisions
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """A decision with its full inputs, both serialized as `hutong.verification.v1` messages.
+
+    `subject` None: it was stored before decisions were tagged with their subject.
+    """
+
+    uuid: str
+    evaluate_time: Instant
+    decision: bytes
+    inputs: bytes
+    subject: SubjectTag | None = None
+
+
+class DecisionStore:
+    """Decisions in SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep_decisions(self, kept: Sequence[StoredDecision]) -> None:
+        """Store decisions in one transaction, durable when this returns."""
+        await self._database.write(insert_decisions, kept)
+
+    async def get_decision(self, uuid: str) -> StoredDecision:
+        """One decision. NotFound."""
+        return await self._database.read(select_decision, uuid)
+
+
+def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> None:
+    """Write decisions inside a transaction."""
+    rows = [
+        {
+            "uuid": one.uuid,
+            "evaluate_time": one.evaluate_time,
+            "decision": one.decision,
+            "inputs": one.inputs,
+            "person_key": None if one.subject is None else one.subject.key,
+            "key_version": None if one.subject is None else one.subject.version,
+        }
+        for one in kept
+    ]
+    connection.execute(insert(decisions), rows)
+
+
+def select_decision(connection: Connection, uuid: str) -> StoredDecision:
+    """Read a decision; NotFound."""
+    row = connection.execute(select(decisions).where(decisions.c.uuid == uuid)).one_or_none()
+    if row is None:
+        raise NotFound.resource(format_decision(uuid))
+    subject = None if row.person_key is None else SubjectTag(bytes(row.person_key), row.key_version)
+    return StoredDecision(row.uuid, row.evaluate_time, bytes(row.decision), bytes(row.inputs), subject)

@@ -1,0 +1,225 @@
+"""Answers questions: asks the sources at once, and makes durable what must be kept before the answer leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    BatchVerifyResponse,
+    StreamVerifyResponse,
+    VerifyItem,
+    VerifyRequest,
+)
+
+from services.domain.errors import HutongError
+from services.domain.names import format_decision
+from services.domain.subject import Pepper
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.clock import Clock
+from services.runtime.ids import uuid7
+from services.runtime.server.status import to_status
+from services.runtime.server.validation import check_each
+from services.verification.decision.decide import decide
+from services.verification.decision.model import Decision, SourceStatus
+from services.verification.sources.lookup_answer import LookupAnswer
+from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.sources.policy_client import PolicyClient
+from services.verification.sources.results_client import ResultsClient
+from services.verification.verify.convert import decision_to_proto, fill_decision
+from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
+from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.subject_tag import subject_tag
+
+Reply = VerifyItem | StreamVerifyResponse
+"""What a question of several is answered in: a decision or an error."""
+
+_ADVERSE = frozenset({pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_OUTCOME_UNDETERMINED})
+
+
+def must_be_kept(decision: Decision) -> bool:
+    """Whether a decision is stored unasked: adverse ones, and those that rest on evidence or found it contradicting.
+
+    No others, so that as little as possible is known of where people go.
+    """
+    if decision.outcome in _ADVERSE or decision.basis == pb.DECISION_BASIS_PRESENTED:
+        return True
+    return pb.USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
+
+
+class Rule(NamedTuple):
+    """What applies; `answer` None: Policy did not answer. `status` is Policy's as a source of decisions."""
+
+    answer: PolicyAnswer | None
+    status: SourceStatus
+    needs_results: bool
+
+
+class Verifier:
+    """SourceAnswers questions, one or many."""
+
+    def __init__(
+        self, results: ResultsClient, policies: PolicyClient, store: DecisionStore, pepper: Pepper, clock: Clock
+    ) -> None:
+        self._results = results
+        self._policies = policies
+        self._store = store
+        self._pepper = pepper
+        self._clock = clock
+        self._keeper: Coalescer[StoredDecision, None] = Coalescer(self._keep_batch)
+
+    async def verify(self, request: VerifyRequest) -> pb.Decision:
+        """Answer one question; its look-up shares a call with others that arrive at the same time."""
+        message, kept = await self.conclude(request)
+        if kept is not None:
+            await self._keeper.ask(kept)
+        return message
+
+    async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
+        """Answer one question; the second is what must be durable before the first may leave."""
+        question = question_from_proto(request, self._clock.now())
+        message = pb.Decision()
+        return message, self._conclude(question, await self._ask(question), message)
+
+    async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
+        """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
+        response = BatchVerifyResponse()
+        await self.answer_each(batch, [response.items.add() for _ in batch.requests])
+        return response
+
+    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> None:
+        """As `verify_each`, into empty messages, one for each question, that take a decision or an error.
+
+        What must be durable and cannot be made so is an error of its own; decisions that need not be are given.
+        """
+        now = self._clock.now()
+        questions: list[Question] = []
+        asked: list[Reply] = []
+        for request, broken, reply in zip(batch.requests, check_each(batch), replies, strict=True):
+            try:
+                if broken is not None:
+                    raise broken
+                questions.append(question_from_proto(request, now))
+                asked.append(reply)
+            except Exception as error:  # noqa: BLE001 - as at the edge of a call: one question's failure is its own
+                reply.error.CopyFrom(to_status(error))
+        to_keep: list[tuple[Reply, StoredDecision]] = []
+        for reply, question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
+            try:
+                if isinstance(found, HutongError):
+                    raise found
+                kept = self._conclude(question, found, reply.decision)
+            except Exception as error:  # noqa: BLE001 - as above
+                reply.error.CopyFrom(to_status(error))
+                continue
+            if kept is not None:
+                to_keep.append((reply, kept))
+        if to_keep:
+            try:
+                await self._store.keep_decisions([kept for _, kept in to_keep])
+            except Exception as error:  # noqa: BLE001 - as above
+                status = to_status(error)
+                for reply, _ in to_keep:
+                    reply.error.CopyFrom(status)
+
+    async def replay(self, uuid: str) -> tuple[pb.Decision, bool]:
+        """Make a stored decision again from its inputs, and whether it equals the stored one bit for bit. NotFound."""
+        stored = await self._store.get_decision(uuid)
+        inputs = inputs_from_proto(pb.DecisionInputs.FromString(stored.inputs))
+        message = decision_to_proto(decide(inputs), inputs, format_decision(uuid))
+        return message, message.SerializeToString(deterministic=True) == stored.decision
+
+    async def _ask(self, question: Question) -> SourceAnswers:
+        """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
+        known = self._policies.at_hand(question.policy)
+        if known is not None and not _needs_results(known):
+            return self._answers(self._rule(known), None)
+        look_up = self._results.ask(question.look_up)
+        try:
+            rule = self._rule(known or await self._policies.resolve(question.policy))
+            return self._answers(rule, await look_up if rule.needs_results else None)
+        finally:
+            look_up.cancel()
+
+    async def _ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
+        """Ask both sources at once for all of them; of Policy, each different question once."""
+        at_hand = {policy: self._policies.at_hand(policy) for policy in {question.policy for question in questions}}
+        asking = {policy: known is None or _needs_results(known) for policy, known in at_hand.items()}
+        look_ups = [question.look_up for question in questions if asking[question.policy]]
+        looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
+        try:
+            rules = await self._resolve_missing(at_hand)
+            found = iter(await looking_up)
+        finally:
+            looking_up.cancel()
+        answers: list[SourceAnswers | HutongError] = []
+        for question in questions:
+            rule = rules[question.policy]
+            answer = next(found) if asking[question.policy] else None
+            if isinstance(rule, HutongError):
+                answers.append(rule)
+            elif isinstance(answer, HutongError):
+                answers.append(answer)
+            else:
+                answers.append(self._answers(rule, answer))
+        return answers
+
+    async def _resolve_missing(
+        self, at_hand: Mapping[PolicyQuestion, PolicyAnswer | None]
+    ) -> dict[PolicyQuestion, Rule | HutongError]:
+        """What applies for each; whatever is not at hand is asked for."""
+        missing = [question for question, known in at_hand.items() if known is None]
+        resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
+        rules: dict[PolicyQuestion, Rule | HutongError] = {}
+        for question, known in at_hand.items():
+            found = resolved[question] if known is None else known
+            rules[question] = found if isinstance(found, HutongError) else self._rule(found)
+        return rules
+
+    async def _resolve(self, question: PolicyQuestion) -> PolicyAnswer | HutongError | None:
+        try:
+            return await self._policies.resolve(question)
+        except HutongError as error:
+            return error
+
+    def _rule(self, known: PolicyAnswer | None) -> Rule:
+        if known is None:
+            return Rule(None, self._policies.unavailable, needs_results=True)
+        return Rule(known, self._policies.status(known), needs_results=_needs_results(known))
+
+    def _answers(self, rule: Rule, results: LookupAnswer | None) -> SourceAnswers:
+        if not rule.needs_results:
+            return SourceAnswers(rule.answer, rule.status, None, None)
+        return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
+
+    def _conclude(self, question: Question, answers: SourceAnswers, message: pb.Decision) -> StoredDecision | None:
+        """Decide, into an empty message; returns what must be durable before that may leave."""
+        gathered = gather(question, answers)
+        inputs = gathered.inputs
+        decision = decide(inputs)
+        if not question.record and not must_be_kept(decision):
+            fill_decision(message, decision, inputs)
+            return None
+        uuid = uuid7()
+        subject = self._pepper.subject_key(question.document)
+        fill_decision(message, decision, inputs, format_decision(uuid))
+        return StoredDecision(
+            uuid,
+            inputs.evaluate_time,
+            message.SerializeToString(deterministic=True),
+            inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True),
+            subject_tag(uuid, subject, self._pepper),
+        )
+
+    async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
+        await self._store.keep_decisions(kept)
+        return [None] * len(kept)
+
+
+def _needs_results(known: PolicyAnswer) -> bool:
+    """Whether results are looked up at all: not where nobody is asked for one. Unknown rules count as asking."""
+    return known.effective.required is not None

@@ -1,0 +1,128 @@
+"""A province's Policy against a nation that tells what cannot be, much at once, or knows no cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint, WatchPoliciesRequest, WatchPoliciesResponse
+from prometheus_client import REGISTRY
+
+from services.domain.instant import to_timestamp
+from services.policy import tables
+from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
+from services.policy.upstream import follower
+from services.runtime.clock import SystemClock
+from tests.databases import MakeUrl
+from tests.rpc.country import read_rows, until
+from tests.rpc.policy.test_service import Service
+from tests.rpc.policy_country import arrives, make_venue_policy, nation_as_of, province, revisions
+
+NAME = "jurisdictions/000000/policies/{}"
+
+
+class PretendedNation:
+    """Has a watch and nothing else: a snapshot for whoever has no cursor, nothing new for others or no such cursor."""
+
+    def __init__(self, policies: Sequence[policy_pb2.Policy] = (), refuse: grpc.StatusCode | None = None) -> None:
+        self.policies = policies
+        self.asked: list[str] = []
+        self._refuse = refuse
+
+    async def watch(self, request: WatchPoliciesRequest, context: Any) -> AsyncIterator[WatchPoliciesResponse]:
+        self.asked.append(request.cursor)
+        if request.cursor and self._refuse is not None:
+            await context.abort(self._refuse, "no such cursor")
+        for policy in () if request.cursor else self.policies:
+            yield WatchPoliciesResponse(policy=policy, cursor="not the end")
+        while True:
+            checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(SystemClock().now()), node="nodes/000000")
+            yield WatchPoliciesResponse(checkpoint=checkpoint, cursor="the end")
+            await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def following(nation: PretendedNation, url: str, directory: Path) -> AsyncIterator[Service]:
+    """Henan, which follows it."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    watch = grpc.unary_stream_rpc_method_handler(
+        nation.watch, WatchPoliciesRequest.FromString, WatchPoliciesResponse.SerializeToString
+    )
+    handlers = {"WatchPolicies": watch}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("hutong.policy.v1.PolicyService", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with province(url, directory, f"127.0.0.1:{port}") as served:
+            yield served
+    finally:
+        await server.stop(0)
+
+
+def told(policy_id: str) -> policy_pb2.Policy:
+    """A revision as a nation tells it."""
+    statement = bare_statement(make_venue_policy(policy_id))
+    return revision_to_proto(revision_from_proto(statement, 1, SystemClock().now()))
+
+
+def cursor(url: str) -> str:
+    """Where the next process of the province begins; "nowhere" before the nation was heard."""
+    rows = read_rows(url, tables.upstream_places, "cursor")
+    return str(rows[0][0]) if rows else "nowhere"
+
+
+async def test_what_is_not_understood_is_asked_for_again_at_the_next_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """It holds nothing else up; a version that understands it takes it then, and the cursor is kept again."""
+    url, spoilt = sqlite_url("policy"), told("spoilt")
+    good_hash, spoilt.content_hash = spoilt.content_hash, "0" * 64
+    nation = PretendedNation([spoilt, told("good")])
+    async with following(nation, url, tmp_path) as henan:
+        await arrives(henan, NAME.format("good"))
+        assert await revisions(henan, NAME.format("spoilt")) == []
+        assert REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 1
+        assert cursor(url) == ""
+    spoilt.content_hash = good_hash
+    async with following(nation, url, tmp_path) as henan:
+        await arrives(henan, NAME.format("spoilt"))
+        assert REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 0
+        assert cursor(url) == "the end"
+    assert nation.asked == ["", ""]
+
+
+async def test_a_snapshot_of_any_size_is_taken_in_before_its_end_is_claimed(
+    tmp_path: Path, database_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several transactions, of which the last one holds the place."""
+    monkeypatch.setattr(follower, "MAX_TOGETHER", 7)
+    url = database_url("policy")
+    nation = PretendedNation([told(f"policy-{number}") for number in range(20)])
+    async with following(nation, url, tmp_path) as henan:
+
+        async def is_claimed() -> bool:
+            return await nation_as_of(henan) > 0
+
+        await until(is_claimed)
+        assert all([await revisions(henan, NAME.format(f"policy-{number}")) for number in range(20)])
+        assert cursor(url) == "the end"
+    async with following(nation, url, tmp_path) as henan:
+        await until(lambda: nation.asked == ["", "the end"])
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT])
+async def test_a_cursor_that_the_nation_does_not_know_is_dropped(
+    tmp_path: Path, sqlite_url: MakeUrl, code: grpc.StatusCode
+) -> None:
+    """Another database, or another version, whose cursors look otherwise: everything is told again."""
+    url = sqlite_url("policy")
+    async with following(PretendedNation(), url, tmp_path):
+        await until(lambda: cursor(url) == "the end")
+    nation = PretendedNation([told("new")], refuse=code)
+    async with following(nation, url, tmp_path) as henan:
+        await arrives(henan, NAME.format("new"))
+    assert nation.asked == ["the end", ""]

@@ -1,0 +1,487 @@
+"""The Policy service through real servers, on both engines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, PublishPolicyResponse, WithdrawPolicyRequest
+from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
+from hutong.policy.v1.policy_service_pb2 import (
+    BatchResolvePoliciesRequest,
+    GetPolicyRequest,
+    ListPoliciesRequest,
+    ListPolicyRevisionsRequest,
+    ResolvePolicyRequest,
+    WatchPoliciesRequest,
+)
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+from hutong.type.v1 import purpose_pb2
+
+from services.domain.instant import DAY, SECOND, from_timestamp, to_timestamp
+from services.policy.main import open_policy
+from services.runtime.clock import Clock, SystemClock
+from tests.databases import MakeUrl, PostgresServer
+from tests.serving import error_info, field_violations, rich_status, serving, settings_for
+
+HOTEL = purpose_pb2.PURPOSE_HOTEL
+VENUE = purpose_pb2.PURPOSE_PUBLIC_VENUE
+
+
+def make_policy(
+    name: str = "jurisdictions/410100/policies/hotel", *, hours: int = 48, **fields: object
+) -> policy_pb2.Policy:
+    """A rule for hotels from now on, by report time."""
+    policy = policy_pb2.Policy(name=name, title="made up", purposes=[HOTEL], **fields)  # type: ignore[arg-type]
+    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    if not policy.floor:
+        policy.test_required.window.duration.seconds = hours * 3600
+    if not policy.HasField("effective_start_time"):
+        policy.effective_start_time.CopyFrom(to_timestamp(SystemClock().now()))
+    return policy
+
+
+PREFECTURES = [f"{province}{prefecture:02}00" for province in ("41", "37") for prefecture in range(1, 14)]
+"""Twenty-six cities of Henan and Shandong."""
+
+
+class Service:
+    """A served Policy with its stubs."""
+
+    def __init__(self, channel: grpc.aio.Channel, address: str = "") -> None:
+        self.address = address
+        self.read = PolicyServiceStub(channel)
+        self.admin = PolicyAdminServiceStub(channel)
+
+    async def publish(self, policy: policy_pb2.Policy, **fields: object) -> PublishPolicyResponse:
+        """Publish one policy."""
+        return await self.admin.PublishPolicy(PublishPolicyRequest(policy=policy, **fields))  # type: ignore[arg-type,misc]
+
+    async def governing(self, region: str = "410105", **fields: object) -> str:
+        """The rule that governs a hotel there."""
+        request = ResolvePolicyRequest(region=region, purpose=HOTEL, **fields)  # type: ignore[arg-type]
+        return (await self.read.ResolvePolicy(request)).effective_policy.governing  # type: ignore[misc]
+
+
+@contextlib.asynccontextmanager
+async def policy_at(
+    url: str, directory: Path, jurisdiction: str = "000000", clock: Clock | None = None, **variables: str
+) -> AsyncIterator[Service]:
+    """A Policy service on a database; further settings by keyword."""
+    settings = settings_for(directory, policy_database_url=url, jurisdiction=jurisdiction, **variables)
+    service = await open_policy(settings, clock)
+    async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:
+        yield Service(channel, address)
+
+
+@pytest.fixture
+async def service(database_url: MakeUrl, tmp_path: Path) -> AsyncIterator[Service]:
+    """A fresh service on each engine."""
+    async with policy_at(database_url("policy"), tmp_path) as served:
+        yield served
+
+
+async def test_publication_governs_at_once(service: Service) -> None:
+    """Before it nothing is in force, said as data; after its acknowledgement the rule governs city and district."""
+    assert await service.governing() == ""
+    response = await service.publish(make_policy())
+    assert response.policy.name == "jurisdictions/410100/policies/hotel@1"
+    assert await service.governing() == response.policy.name
+    assert await service.governing("410200") == ""
+
+
+async def test_same_content_again_is_the_same_revision(service: Service) -> None:
+    """Applying a file twice changes nothing; another content is the next revision."""
+    policy = make_policy()
+    first, again = await service.publish(policy), await service.publish(policy)
+    assert again.policy == first.policy
+    policy.title = "another"
+    assert (await service.publish(policy)).policy.revision == 2
+
+
+async def test_earlier_content_again_is_its_own_revision(service: Service) -> None:
+    """As when a directory is applied twice at the same time; once withdrawn or replaced it is published anew."""
+    first, second = make_policy(), make_policy(hours=24)
+    second.effective_start_time.CopyFrom(to_timestamp(SystemClock().now() + DAY))
+    names = [(await service.publish(policy)).policy.name for policy in (first, second, first, second)]
+    assert names == [f"{first.name}@{number}" for number in (1, 2, 1, 2)]
+    replaced = make_policy(hours=72, effective_start_time=first.effective_start_time)
+    assert (await service.publish(replaced)).policy.revision == 3
+    assert (await service.publish(first)).policy.revision == 4
+    await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{first.name}@4", reason="an error"))
+    assert (await service.publish(first)).policy.revision == 5
+
+
+async def test_request_id_answers_once(service: Service) -> None:
+    """The same id with the same content is the first answer; with other content it is refused."""
+    policy, request_id = make_policy(), str(uuid.uuid4())
+    first = await service.publish(policy, request_id=request_id)
+    assert (await service.publish(policy, request_id=request_id)).policy == first.policy
+    policy.title = "another"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.publish(policy, request_id=request_id)
+    assert error_info(caught.value).reason == "REQUEST_ID_REUSED"
+
+
+async def test_validate_only_answers_the_same_and_stores_nothing(service: Service) -> None:
+    """Good and bad publications are judged as they would be."""
+    response = await service.publish(make_policy(), validate_only=True)
+    assert response.policy.revision == 1
+    assert response.consistency_token == ""
+    assert await service.governing() == ""
+    await service.publish(make_policy("jurisdictions/410100/policies/other"))
+    refusals = []
+    for validate_only in (True, False):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.publish(make_policy(), validate_only=validate_only)
+        refusals.append((caught.value.code(), caught.value.details().partition(" from ")[0]))  # type: ignore[union-attr]
+    assert refusals[0] == refusals[1]
+    assert error_info(caught.value).reason == "AMBIGUOUS"
+
+
+async def test_withdrawal_is_a_fact_with_a_time(service: Service) -> None:
+    """Nothing governs after it; the revision stays readable by name, and by what was known before."""
+    published = (await service.publish(make_policy())).policy
+    response = await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=published.name, reason="an error"))
+    assert response.policy.withdraw_reason == "an error"
+    assert await service.governing() == ""
+    read = await service.read.GetPolicy(GetPolicyRequest(name=published.name))
+    assert read.policy == response.policy
+    at, withdrawn = from_timestamp(published.publish_time), from_timestamp(response.policy.withdraw_time)
+    assert await service.governing(known_time=to_timestamp(withdrawn - 1)) == published.name
+    assert await service.governing(known_time=to_timestamp(at - SECOND)) == ""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=published.name, reason="again"))
+    assert error_info(caught.value).reason == "ALREADY_WITHDRAWN"
+
+
+async def test_floor_tells_what_it_overrides_and_then_binds(service: Service) -> None:
+    """It publishes over a standing contradiction, lists it, and refuses the next one, citing its own revision."""
+    lower = make_policy()
+    lower.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    await service.publish(lower)
+    floor = make_policy("jurisdictions/000000/policies/notice", floor=True, forbidden_grounds=[1, 2])
+    response = await service.publish(floor)
+    assert [override.policy for override in response.overrides] == ["jurisdictions/410100/policies/hotel@1"]
+    effective = (
+        await service.read.ResolvePolicy(ResolvePolicyRequest(region="410105", purpose=HOTEL))
+    ).effective_policy
+    assert effective.test_required.window.basis == policy_pb2.BASIS_REPORT_TIME
+    assert [override.applied for override in effective.overrides] == ["BASIS_REPORT_TIME"]
+    lower.name = "jurisdictions/370000/policies/hotel"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.publish(lower)
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert error_info(caught.value).reason == "POLICY_BREACH"
+    assert "jurisdictions/000000/policies/notice@1" in str(rich_status(caught.value))
+
+
+async def test_impacts_tell_which_answers_change(service: Service) -> None:
+    """For the place and what lies below it, at the stated instant."""
+    await service.publish(make_policy())
+    now = to_timestamp(SystemClock().now() + DAY)
+    response = await service.publish(make_policy(hours=24), validate_only=True, impact_time=now)
+    assert {(impact.region, impact.purpose) for impact in response.impacts} == {("410100", HOTEL)}
+    hours = {
+        (i.before.test_required.window.duration.seconds, i.after.test_required.window.duration.seconds)
+        for i in response.impacts
+    }
+    assert hours == {(48 * 3600, 24 * 3600)}
+
+
+async def test_impact_tells_before_and_after_for_each_origin(service: Service) -> None:
+    """A rule for people from other provinces leaves those of the province alone; nothing is stored by asking."""
+    await service.publish(make_policy())
+    outside = policy_pb2.ORIGIN_OTHER_PROVINCE
+    stricter = make_policy("jurisdictions/410100/policies/hotel-outside", hours=24, origin=outside)
+    later = to_timestamp(SystemClock().now() + DAY)
+    response = await service.publish(stricter, validate_only=True, impact_time=later)
+    (impact,) = response.impacts
+    assert response.impact_count == 1
+    assert impact.origin == outside
+    assert impact.before.governing.endswith("/hotel@1")
+    assert impact.after.governing.endswith("/hotel-outside@1")
+    earlier = to_timestamp(from_timestamp(stricter.effective_start_time) - DAY)
+    assert not (await service.publish(stricter, validate_only=True, impact_time=earlier)).impacts
+    assert (await service.governing(arriving_from="220500")).endswith("/hotel@1")
+
+
+async def test_wide_rule_is_published_whatever_it_changes(sqlite_url: MakeUrl, tmp_path: Path) -> None:
+    """More impacts and overrides than one message should hold are counted, and the first 500 told."""
+    async with policy_at(sqlite_url("policy"), tmp_path) as service:
+        places = [f"jurisdictions/{region}/policies/venue" for region in PREFECTURES]
+        for place in places:
+            lower = make_policy(place)
+            lower.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+            lower.purposes[:] = []
+            await service.publish(lower)
+        floor = make_policy("jurisdictions/000000/policies/notice", floor=True, forbidden_grounds=[1])
+        floor.purposes[:] = []
+        later = to_timestamp(SystemClock().now() + DAY)
+        response = await service.publish(floor, impact_time=later)
+        assert response.impact_count == (len(places) + 1) * 12 * 2
+        assert len(response.impacts) == 500
+        assert response.override_count == len(response.overrides) == len(places)
+        first = response.impacts[-1]
+        assert first.before.test_required.window.basis == policy_pb2.BASIS_SAMPLE_TIME
+        assert first.after.test_required.window.basis == policy_pb2.BASIS_REPORT_TIME
+        assert list(first.after.forbidden_grounds) == [1]
+
+
+async def test_list_of_all_places_pages_in_order(sqlite_url: MakeUrl, tmp_path: Path) -> None:
+    """Every policy of every place once, however the pages fall."""
+    async with policy_at(sqlite_url("policy"), tmp_path) as service:
+        names = [f"jurisdictions/{region}/policies/{kind}" for region in PREFECTURES[:4] for kind in ("a", "b")]
+        for name in reversed(names):
+            policy = make_policy(name)
+            policy.purposes[:] = [1 if name.endswith("a") else 2]  # type: ignore[list-item]
+            await service.publish(policy)
+        for size in (1, 3, 8, 50):
+            seen, token = [], ""
+            while True:
+                request = ListPoliciesRequest(parent="jurisdictions/-", page_size=size, page_token=token)
+                page = await service.read.ListPolicies(request)
+                seen += [policy.name.split("@")[0] for policy in page.policies]
+                token = page.next_page_token
+                if not token:
+                    break
+            assert seen == names
+
+
+async def test_lists_page_through_everything(service: Service) -> None:
+    """Policies by name, revisions newest first, each once; a token serves only its own request."""
+    names = [f"jurisdictions/410100/policies/p{number}" for number in range(5)]
+    for purpose, name in enumerate(names, start=1):
+        policy = make_policy(name)
+        policy.purposes[:] = [purpose]  # type: ignore[list-item]
+        for title in ("one", "two"):
+            policy.title = title
+            await service.publish(policy)
+    seen, token = [], ""
+    while True:
+        request = ListPoliciesRequest(parent="jurisdictions/410100", page_size=2, page_token=token)
+        page = await service.read.ListPolicies(request)
+        seen += [policy.name for policy in page.policies]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == [f"{name}@2" for name in names]
+    page = await service.read.ListPolicyRevisions(ListPolicyRevisionsRequest(name=names[0], page_size=1))
+    rest = await service.read.ListPolicyRevisions(
+        ListPolicyRevisionsRequest(name=names[0], page_token=page.next_page_token)
+    )
+    assert [policy.revision for policy in (*page.policies, *rest.policies)] == [2, 1]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.read.ListPolicyRevisions(
+            ListPolicyRevisionsRequest(name=names[1], page_token=page.next_page_token)
+        )
+    assert error_info(caught.value).reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_batch_pairs_answers_and_errors(service: Service) -> None:
+    """One poisoned question harms no other."""
+    await service.publish(make_policy())
+    good = ResolvePolicyRequest(region="410105", purpose=HOTEL)
+    bad = [ResolvePolicyRequest(region="41"), ResolvePolicyRequest(region="999999", purpose=HOTEL)]
+    response = await service.read.BatchResolvePolicies(BatchResolvePoliciesRequest(requests=[good, *bad, good]))
+    kinds = [item.WhichOneof("item") for item in response.items]
+    assert kinds == ["effective_policy", "error", "error", "effective_policy"]
+    assert response.items[0].effective_policy.governing == response.items[3].effective_policy.governing != ""
+
+
+@pytest.mark.parametrize(
+    ("call", "reason", "field"),
+    [
+        (lambda s: s.read.GetPolicy(GetPolicyRequest(name="policies/x")), "MALFORMED_NAME", "name"),
+        (lambda s: s.read.GetPolicy(GetPolicyRequest(name="jurisdictions/410100/policies/none")), "NOT_FOUND", ""),
+        (lambda s: s.read.ListPolicies(ListPoliciesRequest(parent="x")), "MALFORMED_NAME", "parent"),
+        (
+            lambda s: s.read.ResolvePolicy(ResolvePolicyRequest(region="999999", purpose=HOTEL)),
+            "REGION_UNKNOWN",
+            "region",
+        ),
+        (lambda s: s.read.ResolvePolicy(ResolvePolicyRequest(region="410105")), "INVALID_FIELD", "purpose"),
+        (lambda s: s.publish(make_policy("jurisdictions/999999/policies/x")), "REGION_UNKNOWN", "policy.name"),
+        (lambda s: s.publish(make_policy(hours=0)), "INVALID_FIELD", "policy.test_required.window.duration"),
+        (
+            lambda s: s.admin.WithdrawPolicy(WithdrawPolicyRequest(name="jurisdictions/410100/policies/x", reason="r")),
+            "MALFORMED_NAME",
+            "name",
+        ),
+        (
+            lambda s: s.admin.WithdrawPolicy(
+                WithdrawPolicyRequest(name="jurisdictions/410100/policies/x@9", reason="r")
+            ),
+            "NOT_FOUND",
+            "",
+        ),
+    ],
+)
+async def test_faults_name_field_and_reason(service: Service, call: object, reason: str, field: str) -> None:
+    """Each fault has its documented reason, and its field where one is at fault."""
+    assert callable(call)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(service)
+    assert error_info(caught.value).reason == reason
+    assert not field or field in field_violations(caught.value)
+
+
+async def test_ties_published_at_the_same_instant_cannot_both_succeed(database_url: MakeUrl, tmp_path: Path) -> None:
+    """Two servers on one database: of each pair exactly one is let through."""
+    url = database_url("policy")
+    async with policy_at(url, tmp_path) as one, policy_at(url, tmp_path) as other:
+        for round_ in range(5):
+            region = f"jurisdictions/4101{round_ + 1:02}/policies"
+            results = await asyncio.gather(
+                one.publish(make_policy(f"{region}/a")),
+                other.publish(make_policy(f"{region}/b")),
+                return_exceptions=True,
+            )
+            refusals = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+            assert len(refusals) == 1
+            assert error_info(refusals[0]).reason == "AMBIGUOUS"
+
+
+async def test_servers_on_one_database_see_one_another_within_a_second(database_url: MakeUrl, tmp_path: Path) -> None:
+    """A publication at one governs at the other."""
+    url = database_url("policy")
+    async with policy_at(url, tmp_path) as one, policy_at(url, tmp_path) as other:
+        await one.publish(make_policy())
+        published = time.monotonic()
+        while await other.governing() == "":
+            assert time.monotonic() - published < 1
+            await asyncio.sleep(0.01)
+
+
+async def test_watch_tells_snapshot_then_changes_and_resumes(service: Service) -> None:
+    """A snapshot ends with a checkpoint; a subscriber that was away gets what came meanwhile, once."""
+    await service.publish(make_policy())
+    call = service.read.WatchPolicies(WatchPoliciesRequest())
+    first, checkpoint = await call.read(), await call.read()
+    assert first.policy.name == "jurisdictions/410100/policies/hotel@1"
+    assert checkpoint.WhichOneof("event") == "checkpoint"
+    await service.publish(make_policy("jurisdictions/370000/policies/hotel"))
+    change = await call.read()
+    assert change.policy.name == "jurisdictions/370000/policies/hotel@1"
+    call.cancel()
+    await service.publish(make_policy("jurisdictions/220000/policies/hotel"))
+    again = service.read.WatchPolicies(WatchPoliciesRequest(cursor=change.cursor))
+    assert (await again.read()).policy.name == "jurisdictions/220000/policies/hotel@1"
+    assert (await again.read()).WhichOneof("event") == "checkpoint"
+    again.cancel()
+
+
+async def test_watch_tells_what_changed_twice_once(service: Service) -> None:
+    """Published and withdrawn before anybody looked: told as it stands, after what was published in between."""
+    first = (await service.publish(make_policy())).policy
+    await service.publish(make_policy("jurisdictions/370000/policies/hotel"))
+    await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=first.name, reason="an error"))
+    call = service.read.WatchPolicies(WatchPoliciesRequest())
+    told = [await call.read() for _ in range(3)]
+    assert [it.policy.name for it in told] == ["jurisdictions/370000/policies/hotel@1", first.name, ""]
+    assert told[1].policy.HasField("withdraw_time")
+    assert told[2].WhichOneof("event") == "checkpoint"
+    call.cancel()
+    again = service.read.WatchPolicies(WatchPoliciesRequest(cursor=told[0].cursor))
+    assert (await again.read()).policy.name == first.name
+    again.cancel()
+
+
+async def test_watcher_of_one_server_is_told_of_another_within_a_second(database_url: MakeUrl, tmp_path: Path) -> None:
+    """Two servers on one database: published at one, told by the other."""
+    url = database_url("policy")
+    async with policy_at(url, tmp_path) as one, policy_at(url, tmp_path) as other:
+        call = other.read.WatchPolicies(WatchPoliciesRequest())
+        assert (await call.read()).WhichOneof("event") == "checkpoint"
+        await one.publish(make_policy())
+        published = time.monotonic()
+        while (await call.read()).WhichOneof("event") != "policy":
+            pass
+        assert time.monotonic() - published < 1
+        call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("cursor", "reason"),
+    [
+        ("999999-1", "CURSOR_TOO_OLD"),
+        ("1-1", "CURSOR_TOO_OLD"),
+        ("1", "CURSOR_TOO_OLD"),
+        ("yesterday", "INVALID_FIELD"),
+    ],
+)
+async def test_watch_refuses_a_cursor_it_does_not_know(service: Service, cursor: str, reason: str) -> None:
+    """One of another database, of another change under a number that is known here, or none at all."""
+    await service.publish(make_policy())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.read.WatchPolicies(WatchPoliciesRequest(cursor=cursor)).read()
+    assert error_info(caught.value).reason == reason
+
+
+async def test_publication_reaches_every_watcher_at_once(service: Service) -> None:
+    """Twenty watchers: the median of publish → told is under 100 ms; the best of five, as machines are busy."""
+    calls = [service.read.WatchPolicies(WatchPoliciesRequest()) for _ in range(20)]
+    for call in calls:
+        assert (await call.read()).WhichOneof("event") == "checkpoint"
+
+    async def told(call: grpc.aio.UnaryStreamCall) -> float:  # type: ignore[type-arg]
+        while (await call.read()).WhichOneof("event") != "policy":
+            pass
+        return time.monotonic()
+
+    medians = []
+    for hours in range(24, 29):
+        watching = [asyncio.ensure_future(told(call)) for call in calls]
+        begun = time.monotonic()
+        await service.publish(make_policy(hours=hours))
+        medians.append(statistics.median(await asyncio.gather(*watching)) - begun)
+    assert min(medians) < 0.1
+    for call in calls:
+        call.cancel()
+
+
+async def test_province_publishes_for_itself_alone(sqlite_url: MakeUrl, tmp_path: Path) -> None:
+    """A node of Henan may not speak for Shandong or the nation."""
+    async with policy_at(sqlite_url("policy"), tmp_path, "410000") as henan:
+        await henan.publish(make_policy())
+        for region in ("370000", "000000"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await henan.publish(make_policy(f"jurisdictions/{region}/policies/hotel"))
+            assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+            assert error_info(caught.value).reason == "NOT_PERMITTED"
+
+
+async def test_answers_go_on_while_the_database_is_away(tmp_path: Path) -> None:
+    """Questions are answered from memory with an as_of_time that stands still; publications wait and then succeed."""
+    server = PostgresServer(tmp_path / "data")
+    try:
+        async with policy_at(server.make("policy"), tmp_path) as service:
+            await service.publish(make_policy())
+            server.halt()
+            request = ResolvePolicyRequest(region="410105", purpose=HOTEL)
+            before = (await service.read.ResolvePolicy(request)).effective_policy
+            assert before.governing != ""
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await service.publish(make_policy(hours=24))
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert error_info(caught.value).reason == "DATABASE_UNAVAILABLE"
+            after = (await service.read.ResolvePolicy(request)).effective_policy
+            assert from_timestamp(after.as_of_time) - from_timestamp(before.as_of_time) < SECOND
+            server.resume()
+            until = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await service.publish(make_policy(hours=24))
+                    break
+                assert time.monotonic() < until
+            assert (await service.governing()).endswith("@2")
+    finally:
+        server.stop()

@@ -1,0 +1,190 @@
+"""The nation's policies in a province: they come by watch, bind there, and are told on at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import grpc
+import pytest
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
+from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
+from hutong.type.v1 import channel_pb2
+
+from services.domain.instant import MINUTE, Instant
+from services.runtime.clock import SystemClock
+from services.runtime.consistency import decode_token
+from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.policy_client import PolicyClient
+from tests.bench.policy_flow import time_publications
+from tests.databases import MakeUrl
+from tests.rpc.country import until
+from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
+from tests.rpc.policy_country import (
+    FLOOR,
+    HENAN_POLICY,
+    NATION_POLICY,
+    arrives,
+    comes,
+    make_floor,
+    nation_as_of,
+    province,
+    resolve,
+    revisions,
+)
+from tests.serving import error_info
+
+
+class ShiftedClock:
+    """A clock that is ahead, or behind."""
+
+    def __init__(self, ahead: int) -> None:
+        self._ahead = ahead
+
+    def now(self) -> Instant:
+        """The machine's instant, shifted."""
+        return SystemClock().now() + self._ahead
+
+
+@pytest.fixture
+async def nation(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Service]:
+    """A fresh national node on each engine."""
+    async with policy_at(database_url("policy"), tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+async def henan(tmp_path: Path, database_url: MakeUrl, nation: Service) -> AsyncIterator[Service]:
+    """A fresh province that follows it."""
+    async with province(database_url("policy"), tmp_path, nation.address) as served:
+        yield served
+
+
+async def test_a_national_policy_governs_in_the_province_as_it_was_published(nation: Service, henan: Service) -> None:
+    """To the last field: number, times and hash are the nation's."""
+    published = (await nation.publish(make_policy(NATION_POLICY))).policy
+    await comes(henan, f"{NATION_POLICY}@1")
+    assert (await henan.read.GetPolicy(GetPolicyRequest(name=f"{NATION_POLICY}@1"))).policy == published
+
+
+async def test_a_national_floor_binds_what_the_province_published_before(nation: Service, henan: Service) -> None:
+    """The province's policy goes on to govern, with what the floor replaced."""
+    await henan.publish(make_policy(HENAN_POLICY, channels=[channel_pb2.CHANNEL_PROVINCIAL_HEALTH_CODE]))
+    await nation.publish(make_floor())
+
+    async def bound() -> bool:
+        return (await resolve(henan)).floor == f"{FLOOR}@1"
+
+    await until(bound)
+    effective = await resolve(henan)
+    assert effective.governing == f"{HENAN_POLICY}@1"
+    assert channel_pb2.CHANNEL_PAPER_REPORT in effective.channels
+    assert [(override.field, override.floor) for override in effective.overrides] == [("channels", f"{FLOOR}@1")]
+
+
+async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service, henan: Service) -> None:
+    """Its publication is refused with the nation's floor as the reason."""
+    await nation.publish(make_floor())
+    await arrives(henan, FLOOR)
+    undercut = make_policy(HENAN_POLICY)
+    undercut.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await henan.publish(undercut)
+    assert error_info(caught.value).reason == "POLICY_BREACH"
+
+
+async def test_a_withdrawal_comes_down_too(nation: Service, henan: Service) -> None:
+    """With its time and reason; nothing governs any more."""
+    await nation.publish(make_policy(NATION_POLICY))
+    await comes(henan, f"{NATION_POLICY}@1")
+    withdrawal = WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="over")
+    withdrawn = (await nation.admin.WithdrawPolicy(withdrawal)).policy
+    await comes(henan, "")
+    assert await revisions(henan, NATION_POLICY) == [withdrawn]
+
+
+async def test_only_the_nations_own_policies_come(nation: Service, henan: Service) -> None:
+    """What the national node keeps for another jurisdiction is not this province's."""
+    await nation.publish(make_policy("jurisdictions/410100/policies/hotel"))
+    await nation.publish(make_policy(NATION_POLICY))
+    await comes(henan, f"{NATION_POLICY}@1")
+
+
+@pytest.mark.parametrize("name", [NATION_POLICY, "jurisdictions/370000/policies/hotel"])
+async def test_a_province_publishes_for_itself_alone(henan: Service, name: str) -> None:
+    """Neither for the nation nor for another province; for its cities it may."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await henan.publish(make_policy(name))
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert error_info(caught.value).reason == "NOT_PERMITTED"
+    await henan.publish(make_policy("jurisdictions/410100/policies/hotel"))
+
+
+async def test_a_province_cannot_withdraw_what_the_nation_published(nation: Service, henan: Service) -> None:
+    """It goes on to govern."""
+    await nation.publish(make_policy(NATION_POLICY))
+    await comes(henan, f"{NATION_POLICY}@1")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await henan.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="not here"))
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert error_info(caught.value).reason == "NOT_PERMITTED"
+    assert await henan.governing() == f"{NATION_POLICY}@1"
+
+
+@pytest.mark.parametrize("ahead", [MINUTE, -MINUTE])
+async def test_a_nation_whose_clock_differs_is_followed_at_once(
+    tmp_path: Path, sqlite_url: MakeUrl, ahead: int
+) -> None:
+    """A policy published in the future, by the province's clock, is known as soon as it is here; a withdrawal too."""
+    async with (
+        policy_at(sqlite_url("policy"), tmp_path, clock=ShiftedClock(ahead)) as nation,
+        province(sqlite_url("policy"), tmp_path, nation.address) as henan,
+    ):
+        await nation.publish(make_policy(NATION_POLICY), retroactive_reason="clocks")
+        await comes(henan, f"{NATION_POLICY}@1", seconds=2)
+        await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="over"))
+        await comes(henan, "", seconds=2)
+
+
+async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation: Service, henan: Service) -> None:
+    """What Verification keeps is out of date as soon as the province's Policy tells; by token it waits for it."""
+    question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
+    client = PolicyClient(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
+    client.start()
+    try:
+        await until(lambda: client.is_watching)
+        await client.resolve(question)
+        assert client.at_hand(question) is not None
+        response = await nation.publish(make_policy(NATION_POLICY))
+        seen = decode_token(response.consistency_token, SystemClock().now())
+        known = await client.resolve(question._replace(seen=seen))
+        assert known is not None
+        assert known.message.governing == f"{NATION_POLICY}@1"
+        await nation.publish(make_policy(NATION_POLICY, hours=24))
+
+        def is_up_to_date() -> bool:
+            kept = client.at_hand(question)
+            return kept is None or kept.message.governing == f"{NATION_POLICY}@2"
+
+        await until(is_up_to_date, seconds=2)
+    finally:
+        await client.close()
+
+
+async def test_how_far_the_nation_is_known_is_told(nation: Service, henan: Service) -> None:
+    """It goes on without publications; the nation itself has nobody to know of."""
+    begun = SystemClock().now()
+
+    async def known() -> bool:
+        return await nation_as_of(henan) > begun
+
+    await until(known)
+    assert await nation_as_of(nation) == 0
+
+
+async def test_publications_at_the_nation_are_soon_in_the_province(nation: Service, henan: Service) -> None:
+    """Half of them well within the tenth of a second that is aimed for; a busy machine is given more."""
+    delays = sorted(await time_publications(nation.address, henan.address, 20))
+    assert delays[len(delays) // 2] < 0.5

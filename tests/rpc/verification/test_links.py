@@ -1,0 +1,126 @@
+"""Verification behind links that carry nothing any more and tell nobody: gates are answered, and soon again well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from hutong.results.v1 import lookup_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+
+from services.domain.instant import DAY, HOUR
+from services.policy.main import open_policy
+from services.runtime.clock import SystemClock
+from services.verification.main import open_verification
+from services.verification.sources.policy_watch import SILENCE_SECONDS
+from tests.databases import MakeUrl
+from tests.rpc.country import HENAN, until
+from tests.rpc.link import Link, link_to
+from tests.rpc.results_node import results_node
+from tests.rpc.verification_node import NUMBERS, Callers, question
+from tests.serving import serving, settings_for
+
+DEADLINE_SECONDS = 3.0
+"""Of each question: a gate does not wait any longer."""
+RECOVERY_SECONDS = 6.0
+"""A silent call's two seconds, a busy machine's time; a third of what keepalive alone would take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A node whose Verification reaches its sources over links, and what asks it."""
+
+    results: Link
+    policy: Link
+    callers: Callers
+
+    async def ask(self) -> pb.Decision:
+        """The decision on a person with a recent negative; fails when it does not come in time."""
+        answer = await self.callers.decisions.Verify(question(NUMBERS[0]), timeout=DEADLINE_SECONDS)
+        return answer.decision
+
+    async def recognizes(self) -> bool:
+        """Whether the person is recognised by what both sources say now."""
+        decision = await self.ask()
+        states = {source.state for source in decision.sources}
+        return decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED and states == {lookup_pb2.SOURCE_STATE_OK}
+
+
+@pytest.fixture
+async def linked(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Linked]:
+    """A node of Henan with one person recognised."""
+    urls = {f"{name}_database_url": sqlite_url(name) for name in ("policy", "verification")}
+    settings = settings_for(tmp_path, jurisdiction=HENAN, **urls)
+    clock = SystemClock()
+    async with (
+        results_node(tmp_path, sqlite_url("results"), clock=clock, jurisdiction=HENAN) as results,
+        serving(await open_policy(settings), settings) as policy,
+        link_to(f"127.0.0.1:{results.server.port}") as results_link,
+        link_to(policy) as policy_link,
+    ):
+        away = {"results_address": results_link.address, "policy_address": policy_link.address}
+        service = await open_verification(settings_for(tmp_path, jurisdiction=HENAN, **urls, **away))
+        async with (
+            serving(service, settings) as verification,
+            grpc.aio.insecure_channel(policy) as to_policy,
+            grpc.aio.insecure_channel(verification) as to_verification,
+        ):
+            callers = Callers({"results": results.channel, "policy": to_policy, "verification": to_verification})
+            await callers.create_lab()
+            await callers.upload(NUMBERS[0], "R0", clock.now() - HOUR)
+            await callers.publish("410100", 2 * DAY)
+            node = Linked(results_link, policy_link, callers)
+            await until(node.recognizes)
+            yield node
+
+
+async def test_results_behind_a_link_that_swallows_everything(linked: Linked) -> None:
+    """Undetermined in time and nobody refused; recognised again as soon as it carries."""
+    linked.results.freeze()
+    for _ in range(3):
+        decision = await linked.ask()
+        assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+        assert not decision.refusal_permitted
+    linked.results.mend()
+    await until(linked.recognizes, RECOVERY_SECONDS)
+
+
+async def test_results_behind_connections_that_died_without_a_word(linked: Linked) -> None:
+    """What is whole is found by a new connection, long before keepalive gives the old one up."""
+    linked.results.strand()
+    assert (await linked.ask()).outcome == pb.DECISION_OUTCOME_UNDETERMINED
+    await until(linked.recognizes, RECOVERY_SECONDS)
+
+
+async def test_policy_behind_connections_that_died_without_a_word(linked: Linked) -> None:
+    """The last answer serves meanwhile, and a change is known once the watch is known to be silent."""
+    linked.policy.strand()
+    assert (await linked.ask()).outcome == pb.DECISION_OUTCOME_RECOGNIZED
+    await linked.callers.publish("410100", HOUR // 2)
+
+    async def has_changed() -> bool:
+        return (await linked.ask()).reason == pb.DECISION_REASON_EXPIRED
+
+    await until(has_changed, SILENCE_SECONDS + RECOVERY_SECONDS)
+
+
+async def test_a_rule_is_asked_for_over_a_line_that_is_whole(linked: Linked) -> None:
+    """Of a place whose rule is not at hand: undetermined in time, and by its rule once the line was given up."""
+    await linked.callers.publish("410200", 2 * DAY)
+    linked.policy.strand()
+
+    async def reason() -> int:
+        asked = question(NUMBERS[0], region="410205")
+        return (await linked.callers.decisions.Verify(asked, timeout=DEADLINE_SECONDS)).decision.reason
+
+    assert await reason() == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+
+    async def is_known() -> bool:
+        return await reason() == pb.DECISION_REASON_VALID
+
+    await until(is_known, RECOVERY_SECONDS)
+    assert await asyncio.wait_for(linked.recognizes(), DEADLINE_SECONDS)

@@ -1,0 +1,245 @@
+"""How Verification asks its sources: together, once for the same thing, and no faulty question harms another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1 import policy_service_pb2 as policy_service
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer, add_PolicyServiceServicer_to_server
+from hutong.results.v1 import results_service_pb2 as results_service
+from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.results_service_pb2_grpc import (
+    ResultsServiceServicer,
+    ResultsServiceStub,
+    add_ResultsServiceServicer_to_server,
+)
+
+from services.domain.errors import Unavailable
+from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
+from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.clock import FixedClock
+from services.runtime.consistency import Freshness, encode_token
+from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.policy_client import LONGEST_ABSENCE, PolicyClient
+from services.verification.sources.results_client import ResultsClient
+from tests.rpc.verification_node import NUMBERS, document
+
+NOON = 1_660_190_400 * SECOND
+QUESTION = PolicyQuestion("410105", 4, "410105", NOON, None)
+
+
+class Results(ResultsServiceServicer):
+    """Counts calls and fails whole batches that hold a poisoned look-up."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    async def BatchLookupLatest(self, request: Any, _context: Any) -> Any:
+        self.batches.append(len(request.requests))
+        await asyncio.sleep(0.01)
+        if any(claim.report_number == "POISON" for one in request.requests for claim in one.claimed_reports):
+            raise RuntimeError("poisoned")
+        items = [
+            results_service.LookupLatestItem(response=results_service.LookupLatestResponse()) for _ in request.requests
+        ]
+        return results_service.BatchLookupLatestResponse(items=items)
+
+
+class Policy(PolicyServiceServicer):
+    """One rule whose revision grows; counts questions; tells watchers, if it has any."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.revision = 1
+        self.as_of = NOON
+        self.silent = False
+        self.away = False
+        self._told = asyncio.Event()
+
+    def publish(self) -> None:
+        """The next revision, told to watchers."""
+        self.revision += 1
+        self._told.set()
+
+    async def BatchResolvePolicies(self, request: Any, context: Any) -> Any:
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        self.asked += len(request.requests)
+        governing = f"jurisdictions/410100/policies/venue@{self.revision}"
+        known = policy_pb2.EffectivePolicy(governing=governing, as_of_time=to_timestamp(self.as_of))
+        known.not_required.SetInParent()
+        known.end_time.CopyFrom(to_timestamp(NOON + HOUR))
+        items = [policy_service.ResolvePolicyItem(effective_policy=known) for _ in request.requests]
+        return policy_service.BatchResolvePoliciesResponse(items=items)
+
+    async def WatchPolicies(self, _request: Any, context: Any) -> AsyncIterator[Any]:
+        if self.silent:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        checkpoint = policy_service.PolicyCheckpoint(as_of_time=to_timestamp(self.as_of))
+        yield policy_service.WatchPoliciesResponse(checkpoint=checkpoint, cursor="1")
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            changed = policy_pb2.Policy(name=f"jurisdictions/410100/policies/venue@{self.revision}")
+            yield policy_service.WatchPoliciesResponse(policy=changed, cursor=str(self.revision))
+
+
+@asynccontextmanager
+async def serving(register: Any, servicer: object) -> AsyncIterator[grpc.aio.Channel]:
+    """A bare server and a channel to it."""
+    async with serving_at(register, servicer) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def serving_at(register: Any, servicer: object) -> AsyncIterator[str]:
+    """A bare server; yields its address."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    register(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+@asynccontextmanager
+async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[PolicyClient]:
+    """A client of Policy that watches, unless the policy is silent."""
+    async with serving_at(add_PolicyServiceServicer_to_server, policy) as address:
+        client = PolicyClient(partial(grpc.aio.insecure_channel, address), "410000", clock)
+        client.start()
+        try:
+            if not policy.silent:
+                async with asyncio.timeout(5):
+                    while not client.is_watching:  # noqa: ASYNC110 - the condition is the watch's
+                        await asyncio.sleep(0.01)
+            yield client
+        finally:
+            await client.close()
+
+
+def _look_up(report: str = "", token: str = "") -> results_service.LookupLatestRequest:
+    claims = [ClaimedReport(lab="labs/91410100MA0000001X", report_number=report)] if report else []
+    return results_service.LookupLatestRequest(
+        document=document(NUMBERS[0]), claimed_reports=claims, at_least_as_fresh=token
+    )
+
+
+async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() -> None:
+    """One alone leaves alone; 200 together leave in a few calls."""
+    results = Results()
+    async with serving(add_ResultsServiceServicer_to_server, results) as channel:
+        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+        assert await client.ask(_look_up()) is not None
+        assert results.batches == [1]
+        answers = await asyncio.gather(*(client.ask(_look_up()) for _ in range(200)))
+        assert all(answer is not None for answer in answers)
+        assert len(results.batches) <= 4
+
+
+async def test_a_poisoned_look_up_harms_no_other() -> None:
+    """The batch that fails for one is halved until the one is alone."""
+    results = Results()
+    async with serving(add_ResultsServiceServicer_to_server, results) as channel:
+        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+        look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
+        answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
+        assert [index for index, answer in enumerate(answers) if answer is None] == [37]
+
+
+async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one_together() -> None:
+    """Results sees its own commits at once; for another node's it may have to wait, and nobody is to wait with it."""
+    results = Results()
+    own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
+    async with serving(add_ResultsServiceServicer_to_server, results) as channel:
+        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+        look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
+        answers = await client.look_up_each(look_ups)
+        assert len(answers) == 40
+        assert None not in answers
+        assert sorted(results.batches) == [10, 10, 20]
+        results.batches.clear()
+        await asyncio.gather(*(client.ask(_look_up(token=token)) for token in (own, own, other, other)))
+        assert sorted(results.batches) == [1, 1, 2]
+
+
+async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:
+    """Questions that meet ask once; afterwards the answer is at hand for its interval, and no longer."""
+    policy = Policy()
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        assert client.at_hand(QUESTION) is None
+        await asyncio.gather(*(client.resolve(QUESTION) for _ in range(300)))
+        assert policy.asked == 1
+        assert client.at_hand(QUESTION) is not None
+        neighbour = PolicyQuestion("410105", 4, "411000", NOON + MINUTE, None)
+        assert client.at_hand(neighbour) is not None, "the same province is the same question"
+        assert client.at_hand(PolicyQuestion("410105", 4, "220502", NOON, None)) is None
+        assert client.at_hand(PolicyQuestion("410105", 4, "410105", NOON + HOUR, None)) is None
+
+
+async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
+    """Told by the watch: what Zhengzhou publishes is forgotten there, and kept elsewhere."""
+    policy = Policy()
+    kaifeng = PolicyQuestion("410202", 4, "410202", NOON, None)
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        await client.resolve(QUESTION)
+        await client.resolve(kaifeng)
+        policy.publish()
+        async with asyncio.timeout(5):
+            while client.at_hand(QUESTION) is not None:  # noqa: ASYNC110 - the condition is the watch's
+                await asyncio.sleep(0.01)
+        assert client.at_hand(kaifeng) is not None
+        known = await client.resolve(QUESTION)
+        assert known is not None
+        assert known.effective.governing.endswith("@2")
+
+
+async def test_without_a_watch_answers_are_asked_for_again() -> None:
+    """Nobody would tell of a change, so an answer is only used for a quarter of a second."""
+    policy = Policy()
+    policy.silent = True
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        await client.resolve(QUESTION)
+        assert client.at_hand(QUESTION) is not None
+        async with asyncio.timeout(5):
+            while client.at_hand(QUESTION) is not None:  # noqa: ASYNC110 - the condition is time's
+                await asyncio.sleep(0.02)
+        await client.resolve(QUESTION)
+        assert policy.asked == 2
+
+
+async def test_last_answers_serve_up_to_a_limit_while_policy_is_away() -> None:
+    """With their age in the source; older than the limit they serve nobody."""
+    clock = FixedClock(NOON)
+    policy = Policy()
+    policy.silent = True
+    async with asking_policy(policy, clock) as client:
+        await client.resolve(QUESTION)
+        policy.away = True
+        clock.advance(LONGEST_ABSENCE - SECOND)
+        known = await client.resolve(QUESTION)
+        assert known is not None
+        assert client.status(known).as_of_time == NOON
+        clock.advance(2 * SECOND)
+        assert await client.resolve(QUESTION) is None
+
+
+async def test_a_policy_behind_the_token_is_not_fresh_enough() -> None:
+    """It answers, but has not seen what the token stands for: UNAVAILABLE, never the older rule."""
+    policy = Policy()
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        await client.resolve(QUESTION)
+        fresh = PolicyQuestion("410105", 4, "410105", NOON, Freshness("policy", "410000", NOON + 1))
+        assert client.at_hand(fresh) is None
+        with pytest.raises(Unavailable) as caught:
+            await client.resolve(fresh)
+        assert caught.value.reason == "NOT_FRESH_ENOUGH"
+        policy.as_of = NOON + 1
+        assert await client.resolve(fresh) is not None

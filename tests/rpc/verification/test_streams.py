@@ -1,0 +1,157 @@
+"""Gate streams: idle ones cost little, broken ones are cleaned up, draining ends them, one failure is one answer's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.rpc import code_pb2
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    StreamVerifyRequest,
+    StreamVerifyResponse,
+)
+from hutong.verification.v1.verification_service_pb2_grpc import (
+    VerificationServiceStub,
+    add_VerificationServiceServicer_to_server,
+)
+
+from services.runtime.server.service import Drain, Registration, Service
+from services.verification.verify.servicer import VerificationServicer
+from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
+from tests.rpc.verification_node import NUMBERS, question
+from tests.serving import channel_to, settings_for
+
+
+class ScriptedVerifier:
+    """Answers at once, fails when asked for region 000000, and can be made to wait."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.under_way = 0
+
+    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse]) -> None:
+        """Decisions that name the region."""
+        requests = batch.requests
+        self.under_way += len(requests)
+        await self.open.wait()
+        self.under_way -= len(requests)
+        if any(request.region == "000000" for request in requests):
+            raise RuntimeError("a fault of the service")
+        for request, reply in zip(requests, replies, strict=True):
+            reply.decision.governing_policy = request.region
+
+
+@asynccontextmanager
+async def gates(
+    directory: Path, verifier: ScriptedVerifier
+) -> AsyncIterator[tuple[VerificationServiceStub, VerificationStream, Drain]]:
+    """A real server with nothing but streams behind it."""
+    drain = Drain()
+    streams = VerificationStream(verifier, drain)  # type: ignore[arg-type]
+
+    async def start() -> None:
+        streams.start()
+
+    async def close() -> None:
+        streams.close()
+
+    async def check() -> None:
+        return None
+
+    servicer = VerificationServicer(verifier, streams, None)  # type: ignore[arg-type]
+    name = "hutong.verification.v1.VerificationService"
+    registration = Registration(name, add_VerificationServiceServicer_to_server, servicer)
+    service = Service("verification", (registration,), check, close, start, drain)
+    async with channel_to(service, settings_for(directory)) as channel:
+        yield VerificationServiceStub(channel), streams, drain
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the condition is the server's
+            await asyncio.sleep(0.01)
+
+
+def _frame(mark: str, region: str = "410105") -> StreamVerifyRequest:
+    return StreamVerifyRequest(correlation_id=mark, request=question(NUMBERS[0], region=region))
+
+
+async def _ask(call: Any, mark: str) -> str:
+    await call.write(_frame(mark))
+    answer = await call.read()
+    return str(answer.correlation_id)
+
+
+async def test_many_idle_streams_are_held_and_cleaned_up(tmp_path: Path) -> None:
+    """300 gates answer, idle and answer again; half-closed, cancelled and reset ones leave nothing behind."""
+    async with gates(tmp_path, ScriptedVerifier()) as (stub, streams, _):
+        calls = [stub.StreamVerify() for _ in range(300)]
+        assert await asyncio.gather(*(_ask(call, "1") for call in calls)) == ["1"] * 300
+        assert streams.open_count == 300
+        assert await asyncio.gather(*(_ask(call, "2") for call in calls)) == ["2"] * 300
+        for call in calls[:150]:
+            call.cancel()
+        for call in calls[150:]:
+            await call.done_writing()
+            assert await call.read() == grpc.aio.EOF
+        await _until(lambda: streams.open_count == 0)
+
+
+async def test_draining_ends_idle_streams_cleanly(tmp_path: Path) -> None:
+    """When the server drains, a gate's stream ends with OK, not with a reset, and its last question is answered."""
+    verifier = ScriptedVerifier()
+    async with gates(tmp_path, verifier) as (stub, streams, drain):
+        call = stub.StreamVerify()
+        assert await _ask(call, "1") == "1"
+        verifier.open.clear()
+        await call.write(_frame("last"))
+        await _until(lambda: verifier.under_way == 1)
+        drain.begin()
+        verifier.open.set()
+        assert (await call.read()).correlation_id == "last"
+        assert await call.read() == grpc.aio.EOF
+        assert await call.code() == grpc.StatusCode.OK
+        await _until(lambda: streams.open_count == 0)
+
+
+async def test_a_failure_is_one_question_s_own(tmp_path: Path) -> None:
+    """A fault of the service answers INTERNAL with a fixed text for that question; the stream goes on."""
+    async with gates(tmp_path, ScriptedVerifier()) as (stub, _, _):
+        call = stub.StreamVerify()
+        await call.write(_frame("bad", "000000"))
+        answer: Any = await call.read()
+        assert (answer.correlation_id, answer.error.code) == ("bad", code_pb2.INTERNAL)
+        assert "fault of the service" not in answer.error.message
+        assert await _ask(call, "good") == "good"
+        await call.done_writing()
+
+
+async def test_a_gate_that_asks_faster_than_it_is_answered_is_held_back(tmp_path: Path) -> None:
+    """No more questions of one stream are under way than allowed; all are answered in the end."""
+    verifier = ScriptedVerifier()
+    verifier.open.clear()
+    async with gates(tmp_path, verifier) as (stub, streams, _):
+        call = stub.StreamVerify()
+        for mark in range(3 * QUESTIONS_AT_ONCE):
+            await call.write(_frame(str(mark)))
+        await call.done_writing()
+        await _until(lambda: streams.question_count == QUESTIONS_AT_ONCE)
+        verifier.open.set()
+        answers: Any = call
+        marks = {answer.correlation_id async for answer in answers}
+        assert len(marks) == 3 * QUESTIONS_AT_ONCE
+
+
+async def test_a_broken_rule_of_a_frame_ends_the_stream(tmp_path: Path) -> None:
+    """A mark of more than 64 characters is no question's fault but the frame's: INVALID_ARGUMENT."""
+    async with gates(tmp_path, ScriptedVerifier()) as (stub, streams, _):
+        call = stub.StreamVerify()
+        await call.write(StreamVerifyRequest(correlation_id="x" * 65))
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        await _until(lambda: streams.open_count == 0)

@@ -1,0 +1,134 @@
+"""What a province keeps of the nation's policies, on SQLite and on PostgreSQL; several stores stand for processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from services.domain.instant import DAY, MINUTE, Instant
+from services.policy.changes import Changes
+from services.policy.convert import bare_statement, revision_from_proto
+from services.policy.store import PolicyStore
+from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
+from services.storage.engine import Database, open_database
+from tests.databases import MakeUrl
+from tests.storage.policy_desks import START, make_request
+
+NOW: Instant = START - DAY
+AT_THE_NATION: Instant = NOW - MINUTE
+"""When the nation published: what is known here of a policy is what the nation said, not when it came."""
+STORES = 4
+
+
+@pytest.fixture
+async def databases(database_url: MakeUrl) -> AsyncIterator[list[Database]]:
+    """As many connections to one database as the province has processes."""
+    url = database_url("policy")
+    databases = [open_database(url) for _ in range(STORES)]
+    yield databases
+    for database in databases:
+        database.close()
+
+
+@pytest.fixture
+def stores(databases: list[Database]) -> list[UpstreamStore]:
+    """As many processes of one province."""
+    return [UpstreamStore(database) for database in databases]
+
+
+@pytest.fixture
+def store(stores: list[UpstreamStore]) -> UpstreamStore:
+    """One of them."""
+    return stores[0]
+
+
+@pytest.fixture
+def policies(databases: list[Database]) -> PolicyStore:
+    """The policies that it keeps, and their changes."""
+    return PolicyStore(databases[0])
+
+
+def received(policy_id: str = "venue", number: int = 1, **fields: object) -> ReceivedRevision:
+    """A revision of the nation's, as it is told."""
+    statement = bare_statement(make_request(policy_id, "000000", **fields).policy)  # type: ignore[arg-type]
+    return ReceivedRevision(revision_from_proto(statement, number, AT_THE_NATION), statement)
+
+
+def withdrawn(one: ReceivedRevision) -> ReceivedRevision:
+    """The same, withdrawn at the nation."""
+    gone = replace(one.revision, withdraw_time=AT_THE_NATION + 1, withdraw_reason="an error")
+    return one._replace(revision=gone)
+
+
+async def test_a_revision_is_kept_as_it_stands_at_the_nation_with_the_position(
+    store: UpstreamStore, policies: PolicyStore
+) -> None:
+    """Its number, publication, hash and withdrawal are the nation's; only the change is of this log."""
+    first, second = received(number=7), withdrawn(received("hotel"))
+    assert await store.read_position() is None
+    assert await store.receive([first, second], UpstreamPosition("9-8", AT_THE_NATION), NOW) == []
+    changes = await policies.read_changes(0)
+    assert changes == Changes(2, [(1, first.revision), (2, second.revision)], {1: NOW, 2: NOW})
+    assert await store.read_position() == UpstreamPosition("9-8", AT_THE_NATION)
+
+
+async def test_what_is_told_again_changes_nothing_but_the_position(store: UpstreamStore, policies: PolicyStore) -> None:
+    """As after a crash before the position was stored, or from a snapshot; also a withdrawal that is told again."""
+    told = [received(), withdrawn(received("hotel"))]
+    for position in (UpstreamPosition("1-1", 1), UpstreamPosition("2-2", 2)):
+        assert await store.receive(told, position, NOW) == []
+        assert await policies.newest_sequence() == 2
+        assert await store.read_position() == position
+
+
+async def test_a_withdrawal_that_comes_later_is_a_change(store: UpstreamStore, policies: PolicyStore) -> None:
+    """Under its own sequence, so that watchers of this node are told."""
+    await store.receive([received()], UpstreamPosition("1-1", 1), NOW)
+    gone = withdrawn(received())
+    await store.receive([gone], UpstreamPosition("2-2", 2), NOW + DAY)
+    assert (await policies.read_changes(1)).revisions == [(2, gone.revision)]
+
+
+async def test_another_content_of_a_known_revision_leaves_it_and_the_position_is_to_begin_again(
+    store: UpstreamStore, policies: PolicyStore
+) -> None:
+    """What came with it is kept; the position has no cursor, so that the next process hears of the difference too."""
+    known, other = received(), received("hotel")
+    await store.receive([known], UpstreamPosition("1-1", 1), NOW)
+    told = [received(title="another"), other]
+    assert await store.receive(told, UpstreamPosition("3-3", 3), NOW) == [known.revision.name]
+    assert [revision for _, revision in (await policies.read_changes(0)).revisions] == [known.revision, other.revision]
+    assert await store.read_position() == UpstreamPosition("", 3)
+
+
+async def test_a_withdrawal_is_not_taken_back(store: UpstreamStore, policies: PolicyStore) -> None:
+    """A nation restored from before it tells the revision as if it were in force: that is a difference."""
+    gone = withdrawn(received())
+    await store.receive([gone], UpstreamPosition("2-2", 2), NOW)
+    assert await store.receive([received()], UpstreamPosition("1-1", 3), NOW) == [gone.revision.name]
+    assert (await policies.read_changes(0)).revisions == [(1, gone.revision)]
+
+
+async def test_revisions_without_their_position_are_not_kept(store: UpstreamStore, policies: PolicyStore) -> None:
+    """They are one transaction: what fails in its last step leaves nothing."""
+    with pytest.raises(IntegrityError):
+        await store.receive([received()], UpstreamPosition(None, 1), NOW)  # type: ignore[arg-type]
+    assert await policies.newest_sequence() == 0
+
+
+async def test_processes_that_are_told_the_same_at_once_keep_it_once(
+    stores: list[UpstreamStore], policies: PolicyStore
+) -> None:
+    """Round after round, positions among them; each revision is one change, and no position is in another's way."""
+    for round_ in range(1, 11):
+        told = [received(f"policy-{round_}"), received("venue", round_)]
+        position = UpstreamPosition(f"{round_}-1", round_)
+        answers = await asyncio.gather(*(store.receive(told, position, NOW) for store in stores))
+        answers += await asyncio.gather(*(store.receive([], position, NOW) for store in stores))
+        assert answers == [[]] * STORES * 2
+        assert await policies.newest_sequence() == 2 * round_
+        assert await stores[0].read_position() == position

@@ -1,0 +1,254 @@
+"""Publication guards: every breach at once, each naming what it breaks."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from services.domain.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Violation
+from services.domain.instant import MINUTE
+from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, Source
+from services.policy.rules.guards import Publication, check_publication, check_withdrawal, find_overridden
+from services.policy.rules.impact import find_changes
+from services.policy.rules.resolve import BASIS, CHANNELS, PolicyBook
+from tests.unit.policy.making import HOUR, MONTH, PURPOSES, make_revision, random_set
+
+NOW = 1_000 * HOUR
+FLOOR = make_revision("000000", "notice-81", floor=True, start=100 * HOUR)
+FROM_SAMPLING = Requirement(basis=2, duration=48 * HOUR)
+
+
+def publish(revision: Revision, *others: Revision, jurisdiction: str = "000000") -> None:
+    """Judge a publication beside policies that stand."""
+    check_publication(Publication(revision, jurisdiction, NOW), PolicyBook(others))
+
+
+def refused(revision: Revision, *others: Revision) -> FailedPrecondition:
+    """The refusal of a publication."""
+    with pytest.raises(FailedPrecondition) as caught:
+        publish(revision, *others)
+    return caught.value
+
+
+def test_good_policy_is_let_through() -> None:
+    """Counting from the report, in force beside the floor."""
+    publish(make_revision(start=200 * HOUR), FLOOR)
+
+
+@pytest.mark.parametrize(("start", "end"), [(50, 101), (100, None), (0, None), (2_000, 3_000)])
+def test_floor_undercut_anywhere_in_life_is_a_breach(start: int, end: int | None) -> None:
+    """However short the time in which both are in force."""
+    late = None if end is None else end * HOUR
+    error = refused(make_revision(requirement=FROM_SAMPLING, start=start * HOUR, end=late), FLOOR)
+    assert error.reason == "POLICY_BREACH"
+    assert [violation.subject for violation in error.violations] == [FLOOR.name]
+
+
+def test_policy_that_ends_before_the_floor_begins_is_let_through() -> None:
+    """Half-open intervals that touch do not overlap."""
+    publish(make_revision(requirement=FROM_SAMPLING, start=0, end=100 * HOUR), FLOOR)
+
+
+def test_all_breaches_are_told_at_once() -> None:
+    """Two floors, a tie and a start in the past without a reason."""
+    provincial = make_revision("410000", "floor", floor=True, start=150 * HOUR)
+    other = make_revision(policy_id="other", purposes=(4,))
+    error = refused(
+        make_revision(requirement=FROM_SAMPLING, purposes=(4, 6), start=200 * HOUR, retroactive_reason=""),
+        FLOOR,
+        provincial,
+        other,
+    )
+    assert sorted(violation.reason for violation in error.violations) == [
+        "AMBIGUOUS",
+        "POLICY_BREACH",
+        "POLICY_BREACH",
+        "RETROACTIVE",
+    ]
+    assert {violation.subject for violation in error.violations} >= {FLOOR.name, provincial.name, other.name}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "ties"),
+    [
+        ({}, {}, True),
+        ({"purposes": (4,)}, {"purposes": (4, 6)}, True),
+        ({"purposes": (4,)}, {"purposes": (6,)}, False),
+        ({"purposes": (4,)}, {}, False),
+        ({"origin": SAME_PROVINCE}, {"origin": OTHER_PROVINCE}, False),
+        ({"origin": SAME_PROVINCE}, {}, False),
+        ({"start": 10, "end": 20}, {"start": 20}, False),
+        ({"start": 10, "end": 21}, {"start": 20}, True),
+        ({"region": "410000"}, {}, False),
+        ({}, {"withdrawn": 5}, False),
+        ({"floor": True}, {"floor": True}, False),
+    ],
+)
+def test_tie_is_ambiguous(mine: dict[str, object], theirs: dict[str, object], ties: bool) -> None:
+    """Same jurisdiction, neither more specific, both in force, somebody whom both speak of."""
+    one = make_revision(**mine)  # type: ignore[arg-type]
+    other = make_revision(policy_id="other", **theirs)  # type: ignore[arg-type]
+    if ties:
+        assert refused(one, other).reason == "AMBIGUOUS"
+    else:
+        publish(one, other)
+
+
+def test_new_revision_does_not_tie_with_its_own_series() -> None:
+    """It takes the place of the older one."""
+    publish(make_revision(revision=2, start=10), make_revision(revision=1))
+
+
+@pytest.mark.parametrize(
+    ("revision", "field"),
+    [
+        (make_revision("999999"), "policy.name"),
+        (make_revision(start=10, end=10), "policy.effective_end_time"),
+        (make_revision(requirement=Requirement(basis=1)), "policy.test_required.window.length"),
+        (
+            make_revision(floor=True, requirement=Requirement(basis=1, duration=HOUR)),
+            "policy.test_required.window.length",
+        ),
+        (make_revision(floor=True, requirement=Requirement()), "policy.not_required"),
+    ],
+)
+def test_faulty_policy_is_an_invalid_argument(revision: Revision, field: str) -> None:
+    """What is wrong whatever else stands names its field."""
+    with pytest.raises(InvalidArgument) as caught:
+        publish(revision)
+    assert field in {violation.field for violation in caught.value.violations}
+
+
+def test_start_in_the_past_needs_a_reason() -> None:
+    """More than five minutes ago; a reason lets it through."""
+    assert refused(make_revision(start=NOW - 5 * MINUTE - 1, retroactive_reason="")).reason == "RETROACTIVE"
+    publish(make_revision(start=NOW - 5 * MINUTE, retroactive_reason=""))
+    publish(make_revision(start=0, retroactive_reason="the notice was signed before it was sent"))
+
+
+@pytest.mark.parametrize(
+    ("region", "allowed"), [("410000", True), ("410105", True), ("370000", False), ("000000", False)]
+)
+def test_province_publishes_for_itself_and_below(region: str, allowed: bool) -> None:
+    """A national floor is the nation's, another province's rule is theirs."""
+    revision = make_revision(region, start=NOW)
+    if allowed:
+        publish(revision, jurisdiction="410000")
+        return
+    with pytest.raises(PermissionDenied) as caught:
+        publish(revision, jurisdiction="410000")
+    assert caught.value.reason == "NOT_PERMITTED"
+
+
+def test_new_floor_tells_what_it_overrides_from_when() -> None:
+    """Policies that stand are not refused; they are listed, from the instant both are in force."""
+    standing = make_revision(requirement=FROM_SAMPLING, start=150 * HOUR)
+    agreeing = make_revision("370000", start=150 * HOUR)
+    publish(FLOOR, standing, agreeing)
+    (override,) = find_overridden(FLOOR, PolicyBook([standing, agreeing]))
+    assert (override.field, override.policy, override.start) == (BASIS, standing.name, 150 * HOUR)
+
+
+def test_withdrawal_may_not_bring_a_tie_back() -> None:
+    """The older revision would be in force again, beside a policy that was published since."""
+    older = make_revision(revision=1, purposes=(4,))
+    newer = make_revision(revision=2, purposes=(6,))
+    other = make_revision(policy_id="other", purposes=(4,))
+    with pytest.raises(FailedPrecondition) as caught:
+        check_withdrawal(newer, PolicyBook([older, newer, other]))
+    assert caught.value.reason == "AMBIGUOUS"
+    assert caught.value.metadata["other"] == other.name
+    check_withdrawal(newer, PolicyBook([older, newer]))
+    check_withdrawal(older, PolicyBook([older, newer, other]))
+
+
+def test_everything_against_a_policy_is_told_at_once() -> None:
+    """Its own faults, broken rules of the contract, a foreign place, a floor, a tie and a start in the past."""
+    mine = make_revision(
+        requirement=replace(FROM_SAMPLING, sampling_proof=0), start=200 * HOUR, end=100 * HOUR, retroactive_reason=""
+    )
+    others = [FLOOR, make_revision(policy_id="other")]
+    broken = [Violation("policy.title", "INVALID_FIELD", "must be at least 1 character")]
+    with pytest.raises(InvalidArgument) as caught:
+        check_publication(Publication(mine, "370000", NOW), PolicyBook(others), broken)
+    assert [(it.field, it.reason) for it in caught.value.violations] == [
+        ("policy.title", "INVALID_FIELD"),
+        ("policy.effective_end_time", "INVALID_FIELD"),
+        ("policy.test_required.sampling_proof_window", "INVALID_FIELD"),
+        ("policy.name", "NOT_PERMITTED"),
+        ("policy.test_required.window.basis", "POLICY_BREACH"),
+        ("policy.purposes", "AMBIGUOUS"),
+        ("retroactive_reason", "RETROACTIVE"),
+    ]
+
+
+def test_foreign_policy_is_told_its_breaches_too() -> None:
+    """A province that publishes a national floor against the floor that stands hears of both."""
+    against = make_revision("000000", "second", floor=True, requirement=Requirement(basis=2), start=NOW)
+    with pytest.raises(PermissionDenied) as caught:
+        publish(against, FLOOR, jurisdiction="410000")
+    assert [it.reason for it in caught.value.violations] == ["NOT_PERMITTED", "POLICY_BREACH"]
+
+
+def test_breach_cites_the_notice_and_the_revision() -> None:
+    """So that the authority can look it up."""
+    floor = replace(FLOOR, source=Source(document_number="联防联控机制综发〔2022〕81号"))
+    (breach,) = refused(make_revision(requirement=FROM_SAMPLING, start=200 * HOUR), floor).violations
+    assert floor.name in breach.description
+    assert "〔2022〕81号" in breach.description
+
+
+@pytest.mark.parametrize("day", ["2022-02-30", "2022-13-01", "0000-01-01"])
+def test_issue_date_is_a_day_of_the_calendar(day: str) -> None:
+    """A day that never was is a fault."""
+    with pytest.raises(InvalidArgument):
+        publish(replace(make_revision(start=NOW), source=Source(issue_date=day)))
+
+
+def test_new_floor_tells_of_channels_it_adds() -> None:
+    """To policies that name some and not all of its own; those that name none accept all."""
+    floor = replace(FLOOR, channels=(1, 7))
+    narrow, wide = make_revision(channels=(3,), start=NOW), make_revision("370000", start=NOW)
+    (override,) = find_overridden(floor, PolicyBook([narrow, wide]))
+    assert (override.field, override.stated, override.applied) == (CHANNELS, (3,), (1, 3, 7))
+
+
+def test_impact_names_every_kind_of_question_that_changes() -> None:
+    """Below the place too, where no closer rule governs; other purposes, places and instants are left out."""
+    city, district = make_revision("410100", purposes=(4,), start=10), make_revision("410105", "d", purposes=(4,))
+    school = make_revision("410106", "s", purposes=(8,))
+    book = PolicyBook([district, school])
+    after = book.with_revisions([city])
+    changed = {(it.region, it.purpose, it.origin) for it in find_changes(city, book, after, 10)}
+    assert changed == {(region, 4, origin) for region in ("410100", "410106") for origin in (2, 3)}
+    assert list(find_changes(city, book, after, 9)) == []
+
+
+def test_impact_of_a_revision_that_narrows_tells_what_is_left_without_a_rule() -> None:
+    """What only the old revision covered changes too."""
+    old, new = make_revision(purposes=(4, 6)), make_revision(revision=2, purposes=(4,), start=5)
+    book = PolicyBook([old])
+    changed = {it.purpose for it in find_changes(new, book, book.with_revisions([new]), 5)}
+    assert 6 in changed
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_impact_is_what_resolution_finds(seed: int) -> None:
+    """Held against asking every question of both books."""
+    choose = random.Random(seed)
+    revisions = random_set(choose, 25)
+    new, book = revisions[-1], PolicyBook(revisions[:-1])
+    after = book.with_revisions([new])
+    at = choose.randrange(MONTH)
+    asked = [
+        (region, purpose, origin)
+        for region in sorted({new.region, *after.regions})
+        for purpose in PURPOSES
+        for origin in (SAME_PROVINCE, OTHER_PROVINCE)
+        if book.resolve_class(region, purpose, origin, at).effective
+        != after.resolve_class(region, purpose, origin, at).effective
+    ]
+    found = [(it.region, it.purpose, it.origin) for it in find_changes(new, book, after, at)]
+    assert [it for it in found if it[1] in PURPOSES] == asked

@@ -1,0 +1,108 @@
+"""What a province takes of what the nation tells: its own revisions, understood to the last word, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hutong.policy.v1 import policy_pb2
+
+from services.domain.instant import to_timestamp
+from services.policy.convert import bare_statement, content_hash, revision_from_proto, revision_to_proto
+from services.policy.rules.resolve import PolicyBook
+from services.policy.upstream.snapshot import SnapshotUpdate
+
+NAME = "jurisdictions/000000/policies/hotel"
+
+
+def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn: bool = False) -> policy_pb2.Policy:
+    """A revision as a nation tells it."""
+    bare = policy_pb2.Policy(name=name, title=title, origin=policy_pb2.ORIGIN_ANY)
+    bare.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    bare.test_required.window.duration.seconds = 172_800
+    bare.effective_start_time.seconds = 1_660_000_000
+    policy = revision_to_proto(revision_from_proto(bare_statement(bare), number, 1_650_000_000_000_000))
+    if withdrawn:
+        policy.withdraw_time.CopyFrom(to_timestamp(1_650_000_000_000_001))
+        policy.withdraw_reason = "an error"
+    return policy
+
+
+def test_the_nations_own_revisions_come_in_order() -> None:
+    """As they were told, withdrawals with them; what the nation keeps for a province is left where it is."""
+    update = SnapshotUpdate(is_whole=True)
+    one, other = told(), told(number=2, withdrawn=True)
+    for policy in (one, told("jurisdictions/410100/policies/hotel"), other):
+        update.add(policy)
+    assert [revision_to_proto(received.revision) for received in update.received] == [one, other]
+    assert not update.left_out
+
+
+def _in_other_words(policy: policy_pb2.Policy) -> None:
+    policy.title = "another"
+
+
+def _with_a_purpose_of_a_later_version(policy: policy_pb2.Policy) -> None:
+    policy.purposes[:] = [99]  # type: ignore[list-item]
+    policy.content_hash = content_hash(bare_statement(policy))
+
+
+def _under_another_number(policy: policy_pb2.Policy) -> None:
+    policy.revision = 2
+
+
+def _never_published(policy: policy_pb2.Policy) -> None:
+    policy.ClearField("publish_time")
+
+
+def _withdrawn_without_reason(policy: policy_pb2.Policy) -> None:
+    policy.withdraw_time.CopyFrom(to_timestamp(1))
+
+
+def _with_a_reason_too_long_to_keep(policy: policy_pb2.Policy) -> None:
+    policy.retroactive_reason = "x" * 501
+
+
+def _at_no_instant(policy: policy_pb2.Policy) -> None:
+    policy.effective_end_time.nanos = -5
+
+
+def _without_a_name(policy: policy_pb2.Policy) -> None:
+    policy.name = "jurisdictions/000000"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _in_other_words,
+        _with_a_purpose_of_a_later_version,
+        _under_another_number,
+        _never_published,
+        _withdrawn_without_reason,
+        _with_a_reason_too_long_to_keep,
+        _at_no_instant,
+        _without_a_name,
+    ],
+)
+def test_what_cannot_be_understood_is_left_out_and_named(spoil: Callable[[policy_pb2.Policy], None]) -> None:
+    """Never taken in part; what comes after it is."""
+    update = SnapshotUpdate(is_whole=False)
+    spoilt = told()
+    spoil(spoilt)
+    update.add(spoilt)
+    update.add(told(number=3))
+    assert update.left_out == [spoilt.name]
+    assert [received.revision.revision for received in update.received] == [3]
+
+
+def test_what_the_nation_lost_is_missing() -> None:
+    """Revisions of its own that are known and were not told; the province's own are not looked at."""
+    update = SnapshotUpdate(is_whole=True)
+    update.add(told())
+    spoilt = told(number=2)
+    _in_other_words(spoilt)
+    update.add(spoilt)
+    names = [(NAME, 1), (NAME, 2), (NAME, 3), ("jurisdictions/410000/policies/hotel", 1)]
+    bare = [(policy_pb2.Policy(name=name, title="t"), number) for name, number in names]
+    book = PolicyBook(revision_from_proto(bare_statement(policy), number, 0) for policy, number in bare)
+    assert update.missing(book) == [f"{NAME}@3"]

@@ -1,0 +1,327 @@
+"""The laws of DESIGN section 6, as properties of every world."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hutong.results.v1 import lab_pb2, lookup_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.instant import HOUR, MINUTE, SECOND
+from services.verification.decision.decide import decide
+from services.verification.decision.model import (
+    ACTIVE,
+    CLOCK_SKEW,
+    INCONCLUSIVE,
+    NEGATIVE,
+    PENDING,
+    POOL_POSITIVE,
+    POSITIVE,
+    REPORT_TIME,
+    SOURCE_OK,
+    Claim,
+    Decision,
+    EffectivePolicy,
+    Evidence,
+    Inputs,
+    Record,
+    Requirement,
+    SourceStatus,
+    Window,
+)
+from services.verification.decision.weigh import Item
+from services.verification.verify.convert import decision_to_proto
+from tests.unit.verification.worlds import LABS, NOON, POLICY, RESULTS, random_inputs
+
+RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED
+worlds = st.integers(0, 2**32).map(lambda seed: random_inputs(Random(seed)))
+RULE = Requirement(Window(48 * HOUR, None, REPORT_TIME, includes_boundary=False), None, refusal_permitted=True)
+VENUE = EffectivePolicy("jurisdictions/410100/policies/venue@1", "", RULE, (1, 2), ())
+ANSWERED = (SourceStatus(RESULTS, SOURCE_OK, NOON), SourceStatus(POLICY, SOURCE_OK, NOON))
+AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
+
+
+def _negative(name: str, report_time: int, **changes: object) -> Record:
+    record = Record(
+        f"{LABS[0]}/results/{name}",
+        1,
+        ACTIVE,
+        LABS[0],
+        name,
+        NEGATIVE,
+        report_time - HOUR,
+        None,
+        None,
+        report_time,
+        AUTHORIZED,
+    )
+    return record._replace(**changes)  # type: ignore[arg-type]
+
+
+def _counts_at_all(record: Record) -> bool:
+    return record.outcome == NEGATIVE and record.state == ACTIVE
+
+
+def _without_channels(decision: Decision) -> Decision:
+    considered = tuple(
+        one._replace(subject=one.subject._replace(channel=1)) if isinstance(one.subject, Evidence) else one
+        for one in decision.considered
+    )
+    return decision._replace(considered=considered)
+
+
+@given(worlds, st.lists(st.integers(1, 7), min_size=3, max_size=3))
+def test_channel_never_changes_the_decision(inputs: Inputs, channels: list[int]) -> None:
+    """Shown on paper, on a screen or by an app: all but the echoed channel is the same."""
+    shown = tuple(one._replace(channel=channel) for one, channel in zip(inputs.evidence, channels, strict=False))
+    assert _without_channels(decide(inputs._replace(evidence=shown))) == _without_channels(decide(inputs))
+
+
+def test_no_place_of_sampling_can_enter_a_decision() -> None:
+    """Where a person was tested cannot change the outcome: a decision is not even told."""
+    fields = set(Record._fields) | set(Evidence._fields) | set(Inputs._fields)
+    assert not {name for name in fields if "region" in name or "site" in name or "place" in name}
+
+
+@given(worlds, st.randoms(use_true_random=False))
+def test_order_of_inputs_is_without_effect(inputs: Inputs, random: Random) -> None:
+    """Records, evidence and sources in any order: the same answer, bit for bit."""
+    records, sources = list(inputs.records), list(inputs.sources)
+    pairs = list(zip(inputs.evidence, inputs.claims, strict=True))
+    for some in (records, sources, pairs):
+        random.shuffle(some)
+    other = inputs._replace(
+        records=tuple(records),
+        sources=tuple(sources),
+        evidence=tuple(one for one, _ in pairs),
+        claims=tuple(claim for _, claim in pairs),
+    )
+    said, said_again = decision_to_proto(decide(inputs), inputs), decision_to_proto(decide(other), other)
+    assert said.SerializeToString(deterministic=True) == said_again.SerializeToString(deterministic=True)
+
+
+@given(worlds)
+def test_replayed_records_change_nothing(inputs: Inputs) -> None:
+    """A record that is told twice counts once."""
+    assert decide(inputs._replace(records=inputs.records * 2)) == decide(inputs)
+
+
+@given(worlds.filter(lambda inputs: decide(inputs).outcome == RECOGNIZED), st.integers(0, 15))
+def test_one_more_valid_negative_never_harms(inputs: Inputs, hours: int) -> None:
+    """Who is recognised stays so, and not for a shorter time, when one more valid negative is recorded."""
+    before = decide(inputs)
+    more = _negative("MORE", min(inputs.use_time, NOON) - hours * HOUR)
+    after = decide(inputs._replace(records=(*inputs.records, more)))
+    assert after.outcome == RECOGNIZED
+    assert after.expire_time is not None
+    assert before.expire_time is not None
+    assert after.expire_time >= before.expire_time
+
+
+@given(st.integers(0, 47), st.integers(0, 47), st.integers(0, 59))
+def test_an_upload_never_lengthens_an_issued_report(hours: int, later: int, second: int) -> None:
+    """Recognised on paper, then uploaded, at whatever time: the report expires when it did, whole seconds told."""
+    report_time = NOON - 47 * HOUR + second * SECOND
+    shown = Evidence(7, LABS[0], "R1", NEGATIVE, report_time - HOUR, report_time)
+    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED)
+    on_paper = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
+    record = _negative("R1", report_time)
+    found = Claim(lookup_pb2.CLAIM_STATE_FOUND, record, AUTHORIZED)
+    uploaded = decide(Inputs(NOON, NOON, VENUE, (record,), (shown,), (found,), ANSWERED))
+    assert on_paper.outcome == uploaded.outcome == RECOGNIZED
+    assert on_paper.expire_time == uploaded.expire_time
+    assert (on_paper.basis, uploaded.basis) == (pb.DECISION_BASIS_PRESENTED, pb.DECISION_BASIS_RECORD)
+
+
+@given(
+    worlds.filter(lambda inputs: any(_counts_at_all(one) for one in inputs.records)),
+    st.randoms(use_true_random=False),
+    st.sampled_from((1, 3)),
+)
+def test_a_correction_never_lengthens_an_issued_report(inputs: Inputs, random: Random, state: int) -> None:
+    """A new revision that keeps the report time, whatever else it says, does not make that report count for longer."""
+    old = random.choice([one for one in inputs.records if _counts_at_all(one)])
+    inputs = inputs._replace(records=tuple(one for one in inputs.records if one.name != old.name or one == old))
+    inputs = inputs._replace(evidence=(), claims=())
+    corrected = old._replace(revision=old.revision + 1, state=state)  # type: ignore[arg-type]
+
+    def end(decision: Decision) -> int | None:
+        return next(
+            one.expire_time
+            for one in decision.considered
+            if isinstance(one.subject, Record) and one.subject.name == old.name
+        )
+
+    before, after = decide(inputs), decide(inputs._replace(records=(*inputs.records, corrected)))
+    assert end(after) in (end(before), None)
+
+
+def _with_reports_to_come(inputs: Inputs, outcome: int) -> Inputs:
+    """The same world when the reports of all its sampling records have arrived, issued after the time of use."""
+    issued = inputs.issued_until + 1
+    reported = [
+        record._replace(revision=9, outcome=outcome, test_time=None, report_time=max(issued, record.sample_time))
+        for record in inputs.records
+        if record.outcome == PENDING and record.state == ACTIVE
+    ]
+    return inputs._replace(records=(*inputs.records, *reported))  # type: ignore[arg-type]
+
+
+def _with_sampling(inputs: Inputs, hours: int) -> Inputs:
+    """The same world, not asked about a time to come, with one revision of each record and one more of a sampling."""
+    sampled = _negative("SAMPLED", NOON - (hours - 1) * HOUR)._replace(outcome=PENDING, report_time=None)
+    records = {record.name: record for record in (*inputs.records, sampled)}
+    use_time = min(inputs.use_time, inputs.evaluate_time)
+    return inputs._replace(use_time=use_time, records=tuple(records.values()), evidence=(), claims=())
+
+
+sampled_worlds = st.builds(_with_sampling, worlds, st.integers(0, 50))
+
+
+@given(sampled_worlds, st.sampled_from((NEGATIVE, INCONCLUSIVE)))
+def test_a_report_to_come_takes_nothing_from_its_sampling_record(inputs: Inputs, outcome: int) -> None:
+    """A report that is issued only after the time of use changes nothing of the decision for that time."""
+    before, after = decide(inputs), decide(_with_reports_to_come(inputs, outcome))
+    assert (before.outcome, before.reason, before.expire_time) == (after.outcome, after.reason, after.expire_time)
+    assert before.refusal_permitted == after.refusal_permitted
+
+
+@given(sampled_worlds, st.sampled_from((POSITIVE, POOL_POSITIVE)))
+def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None:
+    """A sampling record whose positive has arrived is used for nothing, though the report is issued only later."""
+    decision = decide(_with_reports_to_come(inputs, outcome))
+    used = [one.subject for one in decision.considered if one.use == pb.USE_USED]
+    assert not [one for one in used if isinstance(one, Record) and one.revision == 9]
+
+
+@given(worlds)
+def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
+    """With a source unavailable no decision says NOT_RECOGNIZED but for a recorded positive."""
+    away = inputs._replace(sources=(SourceStatus(RESULTS, lookup_pb2.SOURCE_STATE_UNAVAILABLE, None),))
+    decision = decide(away)
+    if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED:
+        assert decision.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK)
+
+
+@given(worlds, st.sampled_from(lookup_pb2.SourceState.values()[2:]), st.sampled_from(("110000", "220000", "000000")))
+def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
+    """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
+    away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
+    others = tuple(source for source in inputs.sources if source.source != away.source)
+    before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=(*others, away)))
+    if before.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK) or (
+        before.outcome != pb.DECISION_OUTCOME_NOT_RECOGNIZED
+    ):
+        assert (after.outcome, after.reason) == (before.outcome, before.reason)
+    else:
+        assert after.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+        assert not after.refusal_permitted
+        assert away.source in [follow_up.source for follow_up in after.follow_ups]
+    assert away in after.sources
+
+
+@given(worlds)
+def test_refusal_is_permitted_only_to_who_is_not_recognized_by_the_place_s_own_rule(inputs: Inputs) -> None:
+    """refusal_permitted needs NOT_RECOGNIZED and a rule that permits it; for a lack, a nation that was asked."""
+    decision = decide(inputs)
+    if decision.refusal_permitted:
+        assert decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED
+        assert inputs.policy is not None
+        assert inputs.policy.required is not None
+        assert inputs.policy.required.refusal_permitted
+        if decision.reason not in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK):
+            assert ("nodes/000000/results", SOURCE_OK) in [one[:2] for one in inputs.sources]
+
+
+@given(worlds)
+def test_everything_weighed_is_explained(inputs: Inputs) -> None:
+    """Each record once, each piece of evidence once, each with a use."""
+    decision = decide(inputs)
+    names = [one.subject.name for one in decision.considered if isinstance(one.subject, Record)]
+    assert len(names) == len(set(names))
+    assert len(decision.considered) == len(names) + len(inputs.evidence)
+    assert all(one.use != pb.USE_UNSPECIFIED for one in decision.considered)
+    used = [one for one in decision.considered if one.use == pb.USE_USED]
+    assert len(used) == (decision.outcome == RECOGNIZED)
+
+
+@given(worlds)
+def test_an_unknown_laboratory_is_no_reason_against_the_holder(inputs: Inputs) -> None:
+    """A laboratory of no known standing counts as one that is authorised."""
+    unknown, known = (
+        inputs._replace(
+            records=tuple(one._replace(lab_standing=standing) for one in inputs.records),
+            claims=tuple(
+                one._replace(
+                    lab_standing=standing,
+                    record=None if one.record is None else one.record._replace(lab_standing=standing),
+                )
+                for one in inputs.claims
+            ),
+        )
+        for standing in (lab_pb2.LAB_STANDING_UNSPECIFIED, AUTHORIZED)
+    )
+    one, other = decide(unknown), decide(known)
+    assert (one.outcome, one.reason, one.expire_time) == (other.outcome, other.reason, other.expire_time)
+
+
+def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
+    """A later negative on paper leaves a recorded positive standing; recorded, it clears it."""
+    positive = _negative("P", NOON - 30 * HOUR, outcome=POSITIVE)
+    shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
+    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED)
+    on_paper = decide(Inputs(NOON, NOON, VENUE, (positive,), (shown,), (claim,), ANSWERED))
+    assert on_paper.reason == pb.DECISION_REASON_POSITIVE_RESULT
+    recorded = decide(Inputs(NOON, NOON, VENUE, (positive, _negative("N", NOON - 2 * HOUR)), (), (), ANSWERED))
+    assert recorded.reason == pb.DECISION_REASON_VALID
+
+
+@pytest.mark.parametrize("horizon_time", [None, NOON - HOUR])
+def test_nobody_is_asked_to_upload_what_retention_has_removed(horizon_time: int | None) -> None:
+    """Evidence from before the horizon counts as any other, but its laboratory would be refused."""
+    shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
+    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED, horizon_time)
+    decision = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
+    assert decision.reason == pb.DECISION_REASON_VALID
+    assert [follow_up.report_number for follow_up in decision.follow_ups] == ([] if horizon_time else ["N"])
+
+
+@pytest.mark.parametrize(
+    ("ahead", "asked_before", "reason"),
+    [
+        (CLOCK_SKEW, 0, pb.DECISION_REASON_VALID),
+        (CLOCK_SKEW + 1, 0, pb.DECISION_REASON_NOT_YET_REPORTED),
+        (1, 1, pb.DECISION_REASON_NOT_YET_REPORTED),
+    ],
+)
+def test_a_clock_a_minute_ahead_turns_no_decision_about_now(
+    ahead: int, asked_before: int, reason: pb.DecisionReason.ValueType
+) -> None:
+    """A report that is here was issued, though by another clock only in a minute; of another time it is exact."""
+    record = _negative("R", NOON + ahead, sample_time=NOON - HOUR)
+    assert decide(Inputs(NOON - asked_before, NOON, VENUE, (record,), (), (), ANSWERED)).reason == reason
+
+
+@pytest.mark.parametrize("outcome", [NEGATIVE, INCONCLUSIVE])
+@pytest.mark.parametrize("proof_window", [24 * HOUR, None])
+def test_a_sampling_proof_in_hand_outlives_its_report_to_come(outcome: int, proof_window: int | None) -> None:
+    """Shown again after the report came four minutes ahead of our clock, it counts as before through its record."""
+    policy = VENUE._replace(required=RULE._replace(sampling_proof_window=proof_window))
+    record = _negative("R", NOON + 4 * MINUTE, sample_time=NOON - 5 * HOUR, outcome=outcome)
+    shown = Evidence(7, LABS[0], "R", PENDING, NOON - 5 * HOUR, None)
+    claim = Claim(lookup_pb2.CLAIM_STATE_FOUND, record, AUTHORIZED)
+    decision = decide(Inputs(NOON, NOON, policy, (record,), (shown,), (claim,), ANSWERED))
+    if proof_window is None:
+        assert decision.reason == pb.DECISION_REASON_NOT_YET_REPORTED
+        return
+    assert (decision.reason, decision.basis) == (pb.DECISION_REASON_VALID, pb.DECISION_BASIS_RECORD)
+    assert decision.expire_time == NOON + 19 * HOUR
+    assert [one.use for one in decision.considered] == [pb.USE_USED, pb.USE_SAME_AS_RECORD]
+
+
+def test_items_begin_usable() -> None:
+    """An item without a verdict is one that may still count."""
+    assert Item(_negative("R", NOON), pb.USE_UNSPECIFIED).sample_time == NOON - HOUR

@@ -1,0 +1,51 @@
+"""The decision agrees with an independent, naive reading of DESIGN section 6 on random worlds."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from random import Random
+
+from hutong.results.v1 import follow_up_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+
+from services.verification.decision.decide import decide
+from services.verification.decision.model import Inputs
+from tests.unit.verification import naive
+from tests.unit.verification.worlds import random_inputs
+
+CASES = int(os.environ.get("HUTONG_TEST_DECISIONS", "5000"))
+"""How many worlds are tried; `make soak` tries 100,000."""
+
+
+def _assert_agree(inputs: Inputs) -> str:
+    decision = decide(inputs)
+    expected = naive.judge(inputs)
+    outcome = pb.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_")
+    reason = pb.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
+    assert (outcome, reason) == (expected.outcome, expected.reason)
+    assert decision.refusal_permitted == expected.refusal_permitted
+    if expected.basis:
+        assert pb.DecisionBasis.Name(decision.basis) == f"DECISION_BASIS_{expected.basis}"
+    if expected.outcome == "RECOGNIZED" or expected.result:
+        assert decision.result == expected.result
+    if expected.expire_time is not None:
+        assert decision.expire_time is not None
+        assert naive.moment(decision.expire_time) == expected.expire_time
+    differing = [one.differing_fields for one in decision.considered if one.differing_fields]
+    assert Counter(differing) == Counter(expected.contradictions)
+    uploads = {
+        (one.lab, one.report_number)
+        for one in decision.follow_ups
+        if one.action == follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT
+    }
+    assert uploads == expected.to_upload
+    return reason
+
+
+def test_decisions_agree_with_the_naive_model() -> None:
+    """On seeded random worlds both say the same, and every reason there is comes up."""
+    random = Random(20220811)
+    seen = Counter(_assert_agree(random_inputs(random)) for _ in range(CASES))
+    every = {name.removeprefix("DECISION_REASON_") for name in dict(pb.DecisionReason.items())}
+    assert set(seen) == every - {"UNSPECIFIED"}

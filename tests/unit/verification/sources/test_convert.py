@@ -1,0 +1,33 @@
+"""How Policy's answers are read."""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from hutong.policy.v1 import policy_pb2
+
+from services.domain.instant import SECOND
+from services.verification.sources.convert import policy_from_proto
+
+
+def _policy() -> policy_pb2.EffectivePolicy:
+    policy = policy_pb2.EffectivePolicy(governing="jurisdictions/410100/policies/venue@1", forbidden_grounds=[1, 2])
+    policy.test_required.window.duration.CopyFrom(Duration(seconds=48 * 3600))
+    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    return policy
+
+
+def test_a_window_without_a_length_is_no_rule() -> None:
+    """A floor alone leaves the hours to the place: nothing governs, and nobody is refused by it."""
+    policy = _policy()
+    policy.test_required.window.ClearField("duration")
+    assert policy_from_proto(policy).governing == ""
+    assert policy_from_proto(policy).required is None
+
+
+def test_spans_keep_their_fractions() -> None:
+    """Durations come over to the microsecond."""
+    policy = _policy()
+    policy.test_required.sampling_proof_window.CopyFrom(Duration(seconds=1, nanos=500_000_000))
+    required = policy_from_proto(policy).required
+    assert required is not None
+    assert required.sampling_proof_window == 3 * SECOND // 2

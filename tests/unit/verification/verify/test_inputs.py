@@ -1,0 +1,78 @@
+"""What a look-up's limit may have left out is never a reason against the holder."""
+
+from __future__ import annotations
+
+import pytest
+from hutong.results.v1 import result_pb2
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_NOT_CONFIGURED, SOURCE_STATE_OK, Source
+from hutong.results.v1.results_service_pb2 import LookupLatestResponse
+from hutong.type.v1.outcome_pb2 import OUTCOME_INCONCLUSIVE, OUTCOME_NEGATIVE, Outcome
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+
+from services.domain.instant import DAY, HOUR, SECOND, Instant, to_timestamp
+from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
+from services.verification.verify.inputs import SourceAnswers, gather
+from services.verification.verify.question import Question, question_from_proto
+from tests.rpc.verification_node import question
+
+NOW: Instant = 1_660_190_400 * SECOND
+THEN = NOW - 30 * DAY
+POLICY = SourceStatus("nodes/410000/policy", SOURCE_OK, NOW)
+LATER = [THEN + days * DAY for days in range(20, 0, -1)]
+
+
+def _ask(use_time: Instant) -> Question:
+    request: VerifyRequest = question("410105186001010019", use_time=to_timestamp(use_time))
+    return question_from_proto(request, NOW)
+
+
+def _result(report_time: Instant, outcome: Outcome.ValueType = OUTCOME_NEGATIVE) -> result_pb2.TestResult:
+    return result_pb2.TestResult(
+        name=f"labs/L/results/{report_time}",
+        outcome=outcome,
+        sample_time=to_timestamp(report_time - HOUR),
+        report_time=to_timestamp(report_time),
+    )
+
+
+def _told(*in_region: result_pb2.TestResult, elsewhere: tuple[result_pb2.TestResult, ...] = ()) -> LookupAnswer:
+    sources = [
+        Source(source="nodes/410000", state=SOURCE_STATE_OK),
+        Source(source="nodes/000000", state=SOURCE_STATE_NOT_CONFIGURED),
+    ]
+    return answer_from_message(LookupLatestResponse(in_region=in_region, out_of_region=elsewhere, sources=sources))
+
+
+def _heard(question: Question, found: LookupAnswer) -> bool:
+    """Whether the node's own results count as an answer."""
+    sources = gather(question, SourceAnswers(None, POLICY, found, None)).inputs.sources
+    assert [one.source for one in sources] == ["nodes/410000/policy", "nodes/410000/results", "nodes/000000/results"]
+    assert sources[0] == POLICY
+    assert sources[2].state == SOURCE_STATE_NOT_CONFIGURED
+    assert sources[1].state in (SOURCE_OK, SOURCE_UNAVAILABLE)
+    return sources[1].state == SOURCE_OK
+
+
+@pytest.mark.parametrize(("ago", "limit"), [(0, 10), (23 * HOUR, 10), (DAY, 20), (30 * DAY, 20), (-DAY, 10)])
+def test_more_is_looked_at_for_a_use_in_the_past(ago: int, limit: int) -> None:
+    """Tests that followed would fill what is enough for now."""
+    assert _ask(NOW - ago).look_up.limit == limit
+
+
+def test_a_full_side_without_a_negative_of_then_was_not_heard_to_the_end() -> None:
+    """Twenty negatives since: an earlier one may have been left out, on whichever side they stand."""
+    later = tuple(_result(time) for time in LATER)
+    assert not _heard(_ask(THEN), _told(*later))
+    assert not _heard(_ask(THEN), _told(_result(THEN - 5 * DAY), elsewhere=later))
+    unclear = _result(THEN - HOUR, OUTCOME_INCONCLUSIVE)
+    assert not _heard(_ask(THEN), _told(*later[:-1], unclear))
+
+
+def test_a_side_with_room_or_with_a_negative_of_then_was_heard() -> None:
+    """Whatever else there is was issued before the negative that is told, or would have been told too."""
+    later = tuple(_result(time) for time in LATER)
+    assert _heard(_ask(THEN), _told(*later[:-1]))
+    assert _heard(_ask(THEN), _told(*later[:10], elsewhere=later[10:]))
+    assert _heard(_ask(THEN), _told(*later[:-1], _result(THEN - 5 * DAY)))
+    assert _heard(_ask(NOW), _told(*[_result(NOW + SECOND) for _ in range(10)]))
