@@ -105,7 +105,7 @@ def test_wheel_holds_what_it_ought_to(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"hutong", "hutong_client", "buf"}
     assert "hutong/py.typed" in names
-    assert "hutong_client/commands/upload.py" in names
+    assert "hutong_client/cli/commands/upload.py" in names
     assert any(name.endswith(".pyi") for name in names)
 
 

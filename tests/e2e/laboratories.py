@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from hutong.results.v1 import upload_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
-from hutong_client.connect import connect
+from hutong_client.connection import connect
 from hutong_client.upload import Batch, Patience, UploadSession
 from sqlalchemy import Connection, select
 

@@ -16,8 +16,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hutong_client.commands.root import run
-from hutong_client.exit_codes import ExitCode
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run
 from openpyxl import Workbook
 
 from clients.examples import generate_day

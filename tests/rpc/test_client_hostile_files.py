@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
-from hutong_client.commands.root import run
-from hutong_client.connect import connect
-from hutong_client.exit_codes import ExitCode
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run
+from hutong_client.connection import connect
 from openpyxl import Workbook
 
 from clients.examples.node import Node, running_node

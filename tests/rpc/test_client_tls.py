@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hutong.results.v1.lab_service_pb2 import ListLabsRequest
 from hutong_client import Tls, Unavailable, connect
-from hutong_client.commands.root import run
-from hutong_client.exit_codes import ExitCode
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run
 
 from services.results.main import open_results
 from tests.rpc.certificates import Authority

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
-from hutong_client.connect import connect
+from hutong_client.connection import connect
 from hutong_client.upload import Batch, Patience, UploadSession
 
 from services.domain.instant import MINUTE, SECOND

@@ -8,7 +8,7 @@
 The messages and stubs are in `hutong`, generated from the contract.
 """
 
-from hutong_client.connect import Connection, Tls, connect
+from hutong_client.connection import Connection, Tls, connect
 from hutong_client.errors import (
     AlreadyExists,
     ConnectionCut,

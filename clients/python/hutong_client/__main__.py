@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     """Run the command and exit."""
-    from hutong_client.commands.root import run  # noqa: PLC0415 - only the command needs all of it
+    from hutong_client.cli.main import run  # noqa: PLC0415 - only the command needs all of it
 
     sys.exit(run(sys.argv[1:]))
 

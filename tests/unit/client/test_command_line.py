@@ -11,11 +11,11 @@ import pytest
 from hutong.type.v1 import channel_pb2, identity_pb2, outcome_pb2, purpose_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_client import errors
-from hutong_client.commands.root import describe_error, exit_code_of, hutong, run
-from hutong_client.evidence import EvidenceOf
-from hutong_client.exit_codes import ExitCode, describe_exit_codes
-from hutong_client.options import PURPOSE, hide_identities, read_instant
-from hutong_client.people import read_lines, read_people, read_question
+from hutong_client.cli.evidence import EvidenceOf
+from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
+from hutong_client.cli.main import describe_error, exit_code_of, hutong, run
+from hutong_client.cli.options import PURPOSE, hide_identities, read_instant
+from hutong_client.cli.people import read_lines, read_people, read_question
 from hutong_client.tables.rows import NotATable
 
 from tests.unit.client.files import CARDS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 from hutong_client import Tls, connect
-from hutong_client.connect import service_config
+from hutong_client.connection import service_config
 
 ROOT = Path(__file__).parents[3]
 CHANGING = (

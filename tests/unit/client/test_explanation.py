@@ -8,17 +8,16 @@ from hutong.type.v1 import channel_pb2
 from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.decision_pb2 import Considered, Decision
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
-from hutong_client import explanation
-from hutong_client.exit_codes import MEANINGS, ExitCode, describe_exit_codes
-from hutong_client.explanation import exit_code_of, explain, summarize
+from hutong_client.cli.exit_codes import MEANINGS, ExitCode, describe_exit_codes
+from hutong_client.cli.explanation import REASONS, USES, exit_code_of, explain, summarize
 
 EXPIRY = Timestamp(seconds=1_660_181_400)  # 2022-08-11 09:30 in China
 
 
 def test_every_reason_and_use_has_words() -> None:
     """A new one in the contract must not come out as a number."""
-    assert set(explanation._REASONS) == set(decision_pb2.DecisionReason.values()) - {0}
-    assert set(explanation._USES) == set(decision_pb2.Use.values()) - {0}
+    assert set(REASONS) == set(decision_pb2.DecisionReason.values()) - {0}
+    assert set(USES) == set(decision_pb2.Use.values()) - {0}
 
 
 def test_recognition_is_told_with_its_rule_and_its_end_in_civil_time() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hutong_client.lock import Locked, hold_lock
+from hutong_client.cli.lock import Locked, hold_lock
 
 
 def test_second_holder_is_refused_until_the_first_is_done(tmp_path: Path) -> None:

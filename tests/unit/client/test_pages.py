@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 
 import pytest
-from hutong_client.pages.charts import Bar, Lane, Range, Segment, Tick, bars, columns, hour_ticks, lanes, ranges
-from hutong_client.pages.frame import Column, Figure, figures, page, section, table
-from hutong_client.pages.html import Html, join, tag
-from hutong_client.provinces import region_words
+from hutong_client.cli.pages.charts import Bar, Lane, Range, Segment, Tick, bars, columns, hour_ticks, lanes, ranges
+from hutong_client.cli.pages.frame import Column, Figure, figures, page, section, table
+from hutong_client.cli.pages.html import Html, join, tag
+from hutong_client.cli.provinces import region_words
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
-from hutong_client.policy_files import diff, find_policy_files, read_policy_file, stated
+from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
 
 SAMPLES = Path(__file__).parents[3] / "clients/examples/policies"
 GOOD = """\

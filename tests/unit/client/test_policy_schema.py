@@ -12,12 +12,12 @@ import hutong_client
 import pytest
 import yaml
 from hutong.policy.v1.policy_pb2 import Policy
-from hutong_client.commands.root import run
-from hutong_client.exit_codes import ExitCode
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run
 
 from tests.unit.client.test_policy_files import GOOD, SAMPLES
 
-FILE = Path(hutong_client.__file__).parent / "policy.schema.json"
+FILE = Path(hutong_client.__file__).parent / "policies/policy.schema.json"
 SCHEMA = json.loads(FILE.read_text(encoding="utf-8"))
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hutong_client.journal import CannotResume, Journal, JournalWriter, hash_file, journal_path, read_journal
+from hutong_client.cli.journal import CannotResume, Journal, JournalWriter, hash_file, journal_path, read_journal
 from hutong_client.tables.faults import Fault
 from hutong_client.tables.layouts import CsvLayout, Rejected, layout_of
 from hutong_client.tables.rejects import NotFree, RejectsFile, choose_place, is_intact

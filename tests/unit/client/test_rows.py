@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hutong_client.people import PEOPLE
+from hutong_client.cli.people import PEOPLE
 from hutong_client.tables.rows import NotATable, Row, open_table
 from openpyxl import Workbook
 

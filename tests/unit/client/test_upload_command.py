@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
-from hutong_client.commands.root import run
-from hutong_client.exit_codes import ExitCode
-from hutong_client.journal import journal_path
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.journal import journal_path
+from hutong_client.cli.main import run
 
 from tests.unit.client.fake_uploads import FakeUploads, at_batches, failure, serving
 from tests.unit.client.files import CARDS, HEADER, damage_workbook, line, write_csv, write_workbook

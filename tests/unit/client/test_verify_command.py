@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hutong_client.commands.root import run
-from hutong_client.exit_codes import ExitCode
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run
 from openpyxl import Workbook
 
 from tests.unit.client.fake_verification import serving_verification

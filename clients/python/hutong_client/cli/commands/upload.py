@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-from hutong_client.commands.upload_run import UploadRun
-from hutong_client.display import say
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
+from hutong_client.cli.lock import Locked, hold_lock
+from hutong_client.cli.options import LAB, Node, NodeCommand, json_option
+from hutong_client.cli.output import say
+from hutong_client.cli.upload_run import UploadRun
 from hutong_client.errors import HutongError
-from hutong_client.exit_codes import ExitCode
-from hutong_client.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
-from hutong_client.lock import Locked, hold_lock
-from hutong_client.options import LAB, Node, NodeCommand, json_option
 from hutong_client.tables.columns import RESULTS
 from hutong_client.tables.rejects import NotFree, choose_place, is_intact
 from hutong_client.tables.rows import NotATable, Row, Table, detect_format, open_table

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 
 import click
 
-from hutong_client.commands.follow_ups import follow_ups
-from hutong_client.commands.lab import lab
-from hutong_client.commands.lookup import lookup
-from hutong_client.commands.policy import policy
-from hutong_client.commands.refusal import refusal
-from hutong_client.commands.timeliness import timeliness
-from hutong_client.commands.upload import upload
-from hutong_client.commands.verify import verify
-from hutong_client.display import say
+from hutong_client.cli.commands.follow_ups import follow_ups
+from hutong_client.cli.commands.lab import lab
+from hutong_client.cli.commands.lookup import lookup
+from hutong_client.cli.commands.policy import policy
+from hutong_client.cli.commands.refusal import refusal
+from hutong_client.cli.commands.timeliness import timeliness
+from hutong_client.cli.commands.upload import upload
+from hutong_client.cli.commands.verify import verify
+from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
+from hutong_client.cli.options import Node, hide_identities, node_params
+from hutong_client.cli.output import say
 from hutong_client.errors import DeadlineExceeded, HutongError, Retryable
-from hutong_client.exit_codes import ExitCode, describe_exit_codes
-from hutong_client.options import Node, hide_identities, node_params
 from hutong_client.tables.rows import NotATable
 
 

@@ -10,7 +10,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from hutong.type.v1 import channel_pb2, outcome_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 
-from hutong_client.options import INSTANT, LAB, Word
+from hutong_client.cli.options import INSTANT, LAB, Word
 
 _PARTS: dict[str, Any] = {
     "channel": Word(channel_pb2.Channel, "CHANNEL_"),

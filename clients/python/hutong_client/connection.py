@@ -24,7 +24,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
-from hutong_client.translation import Translation
+from hutong_client.error_mapping import Translation
 
 DEFAULT_ADDRESSES: Mapping[str, str] = {
     "results": "127.0.0.1:50051",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 from hutong.results.v1.results_service_pb2 import ListFollowUpsRequest
 
-from hutong_client.display import as_dict, moment, print_json, print_table
-from hutong_client.exit_codes import ExitCode
-from hutong_client.options import LAB, Node, NodeCommand, json_option
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import LAB, Node, NodeCommand, json_option
+from hutong_client.cli.output import as_dict, moment, print_json, print_table
 from hutong_client.paging import all_pages
 
 

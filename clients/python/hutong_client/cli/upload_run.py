@@ -13,9 +13,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hutong_client.display import print_json, say
-from hutong_client.exit_codes import ExitCode
-from hutong_client.journal import Journal, JournalWriter, journal_path
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.journal import Journal, JournalWriter, journal_path
+from hutong_client.cli.output import print_json, say
 from hutong_client.tables.batches import Origin, gather, skip_tubes
 from hutong_client.tables.layouts import Rejected, layout_of
 from hutong_client.tables.rejects import RejectsFile, count_reasons, find_rejected

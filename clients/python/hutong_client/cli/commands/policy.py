@@ -10,14 +10,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2, policy_service_pb2
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
 
-from hutong_client.commands.policy_apply import apply_files, diff_files, lint_files
-from hutong_client.commands.policy_calendar import show_calendar
-from hutong_client.display import Enum, as_dict, moment, print_json, print_table, word
-from hutong_client.exit_codes import ExitCode
-from hutong_client.options import CALL_SECONDS, INSTANT, PURPOSE, Node, NodeCommand, json_option
+from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
+from hutong_client.cli.commands.policy_calendar import show_calendar
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import CALL_SECONDS, INSTANT, PURPOSE, Node, NodeCommand, json_option
+from hutong_client.cli.output import Enum, as_dict, moment, print_json, print_table, word
 from hutong_client.paging import all_pages
-from hutong_client.publication import list_revisions
-from hutong_client.rules import describe_requirement
+from hutong_client.policies.publication import list_revisions
+from hutong_client.policies.rules import describe_requirement
 
 
 @click.group()
@@ -109,7 +109,7 @@ def schema() -> ExitCode:
 
     In a file's first line: # yaml-language-server: $schema=PATH
     """
-    click.echo(files("hutong_client").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
+    click.echo(files("hutong_client.policies").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
     return ExitCode.DONE
 
 

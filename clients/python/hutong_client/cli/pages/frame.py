@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hutong_client.display import say
-from hutong_client.pages.html import Html, join, tag
-from hutong_client.pages.style import STYLE
+from hutong_client.cli.output import say
+from hutong_client.cli.pages.html import Html, join, tag
+from hutong_client.cli.pages.style import STYLE
 
 Tone = Literal["plain", "good", "warn", "bad"]
 """What a reader's eye is to make of a figure or a mark."""

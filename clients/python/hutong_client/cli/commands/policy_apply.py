@@ -11,13 +11,13 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact
 from hutong.type.v1 import purpose_pb2
 
-from hutong_client.connect import Connection
-from hutong_client.display import as_dict, moment, print_json, say, word
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.output import as_dict, moment, print_json, say, word
+from hutong_client.connection import Connection
 from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied
-from hutong_client.exit_codes import ExitCode
-from hutong_client.options import Node, NodeCommand, json_option
-from hutong_client.policy_files import PolicyFile, find_policy_files
-from hutong_client.publication import Change, compare, preview, publish
+from hutong_client.policies.files import PolicyFile, find_policy_files
+from hutong_client.policies.publication import Change, compare, preview, publish
 
 _files_option = click.option(
     "-f",

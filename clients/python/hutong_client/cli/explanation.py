@@ -8,12 +8,12 @@ from hutong.results.v1 import follow_up_pb2, lookup_pb2
 from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 
-from hutong_client.display import moment, word
-from hutong_client.exit_codes import ExitCode
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.output import moment, word
 
 Decision = decision_pb2.Decision
 
-_REASONS = {
+REASONS = {
     decision_pb2.DECISION_REASON_VALID: "a negative result inside the window",
     decision_pb2.DECISION_REASON_NO_TEST_REQUIRED: "no result is asked for here",
     decision_pb2.DECISION_REASON_EXPIRED: "there is a negative result, outside the window",
@@ -28,7 +28,7 @@ _REASONS = {
     decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: "no rule is in force for this place, purpose and time",
     decision_pb2.DECISION_REASON_SOURCE_UNAVAILABLE: "a source did not answer; that is no ground against the holder",
 }
-_USES = {
+USES = {
     decision_pb2.USE_USED: "used",
     decision_pb2.USE_OTHER_EXPIRES_LATER: "valid too; another stays valid longer",
     decision_pb2.USE_EXPIRED: "not used: outside the window",
@@ -68,7 +68,7 @@ def summarize(decision: Decision) -> str:
 
 def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     """The decision in full, line by line. `title_of` gives a policy's title, or nothing."""
-    lines = [summarize(decision), f"  Why: {_REASONS.get(decision.reason, '')}"]
+    lines = [summarize(decision), f"  Why: {REASONS.get(decision.reason, '')}"]
     lines += _facts(decision, title_of)
     if decision.considered:
         lines.append("  Weighed:")
@@ -120,7 +120,7 @@ def _subject(item: decision_pb2.Considered) -> str:
 def _use(item: decision_pb2.Considered) -> str:
     differing = f" in {', '.join(item.differing_fields)}" if item.differing_fields else ""
     expiry = f" ({moment(item.expire_time)})" if item.HasField("expire_time") else ""
-    return f"{_USES.get(item.use, str(item.use))}{differing}{expiry}"
+    return f"{USES.get(item.use, str(item.use))}{differing}{expiry}"
 
 
 def _follow_up(item: follow_up_pb2.FollowUp) -> str:

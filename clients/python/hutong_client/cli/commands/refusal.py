@@ -11,10 +11,9 @@ from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 
-from hutong_client.display import as_dict, moment, print_json, print_table, span, word
-from hutong_client.evidence import evidence_option
-from hutong_client.exit_codes import ExitCode
-from hutong_client.options import (
+from hutong_client.cli.evidence import evidence_option
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import (
     CALL_SECONDS,
     INSTANT,
     PURPOSE,
@@ -25,8 +24,9 @@ from hutong_client.options import (
     html_option,
     json_option,
 )
-from hutong_client.pages.frame import write_page
-from hutong_client.pages.refusals import Asked, refusals_page
+from hutong_client.cli.output import as_dict, moment, print_json, print_table, span, word
+from hutong_client.cli.pages.frame import write_page
+from hutong_client.cli.pages.refusals import Asked, refusals_page
 from hutong_client.paging import all_pages
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")

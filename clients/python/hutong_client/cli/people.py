@@ -15,7 +15,7 @@ from hutong.type.v1.identity_pb2 import IdentityDocument
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
-from hutong_client.options import PURPOSE, read_instant
+from hutong_client.cli.options import PURPOSE, read_instant
 from hutong_client.tables.columns import ALIASES, Vocabulary
 from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.faults import BadCell

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hutong_client.pages.frame import Tone
-from hutong_client.pages.html import Html, tag
+from hutong_client.cli.pages.frame import Tone
+from hutong_client.cli.pages.html import Html, tag
 
 Place = Callable[[float], float]
 """Where a value stands along its axis, in percent."""
