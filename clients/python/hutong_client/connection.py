@@ -24,13 +24,15 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
-from hutong_client.error_mapping import Translation
+from hutong_client.error_mapping import ErrorMapping
 
 DEFAULT_ADDRESSES: Mapping[str, str] = {
     "results": "127.0.0.1:50051",
     "policy": "127.0.0.1:50052",
     "verification": "127.0.0.1:50053",
 }
+CALL_SECONDS = 30.0
+"""How long the library and the command wait for one answer."""
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """The services' own limit."""
 
@@ -208,7 +210,7 @@ class Connection:
         else:
             channel = grpc.insecure_channel(address, options=options)
         self._open.callback(channel.close)
-        return grpc.intercept_channel(channel, Translation())
+        return grpc.intercept_channel(channel, ErrorMapping())
 
 
 def connect(

@@ -1,4 +1,4 @@
-"""Client interceptors that turn what gRPC raises into `hutong_client.errors`."""
+"""Map the errors that gRPC raises to `hutong_client.errors`, in a client interceptor."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class _Call:
             raise from_rpc_error(error) from error
 
 
-class Translation(
+class ErrorMapping(
     grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor
 ):
-    """Translates the failures of every kind of call that the contract has."""
+    """Maps the failures of every kind of call that the contract has."""
 
     def intercept_unary_unary(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
-        """Translate the failure of a single answer."""
+        """Map the failure of a single answer."""
         return _Call(continuation(client_call_details, request))
 
     def intercept_unary_stream(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
-        """Translate the failure of a watch."""
+        """Map the failure of a watch."""
         return _Call(continuation(client_call_details, request))
 
     def intercept_stream_stream(self, continuation: Proceed, client_call_details: Any, request_iterator: Any) -> Any:
-        """Translate the failure of an upload or a gate's stream."""
+        """Map the failure of an upload or a gate's stream."""
         return _Call(continuation(client_call_details, request_iterator))

@@ -22,6 +22,7 @@ from hutong.results.v1.upload_pb2 import Tube, TubeBatch, Upload, UploadStart
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
+from hutong_client.connection import CALL_SECONDS
 from hutong_client.errors import HutongError, NotFound
 
 MAX_TUBES = 1_000
@@ -29,7 +30,6 @@ MAX_BATCH_BYTES = 1024 * 1024 - 4096
 """The service's limits for one batch; a little of the megabyte is left for the frame around the tubes."""
 WINDOW = 4
 """Batches on their way: one commits, one is judged, one waits there, one is being written here."""
-_CALL_SECONDS = 30.0
 _FIRST_BACKOFF = 0.2
 _MAX_BACKOFF = 10.0
 
@@ -134,7 +134,7 @@ class UploadSession:
     def get(self) -> Upload | None:
         """How far the service says that the upload has come; None when no batch of it was ever committed."""
         try:
-            return self._uploads.GetUpload(GetUploadRequest(name=self.name), timeout=_CALL_SECONDS).upload
+            return self._uploads.GetUpload(GetUploadRequest(name=self.name), timeout=CALL_SECONDS).upload
         except NotFound:
             return None
 

@@ -19,8 +19,8 @@ from hutong.policy.v1.policy_service_pb2 import (
 )
 from hutong.type.v1.purpose_pb2 import PURPOSE_CITY_TRANSPORT, PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE, PURPOSE_SCHOOL
 from hutong_client.cli.pages.calendar import Shown, calendar_page, table_rows
+from hutong_client.formatting import SHANGHAI
 from hutong_client.policies.calendar import Calendar, read_calendar
-from hutong_client.tables.times import SHANGHAI
 
 from services.domain.instant import from_timestamp
 from services.policy.convert import answer_to_proto

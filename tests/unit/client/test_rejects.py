@@ -14,8 +14,9 @@ import pytest
 from hutong_client.cli.journal import CannotResume, Journal, JournalWriter, hash_file, journal_path, read_journal
 from hutong_client.tables.faults import Fault
 from hutong_client.tables.layouts import CsvLayout, Rejected, layout_of
+from hutong_client.tables.open import open_table
 from hutong_client.tables.rejects import NotFree, RejectsFile, choose_place, is_intact
-from hutong_client.tables.rows import Row, open_table
+from hutong_client.tables.rows import Row
 
 from tests.unit.client.files import CARDS, HEADER, line, write_csv
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from hutong_client.cli.people import PEOPLE
-from hutong_client.tables.rows import NotATable, Row, open_table
+from hutong_client.tables.open import open_table
+from hutong_client.tables.rows import NotATable, Row
 from openpyxl import Workbook
 
 from tests.unit.client.files import CARDS, HEADER, as_csv, damage_workbook, line, write_csv, write_workbook

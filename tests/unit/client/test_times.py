@@ -6,8 +6,9 @@ import contextlib
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from hutong_client.formatting import SHANGHAI
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.times import SHANGHAI, has_zone, parse_time, parse_zone
+from hutong_client.tables.times import has_zone, parse_time, parse_zone
 from hypothesis import given
 from hypothesis import strategies as st
 

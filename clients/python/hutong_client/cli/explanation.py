@@ -9,7 +9,7 @@ from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.output import moment, word
+from hutong_client.formatting import moment, word
 
 Decision = decision_pb2.Decision
 

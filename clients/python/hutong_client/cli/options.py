@@ -15,14 +15,11 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, purpose_pb2
 
-from hutong_client.cli.output import Enum
 from hutong_client.connection import DEFAULT_ADDRESSES, Connection, Tls, connect
+from hutong_client.formatting import Enum
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.times import parse_time
 from hutong_client.tables.values import find_document_type
-
-CALL_SECONDS = 30.0
-"""How long a command waits for one answer."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

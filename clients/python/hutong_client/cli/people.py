@@ -19,7 +19,8 @@ from hutong_client.cli.options import PURPOSE, read_instant
 from hutong_client.tables.columns import ALIASES, Vocabulary
 from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.rows import NotATable, Row, detect_format, open_table
+from hutong_client.tables.open import detect_format, open_table
+from hutong_client.tables.rows import NotATable, Row
 from hutong_client.tables.values import read_code, read_document_type, read_words
 
 PEOPLE = Vocabulary(

@@ -10,8 +10,7 @@ from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_OTHER_PROVINCE, ORIGI
 from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest, ResolvePolicyRequest
 from hutong.type.v1.purpose_pb2 import Purpose
 
-from hutong_client.cli.options import CALL_SECONDS
-from hutong_client.connection import Connection
+from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import from_status
 
 _ORIGINS: tuple[int, ...] = (ORIGIN_SAME_PROVINCE, ORIGIN_OTHER_PROVINCE)

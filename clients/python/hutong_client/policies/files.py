@@ -15,9 +15,8 @@ from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_pb2 import BASIS_UNSPECIFIED, ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
 
-from hutong_client.cli.output import as_dict
+from hutong_client.formatting import SHANGHAI, as_dict
 from hutong_client.policies.contract_rules import find_broken_rules
-from hutong_client.tables.times import SHANGHAI
 
 _OUTPUT_ONLY = ("revision", "publish_time", "withdraw_time", "withdraw_reason", "content_hash")
 _PUBLICATION = "retroactive_reason"

@@ -9,8 +9,7 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, Publ
 from hutong.policy.v1.policy_pb2 import Policy
 from hutong.policy.v1.policy_service_pb2 import ListPolicyRevisionsRequest
 
-from hutong_client.cli.options import CALL_SECONDS
-from hutong_client.connection import Connection
+from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, NotFound, PermissionDenied
 from hutong_client.paging import all_pages
 from hutong_client.policies.files import PolicyFile, diff, stated

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hutong.policy.v1.policy_pb2 import Basis, EffectivePolicy, Origin, Policy
 from hutong.type.v1.purpose_pb2 import Purpose
 
-from hutong_client.cli.output import span, word
+from hutong_client.formatting import span, word
 
 _ORIGINS = {"any": "anywhere", "same province": "the same province", "other province": "another province"}
 

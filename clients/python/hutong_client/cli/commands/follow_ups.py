@@ -7,7 +7,8 @@ from hutong.results.v1.results_service_pb2 import ListFollowUpsRequest
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import LAB, Node, NodeCommand, json_option
-from hutong_client.cli.output import as_dict, moment, print_json, print_table
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.formatting import as_dict, moment
 from hutong_client.paging import all_pages
 
 

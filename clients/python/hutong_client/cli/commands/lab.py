@@ -7,8 +7,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2, lab_service_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import CALL_SECONDS, INSTANT, LAB, Node, NodeCommand, Word, json_option
-from hutong_client.cli.output import as_dict, moment, print_json, print_table, word
+from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, Word, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
 
 STANDING = Word(lab_pb2.LabStanding, "LAB_STANDING_")

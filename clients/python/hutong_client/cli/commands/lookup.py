@@ -9,8 +9,10 @@ from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2, results_service_p
 from hutong.type.v1 import identity_pb2, outcome_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import CALL_SECONDS, Node, NodeCommand, document_options, json_option
-from hutong_client.cli.output import moment, print_json, print_table, word
+from hutong_client.cli.options import Node, NodeCommand, document_options, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import moment, word
 
 _COLUMNS = ("report", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
 

@@ -13,8 +13,10 @@ from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
 from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policy_calendar import show_calendar
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import CALL_SECONDS, INSTANT, PURPOSE, Node, NodeCommand, json_option
-from hutong_client.cli.output import Enum, as_dict, moment, print_json, print_table, word
+from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import Enum, as_dict, moment, word
 from hutong_client.paging import all_pages
 from hutong_client.policies.publication import list_revisions
 from hutong_client.policies.rules import describe_requirement

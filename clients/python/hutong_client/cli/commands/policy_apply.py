@@ -13,9 +13,10 @@ from hutong.type.v1 import purpose_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import as_dict, moment, print_json, say, word
+from hutong_client.cli.output import print_json, say
 from hutong_client.connection import Connection
 from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied
+from hutong_client.formatting import as_dict, moment, word
 from hutong_client.policies.files import PolicyFile, find_policy_files
 from hutong_client.policies.publication import Change, compare, preview, publish
 

@@ -12,13 +12,13 @@ from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.type.v1.purpose_pb2 import Purpose
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import CALL_SECONDS, PURPOSE, Node, NodeCommand, html_option, json_option
-from hutong_client.cli.output import as_dict, print_json, print_table
+from hutong_client.cli.options import PURPOSE, Node, NodeCommand, html_option, json_option
+from hutong_client.cli.output import print_json, print_table
 from hutong_client.cli.pages.calendar import COLUMNS, Shown, calendar_page, table_rows
 from hutong_client.cli.pages.frame import write_page
-from hutong_client.connection import Connection
+from hutong_client.connection import CALL_SECONDS, Connection
+from hutong_client.formatting import SHANGHAI, as_dict
 from hutong_client.policies.calendar import PURPOSES, Calendar, read_calendar
-from hutong_client.tables.times import SHANGHAI
 
 
 @click.command("calendar", cls=NodeCommand)

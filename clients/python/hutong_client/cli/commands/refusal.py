@@ -14,7 +14,6 @@ from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import (
-    CALL_SECONDS,
     INSTANT,
     PURPOSE,
     Node,
@@ -24,9 +23,11 @@ from hutong_client.cli.options import (
     html_option,
     json_option,
 )
-from hutong_client.cli.output import as_dict, moment, print_json, print_table, span, word
+from hutong_client.cli.output import print_json, print_table
 from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.refusals import Asked, refusals_page
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import as_dict, moment, span, word
 from hutong_client.paging import all_pages
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")

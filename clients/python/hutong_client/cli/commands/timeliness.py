@@ -12,11 +12,12 @@ from hutong.results.v1.timeliness_pb2 import DelayQuantiles
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import CALL_SECONDS, INSTANT, LAB, Node, NodeCommand, html_option, json_option
-from hutong_client.cli.output import moment, print_json, print_table, say, span
+from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, html_option, json_option
+from hutong_client.cli.output import print_json, print_table, say
 from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.timeliness import Asked, timeliness_page
-from hutong_client.connection import Connection
+from hutong_client.connection import CALL_SECONDS, Connection
+from hutong_client.formatting import moment, span
 from hutong_client.paging import all_pages
 
 

@@ -19,8 +19,9 @@ from hutong_client.cli.output import say
 from hutong_client.cli.upload_run import UploadRun
 from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS
+from hutong_client.tables.open import detect_format, open_table
 from hutong_client.tables.rejects import NotFree, choose_place, is_intact
-from hutong_client.tables.rows import NotATable, Row, Table, detect_format, open_table
+from hutong_client.tables.rows import NotATable, Row, Table
 from hutong_client.tables.times import has_zone, parse_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.upload import MAX_TUBES, UploadSession

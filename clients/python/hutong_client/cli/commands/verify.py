@@ -25,11 +25,12 @@ from hutong.verification.v1.verification_service_pb2 import (
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import exit_code_of, explain, summarize
-from hutong_client.cli.options import CALL_SECONDS, INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
-from hutong_client.cli.output import as_dict, print_json, print_json_line
+from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
+from hutong_client.cli.output import print_json, print_json_line
 from hutong_client.cli.people import Asked, read_lines, read_people, read_question
-from hutong_client.connection import Connection
+from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import HutongError, from_status
+from hutong_client.formatting import as_dict
 
 _BATCH = 500
 """The service's limit of questions in one call."""

@@ -8,15 +8,14 @@ from datetime import datetime
 
 from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, EffectivePolicy, Policy
 
-from hutong_client.cli.output import moment
 from hutong_client.cli.pages.charts import Lane as Row
 from hutong_client.cli.pages.charts import Segment, Tick, lanes
 from hutong_client.cli.pages.frame import Column, Tone, legend, page, section, table
 from hutong_client.cli.pages.html import Html, tag
 from hutong_client.cli.provinces import region_words
+from hutong_client.formatting import SHANGHAI, moment
 from hutong_client.policies.calendar import Calendar, Lane
 from hutong_client.policies.rules import describe_length, describe_origin, describe_purposes, describe_requirement
-from hutong_client.tables.times import SHANGHAI
 
 _LEGEND = legend(
     [

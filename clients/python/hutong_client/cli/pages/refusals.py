@@ -10,11 +10,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.refusal_ground_pb2 import RefusalGround
 from hutong.verification.v1.refusal_service_pb2 import RefusalSummary
 
-from hutong_client.cli.output import moment, span, word
 from hutong_client.cli.pages.charts import Bar, bars, columns
 from hutong_client.cli.pages.frame import Column, Figure, badge, figures, legend, page, section, table
 from hutong_client.cli.pages.html import Html, tag
 from hutong_client.cli.provinces import province_of, region_words
+from hutong_client.formatting import moment, span, word
 
 MOST_SHOWN = 30
 """Rows of a chart. Beyond them a reader looks into the table, which has all."""

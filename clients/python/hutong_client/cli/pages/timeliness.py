@@ -9,11 +9,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
 
-from hutong_client.cli.output import moment, span
 from hutong_client.cli.pages.charts import Bar, Range, bars, hour_ticks, ranges
 from hutong_client.cli.pages.frame import Column, Figure, Tone, badge, figures, legend, page, section, table
 from hutong_client.cli.pages.html import Html, tag
 from hutong_client.cli.provinces import region_words
+from hutong_client.formatting import moment, span
 
 MOST_SHOWN = 30
 """Rows of a chart. Beyond them a reader looks into the table, which has all."""
