@@ -14,8 +14,8 @@ from hutong_client import (
     HutongError,
     InvalidArgument,
     OutOfRange,
-    Patience,
     ResourceExhausted,
+    RetryPolicy,
     Unavailable,
     UploadLost,
     UploadSession,
@@ -39,8 +39,8 @@ class Waits:
         self.waited.append(seconds)
 
     @property
-    def patience(self) -> Patience:
-        return Patience(timedelta(minutes=5), self.sleep, lambda: sum(self.waited))
+    def retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(timedelta(minutes=5), self.sleep, lambda: sum(self.waited))
 
 
 def batches(count: int, tubes: int = 2) -> Iterator[Batch[int]]:
@@ -51,7 +51,7 @@ def batches(count: int, tubes: int = 2) -> Iterator[Batch[int]]:
 def upload(fake: FakeUploads, waits: Waits, count: int = 10, **options: object) -> list[int]:
     """Send batches; the notes of those that were acknowledged."""
     with serving(fake) as address, connect(results=address) as node:
-        session = UploadSession(node.uploads, LAB, "u1", patience=waits.patience, **options)  # type: ignore[arg-type]
+        session = UploadSession(node.uploads, LAB, "u1", retry_policy=waits.retry_policy, **options)  # type: ignore[arg-type]
         return [sent.batch.note for sent in session.send(batches(count))]
 
 
@@ -89,7 +89,7 @@ def test_replayed_batch_brings_its_rejections_again() -> None:
     """A commit whose answer was lost is not a batch whose rejections are lost."""
     fake = FakeUploads(before_answer=at_batches(UNAVAILABLE, 1))
     with serving(fake) as address, connect(results=address) as node:
-        session = UploadSession(node.uploads, LAB, "u1", patience=Waits().patience)
+        session = UploadSession(node.uploads, LAB, "u1", retry_policy=Waits().retry_policy)
         (sent,) = session.send([Batch([Tube(tube_code="REJECT 1"), Tube(tube_code="T2")], None)])
     assert [rejection.tube_index for rejection in sent.response.rejections] == [0]
     assert fake.batches == 2
@@ -112,7 +112,7 @@ def test_waits_grow_and_start_anew_after_progress() -> None:
     assert [int(wait / 0.2) for wait in waits.waited] == [1, 2, 4, 1]
 
 
-def test_patience_ends() -> None:
+def test_retries_end() -> None:
     """A service that never comes back: the last failure is raised, after the stated time."""
     waits = Waits()
     fake = FakeUploads(before_commit=lambda _: UNAVAILABLE)

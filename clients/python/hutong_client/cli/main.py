@@ -12,6 +12,8 @@ from hutong_client.cli.commands.follow_ups import follow_ups
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
 from hutong_client.cli.commands.policy import policy
+from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
+from hutong_client.cli.commands.policy_calendar import show_calendar
 from hutong_client.cli.commands.refusal import refusal
 from hutong_client.cli.commands.timeliness import timeliness
 from hutong_client.cli.commands.upload import upload
@@ -40,6 +42,8 @@ def hutong(context: click.Context) -> None:
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, follow_ups):
     hutong.add_command(_command)
+for _command in (apply_files, diff_files, lint_files, show_calendar):
+    policy.add_command(_command)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""`hutong policy`: put rules into force, and see them."""
+"""`hutong policy` and those of its commands that show what is published."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2, policy_service_pb2
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
 
-from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
-from hutong_client.cli.commands.policy_calendar import show_calendar
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
@@ -25,10 +23,6 @@ from hutong_client.policies.rules import describe_requirement
 @click.group()
 def policy() -> None:
     """The rules of every place: put them into force from files, see them, resolve them."""
-
-
-for _command in (apply_files, diff_files, lint_files, show_calendar):
-    policy.add_command(_command)
 
 
 @policy.command(cls=NodeCommand)

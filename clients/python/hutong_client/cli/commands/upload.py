@@ -84,7 +84,7 @@ def upload(
         session = UploadSession(
             connection.uploads, lab, journal.upload_id, validate_only=validate_only, on_retry=_tell_retry
         )
-        # Asked first, so that a wrong address is known at once and not after minutes of patience.
+        # Asked first, so that a wrong address fails at once and not after minutes of retries.
         session.get()
         run = UploadRun(file, session, journal, validate_only)
         if not journal.finished:
