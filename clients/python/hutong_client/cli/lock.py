@@ -1,4 +1,8 @@
-"""One process at a time: a lock that ends with the process that holds it, however it ends."""
+"""One process at a time: a lock that ends with the process that holds it, however it ends.
+
+The package filelock differs in two ways: it leaves its file behind, and where the system call flock is missing its
+marker outlives a killed process.
+"""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def hutong(context: click.Context) -> None:
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, follow_ups):
     hutong.add_command(_command)
-for _command in (apply_files, diff_files, lint_files, show_calendar):
-    policy.add_command(_command)
+for _policy_command in (apply_files, diff_files, lint_files, show_calendar):
+    policy.add_command(_policy_command)
 
 
 def run(arguments: Sequence[str]) -> int:
