@@ -9,7 +9,7 @@ from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
 
-SAMPLES = Path(__file__).parents[3] / "clients/examples/policies"
+SAMPLES = Path(__file__).parents[4] / "clients/examples/policies"
 GOOD = """\
 name: jurisdictions/410100/policies/venue
 title: 郑州 venues

@@ -24,7 +24,7 @@ from clients.examples import generate_day
 from clients.examples.day import LAB, NEGATIVE
 from clients.examples.node import Node, free_addresses
 
-README = Path(__file__).parents[2] / "clients/python/README.md"
+README = Path(__file__).parents[3] / "clients/python/README.md"
 POLICIES = Path(generate_day.__file__).parent / "policies"
 UNKNOWN_CARD = "410105186001010019"
 PLACE = ("--region", "410105", "--purpose", "hotel", "--arriving-from", "220500")

@@ -20,7 +20,7 @@ from hutong_client.tables.rows import NotATable
 
 from tests.unit.client.files import CARDS
 
-README = Path(__file__).parents[3] / "clients/python/README.md"
+README = Path(__file__).parents[4] / "clients/python/README.md"
 
 
 def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
