@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import click
 import pytest
-from hutong.type.v1 import channel_pb2, identity_pb2, outcome_pb2, purpose_pb2
-from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_client import errors
-from hutong_client.cli.evidence import EvidenceOf
 from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
 from hutong_client.cli.main import describe_error, exit_code_of, hutong, run
-from hutong_client.cli.options import PURPOSE, hide_identities, read_instant
-from hutong_client.cli.people import read_lines, read_people, read_question
-from hutong_client.tables.rows import NotATable
+from hutong_client.cli.options import hide_identities
 
 from tests.unit.client.files import CARDS
 
@@ -113,84 +107,3 @@ def test_failure_is_one_line_with_reason_and_fields() -> None:
     assert describe_error(errors.InvalidArgument("faulty\nfields", details)) == (
         "INVALID_FIELD: faulty fields (region: must be six digits)"
     )
-
-
-def test_words_are_taken_in_every_spelling() -> None:
-    """As people write them and as the contract does."""
-    for text in ("public-venue", "PUBLIC_VENUE", "PURPOSE_PUBLIC_VENUE"):
-        assert PURPOSE.convert(text, None, None) == purpose_pb2.PURPOSE_PUBLIC_VENUE
-
-
-def test_instant_needs_its_zone() -> None:
-    """A command line has no --timezone."""
-    assert read_instant("2022-08-11T09:30:00+08:00").seconds == 1_660_181_400
-    with pytest.raises(ValueError, match=r"\+08:00"):
-        read_instant("2022-08-11T09:30:00")
-
-
-def test_evidence_is_read_part_by_part() -> None:
-    """A code alone is a laboratory; negative is meant when nothing is said; JSON is taken too."""
-    text = "channel=paper-report,lab=91220502MA000LAB8G,report_number=R1,report_time=2022-08-11T09:30:00+08:00"
-    evidence = EvidenceOf().convert(text, None, None)
-    assert evidence.channel == channel_pb2.CHANNEL_PAPER_REPORT
-    assert evidence.lab == "labs/91220502MA000LAB8G"
-    assert evidence.outcome == outcome_pb2.OUTCOME_NEGATIVE
-    assert evidence.report_time.seconds == 1_660_181_400
-    assert EvidenceOf().convert('{"report_number": "R1"}', None, None).report_number == "R1"
-    for wrong in ("channel=carrier-pigeon", "colour=red", "{"):
-        with pytest.raises(click.UsageError):
-            EvidenceOf().convert(wrong, None, None)
-
-
-TEMPLATE = VerifyRequest(region="410105", purpose=purpose_pb2.PURPOSE_HOTEL)
-
-
-def test_people_of_a_csv_differ_from_the_template_where_they_say_so(tmp_path: Path) -> None:
-    """Region, purpose and time by row; a bad row is told and the others are asked."""
-    path = tmp_path / "people.csv"
-    path.write_text(
-        "证件号码,证件类型,region,purpose,use_time\n"
-        f"{CARDS[0]},,,,\n"
-        f"{CARDS[1]},居民身份证,310104,city-transport,2022-08-11T09:30:00+08:00\n"
-        "4.1E+17,居民身份证,,,\n",
-        encoding="utf-8",
-    )
-    first, second, bad = read_people(path, TEMPLATE)
-    assert (first.mark, first.request.region, first.request.document.type) == (
-        "2",
-        "410105",
-        identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD,
-    )
-    assert (second.request.region, second.request.purpose) == ("310104", purpose_pb2.PURPOSE_CITY_TRANSPORT)
-    assert second.request.use_time.seconds == 1_660_181_400
-    assert bad.fault
-
-
-def test_gate_keeps_its_own_marks() -> None:
-    """A plain VerifyRequest is marked by its line, a StreamVerifyRequest by itself; a broken line by its fault."""
-    question = {"document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": CARDS[0]}, "region": "310104"}
-    plain = read_question(7, json.dumps(question), TEMPLATE)
-    assert (plain.mark, plain.request.region, plain.request.purpose) == ("7", "310104", purpose_pb2.PURPOSE_HOTEL)
-    marked = read_question(8, json.dumps({"correlation_id": "gate 3", "request": question}), TEMPLATE)
-    assert (marked.mark, marked.request.document.number) == ("gate 3", CARDS[0])
-    for line in ("{", "[]", '{"region": 5, "nonsense": true}', '{"request": "x"}'):
-        broken = read_question(9, line, TEMPLATE)
-        assert broken.fault
-        assert line not in broken.fault
-
-
-def test_file_that_names_nobody_is_refused(tmp_path: Path) -> None:
-    """An empty one, and one without the column."""
-    for text in ("", "name,region\nx,y\n"):
-        path = tmp_path / "people.csv"
-        path.write_text(text)
-        with pytest.raises(NotATable):
-            list(read_people(path, TEMPLATE))
-
-
-def test_lines_of_a_pipe_come_whole(tmp_path: Path) -> None:
-    """Also the last one, without its line end."""
-    path = tmp_path / "pipe"
-    path.write_text("a\nbb\nccc", encoding="utf-8")
-    with path.open("rb") as file:
-        assert list(read_lines(file.fileno())) == ["a", "bb", "ccc"]
