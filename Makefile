@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # The generator of the stubs is kept old on purpose and so lives in an environment of its own.
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
-POLICY_SCHEMA := clients/python/hutong_client/policy.schema.json
+POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
 TOOLS  := .tools
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0

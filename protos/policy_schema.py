@@ -3,7 +3,7 @@
 Names, enums, limits and the text that an editor shows all come from `hutong/policy/v1/policy.proto`; `make protos` runs
 this after the stubs were generated.
 
-    python protos/policy_schema.py clients/hutong.binpb clients/python/hutong_client/policy.schema.json
+    python protos/policy_schema.py clients/hutong.binpb clients/python/hutong_client/policies/policy.schema.json
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
-from hutong_client.policy_files import find_policy_files
+from hutong_client.policies.files import find_policy_files
 
 from clients.examples.demo import POLICIES
 from services.domain.instant import SHANGHAI, from_datetime, to_timestamp

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from hutong.policy.v1 import policy_service_pb2
 from hutong.results.v1 import lab_service_pb2
-from hutong_client.connect import DEFAULT_ADDRESSES, Connection, connect
+from hutong_client.cli.explanation import explain
+from hutong_client.connection import DEFAULT_ADDRESSES, Connection, connect
 from hutong_client.errors import HutongError
-from hutong_client.explanation import explain
 
 from clients.examples.day import LAB
 from clients.examples.faults import DUPLICATE

@@ -32,9 +32,9 @@ from hutong.results.v1 import (
 )
 from hutong.type.v1 import purpose_pb2
 from hutong.verification.v1 import decision_pb2, verification_service_pb2
-from hutong_client.connect import Connection, connect
+from hutong_client.cli.explanation import explain
+from hutong_client.connection import Connection, connect
 from hutong_client.errors import HutongError
-from hutong_client.explanation import explain
 
 from clients.examples.day import LAB
 from clients.examples.demo import DAY, POLICIES

@@ -28,17 +28,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of an environment that sees the wheel and what the wheel asks for, and nothing else of ours.
+    """Python of an environment that sees the wheel and what its extra `cli` asks for, and nothing else of ours."""
+    return make_environment(tmp_path_factory.mktemp("environment"), wheel, "cli")
+
+
+@pytest.fixture(scope="module")
+def bare_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment that sees the wheel without its extra."""
+    return make_environment(tmp_path_factory.mktemp("bare"), wheel)
+
+
+def make_environment(home: Path, wheel: Path, extra: str = "") -> Path:
+    """Make an environment with the wheel and its dependencies; return its Python.
 
     The dependencies are linked from where the tests run, so that nothing is downloaded.
     """
-    home = tmp_path_factory.mktemp("environment")
     venv.create(home, symlinks=True)
     python = home / "bin/python"
     (site,) = home.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as content:
         content.extractall(site)
-    for path in files_of(closure(requirements_of(wheel))):
+    for path in files_of(closure(requirements_of(wheel, extra))):
         link = site / path.name
         if link.exists() and link.is_dir():
             # google/ is shared by several distributions: go one level down.
@@ -50,11 +60,13 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def requirements_of(wheel: Path) -> list[str]:
-    """What the wheel itself asks for."""
+def requirements_of(wheel: Path, extra: str) -> list[str]:
+    """What the wheel itself asks for, and what its extra does."""
     with zipfile.ZipFile(wheel) as content:
         (name,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
-        return re.findall(r"^Requires-Dist: (.+)$", content.read(name).decode(), re.MULTILINE)
+        found = re.findall(r"^Requires-Dist: (.+)$", content.read(name).decode(), re.MULTILINE)
+    marked = f"; extra == '{extra}'"
+    return [requirement.removesuffix(marked) for requirement in found]
 
 
 def closure(requirements: list[str]) -> set[str]:
@@ -105,7 +117,7 @@ def test_wheel_holds_what_it_ought_to(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"hutong", "hutong_client", "buf"}
     assert "hutong/py.typed" in names
-    assert "hutong_client/commands/upload.py" in names
+    assert "hutong_client/cli/commands/upload.py" in names
     assert any(name.endswith(".pyi") for name in names)
 
 
@@ -138,6 +150,26 @@ def test_command_runs_with_nothing_else(python: Path) -> None:
     )
     assert done.returncode == 6, done.stderr
     assert done.stderr.startswith("hutong: UNAVAILABLE")
+
+
+def test_library_imports_without_the_extra(bare_python: Path) -> None:
+    """The stubs and the library's own modules; the command says what to install."""
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "import hutong, hutong_client, buf\n"
+        "for package in (hutong, buf):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "for module in pkgutil.iter_modules(hutong_client.__path__, 'hutong_client.'):\n"
+        "    importlib.import_module(module.name)\n"
+    )
+    done = subprocess.run([bare_python, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [bare_python, "-I", "-m", "hutong_client", "--version"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'hutong-client[cli]'" in done.stderr
 
 
 def test_console_script_is_declared(wheel: Path) -> None:

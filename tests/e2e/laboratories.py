@@ -13,8 +13,8 @@ from datetime import timedelta
 
 from hutong.results.v1 import upload_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
-from hutong_client.connect import connect
-from hutong_client.upload import Batch, Patience, UploadSession
+from hutong_client.connection import connect
+from hutong_client.upload import Batch, RetryPolicy, UploadSession
 from sqlalchemy import Connection, select
 
 from services.results.changelog.log import read_entries
@@ -71,11 +71,13 @@ class Uploader(threading.Thread):
         self._enough = threading.Event()
 
     def run(self) -> None:
-        patience = Patience(timedelta(seconds=2 * PATIENCE_SECONDS), sleep=lambda wait: time.sleep(min(wait, 0.05)))
+        retry_policy = RetryPolicy(
+            timedelta(seconds=2 * PATIENCE_SECONDS), sleep=lambda wait: time.sleep(min(wait, 0.05))
+        )
         try:
             with connect(results=self._address) as connection:
                 session = UploadSession(
-                    connection.uploads, LAB_NAME, self.name, patience=patience, on_retry=self._count_break
+                    connection.uploads, LAB_NAME, self.name, retry_policy=retry_policy, on_retry=self._count_break
                 )
                 for acknowledged in session.send(self._batches()):
                     assert acknowledged.offset == self.acknowledged

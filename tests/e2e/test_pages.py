@@ -11,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
 from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1.refusal_service_pb2 import RefusalSummary
-from hutong_client.pages import refusals, timeliness
-from hutong_client.pages.charts import Bar, Lane, Segment, Tick, columns, lanes
-from hutong_client.pages.frame import Column, Figure, figures, page, section, table
+from hutong_client.cli.pages import refusals, timeliness
+from hutong_client.cli.pages.charts import Bar, Lane, Segment, Tick, columns, lanes
+from hutong_client.cli.pages.frame import Column, Figure, figures, page, section, table
 
 from tests.e2e.browser import CHROMIUM, Browser, browser
 

@@ -12,8 +12,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
-from hutong_client.connect import connect
-from hutong_client.upload import Batch, Patience, UploadSession
+from hutong_client.connection import connect
+from hutong_client.upload import Batch, RetryPolicy, UploadSession
 
 from services.domain.instant import MINUTE, SECOND
 from tests.databases import MakeUrl
@@ -110,7 +110,7 @@ async def test_the_client_waits_as_long_as_it_is_told_and_ends_its_work(node: Re
     def send() -> list[int]:
         with connect(results=f"127.0.0.1:{node.server.port}") as connection:
             session = UploadSession(
-                connection.uploads, LAB_NAME, "third", patience=Patience(timedelta(minutes=5), sleep=wait)
+                connection.uploads, LAB_NAME, "third", retry_policy=RetryPolicy(timedelta(minutes=5), sleep=wait)
             )
             batches = [Batch(tubes[at : at + 20], None) for at in range(0, 100, 20)]
             return [it.response.duplicate_count for it in session.send(batches)]

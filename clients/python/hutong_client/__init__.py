@@ -8,7 +8,7 @@
 The messages and stubs are in `hutong`, generated from the contract.
 """
 
-from hutong_client.connect import Connection, Tls, connect
+from hutong_client.connection import Connection, Tls, connect
 from hutong_client.errors import (
     AlreadyExists,
     ConnectionCut,
@@ -29,7 +29,7 @@ from hutong_client.errors import (
     Unavailable,
     from_status,
 )
-from hutong_client.upload import Acknowledged, Batch, Patience, UploadLost, UploadSession
+from hutong_client.upload import Acknowledged, Batch, RetryPolicy, UploadLost, UploadSession
 
 __all__ = [
     "Acknowledged",
@@ -46,10 +46,10 @@ __all__ = [
     "NotFound",
     "NotServed",
     "OutOfRange",
-    "Patience",
     "PermissionDenied",
     "Precondition",
     "ResourceExhausted",
+    "RetryPolicy",
     "Retryable",
     "Tls",
     "Unauthenticated",

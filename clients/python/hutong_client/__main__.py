@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import sys
 
+_EXTRA = frozenset({"click", "openpyxl", "protovalidate", "rich", "yaml"})
+"""The packages that the extra `cli` installs, by the names they are imported under."""
+_USAGE = 2
+"""The command's exit code for wrong usage."""
+
 
 def main() -> None:
     """Run the command and exit."""
-    from hutong_client.commands.root import run  # noqa: PLC0415 - only the command needs all of it
-
+    try:
+        from hutong_client.cli.main import run  # noqa: PLC0415 - the library does without the command's packages
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        hint = "install what the command needs with: pip install 'hutong-client[cli]'"
+        print(f"hutong: {error.name} is not installed; {hint}", file=sys.stderr)
+        sys.exit(_USAGE)
     sys.exit(run(sys.argv[1:]))
 
 

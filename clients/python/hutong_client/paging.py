@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from hutong_client.options import CALL_SECONDS
+from hutong_client.connection import CALL_SECONDS
 
 PAGE_SIZE = 500
 """The services' own limit."""

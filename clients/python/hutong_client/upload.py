@@ -22,6 +22,7 @@ from hutong.results.v1.upload_pb2 import Tube, TubeBatch, Upload, UploadStart
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
+from hutong_client.connection import CALL_SECONDS
 from hutong_client.errors import HutongError, NotFound
 
 MAX_TUBES = 1_000
@@ -29,7 +30,6 @@ MAX_BATCH_BYTES = 1024 * 1024 - 4096
 """The service's limits for one batch; a little of the megabyte is left for the frame around the tubes."""
 WINDOW = 4
 """Batches on their way: one commits, one is judged, one waits there, one is being written here."""
-_CALL_SECONDS = 30.0
 _FIRST_BACKOFF = 0.2
 _MAX_BACKOFF = 10.0
 
@@ -59,12 +59,12 @@ class UploadLost(HutongError):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long an upload bears with failures that pass, and by what it waits.
+class RetryPolicy:
+    """How long an upload retries after failures that pass, and which clock it uses.
 
     Attributes:
-        without_progress: after so long without a new acknowledgement the last failure is raised.
-        sleep: how to wait so many seconds.
+        without_progress: the upload raises the last failure when nothing was acknowledged for this long.
+        sleep: waits a number of seconds.
         now: a clock in seconds that never goes back.
     """
 
@@ -82,8 +82,8 @@ class UploadSession:
         upload_id: the sender's own id; the same again resumes.
         validate_only: judge everything, store nothing. Such a session cannot be resumed and fails at the first break.
         window: batches that may wait for their acknowledgement.
-        patience: how long to bear with failures.
-        on_retry: told each failure that is borne, and the seconds until the next try.
+        retry_policy: how long to retry after failures.
+        on_retry: called before each retry with the failure and the seconds until the next try.
     """
 
     def __init__(
@@ -94,13 +94,13 @@ class UploadSession:
         *,
         validate_only: bool = False,
         window: int = WINDOW,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         on_retry: Callable[[HutongError, float], None] | None = None,
     ) -> None:
         self._uploads = uploads
         self._start = UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only)
         self._window = window
-        self._patience = patience or Patience()
+        self._retry_policy = retry_policy or RetryPolicy()
         self._on_retry = on_retry
 
     @property
@@ -111,14 +111,14 @@ class UploadSession:
     def send(self, batches: Iterable[Batch[Note]], offset: int = 0) -> Iterator[Acknowledged[Note]]:
         """Send batches, the first of which begins at `offset`; yields each once, in order, when it is durable.
 
-        Nothing is sent unless the result is iterated over. Failures that pass are borne within the session's patience.
+        Nothing is sent unless the result is iterated over. Failures that pass are retried by the session's policy.
 
         Raises:
             HutongError: one that no retry can mend, or the last of too many.
         """
         source = iter(batches)
         waiting: deque[tuple[int, Batch[Note]]] = deque()
-        tries = _Tries(self._patience)
+        tries = _Tries(self._retry_policy)
         while True:
             try:
                 for acknowledged in self._stream(source, waiting, offset):
@@ -134,7 +134,7 @@ class UploadSession:
     def get(self) -> Upload | None:
         """How far the service says that the upload has come; None when no batch of it was ever committed."""
         try:
-            return self._uploads.GetUpload(GetUploadRequest(name=self.name), timeout=_CALL_SECONDS).upload
+            return self._uploads.GetUpload(GetUploadRequest(name=self.name), timeout=CALL_SECONDS).upload
         except NotFound:
             return None
 
@@ -184,24 +184,24 @@ class UploadSession:
         seconds = tries.next_wait(error)
         if self._on_retry:
             self._on_retry(error, seconds)
-        self._patience.sleep(seconds)
+        self._retry_policy.sleep(seconds)
 
 
 class _Tries:
     """Counts failures since the last progress."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, retry_policy: RetryPolicy) -> None:
+        self._retry_policy = retry_policy
         self.progress()
 
     def progress(self) -> None:
         """Something was acknowledged: the next failure is the first again."""
         self._failures = 0
-        self._since = self._patience.now()
+        self._since = self._retry_policy.now()
 
     def next_wait(self, error: HutongError) -> float:
         """Seconds until the next try, doubled with each failure and never less than the service asks for."""
-        if self._patience.now() - self._since > self._patience.without_progress.total_seconds():
+        if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
             raise error
         asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0
         backoff = min(_FIRST_BACKOFF * 2**self._failures, _MAX_BACKOFF)

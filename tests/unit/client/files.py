@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hutong_client.tables.open import open_table
+from hutong_client.tables.rows import Row
 from openpyxl import Workbook
 
 HEADER = (
@@ -75,3 +77,15 @@ def damage_workbook(path: Path, part: str, change: Callable[[bytes], bytes]) -> 
         for name, content in parts.items():
             archive.writestr(name, content)
     return path
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write these bytes."""
+    path.write_bytes(content)
+    return path
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read all rows of a laboratory's file."""
+    with open_table(path) as table:
+        return list(table)

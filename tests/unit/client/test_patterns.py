@@ -10,7 +10,7 @@ from buf.validate import validate_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong_client import InvalidArgument, from_status
-from hutong_client.commands.root import describe_error
+from hutong_client.cli.main import describe_error
 from hutong_client.patterns import word_pattern, word_patterns
 
 CONTRACT = Path(__file__).parents[3] / "clients/hutong.binpb"

@@ -9,11 +9,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from hutong_client.formatting import SHANGHAI
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.rows import Cell
-
-SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
-"""Civil time in all of China; without daylight saving since 1991, so a fixed offset is exact."""
 
 NO_ZONE = (
     "the time has no zone; write it as 2022-08-09T08:52:18+08:00, or upload with --timezone Asia/Shanghai if the "

@@ -1,0 +1,116 @@
+"""`hutong lab`: the register of laboratories."""
+
+from __future__ import annotations
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1 import lab_pb2, lab_service_pb2
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, Word, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import as_dict, moment, word
+from hutong_client.paging import all_pages
+
+STANDING = Word(lab_pb2.LabStanding, "LAB_STANDING_")
+
+
+@click.group()
+def lab() -> None:
+    """Laboratories that may issue reports: register them, see them, change their standing."""
+
+
+@lab.command(cls=NodeCommand)
+@click.argument("name", type=LAB, metavar="LAB")
+@click.option("--display-name", required=True, help="The registered name.")
+@click.option("--region", required=True, help="Where it works, GB/T 2260.")
+@click.option("--contact", default="", help="Whom to chase when a report is missing.")
+@click.option("--authorized-from", type=INSTANT, help="From when it may report.  [default: since ever]")
+@json_option
+@click.pass_obj
+def create(
+    node: Node,
+    name: str,
+    display_name: str,
+    region: str,
+    contact: str,
+    authorized_from: Timestamp | None,
+    as_json: bool,
+) -> ExitCode:
+    """Register LAB, labs/{uscc} or its GB 32100 code alone. Registering the same again changes nothing."""
+    new = lab_pb2.Lab(
+        name=name, display_name=display_name, region=region, contact=contact, authorize_time=authorized_from
+    )
+    with node.connect() as connection:
+        response = connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=new), timeout=CALL_SECONDS)
+    return _show(response.lab, as_json)
+
+
+@lab.command(cls=NodeCommand)
+@click.argument("name", type=LAB, metavar="LAB")
+@json_option
+@click.pass_obj
+def get(node: Node, name: str, as_json: bool) -> ExitCode:
+    """Show LAB and the history of its standing."""
+    with node.connect() as connection:
+        response = connection.labs.GetLab(lab_service_pb2.GetLabRequest(name=name), timeout=CALL_SECONDS)
+    return _show(response.lab, as_json)
+
+
+@lab.command("list", cls=NodeCommand)
+@click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
+@json_option
+@click.pass_obj
+def list_labs(node: Node, region: str, as_json: bool) -> ExitCode:
+    """List laboratories."""
+    with node.connect() as connection:
+        pages = all_pages(connection.labs.ListLabs, lab_service_pb2.ListLabsRequest(region=region))
+        labs = [lab for page in pages for lab in page.labs]
+    if as_json:
+        print_json({"labs": [as_dict(lab) for lab in labs]})
+    else:
+        rows = [(it.name, it.display_name, it.region, _standing(it.standing), it.contact) for it in labs]
+        print_table(("lab", "name", "region", "standing", "contact"), rows)
+    return ExitCode.DONE
+
+
+@lab.command(cls=NodeCommand)
+@click.argument("name", type=LAB, metavar="LAB")
+@click.argument("standing", type=STANDING)
+@click.option("--reason", required=True, help="Why, for readers of the history.")
+@click.option("--from", "effective_time", type=INSTANT, help="From when it holds.  [default: now]")
+@json_option
+@click.pass_obj
+def set_standing(
+    node: Node, name: str, standing: int, reason: str, effective_time: Timestamp | None, as_json: bool
+) -> ExitCode:
+    """Change the standing of LAB. Results it reports while suspended or revoked do not count."""
+    request = lab_service_pb2.SetLabStandingRequest(
+        name=name,
+        standing=lab_pb2.LabStanding.ValueType(standing),
+        reason=reason,
+        effective_time=effective_time,
+    )
+    with node.connect() as connection:
+        response = connection.labs.SetLabStanding(request, timeout=CALL_SECONDS)
+    return _show(response.lab, as_json)
+
+
+def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json(shown)
+        return ExitCode.DONE
+    click.echo(f"{shown.name}  {shown.display_name}, {shown.region}: {_standing(shown.standing)}")
+    if shown.contact:
+        click.echo(f"contact: {shown.contact}")
+    rows = [
+        (moment(it.effective_time) or "since ever", _standing(it.standing), it.reason) for it in shown.standing_changes
+    ]
+    if rows:
+        print_table(("from", "standing", "reason"), rows)
+    return ExitCode.DONE
+
+
+def _standing(number: int) -> str:
+    return word(lab_pb2.LabStanding, number, "LAB_STANDING_")

@@ -1,0 +1,79 @@
+"""`hutong lookup`: what is on record of one person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2, results_service_pb2
+from hutong.type.v1 import identity_pb2, outcome_pb2
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import Node, NodeCommand, document_options, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import moment, word
+
+_COLUMNS = ("report", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
+
+
+@click.command(cls=NodeCommand)
+@document_options()
+@click.option("--nationwide", is_flag=True, help="Ask the national node too.")
+@click.option("--limit", type=click.IntRange(1, 20), default=3, show_default=True, help="Results in and out of region.")
+@json_option
+@click.pass_obj
+def lookup(
+    node: Node, document: identity_pb2.IdentityDocument, nationwide: bool, limit: int, as_json: bool
+) -> ExitCode:
+    """Show a person's newest results, those taken in the node's region and those from outside.
+
+    "Nothing on record" never means "not tested".
+    """
+    scope = lookup_pb2.SCOPE_NATIONWIDE if nationwide else lookup_pb2.SCOPE_LOCAL
+    request = results_service_pb2.LookupLatestRequest(document=document, scope=scope, limit=limit)
+    with node.connect() as connection:
+        response = connection.results.LookupLatest(request, timeout=CALL_SECONDS)
+    if as_json:
+        print_json(response)
+        return ExitCode.DONE
+    shown = [*response.in_region, *response.out_of_region]
+    if shown:
+        click.echo(f"{shown[0].masked_name} {shown[0].masked_number}".strip())
+        _print_results("Taken in this region", response.in_region)
+        _print_results("Taken elsewhere", response.out_of_region)
+    else:
+        click.echo("Nothing on record here. That does not mean that the person was not tested.")
+    for source in describe_sources(response.sources):
+        click.echo(source)
+    for follow_up in response.follow_ups:
+        click.echo(f"To do: {follow_up.description}")
+    return ExitCode.DONE
+
+
+def describe_sources(sources: Iterable[lookup_pb2.Source]) -> list[str]:
+    """One line for each source that was asked: how it answered, and how old its answer is."""
+    lines = []
+    for source in sources:
+        state = word(lookup_pb2.SourceState, source.state, "SOURCE_STATE_")
+        as_of = f", as of {moment(source.as_of_time)}" if source.HasField("as_of_time") else ""
+        lines.append(f"Source {source.source}: {state}{as_of}")
+    return lines
+
+
+def _print_results(title: str, results: Sequence[result_pb2.TestResult]) -> None:
+    if results:
+        print_table(_COLUMNS, map(_row, results), title)
+
+
+def _row(result: result_pb2.TestResult) -> tuple[str, ...]:
+    return (
+        result.name,
+        word(outcome_pb2.Outcome, result.outcome, "OUTCOME_"),
+        moment(result.sample_time),
+        moment(result.report_time),
+        result.sample_region,
+        f"{result.pool_size}:1",
+        word(lab_pb2.LabStanding, result.lab_standing, "LAB_STANDING_"),
+        word(result_pb2.ResultState, result.state, "RESULT_STATE_"),
+    )

@@ -1,0 +1,131 @@
+"""`hutong policy` and those of its commands that show what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1 import policy_pb2, policy_service_pb2
+from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import Enum, as_dict, moment, word
+from hutong_client.paging import all_pages
+from hutong_client.policies.publication import list_revisions
+from hutong_client.policies.rules import describe_requirement
+
+
+@click.group()
+def policy() -> None:
+    """The rules of every place: put them into force from files, see them, resolve them."""
+
+
+@policy.command(cls=NodeCommand)
+@click.option("--region", required=True, help="Where, GB/T 2260.")
+@click.option("--purpose", type=PURPOSE, required=True, help="For what: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: the region]")
+@click.option("--at", "at_time", type=INSTANT, help="For which instant.  [default: now]")
+@click.option("--known", "known_time", type=INSTANT, help="By what was published then.  [default: now]")
+@json_option
+@click.pass_obj
+def resolve(
+    node: Node,
+    region: str,
+    purpose: int,
+    arriving_from: str,
+    at_time: Timestamp | None,
+    known_time: Timestamp | None,
+    as_json: bool,
+) -> ExitCode:
+    """Show what applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
+    request = policy_service_pb2.ResolvePolicyRequest(
+        region=region,
+        purpose=purpose_pb2.Purpose.ValueType(purpose),
+        arriving_from=arriving_from,
+        at_time=at_time,
+        known_time=known_time,
+    )
+    with node.connect() as connection:
+        effective = connection.policies.ResolvePolicy(request, timeout=CALL_SECONDS).effective_policy
+    if as_json:
+        print_json(effective)
+        return ExitCode.DONE
+    click.echo(describe_requirement(effective))
+    lines = {
+        "Rule": effective.governing,
+        "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
+        "Channels": _words(channel_pb2.Channel, effective.channels, "CHANNEL_") or ("all" * bool(effective.governing)),
+        "Never a ground": _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
+        "Advice": "; ".join(effective.advice),
+        "Constant from": moment(effective.start_time),
+        "Constant until": moment(effective.end_time),
+    }
+    for what, text in lines.items():
+        if text:
+            click.echo(f"  {what}: {text}")
+    for override in effective.overrides:
+        click.echo(f"  Replaced by {override.floor}: {override.field} {override.stated} → {override.applied}")
+    return ExitCode.DONE
+
+
+@policy.command(cls=NodeCommand)
+@click.argument("name")
+@json_option
+@click.pass_obj
+def history(node: Node, name: str, as_json: bool) -> ExitCode:
+    """List all revisions of NAME, jurisdictions/{region}/policies/{policy_id}, newest first."""
+    with node.connect() as connection:
+        revisions = list_revisions(connection, name)
+    return _show_list(revisions, as_json)
+
+
+@policy.command("list", cls=NodeCommand)
+@click.option("--jurisdiction", default="-", help="Only this one, GB/T 2260.  [default: all]")
+@click.option("--in-force", "in_force_time", type=INSTANT, help="Only those in force at this instant.")
+@json_option
+@click.pass_obj
+def list_policies(node: Node, jurisdiction: str, in_force_time: Timestamp | None, as_json: bool) -> ExitCode:
+    """List the newest revision of each policy."""
+    request = policy_service_pb2.ListPoliciesRequest(
+        parent=f"jurisdictions/{jurisdiction}", in_force_time=in_force_time
+    )
+    with node.connect() as connection:
+        policies = [it for page in all_pages(connection.policies.ListPolicies, request) for it in page.policies]
+    return _show_list(policies, as_json)
+
+
+@policy.command()
+def schema() -> ExitCode:
+    """Print the JSON Schema of policy files, by which editors complete and check them; with or without --json.
+
+    In a file's first line: # yaml-language-server: $schema=PATH
+    """
+    click.echo(files("hutong_client.policies").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
+    return ExitCode.DONE
+
+
+def _show_list(policies: Sequence[policy_pb2.Policy], as_json: bool) -> ExitCode:
+    if as_json:
+        print_json({"policies": [as_dict(it) for it in policies]})
+        return ExitCode.DONE
+    rows = [
+        (
+            it.name,
+            moment(it.effective_start_time),
+            moment(it.effective_end_time),
+            "withdrawn" if it.HasField("withdraw_time") else describe_requirement(it),
+            it.title,
+        )
+        for it in policies
+    ]
+    print_table(("policy", "from", "until", "asks for", "title"), rows)
+    return ExitCode.DONE
+
+
+def _words(enum: Enum, numbers: Iterable[int], prefix: str) -> str:
+    return ", ".join(word(enum, number, prefix) for number in numbers)

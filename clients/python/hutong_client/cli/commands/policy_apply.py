@@ -1,0 +1,177 @@
+"""`hutong policy apply`, `diff` and `lint`: from files to rules in force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact
+from hutong.type.v1 import purpose_pb2
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.output import print_json, say
+from hutong_client.connection import Connection
+from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied
+from hutong_client.formatting import as_dict, moment, word
+from hutong_client.policies.files import PolicyFile, find_policy_files
+from hutong_client.policies.publication import Change, compare, preview, publish
+
+_files_option = click.option(
+    "-f",
+    "--files",
+    "path",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="A policy in YAML or JSON, or a directory of them; taken in the order of their names.",
+)
+
+
+@click.command("apply", cls=NodeCommand)
+@_files_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Have everything judged and nothing published.")
+@json_option
+@click.pass_obj
+def apply_files(node: Node, path: Path, yes: bool, dry_run: bool, as_json: bool) -> ExitCode:
+    """Publish policies from files. Shows what changes and asks first; files that change nothing are left alone.
+
+    Each file is published whole or not at all. A file that is refused does not keep the others back; all that
+    speaks against it is shown, and the exit code is 3.
+    """
+    files = _without_faults(path)
+    with node.connect() as connection:
+        changes = [compare(connection, file) for file in files]
+        changed = [change for change in changes if not change.unchanged]
+        if not as_json:
+            _print_preview(connection, changes, changed)
+        if changed and not yes and not dry_run:
+            click.confirm(f"Publish {len(changed)} of {len(files)} policies?", abort=True, err=True)
+        told = [_apply(connection, change, dry_run, as_json) for change in changes]
+    if as_json:
+        print_json({"policies": told})
+    return ExitCode.PARTLY if any("error" in item for item in told) else ExitCode.DONE
+
+
+@click.command("diff", cls=NodeCommand)
+@_files_option
+@json_option
+@click.pass_obj
+def diff_files(node: Node, path: Path, as_json: bool) -> ExitCode:
+    """Show what `apply` would change, and change nothing."""
+    with node.connect() as connection:
+        changes = [compare(connection, file) for file in _without_faults(path)]
+    if as_json:
+        print_json(
+            {
+                "policies": [
+                    {
+                        "file": it.file.path.name,
+                        "name": it.file.policy.name,
+                        "changed": not it.unchanged,
+                        "diff": it.diff(),
+                    }
+                    for it in changes
+                ]
+            }
+        )
+    else:
+        _print_diffs(changes)
+    return ExitCode.DONE
+
+
+@click.command("lint")
+@_files_option
+@json_option
+def lint_files(path: Path, as_json: bool) -> ExitCode:
+    """Check policy files without calling anybody. Exit code 3 says that something is wrong."""
+    files = find_policy_files(path)
+    if as_json:
+        print_json({"policies": [{"file": it.path.name, "faults": list(it.faults)} for it in files]})
+    else:
+        for file in files:
+            for fault in file.faults:
+                click.echo(f"{file.path}: {fault}")
+        click.echo(f"{len(files)} files, {sum(bool(it.faults) for it in files)} with faults")
+    return ExitCode.PARTLY if any(it.faults for it in files) else ExitCode.DONE
+
+
+def _without_faults(path: Path) -> list[PolicyFile]:
+    """The files, all of which can be read as policies; otherwise nothing is begun."""
+    files = find_policy_files(path)
+    faults = [f"{file.path}: {fault}" for file in files for fault in file.faults]
+    if faults:
+        raise click.UsageError("\n".join(["nothing was published:", *faults]))
+    if not files:
+        raise click.UsageError(f"{path} holds no .yaml, .yml or .json file")
+    return files
+
+
+def _print_preview(connection: Connection, changes: list[Change], changed: list[Change]) -> None:
+    _print_diffs(changes)
+    for change in changed:
+        told = preview(connection, change.file)
+        if isinstance(told, HutongError):
+            click.echo(f"{change.file.path.name}: as things stand {told.reason}: {told.message}")
+            continue
+        for line in _describe_impacts(told.impacts):
+            click.echo(f"{change.file.path.name} changes {line}")
+        if told.impact_count > len(told.impacts):
+            click.echo(f"{change.file.path.name} changes {told.impact_count:,} answers in all")
+
+
+def _print_diffs(changes: list[Change]) -> None:
+    colors = {"+": "green", "-": "red", "@": "cyan"}
+    for change in changes:
+        for line in change.diff():
+            click.secho(line, fg=colors.get(line[:1]))
+    unchanged = sum(change.unchanged for change in changes)
+    click.echo(f"{len(changes) - unchanged} to publish, {unchanged} in force as they are")
+
+
+def _describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
+    """Which answers change, one line for each place, kind of arrival and pair of rules, with its purposes together."""
+    purposes: dict[tuple[str, str, str, str], list[str]] = {}
+    for impact in impacts:
+        origin = word(policy_pb2.Origin, impact.origin, "ORIGIN_")
+        before, after = (it.governing or "no rule" for it in (impact.before, impact.after))
+        purpose = word(purpose_pb2.Purpose, impact.purpose, "PURPOSE_")
+        purposes.setdefault((impact.region, origin, before, after), []).append(purpose)
+    return [
+        f"{region}, from {origin}: {before} → {after} for {', '.join(found)}"
+        for (region, origin, before, after), found in purposes.items()
+    ]
+
+
+def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool) -> dict[str, Any]:
+    """Publish one file; what became of it."""
+    told: dict[str, Any] = {"file": change.file.path.name, "name": change.file.policy.name}
+    if change.unchanged and change.before:
+        return told | {"action": "unchanged", "policy": as_dict(change.before)}
+    try:
+        response = publish(connection, change.file, validate_only=dry_run)
+    except (FailedPrecondition, InvalidArgument, PermissionDenied) as error:
+        if not as_json:
+            say(f"{change.file.path.name}: refused, {error.reason}: {error.message}")
+            for breach in _breaches(error):
+                say(f"  {breach}")
+        return told | {"action": "refused", "error": {"reason": error.reason, "breaches": _breaches(error)}}
+    action = "would be published" if dry_run else "published"
+    if not as_json:
+        click.echo(f"{response.policy.name}: {action}, {response.policy.title}")
+        for it in response.overrides:
+            since = f" from {moment(it.start_time)}"
+            click.echo(f"  overrides {it.policy}: {it.field} {it.stated} → {it.applied}{since}")
+        if response.override_count > len(response.overrides):
+            click.echo(f"  overrides {response.override_count:,} policies in all")
+    return told | {"action": action, **as_dict(response)}
+
+
+def _breaches(error: HutongError) -> list[str]:
+    return [
+        *(f"{it.subject}: {it.description}" for it in error.preconditions),
+        *(f"{it.field}: {it.description}" for it in error.field_violations),
+    ]

@@ -1,0 +1,227 @@
+"""`hutong refusal`: the message board of people who were refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
+from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+
+from hutong_client.cli.evidence import evidence_option
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import (
+    INSTANT,
+    PURPOSE,
+    Node,
+    NodeCommand,
+    Word,
+    document_options,
+    html_option,
+    json_option,
+)
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.pages.frame import write_page
+from hutong_client.cli.pages.refusals import Asked, refusals_page
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import as_dict, moment, span, word
+from hutong_client.paging import all_pages
+
+GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
+STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
+JUDGEMENT = Word(refusal_pb2.RefusalJudgement, "REFUSAL_JUDGEMENT_")
+INTERVAL = Word(refusal_service_pb2.SummaryInterval, "SUMMARY_INTERVAL_")
+
+
+@click.group()
+def refusal() -> None:
+    """Tell where a valid result was not recognised; list, answer and count such reports."""
+
+
+@refusal.command(cls=NodeCommand)
+@document_options(needed=False)
+@click.option("--region", required=True, help="Where, GB/T 2260.")
+@click.option("--venue", default="", help="The place's name.")
+@click.option("--purpose", type=PURPOSE, required=True, help="For what: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--at", "refuse_time", type=INSTANT, required=True, help="When it happened.")
+@click.option(
+    "--ground", "grounds", type=GROUND, multiple=True, required=True, help="Why: " + ", ".join(GROUND.words) + "."
+)
+@evidence_option
+@click.option("--decision", default="", help="The decision that was shown there, decisions/{id}.")
+@click.option("--statement", default="", help="The person's own words.")
+@json_option
+@click.pass_obj
+def report(
+    node: Node,
+    document: identity_pb2.IdentityDocument | None,
+    region: str,
+    venue: str,
+    purpose: int,
+    refuse_time: Timestamp,
+    grounds: Sequence[int],
+    evidence: Sequence[PresentedEvidence],
+    decision: str,
+    statement: str,
+    as_json: bool,
+) -> ExitCode:
+    """Report a refusal. It is judged at once; with --number also by whether the person was recognised then.
+
+    Paper counts too: what was shown there goes with --evidence.
+    """
+    request = refusal_service_pb2.ReportRefusalRequest(
+        region=region,
+        venue=venue,
+        purpose=purpose_pb2.Purpose.ValueType(purpose),
+        refuse_time=refuse_time,
+        grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
+        decision=decision,
+        document=document,
+        evidence=evidence,
+        statement=statement,
+    )
+    with node.connect() as connection:
+        answered = connection.refusals.ReportRefusal(request, timeout=CALL_SECONDS).refusal
+    return _show(answered, as_json)
+
+
+@refusal.command(cls=NodeCommand)
+@click.argument("name")
+@click.argument("text", metavar="ANSWER")
+@json_option
+@click.pass_obj
+def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
+    """Answer the report NAME, refusals/{id}."""
+    request = refusal_service_pb2.AnswerRefusalRequest(name=name, answer=text)
+    with node.connect() as connection:
+        answered = connection.refusals.AnswerRefusal(request, timeout=CALL_SECONDS).refusal
+    return _show(answered, as_json)
+
+
+@refusal.command("list", cls=NodeCommand)
+@click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
+@click.option("--ground", "grounds", type=GROUND, multiple=True, help="Only on one of these grounds.")
+@click.option("--state", "states", type=STATE, multiple=True, help="Only in one of these states.")
+@click.option("--judgement", "judgements", type=JUDGEMENT, multiple=True, help="Only so judged.")
+@click.option("--from", "start_time", type=INSTANT, help="Only at or after this instant.")
+@click.option("--to", "end_time", type=INSTANT, help="Only before this instant.")
+@json_option
+@click.pass_obj
+def list_refusals(
+    node: Node,
+    region: str,
+    grounds: Sequence[int],
+    states: Sequence[int],
+    judgements: Sequence[int],
+    start_time: Timestamp | None,
+    end_time: Timestamp | None,
+    as_json: bool,
+) -> ExitCode:
+    """List reports, newest first."""
+    request = refusal_service_pb2.ListRefusalsRequest(
+        region=region,
+        grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
+        states=[refusal_pb2.RefusalState.ValueType(state) for state in states],
+        judgements=[refusal_pb2.RefusalJudgement.ValueType(judgement) for judgement in judgements],
+        start_time=start_time,
+        end_time=end_time,
+    )
+    with node.connect() as connection:
+        refusals = [it for page in all_pages(connection.refusals.ListRefusals, request) for it in page.refusals]
+    if as_json:
+        print_json({"refusals": [as_dict(it) for it in refusals]})
+        return ExitCode.DONE
+    rows = [
+        (
+            it.name,
+            moment(it.refuse_time),
+            it.region,
+            it.venue,
+            _grounds(it.grounds),
+            _judgement(it),
+            word(refusal_pb2.RefusalState, it.state, "REFUSAL_STATE_"),
+        )
+        for it in refusals
+    ]
+    print_table(("report", "when", "region", "venue", "grounds", "judged", "state"), rows)
+    return ExitCode.DONE
+
+
+@refusal.command(cls=NodeCommand)
+@click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
+@click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
+@click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
+@click.option("--by", "interval", type=INTERVAL, help="One row a day, week or month.  [default: one for all]")
+@html_option
+@json_option
+@click.pass_obj
+def summary(
+    node: Node,
+    region: str,
+    start_time: Timestamp,
+    end_time: Timestamp,
+    interval: int | None,
+    html_path: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    """Count reports by jurisdiction and ground. A page has a chart over time too, by day unless --by says otherwise."""
+    if html_path and as_json:
+        raise click.UsageError("give either --html or --json")
+    request = refusal_service_pb2.SummarizeRefusalsRequest(
+        region=region,
+        start_time=start_time,
+        end_time=end_time,
+        interval=refusal_service_pb2.SummaryInterval.ValueType(interval or 0),
+    )
+    with node.connect() as connection:
+        if html_path:
+            request.interval = request.interval or refusal_service_pb2.SUMMARY_INTERVAL_DAY
+        response = connection.refusals.SummarizeRefusals(request, timeout=CALL_SECONDS)
+        if html_path:
+            request.ClearField("interval")
+            whole = connection.refusals.SummarizeRefusals(request, timeout=CALL_SECONDS)
+            asked = Asked(region, start_time, end_time)
+            write_page(html_path, refusals_page(whole.refusal_summaries, response.refusal_summaries, asked))
+            return ExitCode.DONE
+    if as_json:
+        print_json(response)
+        return ExitCode.DONE
+    rows = [
+        (
+            it.region,
+            moment(it.start_time),
+            _grounds([it.ground]) if it.ground else "all",
+            str(it.refusal_count),
+            str(it.unlawful_count),
+            str(it.open_count),
+            span(it.median_time_to_answer) if it.HasField("median_time_to_answer") else "",
+        )
+        for it in response.refusal_summaries
+    ]
+    print_table(("region", "from", "ground", "reports", "unlawful", "open", "median to answer"), rows)
+    return ExitCode.DONE
+
+
+def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json(shown)
+        return ExitCode.DONE
+    click.echo(f"{shown.name}: {_judgement(shown)}")
+    if shown.forbidden_grounds:
+        click.echo(f"  Forbidden there: {_grounds(shown.forbidden_grounds)}")
+    if shown.decision:
+        click.echo(f"  Decision: {shown.decision}")
+    if shown.answer:
+        click.echo(f"  Answered {moment(shown.answer_time)}: {shown.answer}")
+    return ExitCode.DONE
+
+
+def _judgement(shown: refusal_pb2.Refusal) -> str:
+    return word(refusal_pb2.RefusalJudgement, shown.judgement, "REFUSAL_JUDGEMENT_")
+
+
+def _grounds(grounds: Sequence[int]) -> str:
+    return ", ".join(word(refusal_ground_pb2.RefusalGround, it, "REFUSAL_GROUND_") for it in grounds)

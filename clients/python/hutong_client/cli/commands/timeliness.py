@@ -1,0 +1,96 @@
+"""`hutong timeliness`: who reports late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest
+from hutong.results.v1.timeliness_pb2 import DelayQuantiles
+from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, html_option, json_option
+from hutong_client.cli.output import print_json, print_table, say
+from hutong_client.cli.pages.frame import write_page
+from hutong_client.cli.pages.timeliness import Asked, timeliness_page
+from hutong_client.connection import CALL_SECONDS, Connection
+from hutong_client.formatting import moment, span
+from hutong_client.paging import all_pages
+
+
+@click.command(cls=NodeCommand)
+@click.option("--lab", type=LAB, help="One laboratory.")
+@click.option("--region", help="All laboratories of a region, GB/T 2260.")
+@click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
+@click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
+@click.option("--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="What is late.")
+@html_option
+@json_option
+@click.pass_obj
+def timeliness(
+    node: Node,
+    lab: str | None,
+    region: str | None,
+    start_time: Timestamp,
+    end_time: Timestamp,
+    late_after_hours: float,
+    html_path: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    """Show how long reports took to be uploaded and visible nationwide, for one laboratory or those of a region."""
+    if bool(lab) == bool(region):
+        raise click.UsageError("give either --lab or --region")
+    if html_path and as_json:
+        raise click.UsageError("give either --html or --json")
+    request = SummarizeTimelinessRequest(
+        lab=lab,  # type: ignore[arg-type] # None leaves it unset, which the stubs do not know
+        region=region,  # type: ignore[arg-type]
+        start_time=start_time,
+        end_time=end_time,
+        late_threshold=Duration(seconds=round(late_after_hours * 3600)),
+    )
+    with node.connect() as connection:
+        response = connection.timeliness.SummarizeTimeliness(request, timeout=CALL_SECONDS)
+        if response.HasField("horizon_time"):
+            say(f"Not counted: reports issued before {moment(response.horizon_time)}, which are not kept any more.")
+        if html_path:
+            names = _lab_names(connection, lab, region or "")
+            asked = Asked(lab or region or "", start_time, end_time, request.late_threshold, names)
+            write_page(html_path, timeliness_page(response.timeliness, asked))
+            return ExitCode.DONE
+    if as_json:
+        print_json(response)
+        return ExitCode.DONE
+    rows = [
+        (
+            it.subject,
+            str(it.result_count),
+            *_quantiles(it.report_to_upload),
+            *_quantiles(it.upload_to_nationwide),
+            str(it.late_count),
+            moment(it.last_upload_time),
+        )
+        for it in response.timeliness
+    ]
+    columns = ("subject", "results", "upload p50", "p95", "p99", "nationwide p50", "p95", "p99", "late", "last upload")
+    print_table(columns, rows)
+    return ExitCode.DONE
+
+
+def _lab_names(connection: Connection, lab: str | None, region: str) -> dict[str, str]:
+    """What the laboratories are called, by "labs/{uscc}"."""
+    if lab:
+        named = [connection.labs.GetLab(GetLabRequest(name=lab), timeout=CALL_SECONDS).lab]
+    else:
+        pages = all_pages(connection.labs.ListLabs, ListLabsRequest(region=region, page_size=500))
+        named = [one for page in pages for one in page.labs]
+    return {one.name: one.display_name for one in named if one.display_name}
+
+
+def _quantiles(delays: DelayQuantiles) -> tuple[str, str, str]:
+    if not delays.HasField("p50"):
+        return ("", "", "")
+    return (span(delays.p50), span(delays.p95), span(delays.p99))

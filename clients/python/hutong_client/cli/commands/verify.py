@@ -1,0 +1,190 @@
+"""`hutong verify`: is this person's result recognised here, now, for this purpose?"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
+from hutong.results.v1 import lookup_pb2
+from hutong.type.v1 import identity_pb2, purpose_pb2
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    StreamVerifyRequest,
+    VerifyItem,
+    VerifyRequest,
+)
+
+from hutong_client.cli.evidence import evidence_option
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.explanation import exit_code_of, explain, summarize
+from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
+from hutong_client.cli.output import print_json, print_json_line
+from hutong_client.cli.people import Asked, read_lines, read_people, read_question
+from hutong_client.connection import CALL_SECONDS, Connection
+from hutong_client.errors import HutongError, from_status
+from hutong_client.formatting import as_dict
+
+_BATCH = 500
+"""The service's limit of questions in one call."""
+_TITLE_SECONDS = 2.0
+"""A rule's title is pleasant to have and nothing waits for it longer."""
+
+
+@click.command(cls=NodeCommand)
+@click.argument("people", required=False)
+@document_options(needed=False)
+@click.option("--region", default="", help="The place that checks, GB/T 2260: its window counts.")
+@click.option("--purpose", type=PURPOSE, help="For what: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: the region]")
+@click.option("--use-time", type=INSTANT, help="The instant of use, as a departure.  [default: now]")
+@evidence_option
+@click.option("--nationwide", is_flag=True, help="Ask the national node too.")
+@click.option("--at-least-as-fresh", default="", help="A consistency token: never rest on an older world.")
+@click.option("--record", is_flag=True, help="Keep the decision whatever it is.")
+@json_option
+@click.pass_obj
+def verify(
+    node: Node,
+    people: str | None,
+    document: identity_pb2.IdentityDocument | None,
+    region: str,
+    purpose: int | None,
+    arriving_from: str,
+    use_time: Timestamp | None,
+    evidence: Sequence[PresentedEvidence],
+    nationwide: bool,
+    at_least_as_fresh: str,
+    record: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Decide for one person (--number), for the PEOPLE of a file (CSV, XLSX or NDJSON), or, with -, for a gate's pipe.
+
+    A file's columns are card_no, card_type, name, issuing_country and, where rows differ, region, purpose,
+    arriving_from, use_time. A pipe brings a VerifyRequest in JSON on each line and gets an answer on each line.
+    Exit code 0 says recognised or not required, 4 not recognised, 5 undetermined; of many people the smallest but 0.
+    """
+    template = VerifyRequest(
+        document=document,
+        region=region,
+        purpose=purpose_pb2.Purpose.ValueType(purpose or 0),
+        arriving_from=arriving_from,
+        use_time=use_time,
+        evidence=evidence,
+        scope=lookup_pb2.SCOPE_NATIONWIDE if nationwide else lookup_pb2.SCOPE_LOCAL,
+        at_least_as_fresh=at_least_as_fresh,
+        record=record,
+    )
+    if bool(people) == bool(document):
+        raise click.UsageError("give either --number or a file of people")
+    with node.connect() as connection:
+        if people == "-":
+            return _verify_pipe(connection, template, as_json)
+        if people:
+            return _verify_file(connection, Path(people), template, as_json)
+        if not region or not purpose:
+            raise click.UsageError("--region and --purpose are needed")
+        decision = connection.verification.Verify(template, timeout=CALL_SECONDS).decision
+        if as_json:
+            print_json(decision)
+        else:
+            click.echo("\n".join(explain(decision, _titles(connection))))
+        return exit_code_of(decision)
+
+
+class _Answers:
+    """Prints answers as they come, and remembers what the command exits with."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._codes = {ExitCode.DONE}
+        self._lock = threading.Lock()
+
+    def fault(self, asked: Asked) -> None:
+        """A question that could not be put."""
+        self._tell(asked, {"error": {"message": asked.fault}}, f"NOT ASKED: {asked.fault}", ExitCode.PARTLY)
+
+    def item(self, asked: Asked, item: VerifyItem) -> None:
+        """The answer to a question."""
+        if item.WhichOneof("item") == "error":
+            error = from_status(item.error)
+            line = f"ERROR, {error.reason or error.code.name}: {error.message}"
+            self._tell(asked, {"error": as_dict(item.error)}, line, ExitCode.PARTLY)
+        else:
+            decision = item.decision
+            self._tell(asked, {"decision": as_dict(decision)}, summarize(decision), exit_code_of(decision))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Of the codes of all answers the smallest, 0 only when there is no other."""
+        return min(self._codes - {ExitCode.DONE}, default=ExitCode.DONE)
+
+    def _tell(self, asked: Asked, content: dict[str, object], line: str, code: ExitCode) -> None:
+        with self._lock:
+            self._codes.add(code)
+            if self._as_json:
+                print_json_line({"row": asked.row, "correlation_id": asked.mark, **content})
+            else:
+                own_mark = f" ({asked.mark})" if asked.mark != str(asked.row) else ""
+                click.echo(f"{asked.row}{own_mark}: {line}")
+
+
+def _verify_file(connection: Connection, path: Path, template: VerifyRequest, as_json: bool) -> ExitCode:
+    answers = _Answers(as_json)
+    questions = read_people(path, template)
+    while batch := list(islice(questions, _BATCH)):
+        put = [asked for asked in batch if not asked.fault]
+        request = BatchVerifyRequest(requests=[asked.request for asked in put])
+        items: Iterable[VerifyItem] = ()
+        if put:
+            items = connection.verification.BatchVerify(request, timeout=CALL_SECONDS).items
+        # By position: a mark is the file's own, and may stand twice or look like another's row.
+        answered = iter(list(zip(put, items, strict=True)))
+        for asked in batch:
+            if asked.fault:
+                answers.fault(asked)
+            else:
+                answers.item(*next(answered))
+    return answers.exit_code
+
+
+def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool) -> ExitCode:
+    answers = _Answers(as_json)
+    # By row, which is the mark on the wire: the gate's own may stand twice or look like another's row.
+    waiting: dict[str, Asked] = {}
+
+    def questions() -> Iterator[StreamVerifyRequest]:
+        for number, line in enumerate(read_lines(sys.stdin.fileno()), start=1):
+            if line.strip():
+                asked = read_question(number, line, template)
+                if asked.fault:
+                    answers.fault(asked)
+                else:
+                    waiting[str(number)] = asked
+                    yield StreamVerifyRequest(correlation_id=str(number), request=asked.request)
+
+    for response in connection.verification.StreamVerify(questions()):
+        item = (
+            VerifyItem(error=response.error) if response.HasField("error") else VerifyItem(decision=response.decision)
+        )
+        answers.item(waiting.pop(response.correlation_id), item)
+    return answers.exit_code
+
+
+def _titles(connection: Connection) -> Callable[[str], str]:
+    @cache
+    def title_of(name: str) -> str:
+        try:
+            policy = connection.policies.GetPolicy(GetPolicyRequest(name=name), timeout=_TITLE_SECONDS).policy
+        except HutongError:
+            return ""
+        return f"“{policy.title}”"
+
+    return title_of

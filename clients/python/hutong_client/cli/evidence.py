@@ -1,0 +1,54 @@
+"""Evidence as it is written on a command line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from google.protobuf.json_format import ParseDict, ParseError
+from hutong.type.v1 import channel_pb2, outcome_pb2
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+
+from hutong_client.cli.options import INSTANT, LAB, Word
+
+_PARTS: dict[str, Any] = {
+    "channel": Word(channel_pb2.Channel, "CHANNEL_"),
+    "lab": LAB,
+    "report_number": click.STRING,
+    "outcome": Word(outcome_pb2.Outcome, "OUTCOME_"),
+    "sample_time": INSTANT,
+    "report_time": INSTANT,
+}
+
+
+class EvidenceOf(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """Reads "channel=paper-report,lab=...,report_number=...,outcome=negative,report_time=...", or a JSON object."""
+
+    name = "evidence"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PresentedEvidence:
+        """The message; a usage error for a part that cannot be understood."""
+        if isinstance(value, PresentedEvidence):
+            return value
+        if value.startswith("{"):
+            try:
+                return ParseDict(json.loads(value), PresentedEvidence())
+            except (ParseError, ValueError):
+                self.fail("not a PresentedEvidence in JSON", param, ctx)
+        parts: dict[str, Any] = {"outcome": outcome_pb2.OUTCOME_NEGATIVE}
+        for part in value.split(","):
+            key, _, text = part.partition("=")
+            if key.strip() not in _PARTS:
+                self.fail(f"parts are {', '.join(_PARTS)}, each with = and its value", param, ctx)
+            parts[key.strip()] = _PARTS[key.strip()].convert(text.strip(), param, ctx)
+        return PresentedEvidence(**parts)
+
+
+evidence_option = click.option(
+    "--evidence",
+    type=EvidenceOf(),
+    multiple=True,
+    help="What the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,sample_time=...,"
+    "report_time=...; may be given several times.",
+)

@@ -1,0 +1,91 @@
+"""`hutong` itself: the group of all commands, and what becomes of their failures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from hutong_client.cli.commands.follow_ups import follow_ups
+from hutong_client.cli.commands.lab import lab
+from hutong_client.cli.commands.lookup import lookup
+from hutong_client.cli.commands.policy import policy
+from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
+from hutong_client.cli.commands.policy_calendar import show_calendar
+from hutong_client.cli.commands.refusal import refusal
+from hutong_client.cli.commands.timeliness import timeliness
+from hutong_client.cli.commands.upload import upload
+from hutong_client.cli.commands.verify import verify
+from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
+from hutong_client.cli.options import Node, hide_identities, node_params
+from hutong_client.cli.output import say
+from hutong_client.errors import DeadlineExceeded, HutongError, Retryable
+from hutong_client.tables.rows import NotATable
+
+
+@click.group(
+    params=node_params(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="\b\nExit codes:\n" + describe_exit_codes(),
+)
+@click.version_option(package_name="hutong-client")
+@click.pass_context
+def hutong(context: click.Context) -> None:
+    """Results of nucleic-acid tests, recognised everywhere: bring them in, look them up, decide, see the rules.
+
+    Times are shown in Asia/Shanghai. Every command takes --json and the options of this one.
+    """
+    context.ensure_object(Node)
+
+
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, follow_ups):
+    hutong.add_command(_command)
+for _policy_command in (apply_files, diff_files, lint_files, show_calendar):
+    policy.add_command(_policy_command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; its exit code. A failure is one line on standard error, and holds no identity."""
+    try:
+        code = hutong.main(args=list(arguments), prog_name="hutong", standalone_mode=False)
+    except click.UsageError as error:
+        if error.ctx:
+            say(error.ctx.get_usage())
+        say(f"hutong: {hide_identities(error.format_message())}")
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        say("hutong: stopped")
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        say(f"hutong: {hide_identities(error.format_message())}")
+        return ExitCode.USAGE
+    except NotATable as error:
+        say(f"hutong: {error}")
+        return ExitCode.USAGE
+    except HutongError as error:
+        say(f"hutong: {describe_error(error)}")
+        return exit_code_of(error)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; without this Python complains once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except OSError as error:
+        say(f"hutong: {error.filename or ''}: {error.strerror or error}")
+        return ExitCode.USAGE
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def exit_code_of(error: HutongError) -> ExitCode:
+    """The exit code of a failed call."""
+    return ExitCode.NO_CONNECTION if isinstance(error, Retryable | DeadlineExceeded) else ExitCode.FAILED
+
+
+def describe_error(error: HutongError) -> str:
+    """A failed call in one line: what went wrong, why, and in which fields."""
+    faults = [f"{it.field}: {it.description}" for it in error.field_violations]
+    faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
+    told = [fault for fault in faults if fault not in error.message]
+    kind = error.reason or error.code.name
+    return f"{kind}: {' '.join(error.message.split())}" + (f" ({'; '.join(told)})" if told else "")

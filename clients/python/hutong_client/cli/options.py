@@ -1,0 +1,247 @@
+"""What every command of `hutong` understands: addresses, words for enums, instants, documents."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.type.v1 import identity_pb2, purpose_pb2
+
+from hutong_client.connection import DEFAULT_ADDRESSES, Connection, Tls, connect
+from hutong_client.formatting import Enum
+from hutong_client.tables.faults import BadCell
+from hutong_client.tables.times import parse_time
+from hutong_client.tables.values import find_document_type
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Where to call; empty means as the environment says."""
+
+    addresses: dict[str, str] = field(default_factory=dict)
+    tls: Tls = field(default_factory=Tls)
+
+    def connect(self) -> Connection:
+        """Connect to it."""
+        return connect(tls=self.tls if self.tls != Tls() else None, **self.addresses)  # type: ignore[arg-type]
+
+
+class NodeCommand(click.Command):
+    """A command that calls a node: takes the node's options after its own name too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += node_params()
+
+
+def node_params() -> list[click.Option]:
+    """The options that say where the node is."""
+    addresses = [
+        click.Option(
+            [f"--{service}"],
+            metavar="HOST:PORT",
+            expose_value=False,
+            callback=functools.partial(_keep_address, service),
+            help=f"The {service} service; else HUTONG_{service.upper()}_ADDRESS, else {default}.",
+        )
+        for service, default in DEFAULT_ADDRESSES.items()
+    ]
+    files = {
+        "ca_file": ("--tls-ca", "Authorities to trust, PEM; else HUTONG_TLS_SERVER_CA_FILE."),
+        "certificate_file": ("--tls-certificate", "Own certificate, PEM; else HUTONG_TLS_CERTIFICATE_FILE."),
+        "key_file": ("--tls-key", "Its private key, PEM; else HUTONG_TLS_KEY_FILE."),
+    }
+    tls = [
+        click.Option(
+            [flag],
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            expose_value=False,
+            callback=functools.partial(_keep_tls, name),
+            help=text,
+        )
+        for name, (flag, text) in files.items()
+    ]
+    return [*addresses, *tls]
+
+
+def _keep_address(service: str, context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    node = context.ensure_object(Node)
+    if value:
+        context.obj = replace(node, addresses=node.addresses | {service: value})
+
+
+def _keep_tls(name: str, context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    node = context.ensure_object(Node)
+    if value:
+        context.obj = replace(node, tls=replace(node.tls, **{name: value}))
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: the answer's fields as in the contract."
+)
+
+
+html_option = click.option(
+    "--html",
+    "html_path",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write one self-contained page with charts to this file instead.",
+)
+
+
+class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """A value of one of the contract's enums, as "public-venue" or "PURPOSE_PUBLIC_VENUE"."""
+
+    name = "word"
+
+    def __init__(self, enum: Enum, prefix: str) -> None:
+        self._values = {
+            name.removeprefix(prefix).lower().replace("_", "-"): number for name, number in enum.items() if number
+        }
+        self._prefix = prefix
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The enum's number. A wrong word is never repeated: it might be a number given in the wrong place."""
+        if isinstance(value, int):
+            return value
+        word = str(value).upper().replace("-", "_").removeprefix(self._prefix).lower().replace("_", "-")
+        if word not in self._values:
+            self.fail("not a known word; one of " + ", ".join(self._values), param, ctx)
+        return int(self._values[word])
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
+        """The words, where they are few enough to be read."""
+        return "[" + "|".join(self._values) + "]" if len(self._values) <= 6 else "WORD"
+
+    @property
+    def words(self) -> Iterable[str]:
+        """All words."""
+        return self._values
+
+
+class DocumentTypeWord(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """A kind of document, as "resident-id-card", "passport" or 居民身份证."""
+
+    name = "word"
+    words = tuple(
+        name.removeprefix("DOCUMENT_TYPE_").lower().replace("_", "-")
+        for name, number in identity_pb2.DocumentType.items()
+        if number
+    )
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The enum's number."""
+        kind = value if isinstance(value, int) else find_document_type(str(value).replace("-", "_"))
+        if kind is None:
+            self.fail("not a known kind of document; one of " + ", ".join(self.words), param, ctx)
+        return int(kind)
+
+
+class InstantOf(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """An instant: a date and a time of day with their zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Timestamp:
+        """The instant; a usage error for a time without a zone."""
+        if isinstance(value, Timestamp):
+            return value
+        try:
+            return read_instant(str(value))
+        except BadCell as error:
+            self.fail(error.description, param, ctx)
+
+
+def read_instant(text: str) -> Timestamp:
+    """The instant of "2022-08-11T09:30:00+08:00" or "now"; BadCell for anything else."""
+    if text == "now":
+        stamp = Timestamp()
+        stamp.FromDatetime(datetime.now().astimezone())
+        return stamp
+    try:
+        return parse_time(text, None)
+    except BadCell:
+        raise BadCell("write a time with its zone, as 2022-08-11T09:30:00+08:00, or now") from None
+
+
+INSTANT = InstantOf()
+PURPOSE = Word(purpose_pb2.Purpose, "PURPOSE_")
+
+
+class LabName(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """A laboratory: "labs/{uscc}" or the code alone."""
+
+    name = "lab"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """The resource name."""
+        return lab_name(str(value))
+
+
+def lab_name(text: str) -> str:
+    """The name "labs/{uscc}" of a code, or of the name itself."""
+    return text if text.startswith("labs/") else f"labs/{text}"
+
+
+LAB = LabName()
+REGION = click.STRING
+"""GB/T 2260, six digits; whether there is such a region the service knows."""
+
+
+def document_options(needed: bool = True) -> Callable[[Command], Command]:
+    """The options that name a person's document; they come to the command as `document`, None when not given."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = {name: kwargs.pop(name) for name in ("document_type", "number", "country", "name")}
+            return command(*args, document=_document(**given), **kwargs)
+
+        for option in (
+            click.option("--name", default="", help="The holder's name as printed."),
+            click.option("--country", default="", help="Who issued a passport, ISO 3166-1 alpha-3, as FRA."),
+            click.option(
+                "--number",
+                required=needed,
+                help="The document's number; - reads it from standard input, so that it is in no history of commands.",
+            ),
+            click.option(
+                "--type",
+                "document_type",
+                type=DocumentTypeWord(),
+                default="resident-id-card",
+                show_default=True,
+                help="The kind of document: " + ", ".join(DocumentTypeWord.words) + ", or its Chinese name.",
+            ),
+        ):
+            call = option(call)
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _document(document_type: int, number: str | None, country: str, name: str) -> identity_pb2.IdentityDocument | None:
+    if number is None:
+        return None
+    if number == "-":
+        number = sys.stdin.readline().strip()
+        if not number:
+            raise click.UsageError("--number -: nothing came on standard input")
+    return identity_pb2.IdentityDocument(
+        type=identity_pb2.DocumentType.ValueType(document_type), number=number, issuing_country=country, name=name
+    )
+
+
+def hide_identities(text: str) -> str:
+    """A message in which nothing that could be a document's number is left."""
+    return re.sub(r"[A-Za-z]?\d[\dA-Za-z]{6,}", "…", text)

@@ -1,0 +1,43 @@
+"""Print answers as JSON or tables, and messages to the person at the screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import click
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hutong_client.formatting import as_dict
+
+
+def print_json(value: Message | object) -> None:
+    """Print a message, or something made of dictionaries and lists, as indented JSON."""
+    content = as_dict(value) if isinstance(value, Message) else value
+    click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+
+
+def print_json_line(value: object) -> None:
+    """Print one line of NDJSON, and pass it on at once."""
+    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def say(text: str) -> None:
+    """Tell the person at the screen something that is not part of the answer."""
+    click.echo(text, err=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Print rows under their columns; cells are never cut, not even where the screen ends."""
+    console = Console(soft_wrap=True, width=None if _is_wide() else 400)
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _is_wide() -> bool:
+    return Console().is_terminal

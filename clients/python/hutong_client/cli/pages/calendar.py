@@ -1,0 +1,147 @@
+"""The rules of a place through a year: the page of `hutong policy calendar --html`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, EffectivePolicy, Policy
+
+from hutong_client.cli.pages.charts import Lane as Row
+from hutong_client.cli.pages.charts import Segment, Tick, lanes
+from hutong_client.cli.pages.frame import Column, Tone, legend, page, section, table
+from hutong_client.cli.pages.html import Html, tag
+from hutong_client.cli.provinces import region_words
+from hutong_client.formatting import SHANGHAI, moment
+from hutong_client.policies.calendar import Calendar, Lane
+from hutong_client.policies.rules import describe_length, describe_origin, describe_purposes, describe_requirement
+
+_LEGEND = legend(
+    [
+        ("plain", "a result is asked for"),
+        ("warn", "one is asked for, and a floor replaced what the place said"),
+        ("good", "no result is asked for"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A calendar and what is known of the rules in it, by name."""
+
+    calendar: Calendar
+    title: str
+    rules: Mapping[str, Policy]
+
+
+def calendar_page(shown: Shown) -> str:
+    """The page."""
+    calendar = shown.calendar
+    ruled = [lane for lane in calendar.lanes if any(_is_rule(it.effective) for it in lane.stretches)]
+    bare = [lane for lane in calendar.lanes if lane not in ruled]
+    windows = [row for lane in ruled for row in table_rows(lane)]
+    rules = [_rule(rule) for rule in shown.rules.values()]
+    parts = [
+        section("Through the time", _LEGEND, _timeline(ruled, calendar), _unruled(bare), note=_NOTE),
+        section("Windows", table([Column(title, number=title in _DAYS) for title in COLUMNS], windows)),
+        section("The rules", table([Column(title) for title in ("rule", "title", "document")], rules)),
+    ]
+    return page(
+        f"What {region_words(calendar.region)} asks for, {shown.title}",
+        parts,
+        subtitle="By purpose, and by origin where that makes a difference; civil time of China.",
+        footer=f"As published up to {moment(calendar.as_of_time)}. A publication since then may have changed it.",
+    )
+
+
+_NOTE = (
+    "A bar begins and ends at the instants at which the answer changes; rest on it to read its rule. "
+    "Where there is no bar no rule is in force."
+)
+
+
+def _timeline(ruled: Sequence[Lane], calendar: Calendar) -> Html:
+    rows = [Row(_label(lane), list(_segments(lane))) for lane in ruled]
+    return lanes(rows, list(_months(calendar)), calendar.start, calendar.end)
+
+
+def _segments(lane: Lane) -> Iterator[Segment]:
+    for it in lane.stretches:
+        if _is_rule(it.effective):
+            words = f"{describe_requirement(it.effective)}: {it.effective.governing}, {day(it.start)} to {day(it.end)}"
+            yield Segment(it.start, it.end, _short(it.effective), _tone(it.effective), words)
+
+
+def _months(calendar: Calendar) -> Iterator[Tick]:
+    first = datetime.fromtimestamp(calendar.start, SHANGHAI)
+    year, month = first.year, first.month
+    while (start := datetime(year, month, 1, tzinfo=SHANGHAI)).timestamp() < calendar.end:
+        if start.timestamp() >= calendar.start:
+            yield Tick(start.timestamp(), f"{start:%b}")
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+
+
+def _unruled(bare: Sequence[Lane]) -> Html:
+    if not bare:
+        return Html()
+    purposes = describe_purposes(dict.fromkeys(purpose for lane in bare for purpose in lane.purposes))
+    return tag("p", f"No rule at any time: {purposes}.", class_="note")
+
+
+COLUMNS = ("purposes", "coming from", "from", "until", "asks for", "rule", "floor")
+_DAYS = ("from", "until")
+
+
+def table_rows(lane: Lane) -> Iterable[Sequence[str]]:
+    """A row under COLUMNS for each answer of a lane."""
+    for it in lane.stretches:
+        yield (
+            describe_purposes(lane.purposes),
+            describe_origin(lane.origin),
+            day(it.start),
+            day(it.end),
+            _requirement_words(it.effective),
+            _local(it.effective.governing),
+            ", ".join(_local(floor) for floor in (it.effective.floor, *it.effective.lower_floors)),
+        )
+
+
+def _rule(rule: Policy) -> Sequence[str]:
+    source = " · ".join(it for it in (rule.source.document_number, rule.source.title, rule.source.issue_date) if it)
+    return _local(rule.name), rule.title, source
+
+
+def _requirement_words(effective: EffectivePolicy) -> str:
+    """What is asked for, and whether that is what the rule itself says."""
+    replaced = any(override.field == "test_required.window.basis" for override in effective.overrides)
+    return describe_requirement(effective) + (", as the floor says" if replaced else "")
+
+
+def _local(name: str) -> str:
+    return name.removeprefix("jurisdictions/")
+
+
+def day(seconds: int) -> str:
+    """An instant, as its day alone where it is midnight: "2022-08-05"."""
+    at = datetime.fromtimestamp(seconds, SHANGHAI)
+    return f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def _label(lane: Lane) -> str:
+    origin = "" if lane.origin == ORIGIN_ANY else f", from {describe_origin(lane.origin)}"
+    return describe_purposes(lane.purposes) + origin
+
+
+def _short(effective: EffectivePolicy) -> str:
+    return describe_length(effective) or "none"
+
+
+def _tone(effective: EffectivePolicy) -> Tone:
+    if effective.WhichOneof("requirement") == "not_required":
+        return "good"
+    return "warn" if effective.overrides else "plain"
+
+
+def _is_rule(effective: EffectivePolicy) -> bool:
+    return effective.WhichOneof("requirement") is not None

@@ -1,0 +1,165 @@
+"""Where people were refused: the page of `hutong refusal summary --html`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.type.v1.refusal_ground_pb2 import RefusalGround
+from hutong.verification.v1.refusal_service_pb2 import RefusalSummary
+
+from hutong_client.cli.pages.charts import Bar, bars, columns
+from hutong_client.cli.pages.frame import Column, Figure, badge, figures, legend, page, section, table
+from hutong_client.cli.pages.html import Html, tag
+from hutong_client.cli.provinces import province_of, region_words
+from hutong_client.formatting import moment, span, word
+
+MOST_SHOWN = 30
+"""Rows of a chart. Beyond them a reader looks into the table, which has all."""
+_LEGEND = legend([("bad", "judged unlawful"), ("pale", "not, or it cannot be told")])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked; an empty region for all."""
+
+    region: str
+    start_time: Timestamp
+    end_time: Timestamp
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Reports that belong together."""
+
+    reports: int = 0
+    unlawful: int = 0
+    open: int = 0
+
+    def add(self, row: RefusalSummary) -> None:
+        self.reports += row.refusal_count
+        self.unlawful += row.unlawful_count
+        self.open += row.open_count
+
+    def bar(self, label: str) -> Bar:
+        words = f"{self.reports:,} · {self.unlawful:,} unlawful"
+        return Bar(label, self.reports, words, part=self.unlawful, tone="bad", detail=self._still_open())
+
+    def _still_open(self) -> str:
+        return f"{self.open:,} not answered" if self.open else "all answered"
+
+
+def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSummary], asked: Asked) -> str:
+    """The page; `whole` has one row for all the time, `over_time` the same split up, both as the service answers."""
+    together = [row for row in whole if not row.ground]
+    by_ground = [row for row in whole if row.ground]
+    parts = [figures(_figures(together))]
+    if together:
+        provinces = _sum(together, lambda row: province_of(row.region))
+        grounds = _sum(by_ground, lambda row: _ground(row.ground))
+        parts += [
+            section("By province", _LEGEND, bars(_by_reports(provinces, region_words)), note="Most reports first."),
+            section(
+                "By ground",
+                _LEGEND,
+                bars(_by_reports(grounds, str)),
+                note="What people were told. A report may name several grounds and is counted under each.",
+            ),
+            _over_time(over_time),
+            _times_to_answer(together),
+            section("All figures", table(_COLUMNS, [_row(row) for row in whole])),
+        ]
+    else:
+        parts.append(section("Nothing was reported", note="No report of a refusal in this time and place."))
+    return page(
+        "Who refuses valid results",
+        parts,
+        subtitle=f"{region_words(asked.region) if asked.region else 'All regions'} · refusals from"
+        f" {moment(asked.start_time)[:16]} to {moment(asked.end_time)[:16]} (China time)",
+        footer="Unlawful: on a ground that was forbidden there, or against a result that was recognised then.",
+    )
+
+
+def _figures(rows: Sequence[RefusalSummary]) -> list[Figure]:
+    total = _Sum()
+    for row in rows:
+        total.add(row)
+    share = f" ({total.unlawful / total.reports:.0%})" if total.reports else ""
+    return [
+        Figure(f"{total.reports:,}", "reports of refusals"),
+        Figure(f"{total.unlawful:,}{share}", "judged unlawful", "bad" if total.unlawful else "good"),
+        Figure(f"{total.open:,}", "not answered yet", "warn" if total.open else "good"),
+        Figure(f"{len(rows):,}", "jurisdictions they came from"),
+    ]
+
+
+def _sum(rows: Iterable[RefusalSummary], key: Callable[[RefusalSummary], str]) -> dict[str, _Sum]:
+    sums: dict[str, _Sum] = defaultdict(_Sum)
+    for row in rows:
+        sums[key(row)].add(row)
+    return sums
+
+
+def _by_reports(sums: dict[str, _Sum], words: Callable[[str], str]) -> list[Bar]:
+    ordered = sorted(sums.items(), key=lambda item: (-item[1].reports, item[0]))
+    return [it.bar(words(key)) for key, it in ordered]
+
+
+def _over_time(rows: Sequence[RefusalSummary]) -> Html:
+    """A column for each day, week or month that had reports."""
+    sums = _sum((row for row in rows if not row.ground), lambda row: moment(row.start_time)[:10])
+    shown = [replace(it.bar(day), label=day[5:]) for day, it in sorted(sums.items())]
+    note = "By the day on which a day, week or month of reports begins; times without reports are left out."
+    return section("Over time", _LEGEND, columns(shown), note=note) if len(shown) > 1 else Html()
+
+
+def _times_to_answer(rows: Sequence[RefusalSummary]) -> Html:
+    """Who takes long, and who does not answer at all."""
+    answering = [row for row in rows if row.HasField("median_time_to_answer")]
+    answering.sort(key=lambda row: -row.median_time_to_answer.seconds)
+    shown = [
+        Bar(
+            region_words(row.region),
+            row.median_time_to_answer.seconds,
+            span(row.median_time_to_answer),
+            detail=f"{row.refusal_count - row.open_count:,} answered, {row.open_count:,} open",
+        )
+        for row in answering[:MOST_SHOWN]
+    ]
+    mute = [row for row in rows if not row.HasField("median_time_to_answer")]
+    mute.sort(key=lambda row: (-row.open_count, row.region))
+    items = [tag("li", f"{region_words(row.region)}: {row.open_count:,} open") for row in mute]
+    return section(
+        "Time to answer",
+        bars(shown) if shown else Html(),
+        tag("h3", "Never answered") if mute else Html(),
+        tag("ul", *items) if mute else Html(),
+        note="The median from report to answer of each jurisdiction that answered, slowest first.",
+    )
+
+
+_COLUMNS = (
+    Column("region"),
+    Column("ground"),
+    Column("reports", number=True),
+    Column("unlawful", number=True),
+    Column("open", number=True),
+    Column("median to answer", number=True),
+)
+
+
+def _row(row: RefusalSummary) -> Sequence[str]:
+    return (
+        region_words(row.region),
+        _ground(row.ground) if row.ground else tag("strong", "all grounds"),
+        f"{row.refusal_count:,}",
+        badge(f"{row.unlawful_count:,}", "bad") if row.unlawful_count else "0",
+        badge(f"{row.open_count:,}", "warn") if row.open_count else "0",
+        span(row.median_time_to_answer) if row.HasField("median_time_to_answer") else "",
+    )
+
+
+def _ground(ground: int) -> str:
+    return word(RefusalGround, ground, "REFUSAL_GROUND_")

@@ -1,0 +1,189 @@
+"""Who reports late: the page of `hutong timeliness --html`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
+
+from hutong_client.cli.pages.charts import Bar, Range, bars, hour_ticks, ranges
+from hutong_client.cli.pages.frame import Column, Figure, Tone, badge, figures, legend, page, section, table
+from hutong_client.cli.pages.html import Html, tag
+from hutong_client.cli.provinces import region_words
+from hutong_client.formatting import moment, span
+
+MOST_SHOWN = 30
+"""Rows of a chart. Beyond them a reader looks into the table, which has all."""
+_MANY_LATE = 0.05
+"""From one late result in twenty on a laboratory stands out in red; below it, with any, in amber."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked, and the laboratories' names as far as they are known."""
+
+    subject: str
+    start_time: Timestamp
+    end_time: Timestamp
+    late_threshold: Duration
+    lab_names: Mapping[str, str]
+
+
+def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
+    """The page; `found` as the service answers: the asked subject first, for a region its laboratories after it."""
+    whole = found[0]
+    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.subject))
+    reported = [it for it in labs if it.result_count]
+    silent = [it for it in labs if not it.result_count]
+    late = [it for it in reported if it.late_count]
+    threshold = span(asked.late_threshold)
+    parts = [figures(_figures(whole, labs, late, silent))]
+    if late:
+        note = (
+            f"Share of a laboratory's results that were uploaded more than {threshold} after their report, worst first."
+        )
+        parts.append(
+            section("Who is late", bars([_late_bar(it, asked) for it in late[:MOST_SHOWN]]), _more(late), note=note)
+        )
+    elif reported:
+        parts.append(
+            section("Who is late", note=f"Nobody: every result was uploaded within {threshold} of its report.")
+        )
+    if reported:
+        slowest = sorted(reported, key=lambda it: -hours(it.report_to_upload.p99))
+        parts.append(_delays("From report to upload", slowest, asked, nationwide=False))
+    known = [it for it in reported if it.upload_to_nationwide.HasField("p50")]
+    if known:
+        slowest = sorted(known, key=lambda it: -hours(it.upload_to_nationwide.p99))
+        parts.append(_delays("From upload to the national node", slowest, asked, nationwide=True))
+    if silent:
+        names = [tag("li", _name(it, asked), tag("small", f" {_code(it, asked)}")) for it in silent]
+        note = "Registered, but no report of theirs was issued in this time and uploaded since."
+        parts.append(section("Who is silent", tag("ul", *names), note=note))
+    parts.append(section("All figures", table(_COLUMNS, [_row(it, asked) for it in labs])))
+    return page(
+        "Who reports late",
+        parts,
+        subtitle=f"{_words(asked.subject, asked)} · reports issued {moment(asked.start_time)[:16]} to"
+        f" {moment(asked.end_time)[:16]} (China time) · late is more than {threshold} after the report",
+        footer="Delays are kept in classes a twentieth wide, so a quantile is at most 5 % too long.",
+    )
+
+
+def late_share(shown: Timeliness) -> float:
+    """Late results as a share of all; 0 of none."""
+    return shown.late_count / shown.result_count if shown.result_count else 0.0
+
+
+def hours(duration: Duration) -> float:
+    """A span in hours."""
+    return (duration.seconds + duration.nanos / 1e9) / 3600
+
+
+def _figures(
+    whole: Timeliness, labs: Sequence[Timeliness], late: Sequence[Timeliness], silent: Sequence[Timeliness]
+) -> list[Figure]:
+    quantiles = whole.report_to_upload
+    shown = [
+        Figure(f"{whole.result_count:,}", "results"),
+        Figure(f"{late_share(whole):.1%}", f"late ({whole.late_count:,})", _tone(whole)),
+        Figure(span(quantiles.p50) if whole.result_count else "–", "half were uploaded within"),
+        Figure(span(quantiles.p99) if whole.result_count else "–", "99 of 100 were uploaded within"),
+    ]
+    if len(labs) > 1:
+        shown.append(Figure(f"{len(late)} of {len(labs)}", "laboratories late", "bad" if late else "good"))
+        shown.append(Figure(f"{len(silent)}", "laboratories silent", "warn" if silent else "good"))
+    return shown
+
+
+def _late_bar(shown: Timeliness, asked: Asked) -> Bar:
+    words = f"{late_share(shown):.1%} · {shown.late_count:,} of {shown.result_count:,}"
+    return Bar(_name(shown, asked), late_share(shown), words, tone=_tone(shown), detail=_code(shown, asked))
+
+
+def _delays(heading: str, shown: Sequence[Timeliness], asked: Asked, *, nationwide: bool) -> Html:
+    def quantiles(it: Timeliness) -> DelayQuantiles:
+        return it.upload_to_nationwide if nationwide else it.report_to_upload
+
+    ticks = hour_ticks(max(hours(quantiles(it).p99) for it in shown))
+    rows = [
+        Range(
+            _name(it, asked),
+            hours(quantiles(it).p50),
+            hours(quantiles(it).p95),
+            hours(quantiles(it).p99),
+            " · ".join(_quantiles(quantiles(it))),
+            "plain" if nationwide else _tone(it),
+            _code(it, asked),
+        )
+        for it in shown[:MOST_SHOWN]
+    ]
+    limit = None if nationwide else hours(asked.late_threshold)
+    marks = [("dot plain", "half, 95 and 99 of 100 results were there within (left to right)")]
+    if limit:
+        marks.append(("limit", f"late: {span(asked.late_threshold)}"))
+    note = "The slowest laboratories first. Each step of the scale is several times the one before."
+    return section(heading, legend(marks), ranges(rows, ticks, limit=limit), _more(shown), note=note)
+
+
+def _more(shown: Sequence[Timeliness]) -> Html:
+    rest = len(shown) - MOST_SHOWN
+    return tag("p", f"{rest} more are in the table below.", class_="note") if rest > 0 else Html()
+
+
+_COLUMNS = (
+    Column("laboratory"),
+    Column("results", number=True),
+    Column("late", number=True),
+    Column("share", number=True),
+    Column("upload p50", number=True),
+    Column("p95", number=True),
+    Column("p99", number=True),
+    Column("nationwide p50", number=True),
+    Column("p95", number=True),
+    Column("p99", number=True),
+    Column("last upload", number=True),
+)
+
+
+def _row(shown: Timeliness, asked: Asked) -> Sequence[str]:
+    code = _code(shown, asked)
+    name = tag("span", _name(shown, asked), *((tag("br"), tag("small", code)) if code else ()))
+    share: str = f"{late_share(shown):.1%}" if shown.result_count else ""
+    return (
+        name,
+        f"{shown.result_count:,}",
+        f"{shown.late_count:,}",
+        badge(share, _tone(shown)) if shown.late_count else share,
+        *_quantiles(shown.report_to_upload),
+        *_quantiles(shown.upload_to_nationwide),
+        moment(shown.last_upload_time)[:16] or badge("none", "warn"),
+    )
+
+
+def _quantiles(delays: DelayQuantiles) -> tuple[str, str, str]:
+    if not delays.HasField("p50"):
+        return ("", "", "")
+    return span(delays.p50), span(delays.p95), span(delays.p99)
+
+
+def _tone(shown: Timeliness) -> Tone:
+    return "bad" if late_share(shown) >= _MANY_LATE else "warn" if shown.late_count else "good"
+
+
+def _name(shown: Timeliness, asked: Asked) -> str:
+    return asked.lab_names.get(shown.subject) or _words(shown.subject, asked)
+
+
+def _code(shown: Timeliness, asked: Asked) -> str:
+    """What stands under a name; empty where the name is the code already."""
+    return shown.subject if shown.subject in asked.lab_names else ""
+
+
+def _words(subject: str, asked: Asked) -> str:
+    if subject.startswith("labs/"):
+        return asked.lab_names.get(subject) or subject
+    return region_words(subject)

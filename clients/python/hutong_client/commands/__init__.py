@@ -1,1 +1,0 @@
-"""The commands of `hutong`, one module for each group."""

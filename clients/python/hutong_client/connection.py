@@ -1,0 +1,234 @@
+"""A typed connection to one node: its three services under their own names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+from hutong_client.error_mapping import ErrorMapping
+
+DEFAULT_ADDRESSES: Mapping[str, str] = {
+    "results": "127.0.0.1:50051",
+    "policy": "127.0.0.1:50052",
+    "verification": "127.0.0.1:50053",
+}
+CALL_SECONDS = 30.0
+"""How long the library and the command wait for one answer."""
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""The services' own limit."""
+
+_READS: Mapping[str, tuple[str, ...]] = {
+    "hutong.results.v1.ResultsService": (
+        "GetResult",
+        "ListResults",
+        "LookupLatest",
+        "BatchLookupLatest",
+        "ListLinkedDocuments",
+        "ListFollowUps",
+    ),
+    "hutong.results.v1.ExchangeService": ("ListNodes",),
+    "hutong.results.v1.UploadService": ("GetUpload",),
+    "hutong.results.v1.LabService": ("GetLab", "ListLabs"),
+    "hutong.results.v1.TimelinessService": ("SummarizeTimeliness",),
+    "hutong.policy.v1.PolicyService": (
+        "GetPolicy",
+        "ListPolicies",
+        "ListPolicyRevisions",
+        "ResolvePolicy",
+        "BatchResolvePolicies",
+    ),
+    "hutong.verification.v1.VerificationService": ("GetDecision", "ReplayDecision"),
+    "hutong.verification.v1.RefusalService": ("GetRefusal", "ListRefusals", "SummarizeRefusals"),
+}
+"""Calls that gRPC may repeat by itself. Verify is not among them: adverse decisions are stored, and a repeated one
+would be stored twice. Uploads repeat themselves, from what was acknowledged."""
+
+_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A service that is gone without a word is found out within half a minute, one that comes back within a second.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+def service_config() -> str:
+    """The service config for gRPC: reads, and nothing else, are tried up to four times while UNAVAILABLE."""
+    names = [{"service": service, "method": method} for service, methods in _READS.items() for method in methods]
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 3,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files in PEM. Without any, a connection is plain text.
+
+    Attributes:
+        ca_file: the authorities that are trusted; None for the system's.
+        certificate_file: this client's own chain, for mutual TLS.
+        key_file: the certificate's private key.
+    """
+
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Tls | None:
+        """TLS as HUTONG_TLS_SERVER_CA_FILE, HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE say; None without."""
+        names = ("HUTONG_TLS_SERVER_CA_FILE", "HUTONG_TLS_CERTIFICATE_FILE", "HUTONG_TLS_KEY_FILE")
+        files = [Path(value) if (value := environment.get(name)) else None for name in names]
+        return cls(*files) if any(files) else None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """The credentials; OSError when a file cannot be read."""
+        ca, key, certificate = (
+            file.read_bytes() if file else None for file in (self.ca_file, self.key_file, self.certificate_file)
+        )
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A node's services. Channels are opened when first used and closed with the connection.
+
+    Every method raises `hutong_client.HutongError`, or one of its kinds, when a call fails.
+    """
+
+    results_address: str = DEFAULT_ADDRESSES["results"]
+    policy_address: str = DEFAULT_ADDRESSES["policy"]
+    verification_address: str = DEFAULT_ADDRESSES["verification"]
+    tls: Tls | None = None
+    _open: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channels."""
+        self._open.close()
+
+    @cached_property
+    def labs(self) -> LabServiceStub:
+        """The register of laboratories."""
+        return LabServiceStub(self._results)
+
+    @cached_property
+    def uploads(self) -> UploadServiceStub:
+        """Uploads; `UploadSession` keeps one going through everything that passes."""
+        return UploadServiceStub(self._results)
+
+    @cached_property
+    def results(self) -> ResultsServiceStub:
+        """Reading results."""
+        return ResultsServiceStub(self._results)
+
+    @cached_property
+    def results_admin(self) -> ResultsAdminServiceStub:
+        """Corrections and recalls."""
+        return ResultsAdminServiceStub(self._results)
+
+    @cached_property
+    def timeliness(self) -> TimelinessServiceStub:
+        """Who is late."""
+        return TimelinessServiceStub(self._results)
+
+    @cached_property
+    def exchange(self) -> ExchangeServiceStub:
+        """What nodes tell one another; ListNodes says who is late."""
+        return ExchangeServiceStub(self._results)
+
+    @cached_property
+    def policies(self) -> PolicyServiceStub:
+        """Reading the rules."""
+        return PolicyServiceStub(self._policy)
+
+    @cached_property
+    def policy_admin(self) -> PolicyAdminServiceStub:
+        """Putting rules into force."""
+        return PolicyAdminServiceStub(self._policy)
+
+    @cached_property
+    def verification(self) -> VerificationServiceStub:
+        """Is this person's result recognised here, now, for this purpose?"""
+        return VerificationServiceStub(self._verification)
+
+    @cached_property
+    def refusals(self) -> RefusalServiceStub:
+        """The message board."""
+        return RefusalServiceStub(self._verification)
+
+    @cached_property
+    def _results(self) -> grpc.Channel:
+        return self._channel(self.results_address)
+
+    @cached_property
+    def _policy(self) -> grpc.Channel:
+        return self._channel(self.policy_address)
+
+    @cached_property
+    def _verification(self) -> grpc.Channel:
+        return self._channel(self.verification_address)
+
+    def _channel(self, address: str) -> grpc.Channel:
+        options = [*_OPTIONS, ("grpc.service_config", service_config())]
+        if self.tls:
+            channel = grpc.secure_channel(address, self.tls.credentials(), options=options)
+        else:
+            channel = grpc.insecure_channel(address, options=options)
+        self._open.callback(channel.close)
+        return grpc.intercept_channel(channel, ErrorMapping())
+
+
+def connect(
+    results: str | None = None,
+    policy: str | None = None,
+    verification: str | None = None,
+    tls: Tls | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Connection:
+    """Connect to a node. What is not given comes from HUTONG_*_ADDRESS and HUTONG_TLS_*, or is the local default."""
+    given = {"results": results, "policy": policy, "verification": verification}
+    addresses = {
+        service: address or environment.get(f"HUTONG_{service.upper()}_ADDRESS") or DEFAULT_ADDRESSES[service]
+        for service, address in given.items()
+    }
+    return Connection(
+        addresses["results"],
+        addresses["policy"],
+        addresses["verification"],
+        tls=tls or Tls.from_environment(environment),
+    )

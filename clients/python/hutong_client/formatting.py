@@ -1,0 +1,54 @@
+"""Write the contract's values as text: instants, spans, words of enums, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
+"""Civil time in all of China; without daylight saving since 1991, so a fixed offset is exact."""
+
+
+class Enum(Protocol):
+    """One of the contract's enums."""
+
+    def Name(self, number: Any) -> str:
+        """The name of a value; ValueError when it is not known."""
+
+    def items(self) -> Sequence[tuple[str, Any]]:
+        """Names and values."""
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """A message by the proto JSON mapping, with the contract's own field names."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def moment(stamp: Timestamp) -> str:
+    """An instant in civil time of China, "2022-08-11 09:30:00"; empty for none."""
+    if not stamp.seconds:
+        return ""
+    return datetime.fromtimestamp(stamp.seconds, SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(duration: Duration) -> str:
+    """A span as people say it: "48 h", "1 h 30 min", "45 s"."""
+    seconds = duration.seconds
+    if seconds < 60:
+        return f"{seconds} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)
+
+
+def word(enum: Enum, number: int, prefix: str) -> str:
+    """An enum's value as people read it: "not recognized"."""
+    try:
+        return enum.Name(number).removeprefix(prefix).replace("_", " ").lower()
+    except ValueError:
+        return str(number)

@@ -1,0 +1,125 @@
+"""The rules of a place through a time: every answer from its start to its end, for each purpose and origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_OTHER_PROVINCE, ORIGIN_SAME_PROVINCE, EffectivePolicy
+from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest, ResolvePolicyRequest
+from hutong.type.v1.purpose_pb2 import Purpose
+
+from hutong_client.connection import CALL_SECONDS, Connection
+from hutong_client.errors import from_status
+
+_ORIGINS: tuple[int, ...] = (ORIGIN_SAME_PROVINCE, ORIGIN_OTHER_PROVINCE)
+PURPOSES = tuple(number for number in Purpose.values() if number)
+_ELSEWHERE = ("110000", "310000")
+"""Places of two provinces: one of them is another province, wherever one is."""
+
+
+Kind = tuple[int, int]
+"""A purpose, and one of the two origins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """An answer and the part of the asked time in which it stands, [start, end) in seconds since 1970."""
+
+    start: int
+    end: int
+    effective: EffectivePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Kinds of question that are answered the same all the time: purposes, and one origin or ORIGIN_ANY for both."""
+
+    purposes: tuple[int, ...]
+    origin: int
+    stretches: tuple[Stretch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What a place asked for during [start, end), in seconds since 1970. as_of_time: how old the oldest answer is."""
+
+    region: str
+    start: int
+    end: int
+    lanes: tuple[Lane, ...]
+    as_of_time: Timestamp
+
+
+def read_calendar(connection: Connection, region: str, purposes: Sequence[int], start: int, end: int) -> Calendar:
+    """Ask from answer to answer, all kinds of question together; as many rounds as the busiest has changes."""
+    kinds: list[Kind] = [(purpose, origin) for purpose in purposes for origin in _ORIGINS]
+    found: dict[Kind, list[Stretch]] = {kind: [] for kind in kinds}
+    open_kinds = dict.fromkeys(kinds, start)
+    as_of = Timestamp()
+    while open_kinds:
+        questions = [_question(region, kind, at) for kind, at in open_kinds.items()]
+        answers = connection.policies.BatchResolvePolicies(
+            BatchResolvePoliciesRequest(requests=questions), timeout=CALL_SECONDS
+        ).items
+        going_on: dict[Kind, int] = {}
+        for (kind, at), answer in zip(open_kinds.items(), answers, strict=True):
+            if answer.WhichOneof("item") == "error":
+                raise from_status(answer.error)
+            effective = answer.effective_policy
+            if not as_of.seconds or effective.as_of_time.ToNanoseconds() < as_of.ToNanoseconds():
+                as_of.CopyFrom(effective.as_of_time)
+            until = _until(effective, end)
+            found[kind].append(Stretch(at, until, _constant(effective)))
+            if until < end:
+                going_on[kind] = until
+        open_kinds = going_on
+    lanes = [Lane((purpose,), origin, tuple(found[purpose, origin])) for purpose, origin in kinds]
+    return Calendar(region, start, end, tuple(_joined(lanes)), as_of)
+
+
+def _until(effective: EffectivePolicy, end: int) -> int:
+    """When an answer ends, no later than `end`; a part of a second counts as a whole one."""
+    if not effective.HasField("end_time"):
+        return end
+    return min(effective.end_time.seconds + bool(effective.end_time.nanos), end)
+
+
+def _question(region: str, kind: Kind, at: int) -> ResolvePolicyRequest:
+    purpose, origin = kind
+    elsewhere = next(place for place in _ELSEWHERE if place[:2] != region[:2])
+    return ResolvePolicyRequest(
+        region=region,
+        purpose=Purpose.ValueType(purpose),
+        arriving_from=elsewhere if origin == ORIGIN_OTHER_PROVINCE else "",
+        at_time=Timestamp(seconds=at),
+    )
+
+
+def _constant(effective: EffectivePolicy) -> EffectivePolicy:
+    """The answer without what depends on when it was asked."""
+    constant = EffectivePolicy()
+    constant.CopyFrom(effective)
+    constant.ClearField("start_time")
+    constant.ClearField("end_time")
+    constant.ClearField("as_of_time")
+    return constant
+
+
+def _joined(lanes: Sequence[Lane]) -> list[Lane]:
+    """Origins that are answered the same as one, then purposes; in the order of the purposes."""
+    by_purpose: list[Lane] = []
+    for same, other in zip(lanes[::2], lanes[1::2], strict=True):
+        if same.stretches == other.stretches:
+            by_purpose.append(replace(same, origin=ORIGIN_ANY))
+        else:
+            by_purpose += [same, other]
+    joined: list[Lane] = []
+    for lane in by_purpose:
+        alike = next((it for it in joined if (it.origin, it.stretches) == (lane.origin, lane.stretches)), None)
+        if alike is None:
+            joined.append(lane)
+        else:
+            joined[joined.index(alike)] = replace(alike, purposes=alike.purposes + lane.purposes)
+    return joined

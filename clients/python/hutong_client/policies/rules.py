@@ -1,0 +1,46 @@
+"""Policies and what applies by them, in the words that people use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hutong.policy.v1.policy_pb2 import Basis, EffectivePolicy, Origin, Policy
+from hutong.type.v1.purpose_pb2 import Purpose
+
+from hutong_client.formatting import span, word
+
+_ORIGINS = {"any": "anywhere", "same province": "the same province", "other province": "another province"}
+
+
+def describe_requirement(it: Policy | EffectivePolicy) -> str:
+    """What is asked for, in a few words: "a negative of 48 h from report time"."""
+    requirement = it.WhichOneof("requirement")
+    if requirement is None:
+        return "No rule is in force"
+    if requirement == "not_required":
+        return "no result"
+    length = describe_length(it)
+    basis = word(Basis, it.test_required.window.basis, "BASIS_")
+    sampled = ""
+    if it.test_required.HasField("sampling_proof_window"):
+        sampled = f", or proof of sampling of {span(it.test_required.sampling_proof_window)}"
+    return f"a negative{f' of {length}' if length else ''} from {basis}{sampled}"
+
+
+def describe_length(it: Policy | EffectivePolicy) -> str:
+    """How long a result counts: "48 h" or "3 calendar days"; empty in a floor."""
+    window = it.test_required.window
+    length = window.WhichOneof("length")
+    if length == "duration":
+        return span(window.duration)
+    return f"{window.calendar_days} calendar days" if length else ""
+
+
+def describe_purposes(purposes: Iterable[int]) -> str:
+    """Purposes by their words, with commas between."""
+    return ", ".join(word(Purpose, purpose, "PURPOSE_") for purpose in purposes)
+
+
+def describe_origin(origin: int) -> str:
+    """From where: "anywhere", "the same province", "another province"."""
+    return _ORIGINS[word(Origin, origin, "ORIGIN_")]

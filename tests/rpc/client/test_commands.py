@@ -1,0 +1,234 @@
+"""The commands of `hutong` against a real node: three processes, one small day, the sample policies."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hutong_client.cli.exit_codes import ExitCode
+from openpyxl import Workbook
+
+from clients.examples import generate_day
+from clients.examples.day import LAB
+from tests.rpc.client.shell import Shell
+
+README = Path(__file__).parents[3] / "clients/python/README.md"
+UNKNOWN_CARD = "410105186001010019"
+PLACE = ("--region", "410105", "--purpose", "hotel", "--arriving-from", "220500")
+
+
+def test_lookup_shows_masks_and_where_it_looked(hutong: Shell, who: tuple[str, ...]) -> None:
+    """The report, readable and as JSON; an unknown person is no failure."""
+    name = f"labs/{LAB}/results/{hutong.traveller['report_no']}"
+    assert name in hutong("lookup", *who, stdin=hutong.traveller["card_no"]).stdout
+    (result,) = hutong.json("lookup", *who, stdin=hutong.traveller["card_no"])["in_region"]
+    assert result["name"] == name
+    assert result["masked_number"].count("*") >= 10
+    assert "does not mean" in hutong("lookup", "--number", UNKNOWN_CARD).stdout
+
+
+def test_lab_is_listed_and_its_standing_changed(hutong: Shell) -> None:
+    """With history; an unknown one is a failed call."""
+    other = "91210500MA000LAB8F"
+    hutong("lab", "create", other, "--display-name", "本溪示例检验所", "--region", "210500")
+    changed = hutong.json("lab", "set-standing", other, "warned", "--reason", "an example")
+    assert changed["standing"] == "LAB_STANDING_WARNED"
+    assert "an example" in hutong("lab", "get", f"labs/{other}").stdout
+    listed = hutong.json("lab", "list", "--region", "210000")["labs"]
+    assert [lab["name"] for lab in listed] == [f"labs/{other}"]
+    assert "NOT_FOUND" in hutong("lab", "get", "91110000MA000LAB06", code=ExitCode.FAILED).stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "day", "code", "told"),
+    [
+        (PLACE, "2022-08-10", ExitCode.DONE, "RECOGNIZED, VALID until 2022-08-11"),
+        (PLACE, "2022-08-20", ExitCode.NOT_RECOGNIZED, "NOT RECOGNIZED, EXPIRED since 2022-08-11"),
+        (("--region", "460200", "--purpose", "hotel"), "2022-08-10", ExitCode.UNDETERMINED, "NO_POLICY_IN_FORCE"),
+        (("--region", "410105", "--purpose", "hotel"), "2022-12-08", ExitCode.DONE, "NOT REQUIRED"),
+    ],
+)
+def test_decision_is_explained_and_is_the_exit_code(
+    hutong: Shell, who: tuple[str, ...], place: tuple[str, ...], day: str, code: ExitCode, told: str
+) -> None:
+    """For a gate's script and for a person."""
+    use = ("--use-time", f"{day}T23:00:00+08:00")
+    text = hutong("verify", *who, *place, *use, stdin=hutong.traveller["card_no"], code=code).stdout
+    assert told in text
+    decision = hutong.json("verify", *who, *place, *use, stdin=hutong.traveller["card_no"], code=code)
+    assert decision["use_time"] == f"{day}T15:00:00Z"
+
+
+def test_decision_names_its_rule_with_its_title(hutong: Shell, who: tuple[str, ...]) -> None:
+    """So that a checker can tell the person why."""
+    use = ("--use-time", "2022-08-10T23:00:00+08:00")
+    text = hutong("verify", *who, *PLACE, *use, stdin=hutong.traveller["card_no"]).stdout
+    assert "Rule: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
+
+
+def test_people_of_a_file_are_decided_row_by_row(hutong: Shell, tmp_path: Path) -> None:
+    """A faulty row harms no other; the exit code tells of it."""
+    traveller = hutong.traveller["card_no"]
+    wrong = traveller[:17] + ("1" if traveller[17] != "1" else "2")
+    people = tmp_path / "people.csv"
+    people.write_text(f"card_no\n{traveller}\n{wrong}\n{UNKNOWN_CARD}\n", encoding="utf-8")
+    use = ("--use-time", "2022-08-10T23:00:00+08:00")
+    lines = hutong("verify", str(people), *PLACE, *use, code=ExitCode.PARTLY).stdout.splitlines()
+    assert lines[0].startswith("2: RECOGNIZED")
+    assert lines[1].startswith("3: ERROR, BAD_DOCUMENT_NUMBER")
+    assert lines[2].startswith("4: NOT RECOGNIZED, NO_RESULT")
+
+
+def test_gate_gets_its_answer_before_it_asks_again(hutong: Shell) -> None:
+    """The pipe stays open; each line is answered at once."""
+    question = {"document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": UNKNOWN_CARD}}
+    command = [sys.executable, "-m", "hutong_client", "verify", "-", *PLACE, "--json"]
+    command += ["--use-time", "2022-08-10T23:00:00+08:00"]
+    with subprocess.Popen(
+        command, env=hutong.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as gate:
+        assert gate.stdin
+        assert gate.stdout
+        for mark in ("first", "second", "third"):
+            gate.stdin.write(json.dumps({"correlation_id": mark, "request": question}) + "\n")
+            gate.stdin.flush()
+            answer = json.loads(gate.stdout.readline())
+            assert answer["correlation_id"] == mark
+            assert answer["decision"]["reason"] == "DECISION_REASON_NO_RESULT"
+        gate.stdin.close()
+        assert gate.wait(30) == ExitCode.NOT_RECOGNIZED
+
+
+def test_timeliness_is_told_for_a_laboratory(hutong: Shell) -> None:
+    """A day of 2022 that is uploaded now is late."""
+    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
+    (told,) = hutong.json("timeliness", "--lab", LAB, *day)["timeliness"]
+    assert told["result_count"] == told["late_count"] == "200"
+    table = hutong("timeliness", "--region", "220000", *day).stdout.splitlines()
+    assert "upload p50" in table[0]
+    assert [line.split()[0] for line in table[1:]] == ["220000", f"labs/{LAB}"]
+
+
+def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) -> None:
+    """Of a region and of one laboratory, by its name; what cannot be written is told."""
+    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
+    page = tmp_path / "page.html"
+    for whose in (("--region", "220000"), ("--lab", LAB)):
+        assert str(page) in hutong("timeliness", *whose, *day, "--html", str(page)).stderr
+        text = page.read_text(encoding="utf-8")
+        assert "Who reports late" in text
+        assert "200 of 200" in text
+        assert "2022-08-09 00:00 to 2022-08-10 00:00" in text
+    assert "吉林" not in text
+    hutong("timeliness", "--lab", LAB, *day, "--html", str(page), "--json", code=ExitCode.USAGE)
+    nowhere = tmp_path / "nowhere" / "page.html"
+    told = hutong("timeliness", "--lab", LAB, *day, "--html", str(nowhere), code=ExitCode.USAGE)
+    assert str(nowhere) in told.stderr
+
+
+def test_timeliness_asks_for_one_subject(hutong: Shell) -> None:
+    """Neither both nor none; and what the service refuses is told by its reason."""
+    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
+    hutong("timeliness", *day, code=ExitCode.USAGE)
+    hutong("timeliness", "--lab", LAB, "--region", "220000", *day, code=ExitCode.USAGE)
+    assert "REGION_UNKNOWN" in hutong("timeliness", "--region", "990000", *day, code=ExitCode.FAILED).stderr
+    late = hutong.json("timeliness", "--lab", LAB, *day, "--late-after-hours", "100000000")["timeliness"]
+    assert "late_count" not in late[0]
+
+
+def test_workbook_and_ndjson_say_the_same_as_the_csv(hutong: Shell, tmp_path: Path) -> None:
+    """Every row of the day, in another format, is a duplicate down to the last field."""
+    rows = [asdict(it.row) for it in generate_day.generate_day(people=200, wrong=0, seed=5)]
+    book = Workbook()
+    book.worksheets[0].append(list(rows[0]))
+    for row in rows:
+        book.worksheets[0].append(list(row.values()))
+    book.save(tmp_path / "day.xlsx")
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "day.ndjson").write_text("\n".join(lines), encoding="utf-8")
+    for name in ("day.xlsx", "day.ndjson"):
+        told = hutong.json("upload", str(tmp_path / name), "--lab", LAB)
+        assert (told["accepted"], told["duplicates"], told["rejected"]) == (0, 200, 0)
+
+
+def test_thousands_of_identical_rows_are_stored_once(hutong: Shell, tmp_path: Path) -> None:
+    """A laboratory's export ran wild: one result, the others are duplicates."""
+    (row,) = (asdict(it.row) for it in generate_day.generate_day(people=1, wrong=0, seed=6))
+    row |= {"report_no": "WILD-1", "tube_code": "WILD"}
+    path = tmp_path / "day.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerows([row] * 4_000)
+    told = hutong.json("upload", str(path), "--lab", LAB)
+    assert (told["accepted"], told["duplicates"], told["rejected"]) == (1, 3_999, 0)
+
+
+def test_example_of_the_readme_runs(hutong: Shell) -> None:
+    """As it stands there, against the node that the environment names."""
+    code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=hutong.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "outcome: DECISION_OUTCOME_" in done.stdout
+
+
+def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(hutong: Shell, tmp_path: Path) -> None:
+    """Listed for people and machines; nothing of who showed it is told."""
+    lab = "91370100MA000LAB0H"
+    assert "Nothing to chase" in hutong("follow-ups", "--lab", lab).stdout
+    shown = f"channel=paper-report,lab=labs/{lab},report_number=JN-0001,report_time=2022-08-10T08:00:00+08:00"
+    shown += ",sample_time=2022-08-10T01:00:00+08:00"
+    use = ("--use-time", "2022-08-10T23:00:00+08:00")
+    hutong(
+        "verify", "--number", UNKNOWN_CARD, *PLACE, *use, "--evidence", f"{shown},sample_time=2022-08-10T01:00:00+08:00"
+    )
+    until = time.monotonic() + 20
+    while not (found := hutong.json("follow-ups", "--lab", lab)["follow_ups"]) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
+    text = hutong("follow-ups", "--all").stdout
+    assert "JN-0001" in text
+    assert UNKNOWN_CARD not in text
+
+
+def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> None:
+    """Of somebody without a record, whom only what they held entitled."""
+    where = ("--region", "410106", "--purpose", "hotel", "--at", "2022-08-10T23:00:00+08:00")
+    report = ("refusal", "report", "--number", UNKNOWN_CARD, *where, "--ground", "expired")
+    shown = "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0002"
+    shown += ",sample_time=2022-08-10T01:00:00+08:00,report_time=2022-08-10T08:00:00+08:00"
+    assert hutong.json(*report, "--evidence", shown)["judgement"] == "REFUSAL_JUDGEMENT_UNLAWFUL"
+    assert hutong.json(*report)["judgement"] != "REFUSAL_JUDGEMENT_UNLAWFUL"
+
+
+def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
+    """The message board from the person's word to the supervisor's table."""
+    when = "2022-08-10T23:00:00+08:00"
+    report = ("refusal", "report", *who, "--region", "410105", "--purpose", "hotel", "--at", when, "--venue", "a hotel")
+    reported = hutong.json(*report, "--ground", "not-tested-locally", stdin=hutong.traveller["card_no"])
+    assert reported["judgement"] == "REFUSAL_JUDGEMENT_UNLAWFUL"
+    text = hutong(*report, "--ground", "not-tested-locally", stdin=hutong.traveller["card_no"]).stdout
+    assert "Forbidden there: not tested locally" in text
+    answered = hutong("refusal", "answer", reported["name"], "The hotel was told.").stdout
+    assert "The hotel was told." in answered
+    still_open = hutong.json("refusal", "list", "--region", "410000", "--state", "open")["refusals"]
+    assert reported["name"] not in [it["name"] for it in still_open]
+    assert "a hotel" in hutong("refusal", "list").stdout
+    span = ("--region", "410105", "--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
+    rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]
+    assert {(row["region"], row["refusal_count"], row["unlawful_count"]) for row in rows} == {("410105", "2", "2")}
+    assert "not tested locally" in hutong("refusal", "summary", *span, "--by", "month").stdout
+    page = tmp_path / "page.html"
+    assert str(page) in hutong("refusal", "summary", *span, "--html", str(page)).stderr
+    page_text = page.read_text(encoding="utf-8")
+    assert "河南 Henan" in page_text
+    assert "2 · 2 unlawful" in page_text
+    hutong("refusal", "summary", *span, "--html", str(page), "--json", code=ExitCode.USAGE)

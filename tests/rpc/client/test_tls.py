@@ -1,0 +1,50 @@
+"""The client over TLS and mutual TLS: answered with the right certificates, told plainly without."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hutong.results.v1.lab_service_pb2 import ListLabsRequest
+from hutong_client import Tls, Unavailable, connect
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run
+
+from services.results.main import open_results
+from tests.rpc.certificates import Authority
+from tests.serving import serving, settings_for
+
+
+async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the library, by options and by the environment; without one of its own the call fails as a connection."""
+    authority = Authority(tmp_path, "ours")
+    server, caller = authority.sign("node"), authority.sign("caller")
+    settings = settings_for(
+        tmp_path,
+        tls_certificate_file=str(server.certificate),
+        tls_key_file=str(server.key),
+        tls_client_ca_file=str(authority.root.certificate),
+    )
+    own = Tls(authority.root.certificate, caller.certificate, caller.key)
+    variables = {
+        "HUTONG_TLS_SERVER_CA_FILE": str(own.ca_file),
+        "HUTONG_TLS_CERTIFICATE_FILE": str(own.certificate_file),
+        "HUTONG_TLS_KEY_FILE": str(own.key_file),
+    }
+    options = ["--tls-ca", str(own.ca_file), "--tls-certificate", str(own.certificate_file), "--tls-key"]
+    async with serving(await open_results(settings), settings) as address:
+
+        def list_labs(tls: Tls | None, environment: dict[str, str]) -> None:
+            with connect(results=address, tls=tls, environment=environment) as node:
+                node.labs.ListLabs(ListLabsRequest(), timeout=5)
+
+        await asyncio.to_thread(list_labs, own, {})
+        await asyncio.to_thread(list_labs, None, variables)
+        command = ["lab", "list", "--results", address]
+        assert await asyncio.to_thread(run, [*command, *options, str(own.key_file)]) == ExitCode.DONE
+        for wrong in (None, Tls(own.ca_file)):
+            with pytest.raises(Unavailable):
+                await asyncio.to_thread(list_labs, wrong, {})
+        assert await asyncio.to_thread(run, command) == ExitCode.NO_CONNECTION
+    assert "UNAVAILABLE" in capsys.readouterr().err

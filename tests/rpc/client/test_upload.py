@@ -1,0 +1,123 @@
+"""`hutong upload` killed again and again against a real Results service always comes to the same end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hutong.results.v1 import lab_pb2, lab_service_pb2
+from hutong.results.v1.upload_service_pb2 import GetUploadRequest
+from hutong_client import connect
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.journal import journal_path
+
+from clients.examples import generate_day
+from clients.examples.day import LAB
+from clients.examples.node import Node, free_addresses
+
+PEOPLE, WRONG = 4_000, 80
+"""So many that a fast machine does not come to the end between a look at the journal and the kill."""
+SECONDS = 60
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A Results service as a process of its own, on SQLite, with the laboratory registered."""
+    node = Node(tmp_path / "node", free_addresses())
+    node.start("results")
+    lab = lab_pb2.Lab(name=f"labs/{LAB}", display_name="通化示例检验所", region="220502")
+    try:
+        with connect(results=node.addresses["results"]) as connection:
+            connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=10)
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Path:
+    """A small day of the example's laboratory, with wrong rows of every kind."""
+    path = tmp_path / "day.csv"
+    generate_day.main(["--people", str(PEOPLE), "--wrong", str(WRONG), "--seed", "11", "--out", str(path)])
+    return path
+
+
+def command(node: Node, day: Path, *options: str) -> subprocess.Popen[str]:
+    """The command as a process of its own, with batches small enough to be killed between two of them."""
+    arguments = ["upload", str(day), "--lab", LAB, "--batch-size", "2", "--json", *options]
+    return subprocess.Popen(
+        [sys.executable, "-m", "hutong_client", *arguments],
+        env=node.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == ExitCode.PARTLY, err
+    told: dict[str, Any] = json.loads(out)
+    return told
+
+
+def acknowledged(day: Path) -> int:
+    path = journal_path(day)
+    return int(json.loads(path.read_text(encoding="utf-8"))["acknowledged_offset"]) if path.exists() else -1
+
+
+def wait_for_offset(process: subprocess.Popen[str], day: Path, offset: int) -> None:
+    until = time.monotonic() + SECONDS
+    while acknowledged(day) < offset and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.005)
+
+
+def expected_rejects(day: Path) -> dict[int, str]:
+    with day.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
+        return {int(row["line"]): row["expected"] for row in csv.DictReader(file) if row["expected"] != "DUPLICATE"}
+
+
+def told_rejects(day: Path) -> list[tuple[int, str]]:
+    with day.with_name(day.name + ".rejects.csv").open(encoding="utf-8-sig", newline="") as file:
+        return [(int(row["row"]), row["reasons"].split("; ")[0]) for row in csv.DictReader(file)]
+
+
+def assert_right_end(node: Node, day: Path, told: dict[str, Any]) -> None:
+    """Every good row stored once, every bad row told once with its reason, all sums right."""
+    expected = expected_rejects(day)
+    assert told_rejects(day) == sorted(expected.items())
+    assert told["accepted"] == PEOPLE
+    assert told["duplicates"] == WRONG - len(expected)
+    assert told["rejected"] == len(expected)
+    assert Counter(told["rejected_by_reason"]) == Counter(expected.values())
+    with connect(results=node.addresses["results"]) as connection:
+        stored = connection.uploads.GetUpload(GetUploadRequest(name=str(told["upload"])), timeout=10).upload
+    assert stored.accepted_count == PEOPLE
+
+
+def test_client_killed_again_and_again_ends_in_the_same_state(node: Node, day: Path) -> None:
+    """Kill -9 before the first row, and then after ever more acknowledgements; each time gone on with --resume."""
+    first = command(node, day, "--resume")
+    time.sleep(0.2)
+    first.kill()
+    first.communicate()
+    offset = 0
+    for _ in range(4):
+        process = command(node, day, "--resume")
+        wait_for_offset(process, day, offset + 20)
+        process.kill()
+        process.communicate()
+        assert not json.loads(journal_path(day).read_text(encoding="utf-8"))["finished"], (
+            "too small a day to be killed in"
+        )
+        offset = acknowledged(day)
+    assert offset >= 80
+    assert_right_end(node, day, finish(command(node, day, "--resume")))

@@ -1,0 +1,36 @@
+"""Options of the command line, each read in every spelling."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from hutong.type.v1 import channel_pb2, outcome_pb2, purpose_pb2
+from hutong_client.cli.evidence import EvidenceOf
+from hutong_client.cli.options import PURPOSE, read_instant
+
+
+def test_words_are_taken_in_every_spelling() -> None:
+    """As people write them and as the contract does."""
+    for text in ("public-venue", "PUBLIC_VENUE", "PURPOSE_PUBLIC_VENUE"):
+        assert PURPOSE.convert(text, None, None) == purpose_pb2.PURPOSE_PUBLIC_VENUE
+
+
+def test_instant_needs_its_zone() -> None:
+    """A command line has no --timezone."""
+    assert read_instant("2022-08-11T09:30:00+08:00").seconds == 1_660_181_400
+    with pytest.raises(ValueError, match=r"\+08:00"):
+        read_instant("2022-08-11T09:30:00")
+
+
+def test_evidence_is_read_part_by_part() -> None:
+    """A code alone is a laboratory; negative is meant when nothing is said; JSON is taken too."""
+    text = "channel=paper-report,lab=91220502MA000LAB8G,report_number=R1,report_time=2022-08-11T09:30:00+08:00"
+    evidence = EvidenceOf().convert(text, None, None)
+    assert evidence.channel == channel_pb2.CHANNEL_PAPER_REPORT
+    assert evidence.lab == "labs/91220502MA000LAB8G"
+    assert evidence.outcome == outcome_pb2.OUTCOME_NEGATIVE
+    assert evidence.report_time.seconds == 1_660_181_400
+    assert EvidenceOf().convert('{"report_number": "R1"}', None, None).report_number == "R1"
+    for wrong in ("channel=carrier-pigeon", "colour=red", "{"):
+        with pytest.raises(click.UsageError):
+            EvidenceOf().convert(wrong, None, None)

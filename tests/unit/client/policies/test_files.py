@@ -1,0 +1,149 @@
+"""Policies in files: read as the contract means them, or refused with everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
+from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
+from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
+
+SAMPLES = Path(__file__).parents[4] / "clients/examples/policies"
+GOOD = """\
+name: jurisdictions/410100/policies/venue
+title: 郑州 venues
+purposes: [PURPOSE_PUBLIC_VENUE]
+test_required:
+  window: {duration: 172800s, basis: BASIS_REPORT_TIME}
+effective_start_time: 2022-08-05T00:00:00+08:00
+retroactive_reason: a sample
+"""
+
+
+def read(tmp_path: Path, text: str) -> tuple[Policy, str]:
+    """A file's policy and its faults, as one text."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(text, encoding="utf-8")
+    file = read_policy_file(path)
+    return file.policy, "\n".join(file.faults)
+
+
+def test_every_sample_is_read_without_faults() -> None:
+    """In the order of their names, each with the reason that its publication needs."""
+    files = find_policy_files(SAMPLES)
+    assert len(files) >= 18
+    assert [file.faults for file in files if file.faults] == []
+    assert [file.path.name for file in files] == sorted(file.path.name for file in files)
+    assert all(file.retroactive_reason for file in files)
+
+
+def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
+    """YAML would make a time without a zone of it."""
+    policy, faults = read(tmp_path, GOOD)
+    assert not faults
+    assert policy.effective_start_time.ToJsonString() == "2022-08-04T16:00:00Z"
+    assert policy.test_required.window.duration.seconds == 48 * 3600
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("title:", "titel:", "titel"),
+        ("PURPOSE_PUBLIC_VENUE", "PURPOSE_SHOP", "PURPOSE_SHOP"),
+        ("title: 郑州 venues", "title: a\ntitle: b", "title stands twice"),
+        ("title: 郑州 venues", "revision: 3\ntitle: a", "revision is given by the service"),
+        ("title: 郑州 venues\n", "", "title: must have"),
+        ("410100/policies/venue", "410100/policies/Venue", "name: must be"),
+        ("+08:00", "", "effective_start_time"),
+        ("effective_start_time: 2022-08-05T00:00:00+08:00\n", "", "effective_start_time: is missing"),
+        ("title:", "effective_end_time: 2022-08-05T00:00:00+08:00\ntitle:", "must be after"),
+        ("duration: 172800s, ", "", "duration or calendar_days is needed"),
+        (", basis: BASIS_REPORT_TIME", "", "basis: is missing"),
+        ("172800s", "0s", "more than zero"),
+        ("title:", "floor: true\ntitle:", "a floor has a basis and no length"),
+        ("[PURPOSE_PUBLIC_VENUE]", "[PURPOSE_HOTEL, PURPOSE_HOTEL]", "names one twice"),
+        ("test_required:\n  window: {duration: 172800s, basis: BASIS_REPORT_TIME}\n", "", "one of them is needed"),
+        ("purposes: [", "purposes: [[", "line 3"),
+    ],
+)
+def test_fault_is_named(tmp_path: Path, old: str, new: str, hint: str) -> None:
+    """What it is and where."""
+    assert hint in read(tmp_path, GOOD.replace(old, new))[1]
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "just text"])
+def test_file_without_a_policy_is_a_fault(tmp_path: Path, text: str) -> None:
+    """And not an empty policy."""
+    assert "no policy" in read(tmp_path, text)[1]
+
+
+def test_all_faults_come_at_once(tmp_path: Path) -> None:
+    """So that nobody mends a file five times."""
+    _, faults = read(tmp_path, "title: a\npurposes: [PURPOSE_HOTEL, PURPOSE_HOTEL]\n")
+    assert len(faults.splitlines()) == 4
+
+
+def test_what_a_service_adds_is_no_difference(tmp_path: Path) -> None:
+    """A published policy says the same as the file it came from."""
+    policy, _ = read(tmp_path, GOOD)
+    published = Policy()
+    published.CopyFrom(policy)
+    published.MergeFrom(Policy(name=policy.name + "@3", revision=3, content_hash="ab", retroactive_reason="x"))
+    published.publish_time.GetCurrentTime()
+    published.origin = ORIGIN_ANY
+    policy.purposes.append(PURPOSE_HOTEL)
+    published.ClearField("purposes")
+    published.purposes.extend([PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE])
+    assert policy.origin == ORIGIN_UNSPECIFIED
+    assert stated(published) == stated(policy)
+
+
+def test_diff_shows_what_changes_in_the_files_own_words(tmp_path: Path) -> None:
+    """Instants in civil time of China, as the file writes them."""
+    policy, _ = read(tmp_path, GOOD)
+    other, _ = read(tmp_path, GOOD.replace("172800s", "86400s").replace("08-05", "08-06"))
+    lines = [line for line in diff(policy, other, "new") if line[0] in "+-" and line[1] not in "+-"]
+    assert lines == [
+        "-    duration: 172800s",
+        "+    duration: 86400s",
+        "-effective_start_time: '2022-08-05T00:00:00+08:00'",
+        "+effective_start_time: '2022-08-06T00:00:00+08:00'",
+    ]
+    assert all(line.startswith("+") for line in diff(None, policy, "new")[3:])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("title: 郑州 venues", 'title: "a\\0b"', "title: must not hold line breaks, tabs or other control characters"),
+        ("title: 郑州 venues", 'title: "a\\eb"', "title: must not hold line breaks, tabs or other control characters"),
+        ("title: 郑州 venues", f"title: {'郑' * 201}", "title: must have at most 200 characters"),
+        ("title: 郑州 venues", "title: [a]", "title"),
+        ("title:", f"advice: [{'x, ' * 10}x]\ntitle:", "advice: must have at most 10 items"),
+        ("title:", f"advice: [a, {'x' * 301}]\ntitle:", "advice[1]: must have at most 300 characters"),
+        ("title:", "source: {issue_date: 5 August}\ntitle:", "source.issue_date: must be a date like 2022-08-09"),
+        ("duration: 172800s", "duration: 31536001s", "window.duration: must be at most 31536000s"),
+        ("duration: 172800s", "calendar_days: 366", "window.calendar_days: must be at most 365"),
+        ("2022-08-05", "1899-08-05", "effective_start_time: must be at least 1900"),
+        ("a sample", "[a, list]", "retroactive_reason: must be a text"),
+        ("a sample", "5", "retroactive_reason: must be a text"),
+        ("a sample", '"a\\0b"', "retroactive_reason: must not hold the character NUL"),
+        ("a sample", "x" * 501, "retroactive_reason: must have at most 500 characters"),
+        ("title:", f"advice: {'[' * 3000}{']' * 3000}\ntitle:", "nested too deep"),
+        ("title:", "advice: &a [*a]\ntitle:", "advice"),
+        ("title:", "5: x\ntitle:", "5"),
+    ],
+)
+def test_limit_of_the_contract_is_named_offline(tmp_path: Path, old: str, new: str, hint: str) -> None:
+    """The limits are the contract's own, and no file makes the command fail in another way."""
+    assert hint in read(tmp_path, GOOD.replace(old, new))[1]
+
+
+def test_two_files_for_the_same_rule_and_start_are_a_fault(tmp_path: Path) -> None:
+    """One would undo the other, each time they are applied; another start is the next revision."""
+    (tmp_path / "1.yaml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "2.yaml").write_text(GOOD.replace("郑州", "Zhengzhou"), encoding="utf-8")
+    (tmp_path / "3.yaml").write_text(GOOD.replace("2022-08-05", "2022-09-05"), encoding="utf-8")
+    assert [bool(file.faults) for file in find_policy_files(tmp_path)] == [False, True, False]
+    assert "1.yaml states jurisdictions/410100/policies/venue" in find_policy_files(tmp_path)[1].faults[0]

@@ -1,0 +1,156 @@
+"""The file of rejected rows that an upload leaves beside the laboratory's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hutong_client.tables.faults import Fault
+from hutong_client.tables.layouts import CsvLayout, Rejected, layout_of
+from hutong_client.tables.open import open_table
+from hutong_client.tables.rejects import NotFree, RejectsFile, choose_place, is_intact
+from hutong_client.tables.rows import Row
+
+from tests.unit.client.files import CARDS, HEADER, line, write_csv
+
+
+def rejected(number: int) -> Rejected:
+    row = line(number)
+    return Rejected(
+        Row(number, row, tuple(row.values())),
+        (Fault("card_no", "BAD_DOCUMENT_NUMBER", "does not fit"), Fault("report_date", "TIME_IN_FUTURE", "too early")),
+        retryable=True,
+    )
+
+
+def test_row_is_told_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
+    """So that a clerk can mend it in the same place."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, CsvLayout(HEADER)) as rejects:
+        rejects.write([rejected(2)])
+    (row,) = csv.DictReader(path.open(encoding="utf-8-sig", newline=""))
+    assert row["row"] == "2"
+    assert row["reasons"] == "BAD_DOCUMENT_NUMBER; TIME_IN_FUTURE"
+    assert row["fields"] == "card_no; report_date"
+    assert row["can_be_retried"] == "yes"
+    assert {column: row[column] for column in HEADER} == line(2)
+
+
+def test_cells_beyond_the_header_are_told_too(tmp_path: Path) -> None:
+    """They are what is to be mended."""
+    path = tmp_path / "rejects.csv"
+    row = Row(2, {}, (*line(2).values(), "astray"), "too many cells")
+    with RejectsFile(path, CsvLayout(HEADER)) as rejects:
+        rejects.write([Rejected(row, (Fault("", "INVALID_FIELD", row.fault),))])
+    (told,) = list(csv.reader(path.open(encoding="utf-8-sig", newline="")))[1:]
+    assert told[-1] == "astray"
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    """It holds people's rows as they were given."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, CsvLayout(HEADER)) as rejects:
+        rejects.write([rejected(2)])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
+    """Not even by one who did not look before."""
+    path = tmp_path / "rejects.csv"
+    path.write_text("mended")
+    with pytest.raises(FileExistsError), RejectsFile(path, CsvLayout(HEADER)):
+        pass
+    assert path.read_text(encoding="utf-8") == "mended"
+
+
+def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
+    """By default the next free name; where one was asked for that is taken, a word about it."""
+    day = write_csv(tmp_path / "day.csv", [line(1)])
+    assert choose_place(day, None, ".rejects", ".csv").name == "day.csv.rejects.csv"
+    (tmp_path / "day.csv.rejects.csv").write_text("mended")
+    (tmp_path / "day.csv.rejects.2.csv").symlink_to(tmp_path / "nowhere")
+    assert choose_place(day, None, ".rejects", ".csv").name == "day.csv.rejects.3.csv"
+    assert choose_place(day, tmp_path / "new.csv", ".rejects", ".csv") == tmp_path / "new.csv"
+    (tmp_path / "link.csv").symlink_to(day)
+    (tmp_path / "hard.csv").hardlink_to(day)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to pipe").symlink_to(tmp_path / "pipe")
+    for name, hint in {
+        "day.csv": "the file to upload",
+        "link.csv": "the file to upload",
+        "hard.csv": "the file to upload",
+        "pipe": "no ordinary file",
+        "to pipe": "no ordinary file",
+        "day.csv.rejects.csv": "there already",
+    }.items():
+        with pytest.raises(NotFree, match=hint):
+            choose_place(day, tmp_path / name, ".rejects", ".csv")
+
+
+def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
+    """An empty file would make a clerk look for what is not there."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, CsvLayout(HEADER)):
+        pass
+    assert not path.exists()
+
+
+def test_rejects_can_be_uploaded_when_they_are_mended(tmp_path: Path) -> None:
+    """The columns that were put before are no hindrance, nor doubled when rows are rejected again."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, CsvLayout(HEADER)) as rejects:
+        rejects.write([rejected(2)])
+    with open_table(path) as table:
+        (row,) = table
+        assert row.cells["report_no"] == "R00002"
+        header = table.header
+    with RejectsFile(tmp_path / "again.csv", CsvLayout(header)) as again:
+        again.write([Rejected(row, (Fault("name", "INVALID_FIELD", "too long"),))])
+    assert (tmp_path / "again.csv").read_text(encoding="utf-8-sig").splitlines()[0] == path.read_text(
+        encoding="utf-8-sig"
+    ).splitlines()[0]
+
+
+def test_rejects_of_ndjson_are_ndjson_and_can_be_uploaded_again(tmp_path: Path) -> None:
+    """Each record with its reasons among its keys, not doubled when it is rejected again; a broken line as it was."""
+    path = tmp_path / "day.ndjson"
+    record = json.dumps(line(1) | {"备注": "\ud800"}, ensure_ascii=False).replace(f'"{CARDS[1]}"', CARDS[1])
+    path.write_bytes("\n".join([record, "{broken", "[" * 100_000, "5"]).encode("utf-8", "backslashreplace"))
+    assert choose_place(path, None, ".rejects", ".ndjson").name == "day.ndjson.rejects.ndjson"
+    faults = (Fault("card_no", "BAD_DOCUMENT_NUMBER", "does not fit"),)
+    for again in (tmp_path / "rejects.ndjson", tmp_path / "again.ndjson"):
+        with open_table(path) as table, RejectsFile(again, layout_of(table)) as rejects:
+            rejects.write([Rejected(row, faults) for row in table])
+        path = again
+        told = [json.loads(text) for text in again.read_text(encoding="utf-8-sig").splitlines()]
+        assert told[0] == {
+            "row": 1,
+            "reasons": "BAD_DOCUMENT_NUMBER",
+            "fields": "card_no",
+            "descriptions": "does not fit",
+            "can_be_retried": "no",
+            **line(1),
+            "备注": "\ud800",
+        }
+        assert [it["record"] for it in told[1:]] == ["{broken", "[" * 100_000, "5"]
+        assert "赵示例" in again.read_text(encoding="utf-8-sig")
+    with open_table(path) as table:
+        assert next(iter(table)).cells == line(1)
+
+
+def test_rejects_go_on_from_a_kept_length(tmp_path: Path) -> None:
+    """What was written after the last journal is written again, once."""
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, CsvLayout(HEADER)) as rejects:
+        rejects.write([rejected(2)])
+        kept, sha256 = rejects.sync()
+        rejects.write([rejected(3)])
+    assert is_intact(path, kept, sha256)
+    with RejectsFile(path, CsvLayout(HEADER), kept) as rejects:
+        rejects.write([rejected(3), rejected(4)])
+        assert is_intact(path, *rejects.sync())
+    assert [row["row"] for row in csv.DictReader(path.open(encoding="utf-8-sig", newline=""))] == ["2", "3", "4"]

@@ -1,0 +1,108 @@
+"""Rows of workbooks, whole and damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hutong_client.tables.open import open_table
+from hutong_client.tables.rows import NotATable
+from openpyxl import Workbook
+
+from tests.unit.client.files import (
+    CARDS,
+    HEADER,
+    damage_workbook,
+    line,
+    read_rows,
+    write_workbook,
+)
+
+SIX = datetime(2022, 8, 9, 6)  # noqa: DTZ001 - a workbook knows no zones
+
+
+def test_workbook_reads_as_its_csv_does(tmp_path: Path) -> None:
+    """Text stays text; times and numbers come as what they are; empty rows count and are left out."""
+    path = write_workbook(
+        tmp_path / "day.xlsx",
+        [
+            ["姓名", "身份证号", "采样时间", "检测结果", "报告编号", "管码"],
+            ["赵示例", CARDS[0], SIX, "阴性", 1001, "T1"],
+            [None] * 6,
+            ["", 4.10105186001010e17, "2022-08-09T06:00:00+08:00", "阴性", "R2", None],
+        ],
+    )
+    rows = read_rows(path)
+    assert [row.number for row in rows] == [2, 4]
+    assert rows[0].cells["sample_date"] == SIX
+    assert rows[0].cells["report_no"] == 1001
+    assert "tube_code" not in rows[1].cells
+    assert rows[0].original == ["赵示例", CARDS[0], "2022-08-09 06:00:00", "阴性", "1001", "T1"]
+
+
+def test_empty_workbook_is_refused(tmp_path: Path) -> None:
+    """With a word about its first sheet."""
+    with pytest.raises(NotATable, match="first sheet"):
+        read_rows(write_workbook(tmp_path / "day.xlsx", []))
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+TEN = [HEADER, *(list(line(number).values()) for number in range(9))]
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("xl/workbook.xml", lambda content: content[: len(content) // 2]),
+        ("xl/workbook.xml", lambda content: content[:0]),
+        ("xl/_rels/workbook.xml.rels", lambda content: content[: len(content) // 2]),
+        ("[Content_Types].xml", lambda content: content[:100]),
+    ],
+)
+def test_workbook_that_cannot_be_opened_is_refused(tmp_path: Path, part: str, change: Callable[[bytes], bytes]) -> None:
+    """In words, whatever the reader of workbooks stumbles over."""
+    path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), part, change)
+    with pytest.raises(NotATable, match="save it again"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content[: content.index(b'<c r="B6"')],
+        lambda content: content.replace(b'<c r="B6"', b'<c r="A6" t="n"><v>x</v></c><c r="B6"'),
+        lambda content: content.replace(b'r="A6"', b'r="ZZZZZZ6"'),
+        lambda content: content.replace(b'<c r="B6"', b'<c r="A6" t="s"><v>99999</v></c><c r="B6"'),
+    ],
+    ids=["cut off", "no number", "no such cell", "no such text"],
+)
+def test_damage_in_a_sheet_is_told_with_the_last_good_row(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    """The rows above it are read."""
+    path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), SHEET, change)
+    with open_table(path) as table:
+        rows = iter(table)
+        assert [next(rows).number for _ in range(4)] == [2, 3, 4, 5]
+        with pytest.raises(NotATable, match="damaged after row 5; open it in Excel"):
+            next(rows)
+
+
+def test_flipped_bytes_of_a_workbook_are_told(tmp_path: Path) -> None:
+    """Of a sheet that cannot be unpacked to its end."""
+    path = write_workbook(tmp_path / "day.xlsx", [HEADER, *([f"{at * 7919:x}"] * 10 for at in range(5_000))])
+    content = bytearray(path.read_bytes())
+    for at in range(len(content) // 3, len(content) // 3 + 200):
+        content[at] ^= 0x55
+    path.write_bytes(content)
+    with pytest.raises(NotATable, match="save it again"):
+        read_rows(path)
+
+
+def test_chart_sheet_without_its_drawing_is_refused(tmp_path: Path) -> None:
+    """In words."""
+    book = Workbook()
+    book.create_chartsheet("chart", 0)
+    book.save(tmp_path / "day.xlsx")
+    with pytest.raises(NotATable, match="cannot be opened"):
+        read_rows(tmp_path / "day.xlsx")
