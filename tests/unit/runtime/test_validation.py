@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from services.domain.errors import InvalidArgument
 from services.runtime.server.validation import check, check_each, find_violations
 
-
 GOOD: Any = {"name": "labs/1", "standing": LAB_STANDING_SUSPENDED, "reason": "x"}
 
 
