@@ -21,6 +21,8 @@ from grpc_tools import protoc
 
 PROTO_ROOT = Path(__file__).resolve().parent
 VALIDATE_PROTO = "buf/validate/validate.proto"
+DETAIL_PROTOS = ("google/rpc/code.proto", "google/rpc/error_details.proto")
+"""What a status of ours carries inside an Any. No file imports it, and a tool without it shows the details as bytes."""
 
 
 def validate_descriptor() -> FileDescriptorProto:
@@ -64,8 +66,9 @@ def generate(python_out: Path, descriptor_out: Path) -> None:
         run_protoc([known, f"--python_out={python_out}", f"--mypy_out=quiet:{python_out}", *sources])
         run_protoc([known, f"--grpc_python_out={python_out}", f"--mypy_grpc_out=quiet:{python_out}", *services])
         descriptor_out.parent.mkdir(parents=True, exist_ok=True)
+        described = [*sources, *DETAIL_PROTOS]
         run_protoc(
-            [known, f"--descriptor_set_out={descriptor_out}", "--include_imports", "--include_source_info", *sources]
+            [known, f"--descriptor_set_out={descriptor_out}", "--include_imports", "--include_source_info", *described]
         )
 
 

@@ -9,6 +9,7 @@ this after the stubs were generated.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "clients/python"))
 
 from buf.validate import validate_pb2
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorSet,
 )
+from hutong.type.v1 import rules_pb2
 
 POLICY = ".hutong.policy.v1.Policy"
 REQUEST = ".hutong.policy.v1.PublishPolicyRequest"
@@ -34,6 +37,8 @@ _TEXTS = {
 }
 """How the JSON mapping writes a well-known type, and an example."""
 _LENGTHS = ("duration", "calendar_days")
+_EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
+"""What a predefined rule on texts is made of: one regular expression."""
 
 
 class Contract:
@@ -58,7 +63,7 @@ class Contract:
 
     def message(self, name: str) -> dict[str, Any]:
         """The schema of a message, without what the service adds."""
-        fields = [field for field in self.messages[name].field if not self._is_output(name, field)]
+        fields = [field for field in self.messages[name].field if not _is_output(field)]
         schema: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
@@ -94,9 +99,6 @@ class Contract:
             return {"type": "string", "pattern": pattern, "examples": [example]}
         return self.message(field.type_name)
 
-    def _is_output(self, message: str, field: FieldDescriptorProto) -> bool:
-        return message == POLICY and "Output only" in self.comments[f"{message}.{field.name}"]
-
 
 def build_schema(files: FileDescriptorSet) -> dict[str, Any]:
     """The schema of one policy file."""
@@ -129,15 +131,31 @@ def _rules(field: FieldDescriptorProto) -> validate_pb2.FieldRules:
     return rules
 
 
+def _is_output(field: FieldDescriptorProto) -> bool:
+    behaviors = field.options.Extensions[field_behavior_pb2.field_behavior]
+    return field_behavior_pb2.OUTPUT_ONLY in behaviors
+
+
+def _pattern(text: validate_pb2.StringRules) -> str:
+    """The regular expression of a text, its own or that of a predefined rule; empty when it has none."""
+    for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
+        if extension.containing_type is text.DESCRIPTOR and text.Extensions[extension]:
+            (rule,) = extension.GetOptions().Extensions[validate_pb2.predefined].cel
+            found = _EXPRESSION.fullmatch(rule.expression)
+            assert found, f"{extension.name} is more than a regular expression"
+            return found[1]
+    return text.pattern
+
+
 def _text(rules: validate_pb2.FieldRules) -> dict[str, Any]:
     text = rules.string
     found: dict[str, Any] = {"minLength": 1} if rules.required else {}
     if text.max_len:
         found["maxLength"] = text.max_len
-    if text.pattern:
+    if pattern := _pattern(text):
         empty_too = rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE
         # Written for RE2; \xNN is \u00NN to the regular expressions of JSON Schema.
-        pattern = text.pattern.replace("\\x", "\\u00")
+        pattern = pattern.replace("\\x", "\\u00")
         found["pattern"] = f"^$|{pattern}" if empty_too else pattern
     return found
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from typing import cast
 
 import protovalidate
+from buf.validate import validate_pb2
 from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from hutong.type.v1 import rules_pb2
 
 from services.domain.errors import InvalidArgument, Violation
 
 _validator = protovalidate.Validator()
+_EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
 
 
 def find_violations(message: Message) -> list[Violation]:
@@ -54,7 +59,24 @@ def describe(violation: protovalidate.Violation, skip: int = 0) -> Violation:
             path += f".{element.field_name}" if path else str(element.field_name)
             if element.subscript is not None and element.subscript.field == "index":
                 path += f"[{element.subscript.value}]"
-    return Violation(path, "INVALID_FIELD", str(proto.message))
+    text = str(proto.message)
+    if proto.rule_id == "string.pattern":
+        # A field that is checked very often states the expression of a predefined rule: rules.proto says why.
+        text = _messages_by_pattern().get(str(violation.rule_value), text)
+    return Violation(path, "INVALID_FIELD", text)
+
+
+@cache
+def _messages_by_pattern() -> Mapping[str, str]:
+    """The messages of the predefined rules on texts, by their regular expressions."""
+    messages = {}
+    for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
+        rules: validate_pb2.PredefinedRules = extension.GetOptions().Extensions[validate_pb2.predefined]  # type: ignore[index]
+        (rule,) = rules.cel
+        found = _EXPRESSION.fullmatch(rule.expression)
+        if found:
+            messages[found[1]] = rule.message
+    return messages
 
 
 def _describe_within(violation: protovalidate.Violation) -> tuple[int, Violation]:

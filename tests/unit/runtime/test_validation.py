@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
+from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED, Lab
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, ListLabsRequest, SetLabStandingRequest
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, ListResultsRequest, LookupLatestRequest
 from hutong.results.v1.upload_pb2 import Tube
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD as CARD
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
 from services.runtime.server.validation import check, check_each, find_violations
+
+GOOD: Any = {"name": "labs/1", "standing": LAB_STANDING_SUSPENDED, "reason": "x"}
 
 
 def paths(message: object) -> set[str]:
@@ -50,6 +55,24 @@ def test_a_rule_over_the_whole_message_has_no_path() -> None:
     (violation,) = find_violations(ListResultsRequest())
     assert violation.field == ""
     assert violation.description == "exactly one of lab and document is needed"
+
+
+def test_a_rule_has_the_same_words_wherever_it_is_stated() -> None:
+    """As the pattern of a message that is checked often, and as a predefined rule."""
+    texts = [
+        violation.description
+        for message in (Tube(sample_region="x"), ListLabsRequest(region="x"), Lab(region="x"))
+        for violation in find_violations(message)
+        if violation.field.endswith("region")
+    ]
+    assert texts == ["must be a region as its six digits of GB/T 2260, like 410105"] * 3
+
+
+def test_a_time_out_of_all_calendars_is_told_in_words() -> None:
+    """The first instant of the year 10000 is one; the second before it is not."""
+    (violation,) = find_violations(SetLabStandingRequest(**GOOD, effective_time={"seconds": 253402300800}))
+    assert violation.description == "must lie in the years 1900 to 9999"
+    assert not find_violations(SetLabStandingRequest(**GOOD, effective_time={"seconds": 253402300799}))
 
 
 def test_a_required_message_is_missed() -> None:

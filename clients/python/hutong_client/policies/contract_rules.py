@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hutong_client.patterns import word_pattern
+from hutong_client.predefined_rules import MESSAGES, find_text_rules
 
 _BOUNDED = (Duration, Timestamp)
 
@@ -58,4 +58,5 @@ def _text_faults(rules: validate_pb2.FieldRules, text: str) -> Iterator[str]:
     if most and len(text) > most:
         yield f"must have at most {most} characters"
     if pattern and not re.search(pattern, text):
-        yield word_pattern(pattern)
+        yield MESSAGES[pattern]
+    yield from (words for expression, words in find_text_rules(rules.string) if not re.search(expression, text))

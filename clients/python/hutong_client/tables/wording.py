@@ -1,12 +1,14 @@
 """The contract's rules in words for a clerk.
 
-The rules stand in the .proto files in a form that is judged fast, and what the service then says of a broken one is
-made by a machine: a regular expression, a count of items.
+What the service says of a broken rule holds for every field of its kind, or is made by a machine, as a count of items;
+a clerk is told what to write into the cell.
 """
 
 from __future__ import annotations
 
 import re
+
+from hutong_client.predefined_rules import MESSAGES
 
 _EXPECTED = {
     "tube_code": "write a tube code of 1 to 64 characters, without line breaks or tabs",
@@ -34,6 +36,9 @@ _MACHINE_MADE = re.compile(
     r"value must be one of the defined|does not match regex|must be at most \d+ char|must be greater than|must contain "
 )
 
+_GENERAL = frozenset(MESSAGES.values())
+"""What the contract's predefined rules say of every text that they hold for."""
+
 
 def explain_rule(path: str, description: str) -> str:
     """What a clerk is to do about a field of a tube or person; a description that somebody wrote stays as it is."""
@@ -42,4 +47,5 @@ def explain_rule(path: str, description: str) -> str:
         return description
     if description == _REQUIRED:
         return f"this is missing; {expected}"
-    return expected if _MACHINE_MADE.match(description) else description
+    general = _MACHINE_MADE.match(description) or description in _GENERAL
+    return expected if general else description

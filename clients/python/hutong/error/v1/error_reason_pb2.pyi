@@ -23,7 +23,6 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """A field breaks its rule. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"INVALID_FIELD","domain":"hutong","metadata":{"field":"document.number"}}
@@ -201,7 +200,6 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """A field breaks its rule. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"INVALID_FIELD","domain":"hutong","metadata":{"field":"document.number"}}

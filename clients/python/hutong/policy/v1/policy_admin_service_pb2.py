@@ -23,40 +23,48 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.policy.v1 import policy_pb2 as hutong_dot_policy_dot_v1_dot_policy__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\"\xe3\x01\n\x14PublishPolicyRequest\x12\x30\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.PolicyB\x06\xbaH\x03\xd8\x01\x03\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x30\n\x12retroactive_reason\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\x12/\n\x0bimpact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd7\x01\n\x0cPolicyImpact\x12\x0e\n\x06region\x18\x01 \x01(\t\x12(\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.Purpose\x12(\n\x06origin\x18\x03 \x01(\x0e\x32\x18.hutong.policy.v1.Origin\x12\x31\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\x12\x30\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\"\xea\x01\n\x15PublishPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12-\n\toverrides\x18\x02 \x03(\x0b\x32\x1a.hutong.policy.v1.Override\x12/\n\x07impacts\x18\x03 \x03(\x0b\x32\x1e.hutong.policy.v1.PolicyImpact\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x14\n\x0cimpact_count\x18\x05 \x01(\x05\x12\x16\n\x0eoverride_count\x18\x06 \x01(\x05\"{\n\x15WithdrawPolicyRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18x\xc8\x01\x01\x12\'\n\x06reason\x18\x02 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"]\n\x16WithdrawPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t2\xdb\x01\n\x12PolicyAdminService\x12`\n\rPublishPolicy\x12&.hutong.policy.v1.PublishPolicyRequest\x1a\'.hutong.policy.v1.PublishPolicyResponse\x12\x63\n\x0eWithdrawPolicy\x12\'.hutong.policy.v1.WithdrawPolicyRequest\x1a(.hutong.policy.v1.WithdrawPolicyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"\xe1\x01\n\x14PublishPolicyRequest\x12\x34\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.PolicyB\n\xe2\x41\x01\x02\xbaH\x03\xd8\x01\x03\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12*\n\x12retroactive_reason\x18\x04 \x01(\tB\x0e\xbaH\x0br\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\x12/\n\x0bimpact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd7\x01\n\x0cPolicyImpact\x12\x0e\n\x06region\x18\x01 \x01(\t\x12(\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.Purpose\x12(\n\x06origin\x18\x03 \x01(\x0e\x32\x18.hutong.policy.v1.Origin\x12\x31\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\x12\x30\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\"\xea\x01\n\x15PublishPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12-\n\toverrides\x18\x02 \x03(\x0b\x32\x1a.hutong.policy.v1.Override\x12/\n\x07impacts\x18\x03 \x03(\x0b\x32\x1e.hutong.policy.v1.PolicyImpact\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x14\n\x0cimpact_count\x18\x05 \x01(\x05\x12\x16\n\x0eoverride_count\x18\x06 \x01(\x05\"\x93\x01\n\x15WithdrawPolicyRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"]\n\x16WithdrawPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t2\xe5\x01\n\x12PolicyAdminService\x12\x65\n\rPublishPolicy\x12&.hutong.policy.v1.PublishPolicyRequest\x1a\'.hutong.policy.v1.PublishPolicyResponse\"\x03\x90\x02\x02\x12h\n\x0eWithdrawPolicy\x12\'.hutong.policy.v1.WithdrawPolicyRequest\x1a(.hutong.policy.v1.WithdrawPolicyResponse\"\x03\x90\x02\x02\x42\x66\n\x14org.hutong.policy.v1P\x01Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.policy.v1.policy_admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024org.hutong.policy.v1P\001Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\252\002\020Hutong.Policy.V1'
   _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['policy']._loaded_options = None
-  _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\272H\003\330\001\003'
+  _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\342A\001\002\272H\003\330\001\003'
   _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['retroactive_reason']._loaded_options = None
-  _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['retroactive_reason']._serialized_options = b'\272H\021r\017\030\364\0032\n^[^\\x00]*$'
+  _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['retroactive_reason']._serialized_options = b'\272H\013r\t\030\364\003\330\352\201\312\006\001'
   _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\002\030x\310\001\001'
+  _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hutong.org/Policy\272H\007r\002\030x\310\001\001'
   _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\024r\017\030\364\0032\n^[^\\x00]*$\310\001\001'
+  _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\016r\t\030\364\003\330\352\201\312\006\001\310\001\001'
   _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_WITHDRAWPOLICYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=189
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=416
-  _globals['_POLICYIMPACT']._serialized_start=419
-  _globals['_POLICYIMPACT']._serialized_end=634
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=637
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=871
-  _globals['_WITHDRAWPOLICYREQUEST']._serialized_start=873
-  _globals['_WITHDRAWPOLICYREQUEST']._serialized_end=996
-  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_start=998
-  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_end=1091
-  _globals['_POLICYADMINSERVICE']._serialized_start=1094
-  _globals['_POLICYADMINSERVICE']._serialized_end=1313
+  _globals['_POLICYADMINSERVICE'].methods_by_name['PublishPolicy']._loaded_options = None
+  _globals['_POLICYADMINSERVICE'].methods_by_name['PublishPolicy']._serialized_options = b'\220\002\002'
+  _globals['_POLICYADMINSERVICE'].methods_by_name['WithdrawPolicy']._loaded_options = None
+  _globals['_POLICYADMINSERVICE'].methods_by_name['WithdrawPolicy']._serialized_options = b'\220\002\002'
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=277
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=502
+  _globals['_POLICYIMPACT']._serialized_start=505
+  _globals['_POLICYIMPACT']._serialized_end=720
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=723
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=957
+  _globals['_WITHDRAWPOLICYREQUEST']._serialized_start=960
+  _globals['_WITHDRAWPOLICYREQUEST']._serialized_end=1107
+  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_start=1109
+  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_end=1202
+  _globals['_POLICYADMINSERVICE']._serialized_start=1205
+  _globals['_POLICYADMINSERVICE']._serialized_end=1434
 # @@protoc_insertion_point(module_scope)

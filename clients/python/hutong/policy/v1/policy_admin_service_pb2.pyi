@@ -23,8 +23,6 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PublishPolicyRequest(_message.Message):
-    """The request of PublishPolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
@@ -40,8 +38,8 @@ class PublishPolicyRequest(_message.Message):
     """Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
-        """The policy; its output-only fields are ignored. Required. Its own rules are applied together with those of its
-        jurisdiction and of the floors above it, so that one answer names all faults.
+        """The policy; its output-only fields are ignored. Its own rules are applied together with those of its jurisdiction
+        and of the floors above it, so that one answer names all faults.
         """
 
     @_builtins.property
@@ -109,8 +107,6 @@ Global___PolicyImpact: _TypeAlias = PolicyImpact  # noqa: Y015
 
 @_typing.final
 class PublishPolicyResponse(_message.Message):
-    """The answer of PublishPolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
@@ -159,17 +155,15 @@ Global___PublishPolicyResponse: _TypeAlias = PublishPolicyResponse  # noqa: Y015
 
 @_typing.final
 class WithdrawPolicyRequest(_message.Message):
-    """The request of WithdrawPolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"jurisdictions/{region}/policies/{policy_id}@{revision}". Required."""
+    """"jurisdictions/{region}/policies/{policy_id}@{revision}"."""
     reason: _builtins.str
-    """Why, 1 to 500 characters without NUL. Required."""
+    """Why, 1 to 500 characters without NUL."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     def __init__(
@@ -189,8 +183,6 @@ Global___WithdrawPolicyRequest: _TypeAlias = WithdrawPolicyRequest  # noqa: Y015
 
 @_typing.final
 class WithdrawPolicyResponse(_message.Message):
-    """The answer of WithdrawPolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int

@@ -68,7 +68,7 @@ class PolicyAdminServiceServicer(object):
         """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
         force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
         in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-        with another policy).
+        with another policy). A repeat with the same request_id returns the first answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

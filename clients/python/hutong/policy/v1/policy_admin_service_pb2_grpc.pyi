@@ -46,7 +46,7 @@ class PolicyAdminServiceStub:
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy).
+    with another policy). A repeat with the same request_id returns the first answer.
     """
 
 @_typing.type_check_only
@@ -67,7 +67,7 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy).
+    with another policy). A repeat with the same request_id returns the first answer.
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -97,7 +97,7 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
         force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
         in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-        with another policy).
+        with another policy). A repeat with the same request_id returns the first answer.
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,44 +23,50 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.type.v1 import channel_pb2 as hutong_dot_type_dot_v1_dot_channel__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
 from hutong.type.v1 import refusal_ground_pb2 as hutong_dot_type_dot_v1_dot_refusal__ground__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/policy/v1/policy.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xcf\x01\n\x0eValidityWindow\x12>\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f*\x00H\x00\x12#\n\rcalendar_days\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xed\x02(\x01H\x00\x12\x33\n\x05\x62\x61sis\x18\x03 \x01(\x0e\x32\x17.hutong.policy.v1.BasisB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x19\n\x11includes_boundary\x18\x04 \x01(\x08\x42\x08\n\x06length\"\r\n\x0bNotRequired\"\xae\x01\n\x0cTestRequired\x12\x38\n\x06window\x18\x01 \x01(\x0b\x32 .hutong.policy.v1.ValidityWindowB\x06\xbaH\x03\xc8\x01\x01\x12I\n\x15sampling_proof_window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f*\x00\x12\x19\n\x11refusal_permitted\x18\x03 \x01(\x08\"\xcc\x01\n\x0cPolicySource\x12\x35\n\x0f\x64ocument_number\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x18\x64\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12,\n\x05title\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xac\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x1b\n\x03url\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\x18\xf4\x03\x88\x01\x01\xd8\x01\x01\x12:\n\nissue_date\x18\x04 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\"\xa8\t\n\x06Policy\x12X\n\x04name\x18\x01 \x01(\tBJ\xbaHGrB2@^jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}(@[0-9]+)?$\xc8\x01\x01\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12/\n\x05title\x18\x03 \x01(\tB \xbaH\x1dr\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\xc8\x01\x01\x12.\n\x06source\x18\x04 \x01(\x0b\x32\x1e.hutong.policy.v1.PolicySource\x12>\n\x08purposes\x18\x05 \x03(\x0e\x32\x17.hutong.type.v1.PurposeB\x13\xbaH\x10\x92\x01\r\x10\x0c\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x32\n\x06origin\x18\x06 \x01(\x0e\x32\x18.hutong.policy.v1.OriginB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x0cnot_required\x18\x07 \x01(\x0b\x32\x1d.hutong.policy.v1.NotRequiredH\x00\x12\x37\n\rtest_required\x18\x08 \x01(\x0b\x32\x1e.hutong.policy.v1.TestRequiredH\x00\x12<\n\x08\x63hannels\x18\t \x03(\x0e\x32\x17.hutong.type.v1.ChannelB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12K\n\x11\x66orbidden_grounds\x18\n \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x06\x61\x64vice\x18\x0b \x03(\tB$\xbaH!\x92\x01\x1e\x10\n\"\x1ar\x18\x18\xac\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\r\n\x05\x66loor\x18\x0c \x01(\x08\x12Y\n\x14\x65\x66\x66\x65\x63tive_start_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\x1a\x07\x08\x80\x95\x90\xb8\xba\x06\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12T\n\x12\x65\x66\x66\x65\x63tive_end_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\x1a\x07\x08\x80\x95\x90\xb8\xba\x06\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\x12\x30\n\x0cpublish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rwithdraw_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fwithdraw_reason\x18\x11 \x01(\t\x12\x1a\n\x12retroactive_reason\x18\x12 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x13 \x01(\t:\xa5\x01\xbaH\xa1\x01\x1a\x9e\x01\n\x0fpolicy.interval\x12\x35\x65\x66\x66\x65\x63tive_end_time must be after effective_start_time\x1aT!has(this.effective_end_time) || this.effective_end_time > this.effective_start_timeB\x14\n\x0brequirement\x12\x05\xbaH\x02\x08\x01\"\x89\x01\n\x08Override\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06stated\x18\x02 \x01(\t\x12\x0f\n\x07\x61pplied\x18\x03 \x01(\t\x12\r\n\x05\x66loor\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06policy\x18\x06 \x01(\t\"\xb1\x04\n\x0f\x45\x66\x66\x65\x63tivePolicy\x12\x35\n\x0cnot_required\x18\x01 \x01(\x0b\x32\x1d.hutong.policy.v1.NotRequiredH\x00\x12\x37\n\rtest_required\x18\x02 \x01(\x0b\x32\x1e.hutong.policy.v1.TestRequiredH\x00\x12)\n\x08\x63hannels\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.Channel\x12\x38\n\x11\x66orbidden_grounds\x18\x04 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGround\x12\x0e\n\x06\x61\x64vice\x18\x05 \x03(\t\x12\x11\n\tgoverning\x18\x06 \x01(\t\x12\r\n\x05\x66loor\x18\x07 \x01(\t\x12\x14\n\x0clower_floors\x18\x08 \x03(\t\x12-\n\toverrides\x18\t \x03(\x0b\x32\x1a.hutong.policy.v1.Override\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nas_of_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11nation_as_of_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0brequirement*e\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0e\n\nORIGIN_ANY\x10\x01\x12\x18\n\x14ORIGIN_SAME_PROVINCE\x10\x02\x12\x19\n\x15ORIGIN_OTHER_PROVINCE\x10\x03*L\n\x05\x42\x61sis\x12\x15\n\x11\x42\x41SIS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41SIS_REPORT_TIME\x10\x01\x12\x15\n\x11\x42\x41SIS_SAMPLE_TIME\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/policy/v1/policy.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\"\xd3\x01\n\x0eValidityWindow\x12>\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f*\x00H\x00\x12#\n\rcalendar_days\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xed\x02(\x01H\x00\x12\x37\n\x05\x62\x61sis\x18\x03 \x01(\x0e\x32\x17.hutong.policy.v1.BasisB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x19\n\x11includes_boundary\x18\x04 \x01(\x08\x42\x08\n\x06length\"\r\n\x0bNotRequired\"\xb2\x01\n\x0cTestRequired\x12<\n\x06window\x18\x01 \x01(\x0b\x32 .hutong.policy.v1.ValidityWindowB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12I\n\x15sampling_proof_window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f*\x00\x12\x19\n\x11refusal_permitted\x18\x03 \x01(\x08\"\x96\x01\n\x0cPolicySource\x12&\n\x0f\x64ocument_number\x18\x01 \x01(\tB\r\xbaH\nr\x08\x18\x64\xd0\xea\x81\xca\x06\x01\x12\x1d\n\x05title\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x18\xac\x02\xd0\xea\x81\xca\x06\x01\x12\x1b\n\x03url\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\x18\xf4\x03\x88\x01\x01\xd8\x01\x01\x12\"\n\nissue_date\x18\x04 \x01(\tB\x0e\xbaH\x0br\x06\x88\xeb\x81\xca\x06\x01\xd8\x01\x01\"\x8d\n\n\x06Policy\x12!\n\x04name\x18\x01 \x01(\tB\x13\xe2\x41\x02\x02\x08\xbaH\x0br\x06\xf0\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x16\n\x08revision\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12$\n\x05title\x18\x03 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\xc8\x01\x01\x12.\n\x06source\x18\x04 \x01(\x0b\x32\x1e.hutong.policy.v1.PolicySource\x12>\n\x08purposes\x18\x05 \x03(\x0e\x32\x17.hutong.type.v1.PurposeB\x13\xbaH\x10\x92\x01\r\x10\x0c\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x32\n\x06origin\x18\x06 \x01(\x0e\x32\x18.hutong.policy.v1.OriginB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x0cnot_required\x18\x07 \x01(\x0b\x32\x1d.hutong.policy.v1.NotRequiredH\x00\x12\x37\n\rtest_required\x18\x08 \x01(\x0b\x32\x1e.hutong.policy.v1.TestRequiredH\x00\x12<\n\x08\x63hannels\x18\t \x03(\x0e\x32\x17.hutong.type.v1.ChannelB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12K\n\x11\x66orbidden_grounds\x18\n \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x11\xbaH\x0e\x92\x01\x0b\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12%\n\x06\x61\x64vice\x18\x0b \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x10\n\"\x0br\t\x18\xac\x02\xd0\xea\x81\xca\x06\x01\x12\r\n\x05\x66loor\x18\x0c \x01(\x08\x12]\n\x14\x65\x66\x66\x65\x63tive_start_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB#\xe2\x41\x01\x02\xbaH\x1c\xb2\x01\x16\x1a\x07\x08\x80\x95\x90\xb8\xba\x06\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12T\n\x12\x65\x66\x66\x65\x63tive_end_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\x1a\x07\x08\x80\x95\x90\xb8\xba\x06\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\x12\x36\n\x0cpublish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rwithdraw_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fwithdraw_reason\x18\x11 \x01(\tB\x04\xe2\x41\x01\x03\x12 \n\x12retroactive_reason\x18\x12 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63ontent_hash\x18\x13 \x01(\tB\x04\xe2\x41\x01\x03:\xb3\x02\xea\x41\x8a\x01\n\x11hutong.org/Policy\x12+jurisdictions/{region}/policies/{policy_id}\x12\x36jurisdictions/{region}/policies/{policy_id}@{revision}*\x08policies2\x06policy\xbaH\xa1\x01\x1a\x9e\x01\n\x0fpolicy.interval\x12\x35\x65\x66\x66\x65\x63tive_end_time must be after effective_start_time\x1aT!has(this.effective_end_time) || this.effective_end_time > this.effective_start_timeB\x14\n\x0brequirement\x12\x05\xbaH\x02\x08\x01\"\xb9\x01\n\x08Override\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06stated\x18\x02 \x01(\t\x12\x0f\n\x07\x61pplied\x18\x03 \x01(\t\x12%\n\x05\x66loor\x18\x04 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06policy\x18\x06 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\"\xf9\x04\n\x0f\x45\x66\x66\x65\x63tivePolicy\x12\x35\n\x0cnot_required\x18\x01 \x01(\x0b\x32\x1d.hutong.policy.v1.NotRequiredH\x00\x12\x37\n\rtest_required\x18\x02 \x01(\x0b\x32\x1e.hutong.policy.v1.TestRequiredH\x00\x12)\n\x08\x63hannels\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.Channel\x12\x38\n\x11\x66orbidden_grounds\x18\x04 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGround\x12\x0e\n\x06\x61\x64vice\x18\x05 \x03(\t\x12)\n\tgoverning\x18\x06 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\x12%\n\x05\x66loor\x18\x07 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\x12,\n\x0clower_floors\x18\x08 \x03(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\x12-\n\toverrides\x18\t \x03(\x0b\x32\x1a.hutong.policy.v1.Override\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nas_of_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11nation_as_of_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\n\x0brequirement*e\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0e\n\nORIGIN_ANY\x10\x01\x12\x18\n\x14ORIGIN_SAME_PROVINCE\x10\x02\x12\x19\n\x15ORIGIN_OTHER_PROVINCE\x10\x03*L\n\x05\x42\x61sis\x12\x15\n\x11\x42\x41SIS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41SIS_REPORT_TIME\x10\x01\x12\x15\n\x11\x42\x41SIS_SAMPLE_TIME\x10\x02\x42\xb7\x01\n\x14org.hutong.policy.v1P\x01Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1\xea\x41N\n\x17hutong.org/Jurisdiction\x12\x16jurisdictions/{region}*\rjurisdictions2\x0cjurisdictionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.policy.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024org.hutong.policy.v1P\001Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\252\002\020Hutong.Policy.V1\352AN\n\027hutong.org/Jurisdiction\022\026jurisdictions/{region}*\rjurisdictions2\014jurisdiction'
   _globals['_VALIDITYWINDOW'].fields_by_name['duration']._loaded_options = None
   _globals['_VALIDITYWINDOW'].fields_by_name['duration']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\347\204\017*\000'
   _globals['_VALIDITYWINDOW'].fields_by_name['calendar_days']._loaded_options = None
   _globals['_VALIDITYWINDOW'].fields_by_name['calendar_days']._serialized_options = b'\272H\007\032\005\030\355\002(\001'
   _globals['_VALIDITYWINDOW'].fields_by_name['basis']._loaded_options = None
-  _globals['_VALIDITYWINDOW'].fields_by_name['basis']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_VALIDITYWINDOW'].fields_by_name['basis']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
   _globals['_TESTREQUIRED'].fields_by_name['window']._loaded_options = None
-  _globals['_TESTREQUIRED'].fields_by_name['window']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_TESTREQUIRED'].fields_by_name['window']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_TESTREQUIRED'].fields_by_name['sampling_proof_window']._loaded_options = None
   _globals['_TESTREQUIRED'].fields_by_name['sampling_proof_window']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\347\204\017*\000'
   _globals['_POLICYSOURCE'].fields_by_name['document_number']._loaded_options = None
-  _globals['_POLICYSOURCE'].fields_by_name['document_number']._serialized_options = b'\272H\031r\027\030d2\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_POLICYSOURCE'].fields_by_name['document_number']._serialized_options = b'\272H\nr\010\030d\320\352\201\312\006\001'
   _globals['_POLICYSOURCE'].fields_by_name['title']._loaded_options = None
-  _globals['_POLICYSOURCE'].fields_by_name['title']._serialized_options = b'\272H\032r\030\030\254\0022\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_POLICYSOURCE'].fields_by_name['title']._serialized_options = b'\272H\013r\t\030\254\002\320\352\201\312\006\001'
   _globals['_POLICYSOURCE'].fields_by_name['url']._loaded_options = None
   _globals['_POLICYSOURCE'].fields_by_name['url']._serialized_options = b'\272H\013r\006\030\364\003\210\001\001\330\001\001'
   _globals['_POLICYSOURCE'].fields_by_name['issue_date']._loaded_options = None
-  _globals['_POLICYSOURCE'].fields_by_name['issue_date']._serialized_options = b'\272H#r\0362\034^[0-9]{4}-[0-9]{2}-[0-9]{2}$\330\001\001'
+  _globals['_POLICYSOURCE'].fields_by_name['issue_date']._serialized_options = b'\272H\013r\006\210\353\201\312\006\001\330\001\001'
   _globals['_POLICY'].oneofs_by_name['requirement']._loaded_options = None
   _globals['_POLICY'].oneofs_by_name['requirement']._serialized_options = b'\272H\002\010\001'
   _globals['_POLICY'].fields_by_name['name']._loaded_options = None
-  _globals['_POLICY'].fields_by_name['name']._serialized_options = b'\272HGrB2@^jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}(@[0-9]+)?$\310\001\001'
+  _globals['_POLICY'].fields_by_name['name']._serialized_options = b'\342A\002\002\010\272H\013r\006\360\352\201\312\006\001\310\001\001'
+  _globals['_POLICY'].fields_by_name['revision']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['revision']._serialized_options = b'\342A\001\003'
   _globals['_POLICY'].fields_by_name['title']._loaded_options = None
-  _globals['_POLICY'].fields_by_name['title']._serialized_options = b'\272H\035r\030\030\310\0012\023^[^\\x00-\\x1f\\x7f]*$\310\001\001'
+  _globals['_POLICY'].fields_by_name['title']._serialized_options = b'\342A\001\002\272H\016r\t\030\310\001\320\352\201\312\006\001\310\001\001'
   _globals['_POLICY'].fields_by_name['purposes']._loaded_options = None
   _globals['_POLICY'].fields_by_name['purposes']._serialized_options = b'\272H\020\222\001\r\020\014\030\001\"\007\202\001\004\020\001 \000'
   _globals['_POLICY'].fields_by_name['origin']._loaded_options = None
@@ -70,29 +76,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICY'].fields_by_name['forbidden_grounds']._loaded_options = None
   _globals['_POLICY'].fields_by_name['forbidden_grounds']._serialized_options = b'\272H\016\222\001\013\030\001\"\007\202\001\004\020\001 \000'
   _globals['_POLICY'].fields_by_name['advice']._loaded_options = None
-  _globals['_POLICY'].fields_by_name['advice']._serialized_options = b'\272H!\222\001\036\020\n\"\032r\030\030\254\0022\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_POLICY'].fields_by_name['advice']._serialized_options = b'\272H\022\222\001\017\020\n\"\013r\t\030\254\002\320\352\201\312\006\001'
   _globals['_POLICY'].fields_by_name['effective_start_time']._loaded_options = None
-  _globals['_POLICY'].fields_by_name['effective_start_time']._serialized_options = b'\272H\034\262\001\026\032\007\010\200\225\220\270\272\0062\013\010\200\203\326\342\367\377\377\377\377\001\310\001\001'
+  _globals['_POLICY'].fields_by_name['effective_start_time']._serialized_options = b'\342A\001\002\272H\034\262\001\026\032\007\010\200\225\220\270\272\0062\013\010\200\203\326\342\367\377\377\377\377\001\310\001\001'
   _globals['_POLICY'].fields_by_name['effective_end_time']._loaded_options = None
   _globals['_POLICY'].fields_by_name['effective_end_time']._serialized_options = b'\272H\031\262\001\026\032\007\010\200\225\220\270\272\0062\013\010\200\203\326\342\367\377\377\377\377\001'
+  _globals['_POLICY'].fields_by_name['publish_time']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['publish_time']._serialized_options = b'\342A\001\003'
+  _globals['_POLICY'].fields_by_name['withdraw_time']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['withdraw_time']._serialized_options = b'\342A\001\003'
+  _globals['_POLICY'].fields_by_name['withdraw_reason']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['withdraw_reason']._serialized_options = b'\342A\001\003'
+  _globals['_POLICY'].fields_by_name['retroactive_reason']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['retroactive_reason']._serialized_options = b'\342A\001\003'
+  _globals['_POLICY'].fields_by_name['content_hash']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['content_hash']._serialized_options = b'\342A\001\003'
   _globals['_POLICY']._loaded_options = None
-  _globals['_POLICY']._serialized_options = b'\272H\241\001\032\236\001\n\017policy.interval\0225effective_end_time must be after effective_start_time\032T!has(this.effective_end_time) || this.effective_end_time > this.effective_start_time'
-  _globals['_ORIGIN']._serialized_start=2750
-  _globals['_ORIGIN']._serialized_end=2851
-  _globals['_BASIS']._serialized_start=2853
-  _globals['_BASIS']._serialized_end=2929
-  _globals['_VALIDITYWINDOW']._serialized_start=243
-  _globals['_VALIDITYWINDOW']._serialized_end=450
-  _globals['_NOTREQUIRED']._serialized_start=452
-  _globals['_NOTREQUIRED']._serialized_end=465
-  _globals['_TESTREQUIRED']._serialized_start=468
-  _globals['_TESTREQUIRED']._serialized_end=642
-  _globals['_POLICYSOURCE']._serialized_start=645
-  _globals['_POLICYSOURCE']._serialized_end=849
-  _globals['_POLICY']._serialized_start=852
-  _globals['_POLICY']._serialized_end=2044
-  _globals['_OVERRIDE']._serialized_start=2047
-  _globals['_OVERRIDE']._serialized_end=2184
-  _globals['_EFFECTIVEPOLICY']._serialized_start=2187
-  _globals['_EFFECTIVEPOLICY']._serialized_end=2748
+  _globals['_POLICY']._serialized_options = b'\352A\212\001\n\021hutong.org/Policy\022+jurisdictions/{region}/policies/{policy_id}\0226jurisdictions/{region}/policies/{policy_id}@{revision}*\010policies2\006policy\272H\241\001\032\236\001\n\017policy.interval\0225effective_end_time must be after effective_start_time\032T!has(this.effective_end_time) || this.effective_end_time > this.effective_start_time'
+  _globals['_OVERRIDE'].fields_by_name['floor']._loaded_options = None
+  _globals['_OVERRIDE'].fields_by_name['floor']._serialized_options = b'\372A\023\n\021hutong.org/Policy'
+  _globals['_OVERRIDE'].fields_by_name['policy']._loaded_options = None
+  _globals['_OVERRIDE'].fields_by_name['policy']._serialized_options = b'\372A\023\n\021hutong.org/Policy'
+  _globals['_EFFECTIVEPOLICY'].fields_by_name['governing']._loaded_options = None
+  _globals['_EFFECTIVEPOLICY'].fields_by_name['governing']._serialized_options = b'\372A\023\n\021hutong.org/Policy'
+  _globals['_EFFECTIVEPOLICY'].fields_by_name['floor']._loaded_options = None
+  _globals['_EFFECTIVEPOLICY'].fields_by_name['floor']._serialized_options = b'\372A\023\n\021hutong.org/Policy'
+  _globals['_EFFECTIVEPOLICY'].fields_by_name['lower_floors']._loaded_options = None
+  _globals['_EFFECTIVEPOLICY'].fields_by_name['lower_floors']._serialized_options = b'\372A\023\n\021hutong.org/Policy'
+  _globals['_ORIGIN']._serialized_start=3013
+  _globals['_ORIGIN']._serialized_end=3114
+  _globals['_BASIS']._serialized_start=3116
+  _globals['_BASIS']._serialized_end=3192
+  _globals['_VALIDITYWINDOW']._serialized_start=331
+  _globals['_VALIDITYWINDOW']._serialized_end=542
+  _globals['_NOTREQUIRED']._serialized_start=544
+  _globals['_NOTREQUIRED']._serialized_end=557
+  _globals['_TESTREQUIRED']._serialized_start=560
+  _globals['_TESTREQUIRED']._serialized_end=738
+  _globals['_POLICYSOURCE']._serialized_start=741
+  _globals['_POLICYSOURCE']._serialized_end=891
+  _globals['_POLICY']._serialized_start=894
+  _globals['_POLICY']._serialized_end=2187
+  _globals['_OVERRIDE']._serialized_start=2190
+  _globals['_OVERRIDE']._serialized_end=2375
+  _globals['_EFFECTIVEPOLICY']._serialized_start=2378
+  _globals['_EFFECTIVEPOLICY']._serialized_end=3011
 # @@protoc_insertion_point(module_scope)

@@ -59,7 +59,6 @@ class _Basis:
 class _BasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Basis.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     BASIS_UNSPECIFIED: _Basis.ValueType  # 0
-    """Never valid in a request."""
     BASIS_REPORT_TIME: _Basis.ValueType  # 1
     """From the instant the report was issued (以出具报告时间为准)."""
     BASIS_SAMPLE_TIME: _Basis.ValueType  # 2
@@ -69,7 +68,6 @@ class Basis(_Basis, metaclass=_BasisEnumTypeWrapper):
     """From which of a result's instants its validity counts."""
 
 BASIS_UNSPECIFIED: Basis.ValueType  # 0
-"""Never valid in a request."""
 BASIS_REPORT_TIME: Basis.ValueType  # 1
 """From the instant the report was issued (以出具报告时间为准)."""
 BASIS_SAMPLE_TIME: Basis.ValueType  # 2
@@ -89,7 +87,7 @@ class ValidityWindow(_message.Message):
     calendar_days: _builtins.int
     """So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N."""
     basis: Global___Basis.ValueType
-    """The instant it counts from. Required."""
+    """The instant it counts from."""
     includes_boundary: _builtins.bool
     """Whether the exact last instant still counts. Default false. Has no meaning for calendar_days."""
     @_builtins.property
@@ -144,7 +142,7 @@ class TestRequired(_message.Message):
     """Whether a person without a recognised result may be turned away. Default false: they are let in, and advised."""
     @_builtins.property
     def window(self) -> Global___ValidityWindow:
-        """How long a result counts. Required."""
+        """How long a result counts."""
 
     @_builtins.property
     def sampling_proof_window(self) -> _duration_pb2.Duration:
@@ -229,22 +227,22 @@ class Policy(_message.Message):
     CONTENT_HASH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"jurisdictions/{region}/policies/{policy_id}"; policy_id is 1 to 63 of lower-case letters, digits and "-", beginning
-    with a letter. Answers append "@{revision}". Required.
+    with a letter. Answers append "@{revision}".
     """
     revision: _builtins.int
-    """1 for the first of the series. Output only."""
+    """1 for the first of the series."""
     title: _builtins.str
-    """What people call it, 1 to 200 characters without control characters. Required."""
+    """What people call it, 1 to 200 characters without control characters."""
     origin: Global___Origin.ValueType
     """Whom it covers. Default ANY."""
     floor: _builtins.bool
     """Whether it binds everything below its jurisdiction instead of governing by itself. A floor has a basis and no length."""
     withdraw_reason: _builtins.str
-    """Why it was withdrawn. Output only."""
+    """Why it was withdrawn."""
     retroactive_reason: _builtins.str
-    """Why it begins before it was published; empty when it does not. Output only, from PublishPolicyRequest."""
+    """Why it begins before it was published; empty when it does not. Taken from PublishPolicyRequest."""
     content_hash: _builtins.str
-    """SHA-256 in lower-case hexadecimal over the content that the authority stated. Output only."""
+    """SHA-256 in lower-case hexadecimal over the content that the authority stated."""
     @_builtins.property
     def source(self) -> Global___PolicySource:
         """The document behind it. Optional."""
@@ -277,7 +275,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def effective_start_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it is in force, to the microsecond, from 1900 to the end of 8999. Required."""
+        """From when it is in force, to the microsecond, from 1900 to the end of 8999."""
 
     @_builtins.property
     def effective_end_time(self) -> _timestamp_pb2.Timestamp:
@@ -285,11 +283,11 @@ class Policy(_message.Message):
 
     @_builtins.property
     def publish_time(self) -> _timestamp_pb2.Timestamp:
-        """When this revision was published. Output only."""
+        """When this revision was published."""
 
     @_builtins.property
     def withdraw_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was withdrawn; absent while it stands. Output only."""
+        """When it was withdrawn; absent while it stands."""
 
     def __init__(
         self,

@@ -23,71 +23,88 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from hutong.policy.v1 import policy_pb2 as hutong_dot_policy_dot_v1_dot_policy__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\",\n\x10GetPolicyRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18x\xc8\x01\x01\"=\n\x11GetPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\"\x9e\x01\n\x13ListPoliciesRequest\x12\x1a\n\x06parent\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x31\n\rin_force_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x14ListPoliciesResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x1aListPolicyRevisionsRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18x\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"b\n\x1bListPolicyRevisionsResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfd\x01\n\x14ResolvePolicyRequest\x12$\n\x06region\x18\x01 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x35\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rarriving_from\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12+\n\x07\x61t_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nknown_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x15ResolvePolicyResponse\x12;\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\"i\n\x1b\x42\x61tchResolvePoliciesRequest\x12J\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.policy.v1.ResolvePolicyRequestB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"\x7f\n\x11ResolvePolicyItem\x12=\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicyH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"R\n\x1c\x42\x61tchResolvePoliciesResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.policy.v1.ResolvePolicyItem\"0\n\x14WatchPoliciesRequest\x12\x18\n\x06\x63ursor\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x87\x01\n\x10PolicyCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11nation_as_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04node\x18\x03 \x01(\t\"\x96\x01\n\x15WatchPoliciesResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.PolicyH\x00\x12\x38\n\ncheckpoint\x18\x02 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent2\xf5\x04\n\rPolicyService\x12T\n\tGetPolicy\x12\".hutong.policy.v1.GetPolicyRequest\x1a#.hutong.policy.v1.GetPolicyResponse\x12]\n\x0cListPolicies\x12%.hutong.policy.v1.ListPoliciesRequest\x1a&.hutong.policy.v1.ListPoliciesResponse\x12r\n\x13ListPolicyRevisions\x12,.hutong.policy.v1.ListPolicyRevisionsRequest\x1a-.hutong.policy.v1.ListPolicyRevisionsResponse\x12`\n\rResolvePolicy\x12&.hutong.policy.v1.ResolvePolicyRequest\x1a\'.hutong.policy.v1.ResolvePolicyResponse\x12u\n\x14\x42\x61tchResolvePolicies\x12-.hutong.policy.v1.BatchResolvePoliciesRequest\x1a..hutong.policy.v1.BatchResolvePoliciesResponse\x12\x62\n\rWatchPolicies\x12&.hutong.policy.v1.WatchPoliciesRequest\x1a\'.hutong.policy.v1.WatchPoliciesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\"F\n\x10GetPolicyRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\"=\n\x11GetPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\"\xb8\x01\n\x13ListPoliciesRequest\x12\x34\n\x06parent\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\x12\x11hutong.org/Policy\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x31\n\rin_force_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x14ListPoliciesResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x1aListPolicyRevisionsRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"b\n\x1bListPolicyRevisionsResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x02\n\x14ResolvePolicyRequest\x12(\n\x06region\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x39\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rarriving_from\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12+\n\x07\x61t_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nknown_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x15ResolvePolicyResponse\x12;\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\"m\n\x1b\x42\x61tchResolvePoliciesRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.policy.v1.ResolvePolicyRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"\x7f\n\x11ResolvePolicyItem\x12=\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicyH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"R\n\x1c\x42\x61tchResolvePoliciesResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.policy.v1.ResolvePolicyItem\"0\n\x14WatchPoliciesRequest\x12\x18\n\x06\x63ursor\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x9d\x01\n\x10PolicyCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11nation_as_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04node\x18\x03 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\"\x96\x01\n\x15WatchPoliciesResponse\x12*\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.PolicyH\x00\x12\x38\n\ncheckpoint\x18\x02 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent2\x93\x05\n\rPolicyService\x12Y\n\tGetPolicy\x12\".hutong.policy.v1.GetPolicyRequest\x1a#.hutong.policy.v1.GetPolicyResponse\"\x03\x90\x02\x01\x12\x62\n\x0cListPolicies\x12%.hutong.policy.v1.ListPoliciesRequest\x1a&.hutong.policy.v1.ListPoliciesResponse\"\x03\x90\x02\x01\x12w\n\x13ListPolicyRevisions\x12,.hutong.policy.v1.ListPolicyRevisionsRequest\x1a-.hutong.policy.v1.ListPolicyRevisionsResponse\"\x03\x90\x02\x01\x12\x65\n\rResolvePolicy\x12&.hutong.policy.v1.ResolvePolicyRequest\x1a\'.hutong.policy.v1.ResolvePolicyResponse\"\x03\x90\x02\x01\x12z\n\x14\x42\x61tchResolvePolicies\x12-.hutong.policy.v1.BatchResolvePoliciesRequest\x1a..hutong.policy.v1.BatchResolvePoliciesResponse\"\x03\x90\x02\x01\x12g\n\rWatchPolicies\x12&.hutong.policy.v1.WatchPoliciesRequest\x1a\'.hutong.policy.v1.WatchPoliciesResponse\"\x03\x90\x02\x01\x30\x01\x42\x66\n\x14org.hutong.policy.v1P\x01Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.policy.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024org.hutong.policy.v1P\001Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\252\002\020Hutong.Policy.V1'
   _globals['_GETPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_GETPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\002\030x\310\001\001'
+  _globals['_GETPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hutong.org/Policy\272H\007r\002\030x\310\001\001'
   _globals['_LISTPOLICIESREQUEST'].fields_by_name['parent']._loaded_options = None
-  _globals['_LISTPOLICIESREQUEST'].fields_by_name['parent']._serialized_options = b'\272H\007r\002\030@\310\001\001'
+  _globals['_LISTPOLICIESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\023\022\021hutong.org/Policy\272H\007r\002\030@\310\001\001'
   _globals['_LISTPOLICIESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPOLICIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTPOLICIESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTPOLICIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_LISTPOLICYREVISIONSREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_LISTPOLICYREVISIONSREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\002\030x\310\001\001'
+  _globals['_LISTPOLICYREVISIONSREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hutong.org/Policy\272H\007r\002\030x\310\001\001'
   _globals['_LISTPOLICYREVISIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPOLICYREVISIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTPOLICYREVISIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTPOLICYREVISIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['region']._loaded_options = None
-  _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['region']._serialized_options = b'\272H\021r\0142\n^[0-9]{6}$\310\001\001'
+  _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['region']._serialized_options = b'\342A\001\002\272H\021r\0142\n^[0-9]{6}$\310\001\001'
   _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['purpose']._loaded_options = None
-  _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['purpose']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['purpose']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
   _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['arriving_from']._loaded_options = None
   _globals['_RESOLVEPOLICYREQUEST'].fields_by_name['arriving_from']._serialized_options = b'\272H\021r\0142\n^[0-9]{6}$\330\001\001'
   _globals['_BATCHRESOLVEPOLICIESREQUEST'].fields_by_name['requests']._loaded_options = None
-  _globals['_BATCHRESOLVEPOLICIESREQUEST'].fields_by_name['requests']._serialized_options = b'\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
+  _globals['_BATCHRESOLVEPOLICIESREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
   _globals['_WATCHPOLICIESREQUEST'].fields_by_name['cursor']._loaded_options = None
   _globals['_WATCHPOLICIESREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\005r\003\030\200\002'
-  _globals['_GETPOLICYREQUEST']._serialized_start=207
-  _globals['_GETPOLICYREQUEST']._serialized_end=251
-  _globals['_GETPOLICYRESPONSE']._serialized_start=253
-  _globals['_GETPOLICYRESPONSE']._serialized_end=314
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=317
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=475
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=477
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=568
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=570
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=682
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=684
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=782
-  _globals['_RESOLVEPOLICYREQUEST']._serialized_start=785
-  _globals['_RESOLVEPOLICYREQUEST']._serialized_end=1038
-  _globals['_RESOLVEPOLICYRESPONSE']._serialized_start=1040
-  _globals['_RESOLVEPOLICYRESPONSE']._serialized_end=1124
-  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_start=1126
-  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_end=1231
-  _globals['_RESOLVEPOLICYITEM']._serialized_start=1233
-  _globals['_RESOLVEPOLICYITEM']._serialized_end=1360
-  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_start=1362
-  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_end=1444
-  _globals['_WATCHPOLICIESREQUEST']._serialized_start=1446
-  _globals['_WATCHPOLICIESREQUEST']._serialized_end=1494
-  _globals['_POLICYCHECKPOINT']._serialized_start=1497
-  _globals['_POLICYCHECKPOINT']._serialized_end=1632
-  _globals['_WATCHPOLICIESRESPONSE']._serialized_start=1635
-  _globals['_WATCHPOLICIESRESPONSE']._serialized_end=1785
-  _globals['_POLICYSERVICE']._serialized_start=1788
-  _globals['_POLICYSERVICE']._serialized_end=2417
+  _globals['_POLICYCHECKPOINT'].fields_by_name['node']._loaded_options = None
+  _globals['_POLICYCHECKPOINT'].fields_by_name['node']._serialized_options = b'\372A\021\n\017hutong.org/Node'
+  _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._serialized_options = b'\220\002\001'
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicies']._serialized_options = b'\220\002\001'
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicyRevisions']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ListPolicyRevisions']._serialized_options = b'\220\002\001'
+  _globals['_POLICYSERVICE'].methods_by_name['ResolvePolicy']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ResolvePolicy']._serialized_options = b'\220\002\001'
+  _globals['_POLICYSERVICE'].methods_by_name['BatchResolvePolicies']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['BatchResolvePolicies']._serialized_options = b'\220\002\001'
+  _globals['_POLICYSERVICE'].methods_by_name['WatchPolicies']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['WatchPolicies']._serialized_options = b'\220\002\001'
+  _globals['_GETPOLICYREQUEST']._serialized_start=267
+  _globals['_GETPOLICYREQUEST']._serialized_end=337
+  _globals['_GETPOLICYRESPONSE']._serialized_start=339
+  _globals['_GETPOLICYRESPONSE']._serialized_end=400
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=403
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=587
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=589
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=680
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=683
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=821
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=823
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=921
+  _globals['_RESOLVEPOLICYREQUEST']._serialized_start=924
+  _globals['_RESOLVEPOLICYREQUEST']._serialized_end=1185
+  _globals['_RESOLVEPOLICYRESPONSE']._serialized_start=1187
+  _globals['_RESOLVEPOLICYRESPONSE']._serialized_end=1271
+  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_start=1273
+  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_end=1382
+  _globals['_RESOLVEPOLICYITEM']._serialized_start=1384
+  _globals['_RESOLVEPOLICYITEM']._serialized_end=1511
+  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_start=1513
+  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_end=1595
+  _globals['_WATCHPOLICIESREQUEST']._serialized_start=1597
+  _globals['_WATCHPOLICIESREQUEST']._serialized_end=1645
+  _globals['_POLICYCHECKPOINT']._serialized_start=1648
+  _globals['_POLICYCHECKPOINT']._serialized_end=1805
+  _globals['_WATCHPOLICIESRESPONSE']._serialized_start=1808
+  _globals['_WATCHPOLICIESRESPONSE']._serialized_end=1958
+  _globals['_POLICYSERVICE']._serialized_start=1961
+  _globals['_POLICYSERVICE']._serialized_end=2620
 # @@protoc_insertion_point(module_scope)

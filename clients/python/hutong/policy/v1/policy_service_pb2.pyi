@@ -24,13 +24,11 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetPolicyRequest(_message.Message):
-    """The request of GetPolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"jurisdictions/{region}/policies/{policy_id}", optionally with "@{revision}". Required."""
+    """"jurisdictions/{region}/policies/{policy_id}", optionally with "@{revision}"."""
     def __init__(
         self,
         *,
@@ -46,8 +44,6 @@ Global___GetPolicyRequest: _TypeAlias = GetPolicyRequest  # noqa: Y015
 
 @_typing.final
 class GetPolicyResponse(_message.Message):
-    """The answer of GetPolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
@@ -70,8 +66,6 @@ Global___GetPolicyResponse: _TypeAlias = GetPolicyResponse  # noqa: Y015
 
 @_typing.final
 class ListPoliciesRequest(_message.Message):
-    """The request of ListPolicies."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     PARENT_FIELD_NUMBER: _builtins.int
@@ -79,7 +73,7 @@ class ListPoliciesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     IN_FORCE_TIME_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """"jurisdictions/{region}", or "jurisdictions/-" for all. Required."""
+    """"jurisdictions/{region}", or "jurisdictions/-" for all."""
     page_size: _builtins.int
     """At most this many; 0 means 50, larger than 500 means 500."""
     page_token: _builtins.str
@@ -106,8 +100,6 @@ Global___ListPoliciesRequest: _TypeAlias = ListPoliciesRequest  # noqa: Y015
 
 @_typing.final
 class ListPoliciesResponse(_message.Message):
-    """The answer of ListPolicies."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICIES_FIELD_NUMBER: _builtins.int
@@ -134,15 +126,13 @@ Global___ListPoliciesResponse: _TypeAlias = ListPoliciesResponse  # noqa: Y015
 
 @_typing.final
 class ListPolicyRevisionsRequest(_message.Message):
-    """The request of ListPolicyRevisions."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"jurisdictions/{region}/policies/{policy_id}". Required."""
+    """"jurisdictions/{region}/policies/{policy_id}"."""
     page_size: _builtins.int
     """At most this many; 0 means 50, larger than 500 means 500."""
     page_token: _builtins.str
@@ -164,8 +154,6 @@ Global___ListPolicyRevisionsRequest: _TypeAlias = ListPolicyRevisionsRequest  # 
 
 @_typing.final
 class ListPolicyRevisionsResponse(_message.Message):
-    """The answer of ListPolicyRevisions."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICIES_FIELD_NUMBER: _builtins.int
@@ -192,8 +180,6 @@ Global___ListPolicyRevisionsResponse: _TypeAlias = ListPolicyRevisionsResponse  
 
 @_typing.final
 class ResolvePolicyRequest(_message.Message):
-    """The request of ResolvePolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_FIELD_NUMBER: _builtins.int
@@ -202,9 +188,9 @@ class ResolvePolicyRequest(_message.Message):
     AT_TIME_FIELD_NUMBER: _builtins.int
     KNOWN_TIME_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """Where, GB/T 2260 six digits. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region. Required."""
+    """Where, GB/T 2260 six digits. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """For what. Required."""
+    """For what."""
     arriving_from: _builtins.str
     """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
     @_builtins.property
@@ -234,8 +220,6 @@ Global___ResolvePolicyRequest: _TypeAlias = ResolvePolicyRequest  # noqa: Y015
 
 @_typing.final
 class ResolvePolicyResponse(_message.Message):
-    """The answer of ResolvePolicy."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     EFFECTIVE_POLICY_FIELD_NUMBER: _builtins.int
@@ -258,8 +242,6 @@ Global___ResolvePolicyResponse: _TypeAlias = ResolvePolicyResponse  # noqa: Y015
 
 @_typing.final
 class BatchResolvePoliciesRequest(_message.Message):
-    """The request of BatchResolvePolicies."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
@@ -314,8 +296,6 @@ Global___ResolvePolicyItem: _TypeAlias = ResolvePolicyItem  # noqa: Y015
 
 @_typing.final
 class BatchResolvePoliciesResponse(_message.Message):
-    """The answer of BatchResolvePolicies."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
@@ -338,8 +318,6 @@ Global___BatchResolvePoliciesResponse: _TypeAlias = BatchResolvePoliciesResponse
 
 @_typing.final
 class WatchPoliciesRequest(_message.Message):
-    """The request of WatchPolicies."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int

@@ -23,6 +23,8 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.results.v1 import follow_up_pb2 as hutong_dot_results_dot_v1_dot_follow__up__pb2
@@ -30,53 +32,75 @@ from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hutong/results/v1/exchange.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\"\xcf\x01\n\x10ReplicatedResult\x12\x1c\n\x0bsubject_key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x1c\n\x0bkey_version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12:\n\x0btest_result\x18\x03 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultB\x06\xbaH\x03\xc8\x01\x01\x12 \n\x0c\x63ontent_hash\x18\x04 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\x12!\n\rsampling_hash\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"\x84\x04\n\x0fReplicatedTubes\x12\x0b\n\x03lab\x18\x01 \x01(\t\x12\x13\n\x0bkey_version\x18\x02 \x01(\x05\x12/\n\x0bupload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttube_code\x18\x04 \x03(\t\x12\x11\n\tpool_size\x18\x05 \x03(\x05\x12-\n\x08specimen\x18\x06 \x03(\x0e\x32\x1b.hutong.results.v1.Specimen\x12)\n\x06method\x18\x07 \x03(\x0e\x32\x19.hutong.results.v1.Method\x12(\n\x07outcome\x18\x08 \x03(\x0e\x32\x17.hutong.type.v1.Outcome\x12\x15\n\rsample_region\x18\t \x03(\t\x12\x13\n\x0bsample_site\x18\n \x03(\t\x12\x1a\n\x12sample_time_micros\x18\x0b \x03(\x03\x12\x1b\n\x13receive_time_micros\x18\x0c \x03(\x03\x12\x18\n\x10test_time_micros\x18\r \x03(\x03\x12\x1a\n\x12report_time_micros\x18\x0e \x03(\x03\x12\x14\n\x0cperson_count\x18\x0f \x03(\x05\x12\x14\n\x0csubject_keys\x18\x10 \x01(\x0c\x12\x15\n\rreport_number\x18\x11 \x03(\t\x12\x16\n\x0e\x63ontent_hashes\x18\x12 \x01(\x0c\"\xc8\x02\n\x0eReplicatedLink\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^links/[0-9a-f-]{36}$\x12\x1c\n\x0bsubject_key\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12*\n\x04type\x18\x03 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12#\n\x12linked_subject_key\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x31\n\x0blinked_type\x18\x05 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12\x37\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bremove_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x12ReplicatedFollowUp\x12\x36\n\tfollow_up\x18\x01 \x01(\x0b\x32\x1b.hutong.results.v1.FollowUpB\x06\xbaH\x03\xc8\x01\x01\"\xf0\x01\n\x10ReplicatedChange\x12\x35\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResultH\x00\x12\x31\n\x04link\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicatedLinkH\x00\x12%\n\x03lab\x18\x03 \x01(\x0b\x32\x16.hutong.results.v1.LabH\x00\x12:\n\tfollow_up\x18\x04 \x01(\x0b\x32%.hutong.results.v1.ReplicatedFollowUpH\x00\x42\x0f\n\x06\x63hange\x12\x05\xbaH\x02\x08\x01\"s\n\x0eWriterPosition\x12\x17\n\x06writer\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63klog\x18\x04 \x01(\x03\x12-\n\nclock_skew\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0e\x63onflict_count\x18\x06 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hutong/results/v1/exchange.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"\xdb\x01\n\x10ReplicatedResult\x12 \n\x0bsubject_key\x18\x01 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12 \n\x0bkey_version\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12>\n\x0btest_result\x18\x03 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12 \n\x0c\x63ontent_hash\x18\x04 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\x12!\n\rsampling_hash\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"\xa9\x04\n\x0fReplicatedTubes\x12$\n\x03lab\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x19\n\x0bkey_version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x02\x12\x35\n\x0bupload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x11\n\ttube_code\x18\x04 \x03(\t\x12\x11\n\tpool_size\x18\x05 \x03(\x05\x12-\n\x08specimen\x18\x06 \x03(\x0e\x32\x1b.hutong.results.v1.Specimen\x12)\n\x06method\x18\x07 \x03(\x0e\x32\x19.hutong.results.v1.Method\x12(\n\x07outcome\x18\x08 \x03(\x0e\x32\x17.hutong.type.v1.Outcome\x12\x15\n\rsample_region\x18\t \x03(\t\x12\x13\n\x0bsample_site\x18\n \x03(\t\x12\x1a\n\x12sample_time_micros\x18\x0b \x03(\x03\x12\x1b\n\x13receive_time_micros\x18\x0c \x03(\x03\x12\x18\n\x10test_time_micros\x18\r \x03(\x03\x12\x1a\n\x12report_time_micros\x18\x0e \x03(\x03\x12\x14\n\x0cperson_count\x18\x0f \x03(\x05\x12\x14\n\x0csubject_keys\x18\x10 \x01(\x0c\x12\x15\n\rreport_number\x18\x11 \x03(\t\x12\x16\n\x0e\x63ontent_hashes\x18\x12 \x01(\x0c\"\xe3\x02\n\x0eReplicatedLink\x12\x39\n\x04name\x18\x01 \x01(\tB+\xe2\x41\x01\x02\xfa\x41\x19\n\x17hutong.org/DocumentLink\xbaH\x08r\x06\xf8\xea\x81\xca\x06\x01\x12 \n\x0bsubject_key\x18\x02 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12*\n\x04type\x18\x03 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12\'\n\x12linked_subject_key\x18\x04 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12\x31\n\x0blinked_type\x18\x05 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentType\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12/\n\x0bremove_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x12ReplicatedFollowUp\x12:\n\tfollow_up\x18\x01 \x01(\x0b\x32\x1b.hutong.results.v1.FollowUpB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\xf0\x01\n\x10ReplicatedChange\x12\x35\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResultH\x00\x12\x31\n\x04link\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicatedLinkH\x00\x12%\n\x03lab\x18\x03 \x01(\x0b\x32\x16.hutong.results.v1.LabH\x00\x12:\n\tfollow_up\x18\x04 \x01(\x0b\x32%.hutong.results.v1.ReplicatedFollowUpH\x00\x42\x0f\n\x06\x63hange\x12\x05\xbaH\x02\x08\x01\"w\n\x0eWriterPosition\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa5\x02\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x63ontact_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x62\x61\x63klog\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\nclock_skew\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63onflict_count\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03:1\xea\x41.\n\x0fhutong.org/Node\x12\x0enodes/{region}*\x05nodes2\x04nodeBj\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.exchange_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_REPLICATEDRESULT'].fields_by_name['subject_key']._loaded_options = None
-  _globals['_REPLICATEDRESULT'].fields_by_name['subject_key']._serialized_options = b'\272H\004z\002h\020'
+  _globals['_REPLICATEDRESULT'].fields_by_name['subject_key']._serialized_options = b'\342A\001\002\272H\004z\002h\020'
   _globals['_REPLICATEDRESULT'].fields_by_name['key_version']._loaded_options = None
-  _globals['_REPLICATEDRESULT'].fields_by_name['key_version']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_REPLICATEDRESULT'].fields_by_name['key_version']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
   _globals['_REPLICATEDRESULT'].fields_by_name['test_result']._loaded_options = None
-  _globals['_REPLICATEDRESULT'].fields_by_name['test_result']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_REPLICATEDRESULT'].fields_by_name['test_result']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_REPLICATEDRESULT'].fields_by_name['content_hash']._loaded_options = None
   _globals['_REPLICATEDRESULT'].fields_by_name['content_hash']._serialized_options = b'\272H\007z\002h\020\330\001\001'
   _globals['_REPLICATEDRESULT'].fields_by_name['sampling_hash']._loaded_options = None
   _globals['_REPLICATEDRESULT'].fields_by_name['sampling_hash']._serialized_options = b'\272H\007z\002h\020\330\001\001'
+  _globals['_REPLICATEDTUBES'].fields_by_name['lab']._loaded_options = None
+  _globals['_REPLICATEDTUBES'].fields_by_name['lab']._serialized_options = b'\342A\001\002\372A\020\n\016hutong.org/Lab'
+  _globals['_REPLICATEDTUBES'].fields_by_name['key_version']._loaded_options = None
+  _globals['_REPLICATEDTUBES'].fields_by_name['key_version']._serialized_options = b'\342A\001\002'
+  _globals['_REPLICATEDTUBES'].fields_by_name['upload_time']._loaded_options = None
+  _globals['_REPLICATEDTUBES'].fields_by_name['upload_time']._serialized_options = b'\342A\001\002'
   _globals['_REPLICATEDLINK'].fields_by_name['name']._loaded_options = None
-  _globals['_REPLICATEDLINK'].fields_by_name['name']._serialized_options = b'\272H\031r\0272\025^links/[0-9a-f-]{36}$'
+  _globals['_REPLICATEDLINK'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\031\n\027hutong.org/DocumentLink\272H\010r\006\370\352\201\312\006\001'
   _globals['_REPLICATEDLINK'].fields_by_name['subject_key']._loaded_options = None
-  _globals['_REPLICATEDLINK'].fields_by_name['subject_key']._serialized_options = b'\272H\004z\002h\020'
+  _globals['_REPLICATEDLINK'].fields_by_name['subject_key']._serialized_options = b'\342A\001\002\272H\004z\002h\020'
   _globals['_REPLICATEDLINK'].fields_by_name['linked_subject_key']._loaded_options = None
-  _globals['_REPLICATEDLINK'].fields_by_name['linked_subject_key']._serialized_options = b'\272H\004z\002h\020'
+  _globals['_REPLICATEDLINK'].fields_by_name['linked_subject_key']._serialized_options = b'\342A\001\002\272H\004z\002h\020'
   _globals['_REPLICATEDLINK'].fields_by_name['create_time']._loaded_options = None
-  _globals['_REPLICATEDLINK'].fields_by_name['create_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_REPLICATEDLINK'].fields_by_name['create_time']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_REPLICATEDFOLLOWUP'].fields_by_name['follow_up']._loaded_options = None
-  _globals['_REPLICATEDFOLLOWUP'].fields_by_name['follow_up']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_REPLICATEDFOLLOWUP'].fields_by_name['follow_up']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_REPLICATEDCHANGE'].oneofs_by_name['change']._loaded_options = None
   _globals['_REPLICATEDCHANGE'].oneofs_by_name['change']._serialized_options = b'\272H\002\010\001'
   _globals['_WRITERPOSITION'].fields_by_name['writer']._loaded_options = None
-  _globals['_WRITERPOSITION'].fields_by_name['writer']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_WRITERPOSITION'].fields_by_name['writer']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
   _globals['_WRITERPOSITION'].fields_by_name['offset']._loaded_options = None
   _globals['_WRITERPOSITION'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_REPLICATEDRESULT']._serialized_start=307
-  _globals['_REPLICATEDRESULT']._serialized_end=514
-  _globals['_REPLICATEDTUBES']._serialized_start=517
-  _globals['_REPLICATEDTUBES']._serialized_end=1033
-  _globals['_REPLICATEDLINK']._serialized_start=1036
-  _globals['_REPLICATEDLINK']._serialized_end=1364
-  _globals['_REPLICATEDFOLLOWUP']._serialized_start=1366
-  _globals['_REPLICATEDFOLLOWUP']._serialized_end=1442
-  _globals['_REPLICATEDCHANGE']._serialized_start=1445
-  _globals['_REPLICATEDCHANGE']._serialized_end=1685
-  _globals['_WRITERPOSITION']._serialized_start=1687
-  _globals['_WRITERPOSITION']._serialized_end=1802
-  _globals['_NODE']._serialized_start=1805
-  _globals['_NODE']._serialized_end=2011
+  _globals['_NODE'].fields_by_name['name']._loaded_options = None
+  _globals['_NODE'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_NODE'].fields_by_name['as_of_time']._loaded_options = None
+  _globals['_NODE'].fields_by_name['as_of_time']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['contact_time']._loaded_options = None
+  _globals['_NODE'].fields_by_name['contact_time']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['backlog']._loaded_options = None
+  _globals['_NODE'].fields_by_name['backlog']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['clock_skew']._loaded_options = None
+  _globals['_NODE'].fields_by_name['clock_skew']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['conflict_count']._loaded_options = None
+  _globals['_NODE'].fields_by_name['conflict_count']._serialized_options = b'\342A\001\003'
+  _globals['_NODE']._loaded_options = None
+  _globals['_NODE']._serialized_options = b'\352A.\n\017hutong.org/Node\022\016nodes/{region}*\005nodes2\004node'
+  _globals['_REPLICATEDRESULT']._serialized_start=395
+  _globals['_REPLICATEDRESULT']._serialized_end=614
+  _globals['_REPLICATEDTUBES']._serialized_start=617
+  _globals['_REPLICATEDTUBES']._serialized_end=1170
+  _globals['_REPLICATEDLINK']._serialized_start=1173
+  _globals['_REPLICATEDLINK']._serialized_end=1528
+  _globals['_REPLICATEDFOLLOWUP']._serialized_start=1530
+  _globals['_REPLICATEDFOLLOWUP']._serialized_end=1610
+  _globals['_REPLICATEDCHANGE']._serialized_start=1613
+  _globals['_REPLICATEDCHANGE']._serialized_end=1853
+  _globals['_WRITERPOSITION']._serialized_start=1855
+  _globals['_WRITERPOSITION']._serialized_end=1974
+  _globals['_NODE']._serialized_start=1977
+  _globals['_NODE']._serialized_end=2270
 # @@protoc_insertion_point(module_scope)

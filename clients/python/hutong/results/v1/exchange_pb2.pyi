@@ -37,9 +37,9 @@ class ReplicatedResult(_message.Message):
     CONTENT_HASH_FIELD_NUMBER: _builtins.int
     SAMPLING_HASH_FIELD_NUMBER: _builtins.int
     subject_key: _builtins.bytes
-    """The person: HMAC-SHA-256 with the nation's pepper over document type and canonical number, first 16 bytes. Required."""
+    """The person: HMAC-SHA-256 with the nation's pepper over document type and canonical number, first 16 bytes."""
     key_version: _builtins.int
-    """Which pepper made subject_key. Required."""
+    """Which pepper made subject_key."""
     content_hash: _builtins.bytes
     """A keyed hash, 16 bytes, over all that the laboratory stated of this person: tells a report that came twice from two
     reports under one number. Empty in the answers to look-ups.
@@ -49,7 +49,7 @@ class ReplicatedResult(_message.Message):
     @_builtins.property
     def test_result(self) -> _result_pb2.TestResult:
         """The revision. name, masked_name and masked_number are empty; upload_time is that of the node that received it from
-        the laboratory, its origin. lab_standing is told in answers alone. Required.
+        the laboratory, its origin. lab_standing is told in answers alone.
         """
 
     def __init__(
@@ -98,16 +98,16 @@ class ReplicatedTubes(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     CONTENT_HASHES_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
-    """The issuing laboratory, "labs/{uscc}". Required."""
+    """The issuing laboratory, "labs/{uscc}"."""
     key_version: _builtins.int
-    """Which pepper made the subject keys. Required."""
+    """Which pepper made the subject keys."""
     subject_keys: _builtins.bytes
     """The persons, as in ReplicatedResult, 16 bytes each without anything between them."""
     content_hashes: _builtins.bytes
     """As in ReplicatedResult, 16 bytes each without anything between them."""
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
-        """When the origin stored them. Required."""
+        """When the origin stored them."""
 
     @_builtins.property
     def tube_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -205,18 +205,18 @@ class ReplicatedLink(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     REMOVE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"links/{uuid7}". Required."""
+    """"links/{uuid7}"."""
     subject_key: _builtins.bytes
-    """One document's key. Required."""
+    """One document's key."""
     type: _identity_pb2.DocumentType.ValueType
     """Its type."""
     linked_subject_key: _builtins.bytes
-    """The other's key. Required."""
+    """The other's key."""
     linked_type: _identity_pb2.DocumentType.ValueType
     """Its type."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When they were tied. Required."""
+        """When they were tied."""
 
     @_builtins.property
     def remove_time(self) -> _timestamp_pb2.Timestamp:
@@ -250,7 +250,7 @@ class ReplicatedFollowUp(_message.Message):
     FOLLOW_UP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def follow_up(self) -> _follow_up_pb2.FollowUp:
-        """The reminder; its lab and report_number are what it is known by. Required."""
+        """The reminder; its lab and report_number are what it is known by."""
 
     def __init__(
         self,

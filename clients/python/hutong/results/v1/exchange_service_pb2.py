@@ -23,33 +23,37 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.results.v1 import exchange_pb2 as hutong_dot_results_dot_v1_dot_exchange__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hutong/results/v1/exchange_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a hutong/results/v1/exchange.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\"\x86\x02\n\x0eReplicateStart\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x18\n\x06log_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\x0bkey_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1c\n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12=\n\x07removed\x18\x05 \x03(\x0b\x32!.hutong.results.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x35\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x8a\x02\n\x0eReplicateBatch\x12\x17\n\x06writer\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x05tubes\x18\x05 \x03(\x0b\x32\".hutong.results.v1.ReplicatedTubesB\x06\xbaH\x03\xd8\x01\x03\x12<\n\x07\x63hanges\x18\x06 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\"_\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xc8\x01\n\x10ReplicateRequest\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.hutong.results.v1.ReplicateStartH\x00\x12\x32\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicateBatchH\x00\x12<\n\ncheckpoint\x18\x03 \x01(\x0b\x32&.hutong.results.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"z\n\x11ReplicateResponse\x12\x34\n\tpositions\x18\x01 \x03(\x0b\x32!.hutong.results.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf7\x01\n\x15LookupSubjectsRequest\x12\'\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12(\n\x04node\x18\x03 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\"\\\n\x0eSubjectResults\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\"\x8d\x01\n\x0cSubjectClaim\x12\x33\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\"\xaa\x01\n\x16LookupSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12/\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x1f.hutong.results.v1.SubjectClaim\x12*\n\x07sources\x18\x03 \x03(\x0b\x32\x19.hutong.results.v1.Source\"j\n\x15\x46ollowSubjectsRequest\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\'\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x7f\n\x16\x46ollowSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12\x30\n\x05links\x18\x02 \x03(\x0b\x32!.hutong.results.v1.ReplicatedLink\"\xa7\x01\n\x13WatchNoticesRequest\x12(\n\x04node\x18\x01 \x01(\tB\x1a\xbaH\x17r\x12\x32\x10^nodes/[0-9]{6}$\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbc\x01\n\x14WatchNoticesResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10ListNodesRequest\";\n\x11ListNodesResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.hutong.results.v1.Node2\xf6\x03\n\x0f\x45xchangeService\x12Z\n\tReplicate\x12#.hutong.results.v1.ReplicateRequest\x1a$.hutong.results.v1.ReplicateResponse(\x01\x30\x01\x12\x65\n\x0eLookupSubjects\x12(.hutong.results.v1.LookupSubjectsRequest\x1a).hutong.results.v1.LookupSubjectsResponse\x12\x65\n\x0e\x46ollowSubjects\x12(.hutong.results.v1.FollowSubjectsRequest\x1a).hutong.results.v1.FollowSubjectsResponse\x12\x61\n\x0cWatchNotices\x12&.hutong.results.v1.WatchNoticesRequest\x1a\'.hutong.results.v1.WatchNoticesResponse0\x01\x12V\n\tListNodes\x12#.hutong.results.v1.ListNodesRequest\x1a$.hutong.results.v1.ListNodesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hutong/results/v1/exchange_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a hutong/results/v1/exchange.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ahutong/type/v1/rules.proto\"\xa2\x02\n\x0eReplicateStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1c\n\x06log_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0bkey_version\x18\x03 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12 \n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12=\n\x07removed\x18\x05 \x03(\x0b\x32!.hutong.results.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x39\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\x8e\x02\n\x0eReplicateBatch\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x05tubes\x18\x05 \x03(\x0b\x32\".hutong.results.v1.ReplicatedTubesB\x06\xbaH\x03\xd8\x01\x03\x12<\n\x07\x63hanges\x18\x06 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\"_\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xc8\x01\n\x10ReplicateRequest\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.hutong.results.v1.ReplicateStartH\x00\x12\x32\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32!.hutong.results.v1.ReplicateBatchH\x00\x12<\n\ncheckpoint\x18\x03 \x01(\x0b\x32&.hutong.results.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"z\n\x11ReplicateResponse\x12\x34\n\tpositions\x18\x01 \x03(\x0b\x32!.hutong.results.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x02\n\x15LookupSubjectsRequest\x12+\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x34\n\x04node\x18\x03 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\"\\\n\x0eSubjectResults\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\"\x8d\x01\n\x0cSubjectClaim\x12\x33\n\x06result\x18\x01 \x01(\x0b\x32#.hutong.results.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\"\xaa\x01\n\x16LookupSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12/\n\x06\x63laims\x18\x02 \x03(\x0b\x32\x1f.hutong.results.v1.SubjectClaim\x12*\n\x07sources\x18\x03 \x03(\x0b\x32\x19.hutong.results.v1.Source\"z\n\x15\x46ollowSubjectsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12+\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x7f\n\x16\x46ollowSubjectsResponse\x12\x33\n\x08subjects\x18\x01 \x03(\x0b\x32!.hutong.results.v1.SubjectResults\x12\x30\n\x05links\x18\x02 \x03(\x0b\x32!.hutong.results.v1.ReplicatedLink\"\xb7\x01\n\x13WatchNoticesRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbc\x01\n\x14WatchNoticesResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32#.hutong.results.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10ListNodesRequest\";\n\x11ListNodesResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.hutong.results.v1.Node2\x8f\x04\n\x0f\x45xchangeService\x12_\n\tReplicate\x12#.hutong.results.v1.ReplicateRequest\x1a$.hutong.results.v1.ReplicateResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12j\n\x0eLookupSubjects\x12(.hutong.results.v1.LookupSubjectsRequest\x1a).hutong.results.v1.LookupSubjectsResponse\"\x03\x90\x02\x01\x12j\n\x0e\x46ollowSubjects\x12(.hutong.results.v1.FollowSubjectsRequest\x1a).hutong.results.v1.FollowSubjectsResponse\"\x03\x90\x02\x02\x12\x66\n\x0cWatchNotices\x12&.hutong.results.v1.WatchNoticesRequest\x1a\'.hutong.results.v1.WatchNoticesResponse\"\x03\x90\x02\x02\x30\x01\x12[\n\tListNodes\x12#.hutong.results.v1.ListNodesRequest\x1a$.hutong.results.v1.ListNodesResponse\"\x03\x90\x02\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.exchange_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_REPLICATESTART'].fields_by_name['node']._loaded_options = None
-  _globals['_REPLICATESTART'].fields_by_name['node']._serialized_options = b'\272H\027r\0222\020^nodes/[0-9]{6}$\310\001\001'
+  _globals['_REPLICATESTART'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
   _globals['_REPLICATESTART'].fields_by_name['log_id']._loaded_options = None
-  _globals['_REPLICATESTART'].fields_by_name['log_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REPLICATESTART'].fields_by_name['log_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_REPLICATESTART'].fields_by_name['key_version']._loaded_options = None
-  _globals['_REPLICATESTART'].fields_by_name['key_version']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_REPLICATESTART'].fields_by_name['key_version']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
   _globals['_REPLICATESTART'].fields_by_name['pepper_mark']._loaded_options = None
-  _globals['_REPLICATESTART'].fields_by_name['pepper_mark']._serialized_options = b'\272H\004z\002h\020'
+  _globals['_REPLICATESTART'].fields_by_name['pepper_mark']._serialized_options = b'\342A\001\002\272H\004z\002h\020'
   _globals['_REPLICATESTART'].fields_by_name['removed']._loaded_options = None
   _globals['_REPLICATESTART'].fields_by_name['removed']._serialized_options = b'\272H\006\222\001\003\020\220N'
   _globals['_REPLICATESTART'].fields_by_name['send_time']._loaded_options = None
-  _globals['_REPLICATESTART'].fields_by_name['send_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_REPLICATESTART'].fields_by_name['send_time']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_REPLICATEBATCH'].fields_by_name['writer']._loaded_options = None
-  _globals['_REPLICATEBATCH'].fields_by_name['writer']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_REPLICATEBATCH'].fields_by_name['writer']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
   _globals['_REPLICATEBATCH'].fields_by_name['offset']._loaded_options = None
   _globals['_REPLICATEBATCH'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_REPLICATEBATCH'].fields_by_name['next_offset']._loaded_options = None
@@ -63,55 +67,65 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICATEREQUEST'].oneofs_by_name['frame']._loaded_options = None
   _globals['_REPLICATEREQUEST'].oneofs_by_name['frame']._serialized_options = b'\272H\002\010\001'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['subject_keys']._loaded_options = None
-  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['subject_keys']._serialized_options = b'\272H\016\222\001\013\010\001\020\364\003\"\004z\002h\020'
+  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['subject_keys']._serialized_options = b'\342A\001\002\272H\016\222\001\013\010\001\020\364\003\"\004z\002h\020'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['limit']._loaded_options = None
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['limit']._serialized_options = b'\272H\006\032\004\030\024(\000'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['node']._loaded_options = None
-  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['node']._serialized_options = b'\272H\027r\0222\020^nodes/[0-9]{6}$\310\001\001'
+  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['claimed_reports']._loaded_options = None
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['claimed_reports']._serialized_options = b'\272H\006\222\001\003\020\210\''
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['at_least_as_fresh']._loaded_options = None
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['at_least_as_fresh']._serialized_options = b'\272H\r\222\001\n\020\364\003\"\005r\003\030\200\002'
   _globals['_FOLLOWSUBJECTSREQUEST'].fields_by_name['node']._loaded_options = None
-  _globals['_FOLLOWSUBJECTSREQUEST'].fields_by_name['node']._serialized_options = b'\272H\027r\0222\020^nodes/[0-9]{6}$\310\001\001'
+  _globals['_FOLLOWSUBJECTSREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
   _globals['_FOLLOWSUBJECTSREQUEST'].fields_by_name['subject_keys']._loaded_options = None
-  _globals['_FOLLOWSUBJECTSREQUEST'].fields_by_name['subject_keys']._serialized_options = b'\272H\016\222\001\013\010\001\020\364\003\"\004z\002h\020'
+  _globals['_FOLLOWSUBJECTSREQUEST'].fields_by_name['subject_keys']._serialized_options = b'\342A\001\002\272H\016\222\001\013\010\001\020\364\003\"\004z\002h\020'
   _globals['_WATCHNOTICESREQUEST'].fields_by_name['node']._loaded_options = None
-  _globals['_WATCHNOTICESREQUEST'].fields_by_name['node']._serialized_options = b'\272H\027r\0222\020^nodes/[0-9]{6}$\310\001\001'
+  _globals['_WATCHNOTICESREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
   _globals['_WATCHNOTICESREQUEST'].fields_by_name['cursor']._loaded_options = None
   _globals['_WATCHNOTICESREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_WATCHNOTICESREQUEST'].fields_by_name['pepper_mark']._loaded_options = None
-  _globals['_WATCHNOTICESREQUEST'].fields_by_name['pepper_mark']._serialized_options = b'\272H\004z\002h\020'
-  _globals['_REPLICATESTART']._serialized_start=221
-  _globals['_REPLICATESTART']._serialized_end=483
-  _globals['_REPLICATEBATCH']._serialized_start=486
-  _globals['_REPLICATEBATCH']._serialized_end=752
-  _globals['_REPLICATECHECKPOINT']._serialized_start=754
-  _globals['_REPLICATECHECKPOINT']._serialized_end=849
-  _globals['_REPLICATEREQUEST']._serialized_start=852
-  _globals['_REPLICATEREQUEST']._serialized_end=1052
-  _globals['_REPLICATERESPONSE']._serialized_start=1054
-  _globals['_REPLICATERESPONSE']._serialized_end=1176
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1179
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=1426
-  _globals['_SUBJECTRESULTS']._serialized_start=1428
-  _globals['_SUBJECTRESULTS']._serialized_end=1520
-  _globals['_SUBJECTCLAIM']._serialized_start=1523
-  _globals['_SUBJECTCLAIM']._serialized_end=1664
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=1667
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=1837
-  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_start=1839
-  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_end=1945
-  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_start=1947
-  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_end=2074
-  _globals['_WATCHNOTICESREQUEST']._serialized_start=2077
-  _globals['_WATCHNOTICESREQUEST']._serialized_end=2244
-  _globals['_WATCHNOTICESRESPONSE']._serialized_start=2247
-  _globals['_WATCHNOTICESRESPONSE']._serialized_end=2435
-  _globals['_LISTNODESREQUEST']._serialized_start=2437
-  _globals['_LISTNODESREQUEST']._serialized_end=2455
-  _globals['_LISTNODESRESPONSE']._serialized_start=2457
-  _globals['_LISTNODESRESPONSE']._serialized_end=2516
-  _globals['_EXCHANGESERVICE']._serialized_start=2519
-  _globals['_EXCHANGESERVICE']._serialized_end=3021
+  _globals['_WATCHNOTICESREQUEST'].fields_by_name['pepper_mark']._serialized_options = b'\342A\001\002\272H\004z\002h\020'
+  _globals['_EXCHANGESERVICE'].methods_by_name['Replicate']._loaded_options = None
+  _globals['_EXCHANGESERVICE'].methods_by_name['Replicate']._serialized_options = b'\220\002\002'
+  _globals['_EXCHANGESERVICE'].methods_by_name['LookupSubjects']._loaded_options = None
+  _globals['_EXCHANGESERVICE'].methods_by_name['LookupSubjects']._serialized_options = b'\220\002\001'
+  _globals['_EXCHANGESERVICE'].methods_by_name['FollowSubjects']._loaded_options = None
+  _globals['_EXCHANGESERVICE'].methods_by_name['FollowSubjects']._serialized_options = b'\220\002\002'
+  _globals['_EXCHANGESERVICE'].methods_by_name['WatchNotices']._loaded_options = None
+  _globals['_EXCHANGESERVICE'].methods_by_name['WatchNotices']._serialized_options = b'\220\002\002'
+  _globals['_EXCHANGESERVICE'].methods_by_name['ListNodes']._loaded_options = None
+  _globals['_EXCHANGESERVICE'].methods_by_name['ListNodes']._serialized_options = b'\220\002\001'
+  _globals['_REPLICATESTART']._serialized_start=309
+  _globals['_REPLICATESTART']._serialized_end=599
+  _globals['_REPLICATEBATCH']._serialized_start=602
+  _globals['_REPLICATEBATCH']._serialized_end=872
+  _globals['_REPLICATECHECKPOINT']._serialized_start=874
+  _globals['_REPLICATECHECKPOINT']._serialized_end=969
+  _globals['_REPLICATEREQUEST']._serialized_start=972
+  _globals['_REPLICATEREQUEST']._serialized_end=1172
+  _globals['_REPLICATERESPONSE']._serialized_start=1174
+  _globals['_REPLICATERESPONSE']._serialized_end=1296
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1299
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=1562
+  _globals['_SUBJECTRESULTS']._serialized_start=1564
+  _globals['_SUBJECTRESULTS']._serialized_end=1656
+  _globals['_SUBJECTCLAIM']._serialized_start=1659
+  _globals['_SUBJECTCLAIM']._serialized_end=1800
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=1803
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=1973
+  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_start=1975
+  _globals['_FOLLOWSUBJECTSREQUEST']._serialized_end=2097
+  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_start=2099
+  _globals['_FOLLOWSUBJECTSRESPONSE']._serialized_end=2226
+  _globals['_WATCHNOTICESREQUEST']._serialized_start=2229
+  _globals['_WATCHNOTICESREQUEST']._serialized_end=2412
+  _globals['_WATCHNOTICESRESPONSE']._serialized_start=2415
+  _globals['_WATCHNOTICESRESPONSE']._serialized_end=2603
+  _globals['_LISTNODESREQUEST']._serialized_start=2605
+  _globals['_LISTNODESREQUEST']._serialized_end=2623
+  _globals['_LISTNODESRESPONSE']._serialized_start=2625
+  _globals['_LISTNODESRESPONSE']._serialized_end=2684
+  _globals['_EXCHANGESERVICE']._serialized_start=2687
+  _globals['_EXCHANGESERVICE']._serialized_end=3214
 # @@protoc_insertion_point(module_scope)

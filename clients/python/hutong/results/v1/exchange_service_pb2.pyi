@@ -35,13 +35,13 @@ class ReplicateStart(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The sending node, "nodes/{region}". Required."""
+    """The sending node, "nodes/{region}"."""
     log_id: _builtins.str
-    """The identity of its log, a UUID: another when the log begins anew. Required."""
+    """The identity of its log, a UUID: another when the log begins anew."""
     key_version: _builtins.int
-    """Which pepper its subject keys are made with. Required."""
+    """Which pepper its subject keys are made with."""
     pepper_mark: _builtins.bytes
-    """A keyed hash over a constant, 16 bytes, that tells this pepper from others. Required."""
+    """A keyed hash over a constant, 16 bytes, that tells this pepper from others."""
     @_builtins.property
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.WriterPosition]:
         """For each of its writers of whose log retention has removed a beginning: how much. Nothing of that can be sent any
@@ -83,7 +83,7 @@ class ReplicateBatch(_message.Message):
     TUBES_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     writer: _builtins.int
-    """The writer. Required."""
+    """The writer."""
     offset: _builtins.int
     """How many of the writer's commits come before the first of these changes."""
     next_offset: _builtins.int
@@ -223,8 +223,6 @@ Global___ReplicateResponse: _TypeAlias = ReplicateResponse  # noqa: Y015
 
 @_typing.final
 class LookupSubjectsRequest(_message.Message):
-    """The request of LookupSubjects."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
@@ -237,7 +235,7 @@ class LookupSubjectsRequest(_message.Message):
     3.
     """
     node: _builtins.str
-    """The asking node, "nodes/{region}". Required."""
+    """The asking node, "nodes/{region}"."""
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """1 to 500 keys of 16 bytes."""
@@ -331,8 +329,6 @@ Global___SubjectClaim: _TypeAlias = SubjectClaim  # noqa: Y015
 
 @_typing.final
 class LookupSubjectsResponse(_message.Message):
-    """The answer of LookupSubjects."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
@@ -370,14 +366,12 @@ Global___LookupSubjectsResponse: _TypeAlias = LookupSubjectsResponse  # noqa: Y0
 
 @_typing.final
 class FollowSubjectsRequest(_message.Message):
-    """The request of FollowSubjects."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The asking node, "nodes/{region}". Required."""
+    """The asking node, "nodes/{region}"."""
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """1 to 500 keys of 16 bytes."""
@@ -398,8 +392,6 @@ Global___FollowSubjectsRequest: _TypeAlias = FollowSubjectsRequest  # noqa: Y015
 
 @_typing.final
 class FollowSubjectsResponse(_message.Message):
-    """The answer of FollowSubjects."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
@@ -428,8 +420,6 @@ Global___FollowSubjectsResponse: _TypeAlias = FollowSubjectsResponse  # noqa: Y0
 
 @_typing.final
 class WatchNoticesRequest(_message.Message):
-    """The request of WatchNotices."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
@@ -437,11 +427,11 @@ class WatchNoticesRequest(_message.Message):
     PEPPER_MARK_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The watching node, "nodes/{region}". Required."""
+    """The watching node, "nodes/{region}"."""
     cursor: _builtins.int
     """How many notices to this node are dealt with: 0 for all that are kept."""
     pepper_mark: _builtins.bytes
-    """The pepper mark as in ReplicateStart. Required."""
+    """The pepper mark as in ReplicateStart."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
         """The commit_time that came with the cursor; absent with 0. A cursor of numbers that a restored nation has given out
@@ -509,8 +499,6 @@ Global___WatchNoticesResponse: _TypeAlias = WatchNoticesResponse  # noqa: Y015
 
 @_typing.final
 class ListNodesRequest(_message.Message):
-    """The request of ListNodes."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -526,8 +514,6 @@ Global___ListNodesRequest: _TypeAlias = ListNodesRequest  # noqa: Y015
 
 @_typing.final
 class ListNodesResponse(_message.Message):
-    """The answer of ListNodes."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NODES_FIELD_NUMBER: _builtins.int

@@ -103,7 +103,8 @@ class ExchangeServiceServicer(object):
 
     def WatchNotices(self, request, context):
         """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
-        cursor on; a heartbeat comes at least every 5 seconds.
+        cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
+        more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

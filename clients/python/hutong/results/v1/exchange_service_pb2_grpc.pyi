@@ -57,7 +57,8 @@ class ExchangeServiceStub:
     """
     WatchNotices: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
-    cursor on; a heartbeat comes at least every 5 seconds.
+    cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
+    more.
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
     """The nodes that replicate to this one, by name: who is late, and by how much."""
@@ -91,7 +92,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """
     WatchNotices: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]  # type: ignore[assignment]
     """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
-    cursor on; a heartbeat comes at least every 5 seconds.
+    cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
+    more.
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """The nodes that replicate to this one, by name: who is late, and by how much."""
@@ -146,7 +148,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.WatchNoticesResponse], _abc.AsyncIterator[_exchange_service_pb2.WatchNoticesResponse]]:
         """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
-        cursor on; a heartbeat comes at least every 5 seconds.
+        cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
+        more.
         """
 
     @_abc_1.abstractmethod

@@ -22,18 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hutong/results/v1/follow_up.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n\x08\x46ollowUp\x12\x31\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32!.hutong.results.v1.FollowUpAction\x12\x0b\n\x03lab\x18\x02 \x01(\t\x12\x15\n\rreport_number\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\traised_by\x18\x08 \x01(\t*\xc7\x01\n\x0e\x46ollowUpAction\x12 \n\x1c\x46OLLOW_UP_ACTION_UNSPECIFIED\x10\x00\x12\"\n\x1e\x46OLLOW_UP_ACTION_UPLOAD_REPORT\x10\x01\x12%\n!FOLLOW_UP_ACTION_EXAMINE_EVIDENCE\x10\x02\x12(\n$FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE\x10\x03\x12\x1e\n\x1a\x46OLLOW_UP_ACTION_ASK_AGAIN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hutong/results/v1/follow_up.proto\x12\x11hutong.results.v1\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n\x08\x46ollowUp\x12\x31\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32!.hutong.results.v1.FollowUpAction\x12 \n\x03lab\x18\x02 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\traised_by\x18\x08 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node*\xc7\x01\n\x0e\x46ollowUpAction\x12 \n\x1c\x46OLLOW_UP_ACTION_UNSPECIFIED\x10\x00\x12\"\n\x1e\x46OLLOW_UP_ACTION_UPLOAD_REPORT\x10\x01\x12%\n!FOLLOW_UP_ACTION_EXAMINE_EVIDENCE\x10\x02\x12(\n$FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE\x10\x03\x12\x1e\n\x1a\x46OLLOW_UP_ACTION_ASK_AGAIN\x10\x04\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.follow_up_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_FOLLOWUPACTION']._serialized_start=343
-  _globals['_FOLLOWUPACTION']._serialized_end=542
-  _globals['_FOLLOWUP']._serialized_start=90
-  _globals['_FOLLOWUP']._serialized_end=340
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
+  _globals['_FOLLOWUP'].fields_by_name['lab']._loaded_options = None
+  _globals['_FOLLOWUP'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab'
+  _globals['_FOLLOWUP'].fields_by_name['raised_by']._loaded_options = None
+  _globals['_FOLLOWUP'].fields_by_name['raised_by']._serialized_options = b'\372A\021\n\017hutong.org/Node'
+  _globals['_FOLLOWUPACTION']._serialized_start=413
+  _globals['_FOLLOWUPACTION']._serialized_end=612
+  _globals['_FOLLOWUP']._serialized_start=117
+  _globals['_FOLLOWUP']._serialized_end=410
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,6 @@ class _FollowUpAction:
 class _FollowUpActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FollowUpAction.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FOLLOW_UP_ACTION_UNSPECIFIED: _FollowUpAction.ValueType  # 0
-    """Never sent."""
     FOLLOW_UP_ACTION_UPLOAD_REPORT: _FollowUpAction.ValueType  # 1
     """The laboratory ought to upload a report that its holder has in hand."""
     FOLLOW_UP_ACTION_EXAMINE_EVIDENCE: _FollowUpAction.ValueType  # 2
@@ -39,7 +38,6 @@ class FollowUpAction(_FollowUpAction, metaclass=_FollowUpActionEnumTypeWrapper):
     """What somebody ought to do."""
 
 FOLLOW_UP_ACTION_UNSPECIFIED: FollowUpAction.ValueType  # 0
-"""Never sent."""
 FOLLOW_UP_ACTION_UPLOAD_REPORT: FollowUpAction.ValueType  # 1
 """The laboratory ought to upload a report that its holder has in hand."""
 FOLLOW_UP_ACTION_EXAMINE_EVIDENCE: FollowUpAction.ValueType  # 2

@@ -74,7 +74,7 @@ class LabStandingChange(_message.Message):
 
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded here. Output only."""
+        """When it was recorded here."""
 
     def __init__(
         self,
@@ -107,28 +107,28 @@ class Lab(_message.Message):
     STANDING_CHANGES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"labs/{uscc}", the GB 32100 unified social credit code: 18 characters, the last a check character. Required."""
+    """"labs/{uscc}", the GB 32100 unified social credit code: 18 characters, the last a check character."""
     display_name: _builtins.str
-    """The laboratory's registered name, 1 to 200 characters without control characters. Required."""
+    """The laboratory's registered name, 1 to 200 characters without control characters."""
     region: _builtins.str
-    """Where it works, GB/T 2260 six digits. Required."""
+    """Where it works, GB/T 2260 six digits."""
     contact: _builtins.str
     """Whom to chase when a report is missing: a telephone number or address, at most 200 characters without control
     characters. Optional.
     """
     standing: Global___LabStanding.ValueType
-    """The standing now. Output only."""
+    """The standing now."""
     @_builtins.property
     def authorize_time(self) -> _timestamp_pb2.Timestamp:
         """From when it is authorised, 1900 to 9999. Absent means since ever."""
 
     @_builtins.property
     def standing_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabStandingChange]:
-        """The whole history, oldest first. Output only, in GetLab and the answers to changes."""
+        """The whole history, oldest first; only in GetLab and the answers to changes."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was registered here. Output only."""
+        """When it was registered here."""
 
     def __init__(
         self,

@@ -23,55 +23,67 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hutong/results/v1/lab_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\"`\n\x10\x43reateLabRequest\x12+\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.LabB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"8\n\x11\x43reateLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\")\n\rGetLabRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\"5\n\x0eGetLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"q\n\x0fListLabsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12$\n\x06region\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\"Q\n\x10ListLabsResponse\x12$\n\x04labs\x18\x01 \x03(\x0b\x32\x16.hutong.results.v1.Lab\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8c\x02\n\x15SetLabStandingRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x02\x18@\xc8\x01\x01\x12=\n\x08standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStandingB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12P\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\x12\'\n\x06reason\x18\x04 \x01(\tB\x17\xbaH\x14r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"=\n\x16SetLabStandingResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab2\xef\x02\n\nLabService\x12V\n\tCreateLab\x12#.hutong.results.v1.CreateLabRequest\x1a$.hutong.results.v1.CreateLabResponse\x12M\n\x06GetLab\x12 .hutong.results.v1.GetLabRequest\x1a!.hutong.results.v1.GetLabResponse\x12S\n\x08ListLabs\x12\".hutong.results.v1.ListLabsRequest\x1a#.hutong.results.v1.ListLabsResponse\x12\x65\n\x0eSetLabStanding\x12(.hutong.results.v1.SetLabStandingRequest\x1a).hutong.results.v1.SetLabStandingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hutong/results/v1/lab_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ahutong/type/v1/rules.proto\"d\n\x10\x43reateLabRequest\x12/\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.LabB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"8\n\x11\x43reateLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"@\n\rGetLabRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\"5\n\x0eGetLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"k\n\x0fListLabsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\"Q\n\x10ListLabsResponse\x12$\n\x04labs\x18\x01 \x03(\x0b\x32\x16.hutong.results.v1.Lab\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x02\n\x15SetLabStandingRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x41\n\x08standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStandingB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12@\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12%\n\x06reason\x18\x04 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"=\n\x16SetLabStandingResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab2\x83\x03\n\nLabService\x12[\n\tCreateLab\x12#.hutong.results.v1.CreateLabRequest\x1a$.hutong.results.v1.CreateLabResponse\"\x03\x90\x02\x02\x12R\n\x06GetLab\x12 .hutong.results.v1.GetLabRequest\x1a!.hutong.results.v1.GetLabResponse\"\x03\x90\x02\x01\x12X\n\x08ListLabs\x12\".hutong.results.v1.ListLabsRequest\x1a#.hutong.results.v1.ListLabsResponse\"\x03\x90\x02\x01\x12j\n\x0eSetLabStanding\x12(.hutong.results.v1.SetLabStandingRequest\x1a).hutong.results.v1.SetLabStandingResponse\"\x03\x90\x02\x02\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.lab_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_CREATELABREQUEST'].fields_by_name['lab']._loaded_options = None
-  _globals['_CREATELABREQUEST'].fields_by_name['lab']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CREATELABREQUEST'].fields_by_name['lab']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_CREATELABREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATELABREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_GETLABREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_GETLABREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\002\030@\310\001\001'
+  _globals['_GETLABREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\020\n\016hutong.org/Lab\272H\007r\002\030@\310\001\001'
   _globals['_LISTLABSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTLABSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTLABSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTLABSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_LISTLABSREQUEST'].fields_by_name['region']._loaded_options = None
-  _globals['_LISTLABSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\021r\0142\n^[0-9]{6}$\330\001\001'
+  _globals['_LISTLABSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\013r\006\310\352\201\312\006\001\330\001\001'
   _globals['_SETLABSTANDINGREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\002\030@\310\001\001'
+  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\020\n\016hutong.org/Lab\272H\007r\002\030@\310\001\001'
   _globals['_SETLABSTANDINGREQUEST'].fields_by_name['standing']._loaded_options = None
-  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['standing']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['standing']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
   _globals['_SETLABSTANDINGREQUEST'].fields_by_name['effective_time']._loaded_options = None
-  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['effective_time']._serialized_options = b'\272H\031\262\001\026\"\007\010\377\202\321\377\257\0072\013\010\200\203\326\342\367\377\377\377\377\001'
+  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['effective_time']._serialized_options = b'\272H\t\262\001\006\350\360\201\312\006\001'
   _globals['_SETLABSTANDINGREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\024r\017\030\364\0032\n^[^\\x00]*$\310\001\001'
+  _globals['_SETLABSTANDINGREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\016r\t\030\364\003\330\352\201\312\006\001\310\001\001'
   _globals['_SETLABSTANDINGREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_SETLABSTANDINGREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_CREATELABREQUEST']._serialized_start=149
-  _globals['_CREATELABREQUEST']._serialized_end=245
-  _globals['_CREATELABRESPONSE']._serialized_start=247
-  _globals['_CREATELABRESPONSE']._serialized_end=303
-  _globals['_GETLABREQUEST']._serialized_start=305
-  _globals['_GETLABREQUEST']._serialized_end=346
-  _globals['_GETLABRESPONSE']._serialized_start=348
-  _globals['_GETLABRESPONSE']._serialized_end=401
-  _globals['_LISTLABSREQUEST']._serialized_start=403
-  _globals['_LISTLABSREQUEST']._serialized_end=516
-  _globals['_LISTLABSRESPONSE']._serialized_start=518
-  _globals['_LISTLABSRESPONSE']._serialized_end=599
-  _globals['_SETLABSTANDINGREQUEST']._serialized_start=602
-  _globals['_SETLABSTANDINGREQUEST']._serialized_end=870
-  _globals['_SETLABSTANDINGRESPONSE']._serialized_start=872
-  _globals['_SETLABSTANDINGRESPONSE']._serialized_end=933
-  _globals['_LABSERVICE']._serialized_start=936
-  _globals['_LABSERVICE']._serialized_end=1303
+  _globals['_LABSERVICE'].methods_by_name['CreateLab']._loaded_options = None
+  _globals['_LABSERVICE'].methods_by_name['CreateLab']._serialized_options = b'\220\002\002'
+  _globals['_LABSERVICE'].methods_by_name['GetLab']._loaded_options = None
+  _globals['_LABSERVICE'].methods_by_name['GetLab']._serialized_options = b'\220\002\001'
+  _globals['_LABSERVICE'].methods_by_name['ListLabs']._loaded_options = None
+  _globals['_LABSERVICE'].methods_by_name['ListLabs']._serialized_options = b'\220\002\001'
+  _globals['_LABSERVICE'].methods_by_name['SetLabStanding']._loaded_options = None
+  _globals['_LABSERVICE'].methods_by_name['SetLabStanding']._serialized_options = b'\220\002\002'
+  _globals['_CREATELABREQUEST']._serialized_start=237
+  _globals['_CREATELABREQUEST']._serialized_end=337
+  _globals['_CREATELABRESPONSE']._serialized_start=339
+  _globals['_CREATELABRESPONSE']._serialized_end=395
+  _globals['_GETLABREQUEST']._serialized_start=397
+  _globals['_GETLABREQUEST']._serialized_end=461
+  _globals['_GETLABRESPONSE']._serialized_start=463
+  _globals['_GETLABRESPONSE']._serialized_end=516
+  _globals['_LISTLABSREQUEST']._serialized_start=518
+  _globals['_LISTLABSREQUEST']._serialized_end=625
+  _globals['_LISTLABSRESPONSE']._serialized_start=627
+  _globals['_LISTLABSRESPONSE']._serialized_end=708
+  _globals['_SETLABSTANDINGREQUEST']._serialized_start=711
+  _globals['_SETLABSTANDINGREQUEST']._serialized_end=988
+  _globals['_SETLABSTANDINGRESPONSE']._serialized_start=990
+  _globals['_SETLABSTANDINGRESPONSE']._serialized_end=1051
+  _globals['_LABSERVICE']._serialized_start=1054
+  _globals['_LABSERVICE']._serialized_end=1441
 # @@protoc_insertion_point(module_scope)

@@ -22,8 +22,6 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateLabRequest(_message.Message):
-    """The request of CreateLab."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
@@ -32,7 +30,7 @@ class CreateLabRequest(_message.Message):
     """A UUID of the caller's (AIP-155): the same with the same content answers the first answer again. Optional."""
     @_builtins.property
     def lab(self) -> _lab_pb2.Lab:
-        """The laboratory; its output-only fields are ignored. Required."""
+        """The laboratory; its output-only fields are ignored."""
 
     def __init__(
         self,
@@ -50,8 +48,6 @@ Global___CreateLabRequest: _TypeAlias = CreateLabRequest  # noqa: Y015
 
 @_typing.final
 class CreateLabResponse(_message.Message):
-    """The answer of CreateLab."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
@@ -74,13 +70,11 @@ Global___CreateLabResponse: _TypeAlias = CreateLabResponse  # noqa: Y015
 
 @_typing.final
 class GetLabRequest(_message.Message):
-    """The request of GetLab."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"labs/{uscc}". Required."""
+    """"labs/{uscc}"."""
     def __init__(
         self,
         *,
@@ -96,8 +90,6 @@ Global___GetLabRequest: _TypeAlias = GetLabRequest  # noqa: Y015
 
 @_typing.final
 class GetLabResponse(_message.Message):
-    """The answer of GetLab."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
@@ -120,8 +112,6 @@ Global___GetLabResponse: _TypeAlias = GetLabResponse  # noqa: Y015
 
 @_typing.final
 class ListLabsRequest(_message.Message):
-    """The request of ListLabs."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
@@ -150,8 +140,6 @@ Global___ListLabsRequest: _TypeAlias = ListLabsRequest  # noqa: Y015
 
 @_typing.final
 class ListLabsResponse(_message.Message):
-    """The answer of ListLabs."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     LABS_FIELD_NUMBER: _builtins.int
@@ -178,8 +166,6 @@ Global___ListLabsResponse: _TypeAlias = ListLabsResponse  # noqa: Y015
 
 @_typing.final
 class SetLabStandingRequest(_message.Message):
-    """The request of SetLabStanding."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -188,11 +174,11 @@ class SetLabStandingRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"labs/{uscc}". Required."""
+    """"labs/{uscc}"."""
     standing: _lab_pb2.LabStanding.ValueType
-    """The standing to enter. Required."""
+    """The standing to enter."""
     reason: _builtins.str
-    """Why, 1 to 500 characters without NUL. Required."""
+    """Why, 1 to 500 characters without NUL."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
@@ -218,8 +204,6 @@ Global___SetLabStandingRequest: _TypeAlias = SetLabStandingRequest  # noqa: Y015
 
 @_typing.final
 class SetLabStandingResponse(_message.Message):
-    """The answer of SetLabStanding."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int

@@ -85,7 +85,8 @@ class LabServiceServicer(object):
 
     def SetLabStanding(self, request, context):
         """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-        was not authorised stop counting from the acknowledgement on.
+        was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
+        answer; without one it adds a second entry with the same standing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,8 @@ class LabServiceStub:
     """Lists laboratories by name, in order, paged (AIP-158)."""
     SetLabStanding: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabStandingRequest, _lab_service_pb2.SetLabStandingResponse]
     """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-    was not authorised stop counting from the acknowledgement on.
+    was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
+    answer; without one it adds a second entry with the same standing.
     """
 
 @_typing.type_check_only
@@ -61,7 +62,8 @@ class LabServiceAsyncStub(LabServiceStub):
     """Lists laboratories by name, in order, paged (AIP-158)."""
     SetLabStanding: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabStandingRequest, _lab_service_pb2.SetLabStandingResponse]  # type: ignore[assignment]
     """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-    was not authorised stop counting from the acknowledgement on.
+    was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
+    answer; without one it adds a second entry with the same standing.
     """
 
 class LabServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -100,7 +102,8 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lab_service_pb2.SetLabStandingResponse, _abc.Awaitable[_lab_service_pb2.SetLabStandingResponse]]:
         """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-        was not authorised stop counting from the acknowledgement on.
+        was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
+        answer; without one it adds a second entry with the same standing.
         """
 
 def add_LabServiceServicer_to_server(servicer: LabServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,7 +34,7 @@ class DocumentLink(_message.Message):
     REMOVE_TIME_FIELD_NUMBER: _builtins.int
     REMOVE_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"links/{uuid7}". Output only."""
+    """"links/{uuid7}"."""
     type: _identity_pb2.DocumentType.ValueType
     """The type of the first document."""
     masked_number: _builtins.str

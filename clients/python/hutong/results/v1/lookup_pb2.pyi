@@ -51,7 +51,6 @@ class _SourceState:
 class _SourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SOURCE_STATE_UNSPECIFIED: _SourceState.ValueType  # 0
-    """Never sent."""
     SOURCE_STATE_OK: _SourceState.ValueType  # 1
     """It answered; what it holds is in the answer."""
     SOURCE_STATE_UNAVAILABLE: _SourceState.ValueType  # 2
@@ -63,7 +62,6 @@ class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
     """How a source that was asked, or would have been, answered."""
 
 SOURCE_STATE_UNSPECIFIED: SourceState.ValueType  # 0
-"""Never sent."""
 SOURCE_STATE_OK: SourceState.ValueType  # 1
 """It answered; what it holds is in the answer."""
 SOURCE_STATE_UNAVAILABLE: SourceState.ValueType  # 2
@@ -79,7 +77,6 @@ class _ClaimState:
 class _ClaimStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CLAIM_STATE_UNSPECIFIED: _ClaimState.ValueType  # 0
-    """Never sent."""
     CLAIM_STATE_FOUND: _ClaimState.ValueType  # 1
     """There is a record, and it is this person's."""
     CLAIM_STATE_OTHER_PERSON: _ClaimState.ValueType  # 2
@@ -91,7 +88,6 @@ class ClaimState(_ClaimState, metaclass=_ClaimStateEnumTypeWrapper):
     """Whether a claimed report has a record, and whose."""
 
 CLAIM_STATE_UNSPECIFIED: ClaimState.ValueType  # 0
-"""Never sent."""
 CLAIM_STATE_FOUND: ClaimState.ValueType  # 1
 """There is a record, and it is this person's."""
 CLAIM_STATE_OTHER_PERSON: ClaimState.ValueType  # 2
@@ -142,9 +138,9 @@ class ClaimedReport(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
-    """The laboratory on the report, "labs/{uscc}". Required."""
+    """The laboratory on the report, "labs/{uscc}"."""
     report_number: _builtins.str
-    """The number on the report, 1 to 64 characters without control characters. Required."""
+    """The number on the report, 1 to 64 characters without control characters."""
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
         """The report time on the report: the instant for which lab_standing is told. Absent means now."""

@@ -22,24 +22,73 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/result.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1chutong/type/v1/outcome.proto\"\xf0\x05\n\nTestResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.ResultState\x12\x13\n\x0bmasked_name\x18\x04 \x01(\t\x12\x15\n\rmasked_number\x18\x05 \x01(\t\x12\x0b\n\x03lab\x18\x06 \x01(\t\x12\x15\n\rreport_number\x18\x07 \x01(\t\x12\x11\n\ttube_code\x18\x08 \x01(\t\x12\x11\n\tpool_size\x18\t \x01(\x05\x12-\n\x08specimen\x18\n \x01(\x0e\x32\x1b.hutong.results.v1.Specimen\x12)\n\x06method\x18\x0b \x01(\x0e\x32\x19.hutong.results.v1.Method\x12(\n\x07outcome\x18\x0c \x01(\x0e\x32\x17.hutong.type.v1.Outcome\x12\x15\n\rsample_region\x18\r \x01(\t\x12\x13\n\x0bsample_site\x18\x0e \x01(\t\x12/\n\x0bsample_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0creceive_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttest_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupload_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnationwide_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06origin\x18\x15 \x01(\t\x12\x34\n\x0clab_standing\x18\x16 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding*|\n\x0bResultState\x12\x1c\n\x18RESULT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RESULT_STATE_ACTIVE\x10\x01\x12\x1b\n\x17RESULT_STATE_SUPERSEDED\x10\x02\x12\x19\n\x15RESULT_STATE_RECALLED\x10\x03*\xbe\x01\n\x08Specimen\x12\x18\n\x14SPECIMEN_UNSPECIFIED\x10\x00\x12 \n\x1cSPECIMEN_NASOPHARYNGEAL_SWAB\x10\x01\x12\x1f\n\x1bSPECIMEN_OROPHARYNGEAL_SWAB\x10\x02\x12\x17\n\x13SPECIMEN_NASAL_SWAB\x10\x03\x12\x13\n\x0fSPECIMEN_SALIVA\x10\x04\x12\x13\n\x0fSPECIMEN_SPUTUM\x10\x05\x12\x12\n\x0eSPECIMEN_OTHER\x10\x06*\x81\x01\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x11\n\rMETHOD_RT_PCR\x10\x01\x12#\n\x1fMETHOD_ISOTHERMAL_AMPLIFICATION\x10\x02\x12\x15\n\x11METHOD_SEQUENCING\x10\x03\x12\x10\n\x0cMETHOD_OTHER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/result.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1chutong/type/v1/outcome.proto\"\x99\x08\n\nTestResult\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x16\n\x08revision\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x33\n\x05state\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.ResultStateB\x04\xe2\x41\x01\x03\x12\x19\n\x0bmasked_name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rmasked_number\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12$\n\x03lab\x18\x06 \x01(\tB\x17\xe2\x41\x01\x03\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x1b\n\rreport_number\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\ttube_code\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tpool_size\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x33\n\x08specimen\x18\n \x01(\x0e\x32\x1b.hutong.results.v1.SpecimenB\x04\xe2\x41\x01\x03\x12/\n\x06method\x18\x0b \x01(\x0e\x32\x19.hutong.results.v1.MethodB\x04\xe2\x41\x01\x03\x12.\n\x07outcome\x18\x0c \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x04\xe2\x41\x01\x03\x12\x1b\n\rsample_region\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bsample_site\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bsample_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\x0creceive_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x33\n\ttest_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0breport_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupload_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x39\n\x0fnationwide_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12(\n\x06origin\x18\x15 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12:\n\x0clab_standing\x18\x16 \x01(\x0e\x32\x1e.hutong.results.v1.LabStandingB\x04\xe2\x41\x01\x03:|\xea\x41y\n\x11hutong.org/Result\x12#labs/{uscc}/results/{report_number}\x12.labs/{uscc}/results/{report_number}@{revision}*\x07results2\x06result*|\n\x0bResultState\x12\x1c\n\x18RESULT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RESULT_STATE_ACTIVE\x10\x01\x12\x1b\n\x17RESULT_STATE_SUPERSEDED\x10\x02\x12\x19\n\x15RESULT_STATE_RECALLED\x10\x03*\xbe\x01\n\x08Specimen\x12\x18\n\x14SPECIMEN_UNSPECIFIED\x10\x00\x12 \n\x1cSPECIMEN_NASOPHARYNGEAL_SWAB\x10\x01\x12\x1f\n\x1bSPECIMEN_OROPHARYNGEAL_SWAB\x10\x02\x12\x17\n\x13SPECIMEN_NASAL_SWAB\x10\x03\x12\x13\n\x0fSPECIMEN_SALIVA\x10\x04\x12\x13\n\x0fSPECIMEN_SPUTUM\x10\x05\x12\x12\n\x0eSPECIMEN_OTHER\x10\x06*\x81\x01\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x11\n\rMETHOD_RT_PCR\x10\x01\x12#\n\x1fMETHOD_ISOTHERMAL_AMPLIFICATION\x10\x02\x12\x15\n\x11METHOD_SEQUENCING\x10\x03\x12\x10\n\x0cMETHOD_OTHER\x10\x04\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.result_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_RESULTSTATE']._serialized_start=900
-  _globals['_RESULTSTATE']._serialized_end=1024
-  _globals['_SPECIMEN']._serialized_start=1027
-  _globals['_SPECIMEN']._serialized_end=1217
-  _globals['_METHOD']._serialized_start=1220
-  _globals['_METHOD']._serialized_end=1349
-  _globals['_TESTRESULT']._serialized_start=146
-  _globals['_TESTRESULT']._serialized_end=898
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
+  _globals['_TESTRESULT'].fields_by_name['name']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_TESTRESULT'].fields_by_name['revision']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['revision']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['state']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['masked_name']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['masked_name']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['masked_number']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['masked_number']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['lab']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['lab']._serialized_options = b'\342A\001\003\372A\020\n\016hutong.org/Lab'
+  _globals['_TESTRESULT'].fields_by_name['report_number']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['report_number']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['tube_code']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['tube_code']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['pool_size']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['pool_size']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['specimen']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['specimen']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['method']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['method']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['outcome']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['outcome']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['sample_region']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['sample_region']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['sample_site']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['sample_site']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['sample_time']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['sample_time']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['receive_time']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['receive_time']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['test_time']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['test_time']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['report_time']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['report_time']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['upload_time']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['upload_time']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['nationwide_time']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['nationwide_time']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT'].fields_by_name['origin']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['origin']._serialized_options = b'\342A\001\003\372A\021\n\017hutong.org/Node'
+  _globals['_TESTRESULT'].fields_by_name['lab_standing']._loaded_options = None
+  _globals['_TESTRESULT'].fields_by_name['lab_standing']._serialized_options = b'\342A\001\003'
+  _globals['_TESTRESULT']._loaded_options = None
+  _globals['_TESTRESULT']._serialized_options = b'\352Ay\n\021hutong.org/Result\022#labs/{uscc}/results/{report_number}\022.labs/{uscc}/results/{report_number}@{revision}*\007results2\006result'
+  _globals['_RESULTSTATE']._serialized_start=1257
+  _globals['_RESULTSTATE']._serialized_end=1381
+  _globals['_SPECIMEN']._serialized_start=1384
+  _globals['_SPECIMEN']._serialized_end=1574
+  _globals['_METHOD']._serialized_start=1577
+  _globals['_METHOD']._serialized_end=1706
+  _globals['_TESTRESULT']._serialized_start=206
+  _globals['_TESTRESULT']._serialized_end=1255
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,6 @@ class _ResultState:
 class _ResultStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResultState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RESULT_STATE_UNSPECIFIED: _ResultState.ValueType  # 0
-    """Never sent."""
     RESULT_STATE_ACTIVE: _ResultState.ValueType  # 1
     """The newest revision; it counts."""
     RESULT_STATE_SUPERSEDED: _ResultState.ValueType  # 2
@@ -39,7 +38,6 @@ class ResultState(_ResultState, metaclass=_ResultStateEnumTypeWrapper):
     """Whether a revision of a result still speaks."""
 
 RESULT_STATE_UNSPECIFIED: ResultState.ValueType  # 0
-"""Never sent."""
 RESULT_STATE_ACTIVE: ResultState.ValueType  # 1
 """The newest revision; it counts."""
 RESULT_STATE_SUPERSEDED: ResultState.ValueType  # 2
@@ -122,8 +120,8 @@ Global___Method: _TypeAlias = Method  # noqa: Y015
 
 @_typing.final
 class TestResult(_message.Message):
-    """One person's result as one laboratory reported it, at one revision. The person appears only as masks. All fields
-    are output only; results come in by UploadService and change by ResultsAdminService.
+    """One person's result as one laboratory reported it, at one revision. The person appears only as masks. Results come in
+    by UploadService and change by ResultsAdminService.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

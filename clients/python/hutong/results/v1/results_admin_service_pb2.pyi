@@ -23,8 +23,6 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CorrectResultRequest(_message.Message):
-    """The request of CorrectResult."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -34,11 +32,11 @@ class CorrectResultRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"labs/{uscc}/results/{report_number}". Required."""
+    """"labs/{uscc}/results/{report_number}"."""
     outcome: _outcome_pb2.Outcome.ValueType
-    """The right outcome. Required."""
+    """The right outcome."""
     reason: _builtins.str
-    """Why, 1 to 500 characters without NUL, no identity in it. Required."""
+    """Why, 1 to 500 characters without NUL, no identity in it."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
@@ -71,8 +69,6 @@ Global___CorrectResultRequest: _TypeAlias = CorrectResultRequest  # noqa: Y015
 
 @_typing.final
 class CorrectResultResponse(_message.Message):
-    """The answer of CorrectResult."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     TEST_RESULT_FIELD_NUMBER: _builtins.int
@@ -99,8 +95,6 @@ Global___CorrectResultResponse: _TypeAlias = CorrectResultResponse  # noqa: Y015
 
 @_typing.final
 class RecallResultsRequest(_message.Message):
-    """The request of RecallResults."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
@@ -111,20 +105,20 @@ class RecallResultsRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
-    """The laboratory, "labs/{uscc}". Required."""
+    """The laboratory, "labs/{uscc}"."""
     reason: _builtins.str
-    """Why, 1 to 500 characters without NUL, no identity in it. Required."""
+    """Why, 1 to 500 characters without NUL, no identity in it."""
     validate_only: _builtins.bool
     """Count only, change nothing. Default false."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def report_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued at or after this instant, 1900 to 9999; sampling records by their sampling time. Required."""
+        """Reports issued at or after this instant, 1900 to 9999; sampling records by their sampling time."""
 
     @_builtins.property
     def report_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued before this instant, 1900 to 9999. Required."""
+        """Reports issued before this instant, 1900 to 9999."""
 
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
@@ -151,8 +145,6 @@ Global___RecallResultsRequest: _TypeAlias = RecallResultsRequest  # noqa: Y015
 
 @_typing.final
 class RecallResultsResponse(_message.Message):
-    """The answer of RecallResults."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     RECALLED_COUNT_FIELD_NUMBER: _builtins.int

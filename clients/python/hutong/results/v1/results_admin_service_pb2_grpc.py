@@ -56,7 +56,8 @@ class ResultsAdminServiceServicer(object):
         the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
         (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
         time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
-        make the report valid for longer, or an issued report a sampling record again.
+        make the report valid for longer, or an issued report a sampling record again. A repeat with the same request_id
+        returns the first answer; without one it writes a further revision.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,8 @@ class ResultsAdminServiceStub:
     the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
     (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
     time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
-    make the report valid for longer, or an issued report a sampling record again.
+    make the report valid for longer, or an issued report a sampling record again. A repeat with the same request_id
+    returns the first answer; without one it writes a further revision.
     """
     RecallResults: _grpc.UnaryUnaryMultiCallable[_results_admin_service_pb2.RecallResultsRequest, _results_admin_service_pb2.RecallResultsResponse]
     """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
@@ -57,7 +58,8 @@ class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
     the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
     (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
     time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
-    make the report valid for longer, or an issued report a sampling record again.
+    make the report valid for longer, or an issued report a sampling record again. A repeat with the same request_id
+    returns the first answer; without one it writes a further revision.
     """
     RecallResults: _aio.UnaryUnaryMultiCallable[_results_admin_service_pb2.RecallResultsRequest, _results_admin_service_pb2.RecallResultsResponse]  # type: ignore[assignment]
     """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
@@ -79,7 +81,8 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
         (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
         time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
-        make the report valid for longer, or an issued report a sampling record again.
+        make the report valid for longer, or an issued report a sampling record again. A repeat with the same request_id
+        returns the first answer; without one it writes a further revision.
         """
 
     @_abc_1.abstractmethod

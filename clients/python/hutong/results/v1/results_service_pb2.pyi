@@ -29,13 +29,11 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetResultRequest(_message.Message):
-    """The request of GetResult."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"labs/{uscc}/results/{report_number}", optionally with "@{revision}". Required."""
+    """"labs/{uscc}/results/{report_number}", optionally with "@{revision}"."""
     def __init__(
         self,
         *,
@@ -51,8 +49,6 @@ Global___GetResultRequest: _TypeAlias = GetResultRequest  # noqa: Y015
 
 @_typing.final
 class GetResultResponse(_message.Message):
-    """The answer of GetResult."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     TEST_RESULT_FIELD_NUMBER: _builtins.int
@@ -75,7 +71,7 @@ Global___GetResultResponse: _TypeAlias = GetResultResponse  # noqa: Y015
 
 @_typing.final
 class ListResultsRequest(_message.Message):
-    """The request of ListResults. One of lab and document is needed."""
+    """One of lab and document is needed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -137,8 +133,6 @@ Global___ListResultsRequest: _TypeAlias = ListResultsRequest  # noqa: Y015
 
 @_typing.final
 class ListResultsResponse(_message.Message):
-    """The answer of ListResults."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     TEST_RESULTS_FIELD_NUMBER: _builtins.int
@@ -173,8 +167,6 @@ Global___ListResultsResponse: _TypeAlias = ListResultsResponse  # noqa: Y015
 
 @_typing.final
 class LookupLatestRequest(_message.Message):
-    """The request of LookupLatest."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
@@ -198,7 +190,7 @@ class LookupLatestRequest(_message.Message):
     """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person. The name is not used for matching. Required."""
+        """The person. The name is not used for matching."""
 
     @_builtins.property
     def claimed_reports(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReport]:
@@ -223,8 +215,6 @@ Global___LookupLatestRequest: _TypeAlias = LookupLatestRequest  # noqa: Y015
 
 @_typing.final
 class LookupLatestResponse(_message.Message):
-    """The answer of LookupLatest."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     IN_REGION_FIELD_NUMBER: _builtins.int
@@ -273,8 +263,6 @@ Global___LookupLatestResponse: _TypeAlias = LookupLatestResponse  # noqa: Y015
 
 @_typing.final
 class BatchLookupLatestRequest(_message.Message):
-    """The request of BatchLookupLatest."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
@@ -335,8 +323,6 @@ Global___LookupLatestItem: _TypeAlias = LookupLatestItem  # noqa: Y015
 
 @_typing.final
 class BatchLookupLatestResponse(_message.Message):
-    """The answer of BatchLookupLatest."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
@@ -524,8 +510,6 @@ Global___LookupColumns: _TypeAlias = LookupColumns  # noqa: Y015
 
 @_typing.final
 class ImportResultsRequest(_message.Message):
-    """The request of ImportResults."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
@@ -534,7 +518,7 @@ class ImportResultsRequest(_message.Message):
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person. Required."""
+        """The person."""
 
     def __init__(
         self,
@@ -552,8 +536,6 @@ Global___ImportResultsRequest: _TypeAlias = ImportResultsRequest  # noqa: Y015
 
 @_typing.final
 class ImportResultsResponse(_message.Message):
-    """The answer of ImportResults."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     TEST_RESULTS_FIELD_NUMBER: _builtins.int
@@ -614,8 +596,6 @@ Global___ResultFilter: _TypeAlias = ResultFilter  # noqa: Y015
 
 @_typing.final
 class WatchResultsRequest(_message.Message):
-    """The request of WatchResults."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
@@ -704,8 +684,6 @@ Global___WatchResultsResponse: _TypeAlias = WatchResultsResponse  # noqa: Y015
 
 @_typing.final
 class LinkDocumentsRequest(_message.Message):
-    """The request of LinkDocuments."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
@@ -713,16 +691,16 @@ class LinkDocumentsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """On what grounds they are known to be one person's, 1 to 500 characters without NUL, no identity in it. Required."""
+    """On what grounds they are known to be one person's, 1 to 500 characters without NUL, no identity in it."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """One document. Required."""
+        """One document."""
 
     @_builtins.property
     def linked_document(self) -> _identity_pb2.IdentityDocument:
-        """The other document of the same person. Required."""
+        """The other document of the same person."""
 
     def __init__(
         self,
@@ -742,8 +720,6 @@ Global___LinkDocumentsRequest: _TypeAlias = LinkDocumentsRequest  # noqa: Y015
 
 @_typing.final
 class LinkDocumentsResponse(_message.Message):
-    """The answer of LinkDocuments."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_LINK_FIELD_NUMBER: _builtins.int
@@ -766,8 +742,6 @@ Global___LinkDocumentsResponse: _TypeAlias = LinkDocumentsResponse  # noqa: Y015
 
 @_typing.final
 class UnlinkDocumentsRequest(_message.Message):
-    """The request of UnlinkDocuments."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
@@ -775,16 +749,16 @@ class UnlinkDocumentsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why they are untied, 1 to 500 characters without NUL, no identity in it. Required."""
+    """Why they are untied, 1 to 500 characters without NUL, no identity in it."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """One document. Required."""
+        """One document."""
 
     @_builtins.property
     def linked_document(self) -> _identity_pb2.IdentityDocument:
-        """The other document. Required."""
+        """The other document."""
 
     def __init__(
         self,
@@ -804,8 +778,6 @@ Global___UnlinkDocumentsRequest: _TypeAlias = UnlinkDocumentsRequest  # noqa: Y0
 
 @_typing.final
 class UnlinkDocumentsResponse(_message.Message):
-    """The answer of UnlinkDocuments."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_LINK_FIELD_NUMBER: _builtins.int
@@ -828,8 +800,6 @@ Global___UnlinkDocumentsResponse: _TypeAlias = UnlinkDocumentsResponse  # noqa: 
 
 @_typing.final
 class ListLinkedDocumentsRequest(_message.Message):
-    """The request of ListLinkedDocuments."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
@@ -841,7 +811,7 @@ class ListLinkedDocumentsRequest(_message.Message):
     """The next_page_token of the page before; empty for the first."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The document. Required."""
+        """The document."""
 
     def __init__(
         self,
@@ -860,8 +830,6 @@ Global___ListLinkedDocumentsRequest: _TypeAlias = ListLinkedDocumentsRequest  # 
 
 @_typing.final
 class ListLinkedDocumentsResponse(_message.Message):
-    """The answer of ListLinkedDocuments."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_LINKS_FIELD_NUMBER: _builtins.int
@@ -888,8 +856,6 @@ Global___ListLinkedDocumentsResponse: _TypeAlias = ListLinkedDocumentsResponse  
 
 @_typing.final
 class ListFollowUpsRequest(_message.Message):
-    """The request of ListFollowUps."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
@@ -922,8 +888,6 @@ Global___ListFollowUpsRequest: _TypeAlias = ListFollowUpsRequest  # noqa: Y015
 
 @_typing.final
 class ListFollowUpsResponse(_message.Message):
-    """The answer of ListFollowUps."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     FOLLOW_UPS_FIELD_NUMBER: _builtins.int

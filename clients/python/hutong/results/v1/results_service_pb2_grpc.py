@@ -113,7 +113,8 @@ class ResultsServiceServicer(object):
 
     def LookupLatest(self, request, context):
         """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-        records of reports the holder claims. "Not found" in an answer never means "not tested".
+        records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
+        record is noted as missing, once however often it is asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,14 +150,16 @@ class ResultsServiceServicer(object):
 
     def LinkDocuments(self, request, context):
         """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
+        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
+        already keep their link, which is the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnlinkDocuments(self, request, context):
-        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied.
+        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
+        request_id returns the first answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

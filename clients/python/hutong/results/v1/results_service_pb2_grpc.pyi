@@ -47,7 +47,8 @@ class ResultsServiceStub:
     """
     LookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-    records of reports the holder claims. "Not found" in an answer never means "not tested".
+    records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
+    record is noted as missing, once however often it is asked for.
     """
     BatchLookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.BatchLookupLatestRequest, _results_service_pb2.BatchLookupLatestResponse]
     """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
@@ -67,10 +68,13 @@ class ResultsServiceStub:
     """
     LinkDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]
     """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
+    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
+    already keep their link, which is the answer.
     """
     UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.UnlinkDocumentsRequest, _results_service_pb2.UnlinkDocumentsResponse]
-    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied."""
+    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
+    request_id returns the first answer.
+    """
     ListLinkedDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]
     """Lists the links of a document, past ones too, newest first."""
     ListFollowUps: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListFollowUpsRequest, _results_service_pb2.ListFollowUpsResponse]
@@ -98,7 +102,8 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     """
     LookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]  # type: ignore[assignment]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-    records of reports the holder claims. "Not found" in an answer never means "not tested".
+    records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
+    record is noted as missing, once however often it is asked for.
     """
     BatchLookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.BatchLookupLatestRequest, _results_service_pb2.BatchLookupLatestResponse]  # type: ignore[assignment]
     """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
@@ -118,10 +123,13 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     """
     LinkDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]  # type: ignore[assignment]
     """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
+    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
+    already keep their link, which is the answer.
     """
     UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.UnlinkDocumentsRequest, _results_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
-    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied."""
+    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
+    request_id returns the first answer.
+    """
     ListLinkedDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]  # type: ignore[assignment]
     """Lists the links of a document, past ones too, newest first."""
     ListFollowUps: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListFollowUpsRequest, _results_service_pb2.ListFollowUpsResponse]  # type: ignore[assignment]
@@ -164,7 +172,8 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.LookupLatestResponse, _abc.Awaitable[_results_service_pb2.LookupLatestResponse]]:
         """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-        records of reports the holder claims. "Not found" in an answer never means "not tested".
+        records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
+        record is noted as missing, once however often it is asked for.
         """
 
     @_abc_1.abstractmethod
@@ -208,7 +217,8 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.LinkDocumentsResponse, _abc.Awaitable[_results_service_pb2.LinkDocumentsResponse]]:
         """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many.
+        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
+        already keep their link, which is the answer.
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +227,9 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.UnlinkDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.UnlinkDocumentsResponse, _abc.Awaitable[_results_service_pb2.UnlinkDocumentsResponse]]:
-        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied."""
+        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
+        request_id returns the first answer.
+        """
 
     @_abc_1.abstractmethod
     def ListLinkedDocuments(

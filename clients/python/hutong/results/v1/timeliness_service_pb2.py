@@ -23,34 +23,40 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.results.v1 import timeliness_pb2 as hutong_dot_results_dot_v1_dot_timeliness__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"hutong/results/v1/timeliness.proto\"\xc8\x02\n\x1aSummarizeTimelinessRequest\x12\x16\n\x03lab\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@H\x00\x12#\n\x06region\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[0-9]{6}$H\x00\x12O\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12M\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1f\xbaH\x1c\xb2\x01\x16\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x0b\x08\x80\x83\xd6\xe2\xf7\xff\xff\xff\xff\x01\xc8\x01\x01\x12;\n\x0elate_threshold\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\x82\x01\n\x1bSummarizeTimelinessResponse\x12\x31\n\ntimeliness\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.Timeliness\x12\x30\n\x0chorizon_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x89\x01\n\x11TimelinessService\x12t\n\x13SummarizeTimeliness\x12-.hutong.results.v1.SummarizeTimelinessRequest\x1a..hutong.results.v1.SummarizeTimelinessResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\"\xbd\x02\n\x1aSummarizeTimelinessRequest\x12)\n\x03lab\x18\x01 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@H\x00\x12\x1d\n\x06region\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\xc8\xea\x81\xca\x06\x01H\x00\x12\x43\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x02\xbaH\x0c\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\xc8\x01\x01\x12\x41\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x02\xbaH\x0c\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\xc8\x01\x01\x12;\n\x0elate_threshold\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\x82\x01\n\x1bSummarizeTimelinessResponse\x12\x31\n\ntimeliness\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.Timeliness\x12\x30\n\x0chorizon_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8e\x01\n\x11TimelinessService\x12y\n\x13SummarizeTimeliness\x12-.hutong.results.v1.SummarizeTimelinessRequest\x1a..hutong.results.v1.SummarizeTimelinessResponse\"\x03\x90\x02\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.timeliness_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_SUMMARIZETIMELINESSREQUEST'].oneofs_by_name['subject']._loaded_options = None
   _globals['_SUMMARIZETIMELINESSREQUEST'].oneofs_by_name['subject']._serialized_options = b'\272H\002\010\001'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['lab']._loaded_options = None
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['lab']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H\004r\002\030@'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['region']._loaded_options = None
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\016r\0142\n^[0-9]{6}$'
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\010r\006\310\352\201\312\006\001'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['start_time']._loaded_options = None
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['start_time']._serialized_options = b'\272H\034\262\001\026\"\007\010\377\202\321\377\257\0072\013\010\200\203\326\342\367\377\377\377\377\001\310\001\001'
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['start_time']._serialized_options = b'\342A\001\002\272H\014\262\001\006\350\360\201\312\006\001\310\001\001'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['end_time']._loaded_options = None
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['end_time']._serialized_options = b'\272H\034\262\001\026\"\007\010\377\202\321\377\257\0072\013\010\200\203\326\342\367\377\377\377\377\001\310\001\001'
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['end_time']._serialized_options = b'\342A\001\002\272H\014\262\001\006\350\360\201\312\006\001\310\001\001'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['late_threshold']._loaded_options = None
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['late_threshold']._serialized_options = b'\272H\005\252\001\0022\000'
-  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_start=196
-  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_end=524
-  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_start=527
-  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_end=657
-  _globals['_TIMELINESSSERVICE']._serialized_start=660
-  _globals['_TIMELINESSSERVICE']._serialized_end=797
+  _globals['_TIMELINESSSERVICE'].methods_by_name['SummarizeTimeliness']._loaded_options = None
+  _globals['_TIMELINESSSERVICE'].methods_by_name['SummarizeTimeliness']._serialized_options = b'\220\002\001'
+  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_start=284
+  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_end=601
+  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_start=604
+  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_end=734
+  _globals['_TIMELINESSSERVICE']._serialized_start=737
+  _globals['_TIMELINESSSERVICE']._serialized_end=879
 # @@protoc_insertion_point(module_scope)

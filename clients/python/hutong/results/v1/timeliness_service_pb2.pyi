@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SummarizeTimelinessRequest(_message.Message):
-    """The request of SummarizeTimeliness. One of lab and region is needed."""
+    """One of lab and region is needed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,11 +38,11 @@ class SummarizeTimelinessRequest(_message.Message):
     """The laboratories of a region and below, GB/T 2260."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued at or after this instant, 1900 to 9999. Required."""
+        """Reports issued at or after this instant, 1900 to 9999."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued before this instant, 1900 to 9999. Required."""
+        """Reports issued before this instant, 1900 to 9999."""
 
     @_builtins.property
     def late_threshold(self) -> _duration_pb2.Duration:
@@ -69,8 +69,6 @@ Global___SummarizeTimelinessRequest: _TypeAlias = SummarizeTimelinessRequest  # 
 
 @_typing.final
 class SummarizeTimelinessResponse(_message.Message):
-    """The answer of SummarizeTimeliness."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     TIMELINESS_FIELD_NUMBER: _builtins.int

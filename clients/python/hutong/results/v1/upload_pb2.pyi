@@ -32,10 +32,10 @@ class UploadStart(_message.Message):
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
-    """The sending laboratory, "labs/{uscc}". It must be registered: otherwise FAILED_PRECONDITION (LAB_UNKNOWN). Required."""
+    """The sending laboratory, "labs/{uscc}". It must be registered: otherwise FAILED_PRECONDITION (LAB_UNKNOWN)."""
     upload_id: _builtins.str
     """The sender's own id of this upload, unique within the laboratory: 1 to 64 of letters, digits, ".", "_", "-".
-    Opening the same id again resumes it. Required.
+    Opening the same id again resumes it.
     """
     validate_only: _builtins.bool
     """Judge everything, store nothing: the answers say what a real upload would say. Default false."""
@@ -106,25 +106,25 @@ class Tube(_message.Message):
     PERSONS_FIELD_NUMBER: _builtins.int
     tube_code: _builtins.str
     """The tube's code within the laboratory, 1 to 64 characters without control characters, and without a resident
-    identity card number in it (INVALID_FIELD). Required.
+    identity card number in it (INVALID_FIELD).
     """
     pool_size: _builtins.int
-    """For how many persons the tube was made, 1 to 20; 1 is a single tube. At least the number of persons. Required."""
+    """For how many persons the tube was made, 1 to 20; 1 is a single tube. At least the number of persons."""
     specimen: _result_pb2.Specimen.ValueType
     """What was taken. Optional."""
     method: _result_pb2.Method.ValueType
     """How it was examined. Optional."""
     outcome: _outcome_pb2.Outcome.ValueType
-    """What the test says. POSITIVE needs pool_size 1, POOL_POSITIVE more than 1 (else POOL_MISMATCH). Required."""
+    """What the test says. POSITIVE needs pool_size 1, POOL_POSITIVE more than 1 (else POOL_MISMATCH)."""
     sample_region: _builtins.str
-    """Where the specimen was taken, GB/T 2260 six digits. Required."""
+    """Where the specimen was taken, GB/T 2260 six digits."""
     sample_site: _builtins.str
     """The sampling site's name, at most 200 characters without control characters. Resident identity card numbers in it
     are masked before it is stored. Optional.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """When the specimen was taken; not before 2019-12-01 in Asia/Shanghai, when nobody was tested yet. Required."""
+        """When the specimen was taken; not before 2019-12-01 in Asia/Shanghai, when nobody was tested yet."""
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
@@ -142,7 +142,7 @@ class Tube(_message.Message):
 
     @_builtins.property
     def persons(self) -> _containers.RepeatedCompositeFieldContainer[Global___TubePerson]:
-        """Whose specimens are in the tube, 1 to pool_size. Required."""
+        """Whose specimens are in the tube, 1 to pool_size."""
 
     def __init__(
         self,
@@ -178,14 +178,14 @@ class TubePerson(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     report_number: _builtins.str
     """The number of this person's report, unique within the laboratory: 1 to 64 characters without spaces, "/", "@" or
-    control characters, and without a resident identity card number in it (INVALID_FIELD). The same number with the same content is a duplicate, with other content a CONFLICT. A result
-    follows its sampling record at the node that received the record: at one that has a copy of it it is rejected
-    (NOT_THE_ORIGIN); one that knows nothing of it stores the result, and the nation counts it as that node's conflict
-    (Node.conflict_count). Required.
+    control characters, and without a resident identity card number in it (INVALID_FIELD). The same number with the
+    same content is a duplicate, with other content a CONFLICT. A result follows its sampling record at the node that
+    received the record: at one that has a copy of it it is rejected (NOT_THE_ORIGIN); one that knows nothing of it
+    stores the result, and the nation counts it as that node's conflict (Node.conflict_count).
     """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person's document. Required."""
+        """The person's document."""
 
     def __init__(
         self,

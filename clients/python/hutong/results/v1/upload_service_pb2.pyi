@@ -97,13 +97,11 @@ Global___UploadResultsResponse: _TypeAlias = UploadResultsResponse  # noqa: Y015
 
 @_typing.final
 class GetUploadRequest(_message.Message):
-    """The request of GetUpload."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"labs/{uscc}/uploads/{upload_id}". Required."""
+    """"labs/{uscc}/uploads/{upload_id}"."""
     def __init__(
         self,
         *,
@@ -119,8 +117,6 @@ Global___GetUploadRequest: _TypeAlias = GetUploadRequest  # noqa: Y015
 
 @_typing.final
 class GetUploadResponse(_message.Message):
-    """The answer of GetUpload."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     UPLOAD_FIELD_NUMBER: _builtins.int

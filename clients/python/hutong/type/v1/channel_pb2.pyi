@@ -23,7 +23,6 @@ class _Channel:
 class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CHANNEL_UNSPECIFIED: _Channel.ValueType  # 0
-    """Never valid in a request."""
     CHANNEL_STATE_COUNCIL_CLIENT: _Channel.ValueType  # 1
     """The State Council client (国务院客户端)."""
     CHANNEL_NATIONAL_SERVICE_PLATFORM: _Channel.ValueType  # 2
@@ -45,7 +44,6 @@ class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """
 
 CHANNEL_UNSPECIFIED: Channel.ValueType  # 0
-"""Never valid in a request."""
 CHANNEL_STATE_COUNCIL_CLIENT: Channel.ValueType  # 1
 """The State Council client (国务院客户端)."""
 CHANNEL_NATIONAL_SERVICE_PLATFORM: Channel.ValueType  # 2

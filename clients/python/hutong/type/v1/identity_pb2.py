@@ -23,25 +23,27 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/type/v1/identity.proto\x12\x0ehutong.type.v1\x1a\x1b\x62uf/validate/validate.proto\"\xe2\x01\n\x10IdentityDocument\x12\x37\n\x04type\x18\x01 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentTypeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x39\n\x06number\x18\x02 \x01(\tB)\xbaH&r!\x18 2\x1d^[0-9A-Za-z][0-9A-Za-z ()-]*$\xc8\x01\x01\x12-\n\x0fissuing_country\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[A-Z]{3}$\xd8\x01\x01\x12+\n\x04name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$*\xaf\x02\n\x0c\x44ocumentType\x12\x1d\n\x19\x44OCUMENT_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x44OCUMENT_TYPE_RESIDENT_ID_CARD\x10\x01\x12(\n$DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT\x10\x02\x12&\n\"DOCUMENT_TYPE_TAIWAN_TRAVEL_PERMIT\x10\x03\x12\"\n\x1e\x44OCUMENT_TYPE_RESIDENCE_PERMIT\x10\x04\x12\x1a\n\x16\x44OCUMENT_TYPE_PASSPORT\x10\x05\x12\x31\n-DOCUMENT_TYPE_FOREIGN_PERMANENT_RESIDENT_CARD\x10\x06\x12\x17\n\x13\x44OCUMENT_TYPE_OTHER\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/type/v1/identity.proto\x12\x0ehutong.type.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xea\x01\n\x10IdentityDocument\x12;\n\x04type\x18\x01 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentTypeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12=\n\x06number\x18\x02 \x01(\tB-\xe2\x41\x01\x02\xbaH&r!\x18 2\x1d^[0-9A-Za-z][0-9A-Za-z ()-]*$\xc8\x01\x01\x12-\n\x0fissuing_country\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[A-Z]{3}$\xd8\x01\x01\x12+\n\x04name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$*\xaf\x02\n\x0c\x44ocumentType\x12\x1d\n\x19\x44OCUMENT_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1e\x44OCUMENT_TYPE_RESIDENT_ID_CARD\x10\x01\x12(\n$DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT\x10\x02\x12&\n\"DOCUMENT_TYPE_TAIWAN_TRAVEL_PERMIT\x10\x03\x12\"\n\x1e\x44OCUMENT_TYPE_RESIDENCE_PERMIT\x10\x04\x12\x1a\n\x16\x44OCUMENT_TYPE_PASSPORT\x10\x05\x12\x31\n-DOCUMENT_TYPE_FOREIGN_PERMANENT_RESIDENT_CARD\x10\x06\x12\x17\n\x13\x44OCUMENT_TYPE_OTHER\x10\x07\x42^\n\x12org.hutong.type.v1P\x01Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.type.v1.identity_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
   _globals['_IDENTITYDOCUMENT'].fields_by_name['type']._loaded_options = None
-  _globals['_IDENTITYDOCUMENT'].fields_by_name['type']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_IDENTITYDOCUMENT'].fields_by_name['type']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
   _globals['_IDENTITYDOCUMENT'].fields_by_name['number']._loaded_options = None
-  _globals['_IDENTITYDOCUMENT'].fields_by_name['number']._serialized_options = b'\272H&r!\030 2\035^[0-9A-Za-z][0-9A-Za-z ()-]*$\310\001\001'
+  _globals['_IDENTITYDOCUMENT'].fields_by_name['number']._serialized_options = b'\342A\001\002\272H&r!\030 2\035^[0-9A-Za-z][0-9A-Za-z ()-]*$\310\001\001'
   _globals['_IDENTITYDOCUMENT'].fields_by_name['issuing_country']._loaded_options = None
   _globals['_IDENTITYDOCUMENT'].fields_by_name['issuing_country']._serialized_options = b'\272H\021r\0142\n^[A-Z]{3}$\330\001\001'
   _globals['_IDENTITYDOCUMENT'].fields_by_name['name']._loaded_options = None
   _globals['_IDENTITYDOCUMENT'].fields_by_name['name']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
-  _globals['_DOCUMENTTYPE']._serialized_start=308
-  _globals['_DOCUMENTTYPE']._serialized_end=611
-  _globals['_IDENTITYDOCUMENT']._serialized_start=79
-  _globals['_IDENTITYDOCUMENT']._serialized_end=305
+  _globals['_DOCUMENTTYPE']._serialized_start=349
+  _globals['_DOCUMENTTYPE']._serialized_end=652
+  _globals['_IDENTITYDOCUMENT']._serialized_start=112
+  _globals['_IDENTITYDOCUMENT']._serialized_end=346
 # @@protoc_insertion_point(module_scope)

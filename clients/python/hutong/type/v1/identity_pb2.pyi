@@ -24,7 +24,6 @@ class _DocumentType:
 class _DocumentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DocumentType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DOCUMENT_TYPE_UNSPECIFIED: _DocumentType.ValueType  # 0
-    """Never valid in a request."""
     DOCUMENT_TYPE_RESIDENT_ID_CARD: _DocumentType.ValueType  # 1
     """Resident identity card (居民身份证), GB 11643: 18 characters, the last an ISO 7064 MOD 11-2 check character."""
     DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT: _DocumentType.ValueType  # 2
@@ -50,7 +49,6 @@ class DocumentType(_DocumentType, metaclass=_DocumentTypeEnumTypeWrapper):
     """
 
 DOCUMENT_TYPE_UNSPECIFIED: DocumentType.ValueType  # 0
-"""Never valid in a request."""
 DOCUMENT_TYPE_RESIDENT_ID_CARD: DocumentType.ValueType  # 1
 """Resident identity card (居民身份证), GB 11643: 18 characters, the last an ISO 7064 MOD 11-2 check character."""
 DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT: DocumentType.ValueType  # 2
@@ -84,10 +82,10 @@ class IdentityDocument(_message.Message):
     ISSUING_COUNTRY_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     type: Global___DocumentType.ValueType
-    """The kind of document. Required."""
+    """The kind of document."""
     number: _builtins.str
-    """The number as printed, 1 to 32 characters: Latin letters, digits, spaces, hyphens and round brackets. Required.
-    A wrong checksum or form for its type is INVALID_ARGUMENT in a unary call and a rejection in an upload.
+    """The number as printed, 1 to 32 characters: Latin letters, digits, spaces, hyphens and round brackets. A wrong
+    checksum or form for its type is INVALID_ARGUMENT in a unary call and a rejection in an upload.
     """
     issuing_country: _builtins.str
     """The country that issued a passport, ISO 3166-1 alpha-3 in capitals. Required for passports, empty for all others;

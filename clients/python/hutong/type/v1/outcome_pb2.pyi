@@ -23,7 +23,6 @@ class _Outcome:
 class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     OUTCOME_UNSPECIFIED: _Outcome.ValueType  # 0
-    """Never valid in a request."""
     OUTCOME_PENDING: _Outcome.ValueType  # 1
     """Sampled, no result yet. A sampling record; it counts only where a policy has a sampling_proof_window."""
     OUTCOME_NEGATIVE: _Outcome.ValueType  # 2
@@ -39,7 +38,6 @@ class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """What a nucleic-acid test says of a specimen."""
 
 OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
-"""Never valid in a request."""
 OUTCOME_PENDING: Outcome.ValueType  # 1
 """Sampled, no result yet. A sampling record; it counts only where a policy has a sampling_proof_window."""
 OUTCOME_NEGATIVE: Outcome.ValueType  # 2

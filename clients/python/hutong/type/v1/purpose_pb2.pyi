@@ -23,7 +23,6 @@ class _Purpose:
 class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PURPOSE_UNSPECIFIED: _Purpose.ValueType  # 0
-    """Never valid in a request."""
     PURPOSE_PUBLIC_VENUE: _Purpose.ValueType  # 1
     """Enter a public venue: mall, restaurant, office (公共场所)."""
     PURPOSE_CITY_TRANSPORT: _Purpose.ValueType  # 2
@@ -53,7 +52,6 @@ class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
     """What a person wants to do when a result is asked for. A policy names the purposes it covers, or none for all."""
 
 PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
-"""Never valid in a request."""
 PURPOSE_PUBLIC_VENUE: Purpose.ValueType  # 1
 """Enter a public venue: mall, restaurant, office (公共场所)."""
 PURPOSE_CITY_TRANSPORT: Purpose.ValueType  # 2

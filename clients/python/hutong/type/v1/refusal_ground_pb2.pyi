@@ -23,7 +23,6 @@ class _RefusalGround:
 class _RefusalGroundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalGround.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUSAL_GROUND_UNSPECIFIED: _RefusalGround.ValueType  # 0
-    """Never valid in a request."""
     REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE: _RefusalGround.ValueType  # 1
     """"Our health code cannot find it" (本地健康码未能查询). Forbidden by the notice."""
     REFUSAL_GROUND_NOT_TESTED_LOCALLY: _RefusalGround.ValueType  # 2
@@ -51,7 +50,6 @@ class RefusalGround(_RefusalGround, metaclass=_RefusalGroundEnumTypeWrapper):
     """
 
 REFUSAL_GROUND_UNSPECIFIED: RefusalGround.ValueType  # 0
-"""Never valid in a request."""
 REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE: RefusalGround.ValueType  # 1
 """"Our health code cannot find it" (本地健康码未能查询). Forbidden by the notice."""
 REFUSAL_GROUND_NOT_TESTED_LOCALLY: RefusalGround.ValueType  # 2

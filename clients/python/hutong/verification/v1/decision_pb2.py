@@ -22,6 +22,8 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.policy.v1 import policy_pb2 as hutong_dot_policy_dot_v1_dot_policy__pb2
 from hutong.results.v1 import follow_up_pb2 as hutong_dot_results_dot_v1_dot_follow__up__pb2
@@ -33,27 +35,66 @@ from hutong.type.v1 import refusal_ground_pb2 as hutong_dot_type_dot_v1_dot_refu
 from hutong.verification.v1 import evidence_pb2 as hutong_dot_verification_dot_v1_dot_evidence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\xdd\x01\n\nConsidered\x12\x10\n\x06result\x18\x01 \x01(\tH\x00\x12=\n\x08\x65vidence\x18\x02 \x01(\x0b\x32).hutong.verification.v1.PresentedEvidenceH\x00\x12(\n\x03use\x18\x03 \x01(\x0e\x32\x1b.hutong.verification.v1.Use\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x64iffering_fields\x18\x05 \x03(\tB\t\n\x07subject\"\xbc\x05\n\x08\x44\x65\x63ision\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\x07outcome\x18\x02 \x01(\x0e\x32\'.hutong.verification.v1.DecisionOutcome\x12\x36\n\x06reason\x18\x03 \x01(\x0e\x32&.hutong.verification.v1.DecisionReason\x12\x34\n\x05\x62\x61sis\x18\x04 \x01(\x0e\x32%.hutong.verification.v1.DecisionBasis\x12\x0e\n\x06result\x18\x05 \x01(\t\x12.\n\nbasis_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10governing_policy\x18\x08 \x01(\t\x12\x14\n\x0c\x66loor_policy\x18\t \x01(\t\x12\x36\n\nconsidered\x18\n \x03(\x0b\x32\".hutong.verification.v1.Considered\x12*\n\x07sources\x18\x0b \x03(\x0b\x32\x19.hutong.results.v1.Source\x12/\n\nfollow_ups\x18\x0c \x03(\x0b\x32\x1b.hutong.results.v1.FollowUp\x12\x0e\n\x06\x61\x64vice\x18\r \x03(\t\x12\x19\n\x11refusal_permitted\x18\x0e \x01(\x08\x12\x38\n\x11\x66orbidden_grounds\x18\x0f \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGround\x12,\n\x08use_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\revaluate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd9\x01\n\rClaimedRecord\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.hutong.results.v1.ClaimState\x12\x32\n\x0btest_result\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\x0clab_standing\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x30\n\x0chorizon_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb8\x03\n\x0e\x44\x65\x63isionInputs\x12,\n\x08use_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\revaluate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x03 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\x12.\n\x07records\x18\x04 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12;\n\x08\x65vidence\x18\x05 \x03(\x0b\x32).hutong.verification.v1.PresentedEvidence\x12\x35\n\x06\x63laims\x18\x06 \x03(\x0b\x32%.hutong.verification.v1.ClaimedRecord\x12*\n\x07sources\x18\x07 \x03(\x0b\x32\x19.hutong.results.v1.Source\x12\x0e\n\x06region\x18\x08 \x01(\t\x12(\n\x07purpose\x18\t \x01(\x0e\x32\x17.hutong.type.v1.Purpose*\xbf\x01\n\x0f\x44\x65\x63isionOutcome\x12 \n\x1c\x44\x45\x43ISION_OUTCOME_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x45\x43ISION_OUTCOME_RECOGNIZED\x10\x01\x12#\n\x1f\x44\x45\x43ISION_OUTCOME_NOT_RECOGNIZED\x10\x02\x12!\n\x1d\x44\x45\x43ISION_OUTCOME_NOT_REQUIRED\x10\x03\x12!\n\x1d\x44\x45\x43ISION_OUTCOME_UNDETERMINED\x10\x04*\x95\x04\n\x0e\x44\x65\x63isionReason\x12\x1f\n\x1b\x44\x45\x43ISION_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45\x43ISION_REASON_VALID\x10\x01\x12$\n DECISION_REASON_NO_TEST_REQUIRED\x10\x02\x12\x1b\n\x17\x44\x45\x43ISION_REASON_EXPIRED\x10\x03\x12#\n\x1f\x44\x45\x43ISION_REASON_POSITIVE_RESULT\x10\x04\x12#\n\x1f\x44\x45\x43ISION_REASON_PENDING_RECHECK\x10\x05\x12\'\n#DECISION_REASON_INCONCLUSIVE_RESULT\x10\x06\x12#\n\x1f\x44\x45\x43ISION_REASON_RESULT_RECALLED\x10\x07\x12&\n\"DECISION_REASON_LAB_NOT_AUTHORIZED\x10\x08\x12$\n DECISION_REASON_NOT_YET_REPORTED\x10\t\x12/\n+DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD\x10\n\x12\x1d\n\x19\x44\x45\x43ISION_REASON_NO_RESULT\x10\x0b\x12&\n\"DECISION_REASON_NO_POLICY_IN_FORCE\x10\x0c\x12&\n\"DECISION_REASON_SOURCE_UNAVAILABLE\x10\r*h\n\rDecisionBasis\x12\x1e\n\x1a\x44\x45\x43ISION_BASIS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45\x43ISION_BASIS_RECORD\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_BASIS_PRESENTED\x10\x02*\xa1\x03\n\x03Use\x12\x13\n\x0fUSE_UNSPECIFIED\x10\x00\x12\x0c\n\x08USE_USED\x10\x01\x12\x1b\n\x17USE_OTHER_EXPIRES_LATER\x10\x02\x12\x0f\n\x0bUSE_EXPIRED\x10\x03\x12\x10\n\x0cUSE_RECALLED\x10\x04\x12\x1a\n\x16USE_LAB_NOT_AUTHORIZED\x10\x05\x12\x18\n\x14USE_NOT_YET_REPORTED\x10\x06\x12\x18\n\x14USE_TIMES_IMPOSSIBLE\x10\x07\x12\x1a\n\x16USE_CONTRADICTS_RECORD\x10\x08\x12\x16\n\x12USE_SAME_AS_RECORD\x10\t\x12\x18\n\x14USE_NOT_IDENTIFIABLE\x10\n\x12#\n\x1fUSE_SAMPLING_PROOF_NOT_ACCEPTED\x10\x0b\x12\x14\n\x10USE_INCONCLUSIVE\x10\x0c\x12\x0f\n\x0bUSE_GOVERNS\x10\r\x12\x0f\n\x0bUSE_CLEARED\x10\x0e\x12\x12\n\x0eUSE_OUTWEIGHED\x10\x0f\x12\x12\n\x0eUSE_NOT_NEEDED\x10\x10\x12\x14\n\x10USE_NOT_RECORDED\x10\x11\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\xf5\x01\n\nConsidered\x12(\n\x06result\x18\x01 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/ResultH\x00\x12=\n\x08\x65vidence\x18\x02 \x01(\x0b\x32).hutong.verification.v1.PresentedEvidenceH\x00\x12(\n\x03use\x18\x03 \x01(\x0e\x32\x1b.hutong.verification.v1.Use\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x64iffering_fields\x18\x05 \x03(\tB\t\n\x07subject\"\xa6\x07\n\x08\x44\x65\x63ision\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12>\n\x07outcome\x18\x02 \x01(\x0e\x32\'.hutong.verification.v1.DecisionOutcomeB\x04\xe2\x41\x01\x03\x12<\n\x06reason\x18\x03 \x01(\x0e\x32&.hutong.verification.v1.DecisionReasonB\x04\xe2\x41\x01\x03\x12:\n\x05\x62\x61sis\x18\x04 \x01(\x0e\x32%.hutong.verification.v1.DecisionBasisB\x04\xe2\x41\x01\x03\x12*\n\x06result\x18\x05 \x01(\tB\x1a\xe2\x41\x01\x03\xfa\x41\x13\n\x11hutong.org/Result\x12\x34\n\nbasis_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\x10governing_policy\x18\x08 \x01(\tB\x1a\xe2\x41\x01\x03\xfa\x41\x13\n\x11hutong.org/Policy\x12\x30\n\x0c\x66loor_policy\x18\t \x01(\tB\x1a\xe2\x41\x01\x03\xfa\x41\x13\n\x11hutong.org/Policy\x12<\n\nconsidered\x18\n \x03(\x0b\x32\".hutong.verification.v1.ConsideredB\x04\xe2\x41\x01\x03\x12\x30\n\x07sources\x18\x0b \x03(\x0b\x32\x19.hutong.results.v1.SourceB\x04\xe2\x41\x01\x03\x12\x35\n\nfollow_ups\x18\x0c \x03(\x0b\x32\x1b.hutong.results.v1.FollowUpB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x61\x64vice\x18\r \x03(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11refusal_permitted\x18\x0e \x01(\x08\x42\x04\xe2\x41\x01\x03\x12>\n\x11\x66orbidden_grounds\x18\x0f \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12\x32\n\x08use_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\revaluate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:@\xea\x41=\n\x13hutong.org/Decision\x12\x11\x64\x65\x63isions/{uuid7}*\tdecisions2\x08\x64\x65\x63ision\"\xd9\x01\n\rClaimedRecord\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.hutong.results.v1.ClaimState\x12\x32\n\x0btest_result\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\x0clab_standing\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x30\n\x0chorizon_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb8\x03\n\x0e\x44\x65\x63isionInputs\x12,\n\x08use_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\revaluate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x03 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\x12.\n\x07records\x18\x04 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12;\n\x08\x65vidence\x18\x05 \x03(\x0b\x32).hutong.verification.v1.PresentedEvidence\x12\x35\n\x06\x63laims\x18\x06 \x03(\x0b\x32%.hutong.verification.v1.ClaimedRecord\x12*\n\x07sources\x18\x07 \x03(\x0b\x32\x19.hutong.results.v1.Source\x12\x0e\n\x06region\x18\x08 \x01(\t\x12(\n\x07purpose\x18\t \x01(\x0e\x32\x17.hutong.type.v1.Purpose*\xbf\x01\n\x0f\x44\x65\x63isionOutcome\x12 \n\x1c\x44\x45\x43ISION_OUTCOME_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x44\x45\x43ISION_OUTCOME_RECOGNIZED\x10\x01\x12#\n\x1f\x44\x45\x43ISION_OUTCOME_NOT_RECOGNIZED\x10\x02\x12!\n\x1d\x44\x45\x43ISION_OUTCOME_NOT_REQUIRED\x10\x03\x12!\n\x1d\x44\x45\x43ISION_OUTCOME_UNDETERMINED\x10\x04*\x95\x04\n\x0e\x44\x65\x63isionReason\x12\x1f\n\x1b\x44\x45\x43ISION_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45\x43ISION_REASON_VALID\x10\x01\x12$\n DECISION_REASON_NO_TEST_REQUIRED\x10\x02\x12\x1b\n\x17\x44\x45\x43ISION_REASON_EXPIRED\x10\x03\x12#\n\x1f\x44\x45\x43ISION_REASON_POSITIVE_RESULT\x10\x04\x12#\n\x1f\x44\x45\x43ISION_REASON_PENDING_RECHECK\x10\x05\x12\'\n#DECISION_REASON_INCONCLUSIVE_RESULT\x10\x06\x12#\n\x1f\x44\x45\x43ISION_REASON_RESULT_RECALLED\x10\x07\x12&\n\"DECISION_REASON_LAB_NOT_AUTHORIZED\x10\x08\x12$\n DECISION_REASON_NOT_YET_REPORTED\x10\t\x12/\n+DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD\x10\n\x12\x1d\n\x19\x44\x45\x43ISION_REASON_NO_RESULT\x10\x0b\x12&\n\"DECISION_REASON_NO_POLICY_IN_FORCE\x10\x0c\x12&\n\"DECISION_REASON_SOURCE_UNAVAILABLE\x10\r*h\n\rDecisionBasis\x12\x1e\n\x1a\x44\x45\x43ISION_BASIS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45\x43ISION_BASIS_RECORD\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_BASIS_PRESENTED\x10\x02*\xa1\x03\n\x03Use\x12\x13\n\x0fUSE_UNSPECIFIED\x10\x00\x12\x0c\n\x08USE_USED\x10\x01\x12\x1b\n\x17USE_OTHER_EXPIRES_LATER\x10\x02\x12\x0f\n\x0bUSE_EXPIRED\x10\x03\x12\x10\n\x0cUSE_RECALLED\x10\x04\x12\x1a\n\x16USE_LAB_NOT_AUTHORIZED\x10\x05\x12\x18\n\x14USE_NOT_YET_REPORTED\x10\x06\x12\x18\n\x14USE_TIMES_IMPOSSIBLE\x10\x07\x12\x1a\n\x16USE_CONTRADICTS_RECORD\x10\x08\x12\x16\n\x12USE_SAME_AS_RECORD\x10\t\x12\x18\n\x14USE_NOT_IDENTIFIABLE\x10\n\x12#\n\x1fUSE_SAMPLING_PROOF_NOT_ACCEPTED\x10\x0b\x12\x14\n\x10USE_INCONCLUSIVE\x10\x0c\x12\x0f\n\x0bUSE_GOVERNS\x10\r\x12\x0f\n\x0bUSE_CLEARED\x10\x0e\x12\x12\n\x0eUSE_OUTWEIGHED\x10\x0f\x12\x12\n\x0eUSE_NOT_NEEDED\x10\x10\x12\x14\n\x10USE_NOT_RECORDED\x10\x11\x42~\n\x1aorg.hutong.verification.v1P\x01ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.verification.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_DECISIONOUTCOME']._serialized_start=1954
-  _globals['_DECISIONOUTCOME']._serialized_end=2145
-  _globals['_DECISIONREASON']._serialized_start=2148
-  _globals['_DECISIONREASON']._serialized_end=2681
-  _globals['_DECISIONBASIS']._serialized_start=2683
-  _globals['_DECISIONBASIS']._serialized_end=2787
-  _globals['_USE']._serialized_start=2790
-  _globals['_USE']._serialized_end=3207
-  _globals['_CONSIDERED']._serialized_start=364
-  _globals['_CONSIDERED']._serialized_end=585
-  _globals['_DECISION']._serialized_start=588
-  _globals['_DECISION']._serialized_end=1288
-  _globals['_CLAIMEDRECORD']._serialized_start=1291
-  _globals['_CLAIMEDRECORD']._serialized_end=1508
-  _globals['_DECISIONINPUTS']._serialized_start=1511
-  _globals['_DECISIONINPUTS']._serialized_end=1951
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\032org.hutong.verification.v1P\001ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\252\002\026Hutong.Verification.V1'
+  _globals['_CONSIDERED'].fields_by_name['result']._loaded_options = None
+  _globals['_CONSIDERED'].fields_by_name['result']._serialized_options = b'\372A\023\n\021hutong.org/Result'
+  _globals['_DECISION'].fields_by_name['name']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_DECISION'].fields_by_name['outcome']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['outcome']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['reason']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['basis']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['basis']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['result']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['result']._serialized_options = b'\342A\001\003\372A\023\n\021hutong.org/Result'
+  _globals['_DECISION'].fields_by_name['basis_time']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['basis_time']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['expire_time']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['governing_policy']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['governing_policy']._serialized_options = b'\342A\001\003\372A\023\n\021hutong.org/Policy'
+  _globals['_DECISION'].fields_by_name['floor_policy']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['floor_policy']._serialized_options = b'\342A\001\003\372A\023\n\021hutong.org/Policy'
+  _globals['_DECISION'].fields_by_name['considered']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['considered']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['sources']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['sources']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['follow_ups']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['follow_ups']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['advice']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['advice']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['refusal_permitted']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['refusal_permitted']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['forbidden_grounds']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['forbidden_grounds']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['use_time']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['use_time']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['evaluate_time']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['evaluate_time']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION']._loaded_options = None
+  _globals['_DECISION']._serialized_options = b'\352A=\n\023hutong.org/Decision\022\021decisions/{uuid7}*\tdecisions2\010decision'
+  _globals['_DECISIONOUTCOME']._serialized_start=2272
+  _globals['_DECISIONOUTCOME']._serialized_end=2463
+  _globals['_DECISIONREASON']._serialized_start=2466
+  _globals['_DECISIONREASON']._serialized_end=2999
+  _globals['_DECISIONBASIS']._serialized_start=3001
+  _globals['_DECISIONBASIS']._serialized_end=3105
+  _globals['_USE']._serialized_start=3108
+  _globals['_USE']._serialized_end=3525
+  _globals['_CONSIDERED']._serialized_start=424
+  _globals['_CONSIDERED']._serialized_end=669
+  _globals['_DECISION']._serialized_start=672
+  _globals['_DECISION']._serialized_end=1606
+  _globals['_CLAIMEDRECORD']._serialized_start=1609
+  _globals['_CLAIMEDRECORD']._serialized_end=1826
+  _globals['_DECISIONINPUTS']._serialized_start=1829
+  _globals['_DECISIONINPUTS']._serialized_end=2269
 # @@protoc_insertion_point(module_scope)

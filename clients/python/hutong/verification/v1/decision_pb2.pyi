@@ -35,7 +35,6 @@ class _DecisionOutcome:
 class _DecisionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DECISION_OUTCOME_UNSPECIFIED: _DecisionOutcome.ValueType  # 0
-    """Never sent."""
     DECISION_OUTCOME_RECOGNIZED: _DecisionOutcome.ValueType  # 1
     """It is."""
     DECISION_OUTCOME_NOT_RECOGNIZED: _DecisionOutcome.ValueType  # 2
@@ -49,7 +48,6 @@ class DecisionOutcome(_DecisionOutcome, metaclass=_DecisionOutcomeEnumTypeWrappe
     """Whether a person's result is recognised here, now, for this purpose."""
 
 DECISION_OUTCOME_UNSPECIFIED: DecisionOutcome.ValueType  # 0
-"""Never sent."""
 DECISION_OUTCOME_RECOGNIZED: DecisionOutcome.ValueType  # 1
 """It is."""
 DECISION_OUTCOME_NOT_RECOGNIZED: DecisionOutcome.ValueType  # 2
@@ -67,7 +65,6 @@ class _DecisionReason:
 class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DECISION_REASON_UNSPECIFIED: _DecisionReason.ValueType  # 0
-    """Never sent."""
     DECISION_REASON_VALID: _DecisionReason.ValueType  # 1
     """RECOGNIZED: a negative (or an accepted sampling record) inside the window."""
     DECISION_REASON_NO_TEST_REQUIRED: _DecisionReason.ValueType  # 2
@@ -101,7 +98,6 @@ class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
     """
 
 DECISION_REASON_UNSPECIFIED: DecisionReason.ValueType  # 0
-"""Never sent."""
 DECISION_REASON_VALID: DecisionReason.ValueType  # 1
 """RECOGNIZED: a negative (or an accepted sampling record) inside the window."""
 DECISION_REASON_NO_TEST_REQUIRED: DecisionReason.ValueType  # 2
@@ -161,7 +157,6 @@ class _Use:
 class _UseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Use.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     USE_UNSPECIFIED: _Use.ValueType  # 0
-    """Never sent."""
     USE_USED: _Use.ValueType  # 1
     """The decision rests on it."""
     USE_OTHER_EXPIRES_LATER: _Use.ValueType  # 2
@@ -203,7 +198,6 @@ class Use(_Use, metaclass=_UseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
 
 USE_UNSPECIFIED: Use.ValueType  # 0
-"""Never sent."""
 USE_USED: Use.ValueType  # 1
 """The decision rests on it."""
 USE_OTHER_EXPIRES_LATER: Use.ValueType  # 2

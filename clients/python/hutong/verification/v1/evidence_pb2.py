@@ -23,26 +23,29 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.type.v1 import channel_pb2 as hutong_dot_type_dot_v1_dot_channel__pb2
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xcf\x02\n\x11PresentedEvidence\x12\x35\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x17.hutong.type.v1.ChannelB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x35\n\x03lab\x18\x02 \x01(\tB(\xbaH%r 2\x1e^labs/[0-9A-HJ-NPQRTUWXY]{18}$\xd8\x01\x01\x12\x33\n\rreport_number\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x07outcome\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12/\n\x0bsample_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xea\x02\n\x11PresentedEvidence\x12\x39\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x17.hutong.type.v1.ChannelB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12H\n\x03lab\x18\x02 \x01(\tB;\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH%r 2\x1e^labs/[0-9A-HJ-NPQRTUWXY]{18}$\xd8\x01\x01\x12\x33\n\rreport_number\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x39\n\x07outcome\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12/\n\x0bsample_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB~\n\x1aorg.hutong.verification.v1P\x01ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.verification.v1.evidence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\032org.hutong.verification.v1P\001ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\252\002\026Hutong.Verification.V1'
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['channel']._loaded_options = None
-  _globals['_PRESENTEDEVIDENCE'].fields_by_name['channel']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_PRESENTEDEVIDENCE'].fields_by_name['channel']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['lab']._loaded_options = None
-  _globals['_PRESENTEDEVIDENCE'].fields_by_name['lab']._serialized_options = b'\272H%r 2\036^labs/[0-9A-HJ-NPQRTUWXY]{18}$\330\001\001'
+  _globals['_PRESENTEDEVIDENCE'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H%r 2\036^labs/[0-9A-HJ-NPQRTUWXY]{18}$\330\001\001'
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['report_number']._loaded_options = None
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['report_number']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['outcome']._loaded_options = None
-  _globals['_PRESENTEDEVIDENCE'].fields_by_name['outcome']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
-  _globals['_PRESENTEDEVIDENCE']._serialized_start=188
-  _globals['_PRESENTEDEVIDENCE']._serialized_end=523
+  _globals['_PRESENTEDEVIDENCE'].fields_by_name['outcome']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_PRESENTEDEVIDENCE']._serialized_start=248
+  _globals['_PRESENTEDEVIDENCE']._serialized_end=610
 # @@protoc_insertion_point(module_scope)

@@ -34,7 +34,7 @@ class PresentedEvidence(_message.Message):
     SAMPLE_TIME_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     channel: _channel_pb2.Channel.ValueType
-    """How it is shown. Never changes the outcome. Required."""
+    """How it is shown. Never changes the outcome."""
     lab: _builtins.str
     """The laboratory on it, "labs/{uscc}". Without it and report_number the evidence cannot be compared, and is not used."""
     report_number: _builtins.str
@@ -42,7 +42,7 @@ class PresentedEvidence(_message.Message):
     for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD.
     """
     outcome: _outcome_pb2.Outcome.ValueType
-    """What it says. Required."""
+    """What it says."""
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
         """The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none."""

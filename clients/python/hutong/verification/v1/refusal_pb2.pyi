@@ -29,7 +29,6 @@ class _RefusalState:
 class _RefusalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUSAL_STATE_UNSPECIFIED: _RefusalState.ValueType  # 0
-    """Never sent."""
     REFUSAL_STATE_OPEN: _RefusalState.ValueType  # 1
     """Not answered yet."""
     REFUSAL_STATE_ANSWERED: _RefusalState.ValueType  # 2
@@ -39,7 +38,6 @@ class RefusalState(_RefusalState, metaclass=_RefusalStateEnumTypeWrapper):
     """How a report of non-recognition stands."""
 
 REFUSAL_STATE_UNSPECIFIED: RefusalState.ValueType  # 0
-"""Never sent."""
 REFUSAL_STATE_OPEN: RefusalState.ValueType  # 1
 """Not answered yet."""
 REFUSAL_STATE_ANSWERED: RefusalState.ValueType  # 2
@@ -53,7 +51,6 @@ class _RefusalJudgement:
 class _RefusalJudgementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalJudgement.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUSAL_JUDGEMENT_UNSPECIFIED: _RefusalJudgement.ValueType  # 0
-    """Never sent."""
     REFUSAL_JUDGEMENT_UNLAWFUL: _RefusalJudgement.ValueType  # 1
     """On a ground that is forbidden there, or against a result that was recognised at that instant."""
     REFUSAL_JUDGEMENT_NOT_UNLAWFUL: _RefusalJudgement.ValueType  # 2
@@ -65,7 +62,6 @@ class RefusalJudgement(_RefusalJudgement, metaclass=_RefusalJudgementEnumTypeWra
     """Whether a refusal was lawful, as far as can be told."""
 
 REFUSAL_JUDGEMENT_UNSPECIFIED: RefusalJudgement.ValueType  # 0
-"""Never sent."""
 REFUSAL_JUDGEMENT_UNLAWFUL: RefusalJudgement.ValueType  # 1
 """On a ground that is forbidden there, or against a result that was recognised at that instant."""
 REFUSAL_JUDGEMENT_NOT_UNLAWFUL: RefusalJudgement.ValueType  # 2

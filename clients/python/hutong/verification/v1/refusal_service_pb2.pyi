@@ -56,8 +56,6 @@ Global___SummaryInterval: _TypeAlias = SummaryInterval  # noqa: Y015
 
 @_typing.final
 class ReportRefusalRequest(_message.Message):
-    """The request of ReportRefusal."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_FIELD_NUMBER: _builtins.int
@@ -71,11 +69,11 @@ class ReportRefusalRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """Where, GB/T 2260 six digits. Required."""
+    """Where, GB/T 2260 six digits."""
     venue: _builtins.str
     """The place's name, at most 200 characters. Optional."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """What the person wanted to do. Required."""
+    """What the person wanted to do."""
     decision: _builtins.str
     """The decision that was shown there, "decisions/{uuid7}". Optional. It tells nothing when it is of another place, purpose
     or, where document is given, person, and it does not outweigh a positive result at the instant of refusal.
@@ -86,11 +84,11 @@ class ReportRefusalRequest(_message.Message):
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened, not in the future. Required."""
+        """When it happened, not in the future."""
 
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """On what grounds, 1 to 10. Required."""
+        """On what grounds, 1 to 10."""
 
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
@@ -126,8 +124,6 @@ Global___ReportRefusalRequest: _TypeAlias = ReportRefusalRequest  # noqa: Y015
 
 @_typing.final
 class ReportRefusalResponse(_message.Message):
-    """The answer of ReportRefusal."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSAL_FIELD_NUMBER: _builtins.int
@@ -150,13 +146,11 @@ Global___ReportRefusalResponse: _TypeAlias = ReportRefusalResponse  # noqa: Y015
 
 @_typing.final
 class GetRefusalRequest(_message.Message):
-    """The request of GetRefusal."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"refusals/{uuid7}". Required."""
+    """"refusals/{uuid7}"."""
     def __init__(
         self,
         *,
@@ -172,8 +166,6 @@ Global___GetRefusalRequest: _TypeAlias = GetRefusalRequest  # noqa: Y015
 
 @_typing.final
 class GetRefusalResponse(_message.Message):
-    """The answer of GetRefusal."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSAL_FIELD_NUMBER: _builtins.int
@@ -196,8 +188,6 @@ Global___GetRefusalResponse: _TypeAlias = GetRefusalResponse  # noqa: Y015
 
 @_typing.final
 class ListRefusalsRequest(_message.Message):
-    """The request of ListRefusals."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_FIELD_NUMBER: _builtins.int
@@ -256,8 +246,6 @@ Global___ListRefusalsRequest: _TypeAlias = ListRefusalsRequest  # noqa: Y015
 
 @_typing.final
 class ListRefusalsResponse(_message.Message):
-    """The answer of ListRefusals."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSALS_FIELD_NUMBER: _builtins.int
@@ -284,17 +272,15 @@ Global___ListRefusalsResponse: _TypeAlias = ListRefusalsResponse  # noqa: Y015
 
 @_typing.final
 class AnswerRefusalRequest(_message.Message):
-    """The request of AnswerRefusal."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"refusals/{uuid7}". Required."""
+    """"refusals/{uuid7}"."""
     answer: _builtins.str
-    """The answer, 1 to 2,000 characters. Required."""
+    """The answer, 1 to 2,000 characters."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     def __init__(
@@ -314,8 +300,6 @@ Global___AnswerRefusalRequest: _TypeAlias = AnswerRefusalRequest  # noqa: Y015
 
 @_typing.final
 class AnswerRefusalResponse(_message.Message):
-    """The answer of AnswerRefusal."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSAL_FIELD_NUMBER: _builtins.int
@@ -338,8 +322,6 @@ Global___AnswerRefusalResponse: _TypeAlias = AnswerRefusalResponse  # noqa: Y015
 
 @_typing.final
 class SummarizeRefusalsRequest(_message.Message):
-    """The request of SummarizeRefusals."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_FIELD_NUMBER: _builtins.int
@@ -352,11 +334,11 @@ class SummarizeRefusalsRequest(_message.Message):
     """How to split the time up. Default one row for all of it."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Refusals at or after this instant. Required."""
+        """Refusals at or after this instant."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Refusals before this instant. Required."""
+        """Refusals before this instant."""
 
     def __init__(
         self,
@@ -432,8 +414,6 @@ Global___RefusalSummary: _TypeAlias = RefusalSummary  # noqa: Y015
 
 @_typing.final
 class SummarizeRefusalsResponse(_message.Message):
-    """The answer of SummarizeRefusals."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSAL_SUMMARIES_FIELD_NUMBER: _builtins.int

@@ -68,7 +68,8 @@ class RefusalServiceServicer(object):
 
     def ReportRefusal(self, request, context):
         """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
-        Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision.
+        Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
+        with the same request_id returns the first answer; without one it is a second report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +90,8 @@ class RefusalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AnswerRefusal(self, request, context):
-        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already.
+        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
+        again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

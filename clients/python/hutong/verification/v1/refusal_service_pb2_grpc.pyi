@@ -35,14 +35,17 @@ class RefusalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RefusalServiceAsyncStub: ...
     ReportRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]
     """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
-    Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision.
+    Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
+    with the same request_id returns the first answer; without one it is a second report.
     """
     GetRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]
     """Reads one report. NOT_FOUND."""
     ListRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]
     """Lists reports, newest first, paged (AIP-158)."""
     AnswerRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]
-    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already."""
+    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
+    again changes nothing.
+    """
     SummarizeRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]
     """Counts reports by jurisdiction and ground over an interval."""
 
@@ -53,14 +56,17 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]  # type: ignore[assignment]
     """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
-    Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision.
+    Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
+    with the same request_id returns the first answer; without one it is a second report.
     """
     GetRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]  # type: ignore[assignment]
     """Reads one report. NOT_FOUND."""
     ListRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]  # type: ignore[assignment]
     """Lists reports, newest first, paged (AIP-158)."""
     AnswerRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]  # type: ignore[assignment]
-    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already."""
+    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
+    again changes nothing.
+    """
     SummarizeRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]  # type: ignore[assignment]
     """Counts reports by jurisdiction and ground over an interval."""
 
@@ -74,7 +80,8 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.ReportRefusalResponse, _abc.Awaitable[_refusal_service_pb2.ReportRefusalResponse]]:
         """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
-        Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision.
+        Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
+        with the same request_id returns the first answer; without one it is a second report.
         """
 
     @_abc_1.abstractmethod
@@ -99,7 +106,9 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.AnswerRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.AnswerRefusalResponse, _abc.Awaitable[_refusal_service_pb2.AnswerRefusalResponse]]:
-        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already."""
+        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
+        again changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def SummarizeRefusals(

@@ -27,8 +27,6 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class VerifyRequest(_message.Message):
-    """The request of Verify."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
@@ -41,9 +39,9 @@ class VerifyRequest(_message.Message):
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """The place that checks, GB/T 2260 six digits: its window counts. Required."""
+    """The place that checks, GB/T 2260 six digits: its window counts."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """For what. Required."""
+    """For what."""
     arriving_from: _builtins.str
     """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
     scope: _lookup_pb2.Scope.ValueType
@@ -58,7 +56,7 @@ class VerifyRequest(_message.Message):
     """Store the decision whatever it is. Default false: adverse ones and those on presented evidence are stored, others not."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person. Required."""
+        """The person."""
 
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
@@ -95,8 +93,6 @@ Global___VerifyRequest: _TypeAlias = VerifyRequest  # noqa: Y015
 
 @_typing.final
 class VerifyResponse(_message.Message):
-    """The answer of Verify."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_FIELD_NUMBER: _builtins.int
@@ -119,8 +115,6 @@ Global___VerifyResponse: _TypeAlias = VerifyResponse  # noqa: Y015
 
 @_typing.final
 class BatchVerifyRequest(_message.Message):
-    """The request of BatchVerify."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
@@ -175,8 +169,6 @@ Global___VerifyItem: _TypeAlias = VerifyItem  # noqa: Y015
 
 @_typing.final
 class BatchVerifyResponse(_message.Message):
-    """The answer of BatchVerify."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
@@ -209,7 +201,7 @@ class StreamVerifyRequest(_message.Message):
     """The gate's own mark of the question, at most 64 characters; comes back with the answer."""
     @_builtins.property
     def request(self) -> Global___VerifyRequest:
-        """The question; judged by itself. Required."""
+        """The question; judged by itself."""
 
     def __init__(
         self,
@@ -263,13 +255,11 @@ Global___StreamVerifyResponse: _TypeAlias = StreamVerifyResponse  # noqa: Y015
 
 @_typing.final
 class GetDecisionRequest(_message.Message):
-    """The request of GetDecision."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"decisions/{uuid7}". Required."""
+    """"decisions/{uuid7}"."""
     def __init__(
         self,
         *,
@@ -285,8 +275,6 @@ Global___GetDecisionRequest: _TypeAlias = GetDecisionRequest  # noqa: Y015
 
 @_typing.final
 class GetDecisionResponse(_message.Message):
-    """The answer of GetDecision."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_FIELD_NUMBER: _builtins.int
@@ -315,13 +303,11 @@ Global___GetDecisionResponse: _TypeAlias = GetDecisionResponse  # noqa: Y015
 
 @_typing.final
 class ReplayDecisionRequest(_message.Message):
-    """The request of ReplayDecision."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"decisions/{uuid7}". Required."""
+    """"decisions/{uuid7}"."""
     def __init__(
         self,
         *,
@@ -337,8 +323,6 @@ Global___ReplayDecisionRequest: _TypeAlias = ReplayDecisionRequest  # noqa: Y015
 
 @_typing.final
 class ReplayDecisionResponse(_message.Message):
-    """The answer of ReplayDecision."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_FIELD_NUMBER: _builtins.int

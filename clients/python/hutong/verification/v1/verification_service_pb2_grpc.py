@@ -71,7 +71,8 @@ class VerificationServiceServicer(object):
     def Verify(self, request, context):
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-        be; RESOURCE_EXHAUSTED with RetryInfo under overload.
+        be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
+        decision of its own, and an adverse one is stored each time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,7 +80,8 @@ class VerificationServiceServicer(object):
 
     def BatchVerify(self, request, context):
         """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-        must be stored and cannot be, is answered by its own error without harm to the others.
+        must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
+        as Verify.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +89,8 @@ class VerificationServiceServicer(object):
 
     def StreamVerify(self, request_iterator, context):
         """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
+        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
+        repeated, as Verify: after a break the gate asks again what was not answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

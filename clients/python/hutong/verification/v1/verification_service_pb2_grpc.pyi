@@ -38,15 +38,18 @@ class VerificationServiceStub:
     Verify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-    be; RESOURCE_EXHAUSTED with RetryInfo under overload.
+    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
+    decision of its own, and an adverse one is stored each time.
     """
     BatchVerify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]
     """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-    must be stored and cannot be, is answered by its own error without harm to the others.
+    must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
+    as Verify.
     """
     StreamVerify: _grpc.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]
     """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
+    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
+    repeated, as Verify: after a break the gate asks again what was not answered.
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -63,15 +66,18 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     Verify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]  # type: ignore[assignment]
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-    be; RESOURCE_EXHAUSTED with RetryInfo under overload.
+    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
+    decision of its own, and an adverse one is stored each time.
     """
     BatchVerify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]  # type: ignore[assignment]
     """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-    must be stored and cannot be, is answered by its own error without harm to the others.
+    must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
+    as Verify.
     """
     StreamVerify: _aio.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]  # type: ignore[assignment]
     """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
+    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
+    repeated, as Verify: after a break the gate asks again what was not answered.
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -91,7 +97,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_verification_service_pb2.VerifyResponse, _abc.Awaitable[_verification_service_pb2.VerifyResponse]]:
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-        be; RESOURCE_EXHAUSTED with RetryInfo under overload.
+        be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
+        decision of its own, and an adverse one is stored each time.
         """
 
     @_abc_1.abstractmethod
@@ -101,7 +108,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.BatchVerifyResponse, _abc.Awaitable[_verification_service_pb2.BatchVerifyResponse]]:
         """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-        must be stored and cannot be, is answered by its own error without harm to the others.
+        must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
+        as Verify.
         """
 
     @_abc_1.abstractmethod
@@ -111,7 +119,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_verification_service_pb2.StreamVerifyResponse], _abc.AsyncIterator[_verification_service_pb2.StreamVerifyResponse]]:
         """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on.
+        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
+        repeated, as Verify: after a break the gate asks again what was not answered.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,210 @@
+"""What the contract says as data: repeatability, behaviour of fields, resources, rules and paging."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import protovalidate
+import pytest
+from buf.validate import validate_pb2
+from google.api import field_behavior_pb2, resource_pb2
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodOptions
+from hutong.type.v1 import rules_pb2
+
+ROOT = Path(__file__).parents[2]
+DESCRIBED: list[FileDescriptorProto] = [
+    file
+    for file in FileDescriptorSet.FromString((ROOT / "clients/hutong.binpb").read_bytes()).file
+    if file.package.startswith("hutong.")
+]
+"""Files with their comments."""
+
+NOT_REPEATABLE = {
+    "Verify": "an adverse decision is stored each time",
+    "BatchVerify": "as Verify",
+    "StreamVerify": "as Verify",
+}
+REQUIRED_BY_THE_SERVICE = {
+    "PublishPolicyRequest.policy": "its rules are applied together with those of floors and jurisdiction",
+    "StreamVerifyRequest.request": "its faults are answered on the stream, which lives on",
+    "TubeBatch.tubes": "a batch is checked item by item",
+    "ReplicatedTubes.lab": "checked with the bounds of the exchange",
+    "ReplicatedTubes.key_version": "checked with the bounds of the exchange",
+    "ReplicatedTubes.upload_time": "checked with the bounds of the exchange",
+}
+"""Required fields without a rule of protovalidate."""
+NOT_ONE_RESOURCE = {
+    "Timeliness.subject": "a laboratory or a region",
+    "Source.source": "a node, with a service's name appended in decisions",
+}
+UNPAGED = {
+    "ListNodes": "a few dozen nodes",
+    "SummarizeTimeliness": "the laboratories of one region",
+    "SummarizeRefusals": "limited to 20,000 rows",
+}
+"""Lists that came before paging was asked of all."""
+CHECKED_OFTEN = {
+    "IdentityDocument",
+    "Tube",
+    "TubePerson",
+    "PresentedEvidence",
+    "ClaimedReport",
+    "VerifyRequest",
+    "ResolvePolicyRequest",
+}
+"""Messages whose texts state a pattern of their own, because an engine tests it faster."""
+NAMED_FIELDS = {"lab", "labs", "node", "origin", "parent", "decision", "result", "policy", "floor", "governing"}
+NAMED_IN_COMMENT = re.compile(r'"(labs|nodes|jurisdictions|decisions|refusals|links)/|"…@\{revision\}"')
+
+
+def load(file: FileDescriptorProto) -> FileDescriptor:
+    importlib.import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    return descriptor_pool.Default().FindFileByName(file.name)
+
+
+FILES = [load(file) for file in DESCRIBED]
+MESSAGES = [message for file in FILES for message in file.message_types_by_name.values()]
+FIELDS = [field for message in MESSAGES for field in message.fields]
+METHODS = [method for file in FILES for service in file.services_by_name.values() for method in service.methods]
+COMMENTS = {
+    f"{file.message_type[it.path[1]].name}.{file.message_type[it.path[1]].field[it.path[3]].name}": it.leading_comments
+    for file in DESCRIBED
+    for it in file.source_code_info.location
+    if len(it.path) == 4 and (it.path[0], it.path[2]) == (4, 2)
+}
+
+
+def named(field: FieldDescriptor) -> str:
+    message = field.containing_type
+    assert message is not None
+    return f"{message.name}.{field.name}"
+
+
+def level(method: MethodDescriptor) -> int:
+    return method.GetOptions().idempotency_level
+
+
+def behaviors(field: FieldDescriptor) -> set[int]:
+    return set(field.GetOptions().Extensions[field_behavior_pb2.field_behavior])
+
+
+def resource_of(message: Descriptor) -> resource_pb2.ResourceDescriptor:
+    found: resource_pb2.ResourceDescriptor = message.GetOptions().Extensions[resource_pb2.resource]
+    return found
+
+
+def referred(field: FieldDescriptor) -> str:
+    reference = field.GetOptions().Extensions[resource_pb2.resource_reference]
+    return reference.type or reference.child_type
+
+
+def resource_types() -> Iterator[str]:
+    yield from (resource_of(message).type for message in MESSAGES if resource_of(message).type)
+    for file in FILES:
+        yield from (it.type for it in file.GetOptions().Extensions[resource_pb2.resource_definition])
+
+
+@pytest.mark.parametrize("file", DESCRIBED, ids=lambda file: file.name)
+def test_every_language_has_its_package(file: FileDescriptorProto) -> None:
+    """By one convention: to add or change one later breaks everybody's imports."""
+    parts = file.package.split(".")
+    assert file.options.go_package == f"github.com/hutong/hutong/gen/go/{'/'.join(parts)};{''.join(parts[1:])}"
+    assert file.options.java_package == f"org.{file.package}"
+    assert file.options.java_multiple_files
+    assert file.options.csharp_namespace == ".".join(part.capitalize() for part in parts)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_rpc_says_whether_it_may_be_repeated(method: MethodDescriptor) -> None:
+    """A call whose request has a request_id can; unknown are only those that are known not to be."""
+    assert method.GetOptions().HasField("idempotency_level")
+    assert (level(method) == MethodOptions.IDEMPOTENCY_UNKNOWN) == (method.name in NOT_REPEATABLE)
+    if "request_id" in method.input_type.fields_by_name:
+        assert level(method) == MethodOptions.IDEMPOTENT
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
+def test_required_fields_are_those_that_the_rules_require(message: Descriptor) -> None:
+    """An empty message misses exactly what is annotated, but for what the service checks by itself."""
+    missed = {
+        element.field_name
+        for violation in protovalidate.collect_violations(message_factory.GetMessageClass(message)())
+        if violation.proto.field is not None
+        for element in violation.proto.field.elements[:1]
+    }
+    annotated = {field.name for field in message.fields if field_behavior_pb2.REQUIRED in behaviors(field)}
+    by_the_service = {field.name for field in message.fields if named(field) in REQUIRED_BY_THE_SERVICE}
+    assert by_the_service <= annotated
+    assert missed & set(message.fields_by_name) == annotated - by_the_service
+
+
+def test_behaviour_of_fields_does_not_contradict_itself() -> None:
+    """What the service sets is not required of a caller, and nothing else identifies a resource than its name."""
+    for field in FIELDS:
+        assert not {field_behavior_pb2.REQUIRED, field_behavior_pb2.OUTPUT_ONLY} <= behaviors(field), named(field)
+        is_name = field.name == "name" and bool(resource_of(field.containing_type).type)  # type: ignore[arg-type]
+        assert (field_behavior_pb2.IDENTIFIER in behaviors(field)) == is_name, named(field)
+
+
+def test_behaviour_of_fields_is_not_told_in_comments() -> None:
+    """It would be said twice, and differently one day."""
+    assert not [name for name, text in COMMENTS.items() if re.search(r"Required\.|[Oo]utput only", text)]
+
+
+def test_every_resource_has_patterns_of_its_own() -> None:
+    """A type and a pattern stand for one thing."""
+    types = list(resource_types())
+    assert len(types) == len(set(types))
+    patterns = [pattern for message in MESSAGES for pattern in resource_of(message).pattern]
+    assert len(patterns) == len(set(patterns))
+
+
+@pytest.mark.parametrize("field", [field for field in FIELDS if field.type == FieldDescriptor.TYPE_STRING], ids=named)
+def test_every_name_of_a_resource_refers_to_it(field: FieldDescriptor) -> None:
+    """In requests as in answers; a reference leads to a resource of the contract."""
+    if referred(field):
+        assert referred(field) in set(resource_types())
+        return
+    if field_behavior_pb2.IDENTIFIER in behaviors(field) or named(field) in NOT_ONE_RESOURCE:
+        return
+    assert field.name not in NAMED_FIELDS
+    assert not NAMED_IN_COMMENT.search(COMMENTS[named(field)])
+
+
+@pytest.mark.parametrize(
+    "method", [method for method in METHODS if method.name.startswith(("List", "Summarize"))], ids=lambda it: it.name
+)
+def test_every_list_is_paged(method: MethodDescriptor) -> None:
+    """From the outset (AIP-158): a page added later is missed by everybody who took the first for all."""
+    request, response = method.input_type.fields_by_name, method.output_type.fields_by_name
+    paged = {"page_size", "page_token"} <= set(request) and "next_page_token" in response
+    assert paged == (method.name not in UNPAGED)
+
+
+def test_every_predefined_rule_has_words_for_a_person() -> None:
+    """No expression and no name of a type."""
+    for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
+        (rule,) = extension.GetOptions().Extensions[validate_pb2.predefined].cel
+        assert rule.id == f"hutong.{extension.name}"
+        assert rule.message.startswith("must "), extension.name
+        assert not re.search(r"regex|\bvalue\b|\^", rule.message), extension.name
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=named)
+def test_patterns_are_those_of_predefined_rules(field: FieldDescriptor) -> None:
+    """So that each has words, and none is another than its rule; only where speed asks for it."""
+    rules = field.GetOptions().Extensions[validate_pb2.field]
+    for text in (rules.string, rules.repeated.items.string):
+        if text.pattern:
+            assert f"this.matches(r'{text.pattern}')" in expressions()
+            assert named(field).partition(".")[0] in CHECKED_OFTEN
+
+
+def expressions() -> set[str]:
+    extensions = rules_pb2.DESCRIPTOR.extensions_by_name.values()
+    return {rule.expression for it in extensions for rule in it.GetOptions().Extensions[validate_pb2.predefined].cel}
