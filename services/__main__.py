@@ -12,7 +12,7 @@ import uvloop
 
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Span, format_instant
-from services.results.retention import purge
+from services.results.retention.purge import purge
 from services.runtime.clock import SystemClock
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve

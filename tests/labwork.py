@@ -14,9 +14,9 @@ from hutong.type.v1 import identity_pb2, outcome_pb2
 from services.domain.document import canonical_document
 from services.domain.instant import HOUR, MINUTE, SHANGHAI, Instant, from_datetime, to_timestamp
 from services.domain.subject import Pepper
-from services.results.convert import tube_from_proto
-from services.results.judging import Bench, judge_tubes
-from services.results.model import AUTHORIZED, JudgedBatch, Lab, StandingChange, Tube
+from services.results.records.convert import tube_from_proto
+from services.results.upload.workers import Bench, judge_tubes
+from services.results.records.model import AUTHORIZED, JudgedBatch, Lab, StandingChange, Tube
 from tests.bench.people import NAMES, resident_number
 
 USCC = "91220501MA0HUTNG0T"

@@ -15,23 +15,23 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 
 from services.domain.errors import Unavailable
 from services.domain.subject import Pepper
-from services.results.desk import LookupDesk
-from services.results.exchange.country import Country
-from services.results.exchange.door import Door
-from services.results.exchange.imports import Importer
-from services.results.exchange.intake import Intake
-from services.results.exchange.notice_desk import NoticeDesk
-from services.results.exchange.notice_store import NoticeStore
-from services.results.exchange.reminder_desk import ReminderDesk
-from services.results.exchange.servicer import ExchangeServicer
-from services.results.exchange.sources import Nodes
+from services.results.lookup.lookup import LookupDesk
+from services.results.lookup.nationwide import Country
+from services.results.exchange.downstream.node_auth import Door
+from services.results.exchange.upstream.import_results import Importer
+from services.results.exchange.downstream.receiver import Intake
+from services.results.exchange.downstream.notice_stream import NoticeDesk
+from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.missing_reports.queue import ReminderDesk
+from services.results.exchange.downstream.servicer import ExchangeServicer
+from services.results.exchange.downstream.freshness import Nodes
 from services.results.exchange.store import ExchangeStore
-from services.results.exchange.subjects import SubjectDesk
-from services.results.exchange.upstream import Upstream
-from services.results.judging import Bench, Judges
+from services.results.exchange.downstream.subject_lookup import SubjectDesk
+from services.results.exchange.upstream.link import Upstream
+from services.results.upload.workers import Bench, Judges
 from services.results.month_keeper import MonthKeeper
-from services.results.pepper_marks import is_pepper_of_store
-from services.results.quotas import Limits, Quotas
+from services.results.records.pepper_check import is_pepper_of_store
+from services.results.upload.quotas import Limits, Quotas
 from services.results.servicer import (
     LabServicer,
     ResultsAdminServicer,
@@ -40,9 +40,9 @@ from services.results.servicer import (
     UploadServicer,
 )
 from services.results.sql_store import SqlStore
-from services.results.stream import UploadDesk
-from services.results.tail import ChangeTail
-from services.results.watch import Watch
+from services.results.upload.stream import UploadDesk
+from services.results.watch.tail import ChangeTail
+from services.results.watch.watch import Watch
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.service import Drain, Registration, Unit

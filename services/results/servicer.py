@@ -59,16 +59,16 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer
 from services.domain.instant import from_duration, from_timestamp, to_timestamp
 from services.domain.names import parse_lab, parse_result, parse_upload
 from services.domain.subject import Pepper, mask_resident_numbers
-from services.results import convert
-from services.results.desk import LookupDesk
-from services.results.exchange.imports import Importer
-from services.results.exchange.reminder_desk import ReminderDesk
-from services.results.listing import list_results
-from services.results.model import DocumentLink, Lab, StandingChange, StoredResult
+from services.results.records import convert
+from services.results.lookup.lookup import LookupDesk
+from services.results.exchange.upstream.import_results import Importer
+from services.results.missing_reports.queue import ReminderDesk
+from services.results.lookup.listing import list_results
+from services.results.records.model import DocumentLink, Lab, StandingChange, StoredResult
 from services.results.store import Once, Store
-from services.results.stream import UploadDesk
-from services.results.timeliness import DEFAULT_LATE
-from services.results.watch import Watch
+from services.results.upload.stream import UploadDesk
+from services.results.timeliness.delays import DEFAULT_LATE
+from services.results.watch.watch import Watch
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.page_tokens import PageTokens, page_size

@@ -12,17 +12,23 @@ from sqlalchemy import Connection
 
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant, Span
-from services.results import changes, labs, links, partitions, reading, tables, timeliness
-from services.results.bulk import bulk_for
-from services.results.changes import ChangeKind, Cursor
-from services.results.claims import find_foreign
-from services.results.exchange.follow_ups import take_home
-from services.results.exchange.nationwide import with_nationwide_times
-from services.results.exchange.notices import ChangedReport, give_notices
-from services.results.filing import commit_batch
-from services.results.horizon import read_horizon, require_kept
-from services.results.known_batches import KnownBatch, find_known
-from services.results.model import (
+from services.results import tables
+from services.results.changelog import log
+from services.results.labs.store import store
+from services.results.documents import store
+from services.results.records import partitions
+from services.results.records import queries
+from services.results.timeliness.delays import delays
+from services.results.records.bulk import bulk_for
+from services.results.changelog.log import ChangeKind, Cursor
+from services.results.upload.claims import find_foreign
+from services.results.missing_reports.store import take_home
+from services.results.exchange.upstream.acknowledgements import with_nationwide_times
+from services.results.exchange.downstream.notices import ChangedReport, give_notices
+from services.results.upload.commit import commit_batch
+from services.results.records.horizon import read_horizon, require_kept
+from services.results.upload.known_batches import KnownBatch, find_known
+from services.results.records.model import (
     Acknowledgement,
     Correction,
     DocumentLink,
@@ -37,14 +43,14 @@ from services.results.model import (
     Upload,
     UploadPosition,
 )
-from services.results.partitions import Month, months_ahead, months_of
-from services.results.parts import ChangeBatch, read_batch
-from services.results.persons import find_persons
-from services.results.reading import LabPosition, Position, ReportName
-from services.results.recalls import Progress, pretend_step, take_step
-from services.results.revisions import correct_result
+from services.results.records.partitions import Month, months_ahead, months_of
+from services.results.watch.batches import ChangeBatch, read_batch
+from services.results.lookup.subjects import find_persons
+from services.results.records.queries import LabPosition, Position, ReportName
+from services.results.corrections.recall import Progress, pretend_step, take_step
+from services.results.records.revisions import correct_result
 from services.results.store import Findings, Listing, Once
-from services.results.upload import FUTURE_TOLERANCE
+from services.results.upload.validation import FUTURE_TOLERANCE
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once
@@ -71,16 +77,16 @@ class SqlStore:
         self._database = database
         self._clock = clock
         self._secret = secret
-        self._labs = labs.LabMemory()
+        self._labs = store.LabMemory()
         self._months: set[Month] = set()
 
     async def create_lab(self, lab: Lab, once: Once[Lab, M]) -> M:
         """Register a laboratory; the stored one when the same is there. AlreadyExists when another is."""
 
         def run(connection: Connection) -> Lab:
-            registered = labs.create_lab(connection, lab)
+            registered = store.create_lab(connection, lab)
             take_home(connection, lab.uscc)
-            changes.append_entry(connection, "", [(lab.uscc, 0)], once.now, ChangeKind.LABS)
+            log.append_entry(connection, "", [(lab.uscc, 0)], once.now, ChangeKind.LABS)
             return registered
 
         response = await self._write_once(once, run)
@@ -91,8 +97,8 @@ class SqlStore:
         """Add to a laboratory's history. NotFound."""
 
         def run(connection: Connection) -> Lab:
-            changed = labs.add_standing(connection, uscc, change)
-            changes.append_entry(connection, "", [(uscc, 0)], once.now, ChangeKind.LABS)
+            changed = store.add_standing(connection, uscc, change)
+            log.append_entry(connection, "", [(uscc, 0)], once.now, ChangeKind.LABS)
             return changed
 
         response = await self._write_once(once, run)
@@ -101,11 +107,11 @@ class SqlStore:
 
     async def get_lab(self, uscc: str) -> Lab:
         """One laboratory with its history. NotFound."""
-        return await self._database.read(labs.get_lab, uscc)
+        return await self._database.read(store.get_lab, uscc)
 
     async def list_labs(self, region: str, after: str, limit: int) -> list[Lab]:
         """Laboratories of a region by code, from the one after `after` on."""
-        return await self._database.read(labs.list_labs, region, after, limit)
+        return await self._database.read(store.list_labs, region, after, limit)
 
     async def commit_batch(self, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
         """Store what is good of a batch and move the upload on, all in one.
@@ -137,13 +143,13 @@ class SqlStore:
 
     async def get_upload(self, lab: str, upload_id: str) -> Upload:
         """How far an upload has come. NotFound when nothing of it was committed."""
-        return await self._database.read(reading.get_upload, lab, upload_id)
+        return await self._database.read(queries.get_upload, lab, upload_id)
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
         """One result, its newest revision unless one is named. NotFound, FailedPrecondition when it was removed."""
 
         def work(connection: Connection) -> Listing:
-            result = reading.get_result(connection, lab, report_number, revision)
+            result = queries.get_result(connection, lab, report_number, revision)
             return self._list(connection, [result], self._clock.now())
 
         return await self._database.read(work)
@@ -158,7 +164,7 @@ class SqlStore:
             if self._joined:
                 stamped = iter(with_nationwide_times(connection, [result for one in by_person for result in one]))
                 by_person = [[next(stamped) for _ in one] for one in by_person]
-            by_report = reading.find_reports(connection, reports) if reports else {}
+            by_report = queries.find_reports(connection, reports) if reports else {}
             named = {result.lab for results in by_person for result in results} | {lab for lab, _ in reports}
             self._labs.refresh(connection, named, now)
             horizon = read_horizon(connection) if len(by_report) < len(reports) else None
@@ -173,8 +179,8 @@ class SqlStore:
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
-            keys = links.find_linked(connection, [subject_key]).get(subject_key, [subject_key])
-            return self._list(connection, reading.list_by_persons(connection, keys, query, after, limit), now, horizon)
+            keys = store.find_linked(connection, [subject_key]).get(subject_key, [subject_key])
+            return self._list(connection, queries.list_by_persons(connection, keys, query, after, limit), now, horizon)
 
         return await self._database.read(work)
 
@@ -183,7 +189,7 @@ class SqlStore:
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
-            found, next_position = reading.list_by_lab(connection, lab, query, after, limit)
+            found, next_position = queries.list_by_lab(connection, lab, query, after, limit)
             return replace(self._list(connection, found, now, horizon), next_position=next_position)
 
         return await self._database.read(work)
@@ -198,7 +204,7 @@ class SqlStore:
         def run(connection: Connection) -> StoredResult:
             result = correct_result(connection, correction, once.now, self._node)
             give_notices(connection, [ChangedReport.of(result)], once.now)
-            changes.append_entry(connection, result.lab, [(result.report_number, result.revision)], once.now)
+            log.append_entry(connection, result.lab, [(result.report_number, result.revision)], once.now)
             return result
 
         return await self._write_once(once, run)
@@ -210,7 +216,7 @@ class SqlStore:
         """
 
         def begin(connection: Connection) -> None:
-            labs.get_lab(connection, recall.lab)
+            store.get_lab(connection, recall.lab)
             require_kept(connection, recall.end_time)
 
         await self._database.read(begin)
@@ -226,9 +232,9 @@ class SqlStore:
         """Tie two documents together."""
 
         def run(connection: Connection) -> DocumentLink:
-            tied = links.link_documents(connection, link)
+            tied = store.link_documents(connection, link)
             give_notices(connection, (), once.now, links=[tied])
-            changes.append_entry(connection, "", [(tied.link_id, 0)], once.now, ChangeKind.LINKS)
+            log.append_entry(connection, "", [(tied.link_id, 0)], once.now, ChangeKind.LINKS)
             return tied
 
         return await self._write_once(once, run)
@@ -239,24 +245,24 @@ class SqlStore:
         """Untie two documents. NotFound when they are not tied."""
 
         def run(connection: Connection) -> DocumentLink:
-            untied = links.unlink_documents(connection, document, linked, reason, once.now)
+            untied = store.unlink_documents(connection, document, linked, reason, once.now)
             give_notices(connection, (), once.now, links=[untied])
-            changes.append_entry(connection, "", [(untied.link_id, 0)], once.now, ChangeKind.LINKS)
+            log.append_entry(connection, "", [(untied.link_id, 0)], once.now, ChangeKind.LINKS)
             return untied
 
         return await self._write_once(once, run)
 
     async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
         """A document's links, past ones too, newest first."""
-        return await self._database.read(links.list_links, subject_key, before, limit)
+        return await self._database.read(store.list_links, subject_key, before, limit)
 
     async def oldest_cursor(self) -> Cursor:
         """The cursor from which on everything is kept."""
-        return await self._database.read(changes.oldest_cursor)
+        return await self._database.read(log.oldest_cursor)
 
     async def newest_cursor(self) -> Cursor:
         """The cursor after everything that is committed."""
-        return await self._database.read(changes.newest_cursor)
+        return await self._database.read(log.newest_cursor)
 
     async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
         """What was committed after a cursor, up to `limit` results: nothing before what was committed before it began.
@@ -267,14 +273,14 @@ class SqlStore:
 
     async def summarize_timeliness(
         self, lab: str, region: str, start: Instant, end: Instant, late: Span
-    ) -> timeliness.Summary:
+    ) -> delays.Summary:
         """One laboratory's timeliness, or that of each of a region and under "" of all of them. NotFound."""
 
-        def work(connection: Connection) -> timeliness.Summary:
+        def work(connection: Connection) -> delays.Summary:
             horizon = require_kept(connection, end)
-            usccs = [labs.get_lab(connection, lab).uscc] if lab else labs.codes_within(connection, region)
-            found = timeliness.summarize(connection, usccs, start, end, late)
-            return timeliness.Summary(found, horizon if horizon is not None and start < horizon else None)
+            usccs = [store.get_lab(connection, lab).uscc] if lab else store.codes_within(connection, region)
+            found = delays.summarize(connection, usccs, start, end, late)
+            return delays.Summary(found, horizon if horizon is not None and start < horizon else None)
 
         return await self._database.read(work)
 

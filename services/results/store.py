@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from services.domain.instant import Instant, Span
-from services.results.changes import Cursor
-from services.results.known_batches import KnownBatch
-from services.results.model import (
+from services.results.changelog.log import Cursor
+from services.results.upload.known_batches import KnownBatch
+from services.results.records.model import (
     Acknowledgement,
     Correction,
     DocumentLink,
@@ -26,12 +26,12 @@ from services.results.model import (
     Upload,
     UploadPosition,
 )
-from services.results.parts import ChangeBatch
-from services.results.reading import LabPosition, Position, ReportName
-from services.results.timeliness import Summary
+from services.results.watch.batches import ChangeBatch
+from services.results.records.queries import LabPosition, Position, ReportName
+from services.results.timeliness.delays import Summary
 
 if TYPE_CHECKING:
-    from services.results.model import Standing
+    from services.results.records.model import Standing
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)

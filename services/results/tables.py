@@ -194,7 +194,7 @@ changes = Table(
     Column("lab", String(18), nullable=False),
     # zlib over JSON: [[report_number, revision], …] in the order of the upload; of links and laboratories [[id, 0], …].
     Column("reports", LargeBinary, nullable=False),
-    # What the list names: services.results.changes.ChangeKind.
+    # What the list names: services.results.changelog.log.ChangeKind.
     Column("kind", SmallInteger, nullable=False, server_default="0"),
     # Greater than the turn of every commit that was over when the entry was made; 0 of entries older than turns.
     Column("turn", BigInteger, nullable=False, server_default="0"),
@@ -326,7 +326,7 @@ delays = Table(
     Column("lab", String(18), primary_key=True),
     # Hours since 1970-01-01T00:00:00Z of the report time.
     Column("report_hour", Integer, primary_key=True, autoincrement=False),
-    # See services.results.timeliness: grows by a twentieth from class to class.
+    # See services.results.timeliness.delays: grows by a twentieth from class to class.
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
     Column("last_upload_time", BigInteger, nullable=False),

@@ -18,8 +18,8 @@ from hutong_client.upload import Batch, Patience, UploadSession
 from sqlalchemy import Connection, select
 
 from services.results import tables
-from services.results.changes import ChangeKind, Entry, Place, read_entries
-from services.results.model import ACTIVE, SUPERSEDED
+from services.results.changelog.log import ChangeKind, Entry, Place, read_entries
+from services.results.records.model import ACTIVE, SUPERSEDED
 from tests.labwork import LAB_NAME, PENDING, lab_to_register, make_tube
 from tests.rpc.daemon import PATIENCE_SECONDS
 

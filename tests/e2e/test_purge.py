@@ -18,7 +18,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from sqlalchemy import text
 
 from services.domain.instant import DAY, HOUR, Instant, to_timestamp
-from services.results.partitions import list_partitions, month_after, month_of, partition_name
+from services.results.records.partitions import list_partitions, month_after, month_of, partition_name
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from services.results.changes import append_entry
+from services.results.changelog.log import append_entry
 from services.storage.engine import open_database
 from services.storage.migrate import downgrade, upgrade
 from tests.databases import PostgresServer

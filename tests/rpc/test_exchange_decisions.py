@@ -14,8 +14,8 @@ from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, 
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
 from services.results import tables
-from services.results.exchange.nation import NATION_SECONDS
-from services.results.exchange.sources import SILENT
+from services.results.exchange.upstream.nation_client import NATION_SECONDS
+from services.results.exchange.downstream.freshness import SILENT
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

@@ -24,12 +24,12 @@ from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from services.domain.errors import PermissionDenied
 from services.domain.instant import MINUTE, to_timestamp
 from services.results.exchange.convert import fill_replica
-from services.results.exchange.door import Door
-from services.results.exchange.intake import MAX_CHANGES
+from services.results.exchange.downstream.node_auth import Door
+from services.results.exchange.downstream.receiver import MAX_CHANGES
 from services.results.exchange.model import Replica
 from services.results.main import open_results
-from services.results.model import ACTIVE, NEGATIVE, StoredResult
-from services.results.pepper_marks import pepper_mark
+from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
+from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl

@@ -17,7 +17,7 @@ from hutong.results.v1.results_service_pb2 import (
 )
 
 from services.results import tables
-from services.results.exchange import reminder_desk
+from services.results.missing_reports import queue
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, OTHER_USCC, lab_to_register, make_document, make_tubes
@@ -137,9 +137,9 @@ async def test_a_flood_of_claims_is_answered_and_leaves_little(
     country: Country, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond what waits it is dropped and counted; look-ups go on meanwhile; what was written is not written again."""
-    monkeypatch.setattr(reminder_desk, "MAX_WAITING", 100)
+    monkeypatch.setattr(queue, "MAX_WAITING", 100)
     await country.nation.node.register()
-    dropped = reminder_desk.DROPPED.labels("queue full")
+    dropped = queue.DROPPED.labels("queue full")
     before = dropped._value.get()
     flood = [question(*(f"F{person}-{number}" for number in range(10)), person=person) for person in range(100)]
     response = await country.nation.node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=flood))

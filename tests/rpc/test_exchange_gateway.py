@@ -25,9 +25,9 @@ from hutong.results.v1.exchange_service_pb2_grpc import (
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK
 
 from services.domain.errors import Unavailable
-from services.results.exchange import follow_gateway
-from services.results.exchange.follow_gateway import FollowGateway
-from services.results.exchange.nation import (
+from services.results.exchange.upstream.link import subscription_client
+from services.results.exchange.upstream.subscription_client import FollowGateway
+from services.results.exchange.upstream.nation_client import (
     CALLS_AT_ONCE,
     LOST_SECONDS,
     MAX_BATCH,
@@ -194,7 +194,7 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
     nation: Nation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several the later to fail does not close the line that the first one opened and others use already."""
-    monkeypatch.setattr(follow_gateway, "FOLLOW_SECONDS", 0.3)
+    monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.3)
     opened: list[grpc.aio.Channel] = []
     async with serving_at(add_ExchangeServiceServicer_to_server, nation) as address:
 

@@ -27,8 +27,10 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.instant import HOUR, to_timestamp
 from services.results import tables
-from services.results.exchange import follow_gateway, listener, sender
-from services.results.pepper_marks import pepper_mark
+from services.results.exchange.upstream.link import subscription_client
+from services.results.exchange.upstream.link import notice_listener
+from services.results.exchange.upstream.link import sender
+from services.results.records.pepper_check import pepper_mark
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import (
@@ -429,9 +431,9 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
     sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither side is told that it is dead. What happened meanwhile goes both ways by new ones."""
-    monkeypatch.setattr(listener, "SILENCE_SECONDS", 4.0)
+    monkeypatch.setattr(notice_listener, "SILENCE_SECONDS", 4.0)
     monkeypatch.setattr(sender, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(follow_gateway, "FOLLOW_SECONDS", 0.5)
+    monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:
         henan = await sqlite_country.join(HENAN, upstream=link.address)

@@ -27,14 +27,14 @@ from hutong.results.v1.follow_up_pb2 import FollowUp
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
 from services.results import tables
-from services.results.exchange import listener as listener_module
-from services.results.exchange import notice_desk
-from services.results.exchange.follow_gateway import FollowGateway
-from services.results.exchange.following import add_followed
-from services.results.exchange.listener import Listener
-from services.results.exchange.notice_store import NoticeStore
-from services.results.exchange.notices import NoticePlace
-from services.results.pepper_marks import pepper_mark
+from services.results.exchange.upstream.link import notice_listener as listener_module
+from services.results.exchange.downstream import notice_stream
+from services.results.exchange.upstream.subscription_client import FollowGateway
+from services.results.exchange.subscribers import add_followed
+from services.results.exchange.upstream.notice_listener import Listener
+from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.exchange.downstream.notices import NoticePlace
+from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import Line
 from services.runtime.settings import Settings
@@ -254,7 +254,7 @@ def watch(country: Country, region: str = HENAN) -> Any:
 
 
 async def test_who_has_nothing_to_hear_hears_a_heartbeat(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notice_desk, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(notice_stream, "HEARTBEAT_SECONDS", 0.1)
     call = watch(country)
     beats = [await call.read() for _ in range(3)]
     call.cancel()
@@ -264,7 +264,7 @@ async def test_who_has_nothing_to_hear_hears_a_heartbeat(country: Country, monke
 
 async def test_there_are_so_many_watches_and_no_more(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a new one when one has ended."""
-    monkeypatch.setattr(notice_desk, "MAX_WATCHES", 2)
+    monkeypatch.setattr(notice_stream, "MAX_WATCHES", 2)
     calls = [watch(country) for _ in range(2)]
     for call in calls:
         await call.read()

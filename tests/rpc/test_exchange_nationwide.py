@@ -31,7 +31,7 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.instant import MINUTE, SECOND, to_timestamp
 from services.results import tables
-from services.results.exchange.sources import SILENT
+from services.results.exchange.downstream.freshness import SILENT
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

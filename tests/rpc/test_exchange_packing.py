@@ -10,14 +10,14 @@ from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 
 from services.domain.instant import to_timestamp
-from services.results.changes import Entry
-from services.results.exchange import packing
+from services.results.changelog.log import Entry
+from services.results.exchange.upstream.link import batching
 from services.results.exchange.convert import replica_from_proto, tubes_from_proto
-from services.results.exchange.intake import MAX_CHANGES
+from services.results.exchange.downstream.receiver import MAX_CHANGES
 from services.results.exchange.model import Change, Replica, ReplicaTubes, SharedColumns
-from services.results.exchange.outbox import Outgoing, Page
-from services.results.exchange.packing import Frame, pack
-from services.results.model import NEGATIVE, RECALLED, StoredResult
+from services.results.exchange.upstream.outbox import Outgoing, Page
+from services.results.exchange.upstream.batching import Frame, pack
+from services.results.records.model import NEGATIVE, RECALLED, StoredResult
 from services.runtime.clock import SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.databases import MakeUrl
@@ -96,7 +96,7 @@ def test_small_commits_share_a_batch_until_it_has_bytes_enough() -> None:
 
 
 def test_a_change_larger_than_a_batch_should_be_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "MAX_BATCH_BYTES", 100)
+    monkeypatch.setattr(batching, "MAX_BATCH_BYTES", 100)
     packed = batches(commit(1, [tubes(0, 3)], [replica(4), replica(5)]), commit(2, [tubes(6, 1)]))
     assert [(len(batch.tubes), len(batch.changes)) for batch in packed] == [(1, 0)] * 3 + [(0, 1)] * 2 + [(1, 0)]
 
@@ -108,7 +108,7 @@ async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Countr
 
 
 async def test_what_is_sent_in_many_parts_arrives_whole(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "MAX_BATCH_BYTES", 1_000)
+    monkeypatch.setattr(batching, "MAX_BATCH_BYTES", 1_000)
     jilin = await country.join(JILIN)
     await jilin.node.register()
     await jilin.node.upload(make_tubes(100))

@@ -19,9 +19,9 @@ from structlog.testing import capture_logs
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, to_timestamp
 from services.results import tables
-from services.results.exchange import sender
-from services.results.exchange.backlog import BACKLOG
-from services.results.exchange.outbox import Page
+from services.results.exchange.upstream.link import sender
+from services.results.exchange.upstream.backlog import BACKLOG
+from services.results.exchange.upstream.outbox import Page
 from services.results.exchange.store import ExchangeStore
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl

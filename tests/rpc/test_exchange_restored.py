@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 
 from services.domain.instant import to_timestamp
 from services.results import tables
-from services.results.model import ACTIVE, RECALLED
+from services.results.records.model import ACTIVE, RECALLED
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes

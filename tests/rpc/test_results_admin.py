@@ -17,7 +17,7 @@ from hutong.results.v1.results_service_pb2 import GetResultRequest, LookupLatest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, to_timestamp
-from services.results.retention import purge
+from services.results.retention.purge import purge
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import (

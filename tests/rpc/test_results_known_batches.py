@@ -15,10 +15,10 @@ from sqlalchemy import select
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results import tables
-from services.results.judging import Judges
-from services.results.model import Acknowledgement, JudgedBatch
-from services.results.partitions import month_of, month_start
-from services.results.retention import purge
+from services.results.upload.workers import Judges
+from services.results.records.model import Acknowledgement, JudgedBatch
+from services.results.records.partitions import month_of, month_start
+from services.results.retention.purge import purge
 from services.results.sql_store import SqlStore
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

@@ -14,7 +14,7 @@ from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, Look
 from stdnum.cn import uscc
 
 from services.domain.instant import HOUR
-from services.results.rehearsal import RehearsalRoom
+from services.results.upload.dry_run import RehearsalRoom
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.databases import MakeUrl
 from tests.labwork import REPORTED, make_document, make_tube, make_tubes

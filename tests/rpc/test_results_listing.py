@@ -17,7 +17,7 @@ from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResult
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD, IdentityDocument
 
 from services.domain.instant import DAY, HOUR, to_timestamp
-from services.results.retention import purge
+from services.results.retention.purge import purge
 from services.runtime.page_tokens import PageTokens
 from services.storage.engine import open_database
 from tests.databases import MakeUrl

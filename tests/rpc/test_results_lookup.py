@@ -21,7 +21,7 @@ from hutong.results.v1.results_service_pb2 import (
 from hutong.type.v1 import identity_pb2
 
 from services.domain.instant import DAY, to_timestamp
-from services.results.retention import purge
+from services.results.retention.purge import purge
 from services.runtime.consistency import Freshness, encode_token
 from services.storage.engine import open_database
 from services.verification.found import found_in_columns, found_in_message

@@ -26,7 +26,7 @@ from services.domain.instant import (
     from_timestamp,
     to_timestamp,
 )
-from services.results.retention import purge
+from services.results.retention.purge import purge
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, OTHER_USCC, PENDING, REPORTED, lab_to_register, make_tube

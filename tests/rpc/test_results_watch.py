@@ -15,10 +15,10 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from hutong.results.v1.results_service_pb2 import ResultFilter, WatchResultsRequest, WatchResultsResponse
 
 from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
-from services.results import watch
-from services.results.changes import Place
-from services.results.cursors import encode_cursor
-from services.results.retention import purge
+from services.results.watch.watch import watch
+from services.results.changelog.log import Place
+from services.results.watch.cursors import encode_cursor
+from services.results.retention.purge import purge
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, OTHER_USCC, PENDING, POSITIVE, make_tube, make_tubes

@@ -11,7 +11,7 @@ import grpc
 import psutil
 from hutong.results.v1.upload_pb2 import TubeBatch
 
-from services.results.judging import Bench, Judges
+from services.results.upload.workers import Bench, Judges
 from tests.databases import MakeUrl
 from tests.labwork import NOW, make_lab, make_tubes
 from tests.rpc.country import until

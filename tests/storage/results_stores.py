@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
 from services.results import tables
-from services.results.model import Acknowledgement, Lab, UploadPosition
+from services.results.records.model import Acknowledgement, Lab, UploadPosition
 from services.results.sql_store import SqlStore
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database

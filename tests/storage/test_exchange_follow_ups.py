@@ -12,9 +12,9 @@ from sqlalchemy import Connection, insert, select
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant
 from services.results import tables
-from services.results.changes import ChangeKind, read_entries
-from services.results.exchange import follow_ups
-from services.results.exchange.follow_ups import (
+from services.results.changelog.log import ChangeKind, read_entries
+from services.results.missing_reports import store
+from services.results.missing_reports.store import (
     KEPT,
     ClaimedReport,
     ListedReminder,
@@ -26,7 +26,7 @@ from services.results.exchange.follow_ups import (
     remove_with_keys,
 )
 from services.results.exchange.model import Reminder
-from services.results.exchange.replica import Arrival, apply_changes
+from services.results.exchange.apply import Arrival, apply_changes
 from services.results.store import Once
 from tests.bench.people import resident_number
 from tests.databases import MakeUrl
@@ -224,7 +224,7 @@ async def test_a_laboratory_has_so_many_open_ones_and_no_more(
     store: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes in makes room again; the other laboratory is not touched by it."""
-    monkeypatch.setattr(follow_ups, "MAX_OPEN_PER_LAB", 10)
+    monkeypatch.setattr(store, "MAX_OPEN_PER_LAB", 10)
     await register(store)
     await register(store, OTHER_USCC)
     assert await show(store, *(claim(f"R{number}") for number in range(8))) == 0
@@ -239,8 +239,8 @@ async def test_a_laboratory_has_so_many_open_ones_and_no_more(
 async def test_made_up_laboratories_leave_the_registered_ones_their_half(
     store: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow_ups, "MAX_IN_ALL", 10)
-    monkeypatch.setattr(follow_ups, "MAX_OF_STRANGERS", 5)
+    monkeypatch.setattr(store, "MAX_IN_ALL", 10)
+    monkeypatch.setattr(store, "MAX_OF_STRANGERS", 5)
     await register(store)
     flood = [claim(f"R{number}", OTHER_USCC) for number in range(50)]
     assert await show(store, *flood) == 45

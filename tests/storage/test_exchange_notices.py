@@ -13,20 +13,20 @@ from sqlalchemy import Connection, delete, insert
 from services.domain.errors import OutOfRange
 from services.domain.instant import HOUR, SECOND, Instant
 from services.results import tables
-from services.results.exchange.following import find_under_way, list_followed, read_followed, register_follower
+from services.results.exchange.subscribers import find_under_way, list_followed, read_followed, register_follower
 from services.results.exchange.model import Reminder, Replica
-from services.results.exchange.notice_desk import NoticeDesk
-from services.results.exchange.notices import (
+from services.results.exchange.downstream.notice_stream import NoticeDesk
+from services.results.exchange.downstream.notices import (
     ChangedReport,
     NoticePlace,
     give_notices,
     open_watch,
     read_notices,
 )
-from services.results.links import insert_link
-from services.results.model import DocumentLink, LinkedDocument
-from services.results.partitions import month_of, month_start
-from services.results.retention import purge
+from services.results.documents.store import insert_link
+from services.results.records.model import DocumentLink, LinkedDocument
+from services.results.records.partitions import month_of, month_start
+from services.results.retention.purge import purge
 from services.runtime.server.service import Drain
 from tests.databases import MakeUrl
 from tests.labwork import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key

@@ -8,10 +8,10 @@ import pytest
 
 from services.domain.instant import SECOND
 from services.domain.region import NATION
-from services.results.exchange.following import read_followed
+from services.results.exchange.subscribers import read_followed
 from services.results.exchange.model import Replica
-from services.results.exchange.replica import Applied, Arrival, apply_changes
-from services.results.model import ACTIVE, RECALLED, SUPERSEDED
+from services.results.exchange.apply import Applied, Arrival, apply_changes
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, NOW, POSITIVE, make_tube, subject_key
 from tests.rpc.country import JILIN

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, text
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import DAY, HOUR, SECOND
-from services.results import changes
-from services.results.changes import Cursor, Entry, Place, append_entry, oldest_cursor, read_entries, remove_entries
-from services.results.parts import Part
-from services.results.reading import find_revisions
-from services.results.retention import purge
+from services.results.changelog import log
+from services.results.changelog.log import Cursor, Entry, Place, append_entry, oldest_cursor, read_entries, remove_entries
+from services.results.watch.batches import Part
+from services.results.records.queries import find_revisions
+from services.results.retention.purge import purge
 from tests.databases import MakeUrl
 from tests.labwork import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_tube, make_tubes
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -192,7 +192,7 @@ async def test_very_much_is_read_in_parts(laboratory: Laboratory, monkeypatch: p
     assert [[len(part.split()) for part in parts] for parts in told] == [[3], [3], [3], [5], [5], [2, 2]]
     reports = [*range(3), *range(10, 13), *range(20, 23), *range(100, 112), 200, 201]
     assert " ".join(part for parts in told for part in parts) == " ".join(f"R{report}@1" for report in reports)
-    monkeypatch.setattr(changes, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(log, "MAX_ENTRIES", 2)
     assert [len(entry.reports) for entry in await follow(laboratory, {})] == [3, 3]
 
 
@@ -215,7 +215,7 @@ async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laborator
 
 
 def purge_entries(laboratory: Laboratory, before: int) -> bool:
-    writers = laboratory.database.read_now(changes.list_writers)
+    writers = laboratory.database.read_now(log.list_writers)
     return any(laboratory.database.write_now(remove_entries, writer_id, before) for writer_id in writers)
 
 
@@ -236,7 +236,7 @@ async def test_only_a_beginning_of_a_writers_entries_is_removed(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In steps, and as far as times go: one that is young enough keeps all after it."""
-    monkeypatch.setattr(changes, "REMOVED_STEP", 2)
+    monkeypatch.setattr(log, "REMOVED_STEP", 2)
     ages = [9, 8, 7, 1, 9, 9]
     for place, age in enumerate(ages):
         await laboratory.database.write(append_entry, USCC, [(f"R{place}", 1)], NOW - age * HOUR)

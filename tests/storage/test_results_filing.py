@@ -11,9 +11,9 @@ from sqlalchemy import delete
 from services.domain.errors import NotFound, OutOfRange
 from services.domain.instant import DAY, HOUR
 from services.results import tables
-from services.results.bulk import PostgresqlBulk
-from services.results.claims import RemovedMeanwhile
-from services.results.model import ACTIVE, SUPERSEDED
+from services.results.records.bulk import PostgresqlBulk
+from services.results.upload.claims import RemovedMeanwhile
+from services.results.records.model import ACTIVE, SUPERSEDED
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, PENDING, POOL_POSITIVE, POSITIVE, REPORTED, USCC, make_tube, make_tubes, subject_key
 from tests.storage.results_stores import Laboratory, counts, open_laboratory, told

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, text
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.domain.instant import HOUR
-from services.results.links import MAX_LINKED, insert_link, link_documents
-from services.results.model import DocumentLink, LinkedDocument, ResultQuery
+from services.results.documents.store import MAX_LINKED, insert_link, link_documents
+from services.results.records.model import DocumentLink, LinkedDocument, ResultQuery
 from services.results.store import Once
 from services.runtime.ids import uuid7
 from tests.databases import MakeUrl

@@ -11,9 +11,10 @@ from hutong.results.v1 import upload_pb2
 from sqlalchemy import Connection
 
 from services.domain.instant import DAY, HOUR
-from services.results import reading, tables
-from services.results.model import ACTIVE, RECALLED, SUPERSEDED, ResultQuery, StoredResult
-from services.results.reading import LabPosition
+from services.results import tables
+from services.results.records import queries
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, ResultQuery, StoredResult
+from services.results.records.queries import LabPosition
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, NOW, PENDING, POSITIVE, REPORTED, USCC, make_document, make_tube, subject_key
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -166,7 +167,7 @@ async def test_one_page_looks_at_so_many_reports_and_no_more(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then it is short, or empty, and says where to go on; all pages together tell everything."""
-    monkeypatch.setattr(reading, "LAB_SCAN", 10)
+    monkeypatch.setattr(queries, "LAB_SCAN", 10)
     tubes = [make_tube(place, outcome=POSITIVE if place in (37, 38) else NEGATIVE) for place in range(10, 60)]
     await laboratory.send(tubes)
     await recall(laboratory, REPORTED - HOUR, NOW, POSITIVE)

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY
-from services.results import partitions
-from services.results.partitions import list_partitions
+from services.results.records import partitions
+from services.results.records.partitions import list_partitions
 from tests.databases import MakeUrl
 from tests.labwork import REPORTED, make_tube
 from tests.storage.results_stores import Laboratory, counts, open_laboratory

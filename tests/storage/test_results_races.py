@@ -16,7 +16,7 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Co
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, HOUR
-from services.results.model import ACTIVE, SUPERSEDED, Acknowledgement, Correction
+from services.results.records.model import ACTIVE, SUPERSEDED, Acknowledgement, Correction
 from services.results.store import Once
 from tests.databases import MakeUrl
 from tests.labwork import NOW, PENDING, REPORTED, USCC, make_tube, make_tubes

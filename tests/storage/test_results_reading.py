@@ -15,8 +15,8 @@ from hutong.results.v1.lab_service_pb2 import (
 
 from services.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from services.domain.instant import DAY, SECOND, Instant
-from services.results.lookup import MAX_PER_PERSON
-from services.results.model import Lab, StandingChange
+from services.results.lookup.pick import MAX_PER_PERSON
+from services.results.records.model import Lab, StandingChange
 from services.results.store import Once
 from tests.databases import MakeUrl
 from tests.labwork import NOW, OTHER_USCC, REPORTED, USCC, make_document, make_lab, make_tube, subject_key

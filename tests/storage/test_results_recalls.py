@@ -13,11 +13,11 @@ from sqlalchemy import event
 
 from services.domain.errors import InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, MINUTE, Instant
-from services.results import revisions
-from services.results.model import ACTIVE, RECALLED, SUPERSEDED, Recall
-from services.results.partitions import month_of, month_start
-from services.results.retention import purge
-from services.results.revisions import STEP
+from services.results.records import revisions
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, Recall
+from services.results.records.partitions import month_of, month_start
+from services.results.retention.purge import purge
+from services.results.records.revisions import STEP
 from services.results.store import Once
 from tests.databases import MakeUrl
 from tests.labwork import (

@@ -11,7 +11,7 @@ from hutong.results.v1 import upload_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.results.model import Acknowledgement
+from services.results.records.model import Acknowledgement
 from tests.databases import MakeUrl
 from tests.labwork import PENDING, USCC, make_tube
 from tests.storage.results_stores import Laboratory, open_laboratory

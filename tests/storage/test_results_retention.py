@@ -17,11 +17,12 @@ from sqlalchemy import Connection, delete, event, select, text
 
 from services.domain.errors import FailedPrecondition, NotFound, Unavailable
 from services.domain.instant import DAY, HOUR, Instant
-from services.results import retention, tables
-from services.results.model import Correction, Recall, ResultQuery
-from services.results.partitions import list_partitions, month_of, month_start
-from services.results.rehearsal import Rehearsal, RehearsalRoom
-from services.results.retention import Deletion, purge
+from services.results import tables
+from services.results.retention.purge import purge
+from services.results.records.model import Correction, Recall, ResultQuery
+from services.results.records.partitions import list_partitions, month_of, month_start
+from services.results.upload.dry_run import Rehearsal, RehearsalRoom
+from services.results.retention.purge import Deletion, purge
 from services.results.store import Once
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
@@ -118,7 +119,7 @@ async def test_a_purge_that_was_killed_is_finished_by_the_next(
 
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(5)])
     with monkeypatch.context() as patched:
-        patched.setattr(retention, dies_in, die)
+        patched.setattr(purge, dies_in, die)
         with pytest.raises(KeyboardInterrupt):
             remove(laboratory)
     left = len(await laboratory.numbers())
@@ -236,7 +237,7 @@ async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was acknowledged before the horizon was set is in the record; what comes after it is refused."""
-    monkeypatch.setattr(retention, "STEP", 7)
+    monkeypatch.setattr(purge, "STEP", 7)
     begun = threading.Event()
     accepted: list[int] = []
 
@@ -268,7 +269,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 
     await register(laboratory)
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
-    fingerprint = retention._fingerprint
+    fingerprint = purge._fingerprint
     loop = asyncio.get_running_loop()
     recalled: list[int] = []
 
@@ -278,7 +279,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
         recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
         return counted
 
-    monkeypatch.setattr(retention, "_fingerprint", count_and_recall)
+    monkeypatch.setattr(purge, "_fingerprint", count_and_recall)
     deletion = await asyncio.to_thread(remove, laboratory)
     assert (deletion.result_count, recalled) == (3, [1])
     assert await laboratory.rows("report_number", "revision") == [("R3", 1), ("R3", 2)]
@@ -287,7 +288,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one, of another process, would count the same once more; it is told to wait, and leaves no record."""
     await laboratory.send([make_tube(0, reported=BEFORE)])
-    fingerprint = retention._fingerprint
+    fingerprint = purge._fingerprint
     refusals: list[Unavailable] = []
 
     def count_twice(connection: Connection, horizon: Instant) -> tuple[int, str]:
@@ -301,7 +302,7 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
         return fingerprint(connection, horizon)
 
     with monkeypatch.context() as patched:
-        patched.setattr(retention, "_fingerprint", count_twice)
+        patched.setattr(purge, "_fingerprint", count_twice)
         remove(laboratory)
     assert [(refusal.reason, refusal.message) for refusal in refusals] == [
         ("OVERLOADED", "another purge is under way; wait for its end")
@@ -313,7 +314,7 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
 @pytest.mark.parametrize("table", ["uploads", "upload_rejections", "delays", "results_request_memory", "known_batches"])
 async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
     """No statement removes more than a step of them, and all that is old goes."""
-    monkeypatch.setattr(retention, "STEP", 5)
+    monkeypatch.setattr(purge, "STEP", 5)
     removed: list[int] = []
 
     def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
@@ -388,8 +389,8 @@ async def test_a_month_that_is_being_read_is_dropped_later(
     postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers are not kept waiting behind the purge; it tries again and in the end says so."""
-    monkeypatch.setattr(retention, "DROP_TRIES", 1)
-    monkeypatch.setattr(retention, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(purge, "DROP_TRIES", 1)
+    monkeypatch.setattr(purge, "RETRY_SECONDS", 0.0)
     await postgresql.send([make_tube(0, reported=BEFORE)])
     with postgresql.database.engine.connect() as reader:
         reader.execute(text("SELECT count(*) FROM results_2022_07"))

@@ -12,9 +12,9 @@ from hutong.results.v1 import upload_pb2
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, HOUR
-from services.results.model import NEGATIVE
-from services.results.partitions import month_of, month_start
-from services.results.retention import purge
+from services.results.records.model import NEGATIVE
+from services.results.records.partitions import month_of, month_start
+from services.results.retention.purge import purge
 from tests.databases import MakeUrl
 from tests.labwork import NOW, PENDING, REPORTED, USCC, make_lab, make_tube, make_tubes
 from tests.storage.results_stores import Laboratory, counts, open_laboratory, told

@@ -13,7 +13,7 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Co
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, Instant, to_timestamp
-from services.results.model import ACTIVE, SUPERSEDED, Correction, StoredResult
+from services.results.records.model import ACTIVE, SUPERSEDED, Correction, StoredResult
 from services.results.store import Once
 from services.results.tables import revision_reasons
 from tests.databases import MakeUrl

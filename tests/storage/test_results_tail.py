@@ -13,11 +13,11 @@ from sqlalchemy import event
 
 from services.domain.errors import HutongError, OutOfRange, Unavailable
 from services.domain.instant import MINUTE
-from services.results import tail as tail_module
-from services.results.changes import ChangeKind, Cursor, Place, append_entry
-from services.results.model import StoredResult
-from services.results.parts import ChangeBatch
-from services.results.tail import ChangePage, ChangeTail, Follower
+from services.results.watch.watch import tail as tail_module
+from services.results.changelog.log import ChangeKind, Cursor, Place, append_entry
+from services.results.records.model import StoredResult
+from services.results.watch.batches import ChangeBatch
+from services.results.watch.tail import ChangePage, ChangeTail, Follower
 from services.runtime.server.service import Drain
 from tests.databases import MakeUrl
 from tests.labwork import NOW, make_tubes

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Connection, event
 
 from services.domain.instant import SECOND
-from services.results import changes
-from services.results.changes import Cursor, append_entry, read_log
+from services.results.changelog import log
+from services.results.changelog.log import Cursor, append_entry, read_log
 from tests.databases import MakeUrl
 from tests.labwork import NOW, USCC
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -49,7 +49,7 @@ def read(laboratory: Laboratory, cursor: Cursor) -> list[str]:
     """The reports of what comes next, and the cursor moved on."""
     page = laboratory.database.read_now(read_log, cursor)
     for entry in page.entries:
-        cursor[entry.writer_id] = changes.Place(entry.sequence)
+        cursor[entry.writer_id] = log.Place(entry.sequence)
     return [number for entry in page.entries for number, _ in entry.reports]
 
 
@@ -66,7 +66,7 @@ async def test_what_lies_behind_a_writers_limit_holds_up_what_came_after_it(
     postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the first writer only two entries are read at once; the other's came after its third."""
-    monkeypatch.setattr(changes, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(log, "MAX_ENTRIES", 2)
     for report in ("A", "B", "C"):
         commit(postgresql, report)
     with holding_first_writer(postgresql):
@@ -98,7 +98,7 @@ async def test_revisions_of_a_report_come_in_their_order(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight revise five reports in turns, their clocks seconds apart; a watcher reads few entries at a time."""
-    monkeypatch.setattr(changes, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(log, "MAX_ENTRIES", 3)
     revisions: Counter[str] = Counter()
     held = {f"R{place}": asyncio.Lock() for place in range(5)}
 
@@ -120,7 +120,7 @@ async def test_revisions_of_a_report_come_in_their_order(
             entries = (await laboratory.database.read(read_log, cursor, 4)).entries
             read_all = not entries
             for entry in entries:
-                cursor[entry.writer_id] = changes.Place(entry.sequence)
+                cursor[entry.writer_id] = log.Place(entry.sequence)
                 for report, revision in entry.reports:
                     assert revision == seen[report] + 1
                     seen[report] = revision

@@ -12,7 +12,7 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
-from services.results.convert import fill_tube_columns, lab_to_proto
+from services.results.records.convert import fill_tube_columns, lab_to_proto
 from services.results.exchange.model import (
     Change,
     Reminder,
@@ -21,11 +21,11 @@ from services.results.exchange.model import (
     SharedColumns,
     WriterPosition,
 )
-from services.results.exchange.nodes import Node
-from services.results.model import PENDING, DocumentLink, Lab, LinkedDocument, StandingChange, StoredResult
+from services.results.exchange.downstream.nodes import Node
+from services.results.records.model import PENDING, DocumentLink, Lab, LinkedDocument, StandingChange, StoredResult
 
 if TYPE_CHECKING:
-    from services.results.model import Standing
+    from services.results.records.model import Standing
 
 LINK_LENGTH = len("links/") + 36
 _LAB = "labs/"

@@ -8,10 +8,10 @@ from itertools import accumulate, chain, pairwise, repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from services.domain.instant import Instant
-from services.results.model import ACTIVE, DocumentLink, Lab, StoredResult
+from services.results.records.model import ACTIVE, DocumentLink, Lab, StoredResult
 
 if TYPE_CHECKING:
-    from services.results.model import Method, Outcome, Specimen
+    from services.results.records.model import Method, Outcome, Specimen
 
 
 class Replica(NamedTuple):

@@ -13,13 +13,15 @@ from sqlalchemy import Connection, Engine
 
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.region import NATION
-from services.results.exchange import nationwide, nodes, outbox
+from services.results.exchange.upstream.link import acknowledgements
+from services.results.exchange.downstream import nodes
+from services.results.exchange.upstream.link import outbox
 from services.results.exchange.model import Change, Replica, ReplicaTubes, WriterPosition
-from services.results.exchange.nationwide import Arrived
-from services.results.exchange.nodes import Log, Node
-from services.results.exchange.outbox import Page
-from services.results.exchange.replica import Arrival, FormedTubes, apply_changes, form_tubes
-from services.results.rows import row_form
+from services.results.exchange.upstream.acknowledgements import Arrived
+from services.results.exchange.downstream.nodes import Log, Node
+from services.results.exchange.upstream.outbox import Page
+from services.results.exchange.apply import Arrival, FormedTubes, apply_changes, form_tubes
+from services.results.records.row_format import row_form
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 
@@ -125,11 +127,11 @@ class ExchangeStore:
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
         """Commits beyond those that the nation acknowledged: as they are given, or else as they were taken down."""
-        return await self._database.read(nationwide.count_unacknowledged, acknowledged)
+        return await self._database.read(acknowledgements.count_unacknowledged, acknowledged)
 
     async def note_arrived(self, commits: Sequence[Arrived]) -> None:
         """Take down that the nation has these commits."""
-        await self._database.write(nationwide.note_arrived, commits)
+        await self._database.write(acknowledgements.note_arrived, commits)
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[bool]:

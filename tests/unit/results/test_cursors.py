@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
-from services.results.changes import Place
-from services.results.cursors import decode_cursor, encode_cursor
+from services.results.changelog.log import Place
+from services.results.watch.cursors import decode_cursor, encode_cursor
 
 places = st.builds(Place, st.integers(0, 2**63 - 1), st.integers(0, 20_000))
 cursors = st.dictionaries(st.integers(1, 2**31 - 1), places, max_size=20)

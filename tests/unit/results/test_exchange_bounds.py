@@ -9,9 +9,9 @@ import pytest
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, HOUR, SECOND
-from services.results.exchange.bounds import AHEAD, check_change, check_instant, check_tubes
+from services.results.exchange.limits import AHEAD, check_change, check_instant, check_tubes
 from services.results.exchange.model import Reminder, Replica, ReplicaTubes, SharedColumns
-from services.results.model import ACTIVE, AUTHORIZED, NEGATIVE, Lab, StandingChange, StoredResult
+from services.results.records.model import ACTIVE, AUTHORIZED, NEGATIVE, Lab, StandingChange, StoredResult
 from tests.labwork import NOW, REPORTED, USCC, subject_key
 
 TUBE = SharedColumns("T1", 10, 1, 1, NEGATIVE, "220502", "南门 no. 1", REPORTED - HOUR, None, None, REPORTED)

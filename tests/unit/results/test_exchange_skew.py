@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from services.domain.instant import SECOND
-from services.results.exchange.skew import SkewReport
+from services.results.exchange.clock_skew import SkewReport
 
 
 def test_each_crossing_is_told_once_and_hovering_about_the_limit_is_none() -> None:

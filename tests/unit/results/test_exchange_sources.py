@@ -10,8 +10,8 @@ from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILAB
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
-from services.results.exchange.nodes import Node
-from services.results.exchange.sources import FORGOTTEN, LATE, SILENT, Nodes
+from services.results.exchange.downstream.nodes import Node
+from services.results.exchange.downstream.freshness import FORGOTTEN, LATE, SILENT, Nodes
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import Freshness

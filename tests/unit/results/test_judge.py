@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, to_timestamp
-from services.results.model import JudgedBatch, Rejection, StandingChange
+from services.results.records.model import JudgedBatch, Rejection, StandingChange
 from tests.labwork import (
     NEGATIVE,
     NOW,

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.instant import SECOND, set_timestamp
-from services.results.exchange.merging import merge_results, stricter
-from services.results.exchange.nation import KnownResult
-from services.results.exchange.sources import LAGGING, worth_telling
-from services.results.lookup import pick_latest
-from services.results.model import ACTIVE, AUTHORIZED, NOT_AUTHORIZED, RECALLED, STANDING_UNKNOWN, StoredResult
+from services.results.lookup.merge import merge_results, stricter
+from services.results.exchange.upstream.nation_client import KnownResult
+from services.results.exchange.downstream.freshness import LAGGING, worth_telling
+from services.results.lookup.pick import pick_latest
+from services.results.records.model import ACTIVE, AUTHORIZED, NOT_AUTHORIZED, RECALLED, STANDING_UNKNOWN, StoredResult
 from tests.labwork import NEGATIVE, NOW, PENDING, POOL_POSITIVE, POSITIVE
 from tests.unit.results.test_pick_latest import PROVINCE, may_report, stored
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.results.changes import Entry, Place
-from services.results.parts import Part
+from services.results.changelog.log import Entry, Place
+from services.results.watch.batches import Part
 
 SEQUENCE = 7
 

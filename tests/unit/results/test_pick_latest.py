@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.region import within
-from services.results.lookup import pick_latest
-from services.results.model import ACTIVE, RECALLED, StoredResult
+from services.results.lookup.pick import pick_latest
+from services.results.records.model import ACTIVE, RECALLED, StoredResult
 from tests.labwork import NEGATIVE, PENDING, POOL_POSITIVE, POSITIVE
 
 PROVINCE = "410000"

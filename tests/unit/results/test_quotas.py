@@ -8,7 +8,7 @@ import pytest
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND
-from services.results.quotas import PENALTY, REFUSAL_SECONDS, Limits, Quotas
+from services.results.upload.quotas import PENALTY, REFUSAL_SECONDS, Limits, Quotas
 from services.runtime.clock import FixedClock
 from tests.labwork import NOW, OTHER_USCC, USCC
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.domain.instant import HOUR
-from services.results.exchange.retelling import Retelling, judge_retelling
-from services.results.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
+from services.results.exchange.reconcile import Retelling, judge_retelling
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
 from tests.labwork import NEGATIVE, NOW, PENDING, POSITIVE, REPORTED, USCC, subject_key
 
 FIRST = StoredResult(

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.domain.instant import DAY, HOUR, SECOND, Span
-from services.results.timeliness import Timeliness, _quantile, _timeliness, delay_class, longest_of_class
+from services.results.timeliness.delays import Timeliness, _quantile, _timeliness, delay_class, longest_of_class
 
 delays = st.integers(-HOUR, 400 * DAY)
 

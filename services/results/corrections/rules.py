@@ -1,0 +1,101 @@
+"""What a correction may say. Pure.
+
+A correction supersedes and keeps history, and it must never make an issued report valid for longer: neither by a later
+report time nor, where validity counts from sampling, by a later sampling time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.domain.errors import FailedPrecondition, InvalidArgument, Violation
+from services.domain.instant import Instant
+from services.results.records.model import (
+    ACTIVE,
+    NEGATIVE,
+    PENDING,
+    POOL_POSITIVE,
+    POSITIVE,
+    RECALLED,
+    Correction,
+    StoredResult,
+)
+from services.results.upload.validation import FUTURE_TOLERANCE
+
+
+def correct(history: Sequence[StoredResult], correction: Correction, now: Instant) -> StoredResult:
+    """The next revision of a report, from all its revisions so far, oldest first.
+
+    Raises:
+        FailedPrecondition: CONFLICT, the report was recalled.
+        InvalidArgument: the corrected times are impossible, or would make the report valid for longer.
+    """
+    newest = history[-1]
+    if newest.state == RECALLED:
+        raise FailedPrecondition(
+            "CONFLICT",
+            "the result was recalled; upload the right one under a new report number",
+            metadata={"use": "UploadResults"},
+        )
+    report_time = newest.report_time if correction.new_report_time is None else correction.new_report_time
+    sample_time = newest.sample_time if correction.sample_time is None else correction.sample_time
+    if correction.outcome == PENDING:
+        report_time = None
+        if any(old.outcome != PENDING for old in history):
+            # Its result could be uploaded then, once more and with a later report time.
+            text = "a report that was issued does not become a sampling record again"
+            raise InvalidArgument.field("outcome", text, "CONFLICT")
+    next_ = newest._replace(
+        revision=newest.revision + 1,
+        state=ACTIVE,
+        outcome=correction.outcome,
+        sample_time=sample_time,
+        report_time=report_time,
+        file_time=sample_time if report_time is None else report_time,
+        upload_time=now,
+        nationwide_time=None,
+    )
+    violations = [*_find_impossible(next_, now), *_find_lengthened(history, next_)]
+    if violations:
+        raise InvalidArgument.of(violations)
+    return next_
+
+
+def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
+    found = []
+    if next_.outcome != PENDING and next_.report_time is None:
+        text = "a report needs the time it was issued"
+        found.append(Violation("new_report_time", "INVALID_FIELD", text))
+    if next_.outcome == POSITIVE and next_.pool_size > 1:
+        found.append(Violation("outcome", "POOL_MISMATCH", "a pool is corrected to POOL_POSITIVE"))
+    if next_.outcome == POOL_POSITIVE and next_.pool_size == 1:
+        found.append(Violation("outcome", "POOL_MISMATCH", "a single tube is corrected to POSITIVE"))
+    later = [time for time in (next_.receive_time, next_.test_time, next_.report_time) if time is not None]
+    if later and next_.sample_time > min(later):
+        found.append(Violation("sample_time", "TIMES_OUT_OF_ORDER", "is after the specimen was received or reported"))
+    if next_.report_time is not None:
+        earlier = [time for time in (next_.receive_time, next_.test_time) if time is not None]
+        if earlier and next_.report_time < max(earlier):
+            found.append(Violation("new_report_time", "TIMES_OUT_OF_ORDER", "is before the specimen was examined"))
+        if next_.report_time > now + FUTURE_TOLERANCE:
+            text = "lies more than 5 minutes ahead of the server's clock"
+            found.append(Violation("new_report_time", "TIME_IN_FUTURE", text))
+    return found
+
+
+def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> list[Violation]:
+    """What would let the report count for longer than any revision of the same force ever let it."""
+    same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
+    if not same:
+        if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:
+            text = "its first revisions are removed, and it might count for longer than they did; upload a new report"
+            return [Violation("outcome", "CONFLICT", text)]
+        return []
+    found = []
+    text = "would make an issued report valid for longer; a new test needs a report of its own"
+    if next_.sample_time > min(old.sample_time for old in same):
+        found.append(Violation("sample_time", "CONFLICT", text))
+    issued = [old.report_time for old in same if old.report_time is not None]
+    if issued and next_.report_time is not None and next_.report_time > min(issued):
+        found.append(Violation("new_report_time", "CONFLICT", text))
+    return found

@@ -1,0 +1,74 @@
+"""What the nation keeps of the provinces' registers: laboratories with the history of their standing, and links."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select, update
+
+from services.results import tables
+from services.results.labs.store import find_labs
+from services.results.records.model import DocumentLink, Lab
+from services.storage.upsert import insert_unless_there
+
+
+def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
+    """Take in a laboratory as its node knows it; entries of its history that are not known yet are added.
+
+    One that several nodes have registered has the entries of all of them: whoever suspended it last is heard.
+    """
+    labs, standings, homes = tables.labs, tables.lab_standings, tables.lab_homes
+    connection.execute(
+        insert_unless_there(connection, labs).values(
+            uscc=lab.uscc,
+            display_name=lab.display_name,
+            region=lab.region,
+            contact=lab.contact,
+            authorize_time=lab.authorize_time,
+            create_time=lab.create_time,
+        )
+    )
+    # Held, so that two nodes' entries get numbers of their own.
+    connection.execute(select(labs.c.uscc).where(labs.c.uscc == lab.uscc).with_for_update())
+    connection.execute(insert_unless_there(connection, homes).values(uscc=lab.uscc, node=sender))
+    stored = find_labs(connection, [lab.uscc])[lab.uscc].changes
+    unknown = [change for change in lab.changes if change not in stored]
+    if unknown:
+        connection.execute(
+            insert(standings),
+            [
+                {
+                    "uscc": lab.uscc,
+                    "entry": len(stored) + place,
+                    "standing": change.standing,
+                    "effective_time": change.effective_time,
+                    "reason": change.reason,
+                    "record_time": change.record_time,
+                }
+                for place, change in enumerate(unknown, start=1)
+            ],
+        )
+
+
+def receive_link(connection: Connection, link: DocumentLink) -> None:
+    """Take in a tie between two documents, or its end, which stays."""
+    links = tables.document_links
+    inserted = connection.execute(
+        insert_unless_there(connection, links).values(
+            link_id=link.link_id,
+            subject_key=link.document.subject_key,
+            document_type=link.document.type,
+            masked_number="",
+            linked_subject_key=link.linked_document.subject_key,
+            linked_document_type=link.linked_document.type,
+            linked_masked_number="",
+            reason="",
+            create_time=link.create_time,
+            remove_time=link.remove_time,
+            remove_reason="",
+        )
+    )
+    if inserted.rowcount == 0 and link.remove_time is not None:
+        connection.execute(
+            update(links)
+            .where(links.c.link_id == link.link_id, links.c.remove_time.is_(None))
+            .values(remove_time=link.remove_time)
+        )

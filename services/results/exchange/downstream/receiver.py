@@ -1,0 +1,183 @@
+"""The nation's end of a replication: frames in, each made durable while the next is on its way, each answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+import structlog
+from hutong.results.v1.exchange_service_pb2 import (
+    ReplicateCheckpoint,
+    ReplicateRequest,
+    ReplicateResponse,
+    ReplicateStart,
+)
+
+from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
+from services.domain.subject import Pepper
+from services.results.exchange.limits import check_change, check_instant, check_tubes
+from services.results.exchange.convert import (
+    change_from_proto,
+    position_from_proto,
+    position_to_proto,
+    tubes_from_proto,
+)
+from services.results.exchange.model import Replica, WriterPosition
+from services.results.exchange.downstream.nodes import Log
+from services.results.exchange.clock_skew import SkewReport
+from services.results.exchange.store import Decoded, ExchangeStore
+from services.results.records.pepper_check import pepper_mark
+from services.runtime.clock import Clock
+from services.runtime.server.service import Drain
+
+START_SECONDS = 30.0
+"""How long a stream may stay without its first frame."""
+
+MAX_CHANGES = 3_000
+"""Persons and changes in one batch: as many as one transaction takes in. With the longest texts so many have over
+4 MiB: senders close a batch by its bytes as well."""
+DECODED_AHEAD = 2
+"""Frames that wait decoded while the one before them commits."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _Waiting(NamedTuple):
+    """A frame, and what it holds as soon as that is decoded."""
+
+    frame: ReplicateRequest
+    decoded: asyncio.Future[Decoded]
+
+
+class Intake:
+    """Takes the provinces' changes in."""
+
+    def __init__(self, store: ExchangeStore, pepper: Pepper, clock: Clock, drain: Drain) -> None:
+        self._store = store
+        self._pepper = pepper
+        self._clock = clock
+        self._drain = drain
+
+    async def receive(
+        self, requests: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
+    ) -> AsyncIterator[ReplicateResponse]:
+        """Answer a stream frame by frame, for as long as it lasts. gRPC holds the sender back while frames wait.
+
+        `admit` tells the region of the node that the first frame names, or refuses it.
+        """
+        frames = aiter(requests)
+        log, clock, answer = await self._begin(frames, admit)
+        yield answer
+        waiting: asyncio.Queue[_Waiting | Exception | None] = asyncio.Queue(DECODED_AHEAD)
+        reader = asyncio.ensure_future(self._read_ahead(frames, log.node, waiting))
+        try:
+            while (item := await waiting.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                yield await self._answer(log, clock, item)
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+
+    async def _read_ahead(
+        self, frames: AsyncIterator[ReplicateRequest], sender: str, waiting: asyncio.Queue[_Waiting | Exception | None]
+    ) -> None:
+        """Decode each frame while those before it are made durable; the last item is the stream's end."""
+        ending = asyncio.ensure_future(self._drain.wait())
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(frames, None))
+                await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    raise Unavailable("SHUTTING_DOWN", "the server is being stopped; connect again")
+                frame = coming.result()
+                if frame is None:
+                    break
+                decoded = asyncio.ensure_future(asyncio.to_thread(self._decode, frame, sender))
+                await waiting.put(_Waiting(frame, decoded))
+        except Exception as error:  # noqa: BLE001 - raised by the reader of the queue, after all frames before it
+            await waiting.put(error)
+        else:
+            await waiting.put(None)
+        finally:
+            ending.cancel()
+
+    async def _begin(
+        self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
+    ) -> tuple[Log, SkewReport, ReplicateResponse]:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                first = await anext(frames, None)
+        except TimeoutError:
+            text = f"no first frame within {START_SECONDS:.0f} seconds"
+            raise DeadlineExceeded("DEADLINE", text) from None
+        if first is None or not first.HasField("start"):
+            raise InvalidArgument.field("frame", 'the first frame must be "start"', "UPLOAD_NOT_STARTED")
+        log, skew = self._check(first.start, admit(first.start.node))
+        removed = [position_from_proto(position) for position in first.start.removed]
+        positions = await self._store.open_log(log, removed, skew)
+        _log.info("a node replicates", node=log.node, log_id=log.log_id, clock_skew_seconds=skew / 1e6)
+        clock = SkewReport(log.node)
+        clock.note(skew)
+        return log, clock, self._respond(positions, self._clock.now())
+
+    def _check(self, start: ReplicateStart, region: str) -> tuple[Log, Span]:
+        """Which log is sent, and how far its node's clock is ahead."""
+        if start.pepper_mark != pepper_mark(self._pepper) or start.key_version != self._pepper.version:
+            raise FailedPrecondition(
+                "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
+            )
+        now = self._clock.now()
+        return Log(region, start.log_id), check_instant(from_timestamp(start.send_time), now, "start.send_time") - now
+
+    async def _answer(self, log: Log, clock: SkewReport, item: _Waiting) -> ReplicateResponse:
+        decoded = await item.decoded
+        if item.frame.HasField("checkpoint"):
+            return await self._note(log, clock, item.frame.checkpoint)
+        batch = item.frame.batch
+        committed, now = await self._store.apply_batch(log, batch, decoded)
+        return self._respond([WriterPosition(batch.writer, committed, None)], now)
+
+    async def _note(self, log: Log, clock: SkewReport, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
+        now = self._clock.now()
+        as_of_time: Instant | None = None
+        skew: Span | None = None
+        if checkpoint.HasField("as_of_time"):
+            as_of_time = check_instant(from_timestamp(checkpoint.as_of_time), now, "checkpoint.as_of_time")
+            # Read just before the frame was sent: what holds a frame up makes its node's clock look as late.
+            skew = as_of_time - now
+            clock.note(skew)
+        await self._store.note_checkpoint(log.node, as_of_time, checkpoint.backlog, skew)
+        return self._respond([], self._clock.now())
+
+    def _respond(self, positions: list[WriterPosition], now: Instant) -> ReplicateResponse:
+        told = [position_to_proto(position) for position in positions]
+        return ReplicateResponse(positions=told, commit_time=to_timestamp(now))
+
+    def _decode(self, frame: ReplicateRequest, sender: str) -> Decoded:
+        """What a frame's batch holds; InvalidArgument for a frame that no node sends."""
+        if frame.HasField("start"):
+            raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
+        batch = frame.batch
+        if batch.next_offset < batch.offset:
+            raise InvalidArgument.field("batch.next_offset", "is before the offset")
+        now, key_version = self._clock.now(), self._pepper.version
+        if batch.HasField("commit_time"):
+            check_instant(from_timestamp(batch.commit_time), now, "batch.commit_time")
+        tubes = [tubes_from_proto(message, sender) for message in batch.tubes]
+        if sum(len(some.report_numbers) for some in tubes) + len(batch.changes) > MAX_CHANGES:
+            text = f"holds more than {MAX_CHANGES} persons and changes"
+            raise InvalidArgument.field("batch", text, "BATCH_TOO_LARGE")
+        changes = [change_from_proto(change) for change in batch.changes]
+        for some in tubes:
+            check_tubes(some, key_version, now)
+        for change in changes:
+            check_change(change, key_version, now)
+        if any(isinstance(change, Replica) and change.result.origin != sender for change in changes):
+            raise InvalidArgument.field("batch", "holds a result whose origin is not the sender")
+        return Decoded([self._store.form_rows(some) for some in tubes], changes)

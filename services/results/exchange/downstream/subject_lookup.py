@@ -1,0 +1,92 @@
+"""LookupSubjects: what the nation knows of persons, by their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hutong.results.v1.exchange_pb2 import ReplicatedResult
+from hutong.results.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse, SubjectClaim
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import Instant, from_timestamp
+from services.domain.names import parse_lab, parse_node
+from services.domain.subject import Pepper
+from services.results.exchange.convert import fill_replica
+from services.results.exchange.model import Replica
+from services.results.exchange.downstream.freshness import Nodes
+from services.results.lookup.pick import DEFAULT_LIMIT, pick_latest
+from services.results.records.model import NOT_AUTHORIZED, StoredResult
+from services.results.records.queries import ReportName
+from services.results.store import Findings, Store
+from services.runtime.clock import Clock
+from services.runtime.consistency import Freshness, decode_token
+from services.runtime.limits import MAX_MESSAGE_BYTES
+
+Claimed = tuple[ReportName, Instant | None]
+"""A claimed report, and the report time on it."""
+
+
+class SubjectDesk:
+    """Answers other nodes from this node's store."""
+
+    def __init__(self, store: Store, nodes: Nodes, pepper: Pepper, clock: Clock) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._pepper = pepper
+        self._clock = clock
+
+    async def look_up(self, request: LookupSubjectsRequest) -> LookupSubjectsResponse:
+        """Answer for all keys in one read of the store, after waiting for what the caller has seen elsewhere."""
+        region = parse_node(request.node)
+        claims: list[Claimed] = [
+            (
+                (parse_lab(claim.lab, f"claimed_reports[{index}].lab"), claim.report_number),
+                from_timestamp(claim.report_time) if claim.HasField("report_time") else None,
+            )
+            for index, claim in enumerate(request.claimed_reports)
+        ]
+        await self._nodes.await_fresh(self._tokens(request))
+        response = LookupSubjectsResponse(sources=await self._nodes.sources())
+        now = self._clock.now()
+        findings = await self._store.find_persons(list(request.subject_keys), sorted({name for name, _ in claims}), now)
+        limit = request.limit or DEFAULT_LIMIT
+        for results, keys in zip(findings.by_person, findings.persons, strict=True):
+            subject = response.subjects.add(subject_keys=keys)
+            for result in self._pick(results, region, limit, findings):
+                self._tell(result, findings, subject.results.add())
+        for name, report_time in claims:
+            self._claim(name, report_time, findings, now, response.claims.add())
+        if response.ByteSize() > MAX_MESSAGE_BYTES:
+            text = f"what is known of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results"
+            raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
+        return response
+
+    def _tokens(self, request: LookupSubjectsRequest) -> list[Freshness]:
+        now = self._clock.now()
+        tokens = []
+        for index, text in enumerate(request.at_least_as_fresh):
+            token = decode_token(text, now, f"at_least_as_fresh[{index}]")
+            if token is not None and token.service == "results":
+                tokens.append(token)
+        return tokens
+
+    def _pick(self, results: Sequence[StoredResult], region: str, limit: int, findings: Findings) -> list[StoredResult]:
+        def may_report(result: StoredResult) -> bool:
+            return findings.standing_at(result.lab, result.file_time) not in NOT_AUTHORIZED
+
+        latest = pick_latest(results, region, limit, may_report)
+        return sorted((*latest.in_region, *latest.out_of_region), key=lambda result: result.file_time, reverse=True)
+
+    def _tell(self, result: StoredResult, findings: Findings, message: ReplicatedResult) -> None:
+        replica = Replica(result, self._pepper.version, b"", b"")
+        fill_replica(message, replica, findings.standing_at(result.lab, result.file_time))
+
+    def _claim(
+        self, name: ReportName, report_time: Instant | None, findings: Findings, now: Instant, claim: SubjectClaim
+    ) -> None:
+        lab, _ = name
+        claim.lab_standing = findings.standing_at(lab, now if report_time is None else report_time)
+        claim.lab_region = findings.region_of(lab)
+        result = findings.by_report.get(name)
+        if result is not None:
+            self._tell(result, findings, claim.result)

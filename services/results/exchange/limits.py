@@ -1,0 +1,122 @@
+"""What a node may send at all: the bounds that uploads have, held against whatever a node sends, however it came by it.
+
+A node is trusted for its own results and not for their form. What no upload would have let in must not get into the
+nation's store by another door: there it would be everybody's. Bounds are as wide as any honest node of another version
+or with a wrong clock may need: what is refused is sent again, and would hold up all that comes after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from hutong.results.v1 import result_pb2
+from hutong.type.v1 import outcome_pb2
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import DAY, FIRST_TESTS, Instant, Span
+from services.domain.names import is_report_number, is_uscc
+from services.results.exchange.model import Change, Reminder, Replica, ReplicaTubes
+from services.results.records.model import Lab
+
+AHEAD: Span = 31 * DAY
+"""How far a time may lie ahead of this node's clock: a wrong clock is reported, not refused."""
+_EVER: Instant = -2_208_988_800_000_000
+"""1900-01-01: no laboratory was authorised before, by its contract."""
+_NEVER: Instant = 253_402_300_800_000_000
+"""The end of the year 9999, after which no standing begins, by its contract."""
+MAX_POOL = 20
+MAX_KIND = 1_000
+"""Specimens and methods that a newer version may know."""
+
+_CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_REGION = re.compile(r"[0-9]{6}")
+_SITE = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
+_TEXT = re.compile(r"[^\x00]{0,500}")
+_OUTCOMES = frozenset(outcome_pb2.Outcome.values()) - {outcome_pb2.OUTCOME_UNSPECIFIED}
+_STATES = frozenset(result_pb2.ResultState.values()) - {result_pb2.RESULT_STATE_UNSPECIFIED}
+
+
+def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
+    """Refuse tubes with what no upload lets in; InvalidArgument names the column."""
+    _require(is_uscc(tubes.lab), "tubes.lab")
+    _require(1 <= tubes.key_version <= key_version, "tubes.key_version")
+    _check_times([tubes.upload_time], now, "tubes.upload_time")
+    columns = dict(zip(tubes.tubes[0]._fields, zip(*tubes.tubes, strict=True), strict=True))
+    _check_columns(columns, now, "tubes")
+    _check_report_numbers(tubes.report_numbers, "tubes.report_number")
+
+
+def check_change(change: Change, key_version: int, now: Instant) -> None:
+    """Refuse a change with what no node lets in; InvalidArgument names the field. Ties hold no texts."""
+    if isinstance(change, Replica):
+        _check_replica(change, key_version, now)
+    elif isinstance(change, Lab):
+        _check_lab(change, now)
+    elif isinstance(change, Reminder):
+        _check_report_numbers([change.report_number], "follow_up.report_number")
+        _check_times([change.create_time], now, "follow_up.create_time")
+
+
+def check_instant(instant: Instant, now: Instant, field: str) -> Instant:
+    """A node's time of something that has happened; InvalidArgument when that cannot be."""
+    _check_times([instant], now, field)
+    return instant
+
+
+def _check_replica(replica: Replica, key_version: int, now: Instant) -> None:
+    result = replica.result
+    _require(is_uscc(result.lab), "test_result.lab")
+    _require(1 <= replica.key_version <= key_version, "key_version")
+    _require(result.state in _STATES, "test_result.state")
+    times = [result.upload_time] if result.nationwide_time is None else [result.upload_time, result.nationwide_time]
+    _check_times(times, now, "test_result.upload_time")
+    _check_report_numbers([result.report_number], "test_result.report_number")
+    _check_columns({name: (value,) for name, value in result._asdict().items()}, now, "test_result")
+
+
+def _check_lab(lab: Lab, now: Instant) -> None:
+    _require(is_uscc(lab.uscc), "lab.name")
+    _check_texts([lab.region], _REGION, "lab.region")
+    _check_texts([lab.display_name, *(change.reason for change in lab.changes)], _TEXT, "lab")
+    recorded = [lab.create_time, *(change.record_time for change in lab.changes)]
+    effective = [change.effective_time for change in lab.changes if change.effective_time is not None]
+    authorized = [] if lab.authorize_time is None else [lab.authorize_time]
+    _require(all(_EVER <= time <= now + AHEAD for time in recorded), "lab.standing_changes.record_time")
+    _require(all(_EVER <= time < _NEVER for time in (*effective, *authorized)), "lab.standing_changes.effective_time")
+
+
+def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: str) -> None:
+    """What tubes and single results have alike, column by column: most of a column's values are the same."""
+    _check_texts(columns["tube_code"], _CODE, f"{field}.tube_code")
+    _check_texts(columns["sample_region"], _REGION, f"{field}.sample_region")
+    _check_texts(columns["sample_site"], _SITE, f"{field}.sample_site")
+    _check_numbers(columns["pool_size"], 1, MAX_POOL, f"{field}.pool_size")
+    for name in ("specimen", "method"):
+        _check_numbers(columns[name], 0, MAX_KIND, f"{field}.{name}")
+    _require(_OUTCOMES.issuperset(columns["outcome"]), f"{field}.outcome")
+    for name in ("sample_time", "receive_time", "test_time", "report_time"):
+        times = {time for time in columns[name] if isinstance(time, int)}
+        _check_times(times, now, f"{field}.{name}")
+
+
+def _check_texts(texts: Iterable[object], pattern: re.Pattern[str], field: str) -> None:
+    _require(all(isinstance(text, str) and pattern.fullmatch(text) for text in set(texts)), field)
+
+
+def _check_report_numbers(numbers: Iterable[str], field: str) -> None:
+    _require(all(map(is_report_number, numbers)), field)
+
+
+def _check_numbers(numbers: Iterable[object], least: int, most: int, field: str) -> None:
+    _require(all(isinstance(number, int) and least <= number <= most for number in set(numbers)), field)
+
+
+def _check_times(times: Collection[Instant], now: Instant, field: str) -> None:
+    if times:
+        _require(min(times) >= FIRST_TESTS and max(times) <= now + AHEAD, field)
+
+
+def _require(holds: bool, field: str) -> None:
+    if not holds:
+        raise InvalidArgument.field(field, "holds what no node can have sent")

@@ -1,0 +1,91 @@
+"""At a province, what is known of its results' arrival at the nation.
+
+Each acknowledged commit leaves one row, and its results find it by laboratory and upload time: stamping every result
+would write the whole store twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, tuple_
+
+from services.domain.instant import Instant
+from services.results import tables
+from services.results.records.model import StoredResult
+from services.results.timeliness.delays import record_nationwide_delays
+from services.storage.upsert import insert_unless_there
+
+_writers = tables.change_writers
+_places = tables.nationwide_places
+_times = tables.nationwide_times
+
+
+class Arrived(NamedTuple):
+    """A commit that the nation has; `report_times` of what laboratories uploaded with it."""
+
+    writer: int
+    sequence: int
+    lab: str
+    upload_time: Instant
+    report_times: Sequence[Instant]
+    nationwide_time: Instant
+
+
+def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
+    """Take down that the nation has these commits; those that were taken down before are passed over."""
+    query = select(_places.c.writer_id, _places.c.acknowledged).with_for_update()
+    known: dict[int, int] = dict(connection.execute(query).all())
+    for commit in sorted(commits):
+        if commit.sequence <= known.get(commit.writer, 0):
+            continue
+        if commit.lab:
+            connection.execute(
+                insert_unless_there(connection, _times).values(
+                    lab=commit.lab, upload_time=commit.upload_time, nationwide_time=commit.nationwide_time
+                )
+            )
+            delay = commit.nationwide_time - commit.upload_time
+            record_nationwide_delays(connection, commit.lab, commit.report_times, delay)
+        if commit.writer not in known:
+            connection.execute(
+                insert_unless_there(connection, _places).values(writer_id=commit.writer, acknowledged=commit.sequence)
+            )
+        known[commit.writer] = commit.sequence
+    for writer, acknowledged in sorted(known.items()):
+        connection.execute(_places.update().where(_places.c.writer_id == writer).values(acknowledged=acknowledged))
+
+
+def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
+    """Commits beyond those that the nation acknowledged (how many of each writer), by default as they were taken down.
+
+    What retention has removed is not to be sent any more.
+    """
+    if acknowledged is None:
+        acknowledged = dict(connection.execute(select(_places.c.writer_id, _places.c.acknowledged)).all())
+    writers = connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.removed_sequence))
+    return sum(max(0, newest - max(removed, acknowledged.get(writer, 0))) for writer, newest, removed in writers)
+
+
+def with_nationwide_times(connection: Connection, results: Sequence[StoredResult]) -> list[StoredResult]:
+    """The same results, those that the nation is known to have with the instant since when."""
+    commits = sorted({(result.lab, result.upload_time) for result in results if result.nationwide_time is None})
+    if not commits:
+        return list(results)
+    if connection.dialect.name == "postgresql":
+        found = connection.exec_driver_sql(
+            "SELECT t.* FROM nationwide_times t JOIN unnest(%s::text[], %s::bigint[]) AS u (lab, upload_time)"
+            " USING (lab, upload_time)",
+            ([lab for lab, _ in commits], [upload_time for _, upload_time in commits]),
+        )
+    else:
+        found = connection.execute(select(_times).where(tuple_(_times.c.lab, _times.c.upload_time).in_(commits)))
+    times = {(lab, upload_time): nationwide_time for lab, upload_time, nationwide_time in found}
+    return [_stamped(result, times) for result in results] if times else list(results)
+
+
+def _stamped(result: StoredResult, times: Mapping[tuple[str, Instant], Instant]) -> StoredResult:
+    if result.nationwide_time is not None:
+        return result
+    return result._replace(nationwide_time=times.get((result.lab, result.upload_time)))

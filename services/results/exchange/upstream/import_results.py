@@ -1,0 +1,133 @@
+"""ImportResults: a person's results of the whole country, taken into this province's store with where they are from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from hutong.results.v1.results_service_pb2 import ImportResultsRequest, ImportResultsResponse
+from sqlalchemy import Connection
+
+from services.domain.errors import FailedPrecondition
+from services.domain.instant import Instant
+from services.domain.names import format_node
+from services.domain.region import NATION
+from services.domain.subject import Pepper, mask_number
+from services.results import tables
+from services.results.records.convert import document_from_proto, listing_to_proto
+from services.results.exchange.upstream.subscription_client import FollowGateway
+from services.results.exchange.subscribers import add_followed
+from services.results.exchange.model import Change, Replica
+from services.results.exchange.apply import Arrival, apply_changes
+from services.results.labs.store import LabMemory
+from services.results.documents.store import find_linked
+from services.results.lookup.pick import MAX_PER_PERSON
+from services.results.lookup.subjects import find_newest
+from services.results.store import Listing
+from services.runtime.clock import Clock
+from services.storage.engine import Database
+from services.storage.idempotency import answer_once, find_answer
+
+_METHOD = ImportResultsRequest.__name__
+
+
+class Importer:
+    """Asks the nation for a person and stores what it tells; from then on its changes come by notices."""
+
+    def __init__(
+        self,
+        database: Database,
+        gateway: FollowGateway | None,
+        jurisdiction: str,
+        pepper: Pepper,
+        clock: Clock,
+        make_months: Callable[[Sequence[Instant]], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._jurisdiction = jurisdiction
+        self._pepper = pepper
+        self._clock = clock
+        self._make_months = make_months
+
+    async def import_results(self, request: ImportResultsRequest) -> ImportResultsResponse:
+        """Take a person's results in. At the nation all is there already.
+
+        Raises:
+            FailedPrecondition: NO_UPSTREAM, this node knows no nation to ask.
+            Unavailable: UPSTREAM_UNAVAILABLE, it does not answer.
+        """
+        document = document_from_proto(request.document)
+        key = self._pepper.subject_key(document)
+        if self._jurisdiction == NATION:
+            return await self._database.read(self._answer, key, ())
+        if self._gateway is None:
+            node = format_node(self._jurisdiction)
+            raise FailedPrecondition("NO_UPSTREAM", "this node has no upstream to ask", metadata={"node": node})
+        if request.request_id:
+            earlier = await self._database.read(self._find_answer, request)
+            if earlier is not None:
+                return earlier
+        followed = await self._gateway.follow(key)
+        await self._make_months([replica.result.file_time for replica in followed.replicas])
+        replicas = [_with_mask(replica, key, document.number) for replica in followed.replicas]
+        changes: list[Change] = [*followed.links, *replicas]
+        return await self._database.write(self._store, request, key, followed.subject_keys, changes)
+
+    def _store(
+        self,
+        connection: Connection,
+        request: ImportResultsRequest,
+        key: bytes,
+        subject_keys: Sequence[bytes],
+        changes: Sequence[Change],
+    ) -> ImportResultsResponse:
+        now = self._clock.now()
+
+        def run() -> ImportResultsResponse:
+            # The asked key too, if the nation knows nobody of it: what comes to be known is told.
+            add_followed(connection, NATION, [key, *subject_keys], now)
+            applied = apply_changes(connection, changes, Arrival(self._jurisdiction, NATION, now))
+            return self._answer(connection, key, subject_keys, len(applied.stored))
+
+        return answer_once(
+            connection,
+            tables.requests,
+            _METHOD,
+            request.request_id,
+            request,
+            now,
+            run,
+            response_type=ImportResultsResponse,
+            secret=self._pepper.secret,
+        )
+
+    def _find_answer(self, connection: Connection, request: ImportResultsRequest) -> ImportResultsResponse | None:
+        return find_answer(
+            connection,
+            tables.requests,
+            _METHOD,
+            request.request_id,
+            request,
+            response_type=ImportResultsResponse,
+            secret=self._pepper.secret,
+        )
+
+    def _answer(
+        self, connection: Connection, key: bytes, subject_keys: Sequence[bytes], imported: int = 0
+    ) -> ImportResultsResponse:
+        """What is here of the person, by any of the documents that are known to be theirs here or at the nation."""
+        keys = {*find_linked(connection, [key]).get(key, [key]), *subject_keys}
+        found = [result for results in find_newest(connection, sorted(keys)) for result in results]
+        found.sort(key=lambda result: result.file_time, reverse=True)
+        del found[MAX_PER_PERSON:]
+        labs = LabMemory()
+        labs.refresh(connection, {result.lab for result in found}, self._clock.now())
+        listing = Listing(found, labs.standing_at)
+        return ImportResultsResponse(test_results=listing_to_proto(listing), imported_count=imported)
+
+
+def _with_mask(replica: Replica, key: bytes, number: str) -> Replica:
+    """With the masked number, where it is the document that was shown here; those tied to it were not."""
+    if replica.result.subject_key != key:
+        return replica
+    return replica._replace(result=replica.result._replace(masked_number=mask_number(number)))

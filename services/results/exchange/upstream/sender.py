@@ -1,0 +1,262 @@
+"""A province's end of a replication: whatever is committed here is sent to the nation, in order, until it has it.
+
+The nation says where to go on, so nothing about a crash of either side needs to be remembered. A few batches are under
+way at once; a stream that is not answered in time is given up and opened again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import structlog
+from hutong.results.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
+from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from prometheus_client import Gauge
+
+from services.domain.errors import HutongError
+from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
+from services.domain.names import format_node
+from services.domain.subject import Pepper
+from services.results.exchange.upstream.backlog import Backlog
+from services.results.exchange.convert import position_from_proto, position_to_proto
+from services.results.exchange.upstream.acknowledgements import Arrived
+from services.results.exchange.upstream.outbox import Outgoing, Page
+from services.results.exchange.upstream.batching import Frame, checkpoint_frame, pack
+from services.results.exchange.apply import uploads_among
+from services.results.exchange.clock_skew import SkewReport
+from services.results.exchange.store import ExchangeStore
+from services.results.records.pepper_check import pepper_mark
+from services.runtime.client.reconnecting import OpenChannel
+from services.runtime.clock import Clock
+
+BATCHES_UNDER_WAY = 4
+"""Batches that may be unanswered: the nation reads one while it commits another, and the network holds the rest."""
+IDLE_SECONDS = 0.1
+"""Between two looks at the log when nothing is new: how late a change may set out."""
+HEARTBEAT_SECONDS = 1.0
+"""Between two checkpoints when nothing is new, or too much: how long a token may wait that stands for nothing new."""
+ANSWER_SECONDS = 15.0
+"""A frame that is not answered for so long stands in a broken connection."""
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
+CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node stands")
+SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
+
+_log = structlog.get_logger(__name__)
+
+
+class _Anew(Exception):
+    """The nation knows another log under this log's name."""
+
+
+class Sender:
+    """Sends this node's changes to the nation for as long as the service runs."""
+
+    def __init__(
+        self, store: ExchangeStore, open_channel: OpenChannel, jurisdiction: str, pepper: Pepper, clock: Clock
+    ) -> None:
+        self._store = store
+        self._open_channel = open_channel
+        self._node = format_node(jurisdiction)
+        self._pepper = pepper
+        self._clock = clock
+        self._backlog = Backlog(store)
+        self._skew = SkewReport(jurisdiction)
+        self._reached: Instant | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Send from now on, in the background."""
+        self._task = asyncio.ensure_future(self._keep_sending())
+        self._backlog.begin()
+        LAG.set_function(self._lag)
+
+    async def end(self) -> None:
+        """Stop; what was not acknowledged is sent again when the service starts next."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._backlog.end()
+
+    def _lag(self) -> float:
+        return float("nan") if self._reached is None else (self._clock.now() - self._reached) / SECOND
+
+    async def _keep_sending(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                async with self._store.sending() as ours:
+                    if ours:
+                        await self._send()
+                    else:
+                        self._stand_by()
+            except _Anew:
+                _log.warning("the nation knows another log of this node: everything is sent again under a new one")
+            except grpc.aio.AioRpcError as error:
+                self._tell(pause, error.code().name, error.details() or "")
+            except HutongError as error:
+                self._tell(pause, error.reason, str(error))
+            except TimeoutError:
+                self._tell(pause, "TIMEOUT", f"no answer within {ANSWER_SECONDS:.0f} seconds")
+            except asyncio.InvalidStateError:
+                # gRPC's word for writing to a call that is over already.
+                self._tell(pause, "ENDED", "the stream was over before a frame was written")
+            except Exception:  # noqa: BLE001 - whatever it is, the next try may do
+                _log.exception("the replication to the nation failed; it is begun again")
+            finally:
+                CONNECTED.set(0)
+            lasted = asyncio.get_running_loop().time() - began
+            pause = FIRST_PAUSE_SECONDS if lasted > LONGEST_PAUSE_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads provinces, guards nothing
+
+    def _stand_by(self) -> None:
+        """Another process of this node sends: how far it is shows there, and nothing here grows old."""
+        self._backlog.leave()
+        self._reached = None
+
+    def _tell(self, pause: float, why: str, text: str) -> None:
+        level = "warning" if pause in (FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS) else "debug"
+        getattr(_log, level)("replication to the nation interrupted", why=why, text=text)
+
+    async def _send(self) -> None:
+        """One stream, from where the nation stands to its end, by a connection that is given up with it."""
+        async with self._open_channel() as channel:
+            await self._send_by(ExchangeServiceStub(channel).Replicate())
+
+    async def _send_by(self, call: Any) -> None:
+        try:
+            sent = await self._open(call)
+            CONNECTED.set(1)
+            under_way: deque[Frame] = deque()
+            room = asyncio.Semaphore(BATCHES_UNDER_WAY)
+            answers = asyncio.ensure_future(self._take_answers(call, under_way, room))
+            frames = asyncio.ensure_future(self._put_frames(call, sent, under_way, room))
+            try:
+                await asyncio.wait([answers, frames], return_when=asyncio.FIRST_COMPLETED)
+                for ended in (answers, frames):
+                    if ended.done():
+                        ended.result()
+            finally:
+                for task in (answers, frames):
+                    task.cancel()
+                await asyncio.gather(answers, frames, return_exceptions=True)
+        finally:
+            call.cancel()
+
+    async def _open(self, call: Any) -> dict[int, int]:
+        """Begin the stream: how many commits of each writer the nation has."""
+        log_id = await self._store.read_log_id()
+        removed = await self._store.removed_positions()
+        sent_time = self._clock.now()
+        start = ReplicateStart(
+            node=self._node,
+            log_id=log_id,
+            key_version=self._pepper.version,
+            pepper_mark=pepper_mark(self._pepper),
+            removed=[position_to_proto(position) for position in removed],
+            send_time=to_timestamp(sent_time),
+        )
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await call.write(ReplicateRequest(start=start))
+            answer = await _read(call)
+        self._note_skew(sent_time, answer)
+        positions = [position_from_proto(position) for position in answer.positions]
+        if not await self._store.is_of_this_log(positions):
+            await self._store.renew_log_id()
+            self._backlog.begin_from(())
+            raise _Anew
+        self._backlog.begin_from(positions)
+        if len(positions) <= len(removed):
+            await self._store.append_registers()
+        _log.info("replication to the nation stands", writers=len(positions))
+        return {position.writer: position.offset for position in positions}
+
+    def _note_skew(self, sent_time: Instant, answer: ReplicateResponse) -> None:
+        middle = (sent_time + self._clock.now()) // 2
+        skew = middle - from_timestamp(answer.commit_time)
+        SKEW.set(skew / SECOND)
+        self._skew.note(skew)
+
+    async def _put_frames(
+        self, call: Any, sent: dict[int, int], under_way: deque[Frame], room: asyncio.Semaphore
+    ) -> None:
+        """Send what is new, with a heartbeat whenever all was sent. The next page is read while one is on its way."""
+        last_beat = 0.0
+        reading = asyncio.ensure_future(self._read_frames(sent))
+        try:
+            while True:
+                now, page, frames = await reading
+                for commit in page.commits:
+                    sent[commit.entry.writer_id] = commit.entry.sequence
+                if page.commits:
+                    reading = asyncio.ensure_future(self._read_frames(sent))
+                for frame in frames:
+                    await self._put(call, frame, under_way, room)
+                loop_time = asyncio.get_running_loop().time()
+                # While there is a backlog there is nothing to be told of but that it shrinks.
+                if (page.commits and not page.backlog) or loop_time - last_beat >= HEARTBEAT_SECONDS:
+                    await self._put(call, checkpoint_frame(now, page.backlog), under_way, room)
+                    last_beat = loop_time
+                if not page.commits:
+                    await asyncio.sleep(IDLE_SECONDS)
+                    reading = asyncio.ensure_future(self._read_frames(sent))
+        finally:
+            reading.cancel()
+
+    async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Page, list[Frame]]:
+        """What is next, and an instant: whatever was acknowledged before it is in the page or in its backlog."""
+        now = self._clock.now()
+        page = await self._store.read_page(sent)
+        return now, page, await asyncio.to_thread(pack, page, now)
+
+    async def _put(self, call: Any, frame: Frame, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
+        await room.acquire()
+        under_way.append(frame._replace(sent_time=self._clock.now()))
+        await call.write(frame.request)
+
+    async def _take_answers(self, call: Any, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
+        """Pair answers with frames, and take down what has arrived."""
+        while True:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await _read(call)
+            frame = under_way.popleft()
+            room.release()
+            if frame.as_of_time is not None:
+                self._reached = frame.as_of_time
+            # The answer to a batch tells when that was committed, not when it is given.
+            if frame.sent_time is not None and frame.request.HasField("checkpoint"):
+                self._note_skew(frame.sent_time, answer)
+            self._backlog.note(map(position_from_proto, answer.positions))
+            nationwide_time = from_timestamp(answer.commit_time)
+            if frame.commits:
+                await self._store.note_arrived([_arrived(commit, nationwide_time) for commit in frame.commits])
+
+
+async def _read(call: Any) -> ReplicateResponse:
+    answer = await call.read()
+    if answer is grpc.aio.EOF:
+        # Raises what the stream ended with.
+        code = await call.code()
+        raise grpc.aio.AioRpcError(
+            code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
+        )
+    assert isinstance(answer, ReplicateResponse)
+    return answer
+
+
+def _arrived(commit: Outgoing, nationwide_time: Instant) -> Arrived:
+    entry = commit.entry
+    report_times = [time for tubes in commit.tubes for time in tubes.report_times()]
+    report_times += [replica.result.file_time for replica in uploads_among(commit.changes)]
+    lab = entry.lab if commit.tubes or commit.changes else ""
+    return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, nationwide_time)

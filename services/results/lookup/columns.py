@@ -1,0 +1,54 @@
+"""Look-ups answered column by column: what a message for each result would cost, most of it in Python, is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from hutong.results.v1.results_service_pb2 import LookupColumns
+
+from services.domain.names import format_lab, format_node
+from services.results.lookup.pick import LatestResults
+from services.results.records.model import StoredResult
+
+if TYPE_CHECKING:
+    from services.results.records.model import Standing
+
+
+def fill_columns(
+    columns: LookupColumns, latest: Sequence[LatestResults], standing_of: Callable[[StoredResult], Standing]
+) -> None:
+    """Put the results of several persons, in order, into empty columns."""
+    columns.in_region_counts.extend([len(one.in_region) for one in latest])
+    columns.out_of_region_counts.extend([len(one.out_of_region) for one in latest])
+    results = [result for one in latest for result in (*one.in_region, *one.out_of_region)]
+    if not results:
+        return
+    by_field = dict(zip(StoredResult._fields, zip(*results, strict=True), strict=True))
+    columns.lab.extend(map(format_lab, by_field["lab"]))
+    columns.origin.extend(map(format_node, by_field["origin"]))
+    columns.lab_standing.extend(map(standing_of, results))
+    for name in _ALIKE:
+        getattr(columns, name).extend(by_field[name])
+    for name in _TIMES:
+        getattr(columns, f"{name}_micros").extend(_or_zero(by_field[name]))
+
+
+_ALIKE = (
+    "report_number",
+    "revision",
+    "state",
+    "tube_code",
+    "pool_size",
+    "specimen",
+    "method",
+    "outcome",
+    "sample_region",
+    "sample_site",
+)
+"""Columns that are a field of a stored result as it is."""
+_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "nationwide_time")
+
+
+def _or_zero(times: Iterable[int | None]) -> list[int]:
+    return [time or 0 for time in times]

@@ -1,0 +1,50 @@
+"""ListResults: pages of a laboratory's or a person's results."""
+
+from __future__ import annotations
+
+from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
+
+from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.domain.names import parse_lab
+from services.domain.subject import Pepper
+from services.results.records.convert import document_from_proto, listing_to_proto
+from services.results.records.model import ACTIVE, RECALLED, ResultQuery
+from services.results.store import Listing, Store
+from services.runtime.page_tokens import PageTokens, page_size
+
+_LAB_POSITION = (str, int)
+_PERSON_POSITION = (int, str, str, int)
+
+
+async def list_results(
+    store: Store, pepper: Pepper, tokens: PageTokens, request: ListResultsRequest, now: Instant
+) -> ListResultsResponse:
+    """One page: of a laboratory by report number, of a person newest report first."""
+    query = ResultQuery(
+        tuple(request.outcomes),
+        tuple(request.states) or (ACTIVE, RECALLED),
+        from_timestamp(request.report_start_time) if request.HasField("report_start_time") else None,
+        from_timestamp(request.report_end_time) if request.HasField("report_end_time") else None,
+    )
+    size = page_size(request.page_size)
+    token = ""
+    if request.lab:
+        number, revision = tokens.position(request, _LAB_POSITION) or ("", 0)
+        listing = await store.list_by_lab(parse_lab(request.lab, "lab"), query, (number, revision), size, now)
+        shown = listing.results
+        if listing.next_position is not None:
+            token = tokens.issue(request, listing.next_position)
+    else:
+        position = tokens.position(request, _PERSON_POSITION)
+        key = pepper.subject_key(document_from_proto(request.document))
+        after = (position[0], position[1], position[2], position[3]) if position else None
+        listing = await store.list_by_person(key, query, after, size + 1, now)
+        shown = listing.results[:size]
+        if len(listing.results) > size:
+            last = shown[-1]
+            token = tokens.issue(request, [last.file_time, last.lab, last.report_number, last.revision])
+    return ListResultsResponse(
+        test_results=listing_to_proto(Listing(shown, listing.standing_at)),
+        next_page_token=token,
+        horizon_time=None if listing.horizon is None else to_timestamp(listing.horizon),
+    )

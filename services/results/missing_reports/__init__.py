@@ -1,0 +1,1 @@
+"""Reports that a holder has shown and that have no record."""

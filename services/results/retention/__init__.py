@@ -1,0 +1,1 @@
+"""Removing what is no longer to be kept, and proving it."""

@@ -1,0 +1,1 @@
+"""How late laboratories upload, and how long results take to reach the nation."""

@@ -1,0 +1,1 @@
+"""Uploads: frames in, validated, committed, acknowledged."""

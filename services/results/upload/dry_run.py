@@ -1,0 +1,101 @@
+"""validate_only: says what a real upload would say, and stores nothing."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from services.domain.errors import ResourceExhausted
+from services.domain.instant import MINUTE
+from services.results.upload.claims import compare_reports, key_of
+from services.results.records.model import Acknowledgement, JudgedBatch, ReportKey
+from services.results.upload.replays import count_rejected
+from services.results.store import Store
+from services.results.upload.validation import part_removed
+
+MAX_REMEMBERED = 1_000_000
+"""Reports that all rehearsals of a process keep in memory, to find those that come twice; some 200 MB."""
+
+
+class RehearsalRoom:
+    """What the rehearsals of a process may remember together."""
+
+    def __init__(self, room: int = MAX_REMEMBERED) -> None:
+        self._size = room
+        self._room = room
+
+    def take(self, reports: int) -> None:
+        """Take room for more reports.
+
+        Raises:
+            ResourceExhausted: OVERLOADED, there is not so much left.
+        """
+        if reports > self._room:
+            raise ResourceExhausted(
+                "OVERLOADED",
+                "the rehearsals of this process hold too many reports; validate in smaller parts, or later",
+                metadata={"limit": str(self._size), "what": "reports in validate_only uploads"},
+                retry_after=MINUTE,
+            )
+        self._room -= reports
+
+    def give_back(self, reports: int) -> None:
+        """Give room back."""
+        self._room += reports
+
+
+class Rehearsal:
+    """One upload that only pretends: it compares with the store and with what it was sent before.
+
+    At its end it forgets, which makes room for others.
+    """
+
+    def __init__(self, lab: str, store: Store, room: RehearsalRoom) -> None:
+        self._lab = lab
+        self._store = store
+        self._room = room
+        self._seen: dict[str, ReportKey] = {}
+        self._offset = 0
+
+    def __enter__(self) -> Rehearsal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._room.give_back(len(self._seen))
+        self._seen = {}
+
+    async def judge_against_store(self, batch: JudgedBatch) -> Acknowledgement:
+        """What a commit of the batch would be answered. ResourceExhausted when there is no room to remember it."""
+        rows, removed = part_removed(batch.results, await self._store.get_horizon())
+        numbers = [row.report_number for row in rows]
+        known = await self._store.find_report_keys(self._lab, numbers) | {
+            number: self._seen[number] for number in numbers if number in self._seen
+        }
+        fresh = []
+        others = []
+        for row in rows:
+            if row.report_number in known:
+                others.append(row)
+            else:
+                known[row.report_number] = key_of(row)
+                fresh.append(row)
+        expected = dict(known)
+        comparison = compare_reports(expected, others)
+        if comparison.revised:
+            foreign = await self._store.find_foreign(self._lab, [row.report_number for row, _ in comparison.revised])
+            expected = dict(known)
+            comparison = compare_reports(expected, others, foreign)
+        known = expected
+        self._room.take(len(known.keys() - self._seen.keys()))
+        self._seen |= known
+        rejections = [*batch.rejections, *removed, *comparison.conflicts]
+        rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))
+        self._offset = max(self._offset, batch.offset + len(batch.person_counts))
+        return Acknowledgement(
+            self._offset,
+            len(fresh) + len(comparison.revised),
+            comparison.duplicate_count,
+            count_rejected(rejections, batch.person_counts),
+            rejections,
+        )

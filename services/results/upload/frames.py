@@ -1,0 +1,73 @@
+"""The frames of an upload: what each must be, and their end when the server drains."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from hutong.results.v1.upload_pb2 import TubeBatch
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
+
+from services.domain.errors import InvalidArgument, Unavailable, Violation
+from services.results.upload.validation import MAX_BATCH_BYTES, MAX_TUBES
+from services.runtime.server.service import Drain
+
+
+def checked_batch(frame: UploadResultsRequest) -> TubeBatch:
+    """The batch of a frame after the first; InvalidArgument for another start, a bad offset, or one too large."""
+    kind = frame.WhichOneof("frame")
+    if kind == "start":
+        raise not_started("start is the first frame and only the first")
+    if kind is None:
+        raise InvalidArgument.field("frame", "is empty; send a batch")
+    batch = frame.batch
+    if not batch.tubes:
+        raise InvalidArgument.field("batch.tubes", "is empty; send 1 to 1,000 tubes")
+    if batch.offset < 0:
+        raise InvalidArgument.field("batch.offset", "must not be negative")
+    if len(batch.tubes) > MAX_TUBES:
+        raise too_large("batch.tubes", f"has {len(batch.tubes)} tubes, more than {MAX_TUBES}", MAX_TUBES)
+    if (size := batch.ByteSize()) > MAX_BATCH_BYTES:
+        raise too_large("batch", f"has {size} bytes, more than {MAX_BATCH_BYTES}", MAX_BATCH_BYTES)
+    return batch
+
+
+def not_started(text: str) -> InvalidArgument:
+    """The error for a stream whose frames are out of order."""
+    return InvalidArgument.field("start", text, "UPLOAD_NOT_STARTED")
+
+
+def too_large(field: str, text: str, limit: int) -> InvalidArgument:
+    """The error for a batch beyond its limits."""
+    return InvalidArgument(
+        "BATCH_TOO_LARGE",
+        f"{field}: {text}",
+        violations=[Violation(field, "BATCH_TOO_LARGE", text)],
+        metadata={"field": field, "limit": str(limit)},
+    )
+
+
+async def until_drained(
+    frames: AsyncIterator[UploadResultsRequest], drain: Drain
+) -> AsyncGenerator[UploadResultsRequest]:
+    """The frames until the stream ends; Unavailable SHUTTING_DOWN as soon as the server drains."""
+    draining: asyncio.Future[Any] = asyncio.ensure_future(drain.wait())
+    frame: asyncio.Future[Any] = draining
+    try:
+        while True:
+            frame = asyncio.ensure_future(anext(frames))
+            await asyncio.wait({frame, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if not frame.done():
+                raise Unavailable(
+                    "SHUTTING_DOWN",
+                    "the server is being stopped; open the upload again and go on from GetUpload",
+                    metadata={"service": "results"},
+                )
+            try:
+                yield frame.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        frame.cancel()
+        draining.cancel()

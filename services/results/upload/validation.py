@@ -1,0 +1,266 @@
+"""Judging what a laboratory sends: which items may be stored, and everything that is wrong with the others. Pure.
+
+A tube is judged as a whole (times, region, pool, standing) and person by person (document, report number). All faults
+of an item are found at once; a bad item says nothing about its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from services.domain.document import BadDocument, Document, canonical_document
+from services.domain.errors import Violation
+from services.domain.instant import MINUTE, Instant, Span, format_instant
+from services.domain.names import format_node
+from services.domain.region import is_region
+from services.domain.subject import (
+    KEY_LENGTH,
+    RESIDENT_NUMBER_LENGTH,
+    Pepper,
+    holds_resident_number,
+    mask_name,
+    mask_number,
+    mask_resident_numbers,
+)
+from services.results.records.model import (
+    MAY_REPORT,
+    PENDING,
+    POOL_POSITIVE,
+    POSITIVE,
+    JudgedBatch,
+    Lab,
+    NewResult,
+    Rejection,
+    Tube,
+    TubePerson,
+)
+from services.results.records.row_format import RowForm
+
+if TYPE_CHECKING:
+    from services.results.records.model import Outcome
+
+FUTURE_TOLERANCE: Span = 5 * MINUTE
+"""How far a time may lie ahead of the server's clock: clocks differ, but results of tomorrow do not exist."""
+MAX_TUBES = 1_000
+MAX_BATCH_BYTES = 1024 * 1024
+WHOLE_TUBE = -1
+
+_TIMES = ("sample_time", "receive_time", "test_time", "report_time")
+
+TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
+"""Rules of the contract that were found broken: tube index → (person index or WHOLE_TUBE, violation)."""
+
+
+class _Shared(NamedTuple):
+    """What the persons of a good tube have in common, made once for all of them; `statement` is a hash begun."""
+
+    tube_index: int
+    file_time: Instant
+    outcome: Outcome
+    statement: Any
+    of_tube: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a batch is judged by: the instant, the secret for subject keys, and the laboratory with its history.
+
+    `rows` forms what the store will be given, so that judging, which can be done aside, leaves the commit little to do.
+    """
+
+    now: Instant
+    pepper: Pepper
+    lab: Lab
+    rows: RowForm
+
+    def judge_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> JudgedBatch:
+        """Judge every item by itself."""
+        results: list[NewResult] = []
+        rejections: list[Rejection] = []
+        for index, tube in enumerate(tubes):
+            known = faults.get(index, ()) if faults else ()
+            self._judge_tube(index, tube, known, results, rejections)
+        return JudgedBatch(offset, [len(tube.persons) for tube in tubes], results, rejections)
+
+    def _judge_tube(
+        self,
+        index: int,
+        tube: Tube,
+        known: Sequence[tuple[int, Violation]],
+        results: list[NewResult],
+        rejections: list[Rejection],
+    ) -> None:
+        of_tube = [violation for person, violation in known if person == WHOLE_TUBE]
+        faulty = {violation.field for violation in of_tube}
+        of_tube += [violation for violation in self._find_tube_faults(tube) if violation.field not in faulty]
+        of_persons: list[Violation] = []
+        good: list[NewResult] = []
+        bad: list[Rejection] = []
+        # The rows of a faulty tube are never wanted, and its times may be missing.
+        shared = None if of_tube else self._share(index, tube)
+        for position, person in enumerate(tube.persons):
+            violations = [violation for at, violation in known if at == position] if known else []
+            if not violations or not any(".document" in violation.field for violation in violations):
+                try:
+                    document = canonical_document(person.document_type, person.number, person.issuing_country)
+                except BadDocument as error:
+                    path = f"persons[{position}].document.{error.field}"
+                    violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", error.expected))
+            if holds_resident_number(person.report_number):
+                its_field = f"persons[{position}].report_number"
+                if its_field not in {one.field for one in violations}:
+                    violations.append(_holds_number(its_field))
+            if violations:
+                of_persons += violations
+                bad.append(Rejection(index, position, tuple(violations)))
+            elif shared is not None:
+                good.append(self._file_person(position, person, document, shared))
+        if of_tube:
+            retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
+            rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
+        else:
+            results += good
+            rejections += bad
+
+    def _share(self, index: int, tube: Tube) -> _Shared:
+        statement = hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)
+        return _Shared(index, tube.file_time, tube.outcome, statement, self.rows.form_tube(without_numbers(tube)))
+
+    def _file_person(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
+        tube_index, file_time, outcome, statement, of_tube = shared
+        lab, number = self.lab.uscc, person.report_number
+        subject_key = self.pepper.subject_key(document)
+        name_hash = self.pepper.name_hash(person.name)
+        stated = statement.copy()
+        stated.update(subject_key + name_hash)
+        content_hash = stated.digest()
+        names = (mask_name(person.name), mask_number(document.number))
+        return NewResult(
+            tube_index,
+            position,
+            number,
+            subject_key,
+            file_time,
+            outcome,
+            content_hash,
+            self.rows.form_key(lab, number, subject_key, file_time, outcome, content_hash),
+            self.rows.form_result((subject_key, lab, number, self.pepper.version, name_hash, *names), of_tube),
+        )
+
+    def _find_tube_faults(self, tube: Tube) -> list[Violation]:
+        faults: list[Violation] = []
+        if tube.sample_region and not is_region(tube.sample_region):
+            faults.append(Violation("sample_region", "REGION_UNKNOWN", "is not a region of GB/T 2260"))
+        if holds_resident_number(tube.tube_code):
+            faults.append(_holds_number("tube_code"))
+        faults += self._find_pool_faults(tube)
+        faults += self._find_time_faults(tube)
+        filed = tube.sample_time if tube.report_time is None else tube.report_time
+        if filed is not None and self.lab.standing_at(filed) not in MAY_REPORT:
+            field = "sample_time" if tube.report_time is None else "report_time"
+            faults.append(Violation(field, "LAB_NOT_AUTHORIZED", "the laboratory was not authorised at this time"))
+        return faults
+
+    @staticmethod
+    def _find_pool_faults(tube: Tube) -> list[Violation]:
+        faults = []
+        if len(tube.persons) > tube.pool_size > 0:
+            text = f"{len(tube.persons)} persons do not fit a tube for {tube.pool_size}"
+            faults.append(Violation("persons", "POOL_MISMATCH", text))
+        if tube.outcome == POSITIVE and tube.pool_size > 1:
+            text = "a pool is reported POOL_POSITIVE; its members are rechecked in single tubes"
+            faults.append(Violation("outcome", "POOL_MISMATCH", text))
+        if tube.outcome == POOL_POSITIVE and tube.pool_size == 1:
+            faults.append(Violation("outcome", "POOL_MISMATCH", "a single tube is reported POSITIVE"))
+        return faults
+
+    def _find_time_faults(self, tube: Tube) -> list[Violation]:
+        faults = []
+        if tube.outcome == PENDING:
+            if tube.report_time is not None:
+                faults.append(Violation("report_time", "INVALID_FIELD", "a sampling record has no report time yet"))
+        elif tube.report_time is None:
+            faults.append(Violation("report_time", "INVALID_FIELD", "value is required"))
+        latest: Instant | None = None
+        latest_name = ""
+        horizon = self.now + FUTURE_TOLERANCE
+        times = (tube.sample_time, tube.receive_time, tube.test_time, tube.report_time)
+        for name, instant in zip(_TIMES, times, strict=True):
+            if instant is None:
+                continue
+            if instant > horizon:
+                text = "lies more than 5 minutes ahead of the server's clock"
+                faults.append(Violation(name, "TIME_IN_FUTURE", text))
+            if latest is not None and instant < latest:
+                faults.append(Violation(name, "TIMES_OUT_OF_ORDER", f"is before {latest_name}"))
+            else:
+                latest, latest_name = instant, name
+        return faults
+
+
+def _holds_number(field: str) -> Violation:
+    """The fault of a code under which somebody's document number would be stored, and shown to everybody."""
+    text = "holds a resident identity card number: codes and report numbers must be the laboratory's own"
+    return Violation(field, "INVALID_FIELD", text)
+
+
+def without_numbers(tube: Tube) -> Tube:
+    """A tube as it is stored: without the resident identity card numbers that somebody wrote into the site's name.
+
+    What the laboratory stated is told apart by its own words all the same: the same again is a duplicate.
+    """
+    if len(tube.sample_site) < RESIDENT_NUMBER_LENGTH:
+        return tube
+    masked = mask_resident_numbers(tube.sample_site)
+    return tube if masked == tube.sample_site else replace(tube, sample_site=masked)
+
+
+def tube_statement(tube: Tube) -> bytes:
+    """Everything a laboratory stated of a tube but its persons, in one fixed form, for telling duplicates apart."""
+    return "\x1f".join(
+        (
+            tube.tube_code,
+            str(tube.pool_size),
+            str(tube.specimen),
+            str(tube.method),
+            str(tube.outcome),
+            tube.sample_region,
+            tube.sample_site,
+            str(tube.sample_time),
+            str(tube.receive_time),
+            str(tube.test_time),
+            str(tube.report_time),
+        )
+    ).encode()
+
+
+def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Sequence[NewResult], Sequence[Rejection]]:
+    """The results that may be stored, and the rejections of those of a time of which nothing is kept any more."""
+    if horizon is None or all(row.file_time >= horizon for row in rows):
+        return rows, ()
+    text = f"results reported before {format_instant(horizon)} were removed and are not taken in again"
+    rejections = [
+        Rejection(
+            row.tube_index,
+            row.person_index,
+            (Violation("sample_time" if row.outcome == PENDING else "report_time", "BEFORE_HORIZON", text),),
+        )
+        for row in rows
+        if row.file_time < horizon
+    ]
+    return [row for row in rows if row.file_time >= horizon], rejections
+
+
+def conflict(position: int) -> Violation:
+    """The fault of a report that is stored with other content."""
+    text = "this report is stored with other content; use CorrectResult to change it"
+    return Violation(f"persons[{position}].report_number", "CONFLICT", text)
+
+
+def not_the_origin(position: int, region: str) -> Violation:
+    """The fault of a result whose sampling record another node received: the report is that one's."""
+    text = f"its sampling record was received by {format_node(region)}: upload its result there"
+    return Violation(f"persons[{position}].report_number", "NOT_THE_ORIGIN", text)

@@ -1,0 +1,1 @@
+"""WatchResults: the change log as a stream."""
