@@ -16,6 +16,9 @@ FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
+NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
+FOREIGN = {"shared_buffers"}
+"""Names of PostgreSQL's own."""
 TREES = ("services", "protos", "tests", "clients", "migrations", "docs")
 PLACEHOLDERS = re.compile(r"[<>{}*…]")
 SECTION = re.compile(r"docs/([a-z]+)\.md,? §\s?([0-9]+(?:\.[0-9]+)?)")
@@ -88,6 +91,15 @@ def test_metrics_exist(sources: str) -> None:
     assert metrics
     # The client library appends _total to a counter's name by itself.
     assert not [name for name in sorted(metrics) if f'"{name}"' not in sources and f'"{name[:-6]}"' not in sources]
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").rglob("*.md")), ids=named)
+def test_names_exist(document: Path, sources: str) -> None:
+    """Every name of two words or more in backticks is one of the contract's or the code's."""
+    protos = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "protos").rglob("*.proto")))
+    names = {span for span in code_spans(document) if NAME.fullmatch(span)}
+    known = set(re.findall(r"\w+", protos + sources))
+    assert names - FOREIGN <= known
 
 
 def test_every_decision_on_the_design_is_listed() -> None:
