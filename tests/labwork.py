@@ -14,9 +14,10 @@ from hutong.type.v1 import identity_pb2, outcome_pb2
 from services.domain.document import canonical_document
 from services.domain.instant import HOUR, MINUTE, SHANGHAI, Instant, from_datetime, to_timestamp
 from services.domain.subject import Pepper
-from services.results.records.convert import tube_from_proto
-from services.results.upload.workers import Bench, judge_tubes
-from services.results.records.model import AUTHORIZED, JudgedBatch, Lab, StandingChange, Tube
+from services.results.labs.model import AUTHORIZED, Lab, StandingChange
+from services.results.upload.convert import tube_from_proto
+from services.results.upload.model import Tube, ValidatedBatch
+from services.results.upload.workers import WorkerContext, validate_tubes
 from tests.bench.people import NAMES, resident_number
 
 USCC = "91220501MA0HUTNG0T"
@@ -102,11 +103,11 @@ def lab_to_register(uscc: str = USCC) -> lab_pb2.Lab:
 
 def judge(
     tubes: Sequence[upload_pb2.Tube], offset: int = 0, *, dialect: str = "sqlite", lab: Lab | None = None
-) -> JudgedBatch:
+) -> ValidatedBatch:
     """Judge a batch as an upload does, at NOW."""
     batch = upload_pb2.TubeBatch(tubes=tubes)
-    bench = Bench(PEPPER.secret, PEPPER.version, dialect)
-    return judge_tubes(bench, lab or make_lab(), NOW, offset, batch.SerializeToString())
+    bench = WorkerContext(PEPPER.secret, PEPPER.version, dialect)
+    return validate_tubes(bench, lab or make_lab(), NOW, offset, batch.SerializeToString())
 
 
 def subject_key(person: int) -> bytes:

@@ -36,6 +36,11 @@ def to_timestamp(instant: Instant) -> Timestamp:
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
+def optional_timestamp(instant: Instant | None) -> Timestamp | None:
+    """The protobuf timestamp of an instant; None for None."""
+    return None if instant is None else to_timestamp(instant)
+
+
 def set_timestamp(timestamp: Timestamp, instant: Instant) -> None:
     """Make a message's timestamp the instant, in place: a third of the cost of one built apart and copied in."""
     timestamp.seconds, rest = divmod(instant, SECOND)

@@ -1,10 +1,12 @@
-"""Wiring of the Results service: the one place where its parts meet."""
+"""Wiring of the Results service: the one place where its wings meet."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
 from hutong.results.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
@@ -14,33 +16,48 @@ from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceS
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from services.domain.errors import Unavailable
+from services.domain.region import NATION
 from services.domain.subject import Pepper
-from services.results.lookup.lookup import LookupDesk
-from services.results.lookup.nationwide import Country
-from services.results.exchange.downstream.node_auth import Door
-from services.results.exchange.upstream.import_results import Importer
-from services.results.exchange.downstream.receiver import Intake
-from services.results.exchange.downstream.notice_stream import NoticeDesk
-from services.results.exchange.upstream.notice_store import NoticeStore
-from services.results.missing_reports.queue import ReminderDesk
+from services.results.changelog.log import ChangeLog
+from services.results.corrections.servicer import ResultsAdminServicer
+from services.results.corrections.store import CorrectionStore
+from services.results.documents.servicer import DocumentLinkServicer
+from services.results.documents.store import DocumentStore
+from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.downstream.freshness import NodeRegistry
+from services.results.exchange.downstream.missing_report_routing import NationRouter
+from services.results.exchange.downstream.node_auth import NodeAuthenticator
+from services.results.exchange.downstream.notice_stream import NoticeStream
+from services.results.exchange.downstream.notices import notify_nodes
+from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.servicer import ExchangeServicer
-from services.results.exchange.downstream.freshness import Nodes
-from services.results.exchange.store import ExchangeStore
-from services.results.exchange.downstream.subject_lookup import SubjectDesk
-from services.results.exchange.upstream.link import Upstream
-from services.results.upload.workers import Bench, Judges
-from services.results.month_keeper import MonthKeeper
+from services.results.exchange.downstream.store import DownstreamStore
+from services.results.exchange.downstream.subject_lookup import SubjectLookup
+from services.results.exchange.upstream.import_results import Importer
+from services.results.exchange.upstream.link import UpstreamLink
+from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.exchange.upstream.store import UpstreamStore
+from services.results.idempotency import requests
+from services.results.labs.cache import LabCache
+from services.results.labs.servicer import LabServicer
+from services.results.labs.store import LabStore
+from services.results.lookup.lookup import LookupHandler
+from services.results.lookup.nationwide import NationwideLookup
+from services.results.lookup.servicer import ResultsServicer
+from services.results.lookup.store import LookupStore
+from services.results.missing_reports.queue import MissingReportQueue
+from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter, list_at_new_home
+from services.results.missing_reports.servicer import MissingReportServicer
+from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.pepper_check import is_pepper_of_store
+from services.results.timeliness.servicer import TimelinessServicer
+from services.results.timeliness.store import TimelinessStore
 from services.results.upload.quotas import Limits, Quotas
-from services.results.servicer import (
-    LabServicer,
-    ResultsAdminServicer,
-    ResultsServicer,
-    TimelinessServicer,
-    UploadServicer,
-)
-from services.results.sql_store import SqlStore
-from services.results.upload.stream import UploadDesk
+from services.results.upload.servicer import UploadServicer
+from services.results.upload.store import UploadStore
+from services.results.upload.stream import UploadReceiver
+from services.results.upload.workers import ValidationPool, WorkerContext
+from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.results.watch.watch import Watch
 from services.runtime.clock import Clock, SystemClock
@@ -49,6 +66,7 @@ from services.runtime.server.service import Drain, Registration, Unit
 from services.runtime.settings import BadSetting, Settings
 from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
+from services.storage.idempotency import IdempotentWriter
 from services.storage.migrate import open_migrated
 from services.storage.process_lock import alone_on_sqlite
 
@@ -68,6 +86,34 @@ def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitabl
         confirmed = True
 
     return check
+
+
+class Stores:
+    """The stores of the wings on one database, joined by the change log.
+
+    `secret` keys the memory of requests that hold an identity; `node` is the region of this node; `joined` says that
+    the node replicates to the nation.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, secret: bytes, node: str = "", *, joined: bool = False
+    ) -> None:
+        self.database = database
+        at_nation = node == NATION
+        self.change_log = ChangeLog([list_at_new_home, notify_nodes] if at_nation else [list_at_new_home])
+        writer = IdempotentWriter(database, requests, secret)
+        cache = LabCache()
+        self.partitions = PartitionMaintainer(database, clock)
+        self.router: MissingReportRouter
+        self.router = NationRouter(self.change_log) if at_nation else UpwardRouter(self.change_log, has_upstream=joined)
+        self.applier = ChangeApplier(self.change_log, self.router)
+        self.labs = LabStore(database, writer, self.change_log, cache)
+        self.documents = DocumentStore(database, writer, self.change_log)
+        self.timeliness = TimelinessStore(database)
+        self.uploads = UploadStore(database, self.change_log, self.partitions, node)
+        self.lookup = LookupStore(database, clock, cache, joined=joined)
+        self.watch = WatchStore(database, cache)
+        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, node)
 
 
 async def open_results(settings: Settings, clock: Clock | None = None) -> Unit:
@@ -98,80 +144,94 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     except BadSetting:
         await asyncio.to_thread(database.close)
         raise
-    store = SqlStore(database, clock, pepper.secret, node=settings.jurisdiction, joined=bool(settings.upstream))
-    judges = Judges(Bench(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers)
-    drain = Drain()
-    limits = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
-    quotas = Quotas(limits, clock)
-    upload_desk = UploadDesk(store, settings.jurisdiction, clock, judges, quotas, drain, pepper, settings.start_seconds)
-
-    exchange = ExchangeStore(database, clock, settings.jurisdiction, store.make_months)
-    intake = Intake(exchange, pepper, clock, drain)
-    told = NoticeStore(database, clock, settings.jurisdiction, store.make_months)
-    upstream = Upstream(settings, exchange, told, pepper, clock) if settings.upstream else None
+    stores = Stores(database, clock, pepper.secret, settings.jurisdiction, joined=bool(settings.upstream))
     tokens = PageTokens(pepper.secret)
-    reminders = ReminderDesk(database, settings.jurisdiction, clock, tokens, has_upstream=upstream is not None)
-    nodes = Nodes(exchange, settings.jurisdiction, clock)
-    country = Country(store, settings.jurisdiction, clock, nodes, upstream.nation if upstream else None)
-    lookup_desk = LookupDesk(store, pepper, settings.jurisdiction, clock, reminders, country)
-    follow = upstream.follow if upstream else None
-    importer = Importer(database, follow, settings.jurisdiction, pepper, clock, store.make_months)
-    months = MonthKeeper(store.make_months_ahead)
+    drain = Drain()
+    downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
+    freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
+    link = _link(settings, stores, pepper, clock)
+    missing_reports = MissingReportQueue(database, stores.router, settings.jurisdiction, clock)
+    nationwide = NationwideLookup(stores.lookup, settings.jurisdiction, clock, freshness, link.nation if link else None)
+    lookup = LookupHandler(stores.lookup, pepper, settings.jurisdiction, clock, missing_reports, nationwide)
+    watch = Watch(stores.watch, ChangeTail(stores.watch, clock, drain, database.written), drain, settings.watchers)
+    pool = ValidationPool(
+        WorkerContext(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers
+    )
+    limits = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
+    receiver = UploadReceiver(
+        stores.uploads,
+        stores.labs,
+        settings.jurisdiction,
+        clock,
+        pool,
+        Quotas(limits, clock),
+        drain,
+        pepper,
+        settings.start_seconds,
+    )
+    exchange = ExchangeServicer(
+        NodeAuthenticator(settings.jurisdiction),
+        downstream,
+        ReplicationReceiver(downstream, pepper, clock, drain),
+        NoticeStream(database, pepper, clock, drain),
+        SubjectLookup(stores.lookup, freshness, pepper, clock),
+    )
+    imports = Importer(
+        database,
+        link.subscriptions if link else None,
+        settings.jurisdiction,
+        pepper,
+        clock,
+        stores.applier,
+        stores.partitions,
+    )
+    reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
+    documents = DocumentLinkServicer(stores.documents, pepper, tokens, clock)
+    missing = MissingReportServicer(database, tokens)
+    admin = ResultsAdminServicer(stores.corrections, stores.labs, settings.jurisdiction, clock)
+    results = SimpleNamespace(
+        GetResult=reading.GetResult,
+        ListResults=reading.ListResults,
+        LookupLatest=reading.LookupLatest,
+        BatchLookupLatest=reading.BatchLookupLatest,
+        WatchResults=reading.WatchResults,
+        ImportResults=imports.ImportResults,
+        ListFollowUps=missing.ListFollowUps,
+        LinkDocuments=documents.LinkDocuments,
+        UnlinkDocuments=documents.UnlinkDocuments,
+        ListLinkedDocuments=documents.ListLinkedDocuments,
+    )
 
     async def start() -> None:
-        months.begin()
-        reminders.begin()
-        await judges.warm()
+        stores.partitions.begin()
+        missing_reports.begin()
+        await pool.warm()
         # Laboratories first: a backlog would take the workers' time to start.
-        if upstream is not None:
-            upstream.begin()
+        if link is not None:
+            link.begin()
 
     async def close() -> None:
-        await reminders.end()
-        if upstream is not None:
-            await upstream.end()
-        await months.end()
-        await asyncio.to_thread(judges.close)
+        await missing_reports.end()
+        if link is not None:
+            await link.end()
+        await stores.partitions.end()
+        await asyncio.to_thread(pool.close)
         await asyncio.to_thread(database.close)
         serving.close()
 
-    tail = ChangeTail(store, clock, drain, database.written)
-    watch = Watch(store, tail, drain, settings.watchers)
-    results_servicer = ResultsServicer(store, lookup_desk, watch, reminders, importer, pepper, clock)
+    def registered(service: str, register: Callable[[Any, Any], None], servicer: object) -> Registration:
+        return Registration(f"hutong.results.v1.{service}", register, servicer)
+
     return Unit(
         name="results",
         registrations=(
-            Registration(
-                "hutong.results.v1.LabService",
-                add_LabServiceServicer_to_server,
-                LabServicer(store, tokens, clock),
-            ),
-            Registration(
-                "hutong.results.v1.UploadService",
-                add_UploadServiceServicer_to_server,
-                UploadServicer(store, upload_desk),
-            ),
-            Registration("hutong.results.v1.ResultsService", add_ResultsServiceServicer_to_server, results_servicer),
-            Registration(
-                "hutong.results.v1.ResultsAdminService",
-                add_ResultsAdminServiceServicer_to_server,
-                ResultsAdminServicer(store, settings.jurisdiction, clock),
-            ),
-            Registration(
-                "hutong.results.v1.ExchangeService",
-                add_ExchangeServiceServicer_to_server,
-                ExchangeServicer(
-                    Door(settings.jurisdiction),
-                    exchange,
-                    intake,
-                    NoticeDesk(database, pepper, clock, drain),
-                    SubjectDesk(store, nodes, pepper, clock),
-                ),
-            ),
-            Registration(
-                "hutong.results.v1.TimelinessService",
-                add_TimelinessServiceServicer_to_server,
-                TimelinessServicer(store),
+            registered("LabService", add_LabServiceServicer_to_server, LabServicer(stores.labs, tokens, clock)),
+            registered("UploadService", add_UploadServiceServicer_to_server, UploadServicer(stores.uploads, receiver)),
+            registered("ResultsService", add_ResultsServiceServicer_to_server, results),
+            registered("ResultsAdminService", add_ResultsAdminServiceServicer_to_server, admin),
+            registered("ExchangeService", add_ExchangeServiceServicer_to_server, exchange),
+            registered(
+                "TimelinessService", add_TimelinessServiceServicer_to_server, TimelinessServicer(stores.timeliness)
             ),
         ),
         check=check,
@@ -179,3 +239,12 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         start=start,
         drain=drain,
     )
+
+
+def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
+    """The link to the node above; None at a node without one."""
+    if not settings.upstream:
+        return None
+    sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
+    notices = NoticeStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
+    return UpstreamLink(settings, sent, notices, pepper, clock)

@@ -8,16 +8,66 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, String, Table, select, update
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
+from services.storage.engine import Database
 from services.storage.upsert import insert_unless_there
 
+E = TypeVar("E")
 M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentRequest(Generic[E, M]):
+    """A mutation's request, and how its outcome is answered.
+
+    The answer to a request id is stored in the same transaction as what the request did.
+    """
+
+    request: Message
+    response_type: type[M]
+    encode: Callable[[E], M]
+    now: Instant
+
+
+class IdempotentWriter:
+    """Runs mutations in write transactions, each request id once.
+
+    `secret` keys the stored hash of a request that may hold an identity.
+    """
+
+    def __init__(self, database: Database, memory: Table, secret: bytes = b"") -> None:
+        self._database = database
+        self._memory = memory
+        self._secret = secret
+
+    async def write(self, once: IdempotentRequest[E, M], run: Callable[[Connection], E]) -> M:
+        """Run a mutation and answer it, or answer again what its request id was answered.
+
+        Raises:
+            InvalidArgument: REQUEST_ID_REUSED, the id came before with other content.
+        """
+
+        def work(connection: Connection) -> M:
+            return answer_once(
+                connection,
+                self._memory,
+                type(once.request).__name__,
+                once.request.request_id,  # type: ignore[attr-defined]
+                once.request,
+                once.now,
+                lambda: once.encode(run(connection)),
+                response_type=once.response_type,
+                secret=self._secret,
+            )
+
+        return await self._database.write(work)
 
 
 def request_memory(metadata: MetaData, service: str) -> Table:

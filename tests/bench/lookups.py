@@ -18,8 +18,8 @@ from sqlalchemy import Connection, make_url
 from services.domain.document import canonical_document
 from services.domain.instant import DAY, Instant
 from services.domain.subject import Pepper
-from services.results.records.partitions import make_partitions, months_of
 from services.results.lookup.subjects import find_newest
+from services.results.records.partitions import make_partitions, months_of
 from services.storage.engine import open_database
 from tests.bench.measure import Measurement
 from tests.bench.nodes import PEPPER, bench_node

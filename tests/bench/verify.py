@@ -23,7 +23,7 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
-from services.results.records.revisions import COLUMNS
+from services.results.records.queries import COLUMNS
 from tests.bench import echo
 from tests.bench.callers import Target, latencies, stream_rate, unary_rate
 from tests.bench.gates import GateNode, gate_node

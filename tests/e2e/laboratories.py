@@ -17,9 +17,11 @@ from hutong_client.connect import connect
 from hutong_client.upload import Batch, Patience, UploadSession
 from sqlalchemy import Connection, select
 
-from services.results import tables
-from services.results.changelog.log import ChangeKind, Entry, Place, read_entries
+from services.results.changelog.log import read_entries
+from services.results.changelog.model import ChangeKind, Entry, Position
 from services.results.records.model import ACTIVE, SUPERSEDED
+from services.results.records.tables import report_keys, results
+from services.results.upload.tables import uploads
 from tests.labwork import LAB_NAME, PENDING, lab_to_register, make_tube
 from tests.rpc.daemon import PATIENCE_SECONDS
 
@@ -136,7 +138,7 @@ class Laboratories:
     def check(self, connection: Connection) -> None:
         """Exactly what was acknowledged is there: rows, keys, the change log, and counters that add up."""
         first, second, again = (uploader.acknowledged for uploader in self.uploaders)
-        results, keys, uploads = tables.results, tables.report_keys, tables.uploads
+        keys = report_keys
         wanted = expected_rows(self._first, max(first, again))
         wanted += expected_rows(SECOND_FIRST + self._first, second)
         stored = connection.execute(select(results.c.report_number, results.c.revision, results.c.state))
@@ -174,13 +176,13 @@ def good(tubes: int) -> int:
 
 def all_entries(connection: Connection) -> Iterator[Entry]:
     """The whole change log, as a watcher reads it."""
-    cursor: dict[int, Place] = {}
+    cursor: dict[int, Position] = {}
     while entries := read_entries(connection, cursor):
         for entry in entries:
-            assert entry.sequence == cursor.get(entry.writer_id, Place(0)).sequence + 1, (
+            assert entry.sequence == cursor.get(entry.writer_id, Position(0)).sequence + 1, (
                 "a writer's numbers have no gap"
             )
-            cursor[entry.writer_id] = Place(entry.sequence)
+            cursor[entry.writer_id] = Position(entry.sequence)
             yield entry
 
 

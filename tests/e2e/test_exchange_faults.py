@@ -21,7 +21,7 @@ from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminService
 from sqlalchemy import Table
 
 from services.domain.instant import DAY, to_timestamp
-from services.results import tables
+from services.results.records.tables import report_keys, results
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.e2e.laboratories import BATCH, Laboratories, fixed_address
@@ -52,7 +52,7 @@ class Province:
 
     def rows(self) -> Counter[tuple[object, ...]]:
         """Every revision stored here."""
-        return Counter(read_rows(self.url, tables.results, *SAME_EVERYWHERE))
+        return Counter(read_rows(self.url, results, *SAME_EVERYWHERE))
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
     assert wanted.total() > 2 * ROUNDS * BATCH, f"hardly any load, seed {SEED}"
     loop = asyncio.get_running_loop()
     until = loop.time() + PATIENCE_SECONDS
-    while (found := Counter(read_rows(nation_url, tables.results, *SAME_EVERYWHERE))) != wanted:
+    while (found := Counter(read_rows(nation_url, results, *SAME_EVERYWHERE))) != wanted:
         missing, more = wanted - found, found - wanted
         text = f"seed {SEED}: {missing.total()} missing, {more.total()} too many"
         assert loop.time() < until, f"{text}: {list(missing)[:2]} {list(more)[:2]}"
@@ -163,7 +163,7 @@ async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
     assert _keys(nation_url) == sorted(key for province in provinces for key in _keys(province.url))
 
 
-def _keys(url: str, table: Table = tables.report_keys) -> list[tuple[object, ...]]:
+def _keys(url: str, table: Table = report_keys) -> list[tuple[object, ...]]:
     columns = ("lab", "report_number", "subject_key", "file_time", "revision", "outcome", "content_hash")
     return sorted(read_rows(url, table, *columns))
 

@@ -11,7 +11,8 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
-from services.results import tables
+from services.results.exchange.tables import nodes
+from services.results.records.tables import results
 from tests.labwork import lab_to_register, make_tubes
 from tests.rpc.certificates import Authority, Certificate
 from tests.rpc.country import HENAN, read_rows, until
@@ -70,8 +71,8 @@ async def test_a_node_replicates_by_its_own_certificate_and_by_no_other(tmp_path
             await upload(stranger, authority, jilin)
             refusal = await asyncio.to_thread(stranger.event, "replication to the nation interrupted")
             assert refusal["why"] == "PERMISSION_DENIED"
-            assert read_rows(url, tables.nodes, "node") == []
+            assert read_rows(url, nodes, "node") == []
             assert await asyncio.to_thread(stranger.terminate) == 0
         with daemon("serve", "results", **settings(province, HENAN, authority, henan), **upstream):
-            await until(lambda: len(read_rows(url, tables.results, "origin")) == PERSONS)
-    assert set(read_rows(url, tables.results, "origin")) == {(HENAN,)}
+            await until(lambda: len(read_rows(url, results, "origin")) == PERSONS)
+    assert set(read_rows(url, results, "origin")) == {(HENAN,)}

@@ -14,7 +14,7 @@ from hutong.results.v1.exchange_service_pb2 import ListNodesRequest
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from sqlalchemy import Connection, Table, select
 
-from services.results import tables
+from services.results.records.tables import results
 from services.runtime.clock import Clock, SystemClock
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
@@ -52,7 +52,7 @@ class Member:
 
     def results(self, *, of: str = "") -> list[tuple[Any, ...]]:
         """Every stored revision, by all that must be the same at each node; of one origin alone if asked."""
-        return [row for row in self.rows(tables.results, *SAME_EVERYWHERE) if not of or row[-1] == of]
+        return [row for row in self.rows(results, *SAME_EVERYWHERE) if not of or row[-1] == of]
 
 
 SAME_EVERYWHERE = (

@@ -13,9 +13,9 @@ from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
-from services.results import tables
-from services.results.exchange.upstream.nation_client import NATION_SECONDS
 from services.results.exchange.downstream.freshness import SILENT
+from services.results.exchange.tables import nodes
+from services.results.exchange.upstream.nation_client import NATION_SECONDS
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
@@ -95,9 +95,7 @@ def silence(country: Country, region: str) -> None:
     database = open_database(country.nation.url)
     contact = SystemClock().now() - SILENT - SECOND
     database.write_now(
-        lambda connection: connection.execute(
-            tables.nodes.update().where(tables.nodes.c.node == region).values(contact_time=contact)
-        )
+        lambda connection: connection.execute(nodes.update().where(nodes.c.node == region).values(contact_time=contact))
     )
     database.close()
 
@@ -209,7 +207,7 @@ async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country:
     await until(lambda: len(country.nation.results()) == 1)
     await jilin.node.server.stop(0)
     database = open_database(country.nation.url)
-    database.write_now(lambda connection: connection.execute(tables.nodes.update().values(as_of_time=1)))
+    database.write_now(lambda connection: connection.execute(nodes.update().values(as_of_time=1)))
     database.close()
     decision = await gate.verify(1, at_least_as_fresh=token)
     assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, AWAY)

@@ -24,9 +24,8 @@ from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from services.domain.errors import PermissionDenied
 from services.domain.instant import MINUTE, to_timestamp
 from services.results.exchange.convert import fill_replica
-from services.results.exchange.downstream.node_auth import Door
-from services.results.exchange.downstream.receiver import MAX_CHANGES
-from services.results.exchange.model import Replica
+from services.results.exchange.downstream.node_auth import NodeAuthenticator
+from services.results.exchange.model import MAX_CHANGES, Replica
 from services.results.main import open_results
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
 from services.results.records.pepper_check import pepper_mark
@@ -180,7 +179,7 @@ def test_a_certificate_names_its_node_or_does_not(name: str, admitted: bool) -> 
     shown = {"transport_security_type": [b"ssl"], "x509_subject_alternative_name": [name.encode()]}
     context = SimpleNamespace(auth_context=lambda: shown)
     if admitted:
-        assert Door("000000").admit(context, f"nodes/{JILIN}") == JILIN
+        assert NodeAuthenticator("000000").admit(context, f"nodes/{JILIN}") == JILIN
     else:
         with pytest.raises(PermissionDenied):
-            Door("000000").admit(context, f"nodes/{JILIN}")
+            NodeAuthenticator("000000").admit(context, f"nodes/{JILIN}")

@@ -16,8 +16,9 @@ from hutong.results.v1.results_service_pb2 import (
     LookupLatestRequest,
 )
 
-from services.results import tables
+from services.results.exchange.tables import lab_homes
 from services.results.missing_reports import queue
+from services.results.missing_reports.tables import follow_ups
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, OTHER_USCC, lab_to_register, make_document, make_tubes
@@ -61,7 +62,7 @@ async def wait_for(member: Member, *numbers: str) -> None:
 async def test_shown_in_henan_it_is_listed_in_jilin_alone_until_it_comes_in(country: Country) -> None:
     jilin, henan, shandong = [await country.join(region) for region in (JILIN, HENAN, SHANDONG)]
     await jilin.node.register()
-    await until(lambda: country.nation.rows(tables.lab_homes, "node") == [(JILIN,)])
+    await until(lambda: country.nation.rows(lab_homes, "node") == [(JILIN,)])
     before = SystemClock().now()
     await show(henan, "R0", "R1")
     await wait_for(jilin, "R0", "R1")
@@ -85,7 +86,7 @@ async def test_what_another_province_holds_is_no_reminder_anywhere(country: Coun
     await until(lambda: len(country.nation.results()) == 1)
     await show(henan, "R0", "R7")
     await wait_for(jilin, "R7")
-    assert country.nation.rows(tables.follow_ups, "report_number") == [("R7",)]
+    assert country.nation.rows(follow_ups, "report_number") == [("R7",)]
 
 
 async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(country: Country) -> None:
@@ -101,7 +102,7 @@ async def test_what_was_shown_while_the_nation_was_away_arrives_when_it_is_back(
     url = sqlite_url("results")
     async with open_member(tmp_path / "alone", url, HENAN, upstream="127.0.0.1:9") as henan:
         await show(henan, "R0")
-        await until(lambda: henan.rows(tables.follow_ups, "passed_on") == [(True,)])
+        await until(lambda: henan.rows(follow_ups, "passed_on") == [(True,)])
     async with (
         open_country(tmp_path, sqlite_url) as country,
         open_member(tmp_path / "joined", url, HENAN, upstream=country.nation.address),
@@ -115,7 +116,7 @@ async def test_lists_are_narrowed_and_paged(country: Country) -> None:
     await country.nation.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
     await show(country.nation, *(f"R{number}" for number in range(7)))
     await show(country.nation, "R0", lab=other)
-    await until(lambda: len(country.nation.rows(tables.follow_ups, "lab")) == 8)
+    await until(lambda: len(country.nation.rows(follow_ups, "lab")) == 8)
     assert [(each.lab, each.report_number) for each in await listed(country.nation, lab=other)] == [(other, "R0")]
     paged: list[FollowUp] = []
     request = ListFollowUpsRequest(page_size=3)
@@ -144,10 +145,10 @@ async def test_a_flood_of_claims_is_answered_and_leaves_little(
     flood = [question(*(f"F{person}-{number}" for number in range(10)), person=person) for person in range(100)]
     response = await country.nation.node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=flood))
     assert all(len(item.response.follow_ups) == 10 for item in response.items)
-    await until(lambda: len(country.nation.rows(tables.follow_ups, "lab")) == 100)
+    await until(lambda: len(country.nation.rows(follow_ups, "lab")) == 100)
     assert dropped._value.get() - before == 900
-    (written, *_) = country.nation.rows(tables.follow_ups, "report_number", "create_time")
+    (written, *_) = country.nation.rows(follow_ups, "report_number", "create_time")
     await show(country.nation, written[0])
     await show(country.nation, "R-last-1")
-    await until(lambda: len(country.nation.rows(tables.follow_ups, "lab")) == 101)
-    assert written in country.nation.rows(tables.follow_ups, "report_number", "create_time")
+    await until(lambda: len(country.nation.rows(follow_ups, "lab")) == 101)
+    assert written in country.nation.rows(follow_ups, "report_number", "create_time")

@@ -25,17 +25,16 @@ from hutong.results.v1.exchange_service_pb2_grpc import (
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK
 
 from services.domain.errors import Unavailable
-from services.results.exchange.upstream.link import subscription_client
-from services.results.exchange.upstream.subscription_client import FollowGateway
+from services.results.exchange.upstream import subscription_client
 from services.results.exchange.upstream.nation_client import (
     CALLS_AT_ONCE,
     LOST_SECONDS,
     MAX_BATCH,
     NATION_SECONDS,
-    NationGateway,
-    SubjectAnswer,
-    SubjectQuestion,
+    NationClient,
 )
+from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.lookup.model import SubjectAnswer, SubjectQuestion
 from services.runtime.call import Call, current_call
 from services.runtime.client.channels import open_channel as open_apart
 from services.runtime.client.reconnecting import Line
@@ -85,9 +84,9 @@ async def nation() -> Nation:
 
 
 @pytest.fixture
-async def gateway(nation: Nation) -> AsyncIterator[NationGateway]:
+async def gateway(nation: Nation) -> AsyncIterator[NationClient]:
     async with serving(add_ExchangeServiceServicer_to_server, nation) as channel:
-        yield NationGateway(Line(lambda: channel, ExchangeServiceStub), HENAN)
+        yield NationClient(Line(lambda: channel, ExchangeServiceStub), HENAN)
 
 
 def questions(count: int, *, token: str = "") -> list[SubjectQuestion]:
@@ -103,7 +102,7 @@ async def seconds_of(asking: Any) -> float:
     return loop.time() - begun
 
 
-async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: NationGateway) -> None:
+async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: NationClient) -> None:
     """However many asked while the nation was frozen, who comes after it is well again is asked about at once."""
     nation.open.clear()
     for _ in range(3):
@@ -117,7 +116,7 @@ async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: 
 
 
 async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little(
-    nation: Nation, gateway: NationGateway
+    nation: Nation, gateway: NationClient
 ) -> None:
     """And its answer, however late, restores trust."""
     nation.open.clear()
@@ -130,7 +129,7 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
     assert await seconds_of(gateway.ask_each(questions(1))) >= NATION_SECONDS
 
 
-async def test_each_asker_waits_by_its_own_time(nation: Nation, gateway: NationGateway) -> None:
+async def test_each_asker_waits_by_its_own_time(nation: Nation, gateway: NationClient) -> None:
     """One in a hurry, whose question shares a call with others, does not wait for them."""
     nation.open.clear()
 
@@ -148,7 +147,7 @@ async def test_each_asker_waits_by_its_own_time(nation: Nation, gateway: NationG
 
 
 async def test_questions_with_one_token_share_a_call_apart_from_all_others(
-    nation: Nation, gateway: NationGateway
+    nation: Nation, gateway: NationClient
 ) -> None:
     asked = [*questions(20), *questions(20, token="met"), *questions(20, token=UNMET)]
     answers = await gateway.ask_each(asked)
@@ -159,7 +158,7 @@ async def test_questions_with_one_token_share_a_call_apart_from_all_others(
 
 
 async def test_a_person_whom_the_nation_cannot_be_asked_about_harms_no_other(
-    nation: Nation, gateway: NationGateway
+    nation: Nation, gateway: NationClient
 ) -> None:
     """Nor the trust in the nation, which answers."""
     asked = questions(100)
@@ -170,12 +169,12 @@ async def test_a_person_whom_the_nation_cannot_be_asked_about_harms_no_other(
     assert await seconds_of(gateway.ask_each(questions(1))) >= NATION_SECONDS
 
 
-async def test_an_answer_that_cannot_be_read_is_none(nation: Nation, gateway: NationGateway) -> None:
+async def test_an_answer_that_cannot_be_read_is_none(nation: Nation, gateway: NationClient) -> None:
     nation.answers_nothing = True
     assert await gateway.ask_each(questions(2)) == [None, None]
 
 
-async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationGateway) -> None:
+async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationClient) -> None:
     """A call that is cancelled leaves nothing to be asked."""
     nation.open.clear()
     busy = asyncio.create_task(gateway.ask_each(questions(CALLS_AT_ONCE * MAX_BATCH)))
@@ -203,7 +202,7 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
             return opened[-1]
 
         line = Line(open_channel, ExchangeServiceStub)
-        gateway = FollowGateway(line, HENAN)
+        gateway = SubscriptionClient(line, HENAN)
         silent = line.stub
         nation.open.clear()
         failures = await asyncio.gather(*(gateway.follow_each([POISON]) for _ in range(3)), return_exceptions=True)

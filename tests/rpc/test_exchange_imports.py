@@ -26,11 +26,12 @@ from hutong.results.v1.results_service_pb2 import (
 )
 
 from services.domain.instant import HOUR, to_timestamp
-from services.results import tables
-from services.results.exchange.upstream.link import subscription_client
-from services.results.exchange.upstream.link import notice_listener
-from services.results.exchange.upstream.link import sender
+from services.results.documents.tables import document_links
+from services.results.exchange.tables import followed_subjects, lab_homes, notice_places, notices
+from services.results.exchange.upstream import notice_listener, sender, subscription_client
 from services.results.records.pepper_check import pepper_mark
+from services.results.records.tables import report_keys, results
+from services.results.timeliness.tables import delays
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import (
@@ -97,7 +98,7 @@ async def test_imported_results_are_in_the_local_store_with_where_they_are_from(
     assert imported.masked_number == original.masked_number
     assert imported.masked_name == ""
     assert henan.results() == jilin.results() == country.nation.results()
-    assert henan.rows(tables.delays, "lab") == []
+    assert henan.rows(delays, "lab") == []
 
 
 async def test_importing_again_brings_nothing_and_the_same_request_the_same_answer(country: Country) -> None:
@@ -121,15 +122,15 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: henan.rows(tables.report_keys, "report_number", "revision") == [("R0", 2)])
+    await until(lambda: henan.rows(report_keys, "report_number", "revision") == [("R0", 2)])
     assert [result.outcome for result in await local(henan)] == [POSITIVE]
     later = make_tube(0)
     later.persons[0].report_number = "R100"
     await jilin.node.upload([later, make_tube(50)], "second")
-    await until(lambda: ("R100",) in henan.rows(tables.report_keys, "report_number"))
+    await until(lambda: ("R100",) in henan.rows(report_keys, "report_number"))
     # What came later bears the mask of the document that was shown when the first was taken in.
-    assert len(set(henan.rows(tables.results, "masked_number"))) == 1
-    assert henan.rows(tables.results, "masked_number")[0] != ("",)
+    assert len(set(henan.rows(results, "masked_number"))) == 1
+    assert henan.rows(results, "masked_number")[0] != ("",)
     await jilin.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
@@ -204,11 +205,11 @@ async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country
     await country.nation.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: henan.rows(tables.report_keys, "report_number", "revision") == [("R0", 2)])
+    await until(lambda: henan.rows(report_keys, "report_number", "revision") == [("R0", 2)])
     later = make_tube(0)
     later.persons[0].report_number = "R100"
     await country.nation.node.upload([later], "second")
-    await until(lambda: len(henan.rows(tables.report_keys, "lab")) == 2)
+    await until(lambda: len(henan.rows(report_keys, "lab")) == 2)
     await country.nation.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
@@ -226,7 +227,7 @@ async def test_somebody_of_whom_nothing_is_known_is_followed(sqlite_country: Cou
     assert (answer.imported_count, list(answer.test_results)) == (0, [])
     await jilin.node.register()
     await jilin.node.upload(make_tubes(2))
-    await until(lambda: henan.rows(tables.report_keys, "report_number") == [("R0",)])
+    await until(lambda: henan.rows(report_keys, "report_number") == [("R0",)])
 
 
 async def numbers(member: Member, person: int = 0) -> list[str]:
@@ -239,7 +240,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
     jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
     tie = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
     await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
-    await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
+    await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     answer = await import_person(henan)
     masks = {result.report_number: result.masked_number for result in answer.test_results}
     assert answer.imported_count == 2
@@ -249,7 +250,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R1", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: ("R1", 2) in henan.rows(tables.report_keys, "report_number", "revision"))
+    await until(lambda: ("R1", 2) in henan.rows(report_keys, "report_number", "revision"))
     await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**tie))
 
     async def apart() -> bool:
@@ -272,7 +273,7 @@ async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_co
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R2", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: ("R2", 2) in henan.rows(tables.report_keys, "report_number", "revision"))
+    await until(lambda: ("R2", 2) in henan.rows(report_keys, "report_number", "revision"))
 
 
 async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(sqlite_country: Country) -> None:
@@ -295,7 +296,7 @@ async def test_what_happens_while_the_province_is_away_is_told_when_it_is_back(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
     async with open_member(tmp_path / "after", url, HENAN, upstream=sqlite_country.nation.address) as henan:
-        await until(lambda: henan.rows(tables.report_keys, "revision") == [(2,)])
+        await until(lambda: henan.rows(report_keys, "revision") == [(2,)])
 
 
 async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_url: MakeUrl) -> None:
@@ -314,8 +315,8 @@ async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_
             await jilin.node.admin.CorrectResult(
                 CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=outcome, reason="mixed up")
             )
-        await until(lambda: henan.rows(tables.report_keys, "revision") == [(3,)])
-        assert henan.rows(tables.notice_places, "dealt") != [(0,)]
+        await until(lambda: henan.rows(report_keys, "revision") == [(3,)])
+        assert henan.rows(notice_places, "dealt") != [(0,)]
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "new", urls["new"], urls["jilin"]))
         await jilin.node.admin.CorrectResult(
@@ -325,8 +326,8 @@ async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_
         henan = await stack.enter_async_context(
             open_member(tmp_path / "henan-after", urls["henan"], HENAN, upstream=nation.address)
         )
-        await until(lambda: henan.rows(tables.report_keys, "revision") == [(4,)])
-        await until(lambda: nation.rows(tables.followed_subjects, "node") == [(HENAN,)])
+        await until(lambda: henan.rows(report_keys, "revision") == [(4,)])
+        await until(lambda: nation.rows(followed_subjects, "node") == [(HENAN,)])
         assert len(await local(henan)) == 1
 
 
@@ -352,7 +353,7 @@ async def test_while_the_nation_is_away_the_caller_is_told_to_come_again(tmp_pat
     async with open_member(tmp_path / "cut", sqlite_url("results"), HENAN, upstream="127.0.0.1:9") as cut:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await import_person(cut)
-        assert cut.rows(tables.followed_subjects, "node") == []
+        assert cut.rows(followed_subjects, "node") == []
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(refused.value).reason == "UPSTREAM_UNAVAILABLE"
 
@@ -396,7 +397,7 @@ async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) 
     assert await refusal(watch) == (precondition, "PEPPER_MISMATCH")
     watch = province.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=mark))
     assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
-    assert sqlite_country.nation.rows(tables.followed_subjects, "node") == []
+    assert sqlite_country.nation.rows(followed_subjects, "node") == []
 
 
 async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
@@ -406,8 +407,8 @@ async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: len(country.nation.rows(tables.notices, "number")) == 2)
-    ((_, told_at),) = country.nation.rows(tables.notices, "number", "commit_time")[1:]
+    await until(lambda: len(country.nation.rows(notices, "number")) == 2)
+    ((_, told_at),) = country.nation.rows(notices, "number", "commit_time")[1:]
     mark = pepper_mark(PEPPER)
     for cursor, at in ((3, told_at), (2, told_at - HOUR), (2, None)):
         request = WatchNoticesRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
@@ -439,7 +440,7 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
         henan = await sqlite_country.join(HENAN, upstream=link.address)
         await import_person(henan)
         await henan.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
-        await until(lambda: (HENAN,) in sqlite_country.nation.rows(tables.lab_homes, "node"))
+        await until(lambda: (HENAN,) in sqlite_country.nation.rows(lab_homes, "node"))
         link.strand()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await import_person(henan, person=1)
@@ -456,7 +457,7 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
         await jilin.node.admin.CorrectResult(
             CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
         )
-        await until(lambda: henan.rows(tables.report_keys, "revision") == [(2,)])
+        await until(lambda: henan.rows(report_keys, "revision") == [(2,)])
         await henan.node.register()
         await henan.node.upload(make_tubes(1, 70))
         await until(lambda: len(sqlite_country.nation.results(of=HENAN)) == 1)

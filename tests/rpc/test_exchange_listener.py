@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -26,14 +26,14 @@ from hutong.results.v1.follow_up_pb2 import FollowUp
 
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
-from services.results import tables
-from services.results.exchange.upstream.link import notice_listener as listener_module
 from services.results.exchange.downstream import notice_stream
-from services.results.exchange.upstream.subscription_client import FollowGateway
-from services.results.exchange.subscribers import add_followed
-from services.results.exchange.upstream.notice_listener import Listener
+from services.results.exchange.model import NoticePosition
+from services.results.exchange.subscribers import add_subscriptions
+from services.results.exchange.upstream import notice_listener as listener_module
+from services.results.exchange.upstream.notice_listener import NoticeListener
 from services.results.exchange.upstream.notice_store import NoticeStore
-from services.results.exchange.downstream.notices import NoticePlace
+from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.missing_reports.tables import follow_ups
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import Line
@@ -85,18 +85,14 @@ async def henan(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 @contextlib.asynccontextmanager
 async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
-    """Henan's ear at a port."""
-
-    async def make_months(_: Sequence[int]) -> None:
-        return
-
-    store = NoticeStore(henan.database, henan.clock, HENAN, make_months)
+    """Henan's listener at a port."""
+    store = NoticeStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
 
     def open_apart() -> grpc.aio.Channel:
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
 
     line = Line(open_apart, ExchangeServiceStub)
-    listener = Listener(store, open_apart, FollowGateway(line, HENAN), HENAN, PEPPER)
+    listener = NoticeListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
     listener.begin()
     try:
         yield store
@@ -134,7 +130,7 @@ def ending(code: grpc.StatusCode) -> Callable[[Any], Awaitable[None]]:
 
 
 async def reminded(henan: Laboratory) -> list[str]:
-    query = tables.follow_ups.select().order_by(tables.follow_ups.c.report_number)
+    query = follow_ups.select().order_by(follow_ups.c.report_number)
     return await henan.database.read(lambda connection: [row.report_number for row in connection.execute(query)])
 
 
@@ -199,7 +195,7 @@ async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
 
 async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed_again(henan: Laboratory) -> None:
     keys = sorted(subject_key(person) for person in range(45))
-    await henan.database.write(add_followed, NATION, keys, NOW)
+    await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(
         telling(notice(7), then=ending(grpc.StatusCode.UNAVAILABLE)),
         telling(then=ending(grpc.StatusCode.OUT_OF_RANGE)),
@@ -217,7 +213,7 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
 async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in_halves(henan: Laboratory) -> None:
     """Whether everybody is followed again, or several are imported at once."""
     keys = sorted(subject_key(person) for person in range(45))
-    await henan.database.write(add_followed, NATION, keys, NOW)
+    await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(telling(notice(1)), most=3)
     server, port = await serve(nation)
     async with listening(henan, port) as store:
@@ -226,7 +222,7 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
         line = Line(
             lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True), ExchangeServiceStub
         )
-        gateway = FollowGateway(line, HENAN)
+        gateway = SubscriptionClient(line, HENAN)
         together = await asyncio.gather(*(gateway.follow(key) for key in keys))
         await line.close()
     await server.stop(None)
@@ -236,10 +232,10 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
 async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory) -> None:
     async with listening(henan, 9) as store:
         await store.begin_anew(None)
-        await store.take([], NoticePlace(5, NOW))
-        await store.take([], NoticePlace(3, NOW))
-        await store.begin_anew(NoticePlace(4, NOW))
-        assert await store.read_place() == NoticePlace(5, NOW)
+        await store.take([], NoticePosition(5, NOW))
+        await store.take([], NoticePosition(3, NOW))
+        await store.begin_anew(NoticePosition(4, NOW))
+        assert await store.read_place() == NoticePosition(5, NOW)
 
 
 @pytest.fixture

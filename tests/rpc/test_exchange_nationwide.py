@@ -30,8 +30,9 @@ from hutong.results.v1.results_service_pb2 import (
 )
 
 from services.domain.instant import MINUTE, SECOND, to_timestamp
-from services.results import tables
+from services.results.documents.tables import document_links
 from services.results.exchange.downstream.freshness import SILENT
+from services.results.exchange.tables import nodes
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
@@ -129,7 +130,7 @@ async def test_documents_tied_in_another_province_are_one_person_here(
     await jilin.node.results.LinkDocuments(
         LinkDocumentsRequest(document=make_document(5), linked_document=make_document(6), reason="seen both")
     )
-    await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
+    await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     assert [one.report_number for one in (await look_up(henan, 6)).out_of_region] == ["R5"]
     assert not (await look_up(henan, 6, scope=SCOPE_LOCAL)).out_of_region
 
@@ -143,9 +144,9 @@ async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
     await henan.node.results.LinkDocuments(
         LinkDocumentsRequest(document=make_document(5), linked_document=make_document(6), reason="seen both")
     )
-    await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
+    await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     database = open_database(country.nation.url)
-    database.write_now(lambda connection: connection.execute(tables.document_links.delete()))
+    database.write_now(lambda connection: connection.execute(document_links.delete()))
     database.close()
     found = await look_up(henan, 6, claimed_reports=[ClaimedReport(lab=LAB_NAME, report_number="R5")])
     assert {one.report_number for one in found.out_of_region} == {"R5", "R6"}
@@ -188,14 +189,12 @@ async def test_a_silent_province_is_a_source_that_does_not_answer(
     country: Country, jilin: Member, henan: Member
 ) -> None:
     """What it holds since is not known: nobody may be turned away for a lack while it is silent."""
-    await until(lambda: country.nation.rows(tables.nodes, "node") == [(JILIN,), (HENAN,)])
+    await until(lambda: country.nation.rows(nodes, "node") == [(JILIN,), (HENAN,)])
     await jilin.node.server.stop(0)
     database = open_database(country.nation.url)
     silent = SystemClock().now() - SILENT - SECOND
     database.write_now(
-        lambda connection: connection.execute(
-            tables.nodes.update().where(tables.nodes.c.node == JILIN).values(contact_time=silent)
-        )
+        lambda connection: connection.execute(nodes.update().where(nodes.c.node == JILIN).values(contact_time=silent))
     )
     database.close()
     for member in (henan, country.nation):
@@ -241,7 +240,7 @@ async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, 
     await jilin.node.server.stop(0)
     # The sender is gone: what it had not sent does not come.
     database = open_database(country.nation.url)
-    database.write_now(lambda connection: connection.execute(tables.nodes.update().values(as_of_time=1)))
+    database.write_now(lambda connection: connection.execute(nodes.update().values(as_of_time=1)))
     database.close()
     begun = asyncio.get_running_loop().time()
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -10,13 +10,12 @@ from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 
 from services.domain.instant import to_timestamp
-from services.results.changelog.log import Entry
-from services.results.exchange.upstream.link import batching
+from services.results.changelog.model import Entry
 from services.results.exchange.convert import replica_from_proto, tubes_from_proto
-from services.results.exchange.downstream.receiver import MAX_CHANGES
-from services.results.exchange.model import Change, Replica, ReplicaTubes, SharedColumns
-from services.results.exchange.upstream.outbox import Outgoing, Page
+from services.results.exchange.model import MAX_CHANGES, Change, Replica, ReplicaTubes, SharedColumns
+from services.results.exchange.upstream import batching
 from services.results.exchange.upstream.batching import Frame, pack
+from services.results.exchange.upstream.outbox import Outgoing, Page
 from services.results.records.model import NEGATIVE, RECALLED, StoredResult
 from services.runtime.clock import SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES

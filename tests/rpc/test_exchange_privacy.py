@@ -17,7 +17,8 @@ from hutong.results.v1.results_service_pb2 import (
 from sqlalchemy import make_url
 
 from services.domain.subject import mask_name, mask_number
-from services.results import tables
+from services.results.documents.tables import document_links
+from services.results.missing_reports.tables import follow_ups
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
 from tests.rpc.country import HENAN, JILIN, open_country, until
@@ -73,7 +74,7 @@ async def test_nothing_that_names_a_person_leaves_its_province(tmp_path: Path, d
         await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**pair, reason=reason))
         await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**pair, reason=reason))
         await until(lambda: len(country.nation.results()) == PERSONS + 1)
-        await until(lambda: country.nation.rows(tables.document_links, "remove_time") not in ([], [(None,)]))
+        await until(lambda: country.nation.rows(document_links, "remove_time") not in ([], [(None,)]))
         for person in range(PERSONS):
             look_up = LookupLatestRequest(
                 document=make_document(person),
@@ -90,7 +91,7 @@ async def test_nothing_that_names_a_person_leaves_its_province(tmp_path: Path, d
         (answer,) = await jilin.node.upload(mistaken, "mistaken")
         assert answer.rejected_count == 2
         await henan.node.results.ImportResults(ImportResultsRequest(document=make_document(3)))
-        await until(lambda: len(country.nation.rows(tables.follow_ups, "report_number")) == PERSONS)
+        await until(lambda: len(country.nation.rows(follow_ups, "report_number")) == PERSONS)
         crossed = bytes(from_jilin.carried + from_henan.carried)
         kept = stored_bytes(country.nation.url)
     assert b"R11" in crossed, "the bytes are not what crossed"

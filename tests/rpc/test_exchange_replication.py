@@ -18,11 +18,15 @@ from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, to_timestamp
-from services.results import tables
-from services.results.exchange.upstream.link import sender
+from services.results.documents.tables import document_links
+from services.results.exchange.tables import lab_homes, replicated_places
+from services.results.exchange.upstream import sender
 from services.results.exchange.upstream.backlog import BACKLOG
 from services.results.exchange.upstream.outbox import Page
-from services.results.exchange.store import ExchangeStore
+from services.results.exchange.upstream.store import UpstreamStore
+from services.results.labs.tables import labs
+from services.results.records.tables import results
+from services.results.timeliness.tables import nationwide_delays, nationwide_times
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import (
@@ -85,10 +89,10 @@ async def test_no_document_number_name_mask_or_reason_is_at_the_nation(country: 
         LinkDocumentsRequest(document=make_document(1), linked_document=make_document(2), reason="seen both")
     )
     await replicated(country, jilin)
-    await until(lambda: len(country.nation.rows(tables.document_links, "link_id")) == 1)
-    told = country.nation.rows(tables.results, "masked_name", "masked_number", "name_hash")
+    await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
+    told = country.nation.rows(results, "masked_name", "masked_number", "name_hash")
     assert set(told) == {("", "", b"")}
-    links = country.nation.rows(tables.document_links, "masked_number", "linked_masked_number", "reason")
+    links = country.nation.rows(document_links, "masked_number", "linked_masked_number", "reason")
     assert links == [("", "", "")]
 
 
@@ -97,14 +101,10 @@ async def test_a_link_and_its_end_are_at_the_nation(country: Country) -> None:
     pair = {"document": make_document(1), "linked_document": make_document(2), "reason": "seen both"}
     columns = ("link_id", "subject_key", "linked_subject_key", "create_time", "remove_time")
     await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**pair))
-    await until(
-        lambda: country.nation.rows(tables.document_links, *columns) == jilin.rows(tables.document_links, *columns)
-    )
+    await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
     await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
-    await until(
-        lambda: country.nation.rows(tables.document_links, *columns) == jilin.rows(tables.document_links, *columns)
-    )
-    assert country.nation.rows(tables.document_links, "remove_time") != [(None,)]
+    await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
+    assert country.nation.rows(document_links, "remove_time") != [(None,)]
 
 
 async def test_a_laboratory_of_two_provinces_has_the_history_of_both(country: Country) -> None:
@@ -119,14 +119,14 @@ async def test_a_laboratory_of_two_provinces_has_the_history_of_both(country: Co
     )
 
     async def heard() -> bool:
-        if not country.nation.rows(tables.lab_homes, "node"):
+        if not country.nation.rows(lab_homes, "node"):
             return False
         response = await country.nation.node.labs.GetLab(GetLabRequest(name=LAB_NAME))
         return response.lab.standing == suspended
 
     await until(heard)
-    assert country.nation.rows(tables.lab_homes, "uscc", "node") == [(USCC, JILIN), (USCC, HENAN)]
-    assert country.nation.rows(tables.labs, "contact") == [("",)]
+    assert country.nation.rows(lab_homes, "uscc", "node") == [(USCC, JILIN), (USCC, HENAN)]
+    assert country.nation.rows(labs, "contact") == [("",)]
 
 
 async def test_of_one_report_from_two_nodes_the_first_stands_and_the_other_is_counted(country: Country) -> None:
@@ -186,7 +186,7 @@ async def test_what_was_there_before_the_province_joined_arrives_too(
         await alone.node.upload(make_tubes(50))
     async with open_member(tmp_path / "joined", url, JILIN, upstream=country.nation.address) as joined:
         await replicated(country, joined)
-        await until(lambda: len(country.nation.rows(tables.labs, "uscc")) == 2)
+        await until(lambda: len(country.nation.rows(labs, "uscc")) == 2)
 
 
 async def test_the_province_learns_when_the_nation_had_it(country: Country) -> None:
@@ -194,10 +194,10 @@ async def test_the_province_learns_when_the_nation_had_it(country: Country) -> N
     await jilin.node.register()
     await jilin.node.upload(make_tubes(20), batch=10)
     await replicated(country, jilin)
-    await until(lambda: len(jilin.rows(tables.nationwide_times, "lab")) == 2)
-    at_nation = set(country.nation.rows(tables.results, "lab", "upload_time", "nationwide_time"))
-    assert set(jilin.rows(tables.nationwide_times, "lab", "upload_time", "nationwide_time")) == at_nation
-    await until(lambda: sum(n for (n,) in jilin.rows(tables.nationwide_delays, "persons")) == 20)
+    await until(lambda: len(jilin.rows(nationwide_times, "lab")) == 2)
+    at_nation = set(country.nation.rows(results, "lab", "upload_time", "nationwide_time"))
+    assert set(jilin.rows(nationwide_times, "lab", "upload_time", "nationwide_time")) == at_nation
+    await until(lambda: sum(n for (n,) in jilin.rows(nationwide_delays, "persons")) == 20)
     look_up = LookupLatestRequest(document=make_document(3))
     (told,) = (await jilin.node.results.LookupLatest(look_up)).in_region
     assert told.nationwide_time.ToMicroseconds() in {time for _, _, time in at_nation}
@@ -230,7 +230,7 @@ async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_nam
         # What the province lost the nation keeps.
         await until(lambda: len(country.nation.results()) == 11)
         assert set(jilin.results()) < set(country.nation.results())
-    assert len({log for (log,) in country.nation.rows(tables.replicated_places, "log_id")}) == 2
+    assert len({log for (log,) in country.nation.rows(replicated_places, "log_id")}) == 2
 
 
 async def test_a_stream_that_hangs_is_opened_again(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,15 +252,15 @@ async def test_a_failure_that_nobody_foresaw_only_interrupts(country: Country, m
     """It is logged with where it came from, and what was committed meanwhile arrives."""
     jilin = await country.join(JILIN)
     await jilin.node.register()
-    await until(lambda: bool(country.nation.rows(tables.lab_homes, "node")))
-    read_page, failing = ExchangeStore.read_page, True
+    await until(lambda: bool(country.nation.rows(lab_homes, "node")))
+    read_page, failing = UpstreamStore.read_page, True
 
-    async def fail(store: ExchangeStore, sent: Mapping[int, int]) -> Page:
+    async def fail(store: UpstreamStore, sent: Mapping[int, int]) -> Page:
         if failing:
             raise RuntimeError("unforeseen")
         return await read_page(store, sent)
 
-    monkeypatch.setattr(ExchangeStore, "read_page", fail)
+    monkeypatch.setattr(UpstreamStore, "read_page", fail)
     with capture_logs() as logs:
         await until(lambda: sum("failed" in entry["event"] and bool(entry.get("exc_info")) for entry in logs) >= 2)
     await jilin.node.upload(make_tubes(3))
@@ -279,7 +279,7 @@ async def test_the_backlog_counts_all_that_the_nation_has_not_acknowledged(count
     async with link_to(country.nation.address) as link:
         jilin = await country.join(JILIN, upstream=link.address)
         await jilin.node.register()
-        await until(lambda: bool(country.nation.rows(tables.lab_homes, "node")))
+        await until(lambda: bool(country.nation.rows(lab_homes, "node")))
         # Counted anew: what the gauge says may be from before.
         BACKLOG.set(-1)
         await until(lambda: backlog() == 0)
@@ -303,7 +303,7 @@ async def test_a_province_that_starts_while_the_nation_is_away_knows_its_backlog
         async with open_member(tmp_path / "a", url, JILIN, upstream=link.address) as jilin:
             await jilin.node.register()
             await jilin.node.upload(make_tubes(3))
-            await until(lambda: len(jilin.rows(tables.nationwide_times, "lab")) == 1 and backlog() == 0)
+            await until(lambda: len(jilin.rows(nationwide_times, "lab")) == 1 and backlog() == 0)
             await link.cut()
             for person in range(10, 15):
                 await jilin.node.upload([make_tube(person)], f"upload-{person}")

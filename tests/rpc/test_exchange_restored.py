@@ -15,8 +15,9 @@ from hutong.type.v1 import outcome_pb2
 from sqlalchemy import make_url
 
 from services.domain.instant import to_timestamp
-from services.results import tables
+from services.results.exchange.tables import followed_subjects, notice_places
 from services.results.records.model import ACTIVE, RECALLED
+from services.results.records.tables import report_keys, results
 from services.runtime.clock import SystemClock
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
@@ -72,14 +73,14 @@ async def test_followings_that_a_restored_nation_lost_are_renewed(
         await until(lambda: len(nation.results()) == 3)
         copy = Copy(url, tmp_path / "nation.copy")
         await henan.node.results.ImportResults(ImportResultsRequest(document=make_document(0)))
-        await until(lambda: henan.rows(tables.notice_places, "dealt") == [(1,)])
+        await until(lambda: henan.rows(notice_places, "dealt") == [(1,)])
     copy.restore()
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", url, "000000"))
     link.lead_to(nation.address)
     await recall_everything(jilin)
     await until(lambda: len(nation.results()) == 6)
-    await until(lambda: (2, RECALLED) in henan.rows(tables.results, "revision", "state"))
-    assert nation.rows(tables.followed_subjects, "node") == [(HENAN,)]
+    await until(lambda: (2, RECALLED) in henan.rows(results, "revision", "state"))
+    assert nation.rows(followed_subjects, "node") == [(HENAN,)]
 
 
 async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
@@ -158,6 +159,6 @@ async def correct(member: Member, number: str, outcome: outcome_pb2.Outcome.Valu
 
 def newest(member: Member) -> dict[str, tuple[Any, ...]]:
     """Of each report the revision that its key names."""
-    keys = dict(member.rows(tables.report_keys, "report_number", "revision"))
-    rows = member.rows(tables.results, "report_number", "revision", "state", "outcome")
+    keys = dict(member.rows(report_keys, "report_number", "revision"))
+    rows = member.rows(results, "report_number", "revision", "state", "outcome")
     return {number: tuple(row) for number, *row in rows if keys.get(number) == row[0]}

@@ -14,12 +14,12 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from sqlalchemy import select
 
 from services.domain.instant import DAY, HOUR, to_timestamp
-from services.results import tables
-from services.results.upload.workers import Judges
-from services.results.records.model import Acknowledgement, JudgedBatch
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
-from services.results.sql_store import SqlStore
+from services.results.upload.model import Acknowledgement, ValidatedBatch
+from services.results.upload.store import UploadStore
+from services.results.upload.tables import known_batches
+from services.results.upload.workers import ValidationPool
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, PENDING, POSITIVE, make_tube
@@ -36,14 +36,14 @@ class JudgedTubes:
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> JudgedTubes:
     counter = JudgedTubes()
-    judge = Judges.judge
+    judge = ValidationPool.judge
 
-    async def counting(self: Judges, *arguments: Any) -> JudgedBatch:
+    async def counting(self: ValidationPool, *arguments: Any) -> ValidatedBatch:
         batch = await judge(self, *arguments)
         counter.count += len(batch.person_counts)
         return batch
 
-    monkeypatch.setattr(Judges, "judge", counting)
+    monkeypatch.setattr(ValidationPool, "judge", counting)
     return counter
 
 
@@ -141,15 +141,15 @@ async def test_a_correction_does_not_let_the_old_content_back_in(node: ResultsNo
 
 def before_next_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
     """Let something happen after the next batch was judged and before it is committed."""
-    commit = SqlStore.commit_batch
+    commit = UploadStore.commit_batch
     waiting = [happens]
 
-    async def commit_after(self: SqlStore, *arguments: Any) -> Acknowledgement:
+    async def commit_after(self: UploadStore, *arguments: Any) -> Acknowledgement:
         if waiting:
             await waiting.pop()()
         return await commit(self, *arguments)
 
-    monkeypatch.setattr(SqlStore, "commit_batch", commit_after)
+    monkeypatch.setattr(UploadStore, "commit_batch", commit_after)
 
 
 async def test_a_batch_judged_under_an_old_standing_is_not_known_under_the_new(
@@ -200,7 +200,7 @@ async def test_a_purge_forgets_what_was_known(node: ResultsNode, url: str, judge
         for upload_id, expected in (("second", 2), ("third", 2)):
             (answer,) = await node.upload(tubes, upload_id)
             assert (answer.duplicate_count, judged.count) == (1, expected)
-        count = await database.read(lambda connection: len(connection.execute(select(tables.known_batches)).all()))
+        count = await database.read(lambda connection: len(connection.execute(select(known_batches)).all()))
         assert count == 1
     finally:
         database.close()

@@ -14,7 +14,7 @@ from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, Look
 from stdnum.cn import uscc
 
 from services.domain.instant import HOUR
-from services.results.upload.dry_run import RehearsalRoom
+from services.results.upload.dry_run import DryRunBudget
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.databases import MakeUrl
 from tests.labwork import REPORTED, make_document, make_tube, make_tubes
@@ -114,7 +114,7 @@ async def test_rehearsals_of_a_process_share_one_memory(
     tmp_path: Path, sqlite_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that would need more is ended, whoever has the rest; when the others end there is room again."""
-    monkeypatch.setattr(RehearsalRoom.__init__, "__defaults__", (5,))
+    monkeypatch.setattr(DryRunBudget.__init__, "__defaults__", (5,))
     async with results_node(tmp_path, sqlite_url("results")) as node:
         await node.register()
         first, second = node.uploads.UploadResults(), node.uploads.UploadResults()

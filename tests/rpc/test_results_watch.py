@@ -15,10 +15,10 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from hutong.results.v1.results_service_pb2 import ResultFilter, WatchResultsRequest, WatchResultsResponse
 
 from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
-from services.results.watch.watch import watch
-from services.results.changelog.log import Place
-from services.results.watch.cursors import encode_cursor
+from services.results.changelog.model import Position
 from services.results.retention.purge import purge
+from services.results.watch import watch
+from services.results.watch.cursors import encode_cursor
 from services.storage.engine import open_database
 from tests.databases import MakeUrl
 from tests.labwork import LAB_NAME, NOW, OTHER_USCC, PENDING, POSITIVE, make_tube, make_tubes
@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[WatchResultsRequest, Told]] = {
     "no cursor": (WatchResultsRequest(cursor="x"), (INVALID, "INVALID_FIELD", ["cursor"])),
     "long cursor": (WatchResultsRequest(cursor="x" * 65_537), (INVALID, "INVALID_FIELD", ["cursor"])),
     "of another log": (
-        WatchResultsRequest(cursor=encode_cursor({9: Place(5)})),
+        WatchResultsRequest(cursor=encode_cursor({9: Position(5)})),
         (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD", []),
     ),
     "malformed laboratory": (

@@ -11,7 +11,7 @@ import grpc
 import psutil
 from hutong.results.v1.upload_pb2 import TubeBatch
 
-from services.results.upload.workers import Bench, Judges
+from services.results.upload.workers import ValidationPool, WorkerContext
 from tests.databases import MakeUrl
 from tests.labwork import NOW, make_lab, make_tubes
 from tests.rpc.country import until
@@ -66,7 +66,7 @@ async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_u
 
 async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> None:
     """Its place is taken by others, at the first batch at the latest."""
-    judges = Judges(Bench(b"p" * 32, 1, "sqlite"), 1)
+    judges = ValidationPool(WorkerContext(b"p" * 32, 1, "sqlite"), 1)
     before = {child.pid for child in workers_of(psutil.Process())}
     warming = asyncio.ensure_future(judges.warm())
 

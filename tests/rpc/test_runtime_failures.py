@@ -14,10 +14,10 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_pb2 import UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
-from services.runtime.server.server.interceptors import deadline
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, OutOfRange, Violation
 from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.server.interceptors import deadline
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS
 from tests.rpc.pretending import GET_LAB, UPLOAD_RESULTS, Gate, acknowledge, answer, pretend

@@ -17,7 +17,7 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from stdnum.cn import uscc
 
 from services.results.main import open_results
-from services.runtime.server.server import health
+from services.runtime.server import health
 from tests.databases import PostgresServer
 from tests.serving import error_info, rich_status, serving, settings_for
 

@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from services.domain.errors import NotFound
-from services.runtime.server.server import health
+from services.runtime.server import health
 from tests.rpc.pretending import GET_LAB, LAB_SERVICE, UPLOAD_RESULTS, UPLOAD_SERVICE, Gate, answer, pretend
 from tests.serving import channel_to, settings_for
 

@@ -10,9 +10,11 @@ from hutong.results.v1 import upload_pb2
 from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
-from services.results import tables
-from services.results.records.model import Acknowledgement, Lab, UploadPosition
-from services.results.sql_store import SqlStore
+from services.domain.region import NATION
+from services.results.labs.model import Lab
+from services.results.main import Stores
+from services.results.records.tables import results
+from services.results.upload.model import Acknowledgement, UploadPosition
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
 from tests.labwork import NOW, PEPPER, USCC, judge
@@ -24,7 +26,8 @@ class Laboratory:
     def __init__(self, database: Database, clock: FixedClock, origin: str = "220000") -> None:
         self.database = database
         self.clock = clock
-        self.store = SqlStore(database, clock, PEPPER.secret)
+        # The nation alone tells other nodes, and so alone needs to know itself.
+        self.stores = Stores(database, clock, PEPPER.secret, origin if origin == NATION else "")
         self.dialect = database.engine.dialect.name
         self._origin = origin
 
@@ -44,13 +47,12 @@ class Laboratory:
     ) -> Acknowledgement:
         """Judge and commit one batch, by a stream of its own unless one is given."""
         batch = judge(tubes, offset, dialect=self.dialect, lab=lab)
-        return await self.store.commit_batch(position or self.position(upload_id), batch, now)
+        return await self.stores.uploads.commit_batch(position or self.position(upload_id), batch, now)
 
     async def rows(self, *columns: str) -> list[tuple[Any, ...]]:
         """Columns of every stored revision, by report number and revision."""
 
         def work(connection: Connection) -> list[tuple[Any, ...]]:
-            results = tables.results
             query = select(*(results.c[name] for name in columns)).order_by(results.c.report_number, results.c.revision)
             return [tuple(row) for row in connection.execute(query)]
 

@@ -12,20 +12,18 @@ from sqlalchemy import Connection, delete, insert
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import HOUR, SECOND, Instant
-from services.results import tables
-from services.results.exchange.subscribers import find_under_way, list_followed, read_followed, register_follower
-from services.results.exchange.model import Reminder, Replica
-from services.results.exchange.downstream.notice_stream import NoticeDesk
-from services.results.exchange.downstream.notices import (
-    ChangedReport,
-    NoticePlace,
-    give_notices,
-    open_watch,
-    read_notices,
-)
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import insert_link
-from services.results.records.model import DocumentLink, LinkedDocument
+from services.results.exchange.downstream.notice_stream import NoticeStream
+from services.results.exchange.downstream.notices import notify_nodes, open_watch, read_notices
+from services.results.exchange.downstream.subscriptions import find_under_way, read_subscribed, subscribe_node
+from services.results.exchange.model import NoticePosition, Replica
+from services.results.exchange.subscribers import list_subscribed
+from services.results.exchange.tables import lab_homes
+from services.results.missing_reports.model import MissingReport
 from services.results.records.partitions import month_of, month_start
+from services.results.records.tables import report_keys, results
 from services.results.retention.purge import purge
 from services.runtime.server.service import Drain
 from tests.databases import MakeUrl
@@ -52,7 +50,7 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def follow(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> None:
     keys = [subject_key(person) for person in persons]
-    await laboratory.database.write(register_follower, node, keys, now)
+    await laboratory.database.write(subscribe_node, node, keys, now)
 
 
 async def told(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
@@ -67,7 +65,7 @@ def names(changes: Sequence[object]) -> list[str]:
         if isinstance(change, Replica)
         else change.report_number
         for change in changes
-        if isinstance(change, Replica | Reminder)
+        if isinstance(change, Replica | MissingReport)
     ]
 
 
@@ -93,18 +91,18 @@ async def test_a_following_takes_a_number_unless_all_were_followed(nation: Labor
     await follow(nation, HENAN, 0, 1)
     await follow(nation, HENAN, 1)
     await follow(nation, HENAN, 1, 2, now=NOW + SECOND)
-    await nation.database.write(open_watch, HENAN, NoticePlace(2, NOW + SECOND))
+    await nation.database.write(open_watch, HENAN, NoticePosition(2, NOW + SECOND))
     assert await told(nation, HENAN) == [(2, [])]
     with pytest.raises(OutOfRange):
-        await nation.database.write(open_watch, SHANDONG, NoticePlace(1, NOW))
+        await nation.database.write(open_watch, SHANDONG, NoticePosition(1, NOW))
 
 
 async def test_following_twice_is_following(nation: Laboratory) -> None:
     await nation.send([make_tube(0)])
     await follow(nation, HENAN, 0)
     await follow(nation, HENAN, 0, 1)
-    assert await nation.database.read(list_followed, HENAN, b"", 10) == sorted([subject_key(0), subject_key(1)])
-    (known,) = await nation.database.read(read_followed, [[subject_key(0)]])
+    assert await nation.database.read(list_subscribed, HENAN, b"", 10) == sorted([subject_key(0), subject_key(1)])
+    (known,) = await nation.database.read(read_subscribed, [[subject_key(0)]])
     assert names(known.replicas) == ["R0@1"]
     assert all(len(replica.content_hash) == 16 for replica in known.replicas)
 
@@ -113,14 +111,14 @@ async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nati
     await follow(nation, HENAN, *range(5))
     for person in range(5):
         await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
-    await nation.database.write(open_watch, HENAN, NoticePlace(4, NOW + 2 * SECOND))
+    await nation.database.write(open_watch, HENAN, NoticePosition(4, NOW + 2 * SECOND))
     assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
-    await nation.database.write(open_watch, HENAN, NoticePlace(4, NOW + 2 * SECOND))
-    await nation.database.write(open_watch, HENAN, NoticePlace(0, None))
+    await nation.database.write(open_watch, HENAN, NoticePosition(4, NOW + 2 * SECOND))
+    await nation.database.write(open_watch, HENAN, NoticePosition(0, None))
     assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
     for number, time in ((3, NOW + SECOND), (7, NOW), (4, NOW), (2**62, NOW)):
         with pytest.raises(OutOfRange) as refused:
-            await nation.database.write(open_watch, HENAN, NoticePlace(number, time))
+            await nation.database.write(open_watch, HENAN, NoticePosition(number, time))
         assert refused.value.reason == "CURSOR_TOO_OLD"
 
 
@@ -145,19 +143,20 @@ async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(po
     looked, may_end = threading.Event(), threading.Event()
 
     def commit(connection: Connection) -> None:
-        give_notices(connection, [ChangedReport(USCC, "R9", 1, subject_key(9))], NOW)
+        change = LoggedChange(ChangeKind.RESULTS, USCC, [("R9", 1)], [subject_key(9)])
+        notify_nodes(connection, [change], NOW)
         looked.set()
         assert may_end.wait(30)
-        connection.execute(insert(tables.lab_homes).values(uscc=USCC, node="the commit's"))
+        connection.execute(insert(lab_homes).values(uscc=USCC, node="the commit's"))
 
     committing = asyncio.ensure_future(postgresql.database.write(commit))
     await asyncio.to_thread(looked.wait, 30)
-    desk = NoticeDesk(postgresql.database, PEPPER, postgresql.clock, Drain())
+    desk = NoticeStream(postgresql.database, PEPPER, postgresql.clock, Drain())
     request = FollowSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
     following = asyncio.ensure_future(desk.follow(request))
 
     async def registered() -> bool:
-        return bool(await postgresql.database.read(list_followed, HENAN, b"", 1))
+        return bool(await postgresql.database.read(list_subscribed, HENAN, b"", 1))
 
     await until(registered)
     assert len(await postgresql.database.read(find_under_way)) == 1
@@ -171,7 +170,7 @@ async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(po
 
 async def test_who_begins_to_follow_while_reports_come_in_misses_none(nation: Laboratory) -> None:
     """Each is in his answer or told by a notice."""
-    desk = NoticeDesk(nation.database, PEPPER, nation.clock, Drain())
+    desk = NoticeStream(nation.database, PEPPER, nation.clock, Drain())
     persons = range(40)
 
     async def report(person: int) -> None:
@@ -211,8 +210,8 @@ async def test_of_what_retention_removed_the_notice_alone_is_left(nation: Labora
     await nation.send([make_tube(0)])
 
     def remove(connection: Connection) -> None:
-        connection.execute(delete(tables.results))
-        connection.execute(delete(tables.report_keys))
+        connection.execute(delete(results))
+        connection.execute(delete(report_keys))
 
     await nation.database.write(remove)
     assert await told(nation, HENAN) == [(1, []), (2, [])]
@@ -229,4 +228,4 @@ async def test_a_following_ends_when_nothing_is_kept_of_the_person_and_nobody_as
     await follow(nation, HENAN, 2, now=horizon)
     await asyncio.to_thread(purge, nation.database, horizon, NOW)
     everybody = [sorted(subject_key(person) for person in persons) for persons in ((1, 2, 3), (1, 3))]
-    assert [await nation.database.read(list_followed, node, b"", 9) for node in (HENAN, SHANDONG)] == everybody
+    assert [await nation.database.read(list_subscribed, node, b"", 9) for node in (HENAN, SHANDONG)] == everybody

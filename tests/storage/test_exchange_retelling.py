@@ -8,9 +8,9 @@ import pytest
 
 from services.domain.instant import SECOND
 from services.domain.region import NATION
-from services.results.exchange.subscribers import read_followed
+from services.results.exchange.apply import Applied, Arrival
+from services.results.exchange.downstream.subscriptions import read_subscribed
 from services.results.exchange.model import Replica
-from services.results.exchange.apply import Applied, Arrival, apply_changes
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, NOW, POSITIVE, make_tube, subject_key
@@ -28,13 +28,13 @@ async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def newest(nation: Laboratory) -> Replica:
     """The report as it stands."""
-    ((_, (replica,)),) = await nation.database.read(read_followed, [[subject_key(0)]])
+    ((_, (replica,)),) = await nation.database.read(read_subscribed, [[subject_key(0)]])
     return replica
 
 
 async def tell(nation: Laboratory, *replicas: Replica) -> Applied:
     """Jilin tells revisions."""
-    return await nation.database.write(apply_changes, replicas, Arrival(NATION, JILIN, NOW + SECOND))
+    return await nation.database.write(nation.stores.applier.apply, replicas, Arrival(NATION, JILIN, NOW + SECOND))
 
 
 async def test_what_is_told_otherwise_later_is_the_next_revision_once(nation: Laboratory) -> None:

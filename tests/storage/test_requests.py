@@ -13,7 +13,7 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabRespons
 from sqlalchemy import Connection, select
 
 from services.domain.errors import InvalidArgument
-from services.results.tables import requests
+from services.results.idempotency import requests
 from services.storage.engine import Database, open_database
 from services.storage.idempotency import answer_once
 from tests.databases import MakeUrl

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, text
 from services.domain.errors import OutOfRange
 from services.domain.instant import DAY, HOUR, SECOND
 from services.results.changelog import log
-from services.results.changelog.log import Cursor, Entry, Place, append_entry, oldest_cursor, read_entries, remove_entries
-from services.results.watch.batches import Part
+from services.results.changelog.log import append_entry, oldest_cursor, read_entries, remove_entries
+from services.results.changelog.model import Cursor, Entry, Position
 from services.results.records.queries import find_revisions
 from services.results.retention.purge import purge
+from services.results.watch.batches import Part
 from tests.databases import MakeUrl
 from tests.labwork import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_tube, make_tubes
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -39,7 +40,7 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def follow_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list[Part]:
     """What is new, and the cursor moved on."""
-    parts = (await laboratory.store.read_changes(cursor, NOW, limit)).parts
+    parts = (await laboratory.stores.watch.read_changes(cursor, NOW, limit)).parts
     for part in parts:
         cursor[part.entry.writer_id] = part.place
     return parts
@@ -72,7 +73,7 @@ async def test_uploads_corrections_and_recalls_are_told_in_order(laboratory: Lab
     """With the results as they stand now; what was a duplicate or rejected is no change."""
     await laboratory.send([make_tube(0, outcome=PENDING), make_tube(1)])
     await laboratory.send([make_tube(0), make_tube(1), make_tube(2, region="999999")], upload_id="v", now=NOW + SECOND)
-    told = (await laboratory.store.read_changes({}, NOW, MANY)).parts
+    told = (await laboratory.stores.watch.read_changes({}, NOW, MANY)).parts
     assert [(part.entry.lab, list(part.entry.reports)) for part in told] == [
         (USCC, [("R0", 1), ("R1", 1)]),
         (USCC, [("R0", 2)]),
@@ -201,7 +202,7 @@ async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laborator
     before: Cursor = {}
     await laboratory.send(make_tubes(1), now=NOW - 40 * DAY)
     (first,) = await follow(laboratory, before)
-    in_time: Cursor = {first.writer_id: Place(2)}
+    in_time: Cursor = {first.writer_id: Position(2)}
     await laboratory.send(make_tubes(1, 1), upload_id="v", now=NOW - 35 * DAY)
     assert not purge_entries(laboratory, NOW - 30 * DAY)
     for cursor in ({}, before):
@@ -210,7 +211,7 @@ async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laborator
         assert caught.value.reason == "CURSOR_TOO_OLD"
     assert await follow(laboratory, in_time) == []
     await laboratory.send(make_tubes(1, 2), upload_id="w")
-    oldest = await laboratory.store.oldest_cursor()
+    oldest = await laboratory.stores.watch.oldest_cursor()
     assert [numbers(await follow(laboratory, cursor)) for cursor in (in_time, oldest)] == [["R2"], ["R2"]]
 
 
@@ -242,7 +243,7 @@ async def test_only_a_beginning_of_a_writers_entries_is_removed(
         await laboratory.database.write(append_entry, USCC, [(f"R{place}", 1)], NOW - age * HOUR)
     assert purge_entries(laboratory, NOW - 5 * HOUR)
     assert not purge_entries(laboratory, NOW - 5 * HOUR)
-    oldest = await laboratory.store.oldest_cursor()
+    oldest = await laboratory.stores.watch.oldest_cursor()
     assert numbers(await follow_to_end(laboratory, oldest)) == ["R3", "R4", "R5"]
 
 
@@ -250,7 +251,7 @@ async def test_a_cursor_of_another_log_is_refused(laboratory: Laboratory) -> Non
     """Ahead of this one, as after a restored backup, or with a writer there never was: changes would be passed over."""
     await laboratory.send(make_tubes(1))
     (entry,) = await follow(laboratory, {})
-    for cursor in ({entry.writer_id: Place(2)}, {entry.writer_id + 77: Place(0)}):
+    for cursor in ({entry.writer_id: Position(2)}, {entry.writer_id + 77: Position(0)}):
         with pytest.raises(OutOfRange):
             await follow(laboratory, cursor)
 
@@ -260,7 +261,9 @@ async def test_results_that_were_removed_are_left_out_of_their_entry(laboratory:
     old = make_tube(0, reported=NOW - 70 * DAY)
     await laboratory.send([old, make_tube(1)])
     purge(laboratory.database, NOW - 30 * DAY, NOW)
-    (part,) = (await laboratory.store.read_changes(await laboratory.store.oldest_cursor(), NOW, MANY)).parts
+    (part,) = (
+        await laboratory.stores.watch.read_changes(await laboratory.stores.watch.oldest_cursor(), NOW, MANY)
+    ).parts
     assert numbers([part.entry]) == ["R0", "R1"]
     assert named(part) == "- R1@1"
 
@@ -304,7 +307,7 @@ async def test_a_cursor_that_somebody_made_up_reads_no_more_than_others(laborato
     """One that claims to have dealt with more of a commit than there is stands at its end."""
     for place in range(4):
         await laboratory.send(make_tubes(3, 10 * place), upload_id=f"u{place}")
-    ((writer, _),) = (await laboratory.store.newest_cursor()).items()
-    cursor = {writer: Place(0, 2**62)}
+    ((writer, _),) = (await laboratory.stores.watch.newest_cursor()).items()
+    cursor = {writer: Position(0, 2**62)}
     told = [named(part) for part in await follow_parts(laboratory, cursor, 3)]
-    assert (told, cursor) == (["", "R10@1 R11@1 R12@1"], {writer: Place(2)})
+    assert (told, cursor) == (["", "R10@1 R11@1 R12@1"], {writer: Position(2)})

@@ -10,10 +10,10 @@ from sqlalchemy import delete
 
 from services.domain.errors import NotFound, OutOfRange
 from services.domain.instant import DAY, HOUR
-from services.results import tables
 from services.results.records.bulk import PostgresqlBulk
-from services.results.upload.claims import RemovedMeanwhile
 from services.results.records.model import ACTIVE, SUPERSEDED
+from services.results.records.tables import report_keys
+from services.results.upload.claims import RemovedMeanwhile
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, PENDING, POOL_POSITIVE, POSITIVE, REPORTED, USCC, make_tube, make_tubes, subject_key
 from tests.storage.results_stores import Laboratory, counts, open_laboratory, told
@@ -58,9 +58,9 @@ async def test_other_content_is_a_conflict_within_a_batch_and_across_uploads(lab
 
 async def test_a_number_of_another_laboratory_is_another_report(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0)])
-    found = await laboratory.store.find_report_keys("91410100MA0000001X", ["R0"])
+    found = await laboratory.stores.uploads.find_report_keys("91410100MA0000001X", ["R0"])
     assert found == {}
-    assert set(await laboratory.store.find_report_keys(USCC, ["R0", "R1"])) == {"R0"}
+    assert set(await laboratory.stores.uploads.find_report_keys(USCC, ["R0", "R1"])) == {"R0"}
 
 
 @pytest.mark.parametrize("days_later", [0, 40])
@@ -89,8 +89,8 @@ async def test_a_sampling_record_and_its_result_are_one_report(
     assert counts(again) == (3, 0, 3, 0), "both revisions sent again are duplicates"
     assert len(await laboratory.rows("report_number")) == 3
 
-    newest = await laboratory.store.get_result(USCC, "R0", None)
-    first = await laboratory.store.get_result(USCC, "R0", 1)
+    newest = await laboratory.stores.lookup.get_result(USCC, "R0", None)
+    first = await laboratory.stores.lookup.get_result(USCC, "R0", 1)
     assert [(one.revision, one.outcome) for one in (*newest.results, *first.results)] == [(2, NEGATIVE), (1, PENDING)]
 
 
@@ -134,7 +134,7 @@ async def test_a_gap_is_out_of_range_and_leaves_no_trace(laboratory: Laboratory)
         await laboratory.send([make_tube(0)], 1)
     assert (caught.value.reason, caught.value.metadata["committed_offset"]) == ("UPLOAD_GAP", "0")
     with pytest.raises(NotFound):
-        await laboratory.store.get_upload(USCC, "u")
+        await laboratory.stores.uploads.get_upload(USCC, "u")
     await laboratory.send([make_tube(0)])
     with pytest.raises(OutOfRange) as caught:
         await laboratory.send([make_tube(1)], 2)
@@ -153,7 +153,7 @@ async def test_get_upload_adds_up_what_was_acknowledged(laboratory: Laboratory) 
         acknowledgement = await laboratory.send(batch, offset, position=position)
         offset = acknowledgement.committed_offset
         totals = [total + more for total, more in zip(totals, counts(acknowledgement)[1:], strict=True)]
-    upload = await laboratory.store.get_upload(USCC, "u")
+    upload = await laboratory.stores.uploads.get_upload(USCC, "u")
     assert (upload.committed_offset, totals) == (5, [4, 3, 4])
     assert [upload.accepted_count, upload.duplicate_count, upload.rejected_count] == totals
 
@@ -162,12 +162,12 @@ async def test_a_replayed_batch_is_acknowledged_without_effect(laboratory: Labor
     """What it stored counts as duplicate, what was rejected is told again, the upload's counters stand."""
     batch = [make_tube(0, 2), make_tube(5, 3, region="999999"), make_tube(0, 2, site="另一采样点")]
     first = await laboratory.send(batch)
-    before = await laboratory.store.get_upload(USCC, "u")
+    before = await laboratory.stores.uploads.get_upload(USCC, "u")
     again = await laboratory.send(batch)
     assert counts(first) == (3, 2, 0, 5)
     assert counts(again) == (3, 0, 2, 5)
     assert again.rejections == first.rejections
-    assert await laboratory.store.get_upload(USCC, "u") == before
+    assert await laboratory.stores.uploads.get_upload(USCC, "u") == before
     partly = await laboratory.send([*batch[1:], make_tube(9)], 1)
     assert counts(partly) == (4, 1, 0, 5)
     assert [rejection.tube_index for rejection in partly.rejections] == [0, 1, 1]
@@ -184,7 +184,7 @@ async def test_a_report_removed_before_it_is_compared_is_judged_anew(
 
         def look_late(*arguments: Any) -> Any:
             with laboratory.database.engine.begin() as retention:
-                retention.execute(delete(tables.report_keys))
+                retention.execute(delete(report_keys))
             return look(*arguments)
 
         with monkeypatch.context() as patched:
@@ -193,4 +193,4 @@ async def test_a_report_removed_before_it_is_compared_is_judged_anew(
                 await laboratory.send([make_tube(0)], upload_id="v")
         assert await laboratory.rows("report_number", "revision") == [("R0", 1)]
         assert counts(await laboratory.send([make_tube(0)], upload_id="v")) == (1, 1, 0, 0)
-        assert set(await laboratory.store.find_report_keys(USCC, ["R0"])) == {"R0"}
+        assert set(await laboratory.stores.uploads.find_report_keys(USCC, ["R0"])) == {"R0"}

@@ -17,10 +17,11 @@ from sqlalchemy import Connection, text
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.domain.instant import HOUR
+from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import MAX_LINKED, insert_link, link_documents
-from services.results.records.model import DocumentLink, LinkedDocument, ResultQuery
-from services.results.store import Once
+from services.results.lookup.model import ResultQuery
 from services.runtime.ids import uuid7
+from services.storage.idempotency import IdempotentRequest
 from tests.databases import MakeUrl
 from tests.labwork import NOW, REPORTED, make_tube, make_tubes, subject_key
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -50,7 +51,9 @@ async def link(
 
     asked = DocumentLink(uuid7(), document(one), document(other), reason, laboratory.clock.now())
     request = LinkDocumentsRequest(reason=reason, request_id=request_id)
-    await laboratory.store.link(asked, Once(request, LinkDocumentsResponse, encode, laboratory.clock.now()))
+    await laboratory.stores.documents.link(
+        asked, IdempotentRequest(request, LinkDocumentsResponse, encode, laboratory.clock.now())
+    )
     return made[0] if made else None
 
 
@@ -61,14 +64,14 @@ async def unlink(laboratory: Laboratory, one: int, other: int, reason: str = "a 
         ended.append(each)
         return UnlinkDocumentsResponse()
 
-    once = Once(UnlinkDocumentsRequest(), UnlinkDocumentsResponse, encode, laboratory.clock.now())
-    await laboratory.store.unlink(document(one), document(other), reason, once)
+    once = IdempotentRequest(UnlinkDocumentsRequest(), UnlinkDocumentsResponse, encode, laboratory.clock.now())
+    await laboratory.stores.documents.unlink(document(one), document(other), reason, once)
     return ended[0]
 
 
 async def found(laboratory: Laboratory, *persons: int) -> list[list[str]]:
     keys = [subject_key(person) for person in persons]
-    findings = await laboratory.store.find_persons(keys, [], NOW)
+    findings = await laboratory.stores.lookup.find_persons(keys, [], NOW)
     return [[result.report_number for result in results] for results in findings.by_person]
 
 
@@ -78,7 +81,7 @@ async def test_either_document_finds_the_results_of_both_newest_first(laboratory
     await link(laboratory, 2, 0)
     assert await found(laboratory, 0, 1, 2, 3) == [["R0", "R2"], ["R1"], ["R0", "R2"], ["R3"]]
     for person in (0, 2):
-        listing = await laboratory.store.list_by_person(subject_key(person), ResultQuery(), None, 9, NOW)
+        listing = await laboratory.stores.lookup.list_by_person(subject_key(person), ResultQuery(), None, 9, NOW)
         assert [result.report_number for result in listing.results] == ["R0", "R2"]
     await unlink(laboratory, 0, 2)
     assert await found(laboratory, 0, 2) == [["R0"], ["R2"]]
@@ -178,14 +181,14 @@ async def test_a_tie_that_ended_stays_in_history_and_can_be_made_again(laborator
             assert (ended.remove_time, ended.remove_reason) == (laboratory.clock.now(), f"not {reason}")
     await link(laboratory, 2, 3)
     for person in (0, 1):
-        history = await laboratory.store.list_links(subject_key(person), None, 9)
+        history = await laboratory.stores.documents.list_links(subject_key(person), None, 9)
         assert [(each.reason, each.remove_reason, each.remove_time is None) for each in history] == [
             ("third", "", True),
             ("second", "not second", False),
             ("first", "not first", False),
         ]
         after = (history[0].create_time, history[0].link_id)
-        assert await laboratory.store.list_links(subject_key(person), after, 1) == [history[1]]
+        assert await laboratory.stores.documents.list_links(subject_key(person), after, 1) == [history[1]]
 
 
 async def test_links_of_one_instant_are_paged_without_a_gap(laboratory: Laboratory) -> None:
@@ -193,7 +196,7 @@ async def test_links_of_one_instant_are_paged_without_a_gap(laboratory: Laborato
         await link(laboratory, 0, other)
     seen: list[str] = []
     after = None
-    while page := await laboratory.store.list_links(subject_key(0), after, 2):
+    while page := await laboratory.stores.documents.list_links(subject_key(0), after, 2):
         seen += [each.link_id for each in page]
         after = (page[-1].create_time, page[-1].link_id)
     assert len(seen) == len(set(seen)) == 7

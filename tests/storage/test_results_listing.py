@@ -11,10 +11,10 @@ from hutong.results.v1 import upload_pb2
 from sqlalchemy import Connection
 
 from services.domain.instant import DAY, HOUR
-from services.results import tables
-from services.results.records import queries
-from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, ResultQuery, StoredResult
-from services.results.records.queries import LabPosition
+from services.results.lookup import listing_queries
+from services.results.lookup.model import LabPosition, ResultQuery
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
+from services.results.tables import metadata
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, NOW, PENDING, POSITIVE, REPORTED, USCC, make_document, make_tube, subject_key
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -36,7 +36,7 @@ async def pages_by_lab(laboratory: Laboratory, query: ResultQuery, size: int) ->
     found: list[StoredResult] = []
     position: LabPosition | None = ("", 0)
     while position is not None:
-        listing = await laboratory.store.list_by_lab(USCC, query, position, size, NOW)
+        listing = await laboratory.stores.lookup.list_by_lab(USCC, query, position, size, NOW)
         assert len(listing.results) <= size
         found += listing.results
         position = listing.next_position
@@ -47,7 +47,7 @@ async def pages_by_person(laboratory: Laboratory, query: ResultQuery, size: int)
     found: list[StoredResult] = []
     while True:
         after = (found[-1].file_time, found[-1].lab, found[-1].report_number, found[-1].revision) if found else None
-        page = (await laboratory.store.list_by_person(subject_key(0), query, after, size, NOW)).results
+        page = (await laboratory.stores.lookup.list_by_person(subject_key(0), query, after, size, NOW)).results
         if not page:
             return found
         found += page
@@ -119,14 +119,14 @@ async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laborato
     await laboratory.send([make_tube(0, reported=REPORTED - 2 * place * HOUR) for place in range(1)])
     tubes = tubes_of_one_person()
     await laboratory.send(tubes[:-2], upload_id="v")
-    first = (await laboratory.store.list_by_person(subject_key(0), ResultQuery(), None, 10, NOW)).results
+    first = (await laboratory.stores.lookup.list_by_person(subject_key(0), ResultQuery(), None, 10, NOW)).results
     newer, older = make_tube(90, reported=NOW), make_tube(91, reported=REPORTED - 100 * DAY)
     for tube in (newer, older):
         tube.persons[0].document.CopyFrom(make_document(0))
     await laboratory.send([newer, older], upload_id="w")
     last = first[-1]
     after = (last.file_time, last.lab, last.report_number, last.revision)
-    rest = (await laboratory.store.list_by_person(subject_key(0), ResultQuery(), after, 500, NOW)).results
+    rest = (await laboratory.stores.lookup.list_by_person(subject_key(0), ResultQuery(), after, 500, NOW)).results
     told = [result.report_number for result in (*first, *rest)]
     assert len(told) == len(set(told))
     assert "R90" not in told
@@ -137,7 +137,7 @@ async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laborato
 async def test_another_persons_and_laboratorys_results_are_not_listed(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0), make_tube(1)])
     assert named(await pages_by_person(laboratory, ResultQuery(), 5)) == ["R0@1"]
-    listing = await laboratory.store.list_by_lab("91410100MA0000001X", ResultQuery(), ("", 0), 5, NOW)
+    listing = await laboratory.stores.lookup.list_by_lab("91410100MA0000001X", ResultQuery(), ("", 0), 5, NOW)
     assert (list(listing.results), listing.next_position) == ([], None)
 
 
@@ -167,7 +167,7 @@ async def test_one_page_looks_at_so_many_reports_and_no_more(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then it is short, or empty, and says where to go on; all pages together tell everything."""
-    monkeypatch.setattr(queries, "LAB_SCAN", 10)
+    monkeypatch.setattr(listing_queries, "LAB_SCAN", 10)
     tubes = [make_tube(place, outcome=POSITIVE if place in (37, 38) else NEGATIVE) for place in range(10, 60)]
     await laboratory.send(tubes)
     await recall(laboratory, REPORTED - HOUR, NOW, POSITIVE)
@@ -175,7 +175,7 @@ async def test_one_page_looks_at_so_many_reports_and_no_more(
     position: LabPosition | None = ("", 0)
     while position is not None:
         query = ResultQuery(outcomes=(POSITIVE,))
-        listing = await laboratory.store.list_by_lab(USCC, query, position, 5, NOW)
+        listing = await laboratory.stores.lookup.list_by_lab(USCC, query, position, 5, NOW)
         sizes.append(len(listing.results))
         position = listing.next_position
     assert sizes == [0, 0, 2, 0, 0, 0]
@@ -193,7 +193,7 @@ async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(labor
 
     def multiply(connection: Connection) -> None:
         for table, column in (("report_keys", "report_number"), ("results", "report_number")):
-            columns = [each.name for each in tables.metadata.tables[table].columns]
+            columns = [each.name for each in metadata.tables[table].columns]
             values = ", ".join("'R' || (1000000 + i)" if name == column else name for name in columns)
             connection.exec_driver_sql(
                 f"INSERT INTO {table} ({', '.join(columns)}) {many} SELECT {values} FROM n, {table}"
@@ -204,7 +204,7 @@ async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(labor
 
     async def seconds(query: ResultQuery) -> float:
         begun = time.perf_counter()
-        listing = await laboratory.store.list_by_lab(USCC, query, ("", 0), 50, NOW)
+        listing = await laboratory.stores.lookup.list_by_lab(USCC, query, ("", 0), 50, NOW)
         assert (list(listing.results), listing.next_position is not None) == ([], True)
         return time.perf_counter() - begun
 

@@ -16,8 +16,10 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Co
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, HOUR
-from services.results.records.model import ACTIVE, SUPERSEDED, Acknowledgement, Correction
-from services.results.store import Once
+from services.results.corrections.model import Correction
+from services.results.records.model import ACTIVE, SUPERSEDED
+from services.results.upload.model import Acknowledgement
+from services.storage.idempotency import IdempotentRequest
 from tests.databases import MakeUrl
 from tests.labwork import NOW, PENDING, REPORTED, USCC, make_tube, make_tubes
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -105,7 +107,7 @@ async def test_two_streams_of_one_upload_take_turns(laboratories: Sequence[Labor
     streams = [upload_all(laboratory, tubes, "one") for laboratory in laboratories for _ in range(STREAMS)]
     all_told = await asyncio.gather(*streams)
     assert [each.committed_offset for each in all_told[0]] == sorted(each.committed_offset for each in all_told[0])
-    upload = await laboratories[0].store.get_upload(USCC, "one")
+    upload = await laboratories[0].stores.uploads.get_upload(USCC, "one")
     assert (upload.committed_offset, upload.accepted_count, upload.duplicate_count, upload.rejected_count) == (
         PERSONS,
         PERSONS - 1,
@@ -126,9 +128,9 @@ async def test_corrections_and_results_of_the_same_reports_never_wait_in_a_circl
     async def correct(laboratory: Laboratory, person: int) -> None:
         earlier = REPORTED - 5 * HOUR
         correction = Correction(USCC, f"R{person}", PENDING, earlier, None, "the clock was wrong")
-        once = Once(CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW)
+        once = IdempotentRequest(CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW)
         try:
-            await laboratory.store.correct(correction, once)
+            await laboratory.stores.corrections.correct(correction, once)
         except InvalidArgument:
             # Its result was there already, and a report does not become a sampling record with an earlier time again.
             return

@@ -13,12 +13,13 @@ from sqlalchemy import event
 
 from services.domain.errors import InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, MINUTE, Instant
-from services.results.records import revisions
-from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, Recall
+from services.results.corrections import recall as recall_module
+from services.results.corrections.model import Recall
+from services.results.corrections.recall import STEP
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
-from services.results.records.revisions import STEP
-from services.results.store import Once
+from services.storage.idempotency import IdempotentRequest
 from tests.databases import MakeUrl
 from tests.labwork import (
     NEGATIVE,
@@ -63,9 +64,11 @@ async def recall(
 ) -> int:
     """How many were taken back, by the answer."""
     request = RecallResultsRequest(request_id=request_id, reason=reason, outcomes=outcomes)  # type: ignore[arg-type]
-    once = Once(request, RecallResultsResponse, lambda count: RecallResultsResponse(recalled_count=count), NOW)
+    once = IdempotentRequest(
+        request, RecallResultsResponse, lambda count: RecallResultsResponse(recalled_count=count), NOW
+    )
     asked = Recall(lab, start, end, outcomes, reason)
-    return (await laboratory.store.recall(asked, once, pretend=pretend)).recalled_count
+    return (await laboratory.stores.corrections.recall(asked, once, pretend=pretend)).recalled_count
 
 
 async def states(laboratory: Laboratory) -> list[tuple[str, int, int]]:
@@ -108,14 +111,14 @@ async def test_a_recall_by_outcome_goes_by_what_the_report_says_now(laboratory: 
 
 async def test_a_recalled_result_is_told_as_recalled_with_all_it_said(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0)])
-    (before,) = (await laboratory.store.get_result(USCC, "R0", None)).results
+    (before,) = (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results
     laboratory.clock.advance(MINUTE)
     await recall(laboratory)
     expected = before._replace(revision=2, state=RECALLED, upload_time=NOW)
-    assert (await laboratory.store.get_result(USCC, "R0", None)).results == [expected]
-    findings = await laboratory.store.find_persons([subject_key(0)], [(USCC, "R0")], NOW)
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results == [expected]
+    findings = await laboratory.stores.lookup.find_persons([subject_key(0)], [(USCC, "R0")], NOW)
     assert (list(findings.by_person), findings.by_report) == ([[expected]], {(USCC, "R0"): expected})
-    changes = await laboratory.store.read_changes({}, NOW, 9)
+    changes = await laboratory.stores.watch.read_changes({}, NOW, 9)
     assert list(changes.parts[-1].entry.reports) == [("R0", 2)]
 
 
@@ -150,7 +153,7 @@ async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step is whole: what it took back stays so, and the second call takes the rest."""
-    monkeypatch.setattr(revisions, "STEP", 4)
+    monkeypatch.setattr(recall_module, "STEP", 4)
     await laboratory.send(make_tubes(10))
     done = asyncio.ensure_future(recall(laboratory, request_id=REQUEST_ID.format(1)))
     while all(state != RECALLED for _, _, state in await states(laboratory)):
@@ -166,7 +169,7 @@ async def test_a_request_sent_twice_at_once_is_told_the_same(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By two processes: they go on with it together, and each tells what it took back in all, then and later."""
-    monkeypatch.setattr(revisions, "STEP", 4)
+    monkeypatch.setattr(recall_module, "STEP", 4)
     await laboratory.send(make_tubes(30))
     async with open_laboratory(laboratory.database.engine.url.render_as_string(hide_password=False)) as beside:
         asked = [recall(each, request_id=REQUEST_ID.format(1)) for each in (laboratory, beside, laboratory)]

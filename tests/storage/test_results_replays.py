@@ -11,7 +11,7 @@ from hutong.results.v1 import upload_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.results.records.model import Acknowledgement
+from services.results.upload.model import Acknowledgement
 from tests.databases import MakeUrl
 from tests.labwork import PENDING, USCC, make_tube
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -58,7 +58,7 @@ async def state_after(laboratory: Laboratory, run: str) -> tuple[Any, ...]:
     names = ("report_number", "revision", "state", "outcome", "subject_key", "file_time", "sample_site", "tube_code")
     rows = [(row[0].removeprefix(f"{run}."), *row[1:]) for row in await laboratory.rows(*names)]
     mine = [row for row in rows if "." not in row[0]]
-    upload = await laboratory.store.get_upload(USCC, run)
+    upload = await laboratory.stores.uploads.get_upload(USCC, run)
     return mine, upload.committed_offset, upload.accepted_count, upload.duplicate_count, upload.rejected_count
 
 

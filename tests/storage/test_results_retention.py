@@ -17,14 +17,17 @@ from sqlalchemy import Connection, delete, event, select, text
 
 from services.domain.errors import FailedPrecondition, NotFound, Unavailable
 from services.domain.instant import DAY, HOUR, Instant
-from services.results import tables
-from services.results.retention.purge import purge
-from services.results.records.model import Correction, Recall, ResultQuery
+from services.results.corrections.model import Correction, Recall
+from services.results.lookup.model import ResultQuery
 from services.results.records.partitions import list_partitions, month_of, month_start
-from services.results.upload.dry_run import Rehearsal, RehearsalRoom
+from services.results.records.tables import deletions
+from services.results.retention import purge as purge_module
 from services.results.retention.purge import Deletion, purge
-from services.results.store import Once
+from services.results.tables import metadata
+from services.results.upload.dry_run import DryRun, DryRunBudget
+from services.results.upload.tables import uploads
 from services.storage.engine import open_database
+from services.storage.idempotency import IdempotentRequest
 from tests.databases import MakeUrl
 from tests.labwork import NEGATIVE, NOW, PENDING, USCC, judge, make_tube, make_tubes, subject_key
 from tests.storage.results_stores import Laboratory, counts, open_laboratory, told
@@ -56,14 +59,14 @@ def bare_tube(person: int, reported: Instant) -> upload_pb2.Tube:
 
 async def rows_of(laboratory: Laboratory, *names: str) -> dict[str, int]:
     def work(connection: Connection) -> dict[str, int]:
-        return {name: len(connection.execute(select(tables.metadata.tables[name])).all()) for name in names}
+        return {name: len(connection.execute(select(metadata.tables[name])).all()) for name in names}
 
     return await laboratory.database.read(work)
 
 
-async def deletions(laboratory: Laboratory) -> list[tuple[Any, ...]]:
+async def deletion_rows(laboratory: Laboratory) -> list[tuple[Any, ...]]:
     def work(connection: Connection) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in connection.execute(select(tables.deletions))]
+        return [tuple(row) for row in connection.execute(select(deletions))]
 
     return await laboratory.database.read(work)
 
@@ -75,8 +78,8 @@ def digest(*revisions: tuple[str, int]) -> str:
 
 
 async def correct(laboratory: Laboratory, number: str, sample: Instant | None, report: Instant | None) -> None:
-    once = Once(CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW)
-    await laboratory.store.correct(Correction(USCC, number, NEGATIVE, sample, report, "a slip"), once)
+    once = IdempotentRequest(CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW)
+    await laboratory.stores.corrections.correct(Correction(USCC, number, NEGATIVE, sample, report, "a slip"), once)
 
 
 async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laboratory: Laboratory) -> None:
@@ -88,7 +91,7 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
     deletion = remove(laboratory)
     names = [(f"R{person}", 1) for person in range(40)] + [("R3", 2)]
     assert (deletion.horizon, deletion.result_count, deletion.digest) == (HORIZON, 41, digest(*names))
-    assert await deletions(laboratory) == [(deletion.deletion_id, HORIZON, 41, deletion.digest, NOW)]
+    assert await deletion_rows(laboratory) == [(deletion.deletion_id, HORIZON, 41, deletion.digest, NOW)]
     assert await laboratory.numbers() == ["R50", "R51"]
     assert await rows_of(laboratory, "report_keys", "revision_reasons", "uploads", "upload_rejections") == {
         "report_keys": 2,
@@ -96,7 +99,7 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
         "uploads": 1,
         "upload_rejections": 0,
     }
-    assert set((await laboratory.store.summarize_timeliness("", "000000", 0, NOW, HOUR)).by_subject) == {""}
+    assert set((await laboratory.stores.timeliness.summarize("", "000000", 0, NOW, HOUR)).by_subject) == {""}
     assert (await rows_of(laboratory, "delays"))["delays"] == 2
 
 
@@ -105,7 +108,7 @@ async def test_a_second_purge_finds_nothing_left(laboratory: Laboratory) -> None
     assert remove(laboratory, HORIZON - 90 * DAY).result_count == 0
     await laboratory.send([make_tube(0, reported=BEFORE)])
     assert [remove(laboratory).result_count for _ in range(2)] == [1, 0]
-    assert len(await deletions(laboratory)) == 3
+    assert len(await deletion_rows(laboratory)) == 3
 
 
 @pytest.mark.parametrize("dies_in", ["_fingerprint", "_complete", "_delete_keys", "_delete_rows"])
@@ -119,15 +122,15 @@ async def test_a_purge_that_was_killed_is_finished_by_the_next(
 
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(5)])
     with monkeypatch.context() as patched:
-        patched.setattr(purge, dies_in, die)
+        patched.setattr(purge_module, dies_in, die)
         with pytest.raises(KeyboardInterrupt):
             remove(laboratory)
     left = len(await laboratory.numbers())
-    (*_, found, _, _) = (await deletions(laboratory))[0]
+    (*_, found, _, _) = (await deletion_rows(laboratory))[0]
     assert left == 5 or found == 5
     remove(laboratory)
     assert await laboratory.numbers() == []
-    assert sum(each[2] for each in await deletions(laboratory)) >= 5
+    assert sum(each[2] for each in await deletion_rows(laboratory)) >= 5
 
 
 async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) -> None:
@@ -136,8 +139,8 @@ async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) ->
     await laboratory.send([old])
     remove(laboratory)
     again = [old, make_tube(2, reported=HORIZON), pending]
-    rehearsal = Rehearsal(USCC, laboratory.store, RehearsalRoom())
-    rehearsed = await rehearsal.judge_against_store(judge(again, dialect=laboratory.dialect))
+    rehearsal = DryRun(USCC, laboratory.stores.uploads, DryRunBudget())
+    rehearsed = await rehearsal.compare(judge(again, dialect=laboratory.dialect))
     sent = await laboratory.send(again, upload_id="v")
     for answer in (rehearsed, sent):
         assert counts(answer) == (3, 1, 0, 2)
@@ -151,7 +154,7 @@ async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) ->
 async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
     """A question about removed times alone is refused; one that reaches further is answered with the horizon."""
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
-    lab, person = laboratory.store.list_by_lab, laboratory.store.list_by_person
+    lab, person = laboratory.stores.lookup.list_by_lab, laboratory.stores.lookup.list_by_person
     assert (await lab(USCC, ResultQuery(), ("", 0), 9, NOW)).horizon is None
     remove(laboratory)
     for end in (HORIZON, BEFORE):
@@ -159,7 +162,7 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
         for ask in (
             partial(lab, USCC, query, ("", 0), 9, NOW),
             partial(person, subject_key(0), query, None, 9, NOW),
-            partial(laboratory.store.summarize_timeliness, "", "000000", 0, end, HOUR),
+            partial(laboratory.stores.timeliness.summarize, "", "000000", 0, end, HOUR),
         ):
             with pytest.raises(FailedPrecondition) as caught:
                 await ask()
@@ -176,12 +179,12 @@ async def test_a_result_that_is_not_there_may_have_been_removed(laboratory: Labo
     """Who asks for it is told since when there are any; unless there is a younger one under its name."""
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
     with pytest.raises(NotFound) as caught:
-        await laboratory.store.get_result(USCC, "R9", None)
+        await laboratory.stores.lookup.get_result(USCC, "R9", None)
     assert set(caught.value.metadata) == {"resource"}
     remove(laboratory)
     for number, revision, keys in (("R0", None, {"resource", "horizon"}), ("R1", 2, {"resource"})):
         with pytest.raises(NotFound) as caught:
-            await laboratory.store.get_result(USCC, number, revision)
+            await laboratory.stores.lookup.get_result(USCC, number, revision)
         assert set(caught.value.metadata) == keys
         assert ("2022-08-01T00:00:00+08:00" in str(caught.value)) == ("horizon" in keys)
 
@@ -191,15 +194,15 @@ async def test_of_a_report_revised_over_the_horizon_what_is_kept_is_told(laborat
     await laboratory.send([make_tube(0, outcome=PENDING, sampled=BEFORE)])
     await laboratory.send([make_tube(0, reported=AFTER, sampled=BEFORE)], upload_id="v")
     remove(laboratory)
-    assert (await laboratory.store.get_result(USCC, "R0", None)).results[0].revision == 2
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results[0].revision == 2
     with pytest.raises(NotFound) as caught:
-        await laboratory.store.get_result(USCC, "R0", 1)
+        await laboratory.stores.lookup.get_result(USCC, "R0", 1)
     assert caught.value.metadata["horizon"] == "2022-08-01T00:00:00+08:00"
 
 
 async def test_timeliness_tells_the_horizon_where_its_interval_begins_before(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
-    summarize = laboratory.store.summarize_timeliness
+    summarize = laboratory.stores.timeliness.summarize
     assert (await summarize("", "000000", BEFORE, NOW, HOUR)).horizon is None
     remove(laboratory)
     assert (await summarize("", "000000", BEFORE, NOW, HOUR)).horizon == HORIZON
@@ -226,9 +229,9 @@ async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_w
         await correct(laboratory, "R0", None, BEFORE)
     assert caught.value.reason == "BEFORE_HORIZON"
     with pytest.raises(FailedPrecondition) as caught:
-        await laboratory.store.get_result(USCC, "R0", None)
+        await laboratory.stores.lookup.get_result(USCC, "R0", None)
     assert caught.value.reason == "BEFORE_HORIZON"
-    assert (await laboratory.store.get_result(USCC, "R0", 1)).results[0].file_time == AFTER
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", 1)).results[0].file_time == AFTER
     assert remove(laboratory, month_start((2022, 9))).result_count == 1
     assert (await rows_of(laboratory, "report_keys", "revision_reasons"))["report_keys"] == 0
 
@@ -237,7 +240,7 @@ async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was acknowledged before the horizon was set is in the record; what comes after it is refused."""
-    monkeypatch.setattr(purge, "STEP", 7)
+    monkeypatch.setattr(purge_module, "STEP", 7)
     begun = threading.Event()
     accepted: list[int] = []
 
@@ -269,7 +272,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 
     await register(laboratory)
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
-    fingerprint = purge._fingerprint
+    fingerprint = purge_module._fingerprint
     loop = asyncio.get_running_loop()
     recalled: list[int] = []
 
@@ -279,7 +282,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
         recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
         return counted
 
-    monkeypatch.setattr(purge, "_fingerprint", count_and_recall)
+    monkeypatch.setattr(purge_module, "_fingerprint", count_and_recall)
     deletion = await asyncio.to_thread(remove, laboratory)
     assert (deletion.result_count, recalled) == (3, [1])
     assert await laboratory.rows("report_number", "revision") == [("R3", 1), ("R3", 2)]
@@ -288,7 +291,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one, of another process, would count the same once more; it is told to wait, and leaves no record."""
     await laboratory.send([make_tube(0, reported=BEFORE)])
-    fingerprint = purge._fingerprint
+    fingerprint = purge_module._fingerprint
     refusals: list[Unavailable] = []
 
     def count_twice(connection: Connection, horizon: Instant) -> tuple[int, str]:
@@ -302,19 +305,19 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
         return fingerprint(connection, horizon)
 
     with monkeypatch.context() as patched:
-        patched.setattr(purge, "_fingerprint", count_twice)
+        patched.setattr(purge_module, "_fingerprint", count_twice)
         remove(laboratory)
     assert [(refusal.reason, refusal.message) for refusal in refusals] == [
         ("OVERLOADED", "another purge is under way; wait for its end")
     ]
-    assert [count for _, _, count, _, _ in await deletions(laboratory)] == [1]
+    assert [count for _, _, count, _, _ in await deletion_rows(laboratory)] == [1]
     remove(laboratory)
 
 
 @pytest.mark.parametrize("table", ["uploads", "upload_rejections", "delays", "results_request_memory", "known_batches"])
 async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
     """No statement removes more than a step of them, and all that is old goes."""
-    monkeypatch.setattr(purge, "STEP", 5)
+    monkeypatch.setattr(purge_module, "STEP", 5)
     removed: list[int] = []
 
     def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
@@ -326,8 +329,10 @@ async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pyt
         await known_send(laboratory, tubes, f"u{number}", number.to_bytes(16))
     for number in range(13):
         request = CorrectResultRequest(request_id=f"0192f0c1-0000-7000-8000-0000000000{number:02}", reason="x")
-        once = Once(request, CorrectResultResponse, lambda _: CorrectResultResponse(), BEFORE)
-        await laboratory.store.correct(Correction(USCC, f"R{number}", NEGATIVE, None, None, "a slip"), once)
+        once = IdempotentRequest(request, CorrectResultResponse, lambda _: CorrectResultResponse(), BEFORE)
+        await laboratory.stores.corrections.correct(
+            Correction(USCC, f"R{number}", NEGATIVE, None, None, "a slip"), once
+        )
     event.listen(laboratory.database.engine, "after_cursor_execute", watch)
     remove(laboratory)
     assert (sum(removed), max(removed)) == (13, 5)
@@ -336,13 +341,13 @@ async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pyt
 
 async def known_send(laboratory: Laboratory, tubes: list[upload_pb2.Tube], upload_id: str, digest: bytes) -> None:
     batch = replace(judge(tubes, dialect=laboratory.dialect), digest=digest)
-    await laboratory.store.commit_batch(laboratory.position(upload_id), batch, BEFORE)
+    await laboratory.stores.uploads.commit_batch(laboratory.position(upload_id), batch, BEFORE)
 
 
 async def test_an_upload_of_a_removed_ones_id_begins_anew(laboratory: Laboratory) -> None:
     """What was rejected of the old one is not told of the new one, though a purge was stopped half way."""
     await laboratory.send([make_tube(0, region="999999"), make_tube(1, region="999999")], now=BEFORE)
-    await laboratory.database.write(lambda connection: connection.execute(delete(tables.uploads)))
+    await laboratory.database.write(lambda connection: connection.execute(delete(uploads)))
     answer = await laboratory.send([make_tube(0), make_tube(1, region="999999")])
     assert (counts(answer), told(answer)) == ((2, 1, 0, 1), [(1, -1, ["REGION_UNKNOWN"])])
 
@@ -352,12 +357,12 @@ async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> N
 
     await register(laboratory)
     remove(laboratory)
-    once: Once[int, CorrectResultResponse] = Once(
+    once: IdempotentRequest[int, CorrectResultResponse] = IdempotentRequest(
         CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW
     )
     for pretend in (True, False):
         with pytest.raises(FailedPrecondition):
-            await laboratory.store.recall(Recall(USCC, 0, BEFORE, (), "x"), once, pretend=pretend)
+            await laboratory.stores.corrections.recall(Recall(USCC, 0, BEFORE, (), "x"), once, pretend=pretend)
 
 
 @pytest.fixture
@@ -389,8 +394,8 @@ async def test_a_month_that_is_being_read_is_dropped_later(
     postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers are not kept waiting behind the purge; it tries again and in the end says so."""
-    monkeypatch.setattr(purge, "DROP_TRIES", 1)
-    monkeypatch.setattr(purge, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(purge_module, "DROP_TRIES", 1)
+    monkeypatch.setattr(purge_module, "RETRY_SECONDS", 0.0)
     await postgresql.send([make_tube(0, reported=BEFORE)])
     with postgresql.database.engine.connect() as reader:
         reader.execute(text("SELECT count(*) FROM results_2022_07"))
@@ -405,10 +410,10 @@ async def test_a_month_that_is_being_read_is_dropped_later(
 async def test_months_are_made_ahead_and_once(postgresql: Laboratory) -> None:
     """This one and the next; at the turn of the year too."""
     for _ in range(2):
-        await postgresql.store.make_months_ahead()
+        await postgresql.stores.partitions.prepare_ahead()
     assert partitions(postgresql) == ["results_2022_08", "results_2022_09"]
     postgresql.clock.advance(month_start((2022, 12)) - NOW)
-    await postgresql.store.make_months_ahead()
+    await postgresql.stores.partitions.prepare_ahead()
     assert partitions(postgresql)[2:] == ["results_2022_12", "results_2023_01"]
 
 

@@ -35,12 +35,12 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def refusal(laboratory: Laboratory, tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> dict[str, str]:
     """The metadata of the error that these tubes end with."""
-    before = await laboratory.store.get_upload(USCC, "u")
+    before = await laboratory.stores.uploads.get_upload(USCC, "u")
     with pytest.raises(InvalidArgument) as caught:
         await laboratory.send(tubes, offset)
     assert caught.value.reason == "UPLOAD_ID_REUSED"
     assert [violation.field for violation in caught.value.violations] == ["start.upload_id"]
-    assert await laboratory.store.get_upload(USCC, "u") == before
+    assert await laboratory.stores.uploads.get_upload(USCC, "u") == before
     return caught.value.metadata
 
 
@@ -113,7 +113,7 @@ async def test_a_replay_under_a_new_standing_is_told_it(laboratory: Laboratory) 
     """As any upload under that standing is."""
     await laboratory.send(make_tubes(2))
     await suspend(laboratory, REPORTED - DAY)
-    suspended = await laboratory.store.get_lab(USCC)
+    suspended = await laboratory.stores.labs.get_lab(USCC)
     assert suspended.changes != make_lab().changes
     answer = await laboratory.send(make_tubes(2), lab=suspended)
     assert told(answer) == [(0, -1, ["LAB_NOT_AUTHORIZED"]), (1, -1, ["LAB_NOT_AUTHORIZED"])]

@@ -13,9 +13,10 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Co
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, Instant, to_timestamp
-from services.results.records.model import ACTIVE, SUPERSEDED, Correction, StoredResult
-from services.results.store import Once
-from services.results.tables import revision_reasons
+from services.results.corrections.model import Correction
+from services.results.records.model import ACTIVE, SUPERSEDED, StoredResult
+from services.results.records.tables import revision_reasons
+from services.storage.idempotency import IdempotentRequest
 from tests.databases import MakeUrl
 from tests.labwork import (
     NEGATIVE,
@@ -60,7 +61,9 @@ async def correct(
 
     request = CorrectResultRequest(request_id=request_id, outcome=outcome)  # type: ignore[arg-type]
     correction = Correction(lab, number, outcome, sampled, reported, "a slip of the pen")  # type: ignore[arg-type]
-    await laboratory.store.correct(correction, Once(request, CorrectResultResponse, encode, now))
+    await laboratory.stores.corrections.correct(
+        correction, IdempotentRequest(request, CorrectResultResponse, encode, now)
+    )
     return written[0] if written else None
 
 
@@ -69,7 +72,7 @@ async def revisions(laboratory: Laboratory, *columns: str) -> list[tuple[Any, ..
 
 
 async def newest(laboratory: Laboratory, person: int) -> list[tuple[str, int, int]]:
-    (results,) = (await laboratory.store.find_persons([subject_key(person)], [], NOW)).by_person
+    (results,) = (await laboratory.stores.lookup.find_persons([subject_key(person)], [], NOW)).by_person
     return [(result.report_number, result.revision, result.outcome) for result in results]
 
 
@@ -120,7 +123,7 @@ async def test_a_correction_supersedes_and_history_stays(laboratory: Laboratory)
     tube.ClearField("receive_time")
     tube.ClearField("test_time")
     await laboratory.send([tube])
-    (first,) = (await laboratory.store.get_result(USCC, "R0", None)).results
+    (first,) = (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results
     july = REPORTED - 20 * DAY
     second = await correct(laboratory, NEGATIVE, None, july, now=NOW + 1)
     third = await correct(laboratory, POSITIVE, None, REPORTED, now=NOW + 2)
@@ -128,8 +131,8 @@ async def test_a_correction_supersedes_and_history_stays(laboratory: Laboratory)
     for revision, expected in enumerate(
         (first._replace(state=SUPERSEDED), second._replace(state=SUPERSEDED), third), 1
     ):
-        assert (await laboratory.store.get_result(USCC, "R0", revision)).results == [expected]
-    assert (await laboratory.store.get_result(USCC, "R0", None)).results == [third]
+        assert (await laboratory.stores.lookup.get_result(USCC, "R0", revision)).results == [expected]
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results == [third]
     hidden = await laboratory.rows("name_hash", "key_version", "subject_key")
     assert len(hidden) == 3
     assert len(set(hidden)) == 1

@@ -13,9 +13,10 @@ from sqlalchemy import event
 
 from services.domain.errors import HutongError, OutOfRange, Unavailable
 from services.domain.instant import MINUTE
-from services.results.watch.watch import tail as tail_module
-from services.results.changelog.log import ChangeKind, Cursor, Place, append_entry
+from services.results.changelog.log import append_entry
+from services.results.changelog.model import ChangeKind, Cursor, Position
 from services.results.records.model import StoredResult
+from services.results.watch import tail as tail_module
 from services.results.watch.batches import ChangeBatch
 from services.results.watch.tail import ChangePage, ChangeTail, Follower
 from services.runtime.server.service import Drain
@@ -41,7 +42,7 @@ async def sqlite(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 
 def tail_of(laboratory: Laboratory) -> ChangeTail:
-    return ChangeTail(laboratory.store, laboratory.clock, Drain(), laboratory.database.written)
+    return ChangeTail(laboratory.stores.watch, laboratory.clock, Drain(), laboratory.database.written)
 
 
 def names(page: ChangePage) -> list[str]:
@@ -177,7 +178,7 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
     reading, most = 0, 0
 
     class Counting:
-        newest_cursor = sqlite.store.newest_cursor
+        newest_cursor = sqlite.stores.watch.newest_cursor
 
         async def read_changes(self, cursor: Cursor, now: int, limit: int) -> ChangeBatch:
             nonlocal reading, most
@@ -185,7 +186,7 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
             reading += behind
             most = max(most, reading)
             try:
-                return await sqlite.store.read_changes(cursor, now, limit)
+                return await sqlite.stores.watch.read_changes(cursor, now, limit)
             finally:
                 reading -= behind
 
@@ -269,7 +270,7 @@ async def test_nobody_reads_when_nobody_follows(sqlite: Laboratory) -> None:
 async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) -> None:
     """With an empty page, long before their time."""
     drain = Drain()
-    tail = ChangeTail(sqlite.store, sqlite.clock, drain, sqlite.database.written)
+    tail = ChangeTail(sqlite.stores.watch, sqlite.clock, drain, sqlite.database.written)
     async with tail.follow({}) as follower:
         await follower.next(0)
         waiting = asyncio.ensure_future(follower.next(PATIENCE_SECONDS))
@@ -283,4 +284,4 @@ async def test_entries_of_other_kinds_are_followed_too(sqlite: Laboratory) -> No
     await sqlite.database.write(append_entry, "", [("a-link", 0)], NOW, ChangeKind.LINKS)
     async with tail_of(sqlite).follow({}) as follower:
         (part,) = (await follower.next(0)).parts
-        assert (part.entry.reports, part.results, part.place) == ([("a-link", 0)], [None], Place(1))
+        assert (part.entry.reports, part.results, part.place) == ([("a-link", 0)], [None], Position(1))

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, event
 
 from services.domain.instant import SECOND
 from services.results.changelog import log
-from services.results.changelog.log import Cursor, append_entry, read_log
+from services.results.changelog.log import append_entry, read_log
+from services.results.changelog.model import Cursor
 from tests.databases import MakeUrl
 from tests.labwork import NOW, USCC
 from tests.storage.results_stores import Laboratory, open_laboratory
@@ -49,7 +50,7 @@ def read(laboratory: Laboratory, cursor: Cursor) -> list[str]:
     """The reports of what comes next, and the cursor moved on."""
     page = laboratory.database.read_now(read_log, cursor)
     for entry in page.entries:
-        cursor[entry.writer_id] = log.Place(entry.sequence)
+        cursor[entry.writer_id] = Position(entry.sequence)
     return [number for entry in page.entries for number, _ in entry.reports]
 
 
@@ -120,7 +121,7 @@ async def test_revisions_of_a_report_come_in_their_order(
             entries = (await laboratory.database.read(read_log, cursor, 4)).entries
             read_all = not entries
             for entry in entries:
-                cursor[entry.writer_id] = log.Place(entry.sequence)
+                cursor[entry.writer_id] = Position(entry.sequence)
                 for report, revision in entry.reports:
                     assert revision == seen[report] + 1
                     seen[report] = revision

@@ -12,18 +12,17 @@ was made, whatever the clocks say. Who reads up to a bound of turns has with eve
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Callable, Sequence
 from itertools import accumulate, takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
-from services.results import tables
+from services.results.changelog import tables
+from services.results.changelog.model import BEGINNING, ChangeKind, Cursor, Entry, LoggedChange, LogPage, Position
 
 MAX_ENTRIES = 20
 """Entries of one writer that a watcher reads at once."""
@@ -38,61 +37,35 @@ _changes = tables.changes
 _writers = tables.change_writers
 
 
-class ChangeKind(IntEnum):
-    """What the entries of the log speak of; watchers of results pass over all but the first."""
-
-    RESULTS = 0
-    LINKS = 1
-    LABS = 2
-    FOLLOW_UPS = 3
-
-
-class Place(NamedTuple):
-    """Where a watcher stands with a writer: its last entry that was dealt with, and how many reports of the next."""
-
-    sequence: int
-    dealt: int = 0
-
-
-BEGINNING = Place(0)
-
-Cursor = dict[int, Place]
-"""Writer → place; at its beginning with a writer that is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One commit: which reports of a laboratory got which revisions, in the order of the upload.
-
-    Of another kind than results, which links, laboratories or reported numbers it changed, with 0 for a revision.
-    """
-
-    writer_id: int
-    sequence: int
-    commit_time: Instant
-    lab: str
-    reports: Sequence[tuple[str, int]]
-    kind: ChangeKind = ChangeKind.RESULTS
-
-    def dealt_with(self, cursor: Cursor) -> int:
-        """How many of its reports a cursor that stands before its end has dealt with."""
-        place = cursor.get(self.writer_id, BEGINNING)
-        return min(place.dealt, len(self.reports)) if place.sequence == self.sequence - 1 else 0
-
-
-class LogPage(NamedTuple):
-    """What was read of the log at once, and whether that was all there was."""
-
-    entries: list[Entry]
-    is_complete: bool
-
-
 class _Mark(NamedTuple):
     """Where an entry stands: by turn and time first."""
 
     turn: tuple[int, Instant]
     writer_id: int
     sequence: int
+
+
+Subscriber: TypeAlias = Callable[[Connection, Sequence[LoggedChange], Instant], None]
+"""Learns of changes in the transaction that makes them, after its writes and before its entries in the log."""
+
+
+class ChangeLog:
+    """Records what transactions change, and tells subscribers of it in the same transaction."""
+
+    def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
+        self._subscribers = tuple(subscribers)
+
+    def record(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
+        """Tell subscribers, then log each change. Called last: from here on the transaction holds a writer."""
+        self.notify(connection, changes, now)
+        for change in changes:
+            append_entry(connection, change.lab, change.names, now, change.kind)
+
+    def notify(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
+        """Tell subscribers of changes that are not logged here. Called once in a transaction, after its writes."""
+        if changes:
+            for subscriber in self._subscribers:
+                subscriber(connection, changes, now)
 
 
 def append_entry(
@@ -158,13 +131,13 @@ def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int, int]
 def oldest_cursor(connection: Connection) -> Cursor:
     """The cursor from which on everything is kept."""
     query = select(_writers.c.writer_id, _writers.c.removed_sequence).where(_writers.c.removed_sequence > 0)
-    return {row.writer_id: Place(row.removed_sequence) for row in connection.execute(query)}
+    return {row.writer_id: Position(row.removed_sequence) for row in connection.execute(query)}
 
 
 def newest_cursor(connection: Connection) -> Cursor:
     """The cursor after everything that is committed."""
     query = select(_writers.c.writer_id, _writers.c.newest_sequence)
-    return {row.writer_id: Place(row.newest_sequence) for row in connection.execute(query)}
+    return {row.writer_id: Position(row.newest_sequence) for row in connection.execute(query)}
 
 
 def read_entries(connection: Connection, cursor: Cursor) -> list[Entry]:

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, Violation
 from services.domain.instant import Instant
+from services.results.corrections.model import Correction
 from services.results.records.model import (
     ACTIVE,
+    FUTURE_TOLERANCE,
     NEGATIVE,
     PENDING,
     POOL_POSITIVE,
     POSITIVE,
     RECALLED,
-    Correction,
     StoredResult,
 )
-from services.results.upload.validation import FUTURE_TOLERANCE
 
 
 def correct(history: Sequence[StoredResult], correction: Correction, now: Instant) -> StoredResult:

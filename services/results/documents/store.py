@@ -1,15 +1,23 @@
-"""Documents of one person, tied together: look-ups by either then find the results of both."""
+"""Links between documents of one person: look-ups by either document find the results of both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+from google.protobuf.message import Message
 from sqlalchemy import Connection, and_, insert, or_, select, update
 from sqlalchemy.engine import Row
 
 from services.domain.errors import FailedPrecondition, NotFound
-from services.results import tables
-from services.results.records.model import DocumentLink, LinkedDocument
+from services.results.changelog.log import ChangeLog
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.documents import tables
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.storage.engine import Database
+from services.storage.idempotency import IdempotentRequest, IdempotentWriter
+
+M = TypeVar("M", bound=Message)
 
 MAX_LINKED = 16
 """Documents that may be one person's; nobody holds more, and a chain of wrong links must end somewhere."""
@@ -18,6 +26,51 @@ _TYING = 0x48754C69
 """Of the advisory lock under which documents are tied on PostgreSQL."""
 
 _links = tables.document_links
+
+
+class DocumentStore:
+    """Links between documents. Every write is durable when it returns."""
+
+    def __init__(self, database: Database, writer: IdempotentWriter, change_log: ChangeLog) -> None:
+        self._database = database
+        self._writer = writer
+        self._change_log = change_log
+
+    async def link(self, link: DocumentLink, once: IdempotentRequest[DocumentLink, M]) -> M:
+        """Tie two documents together. FailedPrecondition TOO_MANY_LINKED."""
+
+        def run(connection: Connection) -> DocumentLink:
+            tied = link_documents(connection, link)
+            self._change_log.record(connection, [link_change(tied)], once.now)
+            return tied
+
+        return await self._writer.write(once, run)
+
+    async def unlink(
+        self,
+        document: LinkedDocument,
+        linked: LinkedDocument,
+        reason: str,
+        once: IdempotentRequest[DocumentLink, M],
+    ) -> M:
+        """Untie two documents. NotFound when they are not tied."""
+
+        def run(connection: Connection) -> DocumentLink:
+            untied = unlink_documents(connection, document, linked, reason, once.now)
+            self._change_log.record(connection, [link_change(untied)], once.now)
+            return untied
+
+        return await self._writer.write(once, run)
+
+    async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
+        """A document's links, past ones too, newest first."""
+        return await self._database.read(list_links, subject_key, before, limit)
+
+
+def link_change(link: DocumentLink, source: str = "") -> LoggedChange:
+    """A link that was made or removed, as the change log is told of it."""
+    keys = (link.document.subject_key, link.linked_document.subject_key)
+    return LoggedChange(ChangeKind.LINKS, "", [(link.link_id, 0)], keys, source)
 
 
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:

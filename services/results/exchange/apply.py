@@ -7,108 +7,81 @@ copy writes, the later: at the nation it becomes the next.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby, islice, repeat
+from collections.abc import Sequence
+from itertools import groupby, islice
 from operator import attrgetter
-from typing import NamedTuple
 
-import structlog
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection
 
 from services.domain.instant import Instant
-from services.domain.region import NATION
-from services.results import tables
-from services.results.records.bulk import Bulk, Filing, bulk_for
-from services.results.changelog.log import append_entry
-from services.results.upload.claims import claim_all
-from services.results.missing_reports.store import pass_on_to_homes, receive_reminders
-from services.results.exchange.model import Change, Reminder, Replica, ReplicaTubes
-from services.results.exchange.downstream.notices import ChangedReport, give_notices, is_anybody_followed
+from services.results.changelog.log import ChangeLog, append_entry
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.documents.model import DocumentLink
+from services.results.documents.store import link_change
 from services.results.exchange.apply_registers import receive_lab, receive_link
-from services.results.exchange.reconcile import Retelling, judge_retelling
+from services.results.exchange.model import Change, Replica, ReplicaTubes
+from services.results.exchange.result_writer import Applied, Arrival, FormedTubes, ResultWriter
+from services.results.labs.model import Lab
+from services.results.missing_reports.model import MissingReport
+from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
+from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_all
 from services.results.records.horizon import read_horizon
-from services.results.records.model import (
-    ACTIVE,
-    PENDING,
-    RECALLED,
-    SUPERSEDED,
-    DocumentLink,
-    Lab,
-    NewResult,
-    ReportKey,
-    StoredResult,
-)
-from services.results.records.queries import find_histories, find_reports
-from services.results.records.revisions import RECALLED_OUTCOME
+from services.results.records.model import ACTIVE, PENDING, NewResult
 from services.results.records.row_format import RowForm, row_form
 from services.results.timeliness.delays import record_delays, record_nationwide_delays
 
-_log = structlog.get_logger(__name__)
 
-_results = tables.results
-_keys = tables.report_keys
+class ChangeApplier:
+    """Stores what another node passed on, tells subscribers, and logs results."""
 
+    def __init__(self, change_log: ChangeLog, router: MissingReportRouter) -> None:
+        self._change_log = change_log
+        self._router = router
 
-class Arrival(NamedTuple):
-    """Where, from whom and when changes came in. The nation's stamp on a result is the instant of its arrival there."""
-
-    node: str
-    sender: str
-    now: Instant
-
-    @property
-    def at_nation(self) -> bool:
-        """Whether this is the national node."""
-        return self.node == NATION
-
-
-class FormedTubes(NamedTuple):
-    """Tubes with their persons' rows as the engine takes them."""
-
-    tubes: ReplicaTubes
-    rows: Sequence[NewResult]
-
-
-@dataclass(slots=True)
-class Applied:
-    """What came of it: revisions that are new here, and how many were at odds with what was known."""
-
-    stored: list[Replica] = field(default_factory=list)
-    tubes: list[ReplicaTubes] = field(default_factory=list)
-    conflict_count: int = 0
-
-    def changed(self) -> list[ChangedReport]:
-        """Every revision that is new here."""
-        of_tubes = [
-            ChangedReport(tubes.lab, number, 1, subject_key)
-            for tubes in self.tubes
-            for number, subject_key in zip(tubes.report_numbers, tubes.subject_keys, strict=True)
+    def apply(
+        self,
+        connection: Connection,
+        changes: Sequence[Change],
+        arrival: Arrival,
+        tubes: Sequence[FormedTubes] = (),
+    ) -> Applied:
+        """Store tubes and then changes, log what is new, and tell who subscribes. All locks are taken in one order."""
+        applied = Applied()
+        _receive_registers(connection, changes, arrival)
+        _store_results(connection, changes, tubes, arrival, applied)
+        if arrival.at_nation:
+            _count_delays(connection, applied, arrival)
+        missing = [change for change in changes if isinstance(change, MissingReport)]
+        passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
+        usccs = {change.uscc for change in changes if isinstance(change, Lab)}
+        passed_on += self._router.receive_labs(connection, usccs) if usccs else []
+        results = [
+            LoggedChange(ChangeKind.RESULTS, lab, names, keys, arrival.sender)
+            for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
-        return of_tubes + [ChangedReport.of(replica.result) for replica in self.stored]
-
-    def by_lab(self) -> dict[str, list[tuple[str, int]]]:
-        """The same as a log has it: report numbers and revisions by their laboratory."""
-        reports: dict[str, list[tuple[str, int]]] = {}
-        for tubes in self.tubes:
-            reports.setdefault(tubes.lab, []).extend(zip(tubes.report_numbers, repeat(1)))
-        for replica in self.stored:
-            result = replica.result
-            reports.setdefault(result.lab, []).append((result.report_number, result.revision))
-        return reports
+        links = [link_change(change, arrival.sender) for change in changes if isinstance(change, DocumentLink)]
+        self._change_log.notify(connection, [*results, *links, *missing_report_changes(passed_on)], arrival.now)
+        for change in results:
+            append_entry(connection, change.lab, change.names, arrival.now)
+        return applied
 
 
-def apply_changes(
-    connection: Connection, changes: Sequence[Change], arrival: Arrival, tubes: Sequence[FormedTubes] = ()
-) -> Applied:
-    """Store tubes and then changes, log what is new, and tell who follows it. All locks are taken in one order."""
-    applied = Applied()
+def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival) -> None:
     for change in changes:
         if isinstance(change, Lab):
             receive_lab(connection, change, arrival.sender)
         elif isinstance(change, DocumentLink):
             receive_link(connection, change)
+
+
+def _store_results(
+    connection: Connection,
+    changes: Sequence[Change],
+    tubes: Sequence[FormedTubes],
+    arrival: Arrival,
+    applied: Applied,
+) -> None:
+    """Store tubes in bulk where all of their reports are new, and everything else result by result."""
     horizon = read_horizon(connection)
     kept = [
         change
@@ -127,21 +100,7 @@ def apply_changes(
             each = (replica for formed in some for replica in formed.tubes.replicas())
             kept += [replica for replica in each if horizon is None or replica.result.file_time >= horizon]
     for lab, replicas in groupby(sorted(kept, key=of_lab), of_lab):
-        _Filer(connection, bulk, form, lab, arrival, applied).file(list(replicas))
-    if arrival.at_nation:
-        _count_delays(connection, applied, arrival)
-    reminders = [change for change in changes if isinstance(change, Reminder)]
-    passed_on = receive_reminders(connection, reminders, arrival.node, arrival.sender) if reminders else []
-    if arrival.at_nation:
-        labs = {change.uscc for change in changes if isinstance(change, Lab)}
-        passed_on += pass_on_to_homes(connection, labs) if labs else []
-        links = [change for change in changes if isinstance(change, DocumentLink)]
-        followed = (applied.tubes or applied.stored) and is_anybody_followed(connection)
-        changed = applied.changed() if followed else ()
-        give_notices(connection, changed, arrival.now, passed_on, links, but_not=arrival.sender)
-    for lab, reports in sorted(applied.by_lab().items()):
-        append_entry(connection, lab, reports, arrival.now)
-    return applied
+        ResultWriter(connection, bulk, form, lab, arrival, applied).write(list(replicas))
 
 
 def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
@@ -167,228 +126,9 @@ def _file_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes],
         return False
     nationwide_time = arrival.now if arrival.at_nation else None
     for tubes, of_commit in some:
-        filing = Filing(tubes.upload_time, tubes.origin, 1, ACTIVE, nationwide_time)
+        filing = CommitColumns(tubes.upload_time, tubes.origin, 1, ACTIVE, nationwide_time)
         bulk.insert_results(connection, of_commit, filing)
     return True
-
-
-class _Filer:
-    """Files the results of one laboratory."""
-
-    def __init__(
-        self, connection: Connection, bulk: Bulk, form: RowForm, lab: str, arrival: Arrival, applied: Applied
-    ) -> None:
-        self._connection = connection
-        self._bulk = bulk
-        self._form = form
-        self._lab = lab
-        self._arrival = arrival
-        self._applied = applied
-        self._rows: dict[int, NewResult] = {}
-
-    def file(self, replicas: list[Replica]) -> None:
-        """File reports that are new in bulk, and others as the next revision of theirs or an older one."""
-        first: dict[str, Replica] = {}
-        again: list[Replica] = []
-        for replica in replicas:
-            if first.setdefault(replica.result.report_number, replica) is not replica:
-                again.append(replica)
-        rows = [self._row(replica) for _, replica in sorted(first.items())]
-        if claim_all(self._connection, self._bulk, rows):
-            claimed = set(first)
-        else:
-            claimed = self._bulk.insert_free_keys(self._connection, self._lab, rows)
-        fresh = [replica for number, replica in first.items() if number in claimed]
-        self._insert((replica, replica.result.state) for replica in fresh)
-        # A claim says revision 1.
-        self._point_keys([replica for replica in fresh if replica.result.revision > 1])
-        again += [replica for number, replica in first.items() if number not in claimed]
-        if again:
-            self._revise(again)
-
-    def _revise(self, replicas: list[Replica]) -> None:
-        numbers = sorted({replica.result.report_number for replica in replicas})
-        known = self._bulk.hold_keys(self._connection, self._lab, numbers)
-        newest = find_reports(self._connection, [(self._lab, number) for number in numbers])
-        ours = [replica for replica in replicas if self._belongs(replica, known, newest)]
-        newer: dict[str, list[Replica]] = {}
-        older: list[Replica] = []
-        for replica in sorted(ours, key=attrgetter("result.revision")):
-            number = replica.result.report_number
-            if replica.result.revision <= known[number].revision:
-                older.append(replica)
-            elif number not in newer or newer[number][-1].result.revision < replica.result.revision:
-                newer.setdefault(number, []).append(replica)
-        self._succeed([newest[self._lab, number] for number in newer if (self._lab, number) in newest], newer)
-        if older:
-            self._retell(older, known)
-
-    def _succeed(self, standing: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
-        """Let the last of each report's chain of further revisions stand."""
-        self._supersede(standing)
-        self._insert(
-            (replica, replica.result.state if replica is chain[-1] else SUPERSEDED)
-            for chain in chains.values()
-            for replica in chain
-        )
-        self._point_keys([chain[-1] for chain in chains.values()])
-
-    def _retell(self, older: Sequence[Replica], known: dict[str, ReportKey]) -> None:
-        """Revisions of numbers that are known, in the order of these."""
-        histories = find_histories(self._connection, self._lab, [replica.result.report_number for replica in older])
-        standing: list[StoredResult] = []
-        further: dict[str, list[Replica]] = {}
-        missing: list[Replica] = []
-        for replica in older:
-            number = replica.result.report_number
-            history = histories.setdefault(number, [])
-            retelling = judge_retelling(replica.result, history)
-            if retelling is Retelling.MISSING:
-                missing.append(replica)
-                insort(history, replica.result, key=attrgetter("revision"))
-            elif retelling is not Retelling.KNOWN and self._arrival.at_nation:
-                self._note_odds(replica)
-                if retelling is Retelling.SUCCEEDS:
-                    revision = max(history[-1].revision, known[number].revision) + 1
-                    next_ = replica._replace(result=replica.result._replace(revision=revision))
-                    if number not in further:
-                        standing.append(history[-1])
-                    further.setdefault(number, []).append(next_)
-                    history.append(next_.result)
-        self._insert((replica, SUPERSEDED) for replica in missing)
-        self._succeed(standing, further)
-
-    def _note_odds(self, replica: Replica) -> None:
-        self._applied.conflict_count += 1
-        _log.warning(
-            "a node tells otherwise what it had told; it was restored from an older copy",
-            lab=self._lab,
-            node=replica.result.origin,
-            revision=replica.result.revision,
-        )
-
-    def _belongs(
-        self, replica: Replica, known: dict[str, ReportKey], newest: dict[tuple[str, str], StoredResult]
-    ) -> bool:
-        """Whether the report is its sender's: one that another node received first stands, and this one is told of."""
-        number = replica.result.report_number
-        standing = newest.get((self._lab, number))
-        key = known[number]
-        if standing is None:
-            return True
-        if standing.origin == replica.result.origin:
-            if standing.subject_key == replica.result.subject_key:
-                return True
-            # Of another person: as a revision it would take the report from the one who has it.
-            self._note_odds(replica)
-            return False
-        if replica.content_hash not in (key.content_hash, key.sampling_hash):
-            self._applied.conflict_count += 1
-            _log.warning(
-                "a report came from two nodes with different content; the first stands",
-                lab=self._lab,
-                first=standing.origin,
-                second=replica.result.origin,
-            )
-        return False
-
-    def _row(self, replica: Replica) -> NewResult:
-        """The replica's rows as the engine takes them, formed once."""
-        row = self._rows.get(id(replica))
-        if row is None:
-            row = self._rows[id(replica)] = self._form_row(replica)
-        return row
-
-    def _form_row(self, replica: Replica) -> NewResult:
-        result = replica.result
-        outcome = RECALLED_OUTCOME if result.state == RECALLED else result.outcome
-        key_row = self._form.form_key(
-            result.lab, result.report_number, result.subject_key, result.file_time, outcome, replica.content_hash
-        )
-        person = (
-            result.subject_key,
-            result.lab,
-            result.report_number,
-            replica.key_version,
-            b"",
-            result.masked_name,
-            result.masked_number,
-        )
-        result_row = self._form.form_result(person, self._form.form_tube(result))
-        return NewResult(
-            0,
-            0,
-            result.report_number,
-            result.subject_key,
-            result.file_time,
-            outcome,  # type: ignore[arg-type]
-            replica.content_hash,
-            key_row,
-            result_row,
-        )
-
-    def _insert(self, replicas: Iterable[tuple[Replica, int]]) -> None:
-        """File rows, those that share what only the commit knows in one statement."""
-        groups: dict[Filing, list[NewResult]] = {}
-        for replica, state in replicas:
-            result = replica.result
-            nationwide_time = self._arrival.now if self._arrival.at_nation else result.nationwide_time
-            filing = Filing(result.upload_time, result.origin, result.revision, state, nationwide_time)
-            groups.setdefault(filing, []).append(self._row(replica))
-            self._applied.stored.append(replica)
-        for filing, rows in groups.items():
-            self._bulk.insert_results(self._connection, rows, filing)
-
-    def _supersede(self, results: Sequence[StoredResult]) -> None:
-        if not results:
-            return
-        self._connection.execute(
-            update(_results)
-            .where(
-                _results.c.subject_key == bindparam("key"),
-                _results.c.file_time == bindparam("filed"),
-                _results.c.lab == self._lab,
-                _results.c.report_number == bindparam("number"),
-                _results.c.revision == bindparam("old"),
-            )
-            .values(state=SUPERSEDED),
-            [
-                {
-                    "key": result.subject_key,
-                    "filed": result.file_time,
-                    "number": result.report_number,
-                    "old": result.revision,
-                }
-                for result in results
-            ],
-        )
-
-    def _point_keys(self, replicas: Sequence[Replica]) -> None:
-        """Let reports' keys name these revisions."""
-        if not replicas:
-            return
-        self._connection.execute(
-            update(_keys)
-            .where(_keys.c.lab == self._lab, _keys.c.report_number == bindparam("number"))
-            .values(
-                file_time=bindparam("filed"),
-                revision=bindparam("newest"),
-                outcome=bindparam("says"),
-                content_hash=bindparam("content"),
-                sampling_hash=bindparam("sampling"),
-            ),
-            [
-                {
-                    "number": replica.result.report_number,
-                    "filed": replica.result.file_time,
-                    "newest": replica.result.revision,
-                    "says": RECALLED_OUTCOME if replica.result.state == RECALLED else replica.result.outcome,
-                    "content": replica.content_hash,
-                    "sampling": replica.sampling_hash or None,
-                }
-                for replica in replicas
-            ],
-        )
 
 
 def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select, update
 
-from services.results import tables
-from services.results.labs.store import find_labs
-from services.results.records.model import DocumentLink, Lab
+from services.results.documents.model import DocumentLink
+from services.results.documents.tables import document_links
+from services.results.exchange import tables
+from services.results.labs.model import Lab
+from services.results.labs.queries import find_labs
+from services.results.labs.tables import lab_standings, labs
 from services.storage.upsert import insert_unless_there
 
 
@@ -15,7 +18,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
 
     One that several nodes have registered has the entries of all of them: whoever suspended it last is heard.
     """
-    labs, standings, homes = tables.labs, tables.lab_standings, tables.lab_homes
+    standings, homes = lab_standings, tables.lab_homes
     connection.execute(
         insert_unless_there(connection, labs).values(
             uscc=lab.uscc,
@@ -50,7 +53,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
 
 def receive_link(connection: Connection, link: DocumentLink) -> None:
     """Take in a tie between two documents, or its end, which stays."""
-    links = tables.document_links
+    links = document_links
     inserted = connection.execute(
         insert_unless_there(connection, links).values(
             link_id=link.link_id,

@@ -14,7 +14,7 @@ SKEW_TO_FORGET: Span = MINUTE // 2
 _log = structlog.get_logger(__name__)
 
 
-class SkewReport:
+class ClockSkewMonitor:
     """Judges what is measured of one province's clock, again and again."""
 
     def __init__(self, node: str) -> None:

@@ -12,20 +12,16 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
-from services.results.records.convert import fill_tube_columns, lab_to_proto
-from services.results.exchange.model import (
-    Change,
-    Reminder,
-    Replica,
-    ReplicaTubes,
-    SharedColumns,
-    WriterPosition,
-)
-from services.results.exchange.downstream.nodes import Node
-from services.results.records.model import PENDING, DocumentLink, Lab, LinkedDocument, StandingChange, StoredResult
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.exchange.model import Change, Node, Replica, ReplicaTubes, SharedColumns, WriterPosition
+from services.results.labs.convert import lab_to_proto
+from services.results.labs.model import Lab, StandingChange
+from services.results.missing_reports.model import MissingReport
+from services.results.records.convert import fill_tube_columns
+from services.results.records.model import PENDING, StoredResult
 
 if TYPE_CHECKING:
-    from services.results.records.model import Standing
+    from services.results.labs.model import Standing
 
 LINK_LENGTH = len("links/") + 36
 _LAB = "labs/"
@@ -238,7 +234,7 @@ def _lab_from_proto(message: lab_pb2.Lab) -> Lab:
     )
 
 
-def _fill_reminder(message: follow_up_pb2.FollowUp, reminder: Reminder) -> None:
+def _fill_reminder(message: follow_up_pb2.FollowUp, reminder: MissingReport) -> None:
     message.action = follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT
     message.lab = format_lab(reminder.lab)
     message.report_number = reminder.report_number
@@ -246,8 +242,8 @@ def _fill_reminder(message: follow_up_pb2.FollowUp, reminder: Reminder) -> None:
     set_timestamp(message.create_time, reminder.create_time)
 
 
-def _reminder_from_proto(message: follow_up_pb2.FollowUp) -> Reminder:
-    return Reminder(
+def _reminder_from_proto(message: follow_up_pb2.FollowUp) -> MissingReport:
+    return MissingReport(
         parse_lab(message.lab, "follow_up.lab"),
         message.report_number,
         from_timestamp(message.create_time),

@@ -16,8 +16,9 @@ from hutong.type.v1 import outcome_pb2
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span
 from services.domain.names import is_report_number, is_uscc
-from services.results.exchange.model import Change, Reminder, Replica, ReplicaTubes
-from services.results.records.model import Lab
+from services.results.exchange.model import Change, Replica, ReplicaTubes
+from services.results.labs.model import Lab
+from services.results.missing_reports.model import MissingReport
 
 AHEAD: Span = 31 * DAY
 """How far a time may lie ahead of this node's clock: a wrong clock is reported, not refused."""
@@ -53,7 +54,7 @@ def check_change(change: Change, key_version: int, now: Instant) -> None:
         _check_replica(change, key_version, now)
     elif isinstance(change, Lab):
         _check_lab(change, now)
-    elif isinstance(change, Reminder):
+    elif isinstance(change, MissingReport):
         _check_report_numbers([change.report_number], "follow_up.report_number")
         _check_times([change.create_time], now, "follow_up.create_time")
 

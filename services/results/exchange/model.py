@@ -7,11 +7,18 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, pairwise, repeat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from services.domain.instant import Instant
-from services.results.records.model import ACTIVE, DocumentLink, Lab, StoredResult
+from services.domain.instant import Instant, Span
+from services.results.documents.model import DocumentLink
+from services.results.labs.model import Lab
+from services.results.missing_reports.model import MissingReport
+from services.results.records.model import ACTIVE, StoredResult
 
 if TYPE_CHECKING:
     from services.results.records.model import Method, Outcome, Specimen
+
+MAX_CHANGES = 3_000
+"""Persons and changes in one batch: as many as one transaction takes in. With the longest texts so many have over
+4 MiB: senders close a batch by its bytes as well."""
 
 
 class Replica(NamedTuple):
@@ -111,17 +118,7 @@ class ReplicaTubes(NamedTuple):
             yield Replica(result, self.key_version, content_hash, b"")
 
 
-class Reminder(NamedTuple):
-    """A report that its holder has shown and that has no record: its laboratory is to upload it."""
-
-    lab: str
-    report_number: str
-    create_time: Instant
-    raised_by: str
-    """The region of the node where it was raised."""
-
-
-Change: TypeAlias = Replica | DocumentLink | Lab | Reminder
+Change: TypeAlias = Replica | DocumentLink | Lab | MissingReport
 """One change as it crosses: a link has no masks and no reasons, a laboratory its whole history."""
 
 
@@ -130,4 +127,29 @@ class WriterPosition(NamedTuple):
 
     writer: int
     offset: int
+    commit_time: Instant | None
+
+
+class Node(NamedTuple):
+    """A node as the nation knows it. `as_of_time` is by the node's clock, `contact_time` by the nation's."""
+
+    region: str
+    as_of_time: Instant | None
+    contact_time: Instant
+    backlog: int
+    clock_skew: Span
+    conflict_count: int
+
+
+class NodeLog(NamedTuple):
+    """A node's change log: another when it begins anew."""
+
+    node: str
+    log_id: str
+
+
+class NoticePosition(NamedTuple):
+    """How many notices to a node are dealt with, and when the last of them was committed; None for none."""
+
+    number: int
     commit_time: Instant | None

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from services.results.records.model import PENDING, SUPERSEDED, StoredResult
 
 
-class Retelling(Enum):
+class Reconciliation(Enum):
     """What comes of such a revision."""
 
     KNOWN = auto()
@@ -25,22 +25,22 @@ class Retelling(Enum):
     """The nation has another of its number, and this one is the report's newest: its next revision here."""
 
 
-def judge_retelling(told: StoredResult, history: Sequence[StoredResult]) -> Retelling:
+def reconcile(told: StoredResult, history: Sequence[StoredResult]) -> Reconciliation:
     """What comes of a revision that is not beyond the newest of its report's: of these, of one person, oldest first."""
     if any(_is_same_writing(told, kept) for kept in history):
-        return Retelling.KNOWN
+        return Reconciliation.KNOWN
     namesake = next((kept for kept in history if kept.revision == told.revision), None)
     if namesake is None:
-        return Retelling.MISSING
+        return Reconciliation.MISSING
     newest = history[-1]
     if told.state == newest.state and _content(told) == _content(newest):
-        return Retelling.KNOWN
+        return Reconciliation.KNOWN
     # What follows it there comes too, and is judged then.
     overtaken = told.state == SUPERSEDED or told.upload_time <= newest.upload_time
     # A report that is uploaded once more as it was says nothing against what came of it since.
     repeated = told.revision == 1 and _content(told) == _content(namesake)
     unissued = told.outcome == PENDING and newest.outcome != PENDING
-    return Retelling.AT_ODDS if overtaken or repeated or unissued else Retelling.SUCCEEDS
+    return Reconciliation.AT_ODDS if overtaken or repeated or unissued else Reconciliation.SUCCEEDS
 
 
 def _is_same_writing(told: StoredResult, kept: StoredResult) -> bool:

@@ -1,167 +1,61 @@
-"""The register of laboratories: its statements, and a short memory of standings for the paths that ask all the time."""
+"""The register of laboratories in the database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, true
-from sqlalchemy.engine import Row
+from google.protobuf.message import Message
+from sqlalchemy import Connection
 
-from services.domain.errors import AlreadyExists, NotFound
-from services.domain.instant import SECOND, Instant, Span
-from services.domain.names import format_lab
-from services.domain.region import NATION
-from services.results import tables
-from services.results.records.model import AUTHORIZED, STANDING_UNKNOWN, Lab, StandingChange
-from services.storage.upsert import insert_unless_there
+from services.results.changelog.log import ChangeLog
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.labs import queries
+from services.results.labs.cache import LabCache
+from services.results.labs.model import Lab, StandingChange
+from services.storage.engine import Database
+from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
-if TYPE_CHECKING:
-    from services.results.records.model import Standing
-
-MEMORY: Span = SECOND
-"""How long a laboratory's standing is remembered: how late a change made by another process may take effect here."""
+M = TypeVar("M", bound=Message)
 
 
-def create_lab(connection: Connection, lab: Lab) -> Lab:
-    """Register a laboratory with its first standing; the stored one when it is there with the same content.
+class LabStore:
+    """Laboratories with the history of their standing. Every write is durable when it returns."""
 
-    Raises:
-        AlreadyExists: it is there with other content.
-    """
-    labs = tables.labs
-    values = {
-        "uscc": lab.uscc,
-        "display_name": lab.display_name,
-        "region": lab.region,
-        "contact": lab.contact,
-        "authorize_time": lab.authorize_time,
-        "create_time": lab.create_time,
-    }
-    if connection.execute(insert_unless_there(connection, labs).values(**values)).rowcount == 0:
-        stored = get_lab(connection, lab.uscc)
-        stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
-        if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:
-            name = format_lab(lab.uscc)
-            raise AlreadyExists("ALREADY_EXISTS", f"{name} is registered already", metadata={"resource": name})
-        return stored
-    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time)
-    add_standing(connection, lab.uscc, first)
-    return get_lab(connection, lab.uscc)
+    def __init__(self, database: Database, writer: IdempotentWriter, change_log: ChangeLog, cache: LabCache) -> None:
+        self._database = database
+        self._writer = writer
+        self._change_log = change_log
+        self._cache = cache
 
+    async def create_lab(self, lab: Lab, once: IdempotentRequest[Lab, M]) -> M:
+        """Register a laboratory; the stored one when the same is there. AlreadyExists when another is."""
 
-def add_standing(connection: Connection, uscc: str, change: StandingChange) -> Lab:
-    """Add an entry to a laboratory's history; NotFound when it is not registered.
+        def run(connection: Connection) -> Lab:
+            registered = queries.create_lab(connection, lab)
+            change = LoggedChange(ChangeKind.LABS, "", [(lab.uscc, 0)], is_new=True)
+            self._change_log.record(connection, [change], once.now)
+            return registered
 
-    Its row is locked meanwhile, so that two changes at once get entries of their own.
-    """
-    labs, standings = tables.labs, tables.lab_standings
-    if connection.execute(select(labs.c.uscc).where(labs.c.uscc == uscc).with_for_update()).first() is None:
-        raise NotFound.resource(format_lab(uscc))
-    newest = connection.execute(select(func.max(standings.c.entry)).where(standings.c.uscc == uscc)).scalar()
-    connection.execute(
-        insert(standings).values(
-            uscc=uscc,
-            entry=(newest or 0) + 1,
-            standing=change.standing,
-            effective_time=change.effective_time,
-            reason=change.reason,
-            record_time=change.record_time,
-        )
-    )
-    return get_lab(connection, uscc)
+        response = await self._writer.write(once, run)
+        self._cache.forget(lab.uscc)
+        return response
 
+    async def set_standing(self, uscc: str, change: StandingChange, once: IdempotentRequest[Lab, M]) -> M:
+        """Add to a laboratory's history. NotFound."""
 
-def get_lab(connection: Connection, uscc: str) -> Lab:
-    """One laboratory with its history; NotFound when it is not registered."""
-    found = find_labs(connection, [uscc])
-    if uscc not in found:
-        raise NotFound.resource(format_lab(uscc))
-    return found[uscc]
+        def run(connection: Connection) -> Lab:
+            changed = queries.add_standing(connection, uscc, change)
+            self._change_log.record(connection, [LoggedChange(ChangeKind.LABS, "", [(uscc, 0)])], once.now)
+            return changed
 
+        response = await self._writer.write(once, run)
+        self._cache.forget(uscc)
+        return response
 
-def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
-    """Those of the laboratories that are registered, with their histories."""
-    labs = tables.labs
-    rows = connection.execute(select(labs).where(labs.c.uscc.in_(usccs))).all()
-    return {lab.uscc: lab for lab in _with_histories(connection, rows)}
+    async def get_lab(self, uscc: str) -> Lab:
+        """One laboratory with its history. NotFound."""
+        return await self._database.read(queries.get_lab, uscc)
 
-
-def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
-    """Laboratories in a region and below (empty for all) by code, from the one after `after` on."""
-    labs = tables.labs
-    query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
-    return _with_histories(connection, connection.execute(query).all())
-
-
-def codes_within(connection: Connection, region: str) -> list[str]:
-    """The codes of all laboratories in a region and below, in order."""
-    labs = tables.labs
-    return list(connection.execute(select(labs.c.uscc).where(_within(region)).order_by(labs.c.uscc)).scalars())
-
-
-def _within(region: str) -> ColumnElement[bool]:
-    """Whether a laboratory lies in a region or below; empty and the nation's take in all."""
-    if region in ("", NATION):
-        return true()
-    stem = region[:2] if region[2:] == "0000" else region[:4] if region[4:] == "00" else region
-    return tables.labs.c.region.startswith(stem, autoescape=True)
-
-
-def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]
-    standings = tables.lab_standings
-    changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
-    query = select(standings).where(standings.c.uscc.in_(list(changes))).order_by(standings.c.entry)
-    for row in connection.execute(query) if changes else ():
-        changes[row.uscc].append(StandingChange(row.standing, row.effective_time, row.reason, row.record_time))
-    return [
-        Lab(
-            row.uscc,
-            row.display_name,
-            row.region,
-            row.contact,
-            row.authorize_time,
-            row.create_time,
-            tuple(changes[row.uscc]),
-        )
-        for row in rows
-    ]
-
-
-class LabMemory:
-    """Laboratories by code, read again when they are older than `MEMORY`. Used from the database's threads."""
-
-    def __init__(self) -> None:
-        self._labs: dict[str, tuple[Instant, Lab]] = {}
-
-    def refresh(self, connection: Connection, usccs: Iterable[str], now: Instant) -> None:
-        """Make sure that these laboratories are known as they stood within the last `MEMORY`."""
-        stale = [uscc for uscc in set(usccs) if uscc not in self._labs or now - self._labs[uscc][0] >= MEMORY]
-        if not stale:
-            return
-        found = find_labs(connection, stale)
-        for uscc in stale:
-            # One that is not registered is not remembered: callers could name any number of them.
-            if uscc in found:
-                self._labs[uscc] = (now, found[uscc])
-            else:
-                self._labs.pop(uscc, None)
-
-    def forget(self, uscc: str) -> None:
-        """Read this laboratory again when it is next asked for."""
-        self._labs.pop(uscc, None)
-
-    def get(self, uscc: str) -> Lab | None:
-        """The laboratory as last read; None when it is not registered or was not refreshed."""
-        known = self._labs.get(uscc)
-        return known[1] if known else None
-
-    def standing_at(self, uscc: str, instant: Instant) -> Standing:
-        """Its standing at an instant; unknown for a laboratory that is not registered here."""
-        lab = self.get(uscc)
-        return STANDING_UNKNOWN if lab is None else lab.standing_at(instant)
-
-    def region_of(self, uscc: str) -> str:
-        """Its region; empty for a laboratory that is not registered here."""
-        lab = self.get(uscc)
-        return "" if lab is None else lab.region
+    async def list_labs(self, region: str, after: str, limit: int) -> list[Lab]:
+        """Laboratories of a region by code, from the one after `after` on."""
+        return await self._database.read(queries.list_labs, region, after, limit)

@@ -12,7 +12,7 @@ from services.results.lookup.pick import LatestResults
 from services.results.records.model import StoredResult
 
 if TYPE_CHECKING:
-    from services.results.records.model import Standing
+    from services.results.labs.model import Standing
 
 
 def fill_columns(

@@ -7,9 +7,11 @@ from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResult
 from services.domain.instant import Instant, from_timestamp, to_timestamp
 from services.domain.names import parse_lab
 from services.domain.subject import Pepper
-from services.results.records.convert import document_from_proto, listing_to_proto
-from services.results.records.model import ACTIVE, RECALLED, ResultQuery
-from services.results.store import Listing, Store
+from services.results.fields import document_from_proto
+from services.results.lookup.convert import listing_to_proto
+from services.results.lookup.model import Listing, ResultQuery
+from services.results.lookup.store import LookupStore
+from services.results.records.model import ACTIVE, RECALLED
 from services.runtime.page_tokens import PageTokens, page_size
 
 _LAB_POSITION = (str, int)
@@ -17,7 +19,7 @@ _PERSON_POSITION = (int, str, str, int)
 
 
 async def list_results(
-    store: Store, pepper: Pepper, tokens: PageTokens, request: ListResultsRequest, now: Instant
+    store: LookupStore, pepper: Pepper, tokens: PageTokens, request: ListResultsRequest, now: Instant
 ) -> ListResultsResponse:
     """One page: of a laboratory by report number, of a person newest report first."""
     query = ResultQuery(

@@ -27,16 +27,17 @@ from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
 from services.domain.subject import Pepper, holds_resident_number, mask_number
+from services.results.fields import document_from_proto
+from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.columns import fill_columns
-from services.results.records.convert import document_from_proto, fill_result
-from services.results.lookup.nationwide import Country, Known, not_fresh
 from services.results.lookup.merge import stricter
-from services.results.exchange.upstream.nation_client import KnownClaim, SubjectQuestion
-from services.results.missing_reports.queue import ReminderDesk
+from services.results.lookup.model import LocalMatches, RemoteClaim, SubjectQuestion
+from services.results.lookup.nationwide import Known, NationwideLookup, not_fresh
 from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
-from services.results.records.model import NOT_AUTHORIZED, StoredResult
-from services.results.records.queries import ReportName
-from services.results.store import Findings, Store
+from services.results.lookup.store import LookupStore
+from services.results.missing_reports.queue import MissingReportQueue
+from services.results.records.convert import fill_result
+from services.results.records.model import ReportName, StoredResult
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import decode_token
@@ -45,7 +46,7 @@ from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 
 if TYPE_CHECKING:
-    from services.results.records.model import Standing
+    from services.results.labs.model import Standing
 
 
 NO_REPORT = "*"
@@ -87,25 +88,25 @@ class _Question:
         return SubjectQuestion(self.subject_key, self.limit, claims, self.token)
 
 
-class LookupDesk:
+class LookupHandler:
     """Answers look-ups from a node's own store, and nationwide ones from the nation's as well."""
 
     def __init__(
         self,
-        store: Store,
+        store: LookupStore,
         pepper: Pepper,
         jurisdiction: str,
         clock: Clock,
-        reminders: ReminderDesk,
-        country: Country,
+        missing_reports: MissingReportQueue,
+        nationwide: NationwideLookup,
     ) -> None:
         self._store = store
-        self._reminders = reminders
+        self._missing_reports = missing_reports
         self._pepper = pepper
         self._jurisdiction = jurisdiction
         self._node = format_node(jurisdiction)
         self._clock = clock
-        self._country = country
+        self._nationwide = nationwide
         self._coalescer: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer)
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
@@ -114,7 +115,7 @@ class LookupDesk:
         if not question.nationwide:
             return await self._coalescer.ask(question)
         response = LookupLatestResponse()
-        self._tell_known(question, response, await self._country.know(question.of_subject()))
+        self._tell_known(question, response, await self._nationwide.know(question.of_subject()))
         return response
 
     async def look_up_each(self, batch: BatchLookupLatestRequest) -> BatchLookupLatestResponse:
@@ -142,7 +143,7 @@ class LookupDesk:
         await self._fill(plain, [question for question, _ in local], [item.response for _, item in local], response)
         if batch.in_columns:
             response.columns.item_requests.extend(apart)
-        each_known = await self._country.know_each([question.of_subject() for question, _ in nationwide])
+        each_known = await self._nationwide.know_each([question.of_subject() for question, _ in nationwide])
         for (question, item), known in zip(nationwide, each_known, strict=True):
             if isinstance(known, HutongError):
                 item.error.CopyFrom(to_status(known))
@@ -232,8 +233,8 @@ class LookupDesk:
         question: _Question,
         response: LookupLatestResponse,
         keys: Sequence[bytes],
-        findings: Findings,
-        nationwide: Sequence[KnownClaim],
+        findings: LocalMatches,
+        nationwide: Sequence[RemoteClaim],
         now: Instant,
     ) -> None:
         """Answer claimed reports, by what is known here and, where it was asked, at the nation."""
@@ -263,10 +264,10 @@ class LookupDesk:
             else:
                 claim.state = CLAIM_STATE_NOT_FOUND
                 response.follow_ups.append(_reminder(name, now))
-                self._reminders.remember(lab, report_number, report_time, now)
+                self._missing_reports.remember(lab, report_number, report_time, now)
 
     @staticmethod
-    def _standing_of(record: StoredResult, findings: Findings, known: KnownClaim | None) -> Standing:
+    def _standing_of(record: StoredResult, findings: LocalMatches, known: RemoteClaim | None) -> Standing:
         here = findings.standing_at(record.lab, record.file_time)
         return here if known is None or known.found is None else stricter(here, known.found.standing)
 

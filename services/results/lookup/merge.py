@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from services.results.exchange.upstream.nation_client import KnownResult
-from services.results.records.model import MAY_REPORT, NOT_AUTHORIZED, STANDING_UNKNOWN, WARNED, StoredResult
+from services.results.labs.model import MAY_REPORT, NOT_AUTHORIZED, STANDING_UNKNOWN, WARNED
+from services.results.lookup.model import RemoteMatch
+from services.results.records.model import StoredResult
 
 if TYPE_CHECKING:
-    from services.results.records.model import Standing
+    from services.results.labs.model import Standing
 
 
 def merge_results(
-    local: Sequence[StoredResult], standing_at: Callable[[StoredResult], Standing], nationwide: Sequence[KnownResult]
-) -> list[KnownResult]:
+    local: Sequence[StoredResult], standing_at: Callable[[StoredResult], Standing], nationwide: Sequence[RemoteMatch]
+) -> list[RemoteMatch]:
     """All results of a person, newest report first, each report once, with its laboratory's standing."""
-    merged = {(result.lab, result.report_number): KnownResult(result, standing_at(result)) for result in local}
+    merged = {(result.lab, result.report_number): RemoteMatch(result, standing_at(result)) for result in local}
     for known in nationwide:
         name = (known.result.lab, known.result.report_number)
         here = merged.get(name)
@@ -28,7 +29,7 @@ def merge_results(
             merged[name] = known
         else:
             newest = known.result if known.result.revision > here.result.revision else here.result
-            merged[name] = KnownResult(newest, stricter(here.standing, known.standing))
+            merged[name] = RemoteMatch(newest, stricter(here.standing, known.standing))
     return sorted(merged.values(), key=lambda known: known.result.file_time, reverse=True)
 
 

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_NOT_CONFIGURED, SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, Source
 
 from services.domain.errors import HutongError, Unavailable
-from services.domain.instant import Instant, set_timestamp
+from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.lookup.merge import merge_results
-from services.results.exchange.upstream.nation_client import KnownClaim, KnownResult, NationGateway, SubjectAnswer, SubjectQuestion
-from services.results.exchange.downstream.freshness import Nodes, worth_telling
+from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
+from services.results.lookup.store import LookupStore
 from services.results.records.model import StoredResult
-from services.results.store import Findings, Store
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.consistency import read_token
+from services.runtime.consistency import Freshness, read_token
 
 if TYPE_CHECKING:
-    from services.results.records.model import Standing
+    from services.results.labs.model import Standing
 
 _NATION = format_node(NATION)
+LAGGING: Span = 10 * SECOND
+"""A node further behind is spoken of by itself; of all others the nation's own instant says enough."""
+
+
+class NationwideRecords(Protocol):
+    """What the nation knows of subjects, asked from here."""
+
+    async def ask_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | Unavailable | None]:
+        """Answer questions in order: None for an answer that did not come in time.
+
+        A question with a consistency token is answered with Unavailable where the nation does not meet it in time.
+        """
+        ...
+
+
+class NodeFreshness(Protocol):
+    """How complete this node's store is with respect to the nodes below it."""
+
+    async def sources(self) -> list[Source]:
+        """This node, and each that replicates to it, as sources. Asked before results are read."""
+        ...
+
+    async def await_fresh(self, tokens: Iterable[Freshness]) -> None:
+        """Wait until what the tokens stand for is here. Unavailable NOT_FRESH_ENOUGH when it does not come in time."""
+        ...
 
 
 class Found(NamedTuple):
     """What this node's store knows of one person: results newest report first, all keys, and when it was read."""
 
-    findings: Findings
+    findings: LocalMatches
     results: Sequence[StoredResult]
     keys: Sequence[bytes]
     time: Instant
@@ -48,22 +72,27 @@ class Known(NamedTuple):
     """
 
     found: Found
-    results: Sequence[KnownResult]
+    results: Sequence[RemoteMatch]
     keys: Sequence[bytes]
-    claims: Sequence[KnownClaim]
+    claims: Sequence[RemoteClaim]
     sources: Sequence[Source]
 
 
-class Country:
+class NationwideLookup:
     """Asks everybody. `nation` is None at a node without one, and at the nation itself."""
 
     def __init__(
-        self, store: Store, jurisdiction: str, clock: Clock, nodes: Nodes, nation: NationGateway | None
+        self,
+        store: LookupStore,
+        jurisdiction: str,
+        clock: Clock,
+        freshness: NodeFreshness,
+        nation: NationwideRecords | None,
     ) -> None:
         self._store = store
         self._jurisdiction = jurisdiction
         self._clock = clock
-        self._nodes = nodes
+        self._freshness = freshness
         self._nation = nation
         # Only the read of this store is shared: each asker waits for the nation by its own time.
         self._reads: Coalescer[SubjectQuestion, Found] = Coalescer(self._read)
@@ -128,7 +157,7 @@ class Country:
         if self._jurisdiction == NATION:
             tokens = list({question.token for question in questions})
             outcomes = dict(zip(tokens, await asyncio.gather(*map(self._await_fresh, tokens)), strict=True))
-            here = SubjectAnswer((), (), (), await self._nodes.sources())
+            here = SubjectAnswer((), (), (), await self._freshness.sources())
             return [outcomes[question.token] or here for question in questions]
         if self._nation is None:
             return [None] * len(questions)
@@ -138,7 +167,7 @@ class Country:
         """Wait until what a token stands for is here; its holder's error when it does not come."""
         freshness = read_token(token)
         try:
-            await self._nodes.await_fresh(() if freshness is None else (freshness,))
+            await self._freshness.await_fresh(() if freshness is None else (freshness,))
         except Unavailable as error:
             if error.reason != "NOT_FRESH_ENOUGH":
                 raise
@@ -147,7 +176,7 @@ class Country:
 
     @staticmethod
     async def _ask_of_ties(
-        nation: NationGateway,
+        nation: NationwideRecords,
         questions: Sequence[SubjectQuestion],
         found: Sequence[Found],
         answers: Sequence[SubjectAnswer | HutongError | None],
@@ -176,7 +205,7 @@ class Country:
         question: SubjectQuestion,
         found: Found,
         answer: SubjectAnswer | HutongError | None,
-        tied: Findings | None,
+        tied: LocalMatches | None,
         elsewhere: Sequence[bytes],
     ) -> Known | HutongError:
         """What was found of a person here, what the nation answered, and what is `tied` here to keys from there."""
@@ -208,7 +237,7 @@ class Country:
         own = Source(source=format_node(self._jurisdiction), state=SOURCE_STATE_OK)
         set_timestamp(own.as_of_time, found.time)
         if answer is not None:
-            told = worth_telling(answer.sources, own.source)
+            told = condense_sources(answer.sources, own.source)
             return told if self._jurisdiction == NATION else [own, *told]
         state = SOURCE_STATE_NOT_CONFIGURED if self._nation is None else SOURCE_STATE_UNAVAILABLE
         return [own, Source(source=_NATION, state=state)]
@@ -225,3 +254,24 @@ def _joined(answer: SubjectAnswer, more: SubjectAnswer) -> SubjectAnswer:
     return answer._replace(
         results=[*answer.results, *more.results], subject_keys=[*answer.subject_keys, *more.subject_keys]
     )
+
+
+def condense_sources(sources: Sequence[Source], asking: str) -> list[Source]:
+    """Of the nation's sources those that a look-up at a node tells, the nation first.
+
+    The nation's answer is complete up to the least instant up to which any node that answers is known there. A node
+    that is silent or lags is told of by itself, but for the asking one, which has its own results.
+    """
+    (nation, *others) = sources
+    others = [source for source in others if source.source != asking]
+    answering = [source for source in others if source.state == SOURCE_STATE_OK]
+    now = from_timestamp(nation.as_of_time)
+    complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
+    condensed = Source(source=nation.source, state=SOURCE_STATE_OK)
+    set_timestamp(condensed.as_of_time, complete)
+    late = [
+        source
+        for source in others
+        if source.state != SOURCE_STATE_OK or from_timestamp(source.as_of_time) < now - LAGGING
+    ]
+    return [condensed, *late]

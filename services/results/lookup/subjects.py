@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from services.results.documents.store import find_linked, find_tied
 from services.results.lookup.pick import MAX_PER_PERSON
 from services.results.records.model import SUPERSEDED, StoredResult
-from services.results.records.revisions import COLUMNS
+from services.results.records.queries import COLUMNS
 
 _COLUMNS = ", ".join(column.name for column in COLUMNS)
 _TIE = "SELECT FROM document_links WHERE remove_time IS NULL AND"

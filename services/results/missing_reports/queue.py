@@ -1,30 +1,24 @@
-"""Reports that were shown and have no record: remembered off the answer's path, and listed."""
+"""Reports that were shown and have no record: stored off the answer's path."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import structlog
-from hutong.results.v1.follow_up_pb2 import FOLLOW_UP_ACTION_UPLOAD_REPORT, FollowUp
-from hutong.results.v1.results_service_pb2 import ListFollowUpsRequest, ListFollowUpsResponse
 from prometheus_client import Counter
+from sqlalchemy import Connection
 
 from services.domain.errors import HutongError
-from services.domain.instant import HOUR, Instant, Span, to_timestamp
-from services.domain.names import format_lab, format_node, parse_lab
-from services.results.missing_reports.store import (
-    ClaimedReport,
-    ListedReminder,
-    Position,
-    list_reminders,
-    raise_reminders,
-    remove_old,
-)
-from services.results.records.queries import ReportName
+from services.domain.instant import HOUR, Instant, Span
+from services.results.missing_reports.model import ShownReport
+from services.results.missing_reports.routing import MissingReportRouter
+from services.results.missing_reports.store import remove_old, select_sound
+from services.results.records.horizon import read_horizon
+from services.results.records.model import ReportName
 from services.runtime.clock import Clock
-from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.engine import Database
 
 MAX_WAITING = 2_000
@@ -41,21 +35,17 @@ _RETRY_SECONDS = 2.0
 DROPPED = Counter("hutong_follow_ups_dropped_total", "Claimed reports of which no reminder was made", ["why"])
 
 _log = structlog.get_logger(__name__)
-_POSITION = (int, str, str)
 
 
-class ReminderDesk:
-    """Takes claims without a record, and lists what has come of them."""
+class MissingReportQueue:
+    """Takes claims without a record."""
 
-    def __init__(
-        self, database: Database, jurisdiction: str, clock: Clock, tokens: PageTokens, *, has_upstream: bool
-    ) -> None:
+    def __init__(self, database: Database, router: MissingReportRouter, jurisdiction: str, clock: Clock) -> None:
         self._database = database
+        self._router = router
         self._jurisdiction = jurisdiction
         self._clock = clock
-        self._tokens = tokens
-        self._has_upstream = has_upstream
-        self._waiting: dict[ReportName, ClaimedReport] = {}
+        self._waiting: dict[ReportName, ShownReport] = {}
         self._recent: OrderedDict[ReportName, Instant] = OrderedDict()
         self._come = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -70,7 +60,7 @@ class ReminderDesk:
         if len(self._waiting) >= MAX_WAITING:
             DROPPED.labels("queue full").inc()
             return
-        self._waiting[name] = ClaimedReport(lab, report_number, report_time, now)
+        self._waiting[name] = ShownReport(lab, report_number, report_time, now)
         self._come.set()
 
     def begin(self) -> None:
@@ -106,11 +96,9 @@ class ReminderDesk:
             await self._database.write(remove_old, now)
             self._swept = now
         claims = list(self._waiting.values())[:BATCH]
-        found_no_room = await self._database.write(
-            raise_reminders, claims, self._jurisdiction, has_upstream=self._has_upstream, now=now
-        )
-        if found_no_room:
-            DROPPED.labels("no room").inc(found_no_room)
+        found_no_capacity = await self._database.write(self.raise_reports, claims, now)
+        if found_no_capacity:
+            DROPPED.labels("no room").inc(found_no_capacity)
         for claim in claims:
             name = (claim.lab, claim.report_number)
             del self._waiting[name]
@@ -121,29 +109,7 @@ class ReminderDesk:
         if not self._waiting:
             self._come.clear()
 
-    async def list(self, request: ListFollowUpsRequest) -> ListFollowUpsResponse:
-        """One page, newest first."""
-        lab = parse_lab(request.lab, "lab") if request.lab else ""
-        place = self._tokens.position(request, _POSITION)
-        after: Position | None = (place[0], place[1], place[2]) if place else None
-        size = page_size(request.page_size)
-        found = await self._database.read(list_reminders, lab, after, size + 1, include_closed=request.include_closed)
-        shown = found[:size]
-        token = ""
-        if len(found) > size:
-            last = shown[-1].reminder
-            token = self._tokens.issue(request, [last.create_time, last.lab, last.report_number])
-        return ListFollowUpsResponse(follow_ups=map(_to_proto, shown), next_page_token=token)
-
-
-def _to_proto(listed: ListedReminder) -> FollowUp:
-    reminder, close_time = listed
-    return FollowUp(
-        action=FOLLOW_UP_ACTION_UPLOAD_REPORT,
-        lab=format_lab(reminder.lab),
-        report_number=reminder.report_number,
-        description="its holder has shown this report and no node has a record of it: upload it",
-        create_time=to_timestamp(reminder.create_time),
-        close_time=None if close_time is None else to_timestamp(close_time),
-        raised_by=format_node(reminder.raised_by),
-    )
+    def raise_reports(self, connection: Connection, claims: Sequence[ShownReport], now: Instant) -> int:
+        """Store what was shown at this node and pass on what is not its own laboratories'."""
+        sound = select_sound(claims, self._jurisdiction, read_horizon(connection))
+        return self._router.raise_reports(connection, sound, now)

@@ -1,64 +1,40 @@
-"""Reminders to laboratories: reports that their holders have shown and that no node has a record of.
+"""Missing reports in the database: reports that their holders have shown and that no node has a record of.
 
-A reminder goes to the node that has registered the laboratory, by way of the nation. It is closed when the report has a
-key here, which is seen when it is read: an upload writes nothing for it.
+A missing report is listed at the node that has registered the laboratory. It is closed when the report has a key here,
+which is seen when it is read: an upload writes nothing for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_, update
 
 from services.domain.instant import DAY, Instant, Span
 from services.domain.names import is_report_number, is_uscc
-from services.domain.region import NATION
 from services.domain.subject import mask_resident_numbers
-from services.results import tables
-from services.results.changelog.log import ChangeKind, append_entry
-from services.results.exchange.model import Reminder
-from services.results.exchange.downstream.notices import give_notices
-from services.results.records.horizon import read_horizon
-from services.results.records.queries import ReportName
-from services.results.upload.validation import FUTURE_TOLERANCE
+from services.results.labs.tables import labs
+from services.results.missing_reports import tables
+from services.results.missing_reports.model import ListedReport, MissingReport, Position, ShownReport
+from services.results.records.model import FUTURE_TOLERANCE, ReportName
+from services.results.records.tables import report_keys, results
 from services.storage.upsert import insert_unless_there
 
 KEPT: Span = 30 * DAY
-"""How long a reminder is kept: after that its report counts for nothing anywhere, and nobody misses it."""
+"""How long a report is kept: after that its report counts for nothing anywhere, and nobody misses it."""
 MAX_OPEN_PER_LAB = 1_000
-"""Open reminders of one laboratory: whoever makes up numbers can fill no more than that."""
+"""Open reports of one laboratory: whoever makes up numbers can fill no more than that."""
 MAX_IN_ALL = 100_000
 """Rows of the table, some ten megabytes."""
 MAX_OF_STRANGERS = 50_000
 """Rows of laboratories that are not registered here: whoever makes up codes leaves the others their half."""
 
 _table = tables.follow_ups
-_keys = tables.report_keys
-_results = tables.results
-_COLUMNS = [_table.c[name] for name in Reminder._fields]
+_keys = report_keys
+_results = results
+_COLUMNS = [_table.c[name] for name in MissingReport._fields]
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
-
-Position = tuple[int, str, str]
-"""Where a listing stopped: creation time, laboratory and report number."""
-
-
-class ClaimedReport(NamedTuple):
-    """A report without a record that somebody has shown."""
-
-    lab: str
-    report_number: str
-    report_time: Instant | None
-    """As its holder says; None for a claim without one."""
-    claim_time: Instant
-
-
-class ListedReminder(NamedTuple):
-    """A reminder as it stands now; `close_time` is None while the report is missing."""
-
-    reminder: Reminder
-    close_time: Instant | None
 
 
 def can_be_reminded_of(lab: str, report_number: str) -> bool:
@@ -76,95 +52,54 @@ def can_be_reminded_of(lab: str, report_number: str) -> bool:
     )
 
 
-def raise_reminders(
-    connection: Connection, claims: Sequence[ClaimedReport], node: str, *, has_upstream: bool, now: Instant
-) -> int:
-    """Remember what was shown at this node and pass on what is not its own laboratories'; how many found no room."""
-    horizon = read_horizon(connection)
+def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | None) -> list[MissingReport]:
+    """The reports among those shown at a node that a laboratory could upload and that retention would keep."""
     sound = {
-        (claim.lab, claim.report_number): Reminder(claim.lab, claim.report_number, claim.claim_time, node)
+        (claim.lab, claim.report_number): MissingReport(claim.lab, claim.report_number, claim.claim_time, node)
         for claim in claims
         if _is_in_time(claim, horizon) and can_be_reminded_of(claim.lab, claim.report_number)
     }
-    if node == NATION:
-        passed_on, found_no_room = _receive_at_nation(connection, list(sound.values()))
-        give_notices(connection, (), now, passed_on)
-        return found_no_room
-    elsewhere = {lab for lab, _ in sound} - _registered(connection, {lab for lab, _ in sound})
-    stored, found_no_room = _store(connection, sound.values(), elsewhere if has_upstream else ())
-    if has_upstream:
-        for lab in sorted({reminder.lab for reminder in stored} & elsewhere):
-            reports = [(reminder.report_number, 0) for reminder in stored if reminder.lab == lab]
-            append_entry(connection, lab, reports, now, ChangeKind.FOLLOW_UPS)
-    return found_no_room
+    return list(sound.values())
 
 
-def receive_reminders(connection: Connection, reminders: Iterable[Reminder], node: str, sender: str) -> list[Reminder]:
-    """Take in what another node passed on. At the nation, those that laboratories' own nodes are to be told of."""
-    sound = [each for each in reminders if can_be_reminded_of(each.lab, each.report_number)]
-    if node != NATION:
-        # The nation tells only whoever has registered the laboratory.
-        _store(connection, sound, ())
-        return []
-    return _receive_at_nation(connection, [each._replace(raised_by=sender) for each in sound])[0]
-
-
-def take_home(connection: Connection, uscc: str) -> None:
+def list_at_home(connection: Connection, uscc: str) -> None:
     """List here what was passed on before the laboratory was registered at this node."""
     connection.execute(update(_table).where(_table.c.lab == uscc, _table.c.passed_on).values(passed_on=False))
 
 
-def pass_on_to_homes(connection: Connection, usccs: Collection[str]) -> list[Reminder]:
-    """At the nation, what was listed here before a node told of these laboratories: now it is to be told."""
-    theirs = update(_table).where(_table.c.lab.in_(usccs), _table.c.passed_on.is_(False)).values(passed_on=True)
-    return sorted(Reminder(*row) for row in connection.execute(theirs.returning(*_COLUMNS)))
-
-
-def _receive_at_nation(connection: Connection, reminders: Sequence[Reminder]) -> tuple[list[Reminder], int]:
-    """Those newly stored that are some node's, and how many found no room."""
-    homes = tables.lab_homes
-    query = select(homes.c.uscc, homes.c.node).where(homes.c.uscc.in_({reminder.lab for reminder in reminders}))
-    at_home = {(row.uscc, row.node) for row in connection.execute(query)} if reminders else set()
-    elsewhere = {lab for lab, _ in at_home}
-    # What was raised where the laboratory is registered is listed there already.
-    wanted = [each for each in reminders if (each.lab, each.raised_by) not in at_home]
-    stored, found_no_room = _store(connection, wanted, elsewhere)
-    return [reminder for reminder in stored if reminder.lab in elsewhere], found_no_room
-
-
-def _is_in_time(claim: ClaimedReport, horizon: Instant | None) -> bool:
+def _is_in_time(claim: ShownReport, horizon: Instant | None) -> bool:
     if claim.report_time is None:
         return True
     return (horizon or 0) <= claim.report_time <= claim.claim_time + FUTURE_TOLERANCE
 
 
-def _registered(connection: Connection, usccs: Collection[str]) -> set[str]:
-    labs = tables.labs
+def find_registered(connection: Connection, usccs: Collection[str]) -> set[str]:
+    """Those of the laboratories that are registered here."""
     return set(connection.execute(select(labs.c.uscc).where(labs.c.uscc.in_(usccs))).scalars()) if usccs else set()
 
 
-def _store(
-    connection: Connection, reminders: Iterable[Reminder], passed_on: Collection[str]
-) -> tuple[list[Reminder], int]:
+def store_missing(
+    connection: Connection, reports: Iterable[MissingReport], passed_on: Collection[str]
+) -> tuple[list[MissingReport], int]:
     """Those that are new here and have no record, and how many of these found no room."""
     # In one order everywhere, so that two writers of the same wait for one another and never in a circle.
-    wanted = {(reminder.lab, reminder.report_number): reminder for reminder in sorted(reminders)}
+    wanted = {(report.lab, report.report_number): report for report in sorted(reports)}
     for name in _known(connection, list(wanted)):
         del wanted[name]
     if not wanted:
         return [], 0
-    rooms = _Rooms(connection, {lab for lab, _ in wanted}, passed_on)
-    let_in = {name: reminder for name, reminder in wanted.items() if rooms.take(reminder.lab)}
+    capacity = _Capacity(connection, {lab for lab, _ in wanted}, passed_on)
+    let_in = {name: report for name, report in wanted.items() if capacity.take(report.lab)}
     if not let_in:
         return [], len(wanted)
-    rows = [{**reminder._asdict(), "passed_on": reminder.lab in passed_on} for reminder in let_in.values()]
+    rows = [{**report._asdict(), "passed_on": report.lab in passed_on} for report in let_in.values()]
     new = insert_unless_there(connection, _table).values(rows).returning(_table.c.lab, _table.c.report_number)
     inserted = {(row.lab, row.report_number) for row in connection.execute(new)}
     return [let_in[name] for name in let_in if name in inserted], len(wanted) - len(let_in)
 
 
 def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportName]:
-    """Those of the reports that have a record or a reminder."""
+    """Those of the reports that have a record or a report."""
     if not names:
         return set()
     recorded = select(_keys.c.lab, _keys.c.report_number).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(names))
@@ -172,12 +107,12 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
     return {(row.lab, row.report_number) for query in (recorded, reminded) for row in connection.execute(query)}
 
 
-class _Rooms:
-    """How many more reminders may be stored: of each laboratory, of all that are not registered here, in all."""
+class _Capacity:
+    """How many more reports may be stored: of each laboratory, of all that are not registered here, in all."""
 
     def __init__(self, connection: Connection, usccs: Collection[str], passed_on: Collection[str]) -> None:
-        registered = _registered(connection, usccs)
-        strange = or_(_table.c.passed_on, _table.c.lab.not_in(select(tables.labs.c.uscc)))
+        registered = find_registered(connection, usccs)
+        strange = or_(_table.c.passed_on, _table.c.lab.not_in(select(labs.c.uscc)))
         open_ = (
             select(_table.c.lab, func.count())
             .join_from(_table, _keys, _HAS_KEY, isouter=True)
@@ -193,7 +128,7 @@ class _Rooms:
         self._of_strangers = MAX_OF_STRANGERS - connection.execute(count.where(strange)).scalar_one()
 
     def take(self, lab: str) -> bool:
-        """Take a place for a reminder; whether there was one."""
+        """Take a place for a report; whether there was one."""
         strange = lab in self._strangers
         if self._of_lab[lab] <= 0 or self._in_all <= 0 or (strange and self._of_strangers <= 0):
             return False
@@ -203,16 +138,16 @@ class _Rooms:
         return True
 
 
-def find_reminders(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[Reminder]:
-    """These reminders, in the order of their numbers."""
+def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
+    """These reports, in the order of their numbers."""
     query = select(*_COLUMNS).where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
-    return [Reminder(*row) for row in connection.execute(query.order_by(_table.c.report_number))]
+    return [MissingReport(*row) for row in connection.execute(query.order_by(_table.c.report_number))]
 
 
-def list_reminders(
+def list_missing_reports(
     connection: Connection, lab: str, after: Position | None, limit: int, *, include_closed: bool
-) -> list[ListedReminder]:
-    """This node's reminders, newest first, from the one after `after` on; of one laboratory unless that is empty."""
+) -> list[ListedReport]:
+    """This node's reports, newest first, from the one after `after` on; of one laboratory unless that is empty."""
     came_in = (
         select(func.coalesce(func.min(_results.c.upload_time), _keys.c.file_time))
         .where(
@@ -237,7 +172,7 @@ def list_reminders(
         time, *name = after
         same_time = and_(_table.c.create_time == time, tuple_(*name) < _REPORT)
         query = query.where(or_(_table.c.create_time < time, same_time))
-    return [ListedReminder(Reminder(*row[:-1]), row.close_time) for row in connection.execute(query)]
+    return [ListedReport(MissingReport(*row[:-1]), row.close_time) for row in connection.execute(query)]
 
 
 def remove_old(connection: Connection, now: Instant) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, NewResult, ReportKey
@@ -18,7 +20,7 @@ _FIND_KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Filing:
+class CommitColumns:
     """What all results filed by one statement share: the part of their rows that only the commit knows."""
 
     upload_time: Instant
@@ -47,7 +49,7 @@ class Bulk(Protocol):
         """What is known of these report numbers, which nobody else can revise until the commit."""
         ...
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
+    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
         """File results."""
         ...
 
@@ -93,7 +95,7 @@ class PostgresqlBulk:
         found = connection.exec_driver_sql(self._HOLD, (lab, list(report_numbers)))
         return {row[0]: ReportKey(*row[1:]) for row in found}
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
+    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
         """File results by COPY."""
         nationwide_time = "\\N" if filing.nationwide_time is None else filing.nationwide_time
         end = f"\t{filing.revision}\t{filing.state}\t{filing.upload_time}\t{filing.origin}\t{nationwide_time}\n"
@@ -142,7 +144,7 @@ class SqliteBulk:
         """Look report numbers up: the one writer holds everything."""
         return self.find_keys(connection, lab, report_numbers)
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: Filing) -> None:
+    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
         """File results, one prepared statement for all."""
         filed = (filing.revision, filing.state, filing.upload_time, filing.origin, filing.nationwide_time)
         results = [
@@ -161,3 +163,24 @@ def _copy(connection: Connection, table: str, columns: Sequence[str], text: str)
 def bulk_for(connection: Connection) -> Bulk:
     """The bulk statements of a connection's dialect."""
     return SqliteBulk() if connection.dialect.name == "sqlite" else PostgresqlBulk()
+
+
+def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
+    """Claim all at once, or leave no trace when one is taken."""
+    if not rows:
+        return True
+    savepoint = connection.begin_nested()
+    try:
+        bulk.insert_keys(connection, rows)
+    except Exception as error:
+        savepoint.rollback()
+        if _is_taken(error):
+            return False
+        raise
+    savepoint.commit()
+    return True
+
+
+def _is_taken(error: Exception) -> bool:
+    """Whether an insert failed on a key that is there: COPY goes past SQLAlchemy and fails with the driver's error."""
+    return isinstance(error, IntegrityError | UniqueViolation)

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import Instant, format_instant
-from services.results.tables import deletions
+from services.results.records.tables import deletions
 
 HORIZON = select(func.max(deletions.c.horizon))
 

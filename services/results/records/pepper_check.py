@@ -10,7 +10,7 @@ import hashlib
 from sqlalchemy import Connection, select
 
 from services.domain.subject import Pepper
-from services.results import tables
+from services.results.records import tables
 from services.storage.upsert import insert_unless_there
 
 MARK_LENGTH = 16

@@ -7,13 +7,38 @@ which the persons of a tube share their tube's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from services.results.exchange.model import SharedColumns
-    from services.results.records.model import StoredResult, Tube
+from services.domain.instant import Instant
 
-    TubeColumns = Tube | StoredResult | SharedColumns
+
+class TubeColumns(Protocol):
+    """What the persons of a tube have in common: uploaded tubes, stored results and replicated tubes have it."""
+
+    @property
+    def file_time(self) -> Instant: ...  # noqa: D102
+    @property
+    def tube_code(self) -> str: ...  # noqa: D102
+    @property
+    def pool_size(self) -> int: ...  # noqa: D102
+    @property
+    def specimen(self) -> int: ...  # noqa: D102
+    @property
+    def method(self) -> int: ...  # noqa: D102
+    @property
+    def outcome(self) -> int: ...  # noqa: D102
+    @property
+    def sample_region(self) -> str: ...  # noqa: D102
+    @property
+    def sample_site(self) -> str: ...  # noqa: D102
+    @property
+    def sample_time(self) -> Instant | None: ...  # noqa: D102
+    @property
+    def receive_time(self) -> Instant | None: ...  # noqa: D102
+    @property
+    def test_time(self) -> Instant | None: ...  # noqa: D102
+    @property
+    def report_time(self) -> Instant | None: ...  # noqa: D102
 
 
 KEY_COLUMNS = ("lab", "report_number", "subject_key", "file_time", "revision", "outcome", "content_hash")

@@ -33,11 +33,15 @@ from sqlalchemy import (
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, SECOND, Instant
 from services.domain.names import format_result
-from services.results import tables
 from services.results.changelog.log import list_writers, remove_entries
+from services.results.exchange.subscribers import end_subscriptions
+from services.results.exchange.tables import notices
+from services.results.idempotency import requests
 from services.results.missing_reports.store import remove_with_keys
-from services.results.exchange.subscribers import end_followings
 from services.results.records.partitions import list_partitions, month_of, month_start
+from services.results.records.tables import deletions, report_keys, results, revision_reasons
+from services.results.timeliness.tables import delays, nationwide_delays, nationwide_times
+from services.results.upload.tables import known_batches, upload_rejections, uploads
 from services.runtime.ids import uuid7
 from services.storage.collation import in_byte_order
 from services.storage.engine import Database
@@ -54,8 +58,8 @@ _LOCK_KEY = 0x48755070
 
 P = TypeVar("P")
 
-_results = tables.results
-_keys = tables.report_keys
+_results = results
+_keys = report_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def _remove(database: Database, deletion: Deletion) -> Deletion:
                 _drop(database, partition.name)
     for table, is_trace in _traces(deletion):
         _repeat(database, partial(_delete_rows, table, is_trace), horizon, ())
-    _repeat(database, end_followings, horizon, b"")
+    _repeat(database, end_subscriptions, horizon, b"")
     for writer_id in database.read_now(list_writers):
         while database.write_now(remove_entries, writer_id, horizon):
             pass
@@ -125,7 +129,7 @@ def _announce(connection: Connection, deletion: Deletion) -> None:
     """Set the horizon: uploads and corrections under way are waited for, all later ones see it."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE uploads, report_keys IN EXCLUSIVE MODE")
-    connection.execute(insert(tables.deletions).values(asdict(deletion)))
+    connection.execute(insert(deletions).values(asdict(deletion)))
 
 
 def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
@@ -148,8 +152,8 @@ def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
 def _complete(connection: Connection, deletion: Deletion) -> None:
     """Say what will be removed."""
     connection.execute(
-        update(tables.deletions)
-        .where(tables.deletions.c.deletion_id == deletion.deletion_id)
+        update(deletions)
+        .where(deletions.c.deletion_id == deletion.deletion_id)
         .values(result_count=deletion.result_count, digest=deletion.digest)
     )
 
@@ -193,7 +197,7 @@ def _delete_keys(connection: Connection, horizon: Instant, after: ReportPlace) -
     for lab, number, revision in deleted:
         if revision > 1:
             revised.setdefault(lab, []).append(number)
-    reasons = tables.revision_reasons
+    reasons = revision_reasons
     for lab, numbers in revised.items():
         connection.execute(delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers)))
     return None if last is None else ReportPlace(*last)
@@ -234,19 +238,19 @@ def _try_to_drop(connection: Connection, partition: str) -> bool:
 
 def _traces(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
     """What else speaks of that time, in the order in which it is to go."""
-    uploads, rejections = tables.uploads, tables.upload_rejections
+    rejections = upload_rejections
     theirs = and_(uploads.c.lab == rejections.c.lab, uploads.c.upload_id == rejections.c.upload_id)
     return [
         (uploads, uploads.c.update_time < deletion.horizon),
         (rejections, ~select(uploads.c.lab).where(theirs).exists()),
-        (tables.delays, tables.delays.c.report_hour < deletion.horizon // HOUR),
-        (tables.nationwide_delays, tables.nationwide_delays.c.report_hour < deletion.horizon // HOUR),
-        (tables.nationwide_times, tables.nationwide_times.c.upload_time < deletion.horizon),
-        (tables.requests, tables.requests.c.create_time < deletion.horizon),
+        (delays, delays.c.report_hour < deletion.horizon // HOUR),
+        (nationwide_delays, nationwide_delays.c.report_hour < deletion.horizon // HOUR),
+        (nationwide_times, nationwide_times.c.upload_time < deletion.horizon),
+        (requests, requests.c.create_time < deletion.horizon),
         # A node that was away for so long follows everybody again.
-        (tables.notices, tables.notices.c.commit_time < deletion.horizon),
+        (notices, notices.c.commit_time < deletion.horizon),
         # Of an earlier horizon: they are known no more. One that is not is judged once more when it comes.
-        (tables.known_batches, tables.known_batches.c.commit_time <= deletion.delete_time),
+        (known_batches, known_batches.c.commit_time <= deletion.delete_time),
     ]
 
 

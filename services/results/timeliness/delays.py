@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import HOUR, SECOND, Instant, Span
-from services.results import tables
+from services.results.timeliness import tables
 
 GROWTH = 1.05
 DEFAULT_LATE: Span = 4 * HOUR

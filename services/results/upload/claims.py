@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from services.domain.errors import Unavailable
-from services.results.records.bulk import Bulk
-from services.results.records.model import PENDING, NewResult, Rejection, ReportKey
+from services.results.records.bulk import Bulk, claim_all
+from services.results.records.model import PENDING, NewResult, ReportKey
 from services.results.records.queries import find_reports
+from services.results.upload.model import Rejection
 from services.results.upload.validation import conflict, not_the_origin
 
 
@@ -80,27 +79,6 @@ def claim_reports(
         again += [row for row in fresh if row.report_number not in claimed]
         fresh = [row for row in fresh if row.report_number in claimed]
     return Claims(fresh, _compare_with_stored(connection, bulk, lab, again, origin), all_free)
-
-
-def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
-    """Claim all at once, or leave no trace when one is taken."""
-    if not rows:
-        return True
-    savepoint = connection.begin_nested()
-    try:
-        bulk.insert_keys(connection, rows)
-    except Exception as error:
-        savepoint.rollback()
-        if _is_taken(error):
-            return False
-        raise
-    savepoint.commit()
-    return True
-
-
-def _is_taken(error: Exception) -> bool:
-    """Whether an insert failed on a key that is there: COPY goes past SQLAlchemy and fails with the driver's error."""
-    return isinstance(error, IntegrityError | UniqueViolation)
 
 
 def _compare_with_stored(

@@ -10,26 +10,17 @@ from sqlalchemy import Connection, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant
-from services.domain.region import NATION
-from services.results import tables
-from services.results.upload.validation import known_batches
-from services.results.records.bulk import Bulk, Filing, bulk_for
-from services.results.changelog.log import append_entry
-from services.results.upload.claims import RemovedMeanwhile, claim_reports
-from services.results.exchange.downstream.notices import ChangedReport, give_notices
+from services.results.changelog.log import ChangeLog
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.records.bulk import Bulk, CommitColumns, bulk_for
 from services.results.records.horizon import HORIZON
-from services.results.records.model import (
-    PENDING,
-    SUPERSEDED,
-    Acknowledgement,
-    JudgedBatch,
-    NewResult,
-    Rejection,
-    ReportKey,
-    UploadPosition,
-)
-from services.results.upload.replays import count_rejected, forget_rejections, remember_rejections, retell
+from services.results.records.model import PENDING, SUPERSEDED, NewResult, ReportKey
+from services.results.records.tables import report_keys, results
 from services.results.timeliness.delays import record_delays
+from services.results.upload import known_batches, tables
+from services.results.upload.claims import RemovedMeanwhile, claim_reports
+from services.results.upload.model import Acknowledgement, Rejection, UploadPosition, ValidatedBatch
+from services.results.upload.replays import count_rejected, forget_rejections, remember_rejections, retell
 from services.results.upload.validation import part_removed
 from services.storage.upsert import insert_unless_there
 
@@ -52,7 +43,9 @@ class Filed:
     rejections: Sequence[Rejection]
 
 
-def commit_batch(connection: Connection, position: UploadPosition, batch: JudgedBatch, now: Instant) -> Acknowledgement:
+def commit_batch(
+    connection: Connection, change_log: ChangeLog, position: UploadPosition, batch: ValidatedBatch, now: Instant
+) -> Acknowledgement:
     """Store what is good of a batch, remember what was rejected, and move the upload on.
 
     What lies below the committed offset is a replay: it is told again and not stored.
@@ -78,7 +71,7 @@ def commit_batch(connection: Connection, position: UploadPosition, batch: Judged
     end = max(committed, batch.offset + len(batch.person_counts))
     if end > committed:
         _advance_upload(connection, position, end, (len(filed.stored), filed.duplicate_count, rejected), now)
-    _record_changes(connection, position, filed.stored, now)
+    _record_changes(connection, change_log, position, filed.stored, now)
     retold = count_rejected(replay.rejections, batch.person_counts)
     return Acknowledgement(
         end,
@@ -132,7 +125,7 @@ def _file_results(
     connection: Connection,
     bulk: Bulk,
     position: UploadPosition,
-    batch: JudgedBatch,
+    batch: ValidatedBatch,
     replayed: int,
     horizon: Instant | None,
     now: Instant,
@@ -143,7 +136,7 @@ def _file_results(
         connection, bulk, position.lab, rows, origin=position.origin, likely_free=position.reports_are_new
     )
     position.reports_are_new = claims.all_free
-    filing = Filing(now, position.origin)
+    filing = CommitColumns(now, position.origin)
     if claims.fresh:
         bulk.insert_results(connection, claims.fresh, filing)
     for row, known in claims.others.revised:
@@ -159,9 +152,11 @@ def _file_results(
     return Filed(stored, claims.others.duplicate_count + known_persons, rejections)
 
 
-def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: ReportKey, filing: Filing) -> None:
+def _revise(
+    connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: ReportKey, filing: CommitColumns
+) -> None:
     """Put a report in the place of its sampling record, whose key is held, as the next revision of it."""
-    results, keys = tables.results, tables.report_keys
+    keys = report_keys
     connection.execute(
         update(keys)
         .where(keys.c.lab == lab, keys.c.report_number == row.report_number)
@@ -190,7 +185,7 @@ def _revise(connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: R
 def _remember_batch(
     connection: Connection,
     position: UploadPosition,
-    batch: JudgedBatch,
+    batch: ValidatedBatch,
     rejections: Sequence[Rejection],
     horizon: Instant | None,
     now: Instant,
@@ -221,13 +216,14 @@ def _advance_upload(
 
 
 def _record_changes(
-    connection: Connection, position: UploadPosition, stored: Sequence[tuple[NewResult, int]], now: Instant
+    connection: Connection,
+    change_log: ChangeLog,
+    position: UploadPosition,
+    stored: Sequence[tuple[NewResult, int]],
+    now: Instant,
 ) -> None:
     """Let supervisors, other nodes and watchers know what was stored."""
     record_delays(connection, position.lab, [row.file_time for row, _ in stored if row.outcome != PENDING], now)
-    if position.origin == NATION:
-        changed = [
-            ChangedReport(position.lab, row.report_number, revision, row.subject_key) for row, revision in stored
-        ]
-        give_notices(connection, changed, now)
-    append_entry(connection, position.lab, [(row.report_number, revision) for row, revision in stored], now)
+    names = [(row.report_number, revision) for row, revision in stored]
+    keys = [row.subject_key for row, _ in stored]
+    change_log.record(connection, [LoggedChange(ChangeKind.RESULTS, position.lab, names, keys)], now)

@@ -6,22 +6,23 @@ from types import TracebackType
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE
+from services.results.records.model import ReportKey
 from services.results.upload.claims import compare_reports, key_of
-from services.results.records.model import Acknowledgement, JudgedBatch, ReportKey
+from services.results.upload.model import Acknowledgement, ValidatedBatch
 from services.results.upload.replays import count_rejected
-from services.results.store import Store
+from services.results.upload.store import UploadStore
 from services.results.upload.validation import part_removed
 
 MAX_REMEMBERED = 1_000_000
-"""Reports that all rehearsals of a process keep in memory, to find those that come twice; some 200 MB."""
+"""Reports that all dry runs of a process keep in memory, to find those that come twice; some 200 MB."""
 
 
-class RehearsalRoom:
-    """What the rehearsals of a process may remember together."""
+class DryRunBudget:
+    """What the dry runs of a process may remember together."""
 
-    def __init__(self, room: int = MAX_REMEMBERED) -> None:
-        self._size = room
-        self._room = room
+    def __init__(self, capacity: int = MAX_REMEMBERED) -> None:
+        self._capacity = capacity
+        self._free = capacity
 
     def take(self, reports: int) -> None:
         """Take room for more reports.
@@ -29,43 +30,43 @@ class RehearsalRoom:
         Raises:
             ResourceExhausted: OVERLOADED, there is not so much left.
         """
-        if reports > self._room:
+        if reports > self._free:
             raise ResourceExhausted(
                 "OVERLOADED",
                 "the rehearsals of this process hold too many reports; validate in smaller parts, or later",
-                metadata={"limit": str(self._size), "what": "reports in validate_only uploads"},
+                metadata={"limit": str(self._capacity), "what": "reports in validate_only uploads"},
                 retry_after=MINUTE,
             )
-        self._room -= reports
+        self._free -= reports
 
     def give_back(self, reports: int) -> None:
         """Give room back."""
-        self._room += reports
+        self._free += reports
 
 
-class Rehearsal:
+class DryRun:
     """One upload that only pretends: it compares with the store and with what it was sent before.
 
     At its end it forgets, which makes room for others.
     """
 
-    def __init__(self, lab: str, store: Store, room: RehearsalRoom) -> None:
+    def __init__(self, lab: str, store: UploadStore, budget: DryRunBudget) -> None:
         self._lab = lab
         self._store = store
-        self._room = room
+        self._budget = budget
         self._seen: dict[str, ReportKey] = {}
         self._offset = 0
 
-    def __enter__(self) -> Rehearsal:
+    def __enter__(self) -> DryRun:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._room.give_back(len(self._seen))
+        self._budget.give_back(len(self._seen))
         self._seen = {}
 
-    async def judge_against_store(self, batch: JudgedBatch) -> Acknowledgement:
+    async def compare(self, batch: ValidatedBatch) -> Acknowledgement:
         """What a commit of the batch would be answered. ResourceExhausted when there is no room to remember it."""
         rows, removed = part_removed(batch.results, await self._store.get_horizon())
         numbers = [row.report_number for row in rows]
@@ -87,7 +88,7 @@ class Rehearsal:
             expected = dict(known)
             comparison = compare_reports(expected, others, foreign)
         known = expected
-        self._room.take(len(known.keys() - self._seen.keys()))
+        self._budget.take(len(known.keys() - self._seen.keys()))
         self._seen |= known
         rejections = [*batch.rejections, *removed, *comparison.conflicts]
         rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))

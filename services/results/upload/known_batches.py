@@ -16,9 +16,9 @@ from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
 from services.domain.subject import Pepper
-from services.results import tables
+from services.results.labs.model import Lab
 from services.results.records.horizon import read_horizon
-from services.results.records.model import Lab
+from services.results.upload import tables
 from services.storage.upsert import insert_unless_there
 
 DIGEST_LENGTH = 16

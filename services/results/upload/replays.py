@@ -14,10 +14,11 @@ from sqlalchemy import Connection, delete, insert, select
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import Instant
-from services.results import tables
 from services.results.records.bulk import Bulk
+from services.results.records.model import NewResult
+from services.results.upload import tables
 from services.results.upload.claims import is_stored
-from services.results.records.model import JudgedBatch, NewResult, Rejection, UploadPosition
+from services.results.upload.model import Rejection, UploadPosition, ValidatedBatch
 from services.results.upload.validation import WHOLE_TUBE, part_removed
 
 _rejections = tables.upload_rejections
@@ -35,7 +36,7 @@ def retell(
     connection: Connection,
     bulk: Bulk,
     position: UploadPosition,
-    batch: JudgedBatch,
+    batch: ValidatedBatch,
     replayed: int,
     horizon: Instant | None,
 ) -> Replay:

@@ -15,17 +15,20 @@ from services.domain.errors import DeadlineExceeded, FailedPrecondition, NotFoun
 from services.domain.instant import Instant
 from services.domain.names import parse_lab
 from services.domain.subject import Pepper
+from services.results.fields import token
+from services.results.labs.cache import KEPT_FOR
+from services.results.labs.model import Lab
+from services.results.labs.store import LabStore
 from services.results.upload.claims import RemovedMeanwhile
-from services.results.records.convert import acknowledgement_to_proto, token
 from services.results.upload.commit import upload_gap
+from services.results.upload.convert import acknowledgement_to_proto
+from services.results.upload.dry_run import DryRun, DryRunBudget
 from services.results.upload.frames import checked_batch, not_started, until_drained
-from services.results.upload.workers import Judges
 from services.results.upload.known_batches import KnownBatch, batch_digest
-from services.results.labs.store import MEMORY
-from services.results.records.model import Acknowledgement, JudgedBatch, Lab, UploadPosition
+from services.results.upload.model import Acknowledgement, UploadPosition, ValidatedBatch
 from services.results.upload.quotas import Quotas
-from services.results.upload.dry_run import Rehearsal, RehearsalRoom
-from services.results.store import Store
+from services.results.upload.store import UploadStore
+from services.results.upload.workers import ValidationPool
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
@@ -40,29 +43,30 @@ UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 class _Judgement:
     """A batch that is being judged, and how to have all of it judged once more."""
 
-    batch: asyncio.Future[JudgedBatch]
-    anew: Callable[[], Awaitable[JudgedBatch]]
+    batch: asyncio.Future[ValidatedBatch]
+    anew: Callable[[], Awaitable[ValidatedBatch]]
 
 
 _Judged = asyncio.Queue[_Judgement | Exception | None]
 """Batches in their order; the error that ends the stream, or None at its end."""
-_Commit = Callable[[JudgedBatch], Awaitable[Acknowledgement]]
+_Commit = Callable[[ValidatedBatch], Awaitable[Acknowledgement]]
 
 
 @dataclass(frozen=True, slots=True)
-class UploadDesk:
+class UploadReceiver:
     """What every upload of a process shares."""
 
-    store: Store
+    store: UploadStore
+    labs: LabStore
     jurisdiction: str
     clock: Clock
-    judges: Judges
+    judges: ValidationPool
     quotas: Quotas
     drain: Drain
     pepper: Pepper
     start_seconds: float
     """How long a stream may stay without its first frame: until then it belongs to nobody and is counted for nobody."""
-    rehearsals: RehearsalRoom = field(default_factory=RehearsalRoom)
+    dry_runs: DryRunBudget = field(default_factory=DryRunBudget)
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Take an upload from its first frame to its last, yielding one response for each batch."""
@@ -99,8 +103,8 @@ class UploadDesk:
         if not validate_only:
             yield lambda batch: self.store.commit_batch(position, batch, self.clock.now())
             return
-        with Rehearsal(position.lab, self.store, self.rehearsals) as rehearsal:
-            yield rehearsal.judge_against_store
+        with DryRun(position.lab, self.store, self.dry_runs) as dry_run:
+            yield dry_run.compare
 
     async def _judging(
         self, frames: AsyncIterator[UploadResultsRequest], lab: Lab, position: UploadPosition, validate_only: bool
@@ -143,7 +147,7 @@ class UploadDesk:
 
     async def _require_lab(self, uscc: str) -> Lab:
         try:
-            return await self.store.get_lab(uscc)
+            return await self.labs.get_lab(uscc)
         except NotFound:
             name = f"labs/{uscc}"
             raise FailedPrecondition(
@@ -171,7 +175,7 @@ class UploadDesk:
                     raise upload_gap(expected, batch.offset)
                 expected = max(expected, batch.offset + len(batch.tubes))
                 now = self.clock.now()
-                if now - read_time >= MEMORY:
+                if now - read_time >= KEPT_FOR:
                     # A stream may last for days, and the laboratory may be suspended meanwhile.
                     lab, read_time = await self._require_lab(lab.uscc), now
                 async with self.quotas.reading(lab.uscc):
@@ -199,15 +203,15 @@ class UploadDesk:
         rest = [batch.tubes[index] for index in known.unstored]
         return _Judgement(asyncio.ensure_future(self._judge_rest(lab, now, offset, person_counts, known, rest)), anew)
 
-    async def _judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes, digest: bytes) -> JudgedBatch:
+    async def _judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes, digest: bytes) -> ValidatedBatch:
         return replace(await self.judges.judge(lab, now, offset, tubes), digest=digest)
 
     async def _judge_rest(
         self, lab: Lab, now: Instant, offset: int, person_counts: list[int], known: KnownBatch, rest: list[Tube]
-    ) -> JudgedBatch:
+    ) -> ValidatedBatch:
         """Judge those tubes of a known batch that are not stored."""
         places = known.unstored
-        stored = JudgedBatch(
+        stored = ValidatedBatch(
             offset,
             person_counts,
             (),

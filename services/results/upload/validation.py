@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
-from services.domain.instant import MINUTE, Instant, Span, format_instant
+from services.domain.instant import Instant, format_instant
 from services.domain.names import format_node
 from services.domain.region import is_region
 from services.domain.subject import (
@@ -25,25 +25,14 @@ from services.domain.subject import (
     mask_number,
     mask_resident_numbers,
 )
-from services.results.records.model import (
-    MAY_REPORT,
-    PENDING,
-    POOL_POSITIVE,
-    POSITIVE,
-    JudgedBatch,
-    Lab,
-    NewResult,
-    Rejection,
-    Tube,
-    TubePerson,
-)
+from services.results.labs.model import MAY_REPORT, Lab
+from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, NewResult
 from services.results.records.row_format import RowForm
+from services.results.upload.model import Rejection, Tube, TubePerson, ValidatedBatch
 
 if TYPE_CHECKING:
     from services.results.records.model import Outcome
 
-FUTURE_TOLERANCE: Span = 5 * MINUTE
-"""How far a time may lie ahead of the server's clock: clocks differ, but results of tomorrow do not exist."""
 MAX_TUBES = 1_000
 MAX_BATCH_BYTES = 1024 * 1024
 WHOLE_TUBE = -1
@@ -65,7 +54,7 @@ class _Shared(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class BatchValidator:
     """What a batch is judged by: the instant, the secret for subject keys, and the laboratory with its history.
 
     `rows` forms what the store will be given, so that judging, which can be done aside, leaves the commit little to do.
@@ -76,14 +65,14 @@ class Judge:
     lab: Lab
     rows: RowForm
 
-    def judge_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> JudgedBatch:
+    def judge_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> ValidatedBatch:
         """Judge every item by itself."""
         results: list[NewResult] = []
         rejections: list[Rejection] = []
         for index, tube in enumerate(tubes):
             known = faults.get(index, ()) if faults else ()
             self._judge_tube(index, tube, known, results, rejections)
-        return JudgedBatch(offset, [len(tube.persons) for tube in tubes], results, rejections)
+        return ValidatedBatch(offset, [len(tube.persons) for tube in tubes], results, rejections)
 
     def _judge_tube(
         self,

@@ -25,10 +25,12 @@ from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.domain.region import is_region
 from services.domain.subject import Pepper
-from services.results.records.convert import faults_from_violations, tube_from_proto
-from services.results.records.model import JudgedBatch, Lab, NewResult
+from services.results.labs.model import Lab
+from services.results.records.model import NewResult
 from services.results.records.row_format import row_form
-from services.results.upload.validation import Judge
+from services.results.upload.convert import faults_from_violations, tube_from_proto
+from services.results.upload.model import ValidatedBatch
+from services.results.upload.validation import BatchValidator
 from services.runtime.server.validation import find_violations
 from services.runtime.tuning import settle_memory
 
@@ -40,7 +42,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class WorkerContext:
     """What a worker needs to know once and for all."""
 
     secret: bytes
@@ -51,11 +53,11 @@ class Bench:
         return f"Bench(dialect={self.dialect!r})"
 
 
-def judge_tubes(bench: Bench, lab: Lab, now: Instant, offset: int, tubes: bytes) -> JudgedBatch:
+def validate_tubes(bench: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
     """Judge the tubes of a serialized TubeBatch by the contract's rules and by ours; the first stands at `offset`."""
     batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
-    judge = Judge(now, Pepper(bench.secret, bench.key_version), lab, row_form(bench.dialect))
+    judge = BatchValidator(now, Pepper(bench.secret, bench.key_version), lab, row_form(bench.dialect))
     return judge.judge_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
 
 
@@ -63,27 +65,29 @@ _Columns = list[tuple[Any, ...]]
 """Results field by field: in plain columns they cross to another process at half the cost."""
 
 
-def _judge_apart(bench: Bench, lab: Lab, now: Instant, offset: int, tubes: bytes) -> tuple[JudgedBatch, _Columns]:
+def _judge_apart(
+    bench: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes
+) -> tuple[ValidatedBatch, _Columns]:
     """As `judge_tubes`, with the results beside the batch."""
-    judged = judge_tubes(bench, lab, now, offset, tubes)
+    judged = validate_tubes(bench, lab, now, offset, tubes)
     return replace(judged, results=()), list(zip(*judged.results, strict=True))
 
 
-def _put_together(judged: JudgedBatch, columns: _Columns) -> JudgedBatch:
+def _put_together(judged: ValidatedBatch, columns: _Columns) -> ValidatedBatch:
     return replace(judged, results=[NewResult._make(row) for row in zip(*columns, strict=True)])
 
 
-class Judges:
+class ValidationPool:
     """Judges batches, several at once. With no workers the server's own threads do it, as tests like it."""
 
-    def __init__(self, bench: Bench, workers: int) -> None:
+    def __init__(self, bench: WorkerContext, workers: int) -> None:
         self._bench = bench
         self._workers = workers
         self._context = multiprocessing.get_context("spawn")
         self._ready = self._context.Semaphore(0)
         self._pool = self._new_pool()
 
-    async def judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes) -> JudgedBatch:
+    async def judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
         """Judge one batch, given as a serialized TubeBatch.
 
         Raises:

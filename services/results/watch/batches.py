@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant
-from services.results.changelog.log import BEGINNING, ChangeKind, Cursor, Entry, Place, read_log
-from services.results.labs.store import LabMemory
+from services.results.changelog.log import read_log
+from services.results.changelog.model import BEGINNING, ChangeKind, Cursor, Entry, Position
+from services.results.labs.cache import LabCache
 from services.results.records.model import StoredResult
 from services.results.records.queries import find_revisions
 
 if TYPE_CHECKING:
-    from services.results.records.model import Standing
+    from services.results.labs.model import Standing
 
 _Piece = tuple[Entry, int, int]
 """Of an entry's reports those from one index to another."""
@@ -42,14 +43,14 @@ class Part:
         return self.start + len(self.results)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Position:
         """Where a cursor stands with the entry's writer after this."""
         return self.place_at(self.end)
 
-    def place_at(self, index: int) -> Place:
+    def place_at(self, index: int) -> Position:
         """Where a cursor stands with the entry's writer before the report of an index."""
         ended = index >= len(self.entry.reports)
-        return Place(self.entry.sequence) if ended else Place(self.entry.sequence - 1, index)
+        return Position(self.entry.sequence) if ended else Position(self.entry.sequence - 1, index)
 
     def after(self, cursor: Cursor) -> Part | None:
         """What of this a cursor has not dealt with; None when it has with all."""
@@ -73,7 +74,7 @@ class ChangeBatch:
     is_complete: bool
 
 
-def read_batch(connection: Connection, labs: LabMemory, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
+def read_batch(connection: Connection, labs: LabCache, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
     """What was committed after a cursor, up to `limit` results. OutOfRange as `read_log`."""
     page = read_log(connection, cursor, limit)
     pieces = list(_pieces(page.entries, cursor, limit))
@@ -86,7 +87,7 @@ def read_batch(connection: Connection, labs: LabMemory, cursor: Cursor, now: Ins
 
 
 def _find_results(
-    connection: Connection, labs: LabMemory, pieces: Sequence[_Piece], now: Instant
+    connection: Connection, labs: LabCache, pieces: Sequence[_Piece], now: Instant
 ) -> dict[tuple[str, str, int], tuple[StoredResult, Standing]]:
     """The results that parts of entries name, each with its laboratory's standing."""
     wanted: dict[str, list[tuple[str, int]]] = {}

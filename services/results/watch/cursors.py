@@ -9,7 +9,7 @@ import zlib
 import orjson
 
 from services.domain.errors import InvalidArgument
-from services.results.changelog.log import Cursor, Place
+from services.results.changelog.model import Cursor, Position
 
 _MAX_CURSOR_BYTES = 1 << 20
 """Of a cursor unpacked: tens of thousands of writers."""
@@ -29,7 +29,7 @@ def decode_cursor(text: str) -> Cursor:
         places = orjson.loads(unpacking.decompress(packed, _MAX_CURSOR_BYTES))
         if not unpacking.eof:
             raise ValueError
-        return {writer_id: Place(sequence, dealt) for writer_id, sequence, dealt in map(_numbers, places)}
+        return {writer_id: Position(sequence, dealt) for writer_id, sequence, dealt in map(_numbers, places)}
     except (binascii.Error, zlib.error, ValueError, TypeError):
         raise InvalidArgument.field("cursor", "is not a cursor of this service") from None
 

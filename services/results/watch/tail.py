@@ -22,7 +22,7 @@ import structlog
 
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
-from services.results.changelog.log import BEGINNING, Cursor
+from services.results.changelog.model import BEGINNING, Cursor
 from services.results.watch.batches import ChangeBatch, Part
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain

@@ -12,12 +12,13 @@ from services.domain.errors import ResourceExhausted, Unavailable
 from services.domain.instant import SECOND, Span, to_timestamp
 from services.domain.names import parse_lab
 from services.domain.region import within
-from services.results.changelog.log import Cursor
-from services.results.records.convert import known_region, result_to_proto
-from services.results.watch.cursors import decode_cursor, encode_cursor
+from services.results.changelog.model import Cursor
+from services.results.fields import known_region
+from services.results.records.convert import result_to_proto
 from services.results.records.model import StoredResult
 from services.results.watch.batches import Part
-from services.results.store import Store
+from services.results.watch.cursors import decode_cursor, encode_cursor
+from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.runtime.server.service import Drain
 
@@ -30,18 +31,18 @@ RETRY_AFTER: Span = 5 * SECOND
 class Watch:
     """Tells the change log to watchers, each from a cursor of its own, up to a number of them at once."""
 
-    def __init__(self, store: Store, tail: ChangeTail, drain: Drain, most: int) -> None:
+    def __init__(self, store: WatchStore, tail: ChangeTail, drain: Drain, most: int) -> None:
         self._store = store
         self._tail = tail
         self._drain = drain
         self._most = most
         self._watchers = 0
 
-    async def follow(self, request: WatchResultsRequest) -> AsyncIterator[WatchResultsResponse]:
+    async def watch(self, request: WatchResultsRequest) -> AsyncIterator[WatchResultsResponse]:
         """Tell every change after the request's cursor, for as long as the watcher stays."""
         wants = _Filter(request.filter)
         cursor = decode_cursor(request.cursor) if request.cursor else None
-        with self._seat():
+        with self._slot():
             if cursor is None:
                 cursor = await self._store.oldest_cursor()
             async for message in self._tell(cursor, wants):
@@ -51,7 +52,7 @@ class Watch:
         )
 
     @contextlib.contextmanager
-    def _seat(self) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         """One of the places for watchers. ResourceExhausted when none is free."""
         if self._watchers >= self._most:
             raise ResourceExhausted(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.subject import mask_number
-from services.results.records.model import Tube
 from services.results.records.row_format import JUDGED_COLUMNS, KEY_COLUMNS, CopyRows, escape
+from services.results.upload.model import Tube
 from services.results.upload.validation import tube_statement, without_numbers
 from tests.labwork import domain_tube, judge, make_document, make_tube
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from services.domain.errors import FailedPrecondition, InvalidArgument
 from services.domain.instant import DAY, HOUR, MINUTE, Instant
+from services.results.corrections.model import Correction
 from services.results.corrections.rules import correct
-from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, Correction, StoredResult
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
 from tests.labwork import NEGATIVE, NOW, PENDING, POOL_POSITIVE, POSITIVE, REPORTED, USCC
 
 SAMPLED = REPORTED - 4 * HOUR

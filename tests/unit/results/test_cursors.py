@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
-from services.results.changelog.log import Place
+from services.results.changelog.model import Position
 from services.results.watch.cursors import decode_cursor, encode_cursor
 
-places = st.builds(Place, st.integers(0, 2**63 - 1), st.integers(0, 20_000))
+places = st.builds(Position, st.integers(0, 2**63 - 1), st.integers(0, 20_000))
 cursors = st.dictionaries(st.integers(1, 2**31 - 1), places, max_size=20)
 
 
 @given(cursors)
-def test_a_cursor_comes_back_as_it_went(cursor: dict[int, Place]) -> None:
+def test_a_cursor_comes_back_as_it_went(cursor: dict[int, Position]) -> None:
     """Of any number of writers, in text that a URL bears."""
     text = encode_cursor(cursor)
     assert text.replace("-", "").replace("_", "").isalnum()
@@ -29,7 +29,7 @@ def test_a_cursor_comes_back_as_it_went(cursor: dict[int, Place]) -> None:
 
 def test_a_cursor_of_very_many_writers_fits_its_field() -> None:
     """The contract bounds it at 65,536 characters."""
-    assert len(encode_cursor({writer: Place(10**9 + writer * 7919) for writer in range(1, 4000)})) < 65_536
+    assert len(encode_cursor({writer: Position(10**9 + writer * 7919) for writer in range(1, 4000)})) < 65_536
 
 
 def pack(value: object) -> str:
@@ -41,7 +41,7 @@ NOT_CURSORS = [
     "é",
     "=",
     "AAAA",
-    encode_cursor({1: Place(5)})[:-4],
+    encode_cursor({1: Position(5)})[:-4],
     base64.urlsafe_b64encode(b"[[1,2,3]]").decode(),
     base64.urlsafe_b64encode(zlib.compress(b" " * (2 << 20))).decode(),
     *map(

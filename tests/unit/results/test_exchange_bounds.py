@@ -10,8 +10,10 @@ import pytest
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, HOUR, SECOND
 from services.results.exchange.limits import AHEAD, check_change, check_instant, check_tubes
-from services.results.exchange.model import Reminder, Replica, ReplicaTubes, SharedColumns
-from services.results.records.model import ACTIVE, AUTHORIZED, NEGATIVE, Lab, StandingChange, StoredResult
+from services.results.exchange.model import Replica, ReplicaTubes, SharedColumns
+from services.results.labs.model import AUTHORIZED, Lab, StandingChange
+from services.results.missing_reports.model import MissingReport
+from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
 from tests.labwork import NOW, REPORTED, USCC, subject_key
 
 TUBE = SharedColumns("T1", 10, 1, 1, NEGATIVE, "220502", "南门 no. 1", REPORTED - HOUR, None, None, REPORTED)
@@ -46,7 +48,7 @@ def test_what_an_honest_node_sends_passes() -> None:
     # From the year 1900 on and from that of 9999 on, as their contract lets them be registered.
     changes = (StandingChange(AUTHORIZED, -(2_208_988_800 * SECOND), "r" * 500, NOW),)
     check_change(replace(LAB, authorize_time=253_402_300_799 * SECOND, changes=changes), 1, NOW)
-    check_change(Reminder(USCC, "R1", NOW, "410000"), 1, NOW)
+    check_change(MissingReport(USCC, "R1", NOW, "410000"), 1, NOW)
     assert check_instant(NOW, NOW, "as_of_time") == NOW
 
 
@@ -66,7 +68,7 @@ def test_report_numbers_are_held_to_the_uploads_rule(number: str) -> None:
     with pytest.raises(InvalidArgument, match="report_number"):
         check_change(Replica(RESULT._replace(report_number=number), 1, b"h" * 16, b""), 1, NOW)
     with pytest.raises(InvalidArgument, match="report_number"):
-        check_change(Reminder(USCC, number, NOW, "410000"), 1, NOW)
+        check_change(MissingReport(USCC, number, NOW, "410000"), 1, NOW)
 
 
 WRONG: list[Any] = [
@@ -80,7 +82,7 @@ WRONG: list[Any] = [
     lambda: check_change(replace(LAB, region="2205"), 1, NOW),
     lambda: check_change(replace(LAB, display_name="\0"), 1, NOW),
     lambda: check_change(replace(LAB, authorize_time=2**62), 1, NOW),
-    lambda: check_change(Reminder(USCC, "R1", NOW + AHEAD + 1, "410000"), 1, NOW),
+    lambda: check_change(MissingReport(USCC, "R1", NOW + AHEAD + 1, "410000"), 1, NOW),
     lambda: check_instant(-9 * 10**18, NOW, "as_of_time"),
 ]
 

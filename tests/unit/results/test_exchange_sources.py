@@ -10,8 +10,8 @@ from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILAB
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
-from services.results.exchange.downstream.nodes import Node
-from services.results.exchange.downstream.freshness import FORGOTTEN, LATE, SILENT, Nodes
+from services.results.exchange.downstream.freshness import FORGOTTEN, LATE, SILENT, NodeRegistry
+from services.results.exchange.model import Node
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import Freshness
@@ -37,10 +37,10 @@ def node(region: str = JILIN, *, as_of: Instant | None = NOW, contact: Instant =
     return Node(region, as_of, contact, 0, 0, 0)
 
 
-def nodes_of(register: Register, jurisdiction: str = "000000") -> Nodes:
+def nodes_of(register: Register, jurisdiction: str = "000000") -> NodeRegistry:
     """What a node makes of a register."""
     store: Any = register
-    return Nodes(store, jurisdiction, FixedClock(NOW))
+    return NodeRegistry(store, jurisdiction, FixedClock(NOW))
 
 
 def within(seconds: float) -> None:

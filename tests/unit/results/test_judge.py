@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, to_timestamp
-from services.results.records.model import JudgedBatch, Rejection, StandingChange
+from services.results.labs.model import StandingChange
+from services.results.upload.model import Rejection, ValidatedBatch
 from tests.labwork import (
     NEGATIVE,
     NOW,
@@ -29,7 +30,7 @@ WARNED = lab_pb2.LAB_STANDING_WARNED
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 
 
-def reasons(judged: JudgedBatch) -> dict[tuple[int, int], dict[str, str]]:
+def reasons(judged: ValidatedBatch) -> dict[tuple[int, int], dict[str, str]]:
     """(tube, person) → field → reason; no item is told twice and no field of it twice."""
     found: dict[tuple[int, int], dict[str, str]] = {}
     for rejection in judged.rejections:
@@ -40,7 +41,7 @@ def reasons(judged: JudgedBatch) -> dict[tuple[int, int], dict[str, str]]:
     return found
 
 
-def only(judged: JudgedBatch) -> Rejection:
+def only(judged: ValidatedBatch) -> Rejection:
     (rejection,) = judged.rejections
     return rejection
 

@@ -6,7 +6,7 @@ from hutong.results.v1 import lab_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.results.records.model import StandingChange
+from services.results.labs.model import StandingChange
 from tests.labwork import make_lab
 
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.instant import SECOND, set_timestamp
+from services.results.labs.model import AUTHORIZED, NOT_AUTHORIZED, STANDING_UNKNOWN
 from services.results.lookup.merge import merge_results, stricter
-from services.results.exchange.upstream.nation_client import KnownResult
-from services.results.exchange.downstream.freshness import LAGGING, worth_telling
+from services.results.lookup.model import RemoteMatch
+from services.results.lookup.nationwide import LAGGING, condense_sources
 from services.results.lookup.pick import pick_latest
-from services.results.records.model import ACTIVE, AUTHORIZED, NOT_AUTHORIZED, RECALLED, STANDING_UNKNOWN, StoredResult
+from services.results.records.model import ACTIVE, RECALLED, StoredResult
 from tests.labwork import NEGATIVE, NOW, PENDING, POOL_POSITIVE, POSITIVE
 from tests.unit.results.test_pick_latest import PROVINCE, may_report, stored
 
@@ -47,9 +48,9 @@ def known_by(side: str, several: list[Report], *, agreeing: bool) -> list[Stored
     return sorted(results, key=lambda result: -result.file_time)
 
 
-def tell(results: list[StoredResult]) -> list[KnownResult]:
+def tell(results: list[StoredResult]) -> list[RemoteMatch]:
     """The same as the nation tells it."""
-    return [KnownResult(result, AUTHORIZED) for result in results]
+    return [RemoteMatch(result, AUTHORIZED) for result in results]
 
 
 @given(reports)
@@ -104,7 +105,7 @@ def test_only_provinces_that_lag_or_are_silent_are_told_of_by_themselves() -> No
         source("410000", None, answers=False),
         source("440000", None, answers=False),
     ]
-    told = worth_telling(sources, "nodes/410000")
+    told = condense_sources(sources, "nodes/410000")
     assert [one.source for one in told] == ["nodes/000000", "nodes/220000", "nodes/440000"]
     assert told[0].as_of_time == sources[1].as_of_time
     assert told[0].state == SOURCE_STATE_OK
@@ -112,7 +113,7 @@ def test_only_provinces_that_lag_or_are_silent_are_told_of_by_themselves() -> No
 
 def test_a_silent_province_takes_nothing_from_the_instant_of_those_that_answer() -> None:
     """Up to when the silent one is known is told with it alone."""
-    told = worth_telling([source("000000", 0), source("220000", 90 * SECOND, answers=False)], "nodes/410000")
+    told = condense_sources([source("000000", 0), source("220000", 90 * SECOND, answers=False)], "nodes/410000")
     assert [(one.source, one.as_of_time) for one in told] == [
         ("nodes/000000", source("000000", 0).as_of_time),
         ("nodes/220000", source("220000", 90 * SECOND).as_of_time),

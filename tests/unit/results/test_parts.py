@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.results.changelog.log import Entry, Place
+from services.results.changelog.model import Entry, Position
 from services.results.watch.batches import Part
 
 SEQUENCE = 7
@@ -20,7 +20,7 @@ def part_of(count: int, start: int = 0) -> Part:
 @given(st.integers(1, 30), st.lists(st.integers(1, 9), min_size=30, max_size=30))
 def test_any_cuts_tell_every_report_once(count: int, sizes: list[int]) -> None:
     """The cursor goes from each piece's end to the next, and beyond the commit at last."""
-    place = Place(SEQUENCE - 1)
+    place = Position(SEQUENCE - 1)
     told: list[int] = []
     for size in sizes:
         rest = part_of(count).after({1: place})
@@ -30,18 +30,18 @@ def test_any_cuts_tell_every_report_once(count: int, sizes: list[int]) -> None:
         told += range(piece.start, piece.end)
         place = piece.place
     assert told == list(range(count))
-    assert place == Place(SEQUENCE)
+    assert place == Position(SEQUENCE)
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 8))
 def test_what_a_cursor_has_dealt_with_is_left_out(count: int, dealt: int, start: int) -> None:
     """Of a part that begins later nothing is added."""
     start = min(start, count - 1)
-    rest = part_of(count, start).after({1: Place(SEQUENCE - 1, dealt)})
+    rest = part_of(count, start).after({1: Position(SEQUENCE - 1, dealt)})
     if dealt >= count:
         assert rest is None
     else:
         assert rest is not None
         assert (rest.start, rest.end) == (max(start, dealt), count)
-    for beyond in (Place(SEQUENCE), Place(SEQUENCE, 2), Place(SEQUENCE + 4)):
+    for beyond in (Position(SEQUENCE), Position(SEQUENCE, 2), Position(SEQUENCE + 4)):
         assert part_of(count, start).after({1: beyond}) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.domain.instant import HOUR
-from services.results.exchange.reconcile import Retelling, judge_retelling
+from services.results.exchange.reconcile import Reconciliation, reconcile
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
 from tests.labwork import NEGATIVE, NOW, PENDING, POSITIVE, REPORTED, USCC, subject_key
 
@@ -41,34 +41,44 @@ LATER = NOW + 20
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        pytest.param(FIRST._replace(nationwide_time=None), Retelling.KNOWN, id="the same once more"),
-        pytest.param(FIRST._replace(state=ACTIVE), Retelling.KNOWN, id="the same before it was superseded"),
-        pytest.param(POSITIVE_NOW._replace(revision=1), Retelling.KNOWN, id="the same by another number"),
-        pytest.param(POSITIVE_NOW._replace(upload_time=LATER), Retelling.KNOWN, id="written again as it stands"),
-        pytest.param(FIRST._replace(state=ACTIVE, upload_time=LATER), Retelling.AT_ODDS, id="uploaded again as it was"),
+        pytest.param(FIRST._replace(nationwide_time=None), Reconciliation.KNOWN, id="the same once more"),
+        pytest.param(FIRST._replace(state=ACTIVE), Reconciliation.KNOWN, id="the same before it was superseded"),
+        pytest.param(POSITIVE_NOW._replace(revision=1), Reconciliation.KNOWN, id="the same by another number"),
+        pytest.param(POSITIVE_NOW._replace(upload_time=LATER), Reconciliation.KNOWN, id="written again as it stands"),
         pytest.param(
-            POSITIVE_NOW._replace(state=RECALLED, upload_time=LATER), Retelling.SUCCEEDS, id="recalled instead"
+            FIRST._replace(state=ACTIVE, upload_time=LATER), Reconciliation.AT_ODDS, id="uploaded again as it was"
         ),
         pytest.param(
-            POSITIVE_NOW._replace(state=RECALLED, upload_time=NOW + 9), Retelling.AT_ODDS, id="recalled before"
+            POSITIVE_NOW._replace(state=RECALLED, upload_time=LATER), Reconciliation.SUCCEEDS, id="recalled instead"
         ),
         pytest.param(
-            FIRST._replace(state=ACTIVE, sample_site="elsewhere", upload_time=LATER), Retelling.SUCCEEDS, id="other"
+            POSITIVE_NOW._replace(state=RECALLED, upload_time=NOW + 9), Reconciliation.AT_ODDS, id="recalled before"
         ),
         pytest.param(
-            FIRST._replace(sample_site="elsewhere", upload_time=LATER), Retelling.AT_ODDS, id="other, superseded there"
+            FIRST._replace(state=ACTIVE, sample_site="elsewhere", upload_time=LATER),
+            Reconciliation.SUCCEEDS,
+            id="other",
         ),
         pytest.param(
-            FIRST._replace(state=ACTIVE, outcome=PENDING, upload_time=LATER), Retelling.AT_ODDS, id="a sampling record"
+            FIRST._replace(sample_site="elsewhere", upload_time=LATER),
+            Reconciliation.AT_ODDS,
+            id="other, superseded there",
+        ),
+        pytest.param(
+            FIRST._replace(state=ACTIVE, outcome=PENDING, upload_time=LATER),
+            Reconciliation.AT_ODDS,
+            id="a sampling record",
         ),
     ],
 )
-def test_a_revision_that_is_known_by_number_is_judged_by_what_it_says(told: StoredResult, expected: Retelling) -> None:
+def test_a_revision_that_is_known_by_number_is_judged_by_what_it_says(
+    told: StoredResult, expected: Reconciliation
+) -> None:
     """Only what its node wrote later and otherwise stands in the place of what is here."""
-    assert judge_retelling(told, HISTORY) is expected
+    assert reconcile(told, HISTORY) is expected
 
 
 def test_one_that_was_overtaken_is_missing() -> None:
     """Writers' changes come in any order."""
-    assert judge_retelling(FIRST, [POSITIVE_NOW]) is Retelling.MISSING
-    assert judge_retelling(FIRST, []) is Retelling.MISSING
+    assert reconcile(FIRST, [POSITIVE_NOW]) is Reconciliation.MISSING
+    assert reconcile(FIRST, []) is Reconciliation.MISSING

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, Source
 
 from services.domain.errors import Unavailable
-from services.domain.instant import DAY, MINUTE, SECOND, Span, from_timestamp, set_timestamp
+from services.domain.instant import DAY, MINUTE, Span, set_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
-from services.results.exchange.downstream.nodes import Node
-from services.results.exchange.store import ExchangeStore
+from services.results.exchange.downstream.store import DownstreamStore
+from services.results.exchange.model import Node
 from services.runtime.call import seconds_left
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
@@ -28,16 +28,14 @@ LONGEST_WAIT_SECONDS = 5.0
 """How long a look-up waits at most for a node to catch up with a token."""
 _WAIT_SHARE = 0.7
 """Of the caller's time; the rest is for the look-up itself, and for saying precisely that it was not fresh in time."""
-LAGGING: Span = 10 * SECOND
-"""A node further behind is spoken of by itself; of all others the nation's own instant says enough."""
 _LOOK_SECONDS = 0.05
 """Between two looks at the register of nodes; all who wait look at the same instants, and so share each look."""
 
 
-class Nodes:
+class NodeRegistry:
     """What the nation knows of its nodes. At a province there are none, and nothing to wait for."""
 
-    def __init__(self, store: ExchangeStore, jurisdiction: str, clock: Clock) -> None:
+    def __init__(self, store: DownstreamStore, jurisdiction: str, clock: Clock) -> None:
         self._store = store
         self._jurisdiction = jurisdiction
         self._clock = clock
@@ -89,27 +87,6 @@ class Nodes:
 
     async def _look_for_all(self, askers: list[None]) -> list[list[Node]]:
         return [await self._store.list_nodes()] * len(askers)
-
-
-def worth_telling(sources: Sequence[Source], asking: str) -> list[Source]:
-    """Of the nation's sources those that a look-up at a node tells, the nation first.
-
-    The nation's answer is complete up to the least instant up to which any node that answers is known there. A node
-    that is silent or lags is told of by itself, but for the asking one, which has its own results.
-    """
-    (nation, *others) = sources
-    others = [source for source in others if source.source != asking]
-    answering = [source for source in others if source.state == SOURCE_STATE_OK]
-    now = from_timestamp(nation.as_of_time)
-    complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
-    condensed = Source(source=nation.source, state=SOURCE_STATE_OK)
-    set_timestamp(condensed.as_of_time, complete)
-    late = [
-        source
-        for source in others
-        if source.state != SOURCE_STATE_OK or from_timestamp(source.as_of_time) < now - LAGGING
-    ]
-    return [condensed, *late]
 
 
 def _source(region: str, as_of_time: int | None, *, answers: bool = True) -> Source:

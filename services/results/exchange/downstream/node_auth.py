@@ -13,7 +13,7 @@ Context = Any
 """grpc.aio.ServicerContext."""
 
 
-class Door:
+class NodeAuthenticator:
     """Admits the nodes of provinces to the national node. Over TLS each by a certificate that names it."""
 
     def __init__(self, jurisdiction: str) -> None:

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, Span
-from services.results import tables
-from services.results.exchange.model import WriterPosition
+from services.results.exchange import tables
+from services.results.exchange.model import Node, NodeLog, WriterPosition
 from services.storage.upsert import insert_unless_there
 
 _nodes = tables.nodes
 _places = tables.replicated_places
-
-
-class Node(NamedTuple):
-    """A node as the nation knows it. `as_of_time` is by the node's clock, `contact_time` by the nation's."""
-
-    region: str
-    as_of_time: Instant | None
-    contact_time: Instant
-    backlog: int
-    clock_skew: Span
-    conflict_count: int
-
-
-class Log(NamedTuple):
-    """A node's change log: another when it begins anew."""
-
-    node: str
-    log_id: str
 
 
 def list_nodes(connection: Connection) -> list[Node]:
@@ -42,7 +23,7 @@ def list_nodes(connection: Connection) -> list[Node]:
 
 
 def open_log(
-    connection: Connection, log: Log, removed: Sequence[WriterPosition], skew: Span, now: Instant
+    connection: Connection, log: NodeLog, removed: Sequence[WriterPosition], skew: Span, now: Instant
 ) -> list[WriterPosition]:
     """How far a log's writers are known here. What its node has removed since counts as known: it cannot be sent."""
     add_node(connection, log.node, now)
@@ -82,7 +63,7 @@ def note_conflicts(connection: Connection, region: str, count: int) -> None:
     connection.execute(update(_nodes).where(_nodes.c.node == region).values(raised))
 
 
-def lock_place(connection: Connection, log: Log, writer: int) -> int:
+def lock_place(connection: Connection, log: NodeLog, writer: int) -> int:
     """How many of a writer's commits are durable here; nobody else moves it until the commit."""
     its = (_places.c.node == log.node, _places.c.log_id == log.log_id, _places.c.writer_id == writer)
     held = select(_places.c.committed).where(*its).with_for_update()
@@ -94,7 +75,7 @@ def lock_place(connection: Connection, log: Log, writer: int) -> int:
     return int(committed)
 
 
-def move_place(connection: Connection, log: Log, position: WriterPosition) -> None:
+def move_place(connection: Connection, log: NodeLog, position: WriterPosition) -> None:
     """Let a writer's place be this one. The caller holds it."""
     connection.execute(
         update(_places)

@@ -20,14 +20,14 @@ from services.domain.instant import from_timestamp, set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_change, fill_link, fill_replica
-from services.results.exchange.subscribers import find_ties, find_under_way, read_followed, register_follower
-from services.results.exchange.downstream.notices import (
-    Notice,
-    NoticePlace,
-    newest_numbers,
-    open_watch,
-    read_notices,
+from services.results.exchange.downstream.notices import Notice, newest_numbers, open_watch, read_notices
+from services.results.exchange.downstream.subscriptions import (
+    find_ties,
+    find_under_way,
+    read_subscribed,
+    subscribe_node,
 )
+from services.results.exchange.model import NoticePosition
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.clock import Clock
 from services.runtime.limits import MAX_MESSAGE_BYTES
@@ -50,7 +50,7 @@ _SETTLE_SECONDS = 0.005
 _log = structlog.get_logger(__name__)
 
 
-class NoticeDesk:
+class NoticeStream:
     """Registers followers and tells them, each from a cursor of its own."""
 
     def __init__(self, database: Database, pepper: Pepper, clock: Clock, drain: Drain) -> None:
@@ -66,14 +66,14 @@ class NoticeDesk:
     async def follow(self, request: FollowSubjectsRequest) -> FollowSubjectsResponse:
         """Register first and read then: a change is in the answer, or told by a notice, or both."""
         region, now = parse_node(request.node), self._clock.now()
-        persons = await self._database.write(register_follower, region, list(request.subject_keys), now)
+        persons = await self._database.write(subscribe_node, region, list(request.subject_keys), now)
         under_way = await self._database.read(find_under_way)
         while under_way:
             # They may have looked before, and their changes are not to be read yet.
             await asyncio.sleep(_SETTLE_SECONDS)
             under_way &= await self._database.read(find_under_way)
         response = FollowSubjectsResponse()
-        for followed in await self._database.read(read_followed, persons):
+        for followed in await self._database.read(read_subscribed, persons):
             subject = response.subjects.add(subject_keys=followed.subject_keys)
             for replica in followed.replicas:
                 fill_replica(subject.results.add(), replica)
@@ -93,7 +93,7 @@ class NoticeDesk:
             )
         commit_time = from_timestamp(request.commit_time) if request.HasField("commit_time") else None
         with self._place():
-            await self._database.write(open_watch, region, NoticePlace(request.cursor, commit_time))
+            await self._database.write(open_watch, region, NoticePosition(request.cursor, commit_time))
             async for message in self._tell(region, request.cursor):
                 yield message
         raise Unavailable("SHUTTING_DOWN", "the server is being stopped; watch again from the cursor")

@@ -7,18 +7,18 @@ have one order, and a watcher that has seen 7 has seen 6. Nodes are taken in one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, literal, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
-from services.results import tables
-from services.results.changelog.log import ChangeKind, Entry, pack_reports, unpack_reports
-from services.results.exchange.model import Change, Reminder
-from services.results.exchange.upstream.outbox import changes_of
-from services.results.records.model import DocumentLink, StoredResult
+from services.results.changelog.log import pack_reports, unpack_reports
+from services.results.changelog.model import ChangeKind, Entry, LoggedChange
+from services.results.exchange import tables
+from services.results.exchange.load import changes_of
+from services.results.exchange.model import Change, NoticePosition
 
 FOLLOWING_LOCK = 0x48755466
 """Of the advisory lock that a commit shares which looks up followers: whoever begins to follow waits for it."""
@@ -28,68 +28,52 @@ PAGE = 50
 _nodes = tables.nodes
 _notices = tables.notices
 _followed = tables.followed_subjects
-_keys = tables.report_keys
-
-
-class ChangedReport(NamedTuple):
-    """A revision that a commit wrote, and whose it is."""
-
-    lab: str
-    report_number: str
-    revision: int
-    subject_key: bytes
-
-    @classmethod
-    def of(cls, result: StoredResult) -> ChangedReport:
-        """This revision."""
-        return cls(result.lab, result.report_number, result.revision, result.subject_key)
-
-
-class NoticePlace(NamedTuple):
-    """How many notices to a node are dealt with, and when the last of them was committed; None for none."""
-
-    number: int
-    commit_time: Instant | None
 
 
 class Notice(NamedTuple):
     """One notice with all that it speaks of: less where retention has removed it since, nothing for a following."""
 
-    place: NoticePlace
+    place: NoticePosition
     changes: Sequence[Change]
 
 
-def give_notices(
-    connection: Connection,
-    reports: Sequence[ChangedReport],
-    now: Instant,
-    reminders: Sequence[Reminder] = (),
-    links: Sequence[DocumentLink] = (),
-    but_not: str = "",
-) -> None:
-    """Tell nodes of what the transaction wrote: who follows its persons, who has registered its laboratories.
+def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
+    """Tell nodes of changes: those that subscribe to its subjects, those that have registered its laboratories.
 
-    To be called once in a transaction, after its writes. Where nobody follows anybody it costs one look.
+    A subscriber of the nation's change log. A node is not told of what it sent. Where no node subscribes to anybody it
+    costs one look.
     """
     told: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     told = defaultdict(lambda: defaultdict(list))
-    followers: dict[bytes, list[str]] = {}
-    if (reports or links) and is_anybody_followed(connection):
-        persons = {report.subject_key for report in reports} | {key for link in links for key in _keys_of(link)}
-        followers = _find_followers(connection, persons)
-    for report in reports:
-        for node in followers.get(report.subject_key, ()):
-            told[node][ChangeKind.RESULTS, report.lab].append((report.report_number, report.revision))
-    for link in links:
-        for node in {node for key in _keys_of(link) for node in followers.get(key, ())}:
-            told[node][ChangeKind.LINKS, ""].append((link.link_id, 0))
-    homes = _find_homes(connection, {reminder.lab for reminder in reminders}) if reminders else {}
-    for reminder in reminders:
-        for node in homes.get(reminder.lab, ()):
-            if node != reminder.raised_by:
-                told[node][ChangeKind.FOLLOW_UPS, reminder.lab].append((reminder.report_number, 0))
-    for node in sorted(told.keys() - {but_not}):
+    of_subjects = [change for change in changes if change.subject_keys]
+    if of_subjects and is_anybody_followed(connection):
+        followers = _find_followers(connection, {key for change in of_subjects for key in change.subject_keys})
+        for change in of_subjects if followers else ():
+            for node, name in _pair_with_subscribers(change, followers):
+                if node != change.source:
+                    told[node][change.kind, change.lab].append(name)
+    missing = [change for change in changes if change.kind is ChangeKind.FOLLOW_UPS]
+    homes = _find_homes(connection, {change.lab for change in missing}) if missing else {}
+    for change in missing:
+        for node in homes.get(change.lab, ()):
+            if node != change.source:
+                told[node][change.kind, change.lab].extend(change.names)
+    for node in sorted(told):
         _append(connection, node, told[node], now)
+
+
+def _pair_with_subscribers(
+    change: LoggedChange, followers: Mapping[bytes, Sequence[str]]
+) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Each name of a change with the nodes that subscribe to its subject; a link once for each node."""
+    if change.kind is ChangeKind.LINKS:
+        (name,) = change.names
+        for node in {node for key in change.subject_keys for node in followers.get(key, ())}:
+            yield node, name
+    else:
+        for name, key in zip(change.names, change.subject_keys, strict=True):
+            for node in followers.get(key, ()):
+                yield node, name
 
 
 def note_following(connection: Connection, node: str, now: Instant) -> None:
@@ -99,23 +83,6 @@ def note_following(connection: Connection, node: str, now: Instant) -> None:
     again. To be called after all other writes: it holds the node's row.
     """
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
-
-
-def _keys_of(link: DocumentLink) -> tuple[bytes, bytes]:
-    return link.document.subject_key, link.linked_document.subject_key
-
-
-def give_notices_of(connection: Connection, lab: str, reports: Sequence[tuple[str, int]], now: Instant) -> None:
-    """As `give_notices`, of reports of which only number and revision are at hand."""
-    if not reports:
-        return
-    numbers = [number for number, _ in reports]
-    query = select(_keys.c.report_number, _keys.c.subject_key).where(
-        _keys.c.lab == lab, _keys.c.report_number.in_(numbers)
-    )
-    subject_keys = {row.report_number: row.subject_key for row in connection.execute(query)}
-    changed = [ChangedReport(lab, *report, subject_keys[report[0]]) for report in reports]
-    give_notices(connection, changed, now)
 
 
 def _append(
@@ -167,7 +134,7 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
     return found
 
 
-def open_watch(connection: Connection, node: str, place: NoticePlace) -> None:
+def open_watch(connection: Connection, node: str, place: NoticePosition) -> None:
     """Begin after a place and forget what is dealt with, but for its last notice: by that the place is known again.
 
     Raises:
@@ -202,5 +169,5 @@ def read_notices(connection: Connection, node: str, after: int) -> list[Notice]:
     notices = []
     for row in connection.execute(query.order_by(_notices.c.number).limit(PAGE)).all():
         entry = Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
-        notices.append(Notice(NoticePlace(row.number, row.commit_time), list(changes_of(connection, entry))))
+        notices.append(Notice(NoticePosition(row.number, row.commit_time), list(changes_of(connection, entry))))
     return notices

@@ -18,17 +18,17 @@ from hutong.results.v1.exchange_service_pb2 import (
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
 from services.domain.subject import Pepper
-from services.results.exchange.limits import check_change, check_instant, check_tubes
+from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert import (
     change_from_proto,
     position_from_proto,
     position_to_proto,
     tubes_from_proto,
 )
-from services.results.exchange.model import Replica, WriterPosition
-from services.results.exchange.downstream.nodes import Log
-from services.results.exchange.clock_skew import SkewReport
-from services.results.exchange.store import Decoded, ExchangeStore
+from services.results.exchange.downstream.notice_stream import MAX_CHANGES
+from services.results.exchange.downstream.store import Decoded, DownstreamStore
+from services.results.exchange.limits import check_change, check_instant, check_tubes
+from services.results.exchange.model import NodeLog, Replica, WriterPosition
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
@@ -36,9 +36,6 @@ from services.runtime.server.service import Drain
 START_SECONDS = 30.0
 """How long a stream may stay without its first frame."""
 
-MAX_CHANGES = 3_000
-"""Persons and changes in one batch: as many as one transaction takes in. With the longest texts so many have over
-4 MiB: senders close a batch by its bytes as well."""
 DECODED_AHEAD = 2
 """Frames that wait decoded while the one before them commits."""
 
@@ -52,10 +49,10 @@ class _Waiting(NamedTuple):
     decoded: asyncio.Future[Decoded]
 
 
-class Intake:
+class ReplicationReceiver:
     """Takes the provinces' changes in."""
 
-    def __init__(self, store: ExchangeStore, pepper: Pepper, clock: Clock, drain: Drain) -> None:
+    def __init__(self, store: DownstreamStore, pepper: Pepper, clock: Clock, drain: Drain) -> None:
         self._store = store
         self._pepper = pepper
         self._clock = clock
@@ -109,7 +106,7 @@ class Intake:
 
     async def _begin(
         self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
-    ) -> tuple[Log, SkewReport, ReplicateResponse]:
+    ) -> tuple[NodeLog, ClockSkewMonitor, ReplicateResponse]:
         try:
             async with asyncio.timeout(START_SECONDS):
                 first = await anext(frames, None)
@@ -122,20 +119,22 @@ class Intake:
         removed = [position_from_proto(position) for position in first.start.removed]
         positions = await self._store.open_log(log, removed, skew)
         _log.info("a node replicates", node=log.node, log_id=log.log_id, clock_skew_seconds=skew / 1e6)
-        clock = SkewReport(log.node)
+        clock = ClockSkewMonitor(log.node)
         clock.note(skew)
         return log, clock, self._respond(positions, self._clock.now())
 
-    def _check(self, start: ReplicateStart, region: str) -> tuple[Log, Span]:
+    def _check(self, start: ReplicateStart, region: str) -> tuple[NodeLog, Span]:
         """Which log is sent, and how far its node's clock is ahead."""
         if start.pepper_mark != pepper_mark(self._pepper) or start.key_version != self._pepper.version:
             raise FailedPrecondition(
                 "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
             )
         now = self._clock.now()
-        return Log(region, start.log_id), check_instant(from_timestamp(start.send_time), now, "start.send_time") - now
+        return NodeLog(region, start.log_id), check_instant(
+            from_timestamp(start.send_time), now, "start.send_time"
+        ) - now
 
-    async def _answer(self, log: Log, clock: SkewReport, item: _Waiting) -> ReplicateResponse:
+    async def _answer(self, log: NodeLog, clock: ClockSkewMonitor, item: _Waiting) -> ReplicateResponse:
         decoded = await item.decoded
         if item.frame.HasField("checkpoint"):
             return await self._note(log, clock, item.frame.checkpoint)
@@ -143,7 +142,7 @@ class Intake:
         committed, now = await self._store.apply_batch(log, batch, decoded)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
-    async def _note(self, log: Log, clock: SkewReport, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
+    async def _note(self, log: NodeLog, clock: ClockSkewMonitor, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
         now = self._clock.now()
         as_of_time: Instant | None = None
         skew: Span | None = None

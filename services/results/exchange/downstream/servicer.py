@@ -20,11 +20,11 @@ from hutong.results.v1.exchange_service_pb2 import (
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
 
 from services.results.exchange.convert import node_to_proto
-from services.results.exchange.downstream.node_auth import Door
-from services.results.exchange.downstream.receiver import Intake
-from services.results.exchange.downstream.notice_stream import NoticeDesk
-from services.results.exchange.store import ExchangeStore
-from services.results.exchange.downstream.subject_lookup import SubjectDesk
+from services.results.exchange.downstream.node_auth import NodeAuthenticator
+from services.results.exchange.downstream.notice_stream import NoticeStream
+from services.results.exchange.downstream.receiver import ReplicationReceiver
+from services.results.exchange.downstream.store import DownstreamStore
+from services.results.exchange.downstream.subject_lookup import SubjectLookup
 
 Context = Any
 """grpc.aio.ServicerContext."""
@@ -34,7 +34,12 @@ class ExchangeServicer(ExchangeServiceServicer):
     """What the national node serves to the provinces."""
 
     def __init__(
-        self, door: Door, store: ExchangeStore, intake: Intake, notices: NoticeDesk, subjects: SubjectDesk
+        self,
+        door: NodeAuthenticator,
+        store: DownstreamStore,
+        intake: ReplicationReceiver,
+        notices: NoticeStream,
+        subjects: SubjectLookup,
     ) -> None:
         self._door = door
         self._store = store

@@ -12,12 +12,13 @@ from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_lab, parse_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_replica
+from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.model import Replica
-from services.results.exchange.downstream.freshness import Nodes
+from services.results.labs.model import NOT_AUTHORIZED
+from services.results.lookup.model import LocalMatches
 from services.results.lookup.pick import DEFAULT_LIMIT, pick_latest
-from services.results.records.model import NOT_AUTHORIZED, StoredResult
-from services.results.records.queries import ReportName
-from services.results.store import Findings, Store
+from services.results.lookup.store import LookupStore
+from services.results.records.model import ReportName, StoredResult
 from services.runtime.clock import Clock
 from services.runtime.consistency import Freshness, decode_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
@@ -26,10 +27,10 @@ Claimed = tuple[ReportName, Instant | None]
 """A claimed report, and the report time on it."""
 
 
-class SubjectDesk:
+class SubjectLookup:
     """Answers other nodes from this node's store."""
 
-    def __init__(self, store: Store, nodes: Nodes, pepper: Pepper, clock: Clock) -> None:
+    def __init__(self, store: LookupStore, nodes: NodeRegistry, pepper: Pepper, clock: Clock) -> None:
         self._store = store
         self._nodes = nodes
         self._pepper = pepper
@@ -70,19 +71,21 @@ class SubjectDesk:
                 tokens.append(token)
         return tokens
 
-    def _pick(self, results: Sequence[StoredResult], region: str, limit: int, findings: Findings) -> list[StoredResult]:
+    def _pick(
+        self, results: Sequence[StoredResult], region: str, limit: int, findings: LocalMatches
+    ) -> list[StoredResult]:
         def may_report(result: StoredResult) -> bool:
             return findings.standing_at(result.lab, result.file_time) not in NOT_AUTHORIZED
 
         latest = pick_latest(results, region, limit, may_report)
         return sorted((*latest.in_region, *latest.out_of_region), key=lambda result: result.file_time, reverse=True)
 
-    def _tell(self, result: StoredResult, findings: Findings, message: ReplicatedResult) -> None:
+    def _tell(self, result: StoredResult, findings: LocalMatches, message: ReplicatedResult) -> None:
         replica = Replica(result, self._pepper.version, b"", b"")
         fill_replica(message, replica, findings.standing_at(result.lab, result.file_time))
 
     def _claim(
-        self, name: ReportName, report_time: Instant | None, findings: Findings, now: Instant, claim: SubjectClaim
+        self, name: ReportName, report_time: Instant | None, findings: LocalMatches, now: Instant, claim: SubjectClaim
     ) -> None:
         lab, _ = name
         claim.lab_standing = findings.standing_at(lab, now if report_time is None else report_time)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
-from services.results import tables
-from services.results.records.model import StoredResult
+from services.results.changelog.tables import change_writers
+from services.results.exchange import tables
 from services.results.timeliness.delays import record_nationwide_delays
+from services.results.timeliness.tables import nationwide_times
 from services.storage.upsert import insert_unless_there
 
-_writers = tables.change_writers
+_writers = change_writers
 _places = tables.nationwide_places
-_times = tables.nationwide_times
+_times = nationwide_times
 
 
 class Arrived(NamedTuple):
@@ -66,26 +67,3 @@ def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int]
         acknowledged = dict(connection.execute(select(_places.c.writer_id, _places.c.acknowledged)).all())
     writers = connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.removed_sequence))
     return sum(max(0, newest - max(removed, acknowledged.get(writer, 0))) for writer, newest, removed in writers)
-
-
-def with_nationwide_times(connection: Connection, results: Sequence[StoredResult]) -> list[StoredResult]:
-    """The same results, those that the nation is known to have with the instant since when."""
-    commits = sorted({(result.lab, result.upload_time) for result in results if result.nationwide_time is None})
-    if not commits:
-        return list(results)
-    if connection.dialect.name == "postgresql":
-        found = connection.exec_driver_sql(
-            "SELECT t.* FROM nationwide_times t JOIN unnest(%s::text[], %s::bigint[]) AS u (lab, upload_time)"
-            " USING (lab, upload_time)",
-            ([lab for lab, _ in commits], [upload_time for _, upload_time in commits]),
-        )
-    else:
-        found = connection.execute(select(_times).where(tuple_(_times.c.lab, _times.c.upload_time).in_(commits)))
-    times = {(lab, upload_time): nationwide_time for lab, upload_time, nationwide_time in found}
-    return [_stamped(result, times) for result in results] if times else list(results)
-
-
-def _stamped(result: StoredResult, times: Mapping[tuple[str, Instant], Instant]) -> StoredResult:
-    if result.nationwide_time is not None:
-        return result
-    return result._replace(nationwide_time=times.get((result.lab, result.upload_time)))

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import Gauge
 
 from services.results.exchange.model import WriterPosition
-from services.results.exchange.store import ExchangeStore
+from services.results.exchange.upstream.store import UpstreamStore
 
 COUNTED_EVERY_SECONDS = 1.0
 """How old the gauge may be; it costs a row for each writer of the log."""
@@ -27,7 +27,7 @@ class Backlog:
     it has told anything, and in a process that does not send, what is stored of its answers has to do.
     """
 
-    def __init__(self, store: ExchangeStore) -> None:
+    def __init__(self, store: UpstreamStore) -> None:
         self._store = store
         self._acknowledged: dict[int, int] | None = None
         self._is_failing = False

@@ -9,8 +9,7 @@ from hutong.results.v1.exchange_service_pb2 import ReplicateBatch, ReplicateChec
 
 from services.domain.instant import Instant, set_timestamp
 from services.results.exchange.convert import fill_change, fill_tubes
-from services.results.exchange.downstream.receiver import MAX_CHANGES
-from services.results.exchange.model import Change, ReplicaTubes
+from services.results.exchange.model import MAX_CHANGES, Change, ReplicaTubes
 from services.results.exchange.upstream.outbox import Outgoing, Page
 
 MAX_BATCH_BYTES = 2 * 1024 * 1024

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from hutong.results.v1.results_service_pb2 import ImportResultsRequest, ImportResultsResponse
 from sqlalchemy import Connection
 
 from services.domain.errors import FailedPrecondition
-from services.domain.instant import Instant
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper, mask_number
-from services.results import tables
-from services.results.records.convert import document_from_proto, listing_to_proto
-from services.results.exchange.upstream.subscription_client import FollowGateway
-from services.results.exchange.subscribers import add_followed
-from services.results.exchange.model import Change, Replica
-from services.results.exchange.apply import Arrival, apply_changes
-from services.results.labs.store import LabMemory
 from services.results.documents.store import find_linked
+from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.model import Change, Replica
+from services.results.exchange.result_writer import Arrival
+from services.results.exchange.subscribers import add_subscriptions
+from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.fields import document_from_proto
+from services.results.idempotency import requests
+from services.results.labs.cache import LabCache
+from services.results.lookup.convert import listing_to_proto
+from services.results.lookup.model import Listing
 from services.results.lookup.pick import MAX_PER_PERSON
 from services.results.lookup.subjects import find_newest
-from services.results.store import Listing
+from services.results.records.partition_maintainer import PartitionMaintainer
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once, find_answer
 
 _METHOD = ImportResultsRequest.__name__
+
+Context = Any
+"""grpc.aio.ServicerContext."""
 
 
 class Importer:
@@ -36,20 +42,22 @@ class Importer:
     def __init__(
         self,
         database: Database,
-        gateway: FollowGateway | None,
+        gateway: SubscriptionClient | None,
         jurisdiction: str,
         pepper: Pepper,
         clock: Clock,
-        make_months: Callable[[Sequence[Instant]], Awaitable[None]],
+        applier: ChangeApplier,
+        partitions: PartitionMaintainer,
     ) -> None:
         self._database = database
         self._gateway = gateway
         self._jurisdiction = jurisdiction
         self._pepper = pepper
         self._clock = clock
-        self._make_months = make_months
+        self._applier = applier
+        self._partitions = partitions
 
-    async def import_results(self, request: ImportResultsRequest) -> ImportResultsResponse:
+    async def ImportResults(self, request: ImportResultsRequest, context: Context) -> ImportResultsResponse:
         """Take a person's results in. At the nation all is there already.
 
         Raises:
@@ -68,7 +76,7 @@ class Importer:
             if earlier is not None:
                 return earlier
         followed = await self._gateway.follow(key)
-        await self._make_months([replica.result.file_time for replica in followed.replicas])
+        await self._partitions.prepare([replica.result.file_time for replica in followed.replicas])
         replicas = [_with_mask(replica, key, document.number) for replica in followed.replicas]
         changes: list[Change] = [*followed.links, *replicas]
         return await self._database.write(self._store, request, key, followed.subject_keys, changes)
@@ -85,13 +93,13 @@ class Importer:
 
         def run() -> ImportResultsResponse:
             # The asked key too, if the nation knows nobody of it: what comes to be known is told.
-            add_followed(connection, NATION, [key, *subject_keys], now)
-            applied = apply_changes(connection, changes, Arrival(self._jurisdiction, NATION, now))
+            add_subscriptions(connection, NATION, [key, *subject_keys], now)
+            applied = self._applier.apply(connection, changes, Arrival(self._jurisdiction, NATION, now))
             return self._answer(connection, key, subject_keys, len(applied.stored))
 
         return answer_once(
             connection,
-            tables.requests,
+            requests,
             _METHOD,
             request.request_id,
             request,
@@ -104,7 +112,7 @@ class Importer:
     def _find_answer(self, connection: Connection, request: ImportResultsRequest) -> ImportResultsResponse | None:
         return find_answer(
             connection,
-            tables.requests,
+            requests,
             _METHOD,
             request.request_id,
             request,
@@ -120,7 +128,7 @@ class Importer:
         found = [result for results in find_newest(connection, sorted(keys)) for result in results]
         found.sort(key=lambda result: result.file_time, reverse=True)
         del found[MAX_PER_PERSON:]
-        labs = LabMemory()
+        labs = LabCache()
         labs.refresh(connection, {result.lab for result in found}, self._clock.now())
         listing = Listing(found, labs.standing_at)
         return ImportResultsResponse(test_results=listing_to_proto(listing), imported_count=imported)

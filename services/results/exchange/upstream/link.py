@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
 from services.domain.subject import Pepper
-from services.results.exchange.upstream.subscription_client import FollowGateway
-from services.results.exchange.upstream.notice_listener import Listener
-from services.results.exchange.upstream.nation_client import NationGateway
+from services.results.exchange.upstream.nation_client import NationClient
+from services.results.exchange.upstream.notice_listener import NoticeListener
 from services.results.exchange.upstream.notice_store import NoticeStore
 from services.results.exchange.upstream.sender import Sender
-from services.results.exchange.store import ExchangeStore
+from services.results.exchange.upstream.store import UpstreamStore
+from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import Line
 from services.runtime.clock import Clock
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 
-class Upstream:
+class UpstreamLink:
     """What goes up: changes, and questions about persons. What comes down: notices.
 
     Attributes:
         nation: asks the nation about persons for a look-up.
-        follow: asks it to tell of persons from now on.
+        subscriptions: asks it to tell of subjects from now on.
     """
 
     def __init__(
-        self, settings: Settings, store: ExchangeStore, notices: NoticeStore, pepper: Pepper, clock: Clock
+        self, settings: Settings, store: UpstreamStore, notices: NoticeStore, pepper: Pepper, clock: Clock
     ) -> None:
         region = settings.jurisdiction
         open_to_nation = partial(open_channel, settings.upstream, settings, apart=True)
         self._line: Line[ExchangeServiceAsyncStub] = Line(open_to_nation, ExchangeServiceStub)
-        self.nation = NationGateway(self._line, region)
-        self.follow = FollowGateway(self._line, region)
+        self.nation = NationClient(self._line, region)
+        self.subscriptions = SubscriptionClient(self._line, region)
         self._sender = Sender(store, open_to_nation, region, pepper, clock)
-        self._listener = Listener(notices, open_to_nation, self.follow, region, pepper)
+        self._listener = NoticeListener(notices, open_to_nation, self.subscriptions, region, pepper)
 
     def begin(self) -> None:
         """Send and listen from now on, in the background."""

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import grpc
 from hutong.results.v1.exchange_pb2 import ReplicatedResult
 from hutong.results.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
-from hutong.results.v1.lookup_pb2 import ClaimedReport, Source
+from hutong.results.v1.lookup_pb2 import ClaimedReport
 
 from services.domain.errors import HutongError, Unavailable
-from services.domain.instant import Instant, set_timestamp
+from services.domain.instant import set_timestamp
 from services.domain.names import format_lab, format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
-from services.results.records.model import StoredResult
-from services.results.records.queries import ReportName
+from services.results.lookup.model import RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, Patience
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import Line
@@ -27,7 +26,6 @@ from services.runtime.server.status import error_info
 if TYPE_CHECKING:
     from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
-    from services.results.records.model import Standing
 
 MAX_BATCH = 250
 """Persons in one call: their answers, with ten results each from inside and from outside, stay below 4 MiB."""
@@ -40,40 +38,7 @@ LOST_SECONDS = 0.1
 """The same while the nation does not answer; one across the country that is well again answers within it."""
 
 
-class SubjectQuestion(NamedTuple):
-    """Whose results, which claimed reports, and what the caller has seen elsewhere."""
-
-    subject_key: bytes
-    limit: int
-    claims: tuple[tuple[ReportName, Instant | None], ...] = ()
-    token: str = ""
-
-
-class KnownResult(NamedTuple):
-    """A result as another node tells it, with its laboratory's standing as known there."""
-
-    result: StoredResult
-    standing: Standing
-
-
-class KnownClaim(NamedTuple):
-    """What another node knows of a claimed report; `found` None when it has no record of it."""
-
-    found: KnownResult | None
-    standing: Standing
-    region: str
-
-
-class SubjectAnswer(NamedTuple):
-    """What the nation knows: results newest report first, all keys of the person, claims in order, its sources."""
-
-    results: Sequence[KnownResult]
-    subject_keys: Sequence[bytes]
-    claims: Sequence[KnownClaim]
-    sources: Sequence[Source]
-
-
-class NationGateway:
+class NationClient:
     """Asks the national node. An answer is None when it did not come in time."""
 
     def __init__(self, line: Line[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
@@ -188,7 +153,7 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
                 [_known(result) for result in subject.results],
                 list(subject.subject_keys),
                 [
-                    KnownClaim(
+                    RemoteClaim(
                         _known(claim.result) if claim.HasField("result") else None, claim.lab_standing, claim.lab_region
                     )
                     for claim in own
@@ -199,8 +164,8 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
     return answers
 
 
-def _known(message: ReplicatedResult) -> KnownResult:
-    return KnownResult(replica_from_proto(message).result, message.test_result.lab_standing)
+def _known(message: ReplicatedResult) -> RemoteMatch:
+    return RemoteMatch(replica_from_proto(message).result, message.test_result.lab_standing)
 
 
 def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:

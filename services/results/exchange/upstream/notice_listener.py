@@ -22,12 +22,11 @@ from services.domain.errors import HutongError
 from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
+from services.results.documents.model import DocumentLink
 from services.results.exchange.convert import change_from_proto
-from services.results.exchange.upstream.subscription_client import MAX_FOLLOWED, FollowGateway
-from services.results.exchange.model import Change
+from services.results.exchange.model import Change, NoticePosition
 from services.results.exchange.upstream.notice_store import NoticeStore
-from services.results.exchange.downstream.notices import NoticePlace
-from services.results.records.model import DocumentLink
+from services.results.exchange.upstream.subscription_client import MAX_FOLLOWED, SubscriptionClient
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.reconnecting import OpenChannel
 
@@ -44,14 +43,14 @@ LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notices are
 _log = structlog.get_logger(__name__)
 
 
-class Listener:
+class NoticeListener:
     """Follows WatchNotices."""
 
     def __init__(
         self,
         store: NoticeStore,
         open_channel: OpenChannel,
-        gateway: FollowGateway,
+        gateway: SubscriptionClient,
         jurisdiction: str,
         pepper: Pepper,
     ) -> None:
@@ -102,7 +101,7 @@ class Listener:
         place = await self._store.read_place()
         if place is None:
             await self._begin_anew(None)
-            place = NoticePlace(0, None)
+            place = NoticePosition(0, None)
         try:
             await self._watch(place)
         except grpc.aio.AioRpcError as error:
@@ -113,15 +112,15 @@ class Listener:
                 _log.warning("the nation does not know this node's place; following everybody again")
                 await self._begin_anew(place)
 
-    async def _begin_anew(self, place: NoticePlace | None) -> None:
+    async def _begin_anew(self, place: NoticePosition | None) -> None:
         after = b""
-        while keys := await self._store.list_followed(after, MAX_FOLLOWED):
+        while keys := await self._store.list_subscribed(after, MAX_FOLLOWED):
             for followed in await self._gateway.follow_each(keys):
                 await self._store.take([*followed.links, *followed.replicas])
             after = keys[-1]
         await self._store.begin_anew(place)
 
-    async def _watch(self, place: NoticePlace) -> None:
+    async def _watch(self, place: NoticePosition) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + RENEWAL_SECONDS
         request = WatchNoticesRequest(node=self._node, cursor=place.number, pepper_mark=self._mark)
@@ -142,12 +141,12 @@ class Listener:
                 LISTENING.set(1)
                 place = await self._take(message, place)
 
-    async def _take(self, message: WatchNoticesResponse, place: NoticePlace) -> NoticePlace:
+    async def _take(self, message: WatchNoticesResponse, place: NoticePosition) -> NoticePosition:
         """What a message tells, and the place after it."""
         moved = message.cursor != place.number
         if moved:
             commit_time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
-            place = NoticePlace(message.cursor, commit_time)
+            place = NoticePosition(message.cursor, commit_time)
         if moved or message.changes:
             changes = _understood(message.changes)
             changes += await self._follow_tied(changes)

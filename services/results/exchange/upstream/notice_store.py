@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, select, update
 
-from services.domain.instant import Instant
 from services.domain.region import NATION
-from services.results import tables
-from services.results.exchange.subscribers import list_followed
-from services.results.exchange.model import Change, Replica
-from services.results.exchange.downstream.notices import NoticePlace
-from services.results.exchange.apply import Applied, Arrival, apply_changes
+from services.results.exchange import tables
+from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.model import Change, NoticePosition, Replica
+from services.results.exchange.result_writer import Applied, Arrival
+from services.results.exchange.subscribers import list_subscribed
+from services.results.records.partition_maintainer import PartitionMaintainer
+from services.results.records.tables import results
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.upsert import insert_unless_there
 
 _places = tables.notice_places
-_results = tables.results
+_results = results
 _ROW = _places.c.node == NATION
 
 
@@ -30,33 +31,35 @@ class NoticeStore:
         database: Database,
         clock: Clock,
         jurisdiction: str,
-        make_months: Callable[[Sequence[Instant]], Awaitable[None]],
+        applier: ChangeApplier,
+        partitions: PartitionMaintainer,
     ) -> None:
         self._database = database
         self._clock = clock
         self._jurisdiction = jurisdiction
-        self._make_months = make_months
+        self._applier = applier
+        self._partitions = partitions
 
-    async def read_place(self) -> NoticePlace | None:
+    async def read_place(self) -> NoticePosition | None:
         """How many notices are dealt with; None at a node that was never told anything."""
         return await self._database.read(_read_place)
 
-    async def begin_anew(self, place: NoticePlace | None) -> None:
+    async def begin_anew(self, place: NoticePosition | None) -> None:
         """Be told everything that is kept; `place` is that of the notices which no longer count."""
         await self._database.write(_begin_anew, place)
 
-    async def list_followed(self, after: bytes, limit: int) -> list[bytes]:
+    async def list_subscribed(self, after: bytes, limit: int) -> list[bytes]:
         """Keys of persons whose results were taken in, in their order, from the one after `after` on."""
-        return await self._database.read(list_followed, NATION, after, limit)
+        return await self._database.read(list_subscribed, NATION, after, limit)
 
-    async def take(self, changes: Sequence[Change], place: NoticePlace | None = None) -> Applied:
+    async def take(self, changes: Sequence[Change], place: NoticePosition | None = None) -> Applied:
         """Take changes in, and with them the place after them, if they are a notice's: both or neither."""
-        await self._make_months([change.result.file_time for change in changes if isinstance(change, Replica)])
+        await self._partitions.prepare([change.result.file_time for change in changes if isinstance(change, Replica)])
         return await self._database.write(self._take, changes, place)
 
-    def _take(self, connection: Connection, changes: Sequence[Change], place: NoticePlace | None) -> Applied:
+    def _take(self, connection: Connection, changes: Sequence[Change], place: NoticePosition | None) -> Applied:
         known = _with_masks(connection, changes)
-        applied = apply_changes(connection, known, Arrival(self._jurisdiction, NATION, self._clock.now()))
+        applied = self._applier.apply(connection, known, Arrival(self._jurisdiction, NATION, self._clock.now()))
         if place is not None:
             # Another process of this node may be further.
             later = update(_places).where(_ROW, _places.c.dealt < place.number)
@@ -83,12 +86,12 @@ def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Chang
     ]
 
 
-def _read_place(connection: Connection) -> NoticePlace | None:
+def _read_place(connection: Connection) -> NoticePosition | None:
     row = connection.execute(select(_places.c.dealt, _places.c.commit_time).where(_ROW)).first()
-    return None if row is None else NoticePlace(*row)
+    return None if row is None else NoticePosition(*row)
 
 
-def _begin_anew(connection: Connection, place: NoticePlace | None) -> None:
+def _begin_anew(connection: Connection, place: NoticePosition | None) -> None:
     new = insert_unless_there(connection, _places)
     connection.execute(new.values(node=NATION, dealt=0, commit_time=None))
     if place is not None:

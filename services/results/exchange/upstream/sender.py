@@ -23,14 +23,14 @@ from services.domain.errors import HutongError
 from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
-from services.results.exchange.upstream.backlog import Backlog
+from services.results.exchange.apply import uploads_among
+from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert import position_from_proto, position_to_proto
 from services.results.exchange.upstream.acknowledgements import Arrived
-from services.results.exchange.upstream.outbox import Outgoing, Page
+from services.results.exchange.upstream.backlog import Backlog
 from services.results.exchange.upstream.batching import Frame, checkpoint_frame, pack
-from services.results.exchange.apply import uploads_among
-from services.results.exchange.clock_skew import SkewReport
-from services.results.exchange.store import ExchangeStore
+from services.results.exchange.upstream.outbox import Outgoing, Page
+from services.results.exchange.upstream.store import UpstreamStore
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
@@ -61,7 +61,7 @@ class Sender:
     """Sends this node's changes to the nation for as long as the service runs."""
 
     def __init__(
-        self, store: ExchangeStore, open_channel: OpenChannel, jurisdiction: str, pepper: Pepper, clock: Clock
+        self, store: UpstreamStore, open_channel: OpenChannel, jurisdiction: str, pepper: Pepper, clock: Clock
     ) -> None:
         self._store = store
         self._open_channel = open_channel
@@ -69,7 +69,7 @@ class Sender:
         self._pepper = pepper
         self._clock = clock
         self._backlog = Backlog(store)
-        self._skew = SkewReport(jurisdiction)
+        self._skew = ClockSkewMonitor(jurisdiction)
         self._reached: Instant | None = None
         self._task: asyncio.Task[None] | None = None
 

@@ -13,9 +13,9 @@ from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, Subjec
 from services.domain.errors import Unavailable
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.results.documents.model import DocumentLink
 from services.results.exchange.convert import link_from_proto, replica_from_proto
 from services.results.exchange.model import Replica
-from services.results.records.model import DocumentLink
 from services.runtime.call import seconds_left
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import Line
@@ -33,7 +33,7 @@ _SHARE = 0.8
 _log = structlog.get_logger(__name__)
 
 
-class Followed(NamedTuple):
+class SubscribedSubject(NamedTuple):
     """What the nation keeps of a person: all their keys, the asked one first, and what is to be stored."""
 
     subject_keys: list[bytes]
@@ -41,15 +41,15 @@ class Followed(NamedTuple):
     links: list[DocumentLink]
 
 
-class FollowGateway:
+class SubscriptionClient:
     """Follows persons at the nation. Askers who meet share a call."""
 
     def __init__(self, line: Line[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
         self._line = line
         self._node = format_node(jurisdiction)
-        self._coalescer: Coalescer[bytes, Followed] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
+        self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(self.follow_each, max_batch=MAX_FOLLOWED)
 
-    async def follow(self, subject_key: bytes) -> Followed:
+    async def follow(self, subject_key: bytes) -> SubscribedSubject:
         """All that the nation keeps of a person, who is followed there from now on. UPSTREAM_UNAVAILABLE."""
         try:
             async with asyncio.timeout(seconds_left(FOLLOW_SECONDS / _SHARE) * _SHARE):
@@ -57,7 +57,7 @@ class FollowGateway:
         except TimeoutError:
             raise _away() from None
 
-    async def follow_each(self, subject_keys: Sequence[bytes]) -> list[Followed]:
+    async def follow_each(self, subject_keys: Sequence[bytes]) -> list[SubscribedSubject]:
         """The same for up to MAX_FOLLOWED persons, in order, outside of any call."""
         request = FollowSubjectsRequest(node=self._node, subject_keys=subject_keys)
         stub = self._line.stub
@@ -76,10 +76,10 @@ class FollowGateway:
         return [_followed(subject, links) for subject in response.subjects]
 
 
-def _followed(subject: SubjectResults, links: Sequence[DocumentLink]) -> Followed:
+def _followed(subject: SubjectResults, links: Sequence[DocumentLink]) -> SubscribedSubject:
     keys = list(subject.subject_keys)
     theirs = [link for link in links if {link.document.subject_key, link.linked_document.subject_key} & set(keys)]
-    return Followed(keys, [replica_from_proto(result) for result in subject.results], theirs)
+    return SubscribedSubject(keys, [replica_from_proto(result) for result in subject.results], theirs)
 
 
 def _away() -> Unavailable:

@@ -1,0 +1,47 @@
+"""Tables of the change log."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, String, Table
+
+from services.results.schema import metadata
+
+# Who writes changes. A transaction holds a writer's row from its entry to its commit, so that a writer's changes are
+# committed in the order of their sequence, whatever other writers do meanwhile.
+change_writers = Table(
+    "change_writers",
+    metadata,
+    Column("writer_id", Integer, primary_key=True, autoincrement=True),
+    Column("start_time", BigInteger, nullable=False),
+    # The sequence of its newest entry.
+    Column("newest_sequence", BigInteger, nullable=False, server_default="0"),
+    # The sequence of the newest entry that retention has removed; 0 while all are kept.
+    Column("removed_sequence", BigInteger, nullable=False, server_default="0"),
+    # The turn of its newest entry.
+    Column("newest_turn", BigInteger, nullable=False, server_default="0"),
+)
+
+# One row for each commit that changed results, links, laboratories or reminders: which ones, in one compressed list.
+changes = Table(
+    "changes",
+    metadata,
+    Column("writer_id", Integer, primary_key=True, autoincrement=False),
+    # Counts the writer's commits from 1, without a gap.
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("commit_time", BigInteger, nullable=False),
+    # Empty where none is concerned.
+    Column("lab", String(18), nullable=False),
+    # zlib over JSON: [[report_number, revision], …] in the order of the upload; of links and laboratories [[id, 0], …].
+    Column("reports", LargeBinary, nullable=False),
+    # What the list names: services.results.changelog.model.ChangeKind.
+    Column("kind", SmallInteger, nullable=False, server_default="0"),
+    # Greater than the turn of every commit that was over when the entry was made; 0 of entries older than turns.
+    Column("turn", BigInteger, nullable=False, server_default="0"),
+)
+
+# The identity of this node's change log, in one row: another when the log begins anew.
+log_identity = Table(
+    "log_identity",
+    metadata,
+    Column("log_id", String(36), primary_key=True),
+)

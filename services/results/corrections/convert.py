@@ -1,0 +1,34 @@
+"""Wire ↔ domain of corrections and recalls."""
+
+from __future__ import annotations
+
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import from_timestamp
+from services.domain.names import parse_lab, parse_result
+from services.domain.subject import mask_resident_numbers
+from services.results.corrections.model import Correction, Recall
+from services.results.fields import interval
+
+
+def correction_from_proto(request: CorrectResultRequest) -> Correction:
+    """What is to be put right; a correction always concerns the newest revision."""
+    lab, report_number, revision = parse_result(request.name)
+    if revision is not None:
+        raise InvalidArgument.field("name", "names a revision; a correction concerns the newest", "MALFORMED_NAME")
+    return Correction(
+        lab,
+        report_number,
+        request.outcome,
+        from_timestamp(request.sample_time) if request.HasField("sample_time") else None,
+        from_timestamp(request.new_report_time) if request.HasField("new_report_time") else None,
+        mask_resident_numbers(request.reason),
+    )
+
+
+def recall_from_proto(request: RecallResultsRequest) -> Recall:
+    """Which reports are to be taken back."""
+    lab = parse_lab(request.lab, "lab")
+    start, end = interval(request.report_start_time, request.report_end_time, "report_end_time")
+    return Recall(lab, start, end, tuple(request.outcomes), mask_resident_numbers(request.reason))

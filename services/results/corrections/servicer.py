@@ -1,0 +1,60 @@
+"""ResultsAdminService: changing what was reported, with history. The contract documents each RPC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hutong.results.v1.results_admin_service_pb2 import (
+    CorrectResultRequest,
+    CorrectResultResponse,
+    RecallResultsRequest,
+    RecallResultsResponse,
+)
+from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceServicer
+
+from services.results.corrections.convert import correction_from_proto, recall_from_proto
+from services.results.corrections.store import CorrectionStore
+from services.results.fields import token
+from services.results.labs.store import LabStore
+from services.results.records.convert import result_to_proto
+from services.results.records.model import StoredResult
+from services.runtime.clock import Clock
+from services.storage.idempotency import IdempotentRequest
+
+Context = Any
+"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+
+
+class ResultsAdminServicer(ResultsAdminServiceServicer):
+    """Changing what was reported, with history."""
+
+    def __init__(self, store: CorrectionStore, labs: LabStore, jurisdiction: str, clock: Clock) -> None:
+        self._store = store
+        self._labs = labs
+        self._jurisdiction = jurisdiction
+        self._clock = clock
+
+    async def CorrectResult(self, request: CorrectResultRequest, context: Context) -> CorrectResultResponse:
+        now = self._clock.now()
+        correction = correction_from_proto(request)
+        lab = await self._labs.get_lab(correction.lab)
+
+        def encode(result: StoredResult) -> CorrectResultResponse:
+            return CorrectResultResponse(test_result=result_to_proto(result, lab.standing_at(result.file_time)))
+
+        response = await self._store.correct(correction, IdempotentRequest(request, CorrectResultResponse, encode, now))
+        response.consistency_token = token(self._jurisdiction, self._clock.now())
+        return response
+
+    async def RecallResults(self, request: RecallResultsRequest, context: Context) -> RecallResultsResponse:
+        now = self._clock.now()
+        recall = recall_from_proto(request)
+
+        def encode(count: int) -> RecallResultsResponse:
+            return RecallResultsResponse(recalled_count=count)
+
+        once = IdempotentRequest(request, RecallResultsResponse, encode, now)
+        response = await self._store.recall(recall, once, pretend=request.validate_only)
+        if not request.validate_only:
+            response.consistency_token = token(self._jurisdiction, self._clock.now())
+        return response

@@ -1,0 +1,134 @@
+"""Corrections and recalls in the database."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import Connection, and_, select
+
+from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.instant import Instant
+from services.domain.names import format_node, format_result
+from services.results.changelog.log import ChangeLog
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.corrections.model import Correction, Recall
+from services.results.corrections.recall import Progress, RecallSteps
+from services.results.corrections.rules import correct
+from services.results.labs.queries import get_lab
+from services.results.records.horizon import require_kept, require_not_removed
+from services.results.records.model import ACTIVE, FUTURE_TOLERANCE, StoredResult
+from services.results.records.partition_maintainer import PartitionMaintainer
+from services.results.records.queries import COLUMNS
+from services.results.records.revisions import advance_keys, write_next_revisions
+from services.results.records.tables import report_keys, results
+from services.storage.engine import Database
+from services.storage.idempotency import IdempotentRequest, IdempotentWriter
+
+M = TypeVar("M", bound=Message)
+
+_results = results
+_keys = report_keys
+
+
+class CorrectionStore:
+    """Further revisions of reports. Every write is durable when it returns.
+
+    Where `node` is named, reports that another node received are neither corrected nor recalled.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        writer: IdempotentWriter,
+        change_log: ChangeLog,
+        partitions: PartitionMaintainer,
+        secret: bytes,
+        node: str = "",
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._change_log = change_log
+        self._partitions = partitions
+        self._node = node
+        self._steps = RecallSteps(change_log, secret, node)
+
+    async def correct(self, correction: Correction, once: IdempotentRequest[StoredResult, M]) -> M:
+        """Write the next revision of a report. NotFound, FailedPrecondition, InvalidArgument."""
+        # No month of a time that will be refused.
+        latest = once.now + FUTURE_TOLERANCE
+        moved = [correction.new_report_time, correction.sample_time]
+        await self._partitions.prepare([time for time in moved if time is not None and time <= latest])
+
+        def run(connection: Connection) -> StoredResult:
+            result = correct_result(connection, correction, once.now, self._node)
+            names = [(result.report_number, result.revision)]
+            change = LoggedChange(ChangeKind.RESULTS, result.lab, names, [result.subject_key])
+            self._change_log.record(connection, [change], once.now)
+            return result
+
+        return await self._writer.write(once, run)
+
+    async def recall(self, recall: Recall, once: IdempotentRequest[int, M], *, pretend: bool) -> M:
+        """Take back a laboratory's reports, step by step, or only count them.
+
+        NotFound when the laboratory is not registered, FailedPrecondition when all of the interval was removed.
+        """
+
+        def begin(connection: Connection) -> None:
+            get_lab(connection, recall.lab)
+            require_kept(connection, recall.end_time)
+
+        await self._database.read(begin)
+        progress = Progress()
+        while progress.after is not None:
+            if pretend:
+                progress = await self._database.read(self._steps.pretend, recall, progress, once.now)
+            else:
+                progress = await self._database.write(self._steps.take, recall, once, progress)
+        return once.encode(progress.count)
+
+
+def find_history(connection: Connection, lab: str, report_number: str) -> list[StoredResult]:
+    """All revisions of a report, oldest first; NotFound, FailedPrecondition. Holds the report until the commit."""
+    key = connection.execute(
+        select(_keys.c.subject_key, _keys.c.file_time)
+        .where(_keys.c.lab == lab, _keys.c.report_number == report_number)
+        .with_for_update()
+    ).first()
+    if key is None:
+        raise NotFound.resource(format_result(lab, report_number))
+    # Its newest revision may be gone though an older one, reported later, is kept.
+    require_not_removed(connection, key.file_time)
+    rows = connection.execute(
+        select(*COLUMNS)
+        .where(
+            _results.c.subject_key == key.subject_key,
+            _results.c.lab == lab,
+            _results.c.report_number == report_number,
+        )
+        .order_by(_results.c.revision)
+    )
+    return [StoredResult._make(row) for row in rows]
+
+
+def correct_result(connection: Connection, correction: Correction, now: Instant, node: str = "") -> StoredResult:
+    """Write the next revision of a report, by the rules of `services.results.corrections.rules`.
+
+    Raises:
+        FailedPrecondition: NOT_THE_ORIGIN, it is another node's than this one, if that is named.
+    """
+    history = find_history(connection, correction.lab, correction.report_number)
+    if node and history and history[-1].origin != node:
+        origin = format_node(history[-1].origin)
+        raise FailedPrecondition(
+            "NOT_THE_ORIGIN", f"the report was received by {origin}, which alone corrects it", metadata={"node": origin}
+        )
+    next_ = correct(history, correction, now)
+    require_not_removed(connection, next_.file_time)
+    stated = {name: getattr(next_, name) for name in ("outcome", "sample_time", "report_time", "file_time")}
+    its_key = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
+    write_next_revisions(connection, its_key, stated | {"state": ACTIVE}, now)
+    key = {"file_time": next_.file_time, "outcome": next_.outcome}
+    advance_keys(connection, its_key, key, correction.reason, now)
+    return next_

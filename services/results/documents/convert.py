@@ -1,0 +1,45 @@
+"""Wire ↔ domain of linked documents."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from hutong.results.v1 import link_pb2
+from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest
+from hutong.type.v1 import identity_pb2
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import Instant, optional_timestamp, to_timestamp
+from services.domain.subject import Pepper, mask_number, mask_resident_numbers
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.fields import document_from_proto
+
+
+def linked_from_proto(document: identity_pb2.IdentityDocument, pepper: Pepper, field: str) -> LinkedDocument:
+    """One side of a link."""
+    canonical = document_from_proto(document, field)
+    return LinkedDocument(pepper.subject_key(canonical), canonical.type, mask_number(canonical.number))
+
+
+def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str, now: Instant) -> DocumentLink:
+    """A link to make now; InvalidArgument for a document tied to itself."""
+    document = linked_from_proto(request.document, pepper, "document")
+    linked = linked_from_proto(request.linked_document, pepper, "linked_document")
+    if document.subject_key == linked.subject_key:
+        raise InvalidArgument.field("linked_document", "is the same document")
+    return DocumentLink(link_id, document, linked, mask_resident_numbers(request.reason), now)
+
+
+def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:
+    """A link with masks for the documents."""
+    return link_pb2.DocumentLink(
+        name=f"links/{link.link_id}",
+        type=cast("identity_pb2.DocumentType.ValueType", link.document.type),
+        masked_number=link.document.masked_number,
+        linked_type=cast("identity_pb2.DocumentType.ValueType", link.linked_document.type),
+        linked_masked_number=link.linked_document.masked_number,
+        reason=link.reason,
+        create_time=to_timestamp(link.create_time),
+        remove_time=optional_timestamp(link.remove_time),
+        remove_reason=link.remove_reason,
+    )

@@ -1,0 +1,29 @@
+"""Links between documents of one person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.domain.instant import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedDocument:
+    """One side of a link, known by hash and mask."""
+
+    subject_key: bytes
+    type: int
+    masked_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLink:
+    """Two documents of one person; remove_time is None while the link holds."""
+
+    link_id: str
+    document: LinkedDocument
+    linked_document: LinkedDocument
+    reason: str
+    create_time: Instant
+    remove_time: Instant | None = None
+    remove_reason: str = ""

@@ -1,0 +1,70 @@
+"""Linking documents of one person. The contract documents each RPC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hutong.results.v1.results_service_pb2 import (
+    LinkDocumentsRequest,
+    LinkDocumentsResponse,
+    ListLinkedDocumentsRequest,
+    ListLinkedDocumentsResponse,
+    UnlinkDocumentsRequest,
+    UnlinkDocumentsResponse,
+)
+
+from services.domain.subject import Pepper, mask_resident_numbers
+from services.results.documents import convert
+from services.results.documents.model import DocumentLink
+from services.results.documents.store import DocumentStore
+from services.results.fields import document_from_proto
+from services.runtime.clock import Clock
+from services.runtime.ids import uuid7
+from services.runtime.page_tokens import PageTokens, page_size
+from services.storage.idempotency import IdempotentRequest
+
+Context = Any
+"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+
+
+class DocumentLinkServicer:
+    """Documents of one person."""
+
+    def __init__(self, store: DocumentStore, pepper: Pepper, tokens: PageTokens, clock: Clock) -> None:
+        self._store = store
+        self._pepper = pepper
+        self._tokens = tokens
+        self._clock = clock
+
+    async def LinkDocuments(self, request: LinkDocumentsRequest, context: Context) -> LinkDocumentsResponse:
+        now = self._clock.now()
+        link = convert.link_from_proto(request, self._pepper, uuid7(), now)
+
+        def encode(link: DocumentLink) -> LinkDocumentsResponse:
+            return LinkDocumentsResponse(document_link=convert.link_to_proto(link))
+
+        return await self._store.link(link, IdempotentRequest(request, LinkDocumentsResponse, encode, now))
+
+    async def UnlinkDocuments(self, request: UnlinkDocumentsRequest, context: Context) -> UnlinkDocumentsResponse:
+        now = self._clock.now()
+        document = convert.linked_from_proto(request.document, self._pepper, "document")
+        linked = convert.linked_from_proto(request.linked_document, self._pepper, "linked_document")
+
+        def encode(link: DocumentLink) -> UnlinkDocumentsResponse:
+            return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link))
+
+        once = IdempotentRequest(request, UnlinkDocumentsResponse, encode, now)
+        return await self._store.unlink(document, linked, mask_resident_numbers(request.reason), once)
+
+    async def ListLinkedDocuments(
+        self, request: ListLinkedDocumentsRequest, context: Context
+    ) -> ListLinkedDocumentsResponse:
+        key = self._pepper.subject_key(document_from_proto(request.document))
+        position = self._tokens.position(request, (int, str))
+        size = page_size(request.page_size)
+        links = await self._store.list_links(key, (position[0], position[1]) if position else None, size + 1)
+        shown = links[:size]
+        token = self._tokens.issue(request, [shown[-1].create_time, shown[-1].link_id]) if len(links) > size else ""
+        return ListLinkedDocumentsResponse(
+            document_links=[convert.link_to_proto(link) for link in shown], next_page_token=token
+        )

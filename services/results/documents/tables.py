@@ -1,0 +1,27 @@
+"""The table of linked documents."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, String, Table
+
+from services.domain.subject import KEY_LENGTH
+from services.results.schema import metadata
+
+document_links = Table(
+    "document_links",
+    metadata,
+    Column("link_id", String(36), primary_key=True),
+    Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
+    Column("document_type", SmallInteger, nullable=False),
+    Column("masked_number", String(32), nullable=False),
+    Column("linked_subject_key", LargeBinary(KEY_LENGTH), nullable=False),
+    Column("linked_document_type", SmallInteger, nullable=False),
+    Column("linked_masked_number", String(32), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    # NULL while the link holds.
+    Column("remove_time", BigInteger),
+    Column("remove_reason", String(500), nullable=False),
+    Index("ix_document_links_subject_key", "subject_key"),
+    Index("ix_document_links_linked_subject_key", "linked_subject_key"),
+)

@@ -1,0 +1,294 @@
+"""Storing replicated results of one laboratory, any number of times, with the effect of once.
+
+A report belongs to the node that received it first. Of its revisions the greatest counts, whichever comes first. Of two
+with one number, which a node restored from an older copy writes, the later stands: at the nation it becomes the next.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from operator import attrgetter
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection, bindparam, update
+
+from services.domain.instant import Instant
+from services.domain.region import NATION
+from services.results.exchange.model import Replica, ReplicaTubes
+from services.results.exchange.reconcile import Reconciliation, reconcile
+from services.results.records.bulk import Bulk, CommitColumns, claim_all
+from services.results.records.model import RECALLED, RECALLED_OUTCOME, SUPERSEDED, NewResult, ReportKey, StoredResult
+from services.results.records.queries import find_histories, find_reports
+from services.results.records.row_format import RowForm
+from services.results.records.tables import report_keys, results
+
+_log = structlog.get_logger(__name__)
+
+_results = results
+_keys = report_keys
+
+
+class Arrival(NamedTuple):
+    """Where, from whom and when changes came in. The nation's stamp on a result is the instant of its arrival there."""
+
+    node: str
+    sender: str
+    now: Instant
+
+    @property
+    def at_nation(self) -> bool:
+        """Whether this is the national node."""
+        return self.node == NATION
+
+
+class FormedTubes(NamedTuple):
+    """Tubes with their persons' rows as the engine takes them."""
+
+    tubes: ReplicaTubes
+    rows: Sequence[NewResult]
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of it: revisions that are new here, and how many were at odds with what was known."""
+
+    stored: list[Replica] = field(default_factory=list)
+    tubes: list[ReplicaTubes] = field(default_factory=list)
+    conflict_count: int = 0
+
+    def by_lab(self) -> dict[str, tuple[list[tuple[str, int]], list[bytes]]]:
+        """Report numbers with revisions, and their subjects in the same order, by laboratory."""
+        reports: dict[str, tuple[list[tuple[str, int]], list[bytes]]] = {}
+        for tubes in self.tubes:
+            names, keys = reports.setdefault(tubes.lab, ([], []))
+            names.extend(zip(tubes.report_numbers, repeat(1)))
+            keys.extend(tubes.subject_keys)
+        for replica in self.stored:
+            result = replica.result
+            names, keys = reports.setdefault(result.lab, ([], []))
+            names.append((result.report_number, result.revision))
+            keys.append(result.subject_key)
+        return reports
+
+
+class ResultWriter:
+    """Writes the replicated results of one laboratory."""
+
+    def __init__(
+        self, connection: Connection, bulk: Bulk, form: RowForm, lab: str, arrival: Arrival, applied: Applied
+    ) -> None:
+        self._connection = connection
+        self._bulk = bulk
+        self._form = form
+        self._lab = lab
+        self._arrival = arrival
+        self._applied = applied
+        self._rows: dict[int, NewResult] = {}
+
+    def write(self, replicas: list[Replica]) -> None:
+        """Write reports that are new in bulk, and others as the next revision of theirs or an older one."""
+        first: dict[str, Replica] = {}
+        again: list[Replica] = []
+        for replica in replicas:
+            if first.setdefault(replica.result.report_number, replica) is not replica:
+                again.append(replica)
+        rows = [self._row(replica) for _, replica in sorted(first.items())]
+        if claim_all(self._connection, self._bulk, rows):
+            claimed = set(first)
+        else:
+            claimed = self._bulk.insert_free_keys(self._connection, self._lab, rows)
+        fresh = [replica for number, replica in first.items() if number in claimed]
+        self._insert((replica, replica.result.state) for replica in fresh)
+        # A claim says revision 1.
+        self._point_keys([replica for replica in fresh if replica.result.revision > 1])
+        again += [replica for number, replica in first.items() if number not in claimed]
+        if again:
+            self._revise(again)
+
+    def _revise(self, replicas: list[Replica]) -> None:
+        numbers = sorted({replica.result.report_number for replica in replicas})
+        known = self._bulk.hold_keys(self._connection, self._lab, numbers)
+        newest = find_reports(self._connection, [(self._lab, number) for number in numbers])
+        ours = [replica for replica in replicas if self._belongs(replica, known, newest)]
+        newer: dict[str, list[Replica]] = {}
+        older: list[Replica] = []
+        for replica in sorted(ours, key=attrgetter("result.revision")):
+            number = replica.result.report_number
+            if replica.result.revision <= known[number].revision:
+                older.append(replica)
+            elif number not in newer or newer[number][-1].result.revision < replica.result.revision:
+                newer.setdefault(number, []).append(replica)
+        self._succeed([newest[self._lab, number] for number in newer if (self._lab, number) in newest], newer)
+        if older:
+            self._retell(older, known)
+
+    def _succeed(self, standing: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
+        """Let the last of each report's chain of further revisions stand."""
+        self._supersede(standing)
+        self._insert(
+            (replica, replica.result.state if replica is chain[-1] else SUPERSEDED)
+            for chain in chains.values()
+            for replica in chain
+        )
+        self._point_keys([chain[-1] for chain in chains.values()])
+
+    def _retell(self, older: Sequence[Replica], known: dict[str, ReportKey]) -> None:
+        """Revisions of numbers that are known, in the order of these."""
+        histories = find_histories(self._connection, self._lab, [replica.result.report_number for replica in older])
+        standing: list[StoredResult] = []
+        further: dict[str, list[Replica]] = {}
+        missing: list[Replica] = []
+        for replica in older:
+            number = replica.result.report_number
+            history = histories.setdefault(number, [])
+            retelling = reconcile(replica.result, history)
+            if retelling is Reconciliation.MISSING:
+                missing.append(replica)
+                insort(history, replica.result, key=attrgetter("revision"))
+            elif retelling is not Reconciliation.KNOWN and self._arrival.at_nation:
+                self._note_odds(replica)
+                if retelling is Reconciliation.SUCCEEDS:
+                    revision = max(history[-1].revision, known[number].revision) + 1
+                    next_ = replica._replace(result=replica.result._replace(revision=revision))
+                    if number not in further:
+                        standing.append(history[-1])
+                    further.setdefault(number, []).append(next_)
+                    history.append(next_.result)
+        self._insert((replica, SUPERSEDED) for replica in missing)
+        self._succeed(standing, further)
+
+    def _note_odds(self, replica: Replica) -> None:
+        self._applied.conflict_count += 1
+        _log.warning(
+            "a node tells otherwise what it had told; it was restored from an older copy",
+            lab=self._lab,
+            node=replica.result.origin,
+            revision=replica.result.revision,
+        )
+
+    def _belongs(
+        self, replica: Replica, known: dict[str, ReportKey], newest: dict[tuple[str, str], StoredResult]
+    ) -> bool:
+        """Whether the report is its sender's: one that another node received first stands, and this one is told of."""
+        number = replica.result.report_number
+        standing = newest.get((self._lab, number))
+        key = known[number]
+        if standing is None:
+            return True
+        if standing.origin == replica.result.origin:
+            if standing.subject_key == replica.result.subject_key:
+                return True
+            # Of another person: as a revision it would take the report from the one who has it.
+            self._note_odds(replica)
+            return False
+        if replica.content_hash not in (key.content_hash, key.sampling_hash):
+            self._applied.conflict_count += 1
+            _log.warning(
+                "a report came from two nodes with different content; the first stands",
+                lab=self._lab,
+                first=standing.origin,
+                second=replica.result.origin,
+            )
+        return False
+
+    def _row(self, replica: Replica) -> NewResult:
+        """The replica's rows as the engine takes them, formed once."""
+        row = self._rows.get(id(replica))
+        if row is None:
+            row = self._rows[id(replica)] = self._form_row(replica)
+        return row
+
+    def _form_row(self, replica: Replica) -> NewResult:
+        result = replica.result
+        outcome = RECALLED_OUTCOME if result.state == RECALLED else result.outcome
+        key_row = self._form.form_key(
+            result.lab, result.report_number, result.subject_key, result.file_time, outcome, replica.content_hash
+        )
+        person = (
+            result.subject_key,
+            result.lab,
+            result.report_number,
+            replica.key_version,
+            b"",
+            result.masked_name,
+            result.masked_number,
+        )
+        result_row = self._form.form_result(person, self._form.form_tube(result))
+        return NewResult(
+            0,
+            0,
+            result.report_number,
+            result.subject_key,
+            result.file_time,
+            outcome,  # type: ignore[arg-type]
+            replica.content_hash,
+            key_row,
+            result_row,
+        )
+
+    def _insert(self, replicas: Iterable[tuple[Replica, int]]) -> None:
+        """File rows, those that share what only the commit knows in one statement."""
+        groups: dict[CommitColumns, list[NewResult]] = {}
+        for replica, state in replicas:
+            result = replica.result
+            nationwide_time = self._arrival.now if self._arrival.at_nation else result.nationwide_time
+            columns = CommitColumns(result.upload_time, result.origin, result.revision, state, nationwide_time)
+            groups.setdefault(columns, []).append(self._row(replica))
+            self._applied.stored.append(replica)
+        for columns, rows in groups.items():
+            self._bulk.insert_results(self._connection, rows, columns)
+
+    def _supersede(self, results: Sequence[StoredResult]) -> None:
+        if not results:
+            return
+        self._connection.execute(
+            update(_results)
+            .where(
+                _results.c.subject_key == bindparam("key"),
+                _results.c.file_time == bindparam("filed"),
+                _results.c.lab == self._lab,
+                _results.c.report_number == bindparam("number"),
+                _results.c.revision == bindparam("old"),
+            )
+            .values(state=SUPERSEDED),
+            [
+                {
+                    "key": result.subject_key,
+                    "filed": result.file_time,
+                    "number": result.report_number,
+                    "old": result.revision,
+                }
+                for result in results
+            ],
+        )
+
+    def _point_keys(self, replicas: Sequence[Replica]) -> None:
+        """Let reports' keys name these revisions."""
+        if not replicas:
+            return
+        self._connection.execute(
+            update(_keys)
+            .where(_keys.c.lab == self._lab, _keys.c.report_number == bindparam("number"))
+            .values(
+                file_time=bindparam("filed"),
+                revision=bindparam("newest"),
+                outcome=bindparam("says"),
+                content_hash=bindparam("content"),
+                sampling_hash=bindparam("sampling"),
+            ),
+            [
+                {
+                    "number": replica.result.report_number,
+                    "filed": replica.result.file_time,
+                    "newest": replica.result.revision,
+                    "says": RECALLED_OUTCOME if replica.result.state == RECALLED else replica.result.outcome,
+                    "content": replica.content_hash,
+                    "sampling": replica.sampling_hash or None,
+                }
+                for replica in replicas
+            ],
+        )

@@ -1,0 +1,41 @@
+"""Wire ↔ domain of laboratories."""
+
+from __future__ import annotations
+
+from hutong.results.v1 import lab_pb2
+
+from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
+from services.domain.names import format_lab, parse_lab
+from services.results.fields import known_region
+from services.results.labs.model import Lab, StandingChange
+
+
+def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
+    """A laboratory to register now; InvalidArgument for a wrong check character or an unknown region."""
+    uscc = parse_lab(lab.name, "lab.name")
+    known_region(lab.region, "lab.region")
+    authorize_time = from_timestamp(lab.authorize_time) if lab.HasField("authorize_time") else None
+    return Lab(uscc, lab.display_name, lab.region, lab.contact, authorize_time, now, ())
+
+
+def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True) -> lab_pb2.Lab:
+    """A laboratory with its standing now."""
+    return lab_pb2.Lab(
+        name=format_lab(lab.uscc),
+        display_name=lab.display_name,
+        region=lab.region,
+        contact=lab.contact,
+        authorize_time=optional_timestamp(lab.authorize_time),
+        standing=lab.standing_at(now),
+        standing_changes=[_change_to_proto(change) for change in lab.changes] if with_history else (),
+        create_time=to_timestamp(lab.create_time),
+    )
+
+
+def _change_to_proto(change: StandingChange) -> lab_pb2.LabStandingChange:
+    return lab_pb2.LabStandingChange(
+        standing=change.standing,
+        effective_time=optional_timestamp(change.effective_time),
+        record_time=to_timestamp(change.record_time),
+        reason=change.reason,
+    )

@@ -1,0 +1,63 @@
+"""A laboratory and the history of its standing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from hutong.results.v1 import lab_pb2
+
+from services.domain.instant import Instant
+
+if TYPE_CHECKING:
+    Standing: TypeAlias = lab_pb2.LabStanding.ValueType
+
+STANDING_UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
+
+AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
+
+NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
+"""Standings under which a report counts for nothing. A laboratory that is not known here is never among them."""
+
+WARNED = lab_pb2.LAB_STANDING_WARNED
+
+MAY_REPORT = frozenset({AUTHORIZED, WARNED})
+"""The standings under which a laboratory may issue reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingChange:
+    """One entry of a laboratory's history; effective_time None means since ever."""
+
+    standing: Standing
+    effective_time: Instant | None
+    reason: str
+    record_time: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A laboratory with its history in the order it was recorded."""
+
+    uscc: str
+    display_name: str
+    region: str
+    contact: str
+    authorize_time: Instant | None
+    create_time: Instant
+    changes: tuple[StandingChange, ...]
+
+    def standing_at(self, instant: Instant) -> Standing:
+        """The standing at an instant: of the entry with the greatest effective time up to it, the later recorded.
+
+        A laboratory authorised only from a later instant on is REVOKED before it: it could not issue reports then.
+        """
+        found: Standing = lab_pb2.LAB_STANDING_REVOKED
+        best: Instant | None = None
+        for change in self.changes:
+            if change.effective_time is None:
+                if best is None:
+                    found = change.standing
+            elif change.effective_time <= instant and (best is None or change.effective_time >= best):
+                found, best = change.standing, change.effective_time
+        return found

@@ -1,0 +1,120 @@
+"""Statements of the register of laboratories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true
+from sqlalchemy.engine import Row
+
+from services.domain.errors import AlreadyExists, NotFound
+from services.domain.names import format_lab
+from services.domain.region import NATION
+from services.results.labs import tables
+from services.results.labs.model import AUTHORIZED, Lab, StandingChange
+from services.storage.upsert import insert_unless_there
+
+
+def create_lab(connection: Connection, lab: Lab) -> Lab:
+    """Register a laboratory with its first standing; the stored one when it is there with the same content.
+
+    Raises:
+        AlreadyExists: it is there with other content.
+    """
+    labs = tables.labs
+    values = {
+        "uscc": lab.uscc,
+        "display_name": lab.display_name,
+        "region": lab.region,
+        "contact": lab.contact,
+        "authorize_time": lab.authorize_time,
+        "create_time": lab.create_time,
+    }
+    if connection.execute(insert_unless_there(connection, labs).values(**values)).rowcount == 0:
+        stored = get_lab(connection, lab.uscc)
+        stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
+        if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:
+            name = format_lab(lab.uscc)
+            raise AlreadyExists("ALREADY_EXISTS", f"{name} is registered already", metadata={"resource": name})
+        return stored
+    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time)
+    add_standing(connection, lab.uscc, first)
+    return get_lab(connection, lab.uscc)
+
+
+def add_standing(connection: Connection, uscc: str, change: StandingChange) -> Lab:
+    """Add an entry to a laboratory's history; NotFound when it is not registered.
+
+    Its row is locked meanwhile, so that two changes at once get entries of their own.
+    """
+    labs, standings = tables.labs, tables.lab_standings
+    if connection.execute(select(labs.c.uscc).where(labs.c.uscc == uscc).with_for_update()).first() is None:
+        raise NotFound.resource(format_lab(uscc))
+    newest = connection.execute(select(func.max(standings.c.entry)).where(standings.c.uscc == uscc)).scalar()
+    connection.execute(
+        insert(standings).values(
+            uscc=uscc,
+            entry=(newest or 0) + 1,
+            standing=change.standing,
+            effective_time=change.effective_time,
+            reason=change.reason,
+            record_time=change.record_time,
+        )
+    )
+    return get_lab(connection, uscc)
+
+
+def get_lab(connection: Connection, uscc: str) -> Lab:
+    """One laboratory with its history; NotFound when it is not registered."""
+    found = find_labs(connection, [uscc])
+    if uscc not in found:
+        raise NotFound.resource(format_lab(uscc))
+    return found[uscc]
+
+
+def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
+    """Those of the laboratories that are registered, with their histories."""
+    labs = tables.labs
+    rows = connection.execute(select(labs).where(labs.c.uscc.in_(usccs))).all()
+    return {lab.uscc: lab for lab in _with_histories(connection, rows)}
+
+
+def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
+    """Laboratories in a region and below (empty for all) by code, from the one after `after` on."""
+    labs = tables.labs
+    query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
+    return _with_histories(connection, connection.execute(query).all())
+
+
+def codes_within(connection: Connection, region: str) -> list[str]:
+    """The codes of all laboratories in a region and below, in order."""
+    labs = tables.labs
+    return list(connection.execute(select(labs.c.uscc).where(_within(region)).order_by(labs.c.uscc)).scalars())
+
+
+def _within(region: str) -> ColumnElement[bool]:
+    """Whether a laboratory lies in a region or below; empty and the nation's take in all."""
+    if region in ("", NATION):
+        return true()
+    stem = region[:2] if region[2:] == "0000" else region[:4] if region[4:] == "00" else region
+    return tables.labs.c.region.startswith(stem, autoescape=True)
+
+
+def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]
+    standings = tables.lab_standings
+    changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
+    query = select(standings).where(standings.c.uscc.in_(list(changes))).order_by(standings.c.entry)
+    for row in connection.execute(query) if changes else ():
+        changes[row.uscc].append(StandingChange(row.standing, row.effective_time, row.reason, row.record_time))
+    return [
+        Lab(
+            row.uscc,
+            row.display_name,
+            row.region,
+            row.contact,
+            row.authorize_time,
+            row.create_time,
+            tuple(changes[row.uscc]),
+        )
+        for row in rows
+    ]

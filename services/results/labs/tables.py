@@ -1,0 +1,31 @@
+"""Tables of the register of laboratories."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, SmallInteger, String, Table
+
+from services.results.schema import metadata
+
+labs = Table(
+    "labs",
+    metadata,
+    Column("uscc", String(18), primary_key=True),
+    Column("display_name", String(200), nullable=False),
+    Column("region", String(6), nullable=False),
+    Column("contact", String(200), nullable=False),
+    Column("authorize_time", BigInteger),
+    Column("create_time", BigInteger, nullable=False),
+)
+
+lab_standings = Table(
+    "lab_standings",
+    metadata,
+    Column("uscc", String(18), primary_key=True),
+    # Counts a laboratory's entries from 1, in the order they were recorded.
+    Column("entry", Integer, primary_key=True),
+    Column("standing", SmallInteger, nullable=False),
+    # NULL: since ever.
+    Column("effective_time", BigInteger),
+    Column("reason", String(500), nullable=False),
+    Column("record_time", BigInteger, nullable=False),
+)

@@ -1,0 +1,13 @@
+"""Wire ↔ domain of listings."""
+
+from __future__ import annotations
+
+from hutong.results.v1 import result_pb2
+
+from services.results.lookup.model import Listing
+from services.results.records.convert import result_to_proto
+
+
+def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
+    """Results as they are told, each with its laboratory's standing at its time."""
+    return [result_to_proto(result, listing.standing_at(result.lab, result.file_time)) for result in listing.results]

@@ -1,0 +1,69 @@
+"""ResultsService: reading results. The contract documents each RPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from hutong.results.v1.results_service_pb2 import (
+    BatchLookupLatestRequest,
+    BatchLookupLatestResponse,
+    GetResultRequest,
+    GetResultResponse,
+    ListResultsRequest,
+    ListResultsResponse,
+    LookupLatestRequest,
+    LookupLatestResponse,
+    WatchResultsRequest,
+    WatchResultsResponse,
+)
+
+from services.domain.names import parse_result
+from services.domain.subject import Pepper
+from services.results.lookup.convert import listing_to_proto
+from services.results.lookup.listing import list_results
+from services.results.lookup.lookup import LookupHandler
+from services.results.lookup.store import LookupStore
+from services.runtime.clock import Clock
+from services.runtime.page_tokens import PageTokens
+
+Context = Any
+"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+
+
+class ResultsServicer:
+    """Reading results. `watch` answers WatchResults."""
+
+    def __init__(
+        self,
+        store: LookupStore,
+        lookup: LookupHandler,
+        watch: Callable[[WatchResultsRequest], AsyncIterator[WatchResultsResponse]],
+        pepper: Pepper,
+        tokens: PageTokens,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._lookup = lookup
+        self._watch = watch
+        self._pepper = pepper
+        self._tokens = tokens
+        self._clock = clock
+
+    async def GetResult(self, request: GetResultRequest, context: Context) -> GetResultResponse:
+        listing = await self._store.get_result(*parse_result(request.name))
+        (result,) = listing_to_proto(listing)
+        return GetResultResponse(test_result=result)
+
+    async def ListResults(self, request: ListResultsRequest, context: Context) -> ListResultsResponse:
+        return await list_results(self._store, self._pepper, self._tokens, request, self._clock.now())
+
+    async def LookupLatest(self, request: LookupLatestRequest, context: Context) -> LookupLatestResponse:
+        return await self._lookup.look_up(request)
+
+    async def BatchLookupLatest(self, request: BatchLookupLatestRequest, context: Context) -> BatchLookupLatestResponse:
+        return await self._lookup.look_up_each(request)
+
+    async def WatchResults(self, request: WatchResultsRequest, context: Context) -> AsyncIterator[WatchResultsResponse]:
+        async for message in self._watch(request):
+            yield message

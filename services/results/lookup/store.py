@@ -1,0 +1,90 @@
+"""Look-ups and listings in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from services.domain.instant import Instant
+from services.results.documents.store import find_linked
+from services.results.labs.cache import LabCache
+from services.results.lookup.listing_queries import list_by_lab, list_by_persons
+from services.results.lookup.model import LabPosition, Listing, LocalMatches, PersonPosition, ResultQuery
+from services.results.lookup.subjects import find_persons
+from services.results.records.horizon import read_horizon, require_kept
+from services.results.records.model import ReportName, StoredResult
+from services.results.records.queries import find_reports, get_result
+from services.results.timeliness.arrivals import with_nationwide_times
+from services.runtime.clock import Clock
+from services.storage.engine import Database
+
+
+class LookupStore:
+    """Results as they are read.
+
+    `joined` says that the node replicates to the nation: results then say since when the nation has them.
+    """
+
+    def __init__(self, database: Database, clock: Clock, labs: LabCache, *, joined: bool = False) -> None:
+        self._database = database
+        self._clock = clock
+        self._labs = labs
+        self._joined = joined
+
+    async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
+        """One result, its newest revision unless one is named. NotFound, FailedPrecondition when it was removed."""
+
+        def work(connection: Connection) -> Listing:
+            result = get_result(connection, lab, report_number, revision)
+            return self._list(connection, [result], self._clock.now())
+
+        return await self._database.read(work)
+
+    async def find_persons(
+        self, subject_keys: Sequence[bytes], reports: Sequence[ReportName], now: Instant
+    ) -> LocalMatches:
+        """The results of persons, by any of their documents, and the named reports."""
+
+        def work(connection: Connection) -> LocalMatches:
+            persons, by_person = find_persons(connection, subject_keys)
+            if self._joined:
+                stamped = iter(with_nationwide_times(connection, [result for one in by_person for result in one]))
+                by_person = [[next(stamped) for _ in one] for one in by_person]
+            by_report = find_reports(connection, reports) if reports else {}
+            named = {result.lab for results in by_person for result in results} | {lab for lab, _ in reports}
+            self._labs.refresh(connection, named, now)
+            horizon = read_horizon(connection) if len(by_report) < len(reports) else None
+            return LocalMatches(by_person, by_report, persons, self._labs.standing_at, self._labs.region_of, horizon)
+
+        return await self._database.read(work)
+
+    async def list_by_person(
+        self, subject_key: bytes, query: ResultQuery, after: PersonPosition | None, limit: int, now: Instant
+    ) -> Listing:
+        """Results of a person by any of their documents, newest report first."""
+
+        def work(connection: Connection) -> Listing:
+            horizon = require_kept(connection, query.end_time)
+            keys = find_linked(connection, [subject_key]).get(subject_key, [subject_key])
+            return self._list(connection, list_by_persons(connection, keys, query, after, limit), now, horizon)
+
+        return await self._database.read(work)
+
+    async def list_by_lab(self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant) -> Listing:
+        """Results of a laboratory by report number; fewer than `limit` when it has looked at many for them."""
+
+        def work(connection: Connection) -> Listing:
+            horizon = require_kept(connection, query.end_time)
+            found, next_position = list_by_lab(connection, lab, query, after, limit)
+            return replace(self._list(connection, found, now, horizon), next_position=next_position)
+
+        return await self._database.read(work)
+
+    def _list(
+        self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None
+    ) -> Listing:
+        self._labs.refresh(connection, {result.lab for result in results}, now)
+        told = with_nationwide_times(connection, results) if self._joined else results
+        return Listing(told, self._labs.standing_at, horizon)

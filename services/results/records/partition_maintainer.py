@@ -1,0 +1,88 @@
+"""Keeps the monthly partitions of results ready, so that no first report of a month waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import structlog
+
+from services.domain.errors import Unavailable
+from services.domain.instant import Instant
+from services.results.records import partitions
+from services.results.records.partitions import Month, months_ahead, months_of
+from services.runtime.clock import Clock
+from services.storage.engine import Database
+
+INTERVAL_SECONDS = 3600.0
+"""Between two looks at the calendar. The month after this one is ready weeks before it begins."""
+RETRY_SECONDS = 5.0
+"""After a failure: at start the database may still be unavailable, or its schema behind."""
+
+_log = structlog.get_logger(__name__)
+
+
+class PartitionMaintainer:
+    """Makes partitions ahead in the background, and on demand for the months of a batch."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._known: set[Month] = set()
+        self._task: asyncio.Future[None] | None = None
+
+    def begin(self) -> None:
+        """Begin, without waiting."""
+        self._task = asyncio.ensure_future(self._keep())
+
+    async def end(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def prepare(self, file_times: Sequence[Instant]) -> None:
+        """Have the partitions ready for what is filed at these times.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, another transaction changes the table and does not end.
+        """
+        await self._prepare_months(months_of(file_times))
+
+    async def prepare_ahead(self) -> None:
+        """Have the partitions ready for what is reported now and soon."""
+        await self._prepare_months(months_ahead(self._clock.now()))
+
+    async def _keep(self) -> None:
+        while True:
+            ready = await self._try()
+            await asyncio.sleep(INTERVAL_SECONDS if ready else RETRY_SECONDS)
+
+    async def _try(self) -> bool:
+        try:
+            await self.prepare_ahead()
+            _log.debug("months ready")
+        except Exception as error:  # noqa: BLE001 - whatever it is, an upload makes its month, and the next try may do
+            _log.warning("months not ready", error=type(error).__name__)
+            return False
+        return True
+
+    async def _prepare_months(self, months: set[Month]) -> None:
+        unknown = months - self._known
+        if not unknown:
+            return
+        if not self._database.is_sqlite:
+            missing = await self._database.read(partitions.find_missing, unknown)
+            if missing:
+                await self._make(missing)
+        self._known |= unknown
+
+    async def _make(self, months: set[Month]) -> None:
+        for _ in range(partitions.TRIES):
+            if await self._database.write(partitions.make_partitions, months):
+                return
+            await asyncio.sleep(partitions.RETRY_SECONDS)
+        text = "the month of these results cannot be opened now; try again"
+        raise Unavailable("DATABASE_UNAVAILABLE", text, metadata={"service": "results"})

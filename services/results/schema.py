@@ -1,0 +1,7 @@
+"""The catalogue that the wings' tables belong to. Times are BIGINT microseconds since 1970-01-01T00:00:00Z."""
+
+from __future__ import annotations
+
+from services.storage.metadata import new_metadata
+
+metadata = new_metadata()

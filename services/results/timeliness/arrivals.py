@@ -1,0 +1,36 @@
+"""Since when the nation has results, as far as this node knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, select, tuple_
+
+from services.domain.instant import Instant
+from services.results.records.model import StoredResult
+from services.results.timeliness import tables
+
+_times = tables.nationwide_times
+
+
+def with_nationwide_times(connection: Connection, results: Sequence[StoredResult]) -> list[StoredResult]:
+    """The same results, those that the nation is known to have with the instant since when."""
+    commits = sorted({(result.lab, result.upload_time) for result in results if result.nationwide_time is None})
+    if not commits:
+        return list(results)
+    if connection.dialect.name == "postgresql":
+        found = connection.exec_driver_sql(
+            "SELECT t.* FROM nationwide_times t JOIN unnest(%s::text[], %s::bigint[]) AS u (lab, upload_time)"
+            " USING (lab, upload_time)",
+            ([lab for lab, _ in commits], [upload_time for _, upload_time in commits]),
+        )
+    else:
+        found = connection.execute(select(_times).where(tuple_(_times.c.lab, _times.c.upload_time).in_(commits)))
+    times = {(lab, upload_time): nationwide_time for lab, upload_time, nationwide_time in found}
+    return [_stamped(result, times) for result in results] if times else list(results)
+
+
+def _stamped(result: StoredResult, times: Mapping[tuple[str, Instant], Instant]) -> StoredResult:
+    if result.nationwide_time is not None:
+        return result
+    return result._replace(nationwide_time=times.get((result.lab, result.upload_time)))

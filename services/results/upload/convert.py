@@ -1,0 +1,89 @@
+"""Wire ↔ domain of uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hutong.results.v1 import upload_pb2, upload_service_pb2
+
+from services.domain.errors import Violation
+from services.domain.instant import from_timestamp, to_timestamp
+from services.domain.names import format_upload
+from services.results.upload.model import Acknowledgement, Rejection, Tube, TubePerson, Upload
+from services.results.upload.validation import WHOLE_TUBE, TubeFaults
+
+
+def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
+    """A tube as it was sent, whatever may be wrong with it."""
+    has = tube.HasField
+    return Tube(
+        tube.tube_code,
+        tube.pool_size,
+        tube.specimen,
+        tube.method,
+        tube.outcome,
+        tube.sample_region,
+        tube.sample_site,
+        from_timestamp(tube.sample_time) if has("sample_time") else None,
+        from_timestamp(tube.receive_time) if has("receive_time") else None,
+        from_timestamp(tube.test_time) if has("test_time") else None,
+        from_timestamp(tube.report_time) if has("report_time") else None,
+        tuple(map(_person_from_proto, tube.persons)),
+    )
+
+
+def _person_from_proto(person: upload_pb2.TubePerson) -> TubePerson:
+    document = person.document
+    return TubePerson(document.type, document.number, document.issuing_country, document.name, person.report_number)
+
+
+def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
+    """Broken rules of a batch by tube and person: from "tubes[3].persons[0].document.number" to item (3, 0)."""
+    faults: dict[int, list[tuple[int, Violation]]] = {}
+    for violation in violations:
+        head, _, path = violation.field.partition(".")
+        tube = int(head[len("tubes[") : -1])
+        person = WHOLE_TUBE
+        if path.startswith("persons["):
+            person = int(path[len("persons[") : path.index("]")])
+        faults.setdefault(tube, []).append((person, Violation(path, violation.reason, violation.description)))
+    return faults
+
+
+def acknowledgement_to_proto(
+    acknowledgement: Acknowledgement, consistency_token: str
+) -> upload_service_pb2.UploadResultsResponse:
+    """The answer to a batch."""
+    return upload_service_pb2.UploadResultsResponse(
+        committed_offset=acknowledgement.committed_offset,
+        accepted_count=acknowledgement.accepted_count,
+        duplicate_count=acknowledgement.duplicate_count,
+        rejected_count=acknowledgement.rejected_count,
+        rejections=[_rejection_to_proto(rejection) for rejection in acknowledgement.rejections],
+        consistency_token=consistency_token,
+    )
+
+
+def _rejection_to_proto(rejection: Rejection) -> upload_pb2.Rejection:
+    return upload_pb2.Rejection(
+        tube_index=rejection.tube_index,
+        person_index=rejection.person_index,
+        retryable=rejection.retryable,
+        violations=[
+            upload_pb2.FieldViolation(field=fault.field, reason=fault.reason, description=fault.description)
+            for fault in rejection.violations
+        ],
+    )
+
+
+def upload_to_proto(upload: Upload) -> upload_pb2.Upload:
+    """How far an upload has come."""
+    return upload_pb2.Upload(
+        name=format_upload(upload.lab, upload.upload_id),
+        committed_offset=upload.committed_offset,
+        accepted_count=upload.accepted_count,
+        duplicate_count=upload.duplicate_count,
+        rejected_count=upload.rejected_count,
+        create_time=to_timestamp(upload.create_time),
+        update_time=to_timestamp(upload.update_time),
+    )

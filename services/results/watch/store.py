@@ -1,0 +1,33 @@
+"""The change log in the database, as watchers read it."""
+
+from __future__ import annotations
+
+from services.domain.instant import Instant
+from services.results.changelog.log import newest_cursor, oldest_cursor
+from services.results.changelog.model import Cursor
+from services.results.labs.cache import LabCache
+from services.results.watch.batches import ChangeBatch, read_batch
+from services.storage.engine import Database
+
+
+class WatchStore:
+    """Reads the change log with the results that its entries name."""
+
+    def __init__(self, database: Database, labs: LabCache) -> None:
+        self._database = database
+        self._labs = labs
+
+    async def oldest_cursor(self) -> Cursor:
+        """The cursor from which on everything is kept."""
+        return await self._database.read(oldest_cursor)
+
+    async def newest_cursor(self) -> Cursor:
+        """The cursor after everything that is committed."""
+        return await self._database.read(newest_cursor)
+
+    async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
+        """What was committed after a cursor, up to `limit` results: nothing before what was committed before it began.
+
+        OutOfRange when the cursor is too old or not of this log.
+        """
+        return await self._database.read(read_batch, self._labs, cursor, now, limit)
