@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import BadSetting
+from services.runtime.variables import BadSetting
 from tests.databases import MakeUrl
 from tests.labwork import make_tubes
 from tests.rpc.results_node import results_node
