@@ -17,6 +17,7 @@ from services.domain.errors import Unavailable
 from services.domain.instant import MINUTE, Instant, Span
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
@@ -161,7 +162,7 @@ class PolicyClient:
         request = BatchResolvePoliciesRequest(requests=[policy_question_to_proto(question) for question in questions])
         stub = self._stub.stub
         try:
-            response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS)
+            response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             self._breaker.lose(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
