@@ -51,9 +51,10 @@ test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and Po
 
 check: lint types protos-fresh test ## What CI runs: lint, types, stubs fresh, migrations complete, tests
 
-lint: $(READY) $(PROTOS_READY) ## Check style of Python and protos
+lint: $(READY) $(PROTOS_READY) ## Check style of Python and protos, and that imports go down only
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@out=$$($(BIN)/lint-imports --no-cache) || { echo "$$out"; exit 1; }
 	@$(PROTOS_VENV)/bin/buf lint clients/hutong.binpb --config protos/buf.yaml
 
 types: $(READY) ## Check types (mypy strict)

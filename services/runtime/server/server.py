@@ -19,7 +19,8 @@ from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.service import Service
-from services.runtime.settings import BadSetting, Settings, TlsSettings, is_loopback
+from services.runtime.settings import Settings, TlsSettings, is_loopback
+from services.runtime.variables import BadSetting
 
 MAX_METADATA_BYTES = 16 * 1024
 CANCEL_SECONDS = 2.0

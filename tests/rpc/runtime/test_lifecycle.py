@@ -20,7 +20,8 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from services.runtime.server.process import serve
 from services.runtime.server.server import running, start
 from services.runtime.server.service import Service
-from services.runtime.settings import BadSetting, Settings, TlsSettings
+from services.runtime.settings import Settings, TlsSettings
+from services.runtime.variables import BadSetting
 from tests.support.fake_service import Gate, answer, pretend
 from tests.support.servers import settings_for
 

@@ -12,7 +12,8 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 
 from services.runtime.client.channels import open_channel
 from services.runtime.server.server import start
-from services.runtime.settings import BadSetting, Settings
+from services.runtime.settings import Settings
+from services.runtime.variables import BadSetting
 from tests.support.certificates import Authority, Certificate
 from tests.support.fake_service import pretend
 from tests.support.servers import serving, settings_for
