@@ -19,11 +19,10 @@ from services.policy import tables
 from services.policy.upstream import follower
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
-from tests.databases import MakeUrl
-from tests.rpc.country import until
-from tests.rpc.link import Link, link_to
 from tests.rpc.policy.test_service import Service, make_policy, policy_at
-from tests.rpc.policy_country import (
+from tests.support.databases import MakeUrl
+from tests.support.link import Link, link_to
+from tests.support.policy.country import (
     FLOOR,
     NATION_POLICY,
     arrives,
@@ -35,6 +34,7 @@ from tests.rpc.policy_country import (
     resolve,
     revisions,
 )
+from tests.support.results.country import until
 
 CITY_POLICY = "jurisdictions/410100/policies/hotel"
 

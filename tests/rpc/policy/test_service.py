@@ -29,8 +29,8 @@ from hutong.type.v1 import purpose_pb2
 from services.domain.instant import DAY, SECOND, from_timestamp, to_timestamp
 from services.policy.main import open_policy
 from services.runtime.clock import Clock, SystemClock
-from tests.databases import MakeUrl, PostgresServer
-from tests.serving import error_info, field_violations, rich_status, serving, settings_for
+from tests.support.databases import MakeUrl, PostgresServer
+from tests.support.servers import error_info, field_violations, rich_status, serving, settings_for
 
 HOTEL = purpose_pb2.PURPOSE_HOTEL
 VENUE = purpose_pb2.PURPOSE_PUBLIC_VENUE

@@ -19,10 +19,9 @@ from services.runtime.consistency import decode_token
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from tests.bench.policy_flow import time_publications
-from tests.databases import MakeUrl
-from tests.rpc.country import until
 from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
-from tests.rpc.policy_country import (
+from tests.support.databases import MakeUrl
+from tests.support.policy.country import (
     FLOOR,
     HENAN_POLICY,
     NATION_POLICY,
@@ -34,7 +33,8 @@ from tests.rpc.policy_country import (
     resolve,
     revisions,
 )
-from tests.serving import error_info
+from tests.support.results.country import until
+from tests.support.servers import error_info
 
 
 class ShiftedClock:

@@ -17,12 +17,12 @@ from services.policy.main import open_policy
 from services.runtime.clock import SystemClock
 from services.verification.main import open_verification
 from services.verification.sources.policy_watch import SILENCE_SECONDS
-from tests.databases import MakeUrl
-from tests.rpc.country import HENAN, until
-from tests.rpc.link import Link, link_to
-from tests.rpc.results_node import results_node
-from tests.rpc.verification_node import NUMBERS, Callers, question
-from tests.serving import serving, settings_for
+from tests.support.databases import MakeUrl
+from tests.support.link import Link, link_to
+from tests.support.results.country import HENAN, until
+from tests.support.results.node import results_node
+from tests.support.servers import serving, settings_for
+from tests.support.verification.node import NUMBERS, Callers, question
 
 DEADLINE_SECONDS = 3.0
 """Of each question: a gate does not wait any longer."""

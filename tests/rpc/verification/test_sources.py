@@ -29,7 +29,7 @@ from services.runtime.consistency import Freshness, encode_token
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import LONGEST_ABSENCE, PolicyClient
 from services.verification.sources.results_client import ResultsClient
-from tests.rpc.verification_node import NUMBERS, document
+from tests.support.verification.node import NUMBERS, document
 
 NOON = 1_660_190_400 * SECOND
 QUESTION = PolicyQuestion("410105", 4, "410105", NOON, None)

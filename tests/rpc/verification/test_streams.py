@@ -23,8 +23,8 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 from services.runtime.server.service import Drain, Registration, Service
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
-from tests.rpc.verification_node import NUMBERS, question
-from tests.serving import channel_to, settings_for
+from tests.support.servers import channel_to, settings_for
+from tests.support.verification.node import NUMBERS, question
 
 
 class ScriptedVerifier:
