@@ -18,7 +18,7 @@ from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
 from services.runtime.settings import VARIABLES, Settings
-from services.runtime.tuning import run_without_preemption
+from services.runtime.tuning import use_batch_scheduling
 from services.runtime.variables import BadSetting
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
             else:
                 # Not where Results or Policy serve alone: Verification waits for them within its own answers.
                 if "verification" in names:
-                    run_without_preemption()
+                    use_batch_scheduling()
                 uvloop.run(serve([_opener(name) for name in names], settings))
     except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {error}", file=sys.stderr)

@@ -36,7 +36,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
     if settings.upstream_policy:
-        connect = partial(open_channel, settings.upstream_policy, settings, apart=True)
+        connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
         follower = UpstreamFollower(UpstreamStore(database), cache, connect, clock, timing)
         background = (*background, follower.run)
 

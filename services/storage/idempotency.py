@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, St
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
 from services.storage.engine import Database
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
@@ -107,7 +107,7 @@ def answer_once(
         return run()
     content = _content_hash(request, secret)
     mine = (memory.c.method == method) & (memory.c.request_id == request_id)
-    claim = insert_unless_there(connection, memory).values(
+    claim = insert_if_absent(connection, memory).values(
         method=method, request_id=request_id, content_hash=content, response=b"", create_time=now
     )
     if connection.execute(claim).rowcount == 0:

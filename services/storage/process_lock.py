@@ -18,26 +18,26 @@ from services.storage.errors import UnusableDatabase
 
 
 @contextlib.contextmanager
-def alone(database: Database, what: str, key: int) -> Iterator[bool]:
+def try_process_lock(database: Database, what: str, key: int) -> Iterator[bool]:
     """Whether this process is the only one that does it, for as long as the block lasts.
 
     `what` names it among all that is done with a SQLite database, `key` among all advisory locks.
     """
     if database.is_sqlite:
-        with alone_on_sqlite(database.engine.url, what) as is_alone:
-            yield is_alone
+        with try_sqlite_process_lock(database.engine.url, what) as is_held:
+            yield is_held
     else:
         with database.session() as session:
-            is_alone = bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
-            yield is_alone
+            is_held = bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
+            yield is_held
             # Given back here: the session's own end reaches the server a moment after this returns.
-            if is_alone:
+            if is_held:
                 session.exec_driver_sql(f"SELECT pg_advisory_unlock({key})")
 
 
 @contextlib.contextmanager
-def alone_on_sqlite(url: str | URL, what: str) -> Iterator[bool]:
-    """As `alone`, where the database is a SQLite file, which need not exist yet; true on a server."""
+def try_sqlite_process_lock(url: str | URL, what: str) -> Iterator[bool]:
+    """As `try_process_lock`, where the database is a SQLite file, which need not exist yet; true on a server."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         yield True

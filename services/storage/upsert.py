@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
-def insert_unless_there(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+def insert_if_absent(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that leaves a row alone whose unique key is taken; its rowcount tells how many went in.
 
     On PostgreSQL it waits for a transaction in flight that holds the same key, and then sees what that one did.
