@@ -23,8 +23,7 @@ from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
 UNWRAPPED_SERVICES = ("/grpc.health.", "/grpc.reflection.")
-"""Services that are not wrapped. Health and reflection need no log, limit or validation, and their handlers have another
-form."""
+"""Health and reflection are not wrapped. They need no log, limit or validation, and have another form of handler."""
 
 
 class Layer(Protocol):

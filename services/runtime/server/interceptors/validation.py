@@ -11,7 +11,7 @@ from services.runtime.server.validation import check
 
 
 class Validation:
-    """Refuses a request that breaks a rule before a servicer sees it. Servicers check the items of a batch one by one."""
+    """Refuses a request that breaks a rule before a servicer gets it. Servicers check a batch's items one by one."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Check the request, or each frame of a client's stream as it arrives."""
