@@ -1,7 +1,7 @@
 """Write the JSON Schema of policy files, with which editors complete and check them, from the contract's descriptors.
 
-Names, enums, limits and the texts that an editor shows all come from `hutong/policy/v1/policy.proto`. `make protos` runs
-this after generating the stubs.
+Names, enums, limits and the texts that an editor shows all come from `hutong/policy/v1/policy.proto`. `make protos`
+runs this after generating the stubs.
 
     python protos/policy_schema.py clients/hutong.binpb clients/python/hutong_client/policies/policy.schema.json
 """
