@@ -58,7 +58,7 @@ title: 示例：住宿，72小时
 source: {title: made up for this demonstration}
 purposes: [PURPOSE_HOTEL]
 test_required:
-  window: {duration: 259200s, basis: BASIS_REPORT_TIME}
+  window: {duration: 259200s, basis: VALIDITY_BASIS_REPORT_TIME}
   refusal_permitted: true
 effective_start_time: "2022-08-01T00:00:00+08:00"
 effective_end_time: "2022-09-13T00:00:00+08:00"

@@ -135,7 +135,7 @@ def _preview(address: str) -> tuple[float, int]:
     """Seconds until a floor for everybody has been judged with its impact, and how many answers it changes."""
     floor = make_policy("000000", 0, title="example floor", floor=True)
     floor.effective_start_time.seconds = int(time.time())
-    floor.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    floor.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     request = PublishPolicyRequest(policy=floor, validate_only=True, impact_time=floor.effective_start_time)
     with grpc.insecure_channel(address) as channel:
         begun = time.perf_counter()

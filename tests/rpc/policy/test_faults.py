@@ -155,7 +155,7 @@ async def test_everything_against_a_policy_is_told_at_once(service: Service) -> 
     await service.publish(make_policy("jurisdictions/410100/policies/other"))
     bad = make_policy(hours=0)
     bad.title = NUL
-    bad.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    bad.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     bad.effective_start_time.CopyFrom(to_timestamp(now - DAY))
     bad.effective_end_time.CopyFrom(to_timestamp(now - DAY - HOUR))
     for validate_only in (True, False):
@@ -195,7 +195,7 @@ async def test_both_regions_of_a_question_are_told(service: Service) -> None:
 async def test_any_instant_can_be_asked_about(service: Service, seconds: int) -> None:
     """However far away: there is an answer, and the interval is its own."""
     await service.publish(make_policy())
-    for field in ("at_time", "known_time"):
+    for field in ("effective_time", "as_of_time"):
         request = ResolvePolicyRequest(region="410105", purpose=HOTEL)
         getattr(request, field).seconds = seconds
         effective = (await service.read.ResolvePolicy(request)).effective_policy

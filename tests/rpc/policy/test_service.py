@@ -41,7 +41,7 @@ def make_policy(
 ) -> policy_pb2.Policy:
     """A rule for hotels from now on, by report time."""
     policy = policy_pb2.Policy(name=name, title="made up", purposes=[HOTEL], **fields)  # type: ignore[arg-type]
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     if not policy.floor:
         policy.test_required.window.duration.seconds = hours * 3600
     if not policy.HasField("effective_start_time"):
@@ -156,8 +156,8 @@ async def test_withdrawal_is_a_fact_with_a_time(service: Service) -> None:
     read = await service.read.GetPolicy(GetPolicyRequest(name=published.name))
     assert read.policy == response.policy
     at, withdrawn = from_timestamp(published.publish_time), from_timestamp(response.policy.withdraw_time)
-    assert await service.governing(known_time=to_timestamp(withdrawn - 1)) == published.name
-    assert await service.governing(known_time=to_timestamp(at - SECOND)) == ""
+    assert await service.governing(as_of_time=to_timestamp(withdrawn - 1)) == published.name
+    assert await service.governing(as_of_time=to_timestamp(at - SECOND)) == ""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=published.name, reason="again"))
     assert error_info(caught.value).reason == "ALREADY_WITHDRAWN"
@@ -166,7 +166,7 @@ async def test_withdrawal_is_a_fact_with_a_time(service: Service) -> None:
 async def test_floor_tells_what_it_overrides_and_then_binds(service: Service) -> None:
     """It publishes over a standing contradiction, lists it, and refuses the next one, citing its own revision."""
     lower = make_policy()
-    lower.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    lower.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     await service.publish(lower)
     floor = make_policy("jurisdictions/000000/policies/notice", floor=True, forbidden_grounds=[1, 2])
     response = await service.publish(floor)
@@ -174,8 +174,8 @@ async def test_floor_tells_what_it_overrides_and_then_binds(service: Service) ->
     effective = (
         await service.read.ResolvePolicy(ResolvePolicyRequest(region="410105", purpose=HOTEL))
     ).effective_policy
-    assert effective.test_required.window.basis == policy_pb2.BASIS_REPORT_TIME
-    assert [override.applied for override in effective.overrides] == ["BASIS_REPORT_TIME"]
+    assert effective.test_required.window.basis == policy_pb2.VALIDITY_BASIS_REPORT_TIME
+    assert [override.basis.applied for override in effective.overrides] == [policy_pb2.VALIDITY_BASIS_REPORT_TIME]
     lower.name = "jurisdictions/370000/policies/hotel"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.publish(lower)
@@ -200,7 +200,7 @@ async def test_impacts_tell_which_answers_change(service: Service) -> None:
 async def test_impact_tells_before_and_after_for_each_origin(service: Service) -> None:
     """A rule for people from other provinces leaves those of the province alone; nothing is stored by asking."""
     await service.publish(make_policy())
-    outside = policy_pb2.ORIGIN_OTHER_PROVINCE
+    outside = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
     stricter = make_policy("jurisdictions/410100/policies/hotel-outside", hours=24, origin=outside)
     later = to_timestamp(SystemClock().now() + DAY)
     response = await service.publish(stricter, validate_only=True, impact_time=later)
@@ -220,7 +220,7 @@ async def test_wide_rule_is_published_whatever_it_changes(sqlite_url: MakeUrl, t
         places = [f"jurisdictions/{region}/policies/venue" for region in PREFECTURES]
         for place in places:
             lower = make_policy(place)
-            lower.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+            lower.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
             lower.purposes[:] = []
             await service.publish(lower)
         floor = make_policy("jurisdictions/000000/policies/notice", floor=True, forbidden_grounds=[1])
@@ -231,8 +231,8 @@ async def test_wide_rule_is_published_whatever_it_changes(sqlite_url: MakeUrl, t
         assert len(response.impacts) == 500
         assert response.override_count == len(response.overrides) == len(places)
         first = response.impacts[-1]
-        assert first.before.test_required.window.basis == policy_pb2.BASIS_SAMPLE_TIME
-        assert first.after.test_required.window.basis == policy_pb2.BASIS_REPORT_TIME
+        assert first.before.test_required.window.basis == policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
+        assert first.after.test_required.window.basis == policy_pb2.VALIDITY_BASIS_REPORT_TIME
         assert list(first.after.forbidden_grounds) == [1]
 
 

@@ -107,7 +107,7 @@ async def test_nothing_known_is_undetermined(callers: Callers) -> None:
 
 async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
     """A recognition shown at the door makes a refusal soon after unlawful; elsewhere it says nothing."""
-    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
     here = (await callers.refusals.ReportRefusal(_report(RETEST, ago=now, decision=shown.name))).refusal
     assert (here.judgement, here.decision) == (UNLAWFUL, shown.name)
@@ -120,7 +120,7 @@ async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
 
 async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> None:
     """Recognised at a hotel, refused at a hospital: the hospital has a rule of its own."""
-    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     report = _report(RETEST, ago=-MINUTE, decision=shown.name)
     report.purpose = purpose_pb2.PURPOSE_MEDICAL_INSTITUTION
     assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == UNDETERMINED
@@ -128,7 +128,7 @@ async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> 
 
 async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) -> None:
     """Whose a decision is, is told by the document; the report names the decision made for the person instead."""
-    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
     theirs = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[0]))
     assert (await callers.refusals.ReportRefusal(theirs)).refusal.decision == shown.name
@@ -143,7 +143,7 @@ async def test_a_positive_outweighs_a_decision_that_was_shown_before_it(callers:
     now = SystemClock().now()
     await callers.upload(NUMBERS[2], "BEFORE", now - 6 * HOUR)
     shown = (
-        await callers.decisions.Verify(question(NUMBERS[2], record=True, use_time=to_timestamp(now - 3 * HOUR)))
+        await callers.decisions.Verify(question(NUMBERS[2], store_decision=True, use_time=to_timestamp(now - 3 * HOUR)))
     ).decision
     assert shown.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
     await callers.upload(NUMBERS[2], "POSITIVE", now - HOUR, outcome_pb2.OUTCOME_POSITIVE)

@@ -13,7 +13,12 @@ from typing import Any
 import yaml
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
-from hutong.policy.v1.policy_pb2 import BASIS_UNSPECIFIED, ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
+from hutong.policy.v1.policy_pb2 import (
+    TRAVELER_ORIGIN_ANY,
+    TRAVELER_ORIGIN_UNSPECIFIED,
+    VALIDITY_BASIS_UNSPECIFIED,
+    Policy,
+)
 
 from hutong_client.formatting import SHANGHAI, as_dict
 from hutong_client.policies.contract_rules import find_broken_rules
@@ -93,8 +98,8 @@ def stated(policy: Policy) -> dict[str, Any]:
         items = sorted(getattr(plain, field))
         plain.ClearField(field)  # type: ignore[arg-type]
         getattr(plain, field).extend(items)
-    if plain.origin == ORIGIN_UNSPECIFIED:
-        plain.origin = ORIGIN_ANY
+    if plain.origin == TRAVELER_ORIGIN_UNSPECIFIED:
+        plain.origin = TRAVELER_ORIGIN_ANY
     return {key: _civil(key, value) for key, value in as_dict(plain).items()}
 
 
@@ -148,7 +153,7 @@ def _find_requirement_faults(policy: Policy) -> Iterator[str]:
         return
     window = policy.test_required.window
     length = window.WhichOneof("length")
-    if window.basis == BASIS_UNSPECIFIED:
+    if window.basis == VALIDITY_BASIS_UNSPECIFIED:
         yield "test_required.window.basis: is missing"
     if policy.floor and length:
         yield "test_required.window: a floor has a basis and no length; the hours are each place's own"

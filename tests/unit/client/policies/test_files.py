@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
 
@@ -15,7 +15,7 @@ name: jurisdictions/410100/policies/venue
 title: 郑州 venues
 purposes: [PURPOSE_PUBLIC_VENUE]
 test_required:
-  window: {duration: 172800s, basis: BASIS_REPORT_TIME}
+  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}
 effective_start_time: 2022-08-05T00:00:00+08:00
 retroactive_reason: a sample
 """
@@ -59,11 +59,15 @@ def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
         ("effective_start_time: 2022-08-05T00:00:00+08:00\n", "", "effective_start_time: is missing"),
         ("title:", "effective_end_time: 2022-08-05T00:00:00+08:00\ntitle:", "must be after"),
         ("duration: 172800s, ", "", "duration or calendar_days is needed"),
-        (", basis: BASIS_REPORT_TIME", "", "basis: is missing"),
+        (", basis: VALIDITY_BASIS_REPORT_TIME", "", "basis: is missing"),
         ("172800s", "0s", "more than zero"),
         ("title:", "floor: true\ntitle:", "a floor has a basis and no length"),
         ("[PURPOSE_PUBLIC_VENUE]", "[PURPOSE_HOTEL, PURPOSE_HOTEL]", "names one twice"),
-        ("test_required:\n  window: {duration: 172800s, basis: BASIS_REPORT_TIME}\n", "", "one of them is needed"),
+        (
+            "test_required:\n  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}\n",
+            "",
+            "one of them is needed",
+        ),
         ("purposes: [", "purposes: [[", "line 3"),
     ],
 )
@@ -91,11 +95,11 @@ def test_what_a_service_adds_is_no_difference(tmp_path: Path) -> None:
     published.CopyFrom(policy)
     published.MergeFrom(Policy(name=policy.name + "@3", revision=3, content_hash="ab", retroactive_reason="x"))
     published.publish_time.GetCurrentTime()
-    published.origin = ORIGIN_ANY
+    published.origin = TRAVELER_ORIGIN_ANY
     policy.purposes.append(PURPOSE_HOTEL)
     published.ClearField("purposes")
     published.purposes.extend([PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE])
-    assert policy.origin == ORIGIN_UNSPECIFIED
+    assert policy.origin == TRAVELER_ORIGIN_UNSPECIFIED
     assert stated(published) == stated(policy)
 
 

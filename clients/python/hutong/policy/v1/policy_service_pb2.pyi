@@ -185,8 +185,8 @@ class ResolvePolicyRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     ARRIVING_FROM_FIELD_NUMBER: _builtins.int
-    AT_TIME_FIELD_NUMBER: _builtins.int
-    KNOWN_TIME_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """Where, GB/T 2260 six digits. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -194,11 +194,11 @@ class ResolvePolicyRequest(_message.Message):
     arriving_from: _builtins.str
     """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
     @_builtins.property
-    def at_time(self) -> _timestamp_pb2.Timestamp:
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
         """For which instant; absent means now."""
 
     @_builtins.property
-    def known_time(self) -> _timestamp_pb2.Timestamp:
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """By what was published, and not yet withdrawn, at this instant; absent means by what is known now."""
 
     def __init__(
@@ -207,12 +207,12 @@ class ResolvePolicyRequest(_message.Message):
         region: _builtins.str = ...,
         purpose: _purpose_pb2.Purpose.ValueType = ...,
         arriving_from: _builtins.str = ...,
-        at_time: _timestamp_pb2.Timestamp | None = ...,
-        known_time: _timestamp_pb2.Timestamp | None = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "known_time", b"known_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_time", b"at_time", "known_time", b"known_time", "purpose", b"purpose", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "as_of_time", b"as_of_time", "effective_time", b"effective_time", "purpose", b"purpose", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
