@@ -154,7 +154,7 @@ def _publish(country: Country, where: Path) -> None:
 
 def _has_policy(calls: Connection, name: str) -> bool:
     listed = calls.policies.ListPolicies(
-        policy_service_pb2.ListPoliciesRequest(parent="jurisdictions/000000"), timeout=CALL_SECONDS
+        policy_service_pb2.ListPoliciesRequest(jurisdiction="jurisdictions/000000"), timeout=CALL_SECONDS
     )
     return any(policy.name.startswith(name) for policy in listed.policies)
 

@@ -104,7 +104,7 @@ async def _publish(address: str) -> tuple[float, float]:
         calls = [policies.WatchPolicies(WatchPoliciesRequest(cursor=cursor)) for _ in range(WATCHERS)]
 
         async def told(call: grpc.aio.UnaryStreamCall, title: str) -> float:  # type: ignore[type-arg]
-            while (await call.read()).policy.title != title:
+            while (await call.read()).event.policy.title != title:
                 pass
             return time.perf_counter()
 
@@ -125,7 +125,7 @@ async def _publish(address: str) -> tuple[float, float]:
 async def _newest(policies: PolicyServiceStub) -> str:
     """A cursor after the snapshot."""
     call = policies.WatchPolicies(WatchPoliciesRequest())
-    while (message := await call.read()).WhichOneof("event") != "checkpoint":
+    while (message := await call.read()).WhichOneof("message") != "checkpoint":
         pass
     call.cancel()
     return str(message.cursor)

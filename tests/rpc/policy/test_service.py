@@ -20,6 +20,7 @@ from hutong.policy.v1.policy_service_pb2 import (
     GetPolicyRequest,
     ListPoliciesRequest,
     ListPolicyRevisionsRequest,
+    PolicyEventType,
     ResolvePolicyRequest,
     WatchPoliciesRequest,
 )
@@ -247,7 +248,7 @@ async def test_list_of_all_places_pages_in_order(sqlite_url: MakeUrl, tmp_path: 
         for size in (1, 3, 8, 50):
             seen, token = [], ""
             while True:
-                request = ListPoliciesRequest(parent="jurisdictions/-", page_size=size, page_token=token)
+                request = ListPoliciesRequest(page_size=size, page_token=token)
                 page = await service.read.ListPolicies(request)
                 seen += [policy.name.split("@")[0] for policy in page.policies]
                 token = page.next_page_token
@@ -267,7 +268,7 @@ async def test_lists_page_through_everything(service: Service) -> None:
             await service.publish(policy)
     seen, token = [], ""
     while True:
-        request = ListPoliciesRequest(parent="jurisdictions/410100", page_size=2, page_token=token)
+        request = ListPoliciesRequest(jurisdiction="jurisdictions/410100", page_size=2, page_token=token)
         page = await service.read.ListPolicies(request)
         seen += [policy.name for policy in page.policies]
         token = page.next_page_token
@@ -302,7 +303,7 @@ async def test_batch_pairs_answers_and_errors(service: Service) -> None:
     [
         (lambda s: s.read.GetPolicy(GetPolicyRequest(name="policies/x")), "MALFORMED_NAME", "name"),
         (lambda s: s.read.GetPolicy(GetPolicyRequest(name="jurisdictions/410100/policies/none")), "NOT_FOUND", ""),
-        (lambda s: s.read.ListPolicies(ListPoliciesRequest(parent="x")), "MALFORMED_NAME", "parent"),
+        (lambda s: s.read.ListPolicies(ListPoliciesRequest(jurisdiction="x")), "MALFORMED_NAME", "jurisdiction"),
         (
             lambda s: s.read.ResolvePolicy(ResolvePolicyRequest(region="999999", purpose=HOTEL)),
             "REGION_UNKNOWN",
@@ -366,16 +367,18 @@ async def test_watch_tells_snapshot_then_changes_and_resumes(service: Service) -
     await service.publish(make_policy())
     call = service.read.WatchPolicies(WatchPoliciesRequest())
     first, checkpoint = await call.read(), await call.read()
-    assert first.policy.name == "jurisdictions/410100/policies/hotel@1"
-    assert checkpoint.WhichOneof("event") == "checkpoint"
+    assert first.event.policy.name == "jurisdictions/410100/policies/hotel@1"
+    assert first.event.type == PolicyEventType.POLICY_EVENT_TYPE_SNAPSHOT
+    assert checkpoint.WhichOneof("message") == "checkpoint"
     await service.publish(make_policy("jurisdictions/370000/policies/hotel"))
     change = await call.read()
-    assert change.policy.name == "jurisdictions/370000/policies/hotel@1"
+    assert change.event.policy.name == "jurisdictions/370000/policies/hotel@1"
+    assert change.event.type == PolicyEventType.POLICY_EVENT_TYPE_PUBLISHED
     call.cancel()
     await service.publish(make_policy("jurisdictions/220000/policies/hotel"))
     again = service.read.WatchPolicies(WatchPoliciesRequest(cursor=change.cursor))
-    assert (await again.read()).policy.name == "jurisdictions/220000/policies/hotel@1"
-    assert (await again.read()).WhichOneof("event") == "checkpoint"
+    assert (await again.read()).event.policy.name == "jurisdictions/220000/policies/hotel@1"
+    assert (await again.read()).WhichOneof("message") == "checkpoint"
     again.cancel()
 
 
@@ -386,12 +389,13 @@ async def test_watch_tells_what_changed_twice_once(service: Service) -> None:
     await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=first.name, reason="an error"))
     call = service.read.WatchPolicies(WatchPoliciesRequest())
     told = [await call.read() for _ in range(3)]
-    assert [it.policy.name for it in told] == ["jurisdictions/370000/policies/hotel@1", first.name, ""]
-    assert told[1].policy.HasField("withdraw_time")
-    assert told[2].WhichOneof("event") == "checkpoint"
+    assert [it.event.policy.name for it in told] == ["jurisdictions/370000/policies/hotel@1", first.name, ""]
+    assert told[1].event.policy.HasField("withdraw_time")
+    assert told[2].WhichOneof("message") == "checkpoint"
     call.cancel()
     again = service.read.WatchPolicies(WatchPoliciesRequest(cursor=told[0].cursor))
-    assert (await again.read()).policy.name == first.name
+    withdrawn = (await again.read()).event
+    assert (withdrawn.policy.name, withdrawn.type) == (first.name, PolicyEventType.POLICY_EVENT_TYPE_WITHDRAWN)
     again.cancel()
 
 
@@ -400,10 +404,10 @@ async def test_watcher_of_one_server_is_told_of_another_within_a_second(database
     url = database_url("policy")
     async with policy_at(url, tmp_path) as one, policy_at(url, tmp_path) as other:
         call = other.read.WatchPolicies(WatchPoliciesRequest())
-        assert (await call.read()).WhichOneof("event") == "checkpoint"
+        assert (await call.read()).WhichOneof("message") == "checkpoint"
         await one.publish(make_policy())
         published = time.monotonic()
-        while (await call.read()).WhichOneof("event") != "policy":
+        while (await call.read()).WhichOneof("message") != "event":
             pass
         assert time.monotonic() - published < 1
         call.cancel()
@@ -430,10 +434,10 @@ async def test_publication_reaches_every_watcher_at_once(service: Service) -> No
     """Twenty watchers: the median of publish → told is under 100 ms; the best of five, as machines are busy."""
     calls = [service.read.WatchPolicies(WatchPoliciesRequest()) for _ in range(20)]
     for call in calls:
-        assert (await call.read()).WhichOneof("event") == "checkpoint"
+        assert (await call.read()).WhichOneof("message") == "checkpoint"
 
     async def told(call: grpc.aio.UnaryStreamCall) -> float:  # type: ignore[type-arg]
-        while (await call.read()).WhichOneof("event") != "policy":
+        while (await call.read()).WhichOneof("message") != "event":
             pass
         return time.monotonic()
 

@@ -84,15 +84,15 @@ def history(node: Node, name: str, as_json: bool) -> ExitCode:
     return _show_list(revisions, as_json)
 
 
-@policy.command("list", cls=NodeCommand)
-@click.option("--jurisdiction", default="-", help="Only this one, GB/T 2260.  [default: all]")
-@click.option("--in-force", "in_force_time", type=INSTANT, help="Only those in force at this instant.")
+@policy.command("list", cls=NodeCommand, former={"--in-force": "--effective-time"})
+@click.option("--jurisdiction", default="", help="Only this one, GB/T 2260.  [default: all]")
+@click.option("--effective-time", type=INSTANT, help="Only those in force at this instant.")
 @json_option
 @click.pass_obj
-def list_policies(node: Node, jurisdiction: str, in_force_time: Timestamp | None, as_json: bool) -> ExitCode:
+def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | None, as_json: bool) -> ExitCode:
     """List the newest revision of each policy."""
     request = policy_service_pb2.ListPoliciesRequest(
-        parent=f"jurisdictions/{jurisdiction}", in_force_time=in_force_time
+        jurisdiction=f"jurisdictions/{jurisdiction}" if jurisdiction.strip("-") else "", effective_time=effective_time
     )
     with node.connect() as connection:
         policies = [it for page in all_pages(connection.policies.ListPolicies, request) for it in page.policies]
