@@ -17,8 +17,9 @@ from services.runtime.clock import SystemClock
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
-from services.runtime.settings import VARIABLES, BadSetting, Settings
+from services.runtime.settings import VARIABLES, Settings
 from services.runtime.tuning import run_without_preemption
+from services.runtime.variables import BadSetting
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.databases import MakeUrl, PostgresServer, SqliteDatabases
+from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases
 
 # Rules are proven, not timed: on a machine that does other things too an example may take its time.
 settings.register_profile("untimed", deadline=None)

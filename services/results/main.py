@@ -63,7 +63,8 @@ from services.results.watch.watch import Watch
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.service import Drain, Registration, Service
-from services.runtime.settings import BadSetting, Settings
+from services.runtime.settings import Settings
+from services.runtime.variables import BadSetting
 from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
 from services.storage.idempotency import IdempotentWriter

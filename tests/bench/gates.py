@@ -23,7 +23,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 from tests.bench.nodes import bench_processes
 from tests.bench.people import LAB, make_tubes, resident_number
 from tests.bench.upload import send
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
 
 
 @dataclass(frozen=True, slots=True)

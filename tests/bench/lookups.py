@@ -24,7 +24,7 @@ from services.storage.engine import open_database
 from tests.bench.measure import Measurement
 from tests.bench.nodes import PEPPER, bench_node
 from tests.bench.people import resident_number
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
 
 SMALL = 100_000
 RESULTS_PER_PERSON = 5

@@ -27,7 +27,7 @@ from tests.bench import echo
 from tests.bench.book import JURISDICTIONS, PURPOSES, load_book, make_policy, regions
 from tests.bench.callers import Target, unary_rate
 from tests.bench.measure import Measurement, in_turns
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
 
 CALLERS = 128
 PUBLICATIONS = 31

@@ -9,7 +9,7 @@ import pytest
 from clients.examples.node import Node, running_node
 
 # They assert what tests rely on, and are to say as much when it is not so.
-pytest.register_assert_rewrite("tests.e2e.laboratories", "tests.e2e.nursery")
+pytest.register_assert_rewrite("tests.support.results.uploaders", "tests.support.fork_server")
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,13 @@ from sqlalchemy import Table
 from services.domain.instant import DAY, to_timestamp
 from services.results.records.tables import report_keys, results
 from services.storage.engine import open_database
-from tests.databases import MakeUrl
-from tests.e2e.laboratories import BATCH, Laboratories, fixed_address
-from tests.e2e.nursery import Nursery, nursery
 from tests.e2e.test_kill import variables
-from tests.labwork import LAB_NAME, NOW
-from tests.rpc.country import SAME_EVERYWHERE, read_rows
-from tests.rpc.link import Link, link_to
+from tests.support.databases import MakeUrl
+from tests.support.fork_server import Nursery, nursery
+from tests.support.link import Link, link_to
+from tests.support.results.country import SAME_EVERYWHERE, read_rows
+from tests.support.results.factories import LAB_NAME, NOW
+from tests.support.results.uploaders import BATCH, Laboratories, fixed_address
 
 ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

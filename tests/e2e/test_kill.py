@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from services.storage.engine import open_database
-from tests.databases import MakeUrl, PostgresServer
-from tests.e2e.laboratories import Laboratories, fixed_address
-from tests.e2e.nursery import nursery
+from tests.support.databases import MakeUrl, PostgresServer
+from tests.support.fork_server import nursery
+from tests.support.results.uploaders import Laboratories, fixed_address
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "50"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

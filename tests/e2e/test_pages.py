@@ -16,7 +16,7 @@ from hutong_client.cli.pages import refusals, timeliness
 from hutong_client.cli.pages.charts import Bar, Lane, Segment, Tick, columns, lanes
 from hutong_client.cli.pages.frame import Column, Figure, figures, page, section, table
 
-from tests.e2e.browser import CHROMIUM, Browser, browser
+from tests.support.browser import CHROMIUM, Browser, browser
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 START = Timestamp(seconds=1_660_060_800)

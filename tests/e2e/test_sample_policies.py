@@ -16,10 +16,10 @@ from hutong.type.v1.refusal_ground_pb2 import (
 )
 
 from clients.examples.node import running_node
-from tests import policy_record
-from tests.policy_record import Case
+from tests.support.policy import record
+from tests.support.policy.record import Case
 
-CASES = list(policy_record.cases())
+CASES = list(record.cases())
 BATCH = 500
 THE_FLOOR = 1_659_024_000
 """29 July 2022 in Asia/Shanghai, in seconds since 1970."""
@@ -32,7 +32,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Cas
         running_node(tmp_path_factory.mktemp("node"), services=["policy"]) as node,
         grpc.insecure_channel(node.addresses["policy"]) as channel,
     ):
-        for request in policy_record.publications():
+        for request in record.publications():
             PolicyAdminServiceStub(channel).PublishPolicy(request, timeout=10)
         told = []
         for start in range(0, len(CASES), BATCH):
@@ -43,7 +43,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Cas
 
 def test_places_answer_as_on_those_days(answers: list[tuple[Case, EffectivePolicy]]) -> None:
     """Every row of the record: the rule, its window, and whether the floor replaced the basis."""
-    told = [policy_record.told_as_expected(effective, case.expected) for case, effective in answers]
+    told = [record.told_as_expected(effective, case.expected) for case, effective in answers]
     assert told == [case.expected for case, _ in answers]
 
 

@@ -19,7 +19,7 @@ import migrations
 from services.domain.errors import Unavailable
 from services.storage.engine import create_service_engine
 from services.storage.migrate import SERVICES, alembic_config, downgrade, is_current, upgrade, version_table
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
 
 MakeEmpty = Callable[[], str]
 """Returns the URL of a fresh database without any schema."""

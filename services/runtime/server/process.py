@@ -11,8 +11,9 @@ from prometheus_client import start_http_server
 
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
-from services.runtime.settings import BadSetting, Settings, is_loopback, split_address
+from services.runtime.settings import Settings, is_loopback
 from services.runtime.tuning import settle_memory
+from services.runtime.variables import BadSetting, split_address
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
 def _serve_metrics(address: str) -> None:
     if not is_loopback(address):
         raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
-    host, port = split_address(address, "HUTONG_METRICS_ADDRESS")
+    host, port = split_address(address)
     try:
         start_http_server(port, host)
     except OSError as error:

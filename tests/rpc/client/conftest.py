@@ -9,7 +9,7 @@ import pytest
 from clients.examples import generate_day
 from clients.examples.day import LAB, NEGATIVE
 from clients.examples.node import Node, free_addresses
-from tests.rpc.client.shell import POLICIES, Shell
+from tests.support.client.command_line import POLICIES, Shell
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from openpyxl import Workbook
 
 from clients.examples import generate_day
 from clients.examples.day import LAB
-from tests.rpc.client.shell import Shell
+from tests.support.client.command_line import Shell
 
 README = Path(__file__).parents[3] / "clients/python/README.md"
 UNKNOWN_CARD = "410105186001010019"

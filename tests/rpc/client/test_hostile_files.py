@@ -27,8 +27,8 @@ from hutong_client.connection import connect
 from openpyxl import Workbook
 
 from clients.examples.node import Node, running_node
-from tests.labwork import LAB_NAME, lab_to_register
-from tests.unit.client.files import CARDS, HEADER, as_csv, line
+from tests.support.client.laboratory_files import CARDS, HEADER, as_csv, line
+from tests.support.results.factories import LAB_NAME, lab_to_register
 
 _numbers = count(1, 1_000)
 CHINA = ("--timezone", "Asia/Shanghai")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hutong_client.cli.exit_codes import ExitCode
 
-from tests.rpc.client.shell import POLICIES, Shell
+from tests.support.client.command_line import POLICIES, Shell
 
 
 def test_policies_applied_again_change_nothing(hutong: Shell) -> None:

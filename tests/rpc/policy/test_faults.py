@@ -20,9 +20,9 @@ from hutong.policy.v1.policy_service_pb2 import (
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.databases import MakeUrl
 from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
-from tests.serving import error_info, field_violations, rich_status
+from tests.support.databases import MakeUrl
+from tests.support.servers import error_info, field_violations, rich_status
 
 NUL, ESCAPE, NEWLINE = "a\0b", "a\x1b[31mb", "a\nb"
 

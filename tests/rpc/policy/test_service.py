@@ -29,9 +29,10 @@ from hutong.type.v1 import purpose_pb2
 
 from services.domain.instant import DAY, SECOND, from_timestamp, to_timestamp
 from services.policy.main import open_policy
+from services.policy.timing import PolicyTiming
 from services.runtime.clock import Clock, SystemClock
-from tests.databases import MakeUrl, PostgresServer
-from tests.serving import error_info, field_violations, rich_status, serving, settings_for
+from tests.support.databases import MakeUrl, PostgresServer
+from tests.support.servers import error_info, field_violations, rich_status, serving, settings_for
 
 HOTEL = purpose_pb2.PURPOSE_HOTEL
 VENUE = purpose_pb2.PURPOSE_PUBLIC_VENUE
@@ -74,11 +75,16 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def policy_at(
-    url: str, directory: Path, jurisdiction: str = "000000", clock: Clock | None = None, **variables: str
+    url: str,
+    directory: Path,
+    jurisdiction: str = "000000",
+    clock: Clock | None = None,
+    timing: PolicyTiming | None = None,
+    **variables: str,
 ) -> AsyncIterator[Service]:
     """A Policy service on a database; further settings by keyword."""
     settings = settings_for(directory, policy_database_url=url, jurisdiction=jurisdiction, **variables)
-    service = await open_policy(settings, clock)
+    service = await open_policy(settings, clock, timing)
     async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:
         yield Service(channel, address)
 

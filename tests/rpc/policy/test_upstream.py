@@ -14,15 +14,15 @@ from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import MINUTE, Instant
+from services.runtime.background import Background
 from services.runtime.clock import SystemClock
 from services.runtime.consistency import decode_token
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from tests.bench.policy_flow import time_publications
-from tests.databases import MakeUrl
-from tests.rpc.country import until
 from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
-from tests.rpc.policy_country import (
+from tests.support.databases import MakeUrl
+from tests.support.policy.country import (
     FLOOR,
     HENAN_POLICY,
     NATION_POLICY,
@@ -34,7 +34,8 @@ from tests.rpc.policy_country import (
     resolve,
     revisions,
 )
-from tests.serving import error_info
+from tests.support.results.country import until
+from tests.support.servers import error_info
 
 
 class ShiftedClock:
@@ -154,7 +155,8 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
     """What Verification keeps is out of date as soon as the province's Policy tells; by token it waits for it."""
     question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
     client = PolicyClient(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
-    client.start()
+    watching = Background([client.watch])
+    watching.start()
     try:
         await until(lambda: client.is_watching)
         await client.resolve(question)
@@ -172,6 +174,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
 
         await until(is_up_to_date, seconds=2)
     finally:
+        await watching.stop()
         await client.close()
 
 

@@ -16,7 +16,7 @@ from hutong.verification.v1 import verification_service_pb2 as service
 
 from services.domain.instant import HOUR, SECOND, from_timestamp
 from services.runtime.clock import SystemClock
-from tests.rpc.verification_node import NUMBERS, SERVICES, Callers, Node, calling, paper, question
+from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling, paper, question
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RECOVERY_SECONDS = 5.0

@@ -18,8 +18,8 @@ from hutong.verification.v1 import verification_service_pb2 as service
 
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.rpc.verification_node import LAB, NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
-from tests.serving import error_info, field_violations
+from tests.support.servers import error_info, field_violations
+from tests.support.verification.node import LAB, NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _reports = count()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.unit.client.fake_uploads import FakeUploads, serving
+from tests.support.client.fake_uploads import FakeUploads, serving
 
 REFUSE = """\
 import sys

@@ -14,8 +14,8 @@ from hutong.policy.v1.policy_pb2 import (
 from hutong.type.v1.purpose_pb2 import PURPOSE_CITY_TRANSPORT, PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE, PURPOSE_SCHOOL
 from hutong_client.formatting import SHANGHAI
 
-from tests.unit.client.book_of_rules import LOCAL, REVISED, VENUE, YEAR, instant, read_year, seconds
-from tests.unit.policy.making import make_revision
+from tests.support.client.fake_policy import LOCAL, REVISED, VENUE, YEAR, instant, read_year, seconds
+from tests.support.policy.factories import make_revision
 
 
 def test_every_answer_stands_once_from_its_start_to_its_end() -> None:

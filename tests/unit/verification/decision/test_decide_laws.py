@@ -34,7 +34,7 @@ from services.verification.decision.model import (
 )
 from services.verification.decision.weigh import Item
 from services.verification.verify.convert import decision_to_proto
-from tests.unit.verification.worlds import LABS, NOON, POLICY, RESULTS, random_inputs
+from tests.support.verification.decision_inputs import LABS, NOON, POLICY, RESULTS, random_inputs
 
 RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED
 worlds = st.integers(0, 2**32).map(lambda seed: random_inputs(Random(seed)))

@@ -19,7 +19,7 @@ from services.verification.sources.lookup_answer import answer_from_message
 from services.verification.verify.convert import decision_to_proto, evidence_to_proto
 from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
 from services.verification.verify.question import question_from_proto
-from tests.unit.verification.worlds import NOON, POLICY, random_inputs
+from tests.support.verification.decision_inputs import NOON, POLICY, random_inputs
 
 
 def _result(record: Record) -> result_pb2.TestResult:

@@ -1,0 +1,97 @@
+"""A process that brings up `hutongd serve results` in a fraction of a second, as often as it is told to.
+
+It has imported everything and started nothing, so each service is a fork of it: a process of its own, that runs the
+same command, can be killed like any other, and has not spent a second of processor time on imports.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.processes import environment
+
+
+class Nursery:
+    """Starts a service, and kills it. There is one at most."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def start(self) -> int:
+        """Start the service; its process id, at once."""
+        return int(self._tell("start"))
+
+    def kill(self) -> None:
+        """SIGKILL to the service; returns when it is gone."""
+        assert self._tell("kill") == "killed by 9"
+
+    def _tell(self, command: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+
+@contextmanager
+def nursery(log: Path, **variables: str) -> Iterator[Nursery]:
+    """A nursery for as long as the block lasts; its services write their log to a file, in which no error may stand."""
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.fork_server"],
+            env=environment(**variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+        try:
+            yield Nursery(process)
+        finally:
+            process.communicate()
+            failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
+            assert not failures, "\n".join(failures)
+
+
+def serve_commands() -> None:
+    """What the nursery does."""
+    # Imported here and not above, where the tests would pay for it too.
+    import alembic.command  # noqa: F401
+
+    import services.__main__
+    import services.results.main
+
+    service = 0
+    for command in sys.stdin:
+        if command == "start\n":
+            service = os.fork()
+            if not service:
+                sys.stdin.close()
+                os._exit(services.__main__.run(["serve", "results"]))
+            print(service, flush=True)
+        else:
+            print(end_service(service), flush=True)
+            service = 0
+    if service:
+        end_service(service)
+
+
+def end_service(service: int) -> str:
+    """Kill it and say how it ended: by this, or before by itself."""
+    os.kill(service, signal.SIGKILL)
+    _, status = os.waitpid(service, 0)
+    return (
+        f"killed by {os.WTERMSIG(status)}"
+        if os.WIFSIGNALED(status)
+        else f"ended with {os.waitstatus_to_exitcode(status)}"
+    )
+
+
+if __name__ == "__main__":
+    serve_commands()
