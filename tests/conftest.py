@@ -1,4 +1,4 @@
-"""Fixtures that every room of tests may use."""
+"""Fixtures for every folder of tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases
+# What tests share asserts too, and is to say as much when it fails: so before any of it is imported.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
 
 # Rules are proven, not timed: on a machine that does other things too an example may take its time.
 settings.register_profile("untimed", deadline=None)

@@ -8,9 +8,6 @@ import pytest
 
 from clients.examples.node import Node, running_node
 
-# They assert what tests rely on, and are to say as much when it is not so.
-pytest.register_assert_rewrite("tests.support.results.uploaders", "tests.support.fork_server")
-
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:

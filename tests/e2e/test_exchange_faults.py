@@ -23,9 +23,8 @@ from sqlalchemy import Table
 from services.domain.instant import DAY, to_timestamp
 from services.results.records.tables import report_keys, results
 from services.storage.engine import open_database
-from tests.e2e.test_kill import variables
 from tests.support.databases import MakeUrl
-from tests.support.fork_server import Nursery, nursery
+from tests.support.fork_server import ForkServer, fork_server, service_variables
 from tests.support.link import Link, link_to
 from tests.support.results.country import SAME_EVERYWHERE, read_rows
 from tests.support.results.factories import LAB_NAME, NOW
@@ -42,7 +41,7 @@ APART = 2_000_000
 class Province:
     """A province's node as a process, its laboratories, and its link to the nation."""
 
-    def __init__(self, region: str, url: str, service: Nursery, address: str, link: Link, first: int) -> None:
+    def __init__(self, region: str, url: str, service: ForkServer, address: str, link: Link, first: int) -> None:
         self.region = region
         self.url = url
         self.service = service
@@ -56,10 +55,12 @@ class Province:
 
 
 @contextlib.contextmanager
-def node(directory: Path, url: str, address: str, **more: str) -> Iterator[Nursery]:
-    """A node's process, started; the nursery can kill it and start it again."""
+def node(directory: Path, url: str, address: str, **more: str) -> Iterator[ForkServer]:
+    """A node's process, started; the fork server can kill it and start it again."""
     directory.mkdir(exist_ok=True)
-    with nursery(directory / "log", **variables(directory, url, address), drain_seconds="1", **more) as service:
+    with fork_server(
+        directory / "log", **service_variables(directory, url, address), drain_seconds="1", **more
+    ) as service:
         service.start()
         yield service
 
@@ -110,7 +111,7 @@ def _deal(chance: random.Random) -> Iterator[str]:
         yield from deck
 
 
-async def _break_something(chance: random.Random, fault: str, nation: Nursery, province: Province) -> None:
+async def _break_something(chance: random.Random, fault: str, nation: ForkServer, province: Province) -> None:
     if fault in ("nation", "both"):
         nation.kill()
     if fault in ("province", "both"):

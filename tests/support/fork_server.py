@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.support.processes import environment
 
 
-class Nursery:
+class ForkServer:
     """Starts a service, and kills it. There is one at most."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -39,9 +39,22 @@ class Nursery:
         return self._process.stdout.readline().strip()
 
 
+def service_variables(directory: Path, url: str, address: str) -> dict[str, str]:
+    """The settings of the service."""
+    pepper = directory / "pepper-of-tests"
+    pepper.write_bytes(b"p" * 32)
+    return {
+        "results_address": address,
+        "results_database_url": url,
+        "data_dir": str(directory),
+        "pepper_file": str(pepper),
+        "upload_workers": "0",
+    }
+
+
 @contextmanager
-def nursery(log: Path, **variables: str) -> Iterator[Nursery]:
-    """A nursery for as long as the block lasts; its services write their log to a file, in which no error may stand."""
+def fork_server(log: Path, **variables: str) -> Iterator[ForkServer]:
+    """A fork server for as long as the block lasts; its services log to a file, which may hold no error."""
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server"],
@@ -52,7 +65,7 @@ def nursery(log: Path, **variables: str) -> Iterator[Nursery]:
             text=True,
         )
         try:
-            yield Nursery(process)
+            yield ForkServer(process)
         finally:
             process.communicate()
             failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
@@ -60,7 +73,7 @@ def nursery(log: Path, **variables: str) -> Iterator[Nursery]:
 
 
 def serve_commands() -> None:
-    """What the nursery does."""
+    """Fork and kill services as the commands on standard input say."""
     # Imported here and not above, where the tests would pay for it too.
     import alembic.command  # noqa: F401
 

@@ -12,7 +12,7 @@ from hutong.policy.v1.policy_service_pb2 import ListPolicyRevisionsRequest, Reso
 from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import Instant, from_timestamp
-from tests.rpc.policy.test_service import HOTEL, VENUE, Service, make_policy, policy_at
+from tests.support.policy.service import HOTEL, VENUE, Service, make_policy, policy_at
 from tests.support.results.country import until
 
 NATION_POLICY = "jurisdictions/000000/policies/hotel"
