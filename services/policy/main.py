@@ -38,18 +38,12 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Service
         else None
     )
 
-    async def start() -> None:
-        if upstream is not None:
-            upstream.begin()
-
     async def check() -> None:
         await database.check()
         if cache.as_of == 0:
             await cache.refresh()
 
     async def close() -> None:
-        if upstream is not None:
-            await upstream.end()
         await cache.close()
         await asyncio.to_thread(database.close)
 
@@ -69,6 +63,6 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Service
         ),
         check=check,
         close=close,
-        start=start,
+        background=(upstream.run,) if upstream is not None else (),
         drain=drain,
     )

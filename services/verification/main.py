@@ -48,12 +48,7 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> S
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
-    async def start() -> None:
-        policies.start()
-        streams.start()
-
     async def close() -> None:
-        streams.close()
         await policies.close()
         await results_stub.close()
         await asyncio.to_thread(database.close)
@@ -74,6 +69,6 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> S
         ),
         check=database.check,
         close=close,
-        start=start,
+        background=(policies.watch, streams.close_when_drained),
         drain=drain,
     )

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
+from services.runtime.call import Call, current_call
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 
@@ -39,7 +41,7 @@ class Coalescer(Generic[Q, A]):
         self._call = call
         self._max_batch = max_batch
         self._free = in_flight
-        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._waiting: list[tuple[Q, asyncio.Future[A], Call | None]] = []
         self._scheduled = False
         self._last_shared = 0
         self._returned = 0.0
@@ -48,7 +50,7 @@ class Coalescer(Generic[Q, A]):
     def ask(self, question: Q) -> asyncio.Future[A]:
         """Put a question; the future has its answer. A cancelled asker is forgotten, the others are not."""
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future))
+        self._waiting.append((question, future, current_call.get()))
         self._schedule()
         return future
 
@@ -65,13 +67,13 @@ class Coalescer(Generic[Q, A]):
     def _dispatch(self) -> None:
         self._scheduled = False
         while self._free and self._waiting:
-            batch = [pair for pair in self._waiting[: self._max_batch] if not pair[1].done()]
+            batch = [waiting for waiting in self._waiting[: self._max_batch] if not waiting[1].done()]
             del self._waiting[: self._max_batch]
             if not batch:
                 continue
             self._free -= 1
-            # In a context of its own: a batch belongs to no one call, and must not end with the first asker's deadline.
-            task = asyncio.get_running_loop().create_task(self._run(batch), context=Context())
+            pairs = [(question, future) for question, future, _ in batch]
+            task = asyncio.get_running_loop().create_task(self._run(pairs), context=_context_of(batch[0][2]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -98,3 +100,14 @@ class Coalescer(Generic[Q, A]):
             self._last_shared = len(batch) - 1
             self._returned = asyncio.get_running_loop().time()
             self._schedule()
+
+
+def _context_of(call: Call | None) -> Context:
+    """The context of a batch: with the first asker's id and trace, and without its deadline.
+
+    Others share the batch, so it must not end when the first asker's time is over.
+    """
+    context = Context()
+    if call is not None:
+        context.run(current_call.set, Call(call.request_id, call.trace))
+    return context

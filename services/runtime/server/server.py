@@ -13,6 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from services.runtime.background import Background
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
@@ -57,11 +58,14 @@ class RunningServer:
         self._server = server
         self._admission = admission
         self._health = health_
-        self._follower = asyncio.ensure_future(health_.follow())
+        self._health_checks = Background([health_.follow])
+        self._health_checks.start()
+        self._background = Background(service.background)
+        self._background.start()
 
     async def stop(self, grace: float) -> None:
         """Drain and stop: health first, then streams after their last acknowledgement, then the rest after `grace`."""
-        self._follower.cancel()
+        await self._health_checks.stop()
         await self._health.drain()
         self.service.drain.begin()
         await self._server.stop(grace)
@@ -69,6 +73,7 @@ class RunningServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS):
                 await self._admission.emptied()
+        await self._background.stop()
         await self.service.close()
         _log.info("stopped", service=self.service.name)
 

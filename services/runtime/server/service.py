@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.runtime.background import Job
+
 
 class Drain:
     """Says when the server is to stop, so that streams can end after their last acknowledgement."""
@@ -50,7 +52,8 @@ class Service:
         registrations: the gRPC services it serves, no others.
         check: raises when the service could not answer now; asked again and again for its health.
         close: called once, after the last call has ended.
-        start: called once when the server is up, for work that needs the loop and goes on in the background.
+        start: called once when the server is up, before its background jobs.
+        background: jobs that run from then on until the last call has ended.
         drain: begun when the server is to stop.
     """
 
@@ -59,4 +62,5 @@ class Service:
     check: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     start: Callable[[], Awaitable[None]] = _nothing
+    background: tuple[Job, ...] = ()
     drain: Drain = field(default_factory=Drain)

@@ -47,14 +47,9 @@ class VerificationStream:
         """Questions that are being answered now."""
         return sum(stream.question_count for stream in self._streams)
 
-    def start(self) -> None:
-        """Begin to wait for the drain: one task for all streams."""
-        self._closer = asyncio.get_running_loop().create_task(self._close_streams())
-
-    def close(self) -> None:
-        """Stop waiting."""
-        if self._closer is not None:
-            self._closer.cancel()
+    async def close_when_drained(self) -> None:
+        """Wait for the drain, and end all streams then: one background job for all of them."""
+        await self._close_streams()
 
     async def serve(self, requests: AsyncIterator[StreamVerifyRequest]) -> AsyncIterator[StreamVerifyResponse]:
         """Answer a stream until the gate half-closes it, breaks it off, or the server drains."""

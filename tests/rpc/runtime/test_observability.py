@@ -79,6 +79,28 @@ async def test_the_access_log_has_one_line_a_call(tmp_path: Path) -> None:
     assert set().union(*lines) <= allowed
 
 
+def labels(method: str) -> dict[str, str]:
+    """How a method's series are labelled."""
+    _, service, name = method.split("/")
+    shape = "bidi_stream" if method == UPLOAD_RESULTS else "unary"
+    return {"grpc_type": shape, "grpc_service": service, "grpc_method": name}
+
+
+def handled(method: str, code: str) -> float:
+    return counted("grpc_server_handled_total", **labels(method), grpc_code=code)
+
+
+def in_flight(method: str) -> float:
+    """Calls that have begun and not ended."""
+    ended = sum(
+        sample.value
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "grpc_server_handled_total" and labels(method).items() <= sample.labels.items()
+    )
+    return counted("grpc_server_started_total", **labels(method)) - ended
+
+
 async def test_a_call_that_its_caller_cancels_is_logged_and_counted(tmp_path: Path) -> None:
     """Unary and stream, each once, as CANCELLED; and nothing stays in flight."""
     gate = Gate()
@@ -88,7 +110,7 @@ async def test_a_call_that_its_caller_cancels_is_logged_and_counted(tmp_path: Pa
             while True:
                 yield UploadResultsResponse(committed_offset=1)
 
-    before = [counted("hutong_calls_total", method=method, code="CANCELLED") for method in (GET_LAB, UPLOAD_RESULTS)]
+    before = [handled(method, "Canceled") for method in (GET_LAB, UPLOAD_RESULTS)]
     with capture_logs() as logs:
         async with channel_to(pretend(gate, endless), settings_for(tmp_path)) as channel:
             unary = LabServiceStub(channel).GetLab(GetLabRequest(name="labs/1"))
@@ -102,41 +124,45 @@ async def test_a_call_that_its_caller_cancels_is_logged_and_counted(tmp_path: Pa
         (GET_LAB, "CANCELLED"),
         (UPLOAD_RESULTS, "CANCELLED"),
     ]
-    after = [counted("hutong_calls_total", method=method, code="CANCELLED") for method in (GET_LAB, UPLOAD_RESULTS)]
+    after = [handled(method, "Canceled") for method in (GET_LAB, UPLOAD_RESULTS)]
     assert after == [count + 1 for count in before]
-    assert counted("hutong_calls_in_flight", method=GET_LAB) == 0
-    assert counted("hutong_calls_in_flight", method=UPLOAD_RESULTS) == 0
+    assert in_flight(GET_LAB) == 0
+    assert in_flight(UPLOAD_RESULTS) == 0
 
 
 async def test_calls_are_counted_by_method_and_code(tmp_path: Path) -> None:
     """And timed; those under way are seen while they are."""
     gate = Gate()
-    ok, bad = ({"method": GET_LAB, "code": code} for code in ("OK", "INVALID_ARGUMENT"))
-    before = counted("hutong_calls_total", **ok), counted("hutong_calls_total", **bad)
-    timed = counted("hutong_call_seconds_count", method=GET_LAB)
+    before = handled(GET_LAB, "OK"), handled(GET_LAB, "InvalidArgument")
+    timed = counted("grpc_server_handling_seconds_count", **labels(GET_LAB))
     async with channel_to(pretend(gate), settings_for(tmp_path)) as channel:
         stub = LabServiceStub(channel)
         calls = [asyncio.ensure_future(stub.GetLab(GetLabRequest(name="labs/1"))) for _ in range(3)]
         await gate.reached(3)
-        assert counted("hutong_calls_in_flight", method=GET_LAB) == 3
+        assert in_flight(GET_LAB) == 3
         gate.open()
         await asyncio.gather(*calls)
         assert await stub.GetLab(GetLabRequest()).code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert counted("hutong_calls_total", **ok) == before[0] + 3
-    assert counted("hutong_calls_total", **bad) == before[1] + 1
-    assert counted("hutong_call_seconds_count", method=GET_LAB) == timed + 4
-    assert counted("hutong_calls_in_flight", method=GET_LAB) == 0
+    assert handled(GET_LAB, "OK") == before[0] + 3
+    assert handled(GET_LAB, "InvalidArgument") == before[1] + 1
+    assert counted("grpc_server_handling_seconds_count", **labels(GET_LAB)) == timed + 4
+    assert in_flight(GET_LAB) == 0
 
 
 async def test_names_that_callers_make_up_make_no_metrics(tmp_path: Path) -> None:
     """However many methods are asked for that nobody serves, they are one series."""
-    before = counted("hutong_calls_total", method="(not served)", code="UNIMPLEMENTED")
+
+    def unimplemented() -> float:
+        made_up = {"grpc_type": "bidi_stream", "grpc_service": "(not served)", "grpc_method": "(not served)"}
+        return counted("grpc_server_handled_total", **made_up, grpc_code="Unimplemented")
+
+    before = unimplemented()
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         for number in range(5):
             call = channel.unary_unary(f"/made.up.Service/Number{number}")
             assert await call(b"").code() is grpc.StatusCode.UNIMPLEMENTED
-    assert counted("hutong_calls_total", method="(not served)", code="UNIMPLEMENTED") == before + 5
-    series = [sample.labels.get("method", "") for family in REGISTRY.collect() for sample in family.samples]
+    assert unimplemented() == before + 5
+    series = [sample.labels.get("grpc_service", "") for family in REGISTRY.collect() for sample in family.samples]
     assert not [method for method in series if "made.up" in method]
 
 

@@ -18,6 +18,7 @@ from services.domain.names import format_lab, format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
 from services.results.lookup.model import RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
+from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -106,7 +107,7 @@ class NationClient:
                 request.claimed_reports.append(claimed)
         stub = self._line.stub
         try:
-            response = await stub.LookupSubjects(request, timeout=seconds)
+            response = await stub.LookupSubjects(request, timeout=seconds, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             not_fresh = _not_fresh(error)
             if not_fresh is not None:

@@ -64,6 +64,8 @@ def _write(method: Method, call: Call | None, start: float, **more: int) -> None
     if call is None:
         return
     more_fields: dict[str, Any] = {"reason": call.reason, **more} if call.reason else dict(more)
+    if call.trace is not None:
+        more_fields |= {"trace_id": call.trace.trace_id, "span_id": call.trace.span_id}
     _log.info(
         "call",
         method=method.name,

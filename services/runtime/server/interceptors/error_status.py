@@ -9,9 +9,8 @@ import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.domain.errors import HutongError
-from services.runtime.call import Call, current_call
+from services.runtime.call import REQUEST_ID, Call, current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.server.interceptors.request_id import HEADER
 from services.runtime.server.status import DETAILS_KEY, DOMAIN, grpc_code, to_status
 
 NOT_SERVED = "NOT_SERVED"
@@ -57,7 +56,7 @@ async def _abort(method: Method, context: Context, error: Exception) -> NoReturn
         call.reason = error.reason if isinstance(error, HutongError) else "INTERNAL"
     code = grpc_code(status)
     call.code = code.name
-    trailers = ((DETAILS_KEY, status.SerializeToString()), (HEADER, call.request_id))
+    trailers = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID, call.request_id))
     await context.abort(code, status.message, trailers)
     raise AssertionError("abort returned")
 

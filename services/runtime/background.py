@@ -1,0 +1,54 @@
+"""Background jobs of a service, run together for as long as it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+import structlog
+
+RESTART_SECONDS = 1.0
+"""Between the failure of a job that nobody foresaw and its next beginning."""
+
+Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Makes a coroutine that runs until it is cancelled, or until its work is done."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Background:
+    """Runs jobs side by side. A job that fails is begun again: none may end a service, and none may end unnoticed."""
+
+    def __init__(self, jobs: Sequence[Job], restart_seconds: float = RESTART_SECONDS) -> None:
+        self._jobs = jobs
+        self._restart_seconds = restart_seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin all jobs, without waiting."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Cancel all jobs and wait until they have ended."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for job in self._jobs:
+                group.create_task(self._keep_running(job))
+
+    async def _keep_running(self, job: Job) -> None:
+        while True:
+            try:
+                await job()
+            except Exception:  # noqa: BLE001 - whatever it is, the next beginning may do
+                _log.exception("a background job failed; it is begun again", job=getattr(job, "__qualname__", str(job)))
+                await asyncio.sleep(self._restart_seconds)
+            else:
+                return
