@@ -26,9 +26,10 @@ from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.fork_server import ForkServer, fork_server, service_variables
 from tests.support.link import Link, link_to
+from tests.support.ports import free_address
 from tests.support.results.country import SAME_EVERYWHERE, read_rows
 from tests.support.results.factories import LAB_NAME, NOW
-from tests.support.results.uploaders import BATCH, Laboratories, fixed_address
+from tests.support.results.uploaders import BATCH, Laboratories
 
 ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -68,7 +69,7 @@ def node(directory: Path, url: str, address: str, **more: str) -> Iterator[ForkS
 @contextlib.asynccontextmanager
 async def open_province(directory: Path, url: str, region: str, nation: str, first: int) -> AsyncIterator[Province]:
     """A province that reaches the nation over a link."""
-    address = fixed_address()
+    address = free_address()
     async with link_to(nation) as link:
         with node(directory, url, address, jurisdiction=region, upstream=link.address) as service:
             yield Province(region, url, service, address, link, first)
@@ -78,7 +79,7 @@ async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Pat
     """Kills of the nation, of a province, of both; links cut, frozen and slowed; all under upload load."""
     chance = random.Random(SEED)
     faults = _deal(chance)
-    nation_url, nation_address = database_url("results"), fixed_address()
+    nation_url, nation_address = database_url("results"), free_address()
     async with contextlib.AsyncExitStack() as stack:
         nation = stack.enter_context(node(tmp_path / "nation", nation_url, nation_address, jurisdiction="000000"))
         provinces = [

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import environment
+from tests.support.processes import PATIENCE_SECONDS, environment, started
 
 
 class ForkServer:
@@ -56,20 +56,14 @@ def service_variables(directory: Path, url: str, address: str) -> dict[str, str]
 def fork_server(log: Path, **variables: str) -> Iterator[ForkServer]:
     """A fork server for as long as the block lasts; its services log to a file, which may hold no error."""
     with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.fork_server"],
-            env=environment(**variables),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        try:
+        command, pipe = [sys.executable, "-m", "tests.support.fork_server"], subprocess.PIPE
+        with started(
+            command, env=environment(**variables), stdin=pipe, stdout=pipe, stderr=stderr, text=True
+        ) as process:
             yield ForkServer(process)
-        finally:
-            process.communicate()
-            failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
-            assert not failures, "\n".join(failures)
+            process.communicate(timeout=PATIENCE_SECONDS)
+    failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
+    assert not failures, "\n".join(failures)
 
 
 def serve_commands() -> None:
