@@ -42,6 +42,8 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Service
         await database.check()
         if cache.as_of == 0:
             await cache.refresh()
+        if upstream is not None and cache.nation_as_of is None:
+            await upstream.restore()
 
     async def close() -> None:
         await cache.close()
