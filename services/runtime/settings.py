@@ -44,14 +44,17 @@ class TlsSettings:
     """Transport security. All empty means plain text, which is allowed on loopback alone."""
 
     certificate_file: Path | None = variable(
-        "PEM certificate chain of this server and, as a client, of this node", read_file
+        "PEM certificate chain of this server and, as a client, of this node", read_file, optional=True
     )
-    key_file: Path | None = variable("PEM private key of the certificate", read_file)
+    key_file: Path | None = variable("PEM private key of the certificate", read_file, optional=True)
     client_ca_file: Path | None = variable(
-        "PEM authorities whose client certificates are asked for and accepted (mutual TLS)", read_file
+        "PEM authorities whose client certificates are asked for and accepted (mutual TLS)", read_file, optional=True
     )
     server_ca_file: Path | None = variable(
-        "PEM authorities by which this node trusts the servers it calls", read_file, default_words="the system's"
+        "PEM authorities by which this node trusts the servers it calls",
+        read_file,
+        default_words="the system's",
+        optional=True,
     )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +131,14 @@ def variable(
     default_words: str = "",
     *,
     shown: bool = True,
+    optional: bool = False,
 ) -> Any:
-    """A field that is read from the variable HUTONG_ and its name. `shown` puts it into the log at start."""
-    return field(repr=shown, metadata={"variable": Variable(meaning, read, default, default_words), "shown": shown})
+    """A field that is read from the variable HUTONG_ and its name.
+
+    `shown` puts it into the log at start. One that is `optional` is None in a value that is made without it.
+    """
+    metadata = {"variable": Variable(meaning, read, default, default_words), "shown": shown}
+    return field(default=None if optional else MISSING, repr=shown, metadata=metadata)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
+from services.verification.sources.timing import SourceTiming
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
 
 
-async def open_verification(settings: Settings, clock: Clock | None = None) -> Service:
+async def open_verification(
+    settings: Settings, clock: Clock | None = None, timing: SourceTiming | None = None
+) -> Service:
     """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
     clock = clock or SystemClock()
     pepper = settings.pepper()
@@ -41,7 +44,7 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> S
     open_to_policy = partial(open_channel, settings.policy.address, settings, apart=True)
     results_stub: ReconnectingStub[ResultsServiceAsyncStub] = ReconnectingStub(open_to_results, ResultsServiceStub)
     results = ResultsClient(results_stub, settings.jurisdiction)
-    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock)
+    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
     verifier = Verifier(results, policies, store, pepper, clock)
     refusal_store = RefusalStore(database, pepper.secret)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)

@@ -12,10 +12,8 @@ from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.policy.convert import revision_to_proto
 from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.timing import PolicyTiming
 from services.runtime.server.service import Drain
-
-HEARTBEAT_SECONDS = 1.0
-"""The longest a watcher waits for a word: it holds its answers for good as long as the heartbeat lasts."""
 
 _CURSOR = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 """A change's sequence and the instant of its commit, by which it is told from another one that took its number."""
@@ -25,10 +23,11 @@ _NO_TIME = -1
 class Watch:
     """Sends any number of watchers what is in the cache, each from a cursor of its own."""
 
-    def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain) -> None:
+    def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain, timing: PolicyTiming) -> None:
         self._cache = cache
         self._node = format_node(jurisdiction)
         self._drain = drain
+        self._timing = timing
 
     async def follow(self, request: WatchPoliciesRequest) -> AsyncIterator[WatchPoliciesResponse]:
         """Send everything after the request's cursor, for as long as the watcher stays."""
@@ -43,7 +42,7 @@ class Watch:
             if nation_as_of is not None:
                 set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=self._cursor(sent))
-            await self._cache.wait_beyond(sent, HEARTBEAT_SECONDS)
+            await self._cache.wait_beyond(sent, self._timing.heartbeat_seconds)
         raise Unavailable(
             "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "policy"}
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -18,9 +17,10 @@ from services.domain.instant import SECOND, from_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.timing import PolicyTiming
 from services.policy.upstream.snapshot import SnapshotUpdate
 from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
-from services.runtime.client.reconnect import Backoff, reconnect_forever
+from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
 MAX_TOGETHER = 500
@@ -40,22 +40,6 @@ _FORGOTTEN = (grpc.StatusCode.OUT_OF_RANGE.name, grpc.StatusCode.INVALID_ARGUMEN
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FollowerTiming:
-    """Waits of the follower.
-
-    Attributes:
-        silence_seconds: a watch that says nothing for longer stands in a broken connection: heartbeats come at least
-            every five seconds.
-        kept_every_seconds: how often a heartbeat's instant is written down when nothing else came.
-        backoff: after a loss.
-    """
-
-    silence_seconds: float = 7.5
-    kept_every_seconds: float = 10.0
-    backoff: Backoff = Backoff(0.1, 1.0)
-
-
 class UpstreamFollower:
     """Follows the national node's Policy for as long as the service runs.
 
@@ -68,9 +52,9 @@ class UpstreamFollower:
         cache: PolicyBookCache,
         connect: Callable[[], grpc.aio.Channel],
         clock: Clock,
-        timing: FollowerTiming | None = None,
+        timing: PolicyTiming,
     ) -> None:
-        self._timing = timing or FollowerTiming()
+        self._timing = timing
         self._store = store
         self._cache = cache
         self._connect = connect

@@ -35,7 +35,6 @@ class VerificationStream:
             self._answer_together, in_flight=4
         )
         self._streams: set[_Stream] = set()
-        self._closer: asyncio.Task[None] | None = None
 
     @property
     def open_count(self) -> int:
@@ -49,7 +48,9 @@ class VerificationStream:
 
     async def close_when_drained(self) -> None:
         """Wait for the drain, and end all streams then: one background job for all of them."""
-        await self._close_streams()
+        await self._drain.wait()
+        for stream in list(self._streams):
+            stream.end()
 
     async def serve(self, requests: AsyncIterator[StreamVerifyRequest]) -> AsyncIterator[StreamVerifyResponse]:
         """Answer a stream until the gate half-closes it, breaks it off, or the server drains."""
@@ -80,11 +81,6 @@ class VerificationStream:
             BatchVerifyRequest(requests=[question.request for question in questions]), answers
         )
         return answers
-
-    async def _close_streams(self) -> None:
-        await self._drain.wait()
-        for stream in list(self._streams):
-            stream.end()
 
 
 class _Stream:

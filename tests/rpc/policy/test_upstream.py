@@ -14,6 +14,7 @@ from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import MINUTE, Instant
+from services.runtime.background import Background
 from services.runtime.clock import SystemClock
 from services.runtime.consistency import decode_token
 from services.verification.sources.model import PolicyQuestion
@@ -152,7 +153,8 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
     """What Verification keeps is out of date as soon as the province's Policy tells; by token it waits for it."""
     question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
     client = PolicyClient(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
-    client.start()
+    watching = Background([client.watch])
+    watching.start()
     try:
         await until(lambda: client.is_watching)
         await client.resolve(question)
@@ -170,6 +172,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
 
         await until(is_up_to_date, seconds=2)
     finally:
+        await watching.stop()
         await client.close()
 
 

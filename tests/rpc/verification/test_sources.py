@@ -23,12 +23,14 @@ from hutong.results.v1.results_service_pb2_grpc import (
 
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
+from services.runtime.background import Background
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import Freshness, encode_token
 from services.verification.sources.model import PolicyQuestion
-from services.verification.sources.policy_client import LONGEST_ABSENCE, PolicyClient
+from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
+from services.verification.sources.timing import SourceTiming
 from tests.support.servers import bare_channel, bare_server
 from tests.support.verification.node import NUMBERS, document
 
@@ -97,7 +99,8 @@ async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[Poli
     """A client of Policy that watches, unless the policy is silent."""
     async with bare_server(add_PolicyServiceServicer_to_server, policy) as address:
         client = PolicyClient(partial(grpc.aio.insecure_channel, address), "410000", clock)
-        client.start()
+        watching = Background([client.watch])
+        watching.start()
         try:
             if not policy.silent:
                 async with asyncio.timeout(5):
@@ -105,6 +108,7 @@ async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[Poli
                         await asyncio.sleep(0.01)
             yield client
         finally:
+            await watching.stop()
             await client.close()
 
 
@@ -206,7 +210,7 @@ async def test_last_answers_serve_up_to_a_limit_while_policy_is_away() -> None:
     async with asking_policy(policy, clock) as client:
         await client.resolve(QUESTION)
         policy.away = True
-        clock.advance(LONGEST_ABSENCE - SECOND)
+        clock.advance(SourceTiming().longest_absence - SECOND)
         known = await client.resolve(QUESTION)
         assert known is not None
         assert client.status(known).as_of_time == NOON

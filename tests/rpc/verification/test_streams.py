@@ -55,11 +55,8 @@ async def gates(
     drain = Drain()
     streams = VerificationStream(verifier, drain)  # type: ignore[arg-type]
 
-    async def start() -> None:
-        streams.start()
-
     async def close() -> None:
-        streams.close()
+        return None
 
     async def check() -> None:
         return None
@@ -67,7 +64,9 @@ async def gates(
     servicer = VerificationServicer(verifier, streams, None)  # type: ignore[arg-type]
     name = "hutong.verification.v1.VerificationService"
     registration = Registration(name, add_VerificationServiceServicer_to_server, servicer)
-    service = Service("verification", (registration,), check, close, start, drain)
+    service = Service(
+        "verification", (registration,), check, close, background=(streams.close_when_drained,), drain=drain
+    )
     async with channel_to(service, settings_for(directory)) as channel:
         yield VerificationServiceStub(channel), streams, drain
 

@@ -12,6 +12,7 @@ from hutong.policy.v1.policy_service_pb2 import ListPolicyRevisionsRequest, Reso
 from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import Instant, from_timestamp
+from services.policy.timing import PolicyTiming
 from tests.support.policy.service import HOTEL, VENUE, Service, make_policy, policy_at
 from tests.support.results.country import until
 
@@ -22,11 +23,15 @@ HENAN_POLICY = "jurisdictions/410000/policies/hotel"
 
 @contextlib.asynccontextmanager
 async def province(
-    url: str, directory: Path, upstream_policy: str, jurisdiction: str = "410000"
+    url: str,
+    directory: Path,
+    upstream_policy: str,
+    jurisdiction: str = "410000",
+    timing: PolicyTiming | None = None,
 ) -> AsyncIterator[Service]:
     """Henan, or another one."""
     async with policy_at(
-        url, directory, jurisdiction, upstream="127.0.0.1:1", upstream_policy=upstream_policy
+        url, directory, jurisdiction, timing=timing, upstream="127.0.0.1:1", upstream_policy=upstream_policy
     ) as served:
         yield served
 

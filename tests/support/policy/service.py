@@ -18,6 +18,7 @@ from hutong.type.v1 import purpose_pb2
 
 from services.domain.instant import to_timestamp
 from services.policy.main import open_policy
+from services.policy.timing import PolicyTiming
 from services.runtime.clock import Clock, SystemClock
 from tests.support.servers import serving, settings_for
 
@@ -59,10 +60,15 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def policy_at(
-    url: str, directory: Path, jurisdiction: str = "000000", clock: Clock | None = None, **variables: str
+    url: str,
+    directory: Path,
+    jurisdiction: str = "000000",
+    clock: Clock | None = None,
+    timing: PolicyTiming | None = None,
+    **variables: str,
 ) -> AsyncIterator[Service]:
     """A Policy service on a database; further settings by keyword."""
     settings = settings_for(directory, policy_database_url=url, jurisdiction=jurisdiction, **variables)
-    service = await open_policy(settings, clock)
+    service = await open_policy(settings, clock, timing)
     async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:
         yield Service(channel, address)
