@@ -28,9 +28,9 @@ from services.domain.errors import Unavailable
 from services.results.exchange.upstream import subscription_client
 from services.results.exchange.upstream.nation_client import (
     CALLS_AT_ONCE,
-    LOST_SECONDS,
     MAX_BATCH,
     NATION_SECONDS,
+    OPEN_SECONDS,
     NationClient,
 )
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
@@ -121,7 +121,7 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
     """And its answer, however late, restores trust."""
     nation.open.clear()
     assert NATION_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS + 0.5
-    assert LOST_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < LOST_SECONDS + 0.3
+    assert OPEN_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < OPEN_SECONDS + 0.3
     nation.open.set()
     (answer,) = await gateway.ask_each(questions(1))
     assert answer is not None
@@ -198,7 +198,7 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
     async with bare_server(add_ExchangeServiceServicer_to_server, nation) as address:
 
         def open_channel() -> grpc.aio.Channel:
-            opened.append(open_apart(address, Settings.from_environment({}), apart=True))
+            opened.append(open_apart(address, Settings.from_environment({}), dedicated=True))
             return opened[-1]
 
         line = ReconnectingStub(open_channel, ExchangeServiceStub)

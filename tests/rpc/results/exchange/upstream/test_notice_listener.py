@@ -89,7 +89,7 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
     store = NoticeStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
 
     def open_apart() -> grpc.aio.Channel:
-        return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
+        return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True)
 
     line = ReconnectingStub(open_apart, ExchangeServiceStub)
     listener = NoticeListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
@@ -220,7 +220,8 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
         await stands_at(store, 1)
         assert nation.followed == keys
         line = ReconnectingStub(
-            lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True), ExchangeServiceStub
+            lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True),
+            ExchangeServiceStub,
         )
         gateway = SubscriptionClient(line, HENAN)
         together = await asyncio.gather(*(gateway.follow(key) for key in keys))
