@@ -38,6 +38,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     if settings.upstream_policy:
         connect = partial(open_channel, settings.upstream_policy, settings, apart=True)
         follower = UpstreamFollower(UpstreamStore(database), cache, connect, clock, timing)
+        await follower.open()
         background = (*background, follower.run)
 
     async def check() -> None:

@@ -12,7 +12,7 @@ from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest, WatchPolic
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from prometheus_client import Gauge
 
-from services.domain.errors import FailedPrecondition
+from services.domain.errors import FailedPrecondition, HutongError
 from services.domain.instant import SECOND, from_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
@@ -65,6 +65,17 @@ class UpstreamFollower:
         self._why = ""
         self._kept = 0.0
 
+    async def open(self) -> None:
+        """Take up where an earlier process stood, before any question is answered.
+
+        Otherwise the first answers would hold the nation's policies and not say up to when they are known. A database
+        that is unavailable is read later.
+        """
+        try:
+            await self._take_up()
+        except HutongError:
+            _log.warning("the position at the nation is not read yet")
+
     async def run(self) -> None:
         """Follow until cancelled; what has come stays. A background job."""
         LAG.set_function(self._lag)
@@ -87,9 +98,7 @@ class UpstreamFollower:
     async def _watch(self) -> None:
         """One watch, from where this process stands or an earlier one stood, until it ends."""
         if self._position is None:
-            self._position = await self._store.read_position()
-            if self._position is not None:
-                await self._cache.refresh(self._position.as_of_time)
+            await self._take_up()
         cursor = self._position.cursor if self._position is not None else ""
         update = SnapshotUpdate(is_whole=not cursor)
         async with self._connect() as channel:
@@ -101,6 +110,11 @@ class UpstreamFollower:
                 else:
                     await self._apply(update, message)
                     update = SnapshotUpdate(is_whole=False)
+
+    async def _take_up(self) -> None:
+        self._position = await self._store.read_position()
+        if self._position is not None:
+            await self._cache.refresh(self._position.as_of_time)
 
     async def _apply(self, update: SnapshotUpdate, message: WatchPoliciesResponse) -> None:
         """Store what was received up to a checkpoint: it is durable before it is in the cache."""
