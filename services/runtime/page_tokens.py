@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ class PageTokens:
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-            position = orjson.loads(body) if mac == self._mac(request, body) else None
+            position = orjson.loads(body) if hmac.compare_digest(mac, self._mac(request, body)) else None
         except (binascii.Error, ValueError):
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):

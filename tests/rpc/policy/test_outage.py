@@ -18,7 +18,6 @@ from services.policy import tables
 from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
-from tests.rpc.policy.test_service import Service, make_policy, policy_at
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
 from tests.support.policy.country import (
@@ -33,6 +32,7 @@ from tests.support.policy.country import (
     resolve,
     revisions,
 )
+from tests.support.policy.service import Service, make_policy, policy_at
 from tests.support.results.country import until
 
 CITY_POLICY = "jurisdictions/410100/policies/hotel"
@@ -151,7 +151,7 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
             await comes(henan, f"{NATION_POLICY}@10")
             call: Any = henan.read.WatchPolicies(WatchPoliciesRequest())
             told = [await call.read() for _ in range(11)]
-            assert [message.policy.revision for message in told] == [*range(1, 11), 0]
+            assert [message.event.policy.revision for message in told] == [*range(1, 11), 0]
             assert told[-1].cursor.startswith("10-")
             call.cancel()
         await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@10", reason="over"))

@@ -20,8 +20,8 @@ from services.runtime.consistency import decode_token
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from tests.bench.policy_flow import time_publications
-from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.policy.country import (
     FLOOR,
     HENAN_POLICY,
@@ -34,8 +34,8 @@ from tests.support.policy.country import (
     resolve,
     revisions,
 )
+from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 from tests.support.results.country import until
-from tests.support.servers import error_info
 
 
 class ShiftedClock:
@@ -82,7 +82,9 @@ async def test_a_national_floor_binds_what_the_province_published_before(nation:
     effective = await resolve(henan)
     assert effective.governing == f"{HENAN_POLICY}@1"
     assert channel_pb2.CHANNEL_PAPER_REPORT in effective.channels
-    assert [(override.field, override.floor) for override in effective.overrides] == [("channels", f"{FLOOR}@1")]
+    assert [(override.WhichOneof("replaced"), override.floor) for override in effective.overrides] == [
+        ("channels", f"{FLOOR}@1")
+    ]
 
 
 async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service, henan: Service) -> None:
@@ -90,7 +92,7 @@ async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service
     await nation.publish(make_floor())
     await arrives(henan, FLOOR)
     undercut = make_policy(HENAN_POLICY)
-    undercut.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    undercut.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await henan.publish(undercut)
     assert error_info(caught.value).reason == "POLICY_BREACH"

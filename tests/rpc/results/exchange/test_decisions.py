@@ -20,7 +20,7 @@ from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, until
+from tests.support.results.country import HENAN, JILIN, Country, Member, until
 from tests.support.results.factories import make_tube
 from tests.support.verification.gate import Gate, open_gate
 
@@ -37,12 +37,6 @@ class ClockAhead:
 
     def now(self) -> int:
         return SystemClock().now() + self._ahead
-
-
-@pytest.fixture
-async def country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, sqlite_url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -227,7 +221,7 @@ async def test_a_clock_that_is_a_minute_off_turns_no_decision(country: Country, 
     """A report issued this moment by the clock of Jilin is recognised in Henan; of a stated time it is told exactly."""
     jilin = await join_jilin(country, ahead=ahead)
     token = await upload(jilin, 1, ahead=ahead - SECOND)
-    decision = await gate.verify(1, at_least_as_fresh=token, record=True)
+    decision = await gate.verify(1, at_least_as_fresh=token, store_decision=True)
     assert decision.reason == VALID
     assert await gate.is_repeatable(decision)
     stated = await gate.verify(1, use_time=to_timestamp(SystemClock().now()))

@@ -17,9 +17,9 @@ from hutong_client.upload import Batch, RetryPolicy, UploadSession
 
 from services.domain.instant import MINUTE, SECOND
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, rich_status
 from tests.support.results.factories import LAB_NAME, OTHER_USCC, lab_to_register, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, ending, results_node, start
-from tests.support.servers import error_info, rich_status
 
 OTHER_LAB = f"labs/{OTHER_USCC}"
 
@@ -38,7 +38,7 @@ def exceeded(error: grpc.aio.AioRpcError) -> tuple[str, float]:
     """What was exceeded, and the seconds to wait, of a refusal that tells all it must."""
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     info = error_info(error)
-    assert (info.reason, info.domain, info.metadata["lab"]) == ("QUOTA_EXCEEDED", "hutong", LAB_NAME)
+    assert (info.reason, info.domain, info.metadata["lab"]) == ("QUOTA_EXCEEDED", "hutong.org", LAB_NAME)
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in rich_status(error).details)
     return info.metadata["what"], retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9

@@ -15,18 +15,11 @@ from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResults
 
 from services.domain.instant import DAY, HOUR, SECOND, to_timestamp
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, PENDING, REPORTED, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, ending, results_node, start
-from tests.support.servers import error_info, field_violations, rich_status
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.fixture
-async def node(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, sqlite_url("results")) as running:
-        await running.register()
-        yield running
 
 
 @pytest.fixture
@@ -64,7 +57,7 @@ async def test_a_stream_that_breaks_the_contract_is_told_why(node: ResultsNode) 
         answers, error = await node.send(frames)
         assert answers == []
         assert error is not None
-        assert (error.code(), error_info(error).domain) == (INVALID, "hutong")
+        assert (error.code(), error_info(error).domain) == (INVALID, "hutong.org")
         told[wrong] = (field_violations(error), error_info(error).reason)
     assert told == {wrong: ({field: reason}, reason) for wrong, (_, reason, field) in WRONG_STREAMS.items()}
     (answer,) = await node.upload(make_tubes(1), "next")

@@ -39,8 +39,8 @@ from services.runtime.call import Call, current_call
 from services.runtime.client.channels import open_channel as open_apart
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
-from tests.rpc.verification.test_sources import serving, serving_at
 from tests.support.results.country import HENAN
+from tests.support.servers import bare_channel, bare_server
 
 POISON = b"poison".ljust(16)
 UNMET = "a token that is not met"
@@ -85,7 +85,7 @@ async def nation() -> Nation:
 
 @pytest.fixture
 async def gateway(nation: Nation) -> AsyncIterator[NationClient]:
-    async with serving(add_ExchangeServiceServicer_to_server, nation) as channel:
+    async with bare_channel(add_ExchangeServiceServicer_to_server, nation) as channel:
         yield NationClient(ReconnectingStub(lambda: channel, ExchangeServiceStub), HENAN)
 
 
@@ -195,7 +195,7 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
     """Of several the later to fail does not close the line that the first one opened and others use already."""
     monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.3)
     opened: list[grpc.aio.Channel] = []
-    async with serving_at(add_ExchangeServiceServicer_to_server, nation) as address:
+    async with bare_server(add_ExchangeServiceServicer_to_server, nation) as address:
 
         def open_channel() -> grpc.aio.Channel:
             opened.append(open_apart(address, Settings.from_environment({}), dedicated=True))

@@ -39,10 +39,10 @@ from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN, Country, open_country, until
+from tests.support.errors import error_info
+from tests.support.results.country import HENAN, Country, until
 from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
-from tests.support.servers import error_info
 
 Watch = Callable[[WatchNoticesRequest, Any], AsyncIterator[WatchNoticesResponse]]
 
@@ -237,12 +237,6 @@ async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory
         await store.take([], NoticePosition(3, NOW))
         await store.begin_anew(NoticePosition(4, NOW))
         assert await store.read_place() == NoticePosition(5, NOW)
-
-
-@pytest.fixture
-async def country(tmp_path: Any, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, sqlite_url) as opened:
-        yield opened
 
 
 def watch(country: Country, region: str = HENAN) -> Any:
