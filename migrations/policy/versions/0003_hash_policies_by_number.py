@@ -1,4 +1,4 @@
-"""Hash policies by number: the content hash no longer holds names of fields and enum values, which may change.
+"""Compute the content hash of policies from the numbers of fields and enum values, because names may change.
 
 Revision: 0003, after 0002
 """
@@ -27,7 +27,7 @@ _policies = sa.table(
 
 
 def upgrade() -> None:
-    # The service's own function: a hash of any other kind would not be found equal by the service that starts after.
+    # The service's own function computes the hash, because the new service compares with it.
     connection = op.get_bind()
     key = (_policies.c.region, _policies.c.policy_id, _policies.c.revision)
     for row in connection.execute(sa.select(*key, _policies.c.statement)).all():
@@ -38,4 +38,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Leave the hashes: the older service would only publish the same content once more, as a new revision."""
+    """Leave the hashes. At worst the older service publishes the same content again as a new revision."""

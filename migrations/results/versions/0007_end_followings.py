@@ -1,6 +1,6 @@
 """Add the begin of each subscription, so that subscriptions can end.
 
-Older subscriptions count as begun long ago, and continue while any result of the subject is kept.
+Older subscriptions get time 0, so they end as soon as no result of the subject is kept.
 
 Revision: 0007, after 0006
 """

@@ -52,7 +52,7 @@ class Health:
             await asyncio.sleep(CHECK_SECONDS)
 
     async def drain(self) -> None:
-        """Publish NOT_SERVING for good, so that load balancers turn elsewhere before calls are refused."""
+        """Publish NOT_SERVING from now on, so that load balancers turn elsewhere before calls are refused."""
         await self.servicer.enter_graceful_shutdown()
 
     async def _publish(self, serving: bool) -> None:
