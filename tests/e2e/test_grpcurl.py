@@ -19,8 +19,8 @@ GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".t
 
 # What nodes say to one another, with keys and logs that nobody has at hand. Operators ask ListNodes.
 BETWEEN_NODES = {
-    f"hutong.results.v1.ExchangeService/{method}"
-    for method in ("Replicate", "LookupSubjects", "FollowSubjects", "WatchNotices")
+    f"hutong.exchange.v1.ExchangeService/{method}"
+    for method in ("Replicate", "LookupSubjects", "SubscribeSubjects", "WatchNotifications")
 }
 
 pytestmark = pytest.mark.skipif(GRPCURL is None, reason="no grpcurl: `make .tools/grpcurl` builds it, with Go")

@@ -9,31 +9,30 @@ from typing import Any
 
 import grpc
 import pytest
-from hutong.results.v1.exchange_pb2 import ReplicatedChange, ReplicatedFollowUp
-from hutong.results.v1.exchange_service_pb2 import (
-    FollowSubjectsRequest,
-    FollowSubjectsResponse,
+from hutong.exchange.v1.exchange_service_pb2 import (
     SubjectResults,
-    WatchNoticesRequest,
-    WatchNoticesResponse,
+    SubscribeSubjectsRequest,
+    SubscribeSubjectsResponse,
+    WatchNotificationsRequest,
+    WatchNotificationsResponse,
 )
-from hutong.results.v1.exchange_service_pb2_grpc import (
+from hutong.exchange.v1.exchange_service_pb2_grpc import (
     ExchangeServiceServicer,
     ExchangeServiceStub,
     add_ExchangeServiceServicer_to_server,
 )
-from hutong.results.v1.follow_up_pb2 import FollowUp
+from hutong.exchange.v1.replica_pb2 import ReplicatedChange, ReplicatedMissingReport
 
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
-from services.results.exchange.downstream import notice_stream
-from services.results.exchange.model import NoticePosition
+from services.results.exchange.downstream import notification_stream
+from services.results.exchange.model import NotificationPosition
 from services.results.exchange.subscribers import add_subscriptions
-from services.results.exchange.upstream import notice_listener as listener_module
-from services.results.exchange.upstream.notice_listener import NoticeListener
-from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.exchange.upstream import notification_listener as listener_module
+from services.results.exchange.upstream.notification_listener import NotificationListener
+from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
-from services.results.missing_reports.tables import follow_ups
+from services.results.missing_reports.tables import missing_reports
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -44,7 +43,7 @@ from tests.rpc.country import HENAN, Country, open_country, until
 from tests.serving import error_info
 from tests.storage.results_stores import Laboratory, open_laboratory
 
-Watch = Callable[[WatchNoticesRequest, Any], AsyncIterator[WatchNoticesResponse]]
+Watch = Callable[[WatchNotificationsRequest, Any], AsyncIterator[WatchNotificationsResponse]]
 
 
 class PretendedNation(ExchangeServiceServicer):
@@ -53,20 +52,22 @@ class PretendedNation(ExchangeServiceServicer):
     def __init__(self, *watches: Watch, most: int = 500) -> None:
         self._watches = list(watches)
         self._most = most
-        self.asked: list[WatchNoticesRequest] = []
+        self.asked: list[WatchNotificationsRequest] = []
         self.followed: list[bytes] = []
 
-    async def WatchNotices(self, request: WatchNoticesRequest, context: Any) -> AsyncIterator[WatchNoticesResponse]:
+    async def WatchNotifications(
+        self, request: WatchNotificationsRequest, context: Any
+    ) -> AsyncIterator[WatchNotificationsResponse]:
         self.asked.append(request)
         watch = self._watches[min(len(self.asked), len(self._watches)) - 1]
         async for message in watch(request, context):
             yield message
 
-    async def FollowSubjects(self, request: FollowSubjectsRequest, context: Any) -> FollowSubjectsResponse:
+    async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Any) -> SubscribeSubjectsResponse:
         if len(request.subject_keys) > self._most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "")
         self.followed += request.subject_keys
-        return FollowSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
+        return SubscribeSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
 
 
 async def serve(nation: PretendedNation, port: int = 0) -> tuple[grpc.aio.Server, int]:
@@ -84,15 +85,15 @@ async def henan(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 
 @contextlib.asynccontextmanager
-async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
+async def listening(henan: Laboratory, port: int) -> AsyncIterator[NotificationStore]:
     """Henan's listener at a port."""
-    store = NoticeStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
+    store = NotificationStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
 
     def open_apart() -> grpc.aio.Channel:
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
 
     line = ReconnectingStub(open_apart, ExchangeServiceStub)
-    listener = NoticeListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
+    listener = NotificationListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
     listener.begin()
     try:
         yield store
@@ -102,19 +103,21 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
 
 
 def reminder(number: str) -> ReplicatedChange:
-    follow_up = FollowUp(lab=LAB_NAME, report_number=number, create_time=to_timestamp(NOW), raised_by="nodes/370000")
-    return ReplicatedChange(follow_up=ReplicatedFollowUp(follow_up=follow_up))
+    report = ReplicatedMissingReport(
+        lab=LAB_NAME, report_number=number, create_time=to_timestamp(NOW), raising_node="nodes/370000"
+    )
+    return ReplicatedChange(missing_report=report)
 
 
-def notice(cursor: int, *changes: ReplicatedChange) -> WatchNoticesResponse:
+def notification(cursor: int, *changes: ReplicatedChange) -> WatchNotificationsResponse:
     commit_time = to_timestamp(NOW + cursor) if cursor else None
-    return WatchNoticesResponse(cursor=cursor, commit_time=commit_time, changes=changes)
+    return WatchNotificationsResponse(cursor=cursor, commit_time=commit_time, changes=changes)
 
 
-def telling(*messages: WatchNoticesResponse, then: Callable[[Any], Awaitable[None]] | None = None) -> Watch:
+def telling(*messages: WatchNotificationsResponse, then: Callable[[Any], Awaitable[None]] | None = None) -> Watch:
     """A watch that tells this, and then says nothing more unless it ends in some other way."""
 
-    async def watch(_: WatchNoticesRequest, context: Any) -> AsyncIterator[WatchNoticesResponse]:
+    async def watch(_: WatchNotificationsRequest, context: Any) -> AsyncIterator[WatchNotificationsResponse]:
         for message in messages:
             yield message
         await (then(context) if then else asyncio.Event().wait())
@@ -130,13 +133,13 @@ def ending(code: grpc.StatusCode) -> Callable[[Any], Awaitable[None]]:
 
 
 async def reminded(henan: Laboratory) -> list[str]:
-    query = follow_ups.select().order_by(follow_ups.c.report_number)
+    query = missing_reports.select().order_by(missing_reports.c.report_number)
     return await henan.database.read(lambda connection: [row.report_number for row in connection.execute(query)])
 
 
-async def stands_at(store: NoticeStore, number: int) -> None:
+async def stands_at(store: NotificationStore, number: int) -> None:
     async def there() -> bool:
-        place = await store.read_place()
+        place = await store.read_position()
         return place is not None and place.number == number
 
     await until(there)
@@ -145,7 +148,7 @@ async def stands_at(store: NoticeStore, number: int) -> None:
 async def test_a_silent_nation_is_called_again(henan: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one behind a link that is half open, from where this node stood."""
     monkeypatch.setattr(listener_module, "SILENCE_SECONDS", 0.2)
-    nation = PretendedNation(telling(notice(0)), telling(notice(0), notice(1, reminder("R1"))))
+    nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, reminder("R1"))))
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
@@ -157,12 +160,12 @@ async def test_a_silent_nation_is_called_again(henan: Laboratory, monkeypatch: p
 
 
 async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> None:
-    server, port = await serve(PretendedNation(telling(notice(0))))
+    server, port = await serve(PretendedNation(telling(notification(0))))
     async with listening(henan, port) as store:
         await stands_at(store, 0)
         await server.stop(None)
         await asyncio.sleep(0.5)
-        server, _ = await serve(PretendedNation(telling(notice(1, reminder("R1")))), port)
+        server, _ = await serve(PretendedNation(telling(notification(1, reminder("R1")))), port)
         async with asyncio.timeout(4):
             await stands_at(store, 1)
     await server.stop(None)
@@ -171,8 +174,8 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
 async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None:
     """It is told again from its beginning."""
     nation = PretendedNation(
-        telling(notice(0, reminder("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
-        telling(notice(0, reminder("R1")), notice(1, reminder("R2"))),
+        telling(notification(0, reminder("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(notification(0, reminder("R1")), notification(1, reminder("R2"))),
     )
     server, port = await serve(nation)
     async with listening(henan, port) as store:
@@ -184,8 +187,8 @@ async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None
 
 async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
     """A change of a kind that is not known yet, one without what it needs, one that no store could take."""
-    broken = [ReplicatedChange(), ReplicatedChange(follow_up=ReplicatedFollowUp(follow_up=FollowUp(lab="labs/?")))]
-    nation = PretendedNation(telling(notice(1, *broken, reminder("x" * 65), reminder("a\0b1"), reminder("R1"))))
+    broken = [ReplicatedChange(), ReplicatedChange(missing_report=ReplicatedMissingReport(lab="labs/?"))]
+    nation = PretendedNation(telling(notification(1, *broken, reminder("x" * 65), reminder("a\0b1"), reminder("R1"))))
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
@@ -197,9 +200,9 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(
-        telling(notice(7), then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(notification(7), then=ending(grpc.StatusCode.UNAVAILABLE)),
         telling(then=ending(grpc.StatusCode.OUT_OF_RANGE)),
-        telling(notice(1, reminder("R1"))),
+        telling(notification(1, reminder("R1"))),
     )
     server, port = await serve(nation)
     async with listening(henan, port) as store:
@@ -214,7 +217,7 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
     """Whether everybody is followed again, or several are imported at once."""
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
-    nation = PretendedNation(telling(notice(1)), most=3)
+    nation = PretendedNation(telling(notification(1)), most=3)
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
@@ -223,7 +226,7 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
             lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True), ExchangeServiceStub
         )
         gateway = SubscriptionClient(line, HENAN)
-        together = await asyncio.gather(*(gateway.follow(key) for key in keys))
+        together = await asyncio.gather(*(gateway.subscribe(key) for key in keys))
         await line.close()
     await server.stop(None)
     assert [followed.subject_keys for followed in together] == [[key] for key in keys]
@@ -232,10 +235,10 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
 async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory) -> None:
     async with listening(henan, 9) as store:
         await store.begin_anew(None)
-        await store.take([], NoticePosition(5, NOW))
-        await store.take([], NoticePosition(3, NOW))
-        await store.begin_anew(NoticePosition(4, NOW))
-        assert await store.read_place() == NoticePosition(5, NOW)
+        await store.take([], NotificationPosition(5, NOW))
+        await store.take([], NotificationPosition(3, NOW))
+        await store.begin_anew(NotificationPosition(4, NOW))
+        assert await store.read_position() == NotificationPosition(5, NOW)
 
 
 @pytest.fixture
@@ -245,12 +248,12 @@ async def country(tmp_path: Any, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
 
 
 def watch(country: Country, region: str = HENAN) -> Any:
-    request = WatchNoticesRequest(node=f"nodes/{region}", pepper_mark=pepper_mark(PEPPER))
-    return country.nation.exchange.WatchNotices(request)
+    request = WatchNotificationsRequest(node=f"nodes/{region}", pepper_mark=pepper_mark(PEPPER))
+    return country.nation.exchange.WatchNotifications(request)
 
 
 async def test_who_has_nothing_to_hear_hears_a_heartbeat(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notice_stream, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(notification_stream, "HEARTBEAT_SECONDS", 0.1)
     call = watch(country)
     beats = [await call.read() for _ in range(3)]
     call.cancel()
@@ -260,7 +263,7 @@ async def test_who_has_nothing_to_hear_hears_a_heartbeat(country: Country, monke
 
 async def test_there_are_so_many_watches_and_no_more(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a new one when one has ended."""
-    monkeypatch.setattr(notice_stream, "MAX_WATCHES", 2)
+    monkeypatch.setattr(notification_stream, "MAX_WATCHES", 2)
     calls = [watch(country) for _ in range(2)]
     for call in calls:
         await call.read()

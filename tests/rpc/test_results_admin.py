@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.results.v1 import result_pb2
 from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
@@ -65,8 +66,7 @@ def correction(number: str = "R0", outcome: Any = NEGATIVE, **fields: Any) -> Co
 def recall(start: Instant = REPORTED - DAY, end: Instant = NOW, **fields: Any) -> RecallResultsRequest:
     request = RecallResultsRequest(
         lab=LAB_NAME,
-        report_start_time=to_timestamp(start),
-        report_end_time=to_timestamp(end),
+        report_interval=Interval(start_time=to_timestamp(start), end_time=to_timestamp(end)),
         reason="a contaminated batch",
     )
     for name, value in fields.items():
@@ -107,20 +107,20 @@ WRONG_CORRECTIONS: dict[str, tuple[CorrectResultRequest, Told]] = {
     "long reason": (correction(reason="x" * 501), (INVALID, "INVALID_FIELD", ["reason"])),
     "NUL in the reason": (correction(reason="\0"), (INVALID, "INVALID_FIELD", ["reason"])),
     "before anybody was tested": (
-        correction(sample_time=Timestamp(seconds=1), new_report_time=Timestamp(seconds=1)),
-        (INVALID, "INVALID_FIELD", ["new_report_time", "sample_time"]),
+        correction(sample_time=Timestamp(seconds=1), reissue_time=Timestamp(seconds=1)),
+        (INVALID, "INVALID_FIELD", ["reissue_time", "sample_time"]),
     ),
     "beyond time": (
-        correction(new_report_time=FAR, sample_time=FAR),
-        (INVALID, "TIMES_OUT_OF_ORDER", ["new_report_time", "sample_time"]),
+        correction(reissue_time=FAR, sample_time=FAR),
+        (INVALID, "TIMES_OUT_OF_ORDER", ["reissue_time", "sample_time"]),
     ),
     "in the future": (
-        correction(new_report_time=to_timestamp(NOW + DAY), outcome=POSITIVE),
-        (INVALID, "TIME_IN_FUTURE", ["new_report_time"]),
+        correction(reissue_time=to_timestamp(NOW + DAY), outcome=POSITIVE),
+        (INVALID, "TIME_IN_FUTURE", ["reissue_time"]),
     ),
     "longer validity": (
-        correction(new_report_time=to_timestamp(REPORTED + MINUTE)),
-        (INVALID, "CONFLICT", ["new_report_time"]),
+        correction(reissue_time=to_timestamp(REPORTED + MINUTE)),
+        (INVALID, "CONFLICT", ["reissue_time"]),
     ),
     "a sampling record again": (correction(outcome=PENDING), (INVALID, "CONFLICT", ["outcome"])),
     "request id": (correction(request_id="1"), (INVALID, "INVALID_FIELD", ["request_id"])),
@@ -194,7 +194,9 @@ async def test_a_recall_that_cannot_be_is_told_why(node: ResultsNode) -> None:
 
 
 def summary(start: Instant = NOW - DAY, end: Instant = NOW, **fields: Any) -> SummarizeTimelinessRequest:
-    return SummarizeTimelinessRequest(start_time=to_timestamp(start), end_time=to_timestamp(end), **fields)
+    return SummarizeTimelinessRequest(
+        interval=Interval(start_time=to_timestamp(start), end_time=to_timestamp(end)), **fields
+    )
 
 
 async def test_timeliness_of_a_laboratory_and_of_its_region(node: ResultsNode) -> None:

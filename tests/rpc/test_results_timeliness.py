@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.timeliness_pb2 import Timeliness
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
@@ -59,7 +60,7 @@ async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
 def request(
     lab: str = "", region: str = "", since: Instant = FIRST_HOUR, until: Instant = NOW, late: Span | None = None
 ) -> SummarizeTimelinessRequest:
-    asked = SummarizeTimelinessRequest(start_time=to_timestamp(since), end_time=to_timestamp(until))
+    asked = SummarizeTimelinessRequest(interval=Interval(start_time=to_timestamp(since), end_time=to_timestamp(until)))
     if lab:
         asked.lab = lab
     if region:
@@ -187,7 +188,7 @@ async def test_an_interval_that_begins_before_the_horizon_is_told_so(node: Resul
     database.close()
     asked = TimelinessServiceStub(node.channel).SummarizeTimeliness
     whole = await asked(request(lab=LAB_NAME, since=old - HOUR))
-    assert (whole.timeliness[0].result_count, whole.horizon_time) == (1, to_timestamp(horizon))
-    assert not (await asked(request(lab=LAB_NAME, since=horizon))).HasField("horizon_time")
+    assert (whole.timeliness[0].result_count, whole.retention_start_time) == (1, to_timestamp(horizon))
+    assert not (await asked(request(lab=LAB_NAME, since=horizon))).HasField("retention_start_time")
     removed = request(lab=LAB_NAME, since=old - HOUR, until=horizon)
     assert await told(asked(removed)) == (grpc.StatusCode.FAILED_PRECONDITION, "BEFORE_HORIZON", [])

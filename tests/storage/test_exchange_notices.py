@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest
+from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest
 from sqlalchemy import Connection, delete, insert
 
 from services.domain.errors import OutOfRange
@@ -15,10 +15,10 @@ from services.domain.instant import HOUR, SECOND, Instant
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import insert_link
-from services.results.exchange.downstream.notice_stream import NoticeStream
-from services.results.exchange.downstream.notices import notify_nodes, open_watch, read_notices
+from services.results.exchange.downstream.notification_stream import NotificationStream
+from services.results.exchange.downstream.notifications import notify_nodes, open_watch, read_notifications
 from services.results.exchange.downstream.subscriptions import find_under_way, read_subscribed, subscribe_node
-from services.results.exchange.model import NoticePosition, Replica
+from services.results.exchange.model import NotificationPosition, Replica
 from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.tables import lab_homes
 from services.results.missing_reports.model import MissingReport
@@ -38,14 +38,14 @@ HENAN, SHANDONG = "410000", "370000"
 async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
     """A store of the nation, to which a laboratory uploads."""
     async with open_laboratory(database_url("results")) as opened:
-        yield Laboratory(opened.database, opened.clock, origin="000000")
+        yield Laboratory(opened.database, opened.clock, source_node="000000")
 
 
 @pytest.fixture
 async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
     """Only a server has several write transactions at once."""
     async with open_laboratory(postgres_url("results")) as opened:
-        yield Laboratory(opened.database, opened.clock, origin="000000")
+        yield Laboratory(opened.database, opened.clock, source_node="000000")
 
 
 async def follow(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> None:
@@ -54,9 +54,9 @@ async def follow(laboratory: Laboratory, node: str, *persons: int, now: Instant 
 
 
 async def told(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
-    """Number and report numbers of each notice."""
-    notices = await laboratory.database.read(read_notices, node, after)
-    return [(notice.place.number, names(notice.changes)) for notice in notices]
+    """Number and report numbers of each notification."""
+    notifications = await laboratory.database.read(read_notifications, node, after)
+    return [(notification.position.number, names(notification.changes)) for notification in notifications]
 
 
 def names(changes: Sequence[object]) -> list[str]:
@@ -91,10 +91,10 @@ async def test_a_following_takes_a_number_unless_all_were_followed(nation: Labor
     await follow(nation, HENAN, 0, 1)
     await follow(nation, HENAN, 1)
     await follow(nation, HENAN, 1, 2, now=NOW + SECOND)
-    await nation.database.write(open_watch, HENAN, NoticePosition(2, NOW + SECOND))
+    await nation.database.write(open_watch, HENAN, NotificationPosition(2, NOW + SECOND))
     assert await told(nation, HENAN) == [(2, [])]
     with pytest.raises(OutOfRange):
-        await nation.database.write(open_watch, SHANDONG, NoticePosition(1, NOW))
+        await nation.database.write(open_watch, SHANDONG, NotificationPosition(1, NOW))
 
 
 async def test_following_twice_is_following(nation: Laboratory) -> None:
@@ -111,14 +111,14 @@ async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nati
     await follow(nation, HENAN, *range(5))
     for person in range(5):
         await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
-    await nation.database.write(open_watch, HENAN, NoticePosition(4, NOW + 2 * SECOND))
+    await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
     assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
-    await nation.database.write(open_watch, HENAN, NoticePosition(4, NOW + 2 * SECOND))
-    await nation.database.write(open_watch, HENAN, NoticePosition(0, None))
+    await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
+    await nation.database.write(open_watch, HENAN, NotificationPosition(0, None))
     assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
     for number, time in ((3, NOW + SECOND), (7, NOW), (4, NOW), (2**62, NOW)):
         with pytest.raises(OutOfRange) as refused:
-            await nation.database.write(open_watch, HENAN, NoticePosition(number, time))
+            await nation.database.write(open_watch, HENAN, NotificationPosition(number, time))
         assert refused.value.reason == "CURSOR_TOO_OLD"
 
 
@@ -151,9 +151,9 @@ async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(po
 
     committing = asyncio.ensure_future(postgresql.database.write(commit))
     await asyncio.to_thread(looked.wait, 30)
-    desk = NoticeStream(postgresql.database, PEPPER, postgresql.clock, Drain())
-    request = FollowSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
-    following = asyncio.ensure_future(desk.follow(request))
+    desk = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain())
+    request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
+    following = asyncio.ensure_future(desk.subscribe(request))
 
     async def registered() -> bool:
         return bool(await postgresql.database.read(list_subscribed, HENAN, b"", 1))
@@ -169,25 +169,25 @@ async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(po
 
 
 async def test_who_begins_to_follow_while_reports_come_in_misses_none(nation: Laboratory) -> None:
-    """Each is in his answer or told by a notice."""
-    desk = NoticeStream(nation.database, PEPPER, nation.clock, Drain())
+    """Each is in his answer or told by a notification."""
+    desk = NotificationStream(nation.database, PEPPER, nation.clock, Drain())
     persons = range(40)
 
     async def report(person: int) -> None:
         await nation.send([make_tube(person)], upload_id=f"u{person}")
 
     async def begin(person: int) -> set[str]:
-        request = FollowSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(person)])
-        response = await desk.follow(request)
+        request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(person)])
+        response = await desk.subscribe(request)
         return {result.test_result.report_number for subject in response.subjects for result in subject.results}
 
     answers = await asyncio.gather(*(work(person) for person in persons for work in (report, begin)))
     in_answers = set().union(*(answer for answer in answers if answer))
-    by_notice, cursor = set(), 0
+    by_notification, cursor = set(), 0
     while page := await told(nation, HENAN, after=cursor):
-        by_notice |= {name.partition("@")[0] for _, told_names in page for name in told_names}
+        by_notification |= {name.partition("@")[0] for _, told_names in page for name in told_names}
         cursor = page[-1][0]
-    assert in_answers | by_notice == {f"R{person}" for person in persons}
+    assert in_answers | by_notification == {f"R{person}" for person in persons}
 
 
 async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgresql: Laboratory) -> None:

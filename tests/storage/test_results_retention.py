@@ -154,7 +154,7 @@ async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) ->
 async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
     """A question about removed times alone is refused; one that reaches further is answered with the horizon."""
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
-    lab, person = laboratory.stores.lookup.list_by_lab, laboratory.stores.lookup.list_by_person
+    lab, person = laboratory.stores.lookup.list_by_lab, laboratory.stores.lookup.list_by_subject
     assert (await lab(USCC, ResultQuery(), ("", 0), 9, NOW)).horizon is None
     remove(laboratory)
     for end in (HORIZON, BEFORE):
@@ -231,7 +231,7 @@ async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_w
     with pytest.raises(FailedPrecondition) as caught:
         await laboratory.stores.lookup.get_result(USCC, "R0", None)
     assert caught.value.reason == "BEFORE_HORIZON"
-    assert (await laboratory.stores.lookup.get_result(USCC, "R0", 1)).results[0].file_time == AFTER
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", 1)).results[0].reference_time == AFTER
     assert remove(laboratory, month_start((2022, 9))).result_count == 1
     assert (await rows_of(laboratory, "report_keys", "revision_reasons"))["report_keys"] == 0
 

@@ -3,4 +3,4 @@
 # in since among them.
 set -eu
 grpcurl -plaintext -d '{"lab": "labs/91220502MA000LAB8G", "include_closed": true, "page_size": 10}' \
-  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.ResultsService/ListFollowUps
+  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.MissingReportService/ListMissingReports

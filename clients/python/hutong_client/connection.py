@@ -13,10 +13,13 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
@@ -42,10 +45,10 @@ _READS: Mapping[str, tuple[str, ...]] = {
         "ListResults",
         "LookupLatest",
         "BatchLookupLatest",
-        "ListLinkedDocuments",
-        "ListFollowUps",
     ),
-    "hutong.results.v1.ExchangeService": ("ListNodes",),
+    "hutong.results.v1.DocumentLinkService": ("ListLinkedDocuments",),
+    "hutong.results.v1.MissingReportService": ("ListMissingReports",),
+    "hutong.exchange.v1.ExchangeService": ("ListNodes",),
     "hutong.results.v1.UploadService": ("GetUpload",),
     "hutong.results.v1.LabService": ("GetLab", "ListLabs"),
     "hutong.results.v1.TimelinessService": ("SummarizeTimeliness",),
@@ -157,6 +160,21 @@ class Connection:
         return ResultsServiceStub(self._results)
 
     @cached_property
+    def links(self) -> DocumentLinkServiceStub:
+        """Documents of one person, tied together."""
+        return DocumentLinkServiceStub(self._results)
+
+    @cached_property
+    def missing_reports(self) -> MissingReportServiceStub:
+        """Reports that people have shown and no laboratory has uploaded."""
+        return MissingReportServiceStub(self._results)
+
+    @cached_property
+    def imports(self) -> ImportServiceStub:
+        """Taking results of other nodes in."""
+        return ImportServiceStub(self._results)
+
+    @cached_property
     def results_admin(self) -> ResultsAdminServiceStub:
         """Corrections and recalls."""
         return ResultsAdminServiceStub(self._results)
@@ -168,7 +186,7 @@ class Connection:
 
     @cached_property
     def exchange(self) -> ExchangeServiceStub:
-        """What nodes tell one another; ListNodes says who is late."""
+        """What nodes say to each other; ListNodes says who is late."""
         return ExchangeServiceStub(self._results)
 
     @cached_property

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 CHANGING = (
     "Create", "Set", "Upload", "Import", "Link", "Unlink", "Correct", "Recall", "Publish", "Withdraw", "Report",
     "Answer", "Verify", "BatchVerify", "StreamVerify", "Watch", "Replicate", "LookupSubjects",
-    "FollowSubjects",
+    "SubscribeSubjects",
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def stored(
     """A result of a person, filed at `place`."""
     return StoredResult(
         subject_key=b"k" * 16,
-        file_time=place * 10,
+        reference_time=place * 10,
         lab=lab,
         report_number=f"R{place}",
         revision=1,
@@ -52,8 +52,8 @@ def stored(
         test_time=None,
         report_time=None if outcome == PENDING else place * 10,
         upload_time=place * 10,
-        nationwide_time=None,
-        origin="410000",
+        national_receive_time=None,
+        source_node="410000",
     )
 
 
@@ -120,7 +120,7 @@ def test_a_limit_hides_nothing_that_governs(results: list[StoredResult], limit: 
         counting = [result for result in mine if result.state == ACTIVE and may_report(result)]
         assert set(counting[:limit]) <= set(side)
         assert len(side) >= min(limit, len(mine))
-        assert sorted(side, key=lambda result: -result.file_time) == list(side)
+        assert sorted(side, key=lambda result: -result.reference_time) == list(side)
 
 
 @given(persons, st.integers(1, 4))
@@ -131,7 +131,9 @@ def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResul
 
     def longest(some: list[StoredResult]) -> tuple[int, int]:
         usable = [one for one in some if one.outcome == NEGATIVE and one.state == ACTIVE and may_report(one)]
-        return max((one.file_time for one in usable), default=-1), max((one.sample_time for one in usable), default=-1)
+        return max((one.reference_time for one in usable), default=-1), max(
+            (one.sample_time for one in usable), default=-1
+        )
 
     assert longest(told) == longest(results)
 

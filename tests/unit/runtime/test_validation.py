@@ -101,6 +101,6 @@ def test_messages_checked_together_fail_as_each_would_alone(items: list[tuple[st
     messages = [
         LookupLatestRequest(document=IdentityDocument(type=CARD, number=number), limit=limit) for number, limit in items
     ]
-    together = check_each(BatchLookupLatestRequest(requests=messages, in_columns=True))
+    together = check_each(BatchLookupLatestRequest(requests=messages))
     alone = [find_violations(message) for message in messages]
     assert [[] if error is None else list(error.violations) for error in together] == alone

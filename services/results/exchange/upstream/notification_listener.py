@@ -1,7 +1,7 @@
-"""A province's ear: follows what the nation tells it, for as long as the service runs.
+"""A province's listener: watches the nation's notifications for as long as the service runs.
 
-Where it stands is stored with what it was told, so a crash of either side costs nothing. When the nation no longer
-knows the place, everybody whose results were taken in is followed again and read anew.
+The position is stored with the changes, so a crash of either side costs nothing. When the nation no longer knows the
+position, the province subscribes again to every subject whose results it has taken in, and reads them anew.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import grpc
 import structlog
-from hutong.results.v1.exchange_pb2 import ReplicatedChange
-from hutong.results.v1.exchange_service_pb2 import WatchNoticesRequest, WatchNoticesResponse
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2 import WatchNotificationsRequest, WatchNotificationsResponse
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.replica_pb2 import ReplicatedChange
 from prometheus_client import Gauge
 
 from services.domain.errors import HutongError
@@ -24,31 +24,31 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert import change_from_proto
-from services.results.exchange.model import Change, NoticePosition
-from services.results.exchange.upstream.notice_store import NoticeStore
-from services.results.exchange.upstream.subscription_client import MAX_FOLLOWED, SubscriptionClient
+from services.results.exchange.model import Change, NotificationPosition
+from services.results.exchange.upstream.notification_store import NotificationStore
+from services.results.exchange.upstream.subscription_client import MAX_SUBSCRIBED, SubscriptionClient
 from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.reconnecting import OpenChannel
 
 SILENCE_SECONDS = 15.0
 """A watch that says nothing for longer is given up: heartbeats come at least every five seconds."""
 RENEWAL_SECONDS = 600.0
-"""How long one watch is kept: by the place that the next one begins with the nation knows what it may forget."""
+"""How long one watch is kept: by the position that the next one begins with the nation knows what it may forget."""
 FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 2.0
 """After failures, doubled from the first to the longest, and spread so that provinces do not come back as one."""
 
-LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notices are being heard: 1 or 0")
+LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are being heard: 1 or 0")
 
 _log = structlog.get_logger(__name__)
 
 
-class NoticeListener:
-    """Follows WatchNotices."""
+class NotificationListener:
+    """Watches WatchNotifications."""
 
     def __init__(
         self,
-        store: NoticeStore,
+        store: NotificationStore,
         open_channel: OpenChannel,
         gateway: SubscriptionClient,
         jurisdiction: str,
@@ -64,7 +64,7 @@ class NoticeListener:
 
     def begin(self) -> None:
         """Begin, without waiting."""
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def end(self) -> None:
         """Stop."""
@@ -73,7 +73,7 @@ class NoticeListener:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _follow(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
                 await self._listen()
@@ -98,72 +98,72 @@ class NoticeListener:
 
     async def _listen(self) -> None:
         """One watch, from where this node stands to its end."""
-        place = await self._store.read_place()
-        if place is None:
+        position = await self._store.read_position()
+        if position is None:
             await self._begin_anew(None)
-            place = NoticePosition(0, None)
+            position = NotificationPosition(0, None)
         try:
-            await self._watch(place)
+            await self._watch(position)
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.OUT_OF_RANGE:
                 raise
-            # Unless another process of this node was told meanwhile, and this one's place was forgotten for that.
-            if place == await self._store.read_place():
-                _log.warning("the nation does not know this node's place; following everybody again")
-                await self._begin_anew(place)
+            # Unless another process of this node was told meanwhile, and this one's position was forgotten for that.
+            if position == await self._store.read_position():
+                _log.warning("the nation does not know this node's position; subscribing to every subject again")
+                await self._begin_anew(position)
 
-    async def _begin_anew(self, place: NoticePosition | None) -> None:
+    async def _begin_anew(self, position: NotificationPosition | None) -> None:
         after = b""
-        while keys := await self._store.list_subscribed(after, MAX_FOLLOWED):
-            for followed in await self._gateway.follow_each(keys):
-                await self._store.take([*followed.links, *followed.replicas])
+        while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
+            for subscribed in await self._gateway.subscribe_each(keys):
+                await self._store.take([*subscribed.links, *subscribed.replicas])
             after = keys[-1]
-        await self._store.begin_anew(place)
+        await self._store.begin_anew(position)
 
-    async def _watch(self, place: NoticePosition) -> None:
+    async def _watch(self, position: NotificationPosition) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + RENEWAL_SECONDS
-        request = WatchNoticesRequest(node=self._node, cursor=place.number, pepper_mark=self._mark)
-        if place.commit_time is not None:
-            request.commit_time.CopyFrom(to_timestamp(place.commit_time))
+        request = WatchNotificationsRequest(node=self._node, cursor=position.number, pepper_mark=self._mark)
+        if position.commit_time is not None:
+            request.commit_time.CopyFrom(to_timestamp(position.commit_time))
         # A connection for each watch: one that has become half open is left with it.
         async with self._open_channel() as channel:
-            call = ExchangeServiceStub(channel).WatchNotices(request)
+            call = ExchangeServiceStub(channel).WatchNotifications(request)
             while loop.time() < until:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     message = await call.read()
-                if not isinstance(message, WatchNoticesResponse):
+                if not isinstance(message, WatchNotificationsResponse):
                     # Ended without a word, which no server does.
                     raise TimeoutError
                 if self._failures:
                     _log.info("the nation is heard again")
                     self._failures = 0
                 LISTENING.set(1)
-                place = await self._take(message, place)
+                position = await self._take(message, position)
 
-    async def _take(self, message: WatchNoticesResponse, place: NoticePosition) -> NoticePosition:
-        """What a message tells, and the place after it."""
-        moved = message.cursor != place.number
+    async def _take(self, message: WatchNotificationsResponse, position: NotificationPosition) -> NotificationPosition:
+        """What a message tells, and the position after it."""
+        moved = message.cursor != position.number
         if moved:
             commit_time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
-            place = NoticePosition(message.cursor, commit_time)
+            position = NotificationPosition(message.cursor, commit_time)
         if moved or message.changes:
             changes = _understood(message.changes)
-            changes += await self._follow_tied(changes)
-            await self._store.take(changes, place if moved else None)
-        return place
+            changes += await self._subscribe_tied(changes)
+            await self._store.take(changes, position if moved else None)
+        return position
 
-    async def _follow_tied(self, changes: Sequence[Change]) -> list[Change]:
-        """What is known by documents that are newly tied to those of a followed person, who is followed by them too."""
+    async def _subscribe_tied(self, changes: Sequence[Change]) -> list[Change]:
+        """What is known by documents newly tied to those of a subscribed subject: they are subscribed to as well."""
         tied = [
             change.document.subject_key
             for change in changes
-            if isinstance(change, DocumentLink) and change.remove_time is None
+            if isinstance(change, DocumentLink) and change.unlink_time is None
         ]
         found: list[Change] = []
-        for start in range(0, len(tied), MAX_FOLLOWED):
-            for followed in await self._gateway.follow_each(tied[start : start + MAX_FOLLOWED]):
-                found += [*followed.links, *followed.replicas]
+        for start in range(0, len(tied), MAX_SUBSCRIBED):
+            for subscribed in await self._gateway.subscribe_each(tied[start : start + MAX_SUBSCRIBED]):
+                found += [*subscribed.links, *subscribed.replicas]
         return found
 
 

@@ -1,4 +1,4 @@
-"""At a province, what the nation tells: taken in together with how far it was told, and who is followed there."""
+"""At a province, the nation's notifications: stored together with the position among them, and its subscriptions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, update
 from services.domain.region import NATION
 from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
-from services.results.exchange.model import Change, NoticePosition, Replica
+from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.result_writer import Applied, Arrival
 from services.results.exchange.subscribers import list_subscribed
 from services.results.records.partition_maintainer import PartitionMaintainer
@@ -18,13 +18,13 @@ from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.upsert import insert_unless_there
 
-_places = tables.notice_places
+_positions = tables.notification_positions
 _results = results
-_ROW = _places.c.node == NATION
+_ROW = _positions.c.node == NATION
 
 
-class NoticeStore:
-    """A province's books on what the nation tells it."""
+class NotificationStore:
+    """A province's notifications and subscriptions in the database."""
 
     def __init__(
         self,
@@ -40,30 +40,34 @@ class NoticeStore:
         self._applier = applier
         self._partitions = partitions
 
-    async def read_place(self) -> NoticePosition | None:
-        """How many notices are dealt with; None at a node that was never told anything."""
-        return await self._database.read(_read_place)
+    async def read_position(self) -> NotificationPosition | None:
+        """How many notifications are dealt with; None at a node that was never told anything."""
+        return await self._database.read(_read_position)
 
-    async def begin_anew(self, place: NoticePosition | None) -> None:
-        """Be told everything that is kept; `place` is that of the notices which no longer count."""
-        await self._database.write(_begin_anew, place)
+    async def begin_anew(self, position: NotificationPosition | None) -> None:
+        """Be told everything that is kept; `position` is that of the notifications which no longer count."""
+        await self._database.write(_begin_anew, position)
 
     async def list_subscribed(self, after: bytes, limit: int) -> list[bytes]:
-        """Keys of persons whose results were taken in, in their order, from the one after `after` on."""
+        """Keys of subjects whose results were taken in, in their order, from the one after `after` on."""
         return await self._database.read(list_subscribed, NATION, after, limit)
 
-    async def take(self, changes: Sequence[Change], place: NoticePosition | None = None) -> Applied:
-        """Take changes in, and with them the place after them, if they are a notice's: both or neither."""
-        await self._partitions.prepare([change.result.file_time for change in changes if isinstance(change, Replica)])
-        return await self._database.write(self._take, changes, place)
+    async def take(self, changes: Sequence[Change], position: NotificationPosition | None = None) -> Applied:
+        """Take changes in, and with them the position after them, if they are a notification's: both or neither."""
+        await self._partitions.prepare(
+            [change.result.reference_time for change in changes if isinstance(change, Replica)]
+        )
+        return await self._database.write(self._take, changes, position)
 
-    def _take(self, connection: Connection, changes: Sequence[Change], place: NoticePosition | None) -> Applied:
+    def _take(
+        self, connection: Connection, changes: Sequence[Change], position: NotificationPosition | None
+    ) -> Applied:
         known = _with_masks(connection, changes)
         applied = self._applier.apply(connection, known, Arrival(self._jurisdiction, NATION, self._clock.now()))
-        if place is not None:
+        if position is not None:
             # Another process of this node may be further.
-            later = update(_places).where(_ROW, _places.c.dealt < place.number)
-            connection.execute(later.values(dealt=place.number, commit_time=place.commit_time))
+            later = update(_positions).where(_ROW, _positions.c.dealt < position.number)
+            connection.execute(later.values(dealt=position.number, commit_time=position.commit_time))
         return applied
 
 
@@ -86,15 +90,15 @@ def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Chang
     ]
 
 
-def _read_place(connection: Connection) -> NoticePosition | None:
-    row = connection.execute(select(_places.c.dealt, _places.c.commit_time).where(_ROW)).first()
-    return None if row is None else NoticePosition(*row)
+def _read_position(connection: Connection) -> NotificationPosition | None:
+    row = connection.execute(select(_positions.c.dealt, _positions.c.commit_time).where(_ROW)).first()
+    return None if row is None else NotificationPosition(*row)
 
 
-def _begin_anew(connection: Connection, place: NoticePosition | None) -> None:
-    new = insert_unless_there(connection, _places)
+def _begin_anew(connection: Connection, position: NotificationPosition | None) -> None:
+    new = insert_unless_there(connection, _positions)
     connection.execute(new.values(node=NATION, dealt=0, commit_time=None))
-    if place is not None:
+    if position is not None:
         # Unless another process of this node has begun anew meanwhile.
-        old = update(_places).where(_ROW, _places.c.dealt == place.number)
+        old = update(_positions).where(_ROW, _positions.c.dealt == position.number)
         connection.execute(old.values(dealt=0, commit_time=None))

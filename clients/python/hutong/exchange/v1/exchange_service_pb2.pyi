@@ -8,7 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from hutong.results.v1 import exchange_pb2 as _exchange_pb2
+from hutong.exchange.v1 import node_pb2 as _node_pb2
+from hutong.exchange.v1 import replica_pb2 as _replica_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 import builtins as _builtins
@@ -43,7 +44,7 @@ class ReplicateStart(_message.Message):
     pepper_mark: _builtins.bytes
     """A keyed hash over a constant, 16 bytes, that tells this pepper from others."""
     @_builtins.property
-    def removed(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.WriterPosition]:
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.WriterPosition]:
         """For each of its writers of whose log retention has removed a beginning: how much. Nothing of that can be sent any
         more.
         """
@@ -59,7 +60,7 @@ class ReplicateStart(_message.Message):
         log_id: _builtins.str = ...,
         key_version: _builtins.int = ...,
         pepper_mark: _builtins.bytes = ...,
-        removed: _abc.Iterable[_exchange_pb2.WriterPosition] | None = ...,
+        removed: _abc.Iterable[_node_pb2.WriterPosition] | None = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time"]  # noqa: Y015
@@ -95,14 +96,14 @@ class ReplicateBatch(_message.Message):
         """When the last complete one was committed at its node; absent when none is."""
 
     @_builtins.property
-    def tubes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedTubes]:
+    def tubes(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedTubes]:
         """What laboratories uploaded first, and everything else: at most 3,000 persons and changes together, which stay below
         4 MiB; none when retention has removed them all since. Judged where they are taken in: a fault ends the stream with
         INVALID_ARGUMENT (INVALID_FIELD, BATCH_TOO_LARGE).
         """
 
     @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedChange]:
         """See tubes."""
 
     def __init__(
@@ -112,8 +113,8 @@ class ReplicateBatch(_message.Message):
         offset: _builtins.int = ...,
         next_offset: _builtins.int = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
-        tubes: _abc.Iterable[_exchange_pb2.ReplicatedTubes] | None = ...,
-        changes: _abc.Iterable[_exchange_pb2.ReplicatedChange] | None = ...,
+        tubes: _abc.Iterable[_replica_pb2.ReplicatedTubes] | None = ...,
+        changes: _abc.Iterable[_replica_pb2.ReplicatedChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -200,17 +201,17 @@ class ReplicateResponse(_message.Message):
     POSITIONS_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def positions(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.WriterPosition]:
+    def positions(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.WriterPosition]:
         """To a start: every writer of the log that is known here. To a batch: its writer. To a checkpoint: nothing."""
 
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """The nation's clock when it was durable: the results' nationwide_time."""
+        """The nation's clock when it was durable: the results' national_receive_time."""
 
     def __init__(
         self,
         *,
-        positions: _abc.Iterable[_exchange_pb2.WriterPosition] | None = ...,
+        positions: _abc.Iterable[_node_pb2.WriterPosition] | None = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
@@ -273,59 +274,69 @@ class SubjectResults(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    LAB_STANDINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def results(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedResult]:
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedResult]:
         """The newest results of the key and of those tied to it, newest report first."""
 
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """All keys of the person, the asked one first."""
 
+    @_builtins.property
+    def lab_standings(self) -> _containers.RepeatedScalarFieldContainer[_lab_pb2.LabStanding.ValueType]:
+        """Only in answers to look-ups, one for each result: its laboratory's standing at the report time, as known here."""
+
     def __init__(
         self,
         *,
-        results: _abc.Iterable[_exchange_pb2.ReplicatedResult] | None = ...,
+        results: _abc.Iterable[_replica_pb2.ReplicatedResult] | None = ...,
         subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        lab_standings: _abc.Iterable[_lab_pb2.LabStanding.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "subject_keys", b"subject_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_standings", b"lab_standings", "results", b"results", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubjectResults: _TypeAlias = SubjectResults  # noqa: Y015
 
 @_typing.final
-class SubjectClaim(_message.Message):
-    """What is known of one report by its name."""
+class ClaimedReportRecord(_message.Message):
+    """What is known of one claimed report by its name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULT_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     LAB_REGION_FIELD_NUMBER: _builtins.int
+    RECORD_LAB_STANDING_FIELD_NUMBER: _builtins.int
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the claimed report time; UNSPECIFIED when the laboratory is not known here."""
     lab_region: _builtins.str
     """The laboratory's registered region, when it is known."""
+    record_lab_standing: _lab_pb2.LabStanding.ValueType
+    """The laboratory's standing at the record's report time; UNSPECIFIED without a record."""
     @_builtins.property
-    def result(self) -> _exchange_pb2.ReplicatedResult:
+    def result(self) -> _replica_pb2.ReplicatedResult:
         """The newest revision of its record; absent when there is none."""
 
     def __init__(
         self,
         *,
-        result: _exchange_pb2.ReplicatedResult | None = ...,
+        result: _replica_pb2.ReplicatedResult | None = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         lab_region: _builtins.str = ...,
+        record_lab_standing: _lab_pb2.LabStanding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_region", b"lab_region", "lab_standing", b"lab_standing", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SubjectClaim: _TypeAlias = SubjectClaim  # noqa: Y015
+Global___ClaimedReportRecord: _TypeAlias = ClaimedReportRecord  # noqa: Y015
 
 @_typing.final
 class LookupSubjectsResponse(_message.Message):
@@ -339,11 +350,11 @@ class LookupSubjectsResponse(_message.Message):
         """One for each key, in order."""
 
     @_builtins.property
-    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectClaim]:
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedReportRecord]:
         """One for each claimed report, in order."""
 
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """This node and each node that replicates to it: OK with the instant up to which what it holds is known here, or
         UNAVAILABLE when it was not heard of for a minute, or lags by more than five. A node not heard of for 30 days is left
         out: nothing that it may still hold is inside any window.
@@ -353,8 +364,8 @@ class LookupSubjectsResponse(_message.Message):
         self,
         *,
         subjects: _abc.Iterable[Global___SubjectResults] | None = ...,
-        claims: _abc.Iterable[Global___SubjectClaim] | None = ...,
-        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
+        claims: _abc.Iterable[Global___ClaimedReportRecord] | None = ...,
+        sources: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -365,7 +376,7 @@ class LookupSubjectsResponse(_message.Message):
 Global___LookupSubjectsResponse: _TypeAlias = LookupSubjectsResponse  # noqa: Y015
 
 @_typing.final
-class FollowSubjectsRequest(_message.Message):
+class SubscribeSubjectsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
@@ -388,10 +399,10 @@ class FollowSubjectsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FollowSubjectsRequest: _TypeAlias = FollowSubjectsRequest  # noqa: Y015
+Global___SubscribeSubjectsRequest: _TypeAlias = SubscribeSubjectsRequest  # noqa: Y015
 
 @_typing.final
-class FollowSubjectsResponse(_message.Message):
+class SubscribeSubjectsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
@@ -401,14 +412,14 @@ class FollowSubjectsResponse(_message.Message):
         """One for each key, in order: all that is kept of it, up to 200 results each, content hashes among it."""
 
     @_builtins.property
-    def links(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedLink]:
-        """The ties that make several documents one person's here, each once. Their ends, and later ones, are told by notices."""
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedLink]:
+        """The ties that make several documents one person's here, each once. Their ends, and later ones, come by notifications."""
 
     def __init__(
         self,
         *,
         subjects: _abc.Iterable[Global___SubjectResults] | None = ...,
-        links: _abc.Iterable[_exchange_pb2.ReplicatedLink] | None = ...,
+        links: _abc.Iterable[_replica_pb2.ReplicatedLink] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -416,10 +427,10 @@ class FollowSubjectsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FollowSubjectsResponse: _TypeAlias = FollowSubjectsResponse  # noqa: Y015
+Global___SubscribeSubjectsResponse: _TypeAlias = SubscribeSubjectsResponse  # noqa: Y015
 
 @_typing.final
-class WatchNoticesRequest(_message.Message):
+class WatchNotificationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
@@ -429,14 +440,14 @@ class WatchNoticesRequest(_message.Message):
     node: _builtins.str
     """The watching node, "nodes/{region}"."""
     cursor: _builtins.int
-    """How many notices to this node are dealt with: 0 for all that are kept."""
+    """How many notifications to this node are dealt with: 0 for all that are kept."""
     pepper_mark: _builtins.bytes
     """The pepper mark as in ReplicateStart."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """The commit_time that came with the cursor; absent with 0. A cursor of numbers that a restored nation has given out
-        once more is known by it, and answered with OUT_OF_RANGE (CURSOR_TOO_OLD): then everybody is to be followed again.
-        So is a cursor beyond what a restored nation has given out.
+        """The commit_time that came with the cursor; absent with 0. By it the nation recognises a cursor from before a restore,
+        whose numbers have been reused or not given out yet. Such a cursor fails with OUT_OF_RANGE (CURSOR_TOO_OLD):
+        subscribe to every subject again.
         """
 
     def __init__(
@@ -453,10 +464,10 @@ class WatchNoticesRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WatchNoticesRequest: _TypeAlias = WatchNoticesRequest  # noqa: Y015
+Global___WatchNotificationsRequest: _TypeAlias = WatchNotificationsRequest  # noqa: Y015
 
 @_typing.final
-class WatchNoticesResponse(_message.Message):
+class WatchNotificationsResponse(_message.Message):
     """One message of the watch."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -466,12 +477,12 @@ class WatchNoticesResponse(_message.Message):
     SEND_TIME_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
-    """How many notices are dealt with after this message. One with very many changes comes in several messages, of which
+    """How many notifications are dealt with after this message. One with very many changes comes in several messages, of which
     the last moves the cursor on.
     """
     @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.ReplicatedChange]:
-        """What is to be dealt with, all or nothing; none in a heartbeat, and none where only a following moves the cursor on."""
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedChange]:
+        """What is to be dealt with, all or nothing; none in a heartbeat, and none where only a subscription moves the cursor on."""
 
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
@@ -484,7 +495,7 @@ class WatchNoticesResponse(_message.Message):
     def __init__(
         self,
         *,
-        changes: _abc.Iterable[_exchange_pb2.ReplicatedChange] | None = ...,
+        changes: _abc.Iterable[_replica_pb2.ReplicatedChange] | None = ...,
         cursor: _builtins.int = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
@@ -495,18 +506,27 @@ class WatchNoticesResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WatchNoticesResponse: _TypeAlias = WatchNoticesResponse  # noqa: Y015
+Global___WatchNotificationsResponse: _TypeAlias = WatchNotificationsResponse  # noqa: Y015
 
 @_typing.final
 class ListNodesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, larger than 500 means 500."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -517,18 +537,22 @@ class ListNodesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Give it back for the next page; empty at the end."""
     @_builtins.property
-    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_exchange_pb2.Node]:
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]:
         """The nodes, by name."""
 
     def __init__(
         self,
         *,
-        nodes: _abc.Iterable[_exchange_pb2.Node] | None = ...,
+        nodes: _abc.Iterable[_node_pb2.Node] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "nodes", b"nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

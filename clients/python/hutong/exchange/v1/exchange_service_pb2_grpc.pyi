@@ -5,7 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from hutong.results.v1 import exchange_service_pb2 as _exchange_service_pb2
+from hutong.exchange.v1 import exchange_service_pb2 as _exchange_service_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExchangeServiceStub:
-    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
     name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
     "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -48,24 +48,24 @@ class ExchangeServiceStub:
     it waits, as long as the caller's deadline allows, until this node has what the tokens stand for: otherwise
     UNAVAILABLE (NOT_FRESH_ENOUGH).
     """
-    FollowSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]
-    """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
-    to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-    is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
-    follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
-    node's cursor either.
+    SubscribeSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.SubscribeSubjectsRequest, _exchange_service_pb2.SubscribeSubjectsResponse]
+    """Subscribes the node to every change of these persons' results, by whatever document, and of the ties between their
+    documents. The changes come by WatchNotifications; the answer holds what is known now. Idempotent. A subscription
+    ends when nothing of the person is kept here any more and the node has not asked for as long as results are kept.
+    Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
+    does not know the node's cursor, and the node subscribes again.
     """
-    WatchNotices: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]
-    """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+    WatchNotifications: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNotificationsRequest, _exchange_service_pb2.WatchNotificationsResponse]
+    """Streams what concerns a node: changes that it has subscribed to, missing reports of its laboratories. In order, from a
     cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
     more.
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
-    """The nodes that replicate to this one, by name: who is late, and by how much."""
+    """Lists the nodes that replicate to this one, by name, paged (AIP-158): who is late, and by how much."""
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
-    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
     name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
     "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -83,23 +83,23 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     it waits, as long as the caller's deadline allows, until this node has what the tokens stand for: otherwise
     UNAVAILABLE (NOT_FRESH_ENOUGH).
     """
-    FollowSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.FollowSubjectsRequest, _exchange_service_pb2.FollowSubjectsResponse]  # type: ignore[assignment]
-    """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
-    to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-    is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
-    follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
-    node's cursor either.
+    SubscribeSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.SubscribeSubjectsRequest, _exchange_service_pb2.SubscribeSubjectsResponse]  # type: ignore[assignment]
+    """Subscribes the node to every change of these persons' results, by whatever document, and of the ties between their
+    documents. The changes come by WatchNotifications; the answer holds what is known now. Idempotent. A subscription
+    ends when nothing of the person is kept here any more and the node has not asked for as long as results are kept.
+    Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
+    does not know the node's cursor, and the node subscribes again.
     """
-    WatchNotices: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNoticesRequest, _exchange_service_pb2.WatchNoticesResponse]  # type: ignore[assignment]
-    """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+    WatchNotifications: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNotificationsRequest, _exchange_service_pb2.WatchNotificationsResponse]  # type: ignore[assignment]
+    """Streams what concerns a node: changes that it has subscribed to, missing reports of its laboratories. In order, from a
     cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
     more.
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
-    """The nodes that replicate to this one, by name: who is late, and by how much."""
+    """Lists the nodes that replicate to this one, by name, paged (AIP-158): who is late, and by how much."""
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
     name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
     "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -129,25 +129,25 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def FollowSubjects(
+    def SubscribeSubjects(
         self,
-        request: _exchange_service_pb2.FollowSubjectsRequest,
+        request: _exchange_service_pb2.SubscribeSubjectsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_exchange_service_pb2.FollowSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.FollowSubjectsResponse]]:
-        """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
-        to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-        is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
-        follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
-        node's cursor either.
+    ) -> _typing.Union[_exchange_service_pb2.SubscribeSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.SubscribeSubjectsResponse]]:
+        """Subscribes the node to every change of these persons' results, by whatever document, and of the ties between their
+        documents. The changes come by WatchNotifications; the answer holds what is known now. Idempotent. A subscription
+        ends when nothing of the person is kept here any more and the node has not asked for as long as results are kept.
+        Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
+        does not know the node's cursor, and the node subscribes again.
         """
 
     @_abc_1.abstractmethod
-    def WatchNotices(
+    def WatchNotifications(
         self,
-        request: _exchange_service_pb2.WatchNoticesRequest,
+        request: _exchange_service_pb2.WatchNotificationsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.WatchNoticesResponse], _abc.AsyncIterator[_exchange_service_pb2.WatchNoticesResponse]]:
-        """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+    ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.WatchNotificationsResponse], _abc.AsyncIterator[_exchange_service_pb2.WatchNotificationsResponse]]:
+        """Streams what concerns a node: changes that it has subscribed to, missing reports of its laboratories. In order, from a
         cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
         more.
         """
@@ -158,6 +158,6 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exchange_service_pb2.ListNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.ListNodesResponse, _abc.Awaitable[_exchange_service_pb2.ListNodesResponse]]:
-        """The nodes that replicate to this one, by name: who is late, and by how much."""
+        """Lists the nodes that replicate to this one, by name, paged (AIP-158): who is late, and by how much."""
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

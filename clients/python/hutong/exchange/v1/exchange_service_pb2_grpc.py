@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from hutong.results.v1 import exchange_service_pb2 as hutong_dot_results_dot_v1_dot_exchange__service__pb2
+from hutong.exchange.v1 import exchange_service_pb2 as hutong_dot_exchange_dot_v1_dot_exchange__service__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in hutong/results/v1/exchange_service_pb2_grpc.py depends on'
+        + ' but the generated code in hutong/exchange/v1/exchange_service_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ExchangeServiceStub(object):
-    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
     name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
     "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -38,34 +38,34 @@ class ExchangeServiceStub(object):
             channel: A grpc.Channel.
         """
         self.Replicate = channel.stream_stream(
-                '/hutong.results.v1.ExchangeService/Replicate',
-                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ReplicateRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ReplicateResponse.FromString,
+                '/hutong.exchange.v1.ExchangeService/Replicate',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateResponse.FromString,
                 _registered_method=True)
         self.LookupSubjects = channel.unary_unary(
-                '/hutong.results.v1.ExchangeService/LookupSubjects',
-                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.FromString,
+                '/hutong.exchange.v1.ExchangeService/LookupSubjects',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.FromString,
                 _registered_method=True)
-        self.FollowSubjects = channel.unary_unary(
-                '/hutong.results.v1.ExchangeService/FollowSubjects',
-                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsResponse.FromString,
+        self.SubscribeSubjects = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/SubscribeSubjects',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.SubscribeSubjectsRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.SubscribeSubjectsResponse.FromString,
                 _registered_method=True)
-        self.WatchNotices = channel.unary_stream(
-                '/hutong.results.v1.ExchangeService/WatchNotices',
-                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesResponse.FromString,
+        self.WatchNotifications = channel.unary_stream(
+                '/hutong.exchange.v1.ExchangeService/WatchNotifications',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.WatchNotificationsRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.WatchNotificationsResponse.FromString,
                 _registered_method=True)
         self.ListNodes = channel.unary_unary(
-                '/hutong.results.v1.ExchangeService/ListNodes',
-                request_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
+                '/hutong.exchange.v1.ExchangeService/ListNodes',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
 
 
 class ExchangeServiceServicer(object):
-    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
     name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
     "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -90,19 +90,19 @@ class ExchangeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def FollowSubjects(self, request, context):
-        """From now on tells the node, by WatchNotices, of every change to results of these persons, by whatever document, and
-        to the ties between their documents; answers with what is known of them. Idempotent. It ends when nothing of a person
-        is kept here any more and the node has not asked for as long as results are kept. Persons whom the node did not
-        follow before take a number as a notice does: a nation that was restored and knows nothing of them does not know the
-        node's cursor either.
+    def SubscribeSubjects(self, request, context):
+        """Subscribes the node to every change of these persons' results, by whatever document, and of the ties between their
+        documents. The changes come by WatchNotifications; the answer holds what is known now. Idempotent. A subscription
+        ends when nothing of the person is kept here any more and the node has not asked for as long as results are kept.
+        Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
+        does not know the node's cursor, and the node subscribes again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def WatchNotices(self, request, context):
-        """Streams what concerns a node: changes to results that it follows, reminders to its laboratories. In order, from a
+    def WatchNotifications(self, request, context):
+        """Streams what concerns a node: changes that it has subscribed to, missing reports of its laboratories. In order, from a
         cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
         more.
         """
@@ -111,7 +111,7 @@ class ExchangeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListNodes(self, request, context):
-        """The nodes that replicate to this one, by name: who is late, and by how much.
+        """Lists the nodes that replicate to this one, by name, paged (AIP-158): who is late, and by how much.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,39 +122,39 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Replicate': grpc.stream_stream_rpc_method_handler(
                     servicer.Replicate,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ReplicateRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ReplicateResponse.SerializeToString,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateResponse.SerializeToString,
             ),
             'LookupSubjects': grpc.unary_unary_rpc_method_handler(
                     servicer.LookupSubjects,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.SerializeToString,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.SerializeToString,
             ),
-            'FollowSubjects': grpc.unary_unary_rpc_method_handler(
-                    servicer.FollowSubjects,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsResponse.SerializeToString,
+            'SubscribeSubjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubscribeSubjects,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.SubscribeSubjectsRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.SubscribeSubjectsResponse.SerializeToString,
             ),
-            'WatchNotices': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchNotices,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesResponse.SerializeToString,
+            'WatchNotifications': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchNotifications,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.WatchNotificationsRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.WatchNotificationsResponse.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesResponse.SerializeToString,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'hutong.results.v1.ExchangeService', rpc_method_handlers)
+            'hutong.exchange.v1.ExchangeService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('hutong.results.v1.ExchangeService', rpc_method_handlers)
+    server.add_registered_method_handlers('hutong.exchange.v1.ExchangeService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
-    """What nodes tell one another: a province calls, the national node serves. For nodes only; no document number and no
+    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
     name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
     "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -173,9 +173,9 @@ class ExchangeService(object):
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/hutong.results.v1.ExchangeService/Replicate',
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.ReplicateRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.ReplicateResponse.FromString,
+            '/hutong.exchange.v1.ExchangeService/Replicate',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -200,9 +200,9 @@ class ExchangeService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/hutong.results.v1.ExchangeService/LookupSubjects',
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.FromString,
+            '/hutong.exchange.v1.ExchangeService/LookupSubjects',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.LookupSubjectsRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.LookupSubjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -214,7 +214,7 @@ class ExchangeService(object):
             _registered_method=True)
 
     @staticmethod
-    def FollowSubjects(request,
+    def SubscribeSubjects(request,
             target,
             options=(),
             channel_credentials=None,
@@ -227,9 +227,9 @@ class ExchangeService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/hutong.results.v1.ExchangeService/FollowSubjects',
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.FollowSubjectsResponse.FromString,
+            '/hutong.exchange.v1.ExchangeService/SubscribeSubjects',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.SubscribeSubjectsRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.SubscribeSubjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -241,7 +241,7 @@ class ExchangeService(object):
             _registered_method=True)
 
     @staticmethod
-    def WatchNotices(request,
+    def WatchNotifications(request,
             target,
             options=(),
             channel_credentials=None,
@@ -254,9 +254,9 @@ class ExchangeService(object):
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/hutong.results.v1.ExchangeService/WatchNotices',
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.WatchNoticesResponse.FromString,
+            '/hutong.exchange.v1.ExchangeService/WatchNotifications',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.WatchNotificationsRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.WatchNotificationsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -281,9 +281,9 @@ class ExchangeService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/hutong.results.v1.ExchangeService/ListNodes',
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
+            '/hutong.exchange.v1.ExchangeService/ListNodes',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
             options,
             channel_credentials,
             insecure,
