@@ -179,7 +179,7 @@ async def test_who_begins_to_follow_while_reports_come_in_misses_none(nation: La
     async def begin(person: int) -> set[str]:
         request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(person)])
         response = await desk.subscribe(request)
-        return {result.test_result.report_number for subject in response.subjects for result in subject.results}
+        return {result.report_number for subject in response.subjects for result in subject.results}
 
     answers = await asyncio.gather(*(work(person) for person in persons for work in (report, begin)))
     in_answers = set().union(*(answer for answer in answers if answer))
