@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 
+import grpc
 import pytest
 from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
 from hutong.results.v1 import lab_pb2
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
@@ -202,9 +204,9 @@ async def test_the_province_learns_when_the_nation_had_it(country: Country) -> N
     look_up = LookupLatestRequest(document=make_document(3))
     (told,) = (await jilin.node.results.LookupLatest(look_up)).in_region
     assert told.national_receive_time.ToMicroseconds() in {time for _, _, time in at_nation}
-    day = {"start_time": to_timestamp(NOW - DAY), "end_time": to_timestamp(NOW + DAY)}
+    day = Interval(start_time=to_timestamp(NOW - DAY), end_time=to_timestamp(NOW + DAY))
     for member, subject in ((jilin, LAB_NAME), (country.nation, LAB_NAME)):
-        request = SummarizeTimelinessRequest(lab=subject, **day)  # type: ignore[arg-type]
+        request = SummarizeTimelinessRequest(lab=subject, interval=day)
         (summary,) = (await member.node.timeliness.SummarizeTimeliness(request)).timeliness
         assert (summary.result_count, summary.upload_to_nationwide.HasField("p99")) == (20, True)
 
@@ -359,3 +361,19 @@ async def test_a_clock_that_drifts_on_a_standing_stream_is_told_of_once_by_eithe
         == ["a province's clock and the nation's differ"] * 2 + ["a province's clock and the nation's agree again"] * 2
     )
     assert not any("stands" in entry["event"] for entry in logs)
+
+
+async def test_nodes_are_paged(country: Country) -> None:
+    """By region; a token is bound to its request."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    for province in (jilin, henan):
+        await province.node.register()
+        await replicated(country, province)
+    exchange = country.nation.exchange
+    first = await exchange.ListNodes(ListNodesRequest(page_size=1))
+    assert [node.name for node in first.nodes] == [f"nodes/{JILIN}"]
+    last = await exchange.ListNodes(ListNodesRequest(page_size=1, page_token=first.next_page_token))
+    assert ([node.name for node in last.nodes], last.next_page_token) == ([f"nodes/{HENAN}"], "")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await exchange.ListNodes(ListNodesRequest(page_token="bm9uZQ"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -52,9 +52,10 @@ async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
 async def recall_everything(member: Member) -> None:
     """Its laboratory takes all reports back."""
     request = RecallResultsRequest(
-        lab=LAB_NAME, report_interval=Interval(start_time=to_timestamp(0)), reason="contaminated"
+        lab=LAB_NAME,
+        report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
+        reason="contaminated",
     )
-    request.report_end_time.CopyFrom(to_timestamp(SystemClock().now()))
     await member.node.admin.RecallResults(request)
 
 

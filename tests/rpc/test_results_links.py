@@ -172,5 +172,5 @@ WRONG: dict[str, tuple[str, Any, Told]] = {
 
 
 async def test_what_is_wrong_is_told(node: ResultsNode) -> None:
-    answers = {name: await told(getattr(node.results, method)(request)) for name, (method, request, _) in WRONG.items()}
+    answers = {name: await told(getattr(node.links, method)(request)) for name, (method, request, _) in WRONG.items()}
     assert answers == {name: expected for name, (_, _, expected) in WRONG.items()}
