@@ -83,8 +83,8 @@ class Expected:
         actions = {next_step_pb2.NextStepAction.Name(item.action) for item in decision.next_steps}
         if self.next_step and f"NEXT_STEP_ACTION_{self.next_step}" not in actions:
             found.append(f"follow-up {self.next_step} is missing")
-        uses = {decision_pb2.Use.Name(item.use) for item in decision.considered}
-        if self.use and f"USE_{self.use}" not in uses:
+        uses = {decision_pb2.EvidenceUse.Name(item.use) for item in decision.considered}
+        if self.use and f"EVIDENCE_USE_{self.use}" not in uses:
             found.append(f"nothing considered is {self.use}")
         return found
 

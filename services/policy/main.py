@@ -14,8 +14,10 @@ from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
+from services.policy.timing import PolicyTiming
 from services.policy.upstream.follower import UpstreamFollower
 from services.policy.upstream.store import UpstreamStore
+from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.server.service import Drain, Registration, Service
@@ -23,34 +25,30 @@ from services.runtime.settings import Settings
 from services.storage.migrate import open_migrated
 
 
-async def open_policy(settings: Settings, clock: Clock | None = None) -> Service:
+async def open_policy(settings: Settings, clock: Clock | None = None, timing: PolicyTiming | None = None) -> Service:
     """Open the Policy service on its settings' database."""
-    clock = clock or SystemClock()
+    clock, timing = clock or SystemClock(), timing or PolicyTiming()
     database = await open_migrated("policy", settings)
     store = PolicyStore(database)
     cache = PolicyBookCache(store, clock)
     await cache.open()
     drain = Drain()
-    nation = settings.upstream_policy
-    upstream = (
-        UpstreamFollower(UpstreamStore(database), cache, partial(open_channel, nation, settings, apart=True), clock)
-        if nation
-        else None
-    )
-
-    async def start() -> None:
-        if upstream is not None:
-            upstream.begin()
+    watch = Watch(cache, settings.jurisdiction, drain, timing)
+    background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
+    follower: UpstreamFollower | None = None
+    if settings.upstream_policy:
+        connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
+        follower = UpstreamFollower(UpstreamStore(database), cache, connect, clock, timing)
+        background = (*background, follower.run)
 
     async def check() -> None:
         await database.check()
         if cache.as_of == 0:
             await cache.refresh()
+        if follower is not None and cache.nation_as_of is None:
+            await follower.restore()
 
     async def close() -> None:
-        if upstream is not None:
-            await upstream.end()
-        await cache.close()
         await asyncio.to_thread(database.close)
 
     return Service(
@@ -59,7 +57,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Service
             Registration(
                 "hutong.policy.v1.PolicyService",
                 add_PolicyServiceServicer_to_server,
-                PolicyServicer(cache, PolicyResolver(cache, clock), Watch(cache, settings.jurisdiction, drain)),
+                PolicyServicer(cache, PolicyResolver(cache, clock), watch),
             ),
             Registration(
                 "hutong.policy.v1.PolicyAdminService",
@@ -69,6 +67,6 @@ async def open_policy(settings: Settings, clock: Clock | None = None) -> Service
         ),
         check=check,
         close=close,
-        start=start,
+        background=background,
         drain=drain,
     )

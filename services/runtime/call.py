@@ -1,30 +1,74 @@
-"""What the layers around a servicer know of the call under way."""
+"""The call under way: its id, trace, deadline and outcome."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 from contextvars import ContextVar
+from dataclasses import dataclass
+
+_TRACE_PARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
+
+
+REQUEST_ID = "x-request-id"
+"""The metadata key of a call's id, in requests and in the trailers of a failed call."""
+TRACE_PARENT = "traceparent"
+"""The metadata key of W3C Trace Context: version, trace id, parent span id and flags."""
 
 
 class Call:
-    """One call as the interceptors see it. Mutable: each layer writes what it alone knows."""
+    """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
-    __slots__ = ("code", "deadline", "reason", "request_id")
+    __slots__ = ("code", "deadline", "reason", "request_id", "trace")
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, trace: Trace | None = None) -> None:
         self.request_id = request_id
+        # None when the caller sent no trace context.
+        self.trace = trace
         self.code = "OK"
         self.reason = ""
-        # In the event loop's own seconds; None for a stream without a deadline.
+        # In seconds of the event loop's clock; None for a stream without a deadline.
         self.deadline: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The caller's trace, with a new span for this call."""
+
+    trace_id: str
+    span_id: str
+    flags: str
+
+    @classmethod
+    def from_header(cls, text: str) -> Trace | None:
+        """Return a new span of the trace in a `traceparent`; None if the text is not a valid one of version 00."""
+        match = _TRACE_PARENT.fullmatch(text)
+        if match is None or match["trace"] == "0" * 32 or match["parent"] == "0" * 16:
+            return None
+        return cls(match["trace"], secrets.token_hex(8), match["flags"])
+
+    def to_header(self) -> str:
+        """Return the `traceparent` to send with calls that this call makes."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
-"""The call that the running task serves; None outside of any."""
+"""The call that the running task serves; None outside a call."""
+
+
+def outgoing_metadata() -> tuple[tuple[str, str], ...]:
+    """Return the metadata to send to another service: the current call's id, and its trace if it has one."""
+    call = current_call.get()
+    if call is None or not call.request_id:
+        return ()
+    if call.trace is None:
+        return ((REQUEST_ID, call.request_id),)
+    return ((REQUEST_ID, call.request_id), (TRACE_PARENT, call.trace.to_header()))
 
 
 def seconds_left(at_most: float) -> float:
-    """The time a call of ours to another service may take: what is left of the caller's, at most `at_most` seconds."""
+    """Return how long a call to another service may take: the rest of the caller's time, at most `at_most` seconds."""
     call = current_call.get()
     if call is None or call.deadline is None:
         return at_most

@@ -22,6 +22,7 @@ from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
+from services.verification.sources.timing import SourceTiming
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
@@ -31,31 +32,28 @@ if TYPE_CHECKING:
     from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceAsyncStub
 
 
-async def open_verification(settings: Settings, clock: Clock | None = None) -> Service:
+async def open_verification(
+    settings: Settings, clock: Clock | None = None, timing: SourceTiming | None = None
+) -> Service:
     """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
     clock = clock or SystemClock()
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
     store = DecisionStore(database)
-    open_to_results = partial(open_channel, settings.results.address, settings, apart=True)
-    open_to_policy = partial(open_channel, settings.policy.address, settings, apart=True)
+    open_to_results = partial(open_channel, settings.results.address, settings, dedicated=True)
+    open_to_policy = partial(open_channel, settings.policy.address, settings, dedicated=True)
     results_stub: ReconnectingStub[InternalLookupServiceAsyncStub] = ReconnectingStub(
         open_to_results, InternalLookupServiceStub
     )
     results = ResultsClient(results_stub, settings.jurisdiction)
-    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock)
+    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
     verifier = Verifier(results, policies, store, pepper, clock)
     refusal_store = RefusalStore(database, pepper.secret)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
-    async def start() -> None:
-        policies.start()
-        streams.start()
-
     async def close() -> None:
-        streams.close()
         await policies.close()
         await results_stub.close()
         await asyncio.to_thread(database.close)
@@ -76,6 +74,6 @@ async def open_verification(settings: Settings, clock: Clock | None = None) -> S
         ),
         check=database.check,
         close=close,
-        start=start,
+        background=(policies.watch, streams.close_when_drained),
         drain=drain,
     )

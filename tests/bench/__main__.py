@@ -23,7 +23,7 @@ from tests.bench.memory import bench_memory
 from tests.bench.policy import bench_policy
 from tests.bench.upload import bench_upload
 from tests.bench.verify import bench_verify
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
 
 OUTPUT = Path("build/bench.json")
 

@@ -21,9 +21,10 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest, Verif
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from tests.bench.nodes import bench_processes
-from tests.bench.people import LAB, make_tubes, resident_number
+from tests.bench.tubes import LAB, make_tubes
 from tests.bench.upload import send
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
+from tests.support.people import resident_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def _hotel_policy(now: int) -> policy_pb2.Policy:
         title="example window: hotels",
         purposes=[purpose_pb2.PURPOSE_HOTEL],
         test_required=policy_pb2.TestRequired(
-            window=policy_pb2.ValidityWindow(basis=policy_pb2.BASIS_REPORT_TIME),
+            window=policy_pb2.ValidityWindow(basis=policy_pb2.VALIDITY_BASIS_REPORT_TIME),
         ),
     )
     policy.test_required.window.duration.seconds = 7 * 86_400

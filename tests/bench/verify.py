@@ -28,7 +28,7 @@ from tests.bench import echo
 from tests.bench.callers import Target, latencies, stream_rate, unary_rate
 from tests.bench.gates import GateNode, gate_node
 from tests.bench.measure import ROUNDS, Measurement, in_turns, usual_p99
-from tests.databases import PostgresServer
+from tests.support.databases import PostgresServer
 
 SERVICE = "/hutong.verification.v1.VerificationService"
 VERIFY_SHARE = 0.5

@@ -13,11 +13,11 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.results.exchange.tables import nodes
 from services.results.records.tables import results
-from tests.labwork import lab_to_register, make_tubes
-from tests.rpc.certificates import Authority, Certificate
-from tests.rpc.country import HENAN, read_rows, until
-from tests.rpc.daemon import Daemon, daemon
-from tests.rpc.results_node import batch_of, start
+from tests.support.certificates import Authority, Certificate
+from tests.support.processes import Daemon, daemon
+from tests.support.results.country import HENAN, read_rows, until
+from tests.support.results.factories import lab_to_register, make_tubes
+from tests.support.results.node import batch_of, start
 
 PERSONS = 20
 

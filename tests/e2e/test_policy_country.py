@@ -14,12 +14,12 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 
-from tests.databases import MakeUrl
-from tests.rpc.country import until
-from tests.rpc.daemon import Daemon, environment
-from tests.rpc.link import link_to
-from tests.rpc.policy.test_service import Service, make_policy
-from tests.rpc.policy_country import FLOOR, NATION_POLICY, make_floor, nation_as_of, resolve, revisions
+from tests.support.databases import MakeUrl
+from tests.support.link import link_to
+from tests.support.policy.country import FLOOR, NATION_POLICY, make_floor, nation_as_of, resolve, revisions
+from tests.support.policy.service import Service, make_policy
+from tests.support.processes import Daemon, environment
+from tests.support.results.country import until
 
 PUBLICATIONS = 60
 RETRY_SECONDS = 0.05

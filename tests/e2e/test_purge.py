@@ -22,11 +22,11 @@ from services.domain.instant import DAY, HOUR, Instant, to_timestamp
 from services.results.records.partitions import list_partitions, month_after, month_of, partition_name
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
-from tests.databases import MakeUrl
-from tests.labwork import LAB_NAME, lab_to_register, make_tube
-from tests.rpc.daemon import daemon, hutongd
-from tests.rpc.results_node import batch_of, start
-from tests.serving import error_info
+from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
+from tests.support.processes import daemon, hutongd
+from tests.support.results.factories import LAB_NAME, lab_to_register, make_tube
+from tests.support.results.node import batch_of, start
 
 OLD = 70 * DAY
 KEPT = "30d"

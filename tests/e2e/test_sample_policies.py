@@ -7,16 +7,17 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
-from hutong.policy.v1.policy_pb2 import BASIS_SAMPLE_TIME, EffectivePolicy
+from hutong.policy.v1.policy_pb2 import VALIDITY_BASIS_SAMPLE_TIME, EffectivePolicy
 from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.type.v1.refusal_ground_pb2 import REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, REFUSAL_GROUND_NOT_TESTED_LOCALLY
 
 from clients.examples.node import running_node
-from tests import policy_record
-from tests.policy_record import Case
+from tests.support.policy import record
+from tests.support.policy.record import Case
+from tests.support.ports import free_addresses
 
-CASES = list(policy_record.cases())
+CASES = list(record.cases())
 BATCH = 500
 THE_FLOOR = 1_659_024_000
 """29 July 2022 in Asia/Shanghai, in seconds since 1970."""
@@ -26,10 +27,10 @@ THE_FLOOR = 1_659_024_000
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Case, EffectivePolicy]]]:
     """Every question of the record with its answer, by a service that was given the samples file by file."""
     with (
-        running_node(tmp_path_factory.mktemp("node"), services=["policy"]) as node,
+        running_node(tmp_path_factory.mktemp("node"), free_addresses(), ["policy"]) as node,
         grpc.insecure_channel(node.addresses["policy"]) as channel,
     ):
-        for request in policy_record.publications():
+        for request in record.publications():
             PolicyAdminServiceStub(channel).PublishPolicy(request, timeout=10)
         told = []
         for start in range(0, len(CASES), BATCH):
@@ -40,15 +41,15 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Cas
 
 def test_places_answer_as_on_those_days(answers: list[tuple[Case, EffectivePolicy]]) -> None:
     """Every row of the record: the rule, its window, and whether the floor replaced the basis."""
-    told = [policy_record.told_as_expected(effective, case.expected) for case, effective in answers]
+    told = [record.told_as_expected(effective, case.expected) for case, effective in answers]
     assert told == [case.expected for case, _ in answers]
 
 
 def test_floor_binds_every_rule_from_29_july(answers: list[tuple[Case, EffectivePolicy]]) -> None:
     """From that instant no answer anywhere counts from sampling, and the two named grounds are forbidden."""
     named = {REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, REFUSAL_GROUND_NOT_TESTED_LOCALLY}
-    since = [(case, effective) for case, effective in answers if case.question.at_time.seconds >= THE_FLOOR]
+    since = [(case, effective) for case, effective in answers if case.question.effective_time.seconds >= THE_FLOOR]
     assert len(since) > 50
     for case, effective in since:
-        assert effective.test_required.window.basis != BASIS_SAMPLE_TIME
+        assert effective.test_required.window.basis != VALIDITY_BASIS_SAMPLE_TIME
         assert named <= set(effective.forbidden_grounds), case

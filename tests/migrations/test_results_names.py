@@ -27,8 +27,8 @@ from services.results.tables import metadata
 from services.results.timeliness.arrivals import with_national_receive_times
 from services.storage.engine import Database, open_database
 from services.storage.migrate import downgrade, upgrade
-from tests.databases import PostgresServer
-from tests.labwork import NOW, REPORTED, USCC
+from tests.support.databases import PostgresServer
+from tests.support.results.factories import NOW, REPORTED, USCC
 
 KEY = b"k" * 16
 OTHER_KEY = b"l" * 16

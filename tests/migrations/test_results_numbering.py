@@ -10,8 +10,8 @@ from sqlalchemy import text
 from services.results.changelog.log import append_entry
 from services.storage.engine import open_database
 from services.storage.migrate import downgrade, upgrade
-from tests.databases import PostgresServer
-from tests.labwork import NOW, USCC
+from tests.support.databases import PostgresServer
+from tests.support.results.factories import NOW, USCC
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -20,9 +20,6 @@ from services.policy.rules.resolve import PolicyBook
 from services.policy.store import PolicyStore
 from services.runtime.clock import Clock
 
-POLL_SECONDS = 0.1
-"""Between two looks for publications of other processes."""
-
 _log = structlog.get_logger(__name__)
 
 RevisionKey = tuple[str, str, int]
@@ -49,24 +46,27 @@ class PolicyBookCache:
         self._commit_times: dict[int, Instant] = {}
         self._refreshed = asyncio.Condition()
         self._refreshing = asyncio.Lock()
-        self._poller: asyncio.Task[None] | None = None
         self.book = PolicyBook()
         self.sequence = 0
         self.as_of: Instant = 0
         self.nation_as_of: Instant | None = None
 
     async def open(self) -> None:
-        """Read everything, then poll. A database that is unavailable is waited for in the background."""
+        """Read everything. A database that is unavailable is waited for in the background."""
         try:
             await self.refresh()
         except HutongError:
             _log.warning("policies not read yet")
-        self._poller = asyncio.ensure_future(self._poll())
 
-    async def close(self) -> None:
-        """Stop polling."""
-        if self._poller is not None:
-            self._poller.cancel()
+    async def poll(self, seconds: float) -> None:
+        """Look for publications of other processes again and again, until cancelled. A background job."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.refresh()
+            except HutongError as error:
+                # as_of stays behind, and says so in every answer.
+                _log.debug("policies not refreshed", reason=error.reason)
 
     async def refresh(self, nation_as_of: Instant | None = None) -> None:
         """Take in everything committed before this call; up to `nation_as_of` the nation's policies are among it."""
@@ -134,15 +134,6 @@ class PolicyBookCache:
         self._commit_times |= changes.commit_times
         self.book = self.book.with_revisions(revision for _, revision in changes.revisions)
         self.sequence = changes.sequence
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self.refresh()
-            except HutongError as error:
-                # as_of stays behind, and says so in every answer.
-                _log.debug("policies not refreshed", reason=error.reason)
 
 
 def _key(revision: Revision) -> RevisionKey:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,22 +12,17 @@ from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest, WatchPolic
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from prometheus_client import Gauge
 
-from services.domain.errors import HutongError
+from services.domain.errors import FailedPrecondition
 from services.domain.instant import SECOND, from_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.timing import PolicyTiming
 from services.policy.upstream.snapshot import SnapshotUpdate
 from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
+from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
-SILENCE_SECONDS = 7.5
-"""A watch that says nothing for longer stands in a broken connection: heartbeats come at least every five seconds."""
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 1.0
-"""After failures, doubled from the first to the longest, and spread so that provinces do not come back as one."""
-KEPT_EVERY_SECONDS = 10.0
-"""How often a heartbeat's instant is written down when nothing else came."""
 MAX_TOGETHER = 500
 """Revisions that one transaction takes in: as long others wait to publish."""
 
@@ -41,14 +34,10 @@ DIFFERENCES = Gauge(
     "hutong_policy_upstream_differences", "National revisions that the nation tells otherwise than they are known here"
 )
 
-_FORGOTTEN = (grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT)
+_FORGOTTEN = (grpc.StatusCode.OUT_OF_RANGE.name, grpc.StatusCode.INVALID_ARGUMENT.name)
 """The nation does not know the cursor: it was restored from a backup, or is another one. It tells everything again."""
 
 _log = structlog.get_logger(__name__)
-
-
-class NotTheNation(Exception):
-    """The node that answers at the upstream address is not the national node."""
 
 
 class UpstreamFollower:
@@ -58,77 +47,63 @@ class UpstreamFollower:
     """
 
     def __init__(
-        self, store: UpstreamStore, cache: PolicyBookCache, connect: Callable[[], grpc.aio.Channel], clock: Clock
+        self,
+        store: UpstreamStore,
+        cache: PolicyBookCache,
+        connect: Callable[[], grpc.aio.Channel],
+        clock: Clock,
+        timing: PolicyTiming,
     ) -> None:
+        self._timing = timing
         self._store = store
         self._cache = cache
         self._connect = connect
         self._clock = clock
         self._position: UpstreamPosition | None = None
+        self._restoring = asyncio.Lock()
         self._differing: set[str] = set()
         self._is_following = False
-        self._failures = 0
         self._why = ""
         self._kept = 0.0
-        self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Follow from now on, in the background."""
+    async def run(self) -> None:
+        """Follow until cancelled; what has come stays. A background job."""
         LAG.set_function(self._lag)
         DIFFERENCES.set_function(lambda: len(self._differing))
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        await reconnect_forever(self._watch, self._lost, self._timing.backoff)
 
-    async def end(self) -> None:
-        """Stop following; what has come stays."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+    async def restore(self) -> None:
+        """Stand where an earlier process of this province stood, so that answers say at once up to when they hold."""
+        async with self._restoring:
+            if self._position is None:
+                self._position = await self._store.read_position()
+                if self._position is not None:
+                    await self._cache.refresh(self._position.as_of_time)
 
     def _lag(self) -> float:
         as_of = self._cache.nation_as_of
         return float("nan") if as_of is None else (self._clock.now() - as_of) / SECOND
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self._watch()
-            except grpc.aio.AioRpcError as error:
-                if error.code() in _FORGOTTEN and self._position is not None:
-                    self._position = self._position._replace(cursor="")
-                self._disconnected(error.code().name, error.details() or "")
-            except HutongError as error:
-                self._disconnected(error.reason, error.message)
-            except (TimeoutError, NotTheNation) as error:
-                self._disconnected(type(error).__name__, str(error))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next try may do
-                _log.exception("what the nation told was not taken in")
-                self._disconnected(type(error).__name__, "")
-            longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
-            await asyncio.sleep(random.uniform(FIRST_PAUSE_SECONDS / 2, longest))  # noqa: S311 - guards nothing
-
-    def _disconnected(self, why: str, text: str) -> None:
+    def _lost(self, why: str, text: str) -> None:
+        if why in _FORGOTTEN and self._position is not None:
+            self._position = self._position._replace(cursor="")
         if why != self._why:
             _log.warning("the nation's policies are not followed", why=why, text=text)
         self._why = why
-        self._failures += 1
         self._is_following = False
         FOLLOWING.set(0)
 
     async def _watch(self) -> None:
         """One watch, from where this process stands or an earlier one stood, until it ends."""
-        if self._position is None:
-            self._position = await self._store.read_position()
-            if self._position is not None:
-                await self._cache.refresh(self._position.as_of_time)
+        await self.restore()
         cursor = self._position.cursor if self._position is not None else ""
         update = SnapshotUpdate(is_whole=not cursor)
         async with self._connect() as channel:
             call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=cursor), wait_for_ready=True)
             while True:
-                message = await _read(call, channel)
-                if message.HasField("policy"):
-                    update.add(message.policy)
+                message = await self._read(call, channel)
+                if message.HasField("event"):
+                    update.add(message.event.policy)
                 else:
                     await self._apply(update, message)
                     update = SnapshotUpdate(is_whole=False)
@@ -137,7 +112,9 @@ class UpstreamFollower:
         """Store what was received up to a checkpoint: it is durable before it is in the cache."""
         checkpoint = message.checkpoint
         if checkpoint.node != format_node(NATION):
-            raise NotTheNation(f"HUTONG_UPSTREAM_POLICY leads to {checkpoint.node or 'another service'}")
+            raise FailedPrecondition(
+                "NOT_AN_UPSTREAM", f"HUTONG_UPSTREAM_POLICY leads to {checkpoint.node or 'another service'}"
+            )
         position = UpstreamPosition(message.cursor, from_timestamp(checkpoint.as_of_time))
         if update.is_whole:
             self._differing.clear()
@@ -156,11 +133,11 @@ class UpstreamFollower:
         self._position = position
         if not self._is_following:
             _log.info("the nation's policies are followed", cursor=position.cursor)
-            self._is_following, self._failures, self._why = True, 0, ""
+            self._is_following, self._why = True, ""
             FOLLOWING.set(1)
 
     def _is_keeping_due(self) -> bool:
-        return asyncio.get_running_loop().time() - self._kept >= KEPT_EVERY_SECONDS
+        return asyncio.get_running_loop().time() - self._kept >= self._timing.kept_every_seconds
 
     async def _keep(self, received: Sequence[ReceivedRevision], position: UpstreamPosition) -> None:
         """Store what received, and with the last of it the position: without its cursor as long as anything differs."""
@@ -178,15 +155,14 @@ class UpstreamFollower:
             _log.error(how, policy=name)
         self._differing.update(names)
 
-
-async def _read(call: Any, channel: grpc.aio.Channel) -> WatchPoliciesResponse:
-    try:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            message = await call.read()
-    except TimeoutError:
-        is_connected = channel.get_state() == grpc.ChannelConnectivity.READY
-        raise TimeoutError("nothing is told" if is_connected else "no connection") from None
-    if not isinstance(message, WatchPoliciesResponse):
-        # Ended without a word, which no server does.
-        raise TimeoutError("the watch ended")
-    return message
+    async def _read(self, call: Any, channel: grpc.aio.Channel) -> WatchPoliciesResponse:
+        try:
+            async with asyncio.timeout(self._timing.silence_seconds):
+                message = await call.read()
+        except TimeoutError:
+            is_connected = channel.get_state() == grpc.ChannelConnectivity.READY
+            raise TimeoutError("nothing is told" if is_connected else "no connection") from None
+        if not isinstance(message, WatchPoliciesResponse):
+            # Ended without a word, which no server does.
+            raise TimeoutError("the watch ended")
+        return message

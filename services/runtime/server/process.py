@@ -1,4 +1,4 @@
-"""One process serving one service or several, until a signal."""
+"""A process that serves one or more services until a signal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from prometheus_client import start_http_server
 
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
-from services.runtime.settings import BadSetting, Settings, is_loopback, split_address
-from services.runtime.tuning import settle_memory
+from services.runtime.settings import Settings, is_loopback
+from services.runtime.tuning import freeze_heap
+from services.runtime.variables import BadSetting, split_address
 
 _log = structlog.get_logger(__name__)
 
 
 async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], settings: Settings) -> None:
-    """Open and serve services at their settings' addresses until SIGTERM or SIGINT, then drain them side by side."""
+    """Open services and serve each at its address until SIGTERM or SIGINT, then drain all of them at once.
+
+    Raises:
+        BadSetting: an address cannot be used.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -34,7 +39,7 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
             except BaseException:
                 await service.close()
                 raise
-        settle_memory()
+        freeze_heap()
         await stop.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     finally:
@@ -44,7 +49,7 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
 def _serve_metrics(address: str) -> None:
     if not is_loopback(address):
         raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
-    host, port = split_address(address, "HUTONG_METRICS_ADDRESS")
+    host, port = split_address(address)
     try:
         start_http_server(port, host)
     except OSError as error:

@@ -14,9 +14,10 @@ from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 
 from services.domain.errors import Unavailable
-from services.domain.instant import MINUTE, Instant, Span
+from services.domain.instant import Instant
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
@@ -27,22 +28,19 @@ from services.verification.sources.convert import policy_answer_from_proto, poli
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_cache import PolicyCache
 from services.verification.sources.policy_watch import PolicyWatch
+from services.verification.sources.timing import SourceTiming
 
 if TYPE_CHECKING:
     from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
-
-UNWATCHED_SECONDS = 0.25
-"""How long an answer is used without a watch that would report its change: a publication is seen within a second."""
-LONGEST_ABSENCE: Span = 30 * MINUTE
-"""How old the last answers may grow while Policy is unavailable. After it no rule is known, which refuses nobody."""
-RETRY_SECONDS = 0.05
-"""Between two questions to a Policy that has not yet seen what the caller's token stands for."""
 
 
 class PolicyClient:
     """Asks this node's Policy, as seldom as can be."""
 
-    def __init__(self, open_channel: OpenChannel, jurisdiction: str, clock: Clock) -> None:
+    def __init__(
+        self, open_channel: OpenChannel, jurisdiction: str, clock: Clock, timing: SourceTiming | None = None
+    ) -> None:
+        self._timing = timing = timing or SourceTiming()
         self._stub: ReconnectingStub[PolicyServiceAsyncStub] = ReconnectingStub(open_channel, PolicyServiceStub)
         self._clock = clock
         self._jurisdiction = jurisdiction
@@ -50,22 +48,21 @@ class PolicyClient:
         self.unavailable = SourceStatus(self._source, SOURCE_UNAVAILABLE, None)
         self._breaker = CircuitBreaker(self._source)
         self._cache = PolicyCache()
-        self._watch = PolicyWatch(open_channel, self._cache.drop, self._on_connected)
+        self._watch = PolicyWatch(open_channel, self._cache.drop, self._on_connected, timing)
         self._coalescer: Coalescer[PolicyQuestion, PolicyAnswer | None] = Coalescer(self._resolve_batch)
         self._probe: asyncio.Future[PolicyAnswer | None] | None = None
 
     def _on_connected(self) -> None:
         """Send questions to Policy again at once, because its watch has connected."""
-        self._breaker.regain()
+        self._breaker.record_success()
         self._stub.revive()
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._watch.start()
+    async def watch(self) -> None:
+        """Follow the changes of policies until cancelled. A background job."""
+        await self._watch.run()
 
     async def close(self) -> None:
-        """Stop watching, and asking."""
-        await self._watch.close()
+        """Stop asking."""
         await self._stub.close()
 
     @property
@@ -80,9 +77,9 @@ class PolicyClient:
             return None
         if self._is_watched(known):
             return known
-        if asyncio.get_running_loop().time() - known.ask_time < UNWATCHED_SECONDS:
+        if asyncio.get_running_loop().time() - known.ask_time < self._timing.unwatched_seconds:
             return known
-        if self._breaker.lost and self._is_recent(known):
+        if self._breaker.is_open and self._is_recent(known):
             if self._probe is None or self._probe.done():
                 self._probe = self._coalescer.ask(question)
             return known
@@ -99,12 +96,12 @@ class PolicyClient:
             async with asyncio.timeout(self._breaker.seconds()):
                 latest = await self._coalescer.ask(question)
                 while latest is not None and not self._has_seen(latest, question.seen):
-                    await asyncio.sleep(RETRY_SECONDS)
+                    await asyncio.sleep(self._timing.token_retry_seconds)
                     latest = await self._coalescer.ask(question)
         except TimeoutError:
             if latest is not None:
                 raise self._not_fresh_enough() from None
-            self._breaker.lose("no answer in time")
+            self._breaker.record_failure("no answer in time")
         if latest is not None:
             return latest
         last = self._cache.find(question)
@@ -137,7 +134,7 @@ class PolicyClient:
         return known.nation_as_of_time
 
     def _is_recent(self, known: PolicyAnswer) -> bool:
-        return self._clock.now() - self._as_of(known) < LONGEST_ABSENCE
+        return self._clock.now() - self._as_of(known) < self._timing.longest_absence
 
     def _not_fresh_enough(self) -> Unavailable:
         return Unavailable(
@@ -161,13 +158,13 @@ class PolicyClient:
         request = BatchResolvePoliciesRequest(requests=[policy_question_to_proto(question) for question in questions])
         stub = self._stub.stub
         try:
-            response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS)
+            response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
-            self._breaker.lose(error.code().name)
+            self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._stub.renew(stub)
             return [None] * len(questions)
-        self._breaker.regain()
+        self._breaker.record_success()
         answers: list[PolicyAnswer | None] = []
         for question, item in zip(questions, response.items, strict=True):
             if not item.HasField("effective_policy"):

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
-import grpc
 import structlog
 from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest, WatchPoliciesResponse
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
+from services.runtime.client.reconnect import Backoff, reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
-
-SILENCE_SECONDS = 7.5
-"""A watch that says nothing for longer is not live: heartbeats come at least every five seconds."""
-RETRY_SECONDS = 0.2
-"""Between the end of one watch and the next try."""
+from services.verification.sources.timing import SourceTiming
 
 _log = structlog.get_logger(__name__)
 
@@ -34,15 +29,19 @@ class PolicyWatch:
     """
 
     def __init__(
-        self, open_channel: OpenChannel, drop: Callable[[str], None], on_connected: Callable[[], None]
+        self,
+        open_channel: OpenChannel,
+        drop: Callable[[str], None],
+        on_connected: Callable[[], None],
+        timing: SourceTiming,
     ) -> None:
         """`drop` is called with the jurisdiction of each change; `on_connected` whenever Policy is heard of again."""
+        self._timing = timing
         self._open_channel = open_channel
         self._drop = drop
         self._on_connected = on_connected
         self._live_until = 0.0
         self._cursor = ""
-        self._task: asyncio.Task[None] | None = None
         self.epoch = 0
         self.change_count = 0
         self.as_of_time: Instant = 0
@@ -53,32 +52,17 @@ class PolicyWatch:
         """Whether a change would be reported now."""
         return asyncio.get_running_loop().time() < self._live_until
 
-    def start(self) -> None:
-        """Begin to follow."""
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        await reconnect_forever(
+            self._watch, self._lost, Backoff(self._timing.retry_seconds, self._timing.retry_seconds)
+        )
 
-    async def close(self) -> None:
-        """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self._watch()
-            except grpc.aio.AioRpcError as error:
-                if error.code() == grpc.StatusCode.OUT_OF_RANGE:
-                    self._cursor = ""
-                self._expire(error.code().name)
-            except TimeoutError:
-                self._expire("silent")
-            await asyncio.sleep(RETRY_SECONDS)
-
-    def _expire(self, why: str) -> None:
+    def _lost(self, why: str, text: str) -> None:
+        if why == "OUT_OF_RANGE":
+            self._cursor = ""
         if self._live_until:
-            _log.warning("policy watch lapsed", why=why)
+            _log.warning("policy watch lost", why=why, text=text)
         self._live_until = 0.0
 
     async def _watch(self) -> None:
@@ -87,11 +71,11 @@ class PolicyWatch:
         async with self._open_channel() as channel:
             call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=self._cursor))
             while True:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(self._timing.silence_seconds):
                     message = await call.read()
                 if not isinstance(message, WatchPoliciesResponse):
-                    self._expire("ended")
-                    return
+                    # Ended without a status, which no server does.
+                    raise TimeoutError("the watch ended")
                 if message.HasField("checkpoint"):
                     if in_snapshot:
                         in_snapshot = False
@@ -100,9 +84,9 @@ class PolicyWatch:
                     self.nation_as_of_time = from_timestamp(message.checkpoint.nation_as_of_time)
                     if not self.is_live:
                         self._on_connected()
-                    self._live_until = asyncio.get_running_loop().time() + SILENCE_SECONDS
+                    self._live_until = asyncio.get_running_loop().time() + self._timing.silence_seconds
                 elif not in_snapshot:
                     self.change_count += 1
-                    self._drop(parse_policy(message.policy.name)[0])
+                    self._drop(parse_policy(message.event.policy.name)[0])
                 if not in_snapshot:
                     self._cursor = message.cursor

@@ -10,14 +10,11 @@ import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, DataSource
-from hutong.results.v1.results_service_pb2 import (
-    LookupLatestItem,
-    LookupLatestRequest,
-    LookupLatestResponse,
-)
+from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatestRequest, LookupLatestResponse
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
+from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -114,19 +111,19 @@ class ResultsClient:
         # Not cancelled: when its answer does come, however late, Results is trusted again.
         self._late.add(call)
         call.add_done_callback(self._late.discard)
-        self._breaker.lose("no answer in time")
+        self._breaker.record_failure("no answer in time")
         return [None] * len(look_ups)
 
     def _expire(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():
-            self._breaker.lose("no answer in time")
+            self._breaker.record_failure("no answer in time")
             future.set_result(None)
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
         request = BatchLookupColumnsRequest(requests=look_ups)
         stub = self._stub.stub
         try:
-            response = await stub.BatchLookupColumns(request, timeout=UPSTREAM_SECONDS)
+            response = await stub.BatchLookupColumns(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2
@@ -134,11 +131,11 @@ class ResultsClient:
                     *await self._look_up_batch(look_ups[:half]),
                     *await self._look_up_batch(look_ups[half:]),
                 ]
-            self._breaker.lose(error.code().name)
+            self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._stub.renew(stub)
             return [None] * len(look_ups)
-        self._breaker.regain()
+        self._breaker.record_success()
         return _answers(response)
 
 

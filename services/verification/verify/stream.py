@@ -35,7 +35,6 @@ class VerificationStream:
             self._answer_together, in_flight=4
         )
         self._streams: set[_Stream] = set()
-        self._closer: asyncio.Task[None] | None = None
 
     @property
     def open_count(self) -> int:
@@ -47,14 +46,11 @@ class VerificationStream:
         """Questions that are being answered now."""
         return sum(stream.question_count for stream in self._streams)
 
-    def start(self) -> None:
-        """Begin to wait for the drain: one task for all streams."""
-        self._closer = asyncio.get_running_loop().create_task(self._close_streams())
-
-    def close(self) -> None:
-        """Stop waiting."""
-        if self._closer is not None:
-            self._closer.cancel()
+    async def close_when_drained(self) -> None:
+        """Wait for the drain, and end all streams then: one background job for all of them."""
+        await self._drain.wait()
+        for stream in list(self._streams):
+            stream.end()
 
     async def serve(self, requests: AsyncIterator[StreamVerifyRequest]) -> AsyncIterator[StreamVerifyResponse]:
         """Answer a stream until the gate half-closes it, breaks it off, or the server drains."""
@@ -85,11 +81,6 @@ class VerificationStream:
             BatchVerifyRequest(requests=[question.request for question in questions]), answers
         )
         return answers
-
-    async def _close_streams(self) -> None:
-        await self._drain.wait()
-        for stream in list(self._streams):
-            stream.end()
 
 
 class _Stream:

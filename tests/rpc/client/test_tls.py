@@ -12,8 +12,8 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
 from services.results.main import open_results
-from tests.rpc.certificates import Authority
-from tests.serving import serving, settings_for
+from tests.support.certificates import Authority
+from tests.support.servers import serving, settings_for
 
 
 async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

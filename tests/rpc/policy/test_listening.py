@@ -11,7 +11,12 @@ from typing import Any
 import grpc
 import pytest
 from hutong.policy.v1 import policy_pb2
-from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint, WatchPoliciesRequest, WatchPoliciesResponse
+from hutong.policy.v1.policy_service_pb2 import (
+    PolicyCheckpoint,
+    PolicyEvent,
+    WatchPoliciesRequest,
+    WatchPoliciesResponse,
+)
 from prometheus_client import REGISTRY
 
 from services.domain.instant import to_timestamp
@@ -19,10 +24,10 @@ from services.policy import tables
 from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
 from services.policy.upstream import follower
 from services.runtime.clock import SystemClock
-from tests.databases import MakeUrl
-from tests.rpc.country import read_rows, until
-from tests.rpc.policy.test_service import Service
-from tests.rpc.policy_country import arrives, make_venue_policy, nation_as_of, province, revisions
+from tests.support.databases import MakeUrl
+from tests.support.policy.country import arrives, make_venue_policy, nation_as_of, province, revisions
+from tests.support.policy.service import Service
+from tests.support.results.country import read_rows, until
 
 NAME = "jurisdictions/000000/policies/{}"
 
@@ -40,7 +45,7 @@ class PretendedNation:
         if request.cursor and self._refuse is not None:
             await context.abort(self._refuse, "no such cursor")
         for policy in () if request.cursor else self.policies:
-            yield WatchPoliciesResponse(policy=policy, cursor="not the end")
+            yield WatchPoliciesResponse(event=PolicyEvent(policy=policy), cursor="not the end")
         while True:
             checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(SystemClock().now()), node="nodes/000000")
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor="the end")

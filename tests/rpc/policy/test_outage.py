@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest
 from prometheus_client import REGISTRY
@@ -16,14 +15,12 @@ from structlog.testing import capture_logs
 
 from services.domain.instant import SECOND, from_timestamp
 from services.policy import tables
-from services.policy.upstream import follower
+from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
-from tests.databases import MakeUrl
-from tests.rpc.country import until
-from tests.rpc.link import Link, link_to
-from tests.rpc.policy.test_service import Service, make_policy, policy_at
-from tests.rpc.policy_country import (
+from tests.support.databases import MakeUrl
+from tests.support.link import Link, link_to
+from tests.support.policy.country import (
     FLOOR,
     NATION_POLICY,
     arrives,
@@ -35,6 +32,8 @@ from tests.rpc.policy_country import (
     resolve,
     revisions,
 )
+from tests.support.policy.service import Service, make_policy, policy_at
+from tests.support.results.country import until
 
 CITY_POLICY = "jurisdictions/410100/policies/hotel"
 
@@ -44,6 +43,10 @@ async def nation_at(url: str, directory: Path) -> AsyncIterator[tuple[Service, L
     """A national node, and the way to it."""
     async with policy_at(url, directory) as nation, link_to(nation.address) as link:
         yield nation, link
+
+
+IMPATIENT = PolicyTiming(silence_seconds=1.5)
+"""Gives a silent watch up sooner than in production."""
 
 
 async def test_the_nations_last_word_holds_while_it_is_away_and_through_a_restart(
@@ -92,14 +95,11 @@ async def _is_known(service: Service) -> bool:
     return await nation_as_of(service) > 0
 
 
-async def test_a_connection_that_is_half_open_is_given_up_for_a_new_one(
-    tmp_path: Path, sqlite_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_connection_that_is_half_open_is_given_up_for_a_new_one(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """Long before TCP or a keepalive would notice: the nation's silence is enough."""
-    monkeypatch.setattr(follower, "SILENCE_SECONDS", 1.5)
     async with (
         nation_at(sqlite_url("policy"), tmp_path) as (nation, link),
-        province(sqlite_url("policy"), tmp_path, link.address) as henan,
+        province(sqlite_url("policy"), tmp_path, link.address, timing=IMPATIENT) as henan,
     ):
         await nation.publish(make_policy(NATION_POLICY))
         await comes(henan, f"{NATION_POLICY}@1")
@@ -110,13 +110,12 @@ async def test_a_connection_that_is_half_open_is_given_up_for_a_new_one(
 
 
 async def test_a_nation_that_is_frozen_is_served_without_and_caught_up_with(
-    tmp_path: Path, sqlite_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sqlite_url: MakeUrl
 ) -> None:
     """New connections are silent too, try after try, until it thaws."""
-    monkeypatch.setattr(follower, "SILENCE_SECONDS", 1.5)
     async with (
         nation_at(sqlite_url("policy"), tmp_path) as (nation, link),
-        province(sqlite_url("policy"), tmp_path, link.address) as henan,
+        province(sqlite_url("policy"), tmp_path, link.address, timing=IMPATIENT) as henan,
     ):
         await nation.publish(make_policy(NATION_POLICY))
         await comes(henan, f"{NATION_POLICY}@1")
@@ -152,7 +151,7 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
             await comes(henan, f"{NATION_POLICY}@10")
             call: Any = henan.read.WatchPolicies(WatchPoliciesRequest())
             told = [await call.read() for _ in range(11)]
-            assert [message.policy.revision for message in told] == [*range(1, 11), 0]
+            assert [message.event.policy.revision for message in told] == [*range(1, 11), 0]
             assert told[-1].cursor.startswith("10-")
             call.cancel()
         await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@10", reason="over"))
@@ -231,7 +230,7 @@ async def test_who_is_not_the_nation_is_not_followed(tmp_path: Path, sqlite_url:
             await comes(shandong, f"{NATION_POLICY}@1", "370100")
             with capture_logs() as logs:
                 async with province(sqlite_url("policy"), tmp_path, shandong.address) as henan:
-                    await until(lambda: any(line.get("why") == "NotTheNation" for line in logs))
+                    await until(lambda: any(line.get("why") == "NOT_AN_UPSTREAM" for line in logs))
                     assert "leads to nodes/370000" in str(logs)
                     assert await henan.governing() == ""
                     assert await nation_as_of(henan) == 0

@@ -14,15 +14,15 @@ from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import MINUTE, Instant
+from services.runtime.background import Background
 from services.runtime.clock import SystemClock
 from services.runtime.consistency import decode_token
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from tests.bench.policy_flow import time_publications
-from tests.databases import MakeUrl
-from tests.rpc.country import until
-from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
-from tests.rpc.policy_country import (
+from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
+from tests.support.policy.country import (
     FLOOR,
     HENAN_POLICY,
     NATION_POLICY,
@@ -34,7 +34,8 @@ from tests.rpc.policy_country import (
     resolve,
     revisions,
 )
-from tests.serving import error_info
+from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
+from tests.support.results.country import until
 
 
 class ShiftedClock:
@@ -81,7 +82,9 @@ async def test_a_national_floor_binds_what_the_province_published_before(nation:
     effective = await resolve(henan)
     assert effective.governing == f"{HENAN_POLICY}@1"
     assert channel_pb2.CHANNEL_PAPER_REPORT in effective.channels
-    assert [(override.field, override.floor) for override in effective.overrides] == [("channels", f"{FLOOR}@1")]
+    assert [(override.WhichOneof("replaced"), override.floor) for override in effective.overrides] == [
+        ("channels", f"{FLOOR}@1")
+    ]
 
 
 async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service, henan: Service) -> None:
@@ -89,7 +92,7 @@ async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service
     await nation.publish(make_floor())
     await arrives(henan, FLOOR)
     undercut = make_policy(HENAN_POLICY)
-    undercut.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    undercut.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await henan.publish(undercut)
     assert error_info(caught.value).reason == "POLICY_BREACH"
@@ -152,7 +155,8 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
     """What Verification keeps is out of date as soon as the province's Policy tells; by token it waits for it."""
     question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
     client = PolicyClient(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
-    client.start()
+    watching = Background([client.watch])
+    watching.start()
     try:
         await until(lambda: client.is_watching)
         await client.resolve(question)
@@ -170,6 +174,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
 
         await until(is_up_to_date, seconds=2)
     finally:
+        await watching.stop()
         await client.close()
 
 

@@ -10,9 +10,9 @@ from google.rpc import code_pb2, error_details_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest
 
-from tests.databases import PostgresServer
-from tests.rpc.verification_node import NUMBERS, Node, calling, question
-from tests.serving import error_info, rich_status
+from tests.support.databases import PostgresServer
+from tests.support.errors import error_info, rich_status
+from tests.support.verification.node import NUMBERS, Node, calling, question
 
 
 async def test_adverse_decision_that_cannot_be_kept_is_unavailable(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from services.domain.instant import DAY, HOUR
 from services.policy.main import open_policy
 from services.runtime.clock import SystemClock
 from services.verification.main import open_verification
-from services.verification.sources.policy_watch import SILENCE_SECONDS
-from tests.databases import MakeUrl
-from tests.rpc.country import HENAN, until
-from tests.rpc.link import Link, link_to
-from tests.rpc.results_node import results_node
-from tests.rpc.verification_node import NUMBERS, Callers, question
-from tests.serving import serving, settings_for
+from services.verification.sources.timing import SourceTiming
+from tests.support.databases import MakeUrl
+from tests.support.link import Link, link_to
+from tests.support.results.country import HENAN, until
+from tests.support.results.node import results_node
+from tests.support.servers import serving, settings_for
+from tests.support.verification.node import NUMBERS, Callers, question
 
 DEADLINE_SECONDS = 3.0
 """Of each question: a gate does not wait any longer."""
@@ -105,7 +105,7 @@ async def test_policy_behind_connections_that_died_without_a_word(linked: Linked
     async def has_changed() -> bool:
         return (await linked.ask()).reason == pb.DECISION_REASON_EXPIRED
 
-    await until(has_changed, SILENCE_SECONDS + RECOVERY_SECONDS)
+    await until(has_changed, SourceTiming().silence_seconds + RECOVERY_SECONDS)
 
 
 async def test_a_rule_is_asked_for_over_a_line_that_is_whole(linked: Linked) -> None:

@@ -11,7 +11,7 @@ from hutong.verification.v1 import refusal_service_pb2 as service
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.rpc.verification_node import NUMBERS, SERVICES, Node, calling, document, question
+from tests.support.verification.node import NUMBERS, SERVICES, Node, calling, document, question
 
 
 async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 from services.runtime.server.service import Drain, Registration, Service
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
-from tests.rpc.verification_node import NUMBERS, question
-from tests.serving import channel_to, settings_for
+from tests.support.servers import channel_to, settings_for
+from tests.support.verification.node import NUMBERS, question
 
 
 class ScriptedVerifier:
@@ -55,11 +55,8 @@ async def gates(
     drain = Drain()
     streams = VerificationStream(verifier, drain)  # type: ignore[arg-type]
 
-    async def start() -> None:
-        streams.start()
-
     async def close() -> None:
-        streams.close()
+        return None
 
     async def check() -> None:
         return None
@@ -67,7 +64,9 @@ async def gates(
     servicer = VerificationServicer(verifier, streams, None)  # type: ignore[arg-type]
     name = "hutong.verification.v1.VerificationService"
     registration = Registration(name, add_VerificationServiceServicer_to_server, servicer)
-    service = Service("verification", (registration,), check, close, start, drain)
+    service = Service(
+        "verification", (registration,), check, close, background=(streams.close_when_drained,), drain=drain
+    )
     async with channel_to(service, settings_for(directory)) as channel:
         yield VerificationServiceStub(channel), streams, drain
 

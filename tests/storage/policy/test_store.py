@@ -33,9 +33,9 @@ from services.policy.serving.publisher import PolicyPublisher
 from services.policy.store import PolicyStore
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
-from tests import policy_record
-from tests.databases import MakeUrl
-from tests.storage.policy_desks import START, make_request, start_holder, start_publisher
+from tests.support.databases import MakeUrl
+from tests.support.policy import record
+from tests.support.policy.publishers import START, make_request, start_holder, start_publisher
 
 NOW: Instant = START - DAY
 A_REQUEST_ID = "01890000-0000-4000-8000-000000000001"
@@ -104,7 +104,7 @@ async def test_revisions_come_back_as_they_were(store: PolicyStore) -> None:
     """Every field of every sample: floors, Chinese titles, ends, advice, calendar days; in the order of publication."""
     published = []
     numbers: dict[str, int] = {}
-    for request in policy_record.publications():
+    for request in record.publications():
         numbers[request.policy.name] = numbers.get(request.policy.name, 0) + 1
         published.append(await publish(store, request, numbers[request.policy.name]))
     changes = await store.read_changes(0)

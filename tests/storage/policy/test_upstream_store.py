@@ -15,8 +15,8 @@ from services.policy.convert import bare_statement, revision_from_proto
 from services.policy.store import PolicyStore
 from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
 from services.storage.engine import Database, open_database
-from tests.databases import MakeUrl
-from tests.storage.policy_desks import START, make_request
+from tests.support.databases import MakeUrl
+from tests.support.policy.publishers import START, make_request
 
 NOW: Instant = START - DAY
 AT_THE_NATION: Instant = NOW - MINUTE

@@ -26,7 +26,7 @@ from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import Reported
 from services.verification.verify.store import DecisionStore, StoredDecision
 from services.verification.verify.subject_tag import SubjectTag
-from tests.databases import MakeUrl
+from tests.support.databases import MakeUrl
 
 NOON: Instant = 1_660_190_400_000_000
 HOTEL = purpose_pb2.PURPOSE_HOTEL

@@ -10,7 +10,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong.results.v1 import upload_service_pb2
 from hutong_client import ConnectionCut, HutongError, InvalidArgument, Unavailable, connect, errors, from_status
 
-from tests.unit.client.fake_uploads import FakeUploads, failure, serving
+from tests.support.client.fake_uploads import FakeUploads, failure, serving
 
 
 def test_details_come_along() -> None:

@@ -24,7 +24,7 @@ from hutong_client import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.client.fake_uploads import UNAVAILABLE, FakeUploads, at_batches, failure, serving
+from tests.support.client.fake_uploads import UNAVAILABLE, FakeUploads, at_batches, failure, serving
 
 LAB = "labs/91220502MA000LAB8G"
 

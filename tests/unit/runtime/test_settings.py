@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.domain.document import Document
-from services.runtime.settings import VARIABLES, BadSetting, Settings, is_loopback, split_address
+from services.runtime.settings import VARIABLES, Settings, is_loopback
+from services.runtime.variables import BadSetting, split_address
 
 POSTGRESQL = "postgresql://hutong:t0psecret@db.example/results?sslpassword=als0secret"
 

@@ -16,7 +16,7 @@ from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import results
 from services.runtime.clock import Clock
 from services.storage.engine import Database
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 _positions = tables.notification_positions
 _results = results
@@ -96,7 +96,7 @@ def _read_position(connection: Connection) -> NotificationPosition | None:
 
 
 def _begin_anew(connection: Connection, position: NotificationPosition | None) -> None:
-    new = insert_unless_there(connection, _positions)
+    new = insert_if_absent(connection, _positions)
     connection.execute(new.values(node=NATION, dealt=0, commit_time=None))
     if position is not None:
         # Unless another process of this node has begun anew meanwhile.

@@ -16,7 +16,7 @@ from services.domain.region import NATION
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert import link_from_proto, replica_from_proto
 from services.results.exchange.model import Replica
-from services.runtime.call import seconds_left
+from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 
@@ -62,7 +62,7 @@ class SubscriptionClient:
         request = SubscribeSubjectsRequest(node=self._node, subject_keys=subject_keys)
         stub = self._line.stub
         try:
-            response = await stub.SubscribeSubjects(request, timeout=SUBSCRIBE_SECONDS)
+            response = await stub.SubscribeSubjects(request, timeout=SUBSCRIBE_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT and len(subject_keys) > 1:
                 # It has more to tell than a message holds, or finds fault with one of them.

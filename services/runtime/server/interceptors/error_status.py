@@ -1,4 +1,4 @@
-"""Turns whatever a call raised into a status with its details. The only layer that may catch broadly."""
+"""Error status: turns whatever a call raises into a status with details. Only this layer may catch every exception."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.domain.errors import HutongError
-from services.runtime.call import Call, current_call
+from services.runtime.call import REQUEST_ID, Call, current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.server.interceptors.request_id import HEADER
 from services.runtime.server.status import DETAILS_KEY, DOMAIN, grpc_code, to_status
 
 NOT_SERVED = "NOT_SERVED"
 
 
 class ErrorStatus:
-    """Ends failed calls with `google.rpc.Status`; no exception's own text ever reaches a caller."""
+    """Ends failed calls with `google.rpc.Status`. The text of an unexpected exception never reaches a caller."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """End the call with the status of what it raised."""
@@ -34,7 +33,7 @@ class ErrorStatus:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """End the call with the status of what it raised; responses already sent stand."""
+        """End the call with the status of what it raised. Responses already sent remain valid."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
@@ -57,7 +56,7 @@ async def _abort(method: Method, context: Context, error: Exception) -> NoReturn
         call.reason = error.reason if isinstance(error, HutongError) else "INTERNAL"
     code = grpc_code(status)
     call.code = code.name
-    trailers = ((DETAILS_KEY, status.SerializeToString()), (HEADER, call.request_id))
+    trailers = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID, call.request_id))
     await context.abort(code, status.message, trailers)
     raise AssertionError("abort returned")
 

@@ -1,4 +1,7 @@
-"""Counts calls and their durations for Prometheus: hutong_calls_total, hutong_call_seconds, hutong_calls_in_flight."""
+"""Metrics of calls for Prometheus. Names and labels are those that dashboards for gRPC expect.
+
+The calls in flight are `grpc_server_started_total` minus `grpc_server_handled_total`.
+"""
 
 from __future__ import annotations
 
@@ -6,72 +9,98 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from services.runtime.call import Call, current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-CALLS = Counter("hutong_calls_total", "Calls by method and code", ["method", "code"])
-SECONDS = Histogram("hutong_call_seconds", "Duration of calls in seconds", ["method"], buckets=_BUCKETS)
-IN_FLIGHT = Gauge("hutong_calls_in_flight", "Calls under way", ["method"])
+_LABELS = ["grpc_type", "grpc_service", "grpc_method"]
+STARTED = Counter("grpc_server_started_total", "Calls that have begun", _LABELS)
+HANDLED = Counter("grpc_server_handled_total", "Calls that have ended, by code", [*_LABELS, "grpc_code"])
+SECONDS = Histogram("grpc_server_handling_seconds", "Duration of unary calls in seconds", _LABELS, buckets=_BUCKETS)
 
 NOT_SERVED = "(not served)"
-"""The label of every method nobody serves: a caller who makes up names must not make up series."""
+"""The service and method label of every unknown method, so that callers cannot create series by inventing names."""
 
 
 class Metrics:
-    """Counts each call when it ends."""
+    """Counts each call when it begins and when it ends."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Count and time the call."""
-        label = _label(method)
-        seconds, in_flight = SECONDS.labels(label), IN_FLIGHT.labels(label)
-        ok = CALLS.labels(label, "OK")
+        labels = _labels(method)
+        started, seconds, ok = STARTED.labels(*labels), SECONDS.labels(*labels), HANDLED.labels(*labels, "OK")
 
         async def handle(request: Any, context: Context) -> Any:
             start = time.perf_counter()
             call = current_call.get()
-            in_flight.inc()
+            started.inc()
             try:
                 response = await proceed(request, context)
                 ok.inc()
                 return response
             except BaseException:
-                _count_failure(label, call)
+                _count_failure(labels, call)
                 raise
             finally:
-                in_flight.dec()
                 seconds.observe(time.perf_counter() - start)
 
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Count the call; a stream's duration says little and is left out."""
-        label = _label(method)
-        in_flight = IN_FLIGHT.labels(label)
-        ok = CALLS.labels(label, "OK")
+        """Count the call. It is not timed, because the duration of a stream says little."""
+        labels = _labels(method)
+        started, ok = STARTED.labels(*labels), HANDLED.labels(*labels, "OK")
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             call = current_call.get()
-            in_flight.inc()
+            started.inc()
             try:
                 async for response in proceed(request, context):
                     yield response
                 ok.inc()
             except BaseException:
-                _count_failure(label, call)
+                _count_failure(labels, call)
                 raise
-            finally:
-                in_flight.dec()
 
         return handle
 
 
-def _label(method: Method) -> str:
-    return method.name if method.served else NOT_SERVED
+def _labels(method: Method) -> tuple[str, str, str]:
+    shape = {
+        (False, False): "unary",
+        (True, False): "client_stream",
+        (False, True): "server_stream",
+        (True, True): "bidi_stream",
+    }[method.request_streaming, method.response_streaming]
+    if not method.served:
+        return shape, NOT_SERVED, NOT_SERVED
+    _, service, name = method.name.split("/")
+    return shape, service, name
 
 
-def _count_failure(label: str, call: Call | None) -> None:
+def _count_failure(labels: tuple[str, str, str], call: Call | None) -> None:
     code = call.code if call is not None and call.code != "OK" else "CANCELLED"
-    CALLS.labels(label, code).inc()
+    HANDLED.labels(*labels, _CODES.get(code, code)).inc()
+
+
+_CODES = {
+    "CANCELLED": "Canceled",
+    "UNKNOWN": "Unknown",
+    "INVALID_ARGUMENT": "InvalidArgument",
+    "DEADLINE_EXCEEDED": "DeadlineExceeded",
+    "NOT_FOUND": "NotFound",
+    "ALREADY_EXISTS": "AlreadyExists",
+    "PERMISSION_DENIED": "PermissionDenied",
+    "RESOURCE_EXHAUSTED": "ResourceExhausted",
+    "FAILED_PRECONDITION": "FailedPrecondition",
+    "ABORTED": "Aborted",
+    "OUT_OF_RANGE": "OutOfRange",
+    "UNIMPLEMENTED": "Unimplemented",
+    "INTERNAL": "Internal",
+    "UNAVAILABLE": "Unavailable",
+    "DATA_LOSS": "DataLoss",
+    "UNAUTHENTICATED": "Unauthenticated",
+}
+"""The codes in Go's spelling, which stock dashboards match."""

@@ -1,4 +1,4 @@
-"""Gives every call an id: the caller's `x-request-id` when it is a sane one, else a new UUID."""
+"""Request id: gives every call an id, the caller's `x-request-id` or a new UUID, and a span in the caller's trace."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.runtime.call import Call, current_call
+from services.runtime.call import REQUEST_ID, TRACE_PARENT, Call, Trace, current_call
 from services.runtime.ids import uuid7
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
-HEADER = "x-request-id"
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
-"""Nothing that could be a document's number: an id is logged as it is."""
+"""The ids that are accepted: no 15 digits in a row, because an id is logged and must not be a document's number."""
 
 
 class RequestId:
-    """Opens the call's record, under which everything about it is logged."""
+    """Makes the `Call` whose id is in every log line about it."""
 
     def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Set the current call, then go on."""
 
         async def handle(request: Any, context: Context) -> Any:
-            current_call.set(Call(_request_id(context)))
+            current_call.set(_open_call(context))
             return await proceed(request, context)
 
         return handle
@@ -31,15 +30,18 @@ class RequestId:
         """Set the current call, then go on."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            current_call.set(Call(_request_id(context)))
+            current_call.set(_open_call(context))
             async for response in proceed(request, context):
                 yield response
 
         return handle
 
 
-def _request_id(context: Context) -> str:
+def _open_call(context: Context) -> Call:
+    request_id, trace = "", None
     for key, value in context.invocation_metadata() or ():
-        if key == HEADER and isinstance(value, str) and _SANE.fullmatch(value):
-            return value
-    return uuid7()
+        if key == REQUEST_ID and isinstance(value, str) and not request_id and _SANE.fullmatch(value):
+            request_id = value
+        elif key == TRACE_PARENT and isinstance(value, str):
+            trace = Trace.from_header(value)
+    return Call(request_id or uuid7(), trace)

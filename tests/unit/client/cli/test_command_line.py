@@ -12,7 +12,7 @@ from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
 from hutong_client.cli.main import describe_error, exit_code_of, hutong, run
 from hutong_client.cli.options import hide_identities
 
-from tests.unit.client.files import CARDS
+from tests.support.client.laboratory_files import CARDS
 
 README = Path(__file__).parents[4] / "clients/python/README.md"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hutong_client.cli.journal import CannotResume, Journal, JournalWriter, hash_file, journal_path, read_journal
 
-from tests.unit.client.files import CARDS, line, write_csv
+from tests.support.client.laboratory_files import CARDS, line, write_csv
 
 FRESH = Journal("labs/x", "", "", "day.csv.rejects.csv", "u1", "0" * 64)
 

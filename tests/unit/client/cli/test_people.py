@@ -11,7 +11,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_client.cli.people import read_lines, read_people, read_question
 from hutong_client.tables.rows import NotATable
 
-from tests.unit.client.files import CARDS
+from tests.support.client.laboratory_files import CARDS
 
 TEMPLATE = VerifyRequest(region="410105", purpose=purpose_pb2.PURPOSE_HOTEL)
 

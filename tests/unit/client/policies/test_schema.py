@@ -15,7 +15,7 @@ from hutong.policy.v1.policy_pb2 import Policy
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
-from tests.unit.client.policies.test_files import GOOD, SAMPLES
+from tests.support.client.policy_files import GOOD, SAMPLES
 
 FILE = Path(hutong_client.__file__).parent / "policies/policy.schema.json"
 SCHEMA = json.loads(FILE.read_text(encoding="utf-8"))
@@ -111,11 +111,11 @@ def test_sample_names_the_schema_and_keeps_it(path: Path) -> None:
         ("duration: 172800s", "duration: 48h"),
         ("duration: 172800s", "duration: 172800s, calendar_days: 2"),
         ("duration: 172800s", "calendar_days: 0"),
-        (", basis: BASIS_REPORT_TIME", ""),
+        (", basis: VALIDITY_BASIS_REPORT_TIME", ""),
         ("title:", "floor: true\ntitle:"),
         ("title:", "not_required: {}\ntitle:"),
         ("[PURPOSE_PUBLIC_VENUE]", "[PURPOSE_HOTEL, PURPOSE_HOTEL]"),
-        ("test_required:\n  window: {duration: 172800s, basis: BASIS_REPORT_TIME}\n", ""),
+        ("test_required:\n  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}\n", ""),
         ("retroactive_reason: a sample", f"retroactive_reason: {'x' * 501}"),
         ("title: 郑州 venues", f"title: {'x' * 201}"),
     ],

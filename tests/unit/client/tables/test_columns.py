@@ -9,7 +9,7 @@ from hutong_client.cli.people import PEOPLE
 from hutong_client.tables.open import open_table
 from hutong_client.tables.rows import NotATable
 
-from tests.unit.client.files import (
+from tests.support.client.laboratory_files import (
     CARDS,
     HEADER,
     as_csv,

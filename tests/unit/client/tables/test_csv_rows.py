@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.client.files import (
+from tests.support.client.laboratory_files import (
     HEADER,
     as_csv,
     line,

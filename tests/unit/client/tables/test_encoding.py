@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hutong_client.tables.rows import NotATable
 
-from tests.unit.client.files import (
+from tests.support.client.laboratory_files import (
     HEADER,
     as_csv,
     line,

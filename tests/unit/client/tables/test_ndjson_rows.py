@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.unit.client.files import (
+from tests.support.client.laboratory_files import (
     CARDS,
     line,
     read_rows,

@@ -8,7 +8,7 @@ import pytest
 from hutong_client.tables.open import open_table
 from hutong_client.tables.rows import NotATable
 
-from tests.unit.client.files import (
+from tests.support.client.laboratory_files import (
     HEADER,
     line,
     read_rows,

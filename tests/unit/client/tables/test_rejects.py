@@ -15,7 +15,7 @@ from hutong_client.tables.open import open_table
 from hutong_client.tables.rejects import NotFree, RejectsFile, choose_place, is_intact
 from hutong_client.tables.rows import Row
 
-from tests.unit.client.files import CARDS, HEADER, line, write_csv
+from tests.support.client.laboratory_files import CARDS, HEADER, line, write_csv
 
 
 def rejected(number: int) -> Rejected:

@@ -15,7 +15,7 @@ from hutong_client.tables.tubes import BadRow, Reading, ReadTube, read_tubes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.client.files import CARDS, line
+from tests.support.client.laboratory_files import CARDS, line
 
 
 def as_rows(lines: Iterable[Mapping[str, Any]]) -> list[Row]:

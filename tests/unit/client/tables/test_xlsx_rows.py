@@ -11,7 +11,7 @@ from hutong_client.tables.open import open_table
 from hutong_client.tables.rows import NotATable
 from openpyxl import Workbook
 
-from tests.unit.client.files import (
+from tests.support.client.laboratory_files import (
     CARDS,
     HEADER,
     damage_workbook,

@@ -13,7 +13,7 @@ from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Requirement, Re
 from services.policy.rules.guards import Publication, check_publication, check_withdrawal, find_overridden
 from services.policy.rules.impact import find_changes
 from services.policy.rules.resolve import BASIS, CHANNELS, PolicyBook
-from tests.unit.policy.making import HOUR, MONTH, PURPOSES, make_revision, random_set
+from tests.support.policy.factories import HOUR, MONTH, PURPOSES, make_revision, random_set
 
 NOW = 1_000 * HOUR
 FLOOR = make_revision("000000", "notice-81", floor=True, start=100 * HOUR)

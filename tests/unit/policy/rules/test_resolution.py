@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Effective, Revision
 from services.policy.rules.resolve import BASIS, PolicyBook
-from tests.unit.policy import naive
-from tests.unit.policy.making import ASKED, MONTH, PURPOSES, instants, make_revision, random_set
+from tests.support.policy import naive_resolution
+from tests.support.policy.factories import ASKED, MONTH, PURPOSES, instants, make_revision, random_set
 
 CASES = int(os.environ.get("MODEL_CASES", "3000"))
 """Questions held against the naive model: MODEL_CASES=100000 asks more, seeded all the same."""
 QUESTIONS_A_SET = 10
 
 
-def told(effective: Effective, channels_of_all: bool) -> naive.Told:
+def told(effective: Effective, channels_of_all: bool) -> naive_resolution.Told:
     """Our answer in the model's words."""
     requirement = effective.requirement
     channels = None if not effective.channels and channels_of_all else frozenset(effective.channels)
@@ -45,7 +45,7 @@ def test_agrees_with_the_naive_model() -> None:
             region, purpose = choose.choice(ASKED), choose.choice(PURPOSES)
             arriving_from = choose.choice(("", "410000", "370200", "220500"))
             at = choose.choice((choose.randrange(-1, 2 * MONTH), choose.choice([0, *instants(revisions)])))
-            expected = naive.resolve(revisions, region, purpose, arriving_from, at, known)
+            expected = naive_resolution.resolve(revisions, region, purpose, arriving_from, at, known)
             answer = book.resolve(region, purpose, arriving_from, at).effective
             assert told(answer, bool(answer.governing)) == expected, (region, purpose, arriving_from, at, known)
 
@@ -190,7 +190,7 @@ def test_withdrawing_all_leaves_an_explicit_answer() -> None:
     assert (answer.effective.governing, answer.start, answer.end) == ("", None, None)
 
 
-def test_known_time_answers_with_what_was_known_then() -> None:
+def test_as_of_time_answers_with_what_was_known_then() -> None:
     """A publication counts from its own instant, a withdrawal ends it from its own."""
     revisions = [make_revision(published=10, withdrawn=20)]
     known = [bool(PolicyBook(revisions, at).resolve("410100", 1, "", 50).effective.governing) for at in (9, 10, 19, 20)]

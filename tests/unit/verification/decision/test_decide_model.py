@@ -11,8 +11,8 @@ from hutong.verification.v1 import decision_pb2 as pb
 
 from services.verification.decision.decide import decide
 from services.verification.decision.model import Inputs
-from tests.unit.verification import naive
-from tests.unit.verification.worlds import random_inputs
+from tests.support.verification import naive_decision
+from tests.support.verification.decision_inputs import random_inputs
 
 CASES = int(os.environ.get("HUTONG_TEST_DECISIONS", "5000"))
 """How many worlds are tried; `make soak` tries 100,000."""
@@ -20,7 +20,7 @@ CASES = int(os.environ.get("HUTONG_TEST_DECISIONS", "5000"))
 
 def _assert_agree(inputs: Inputs) -> str:
     decision = decide(inputs)
-    expected = naive.judge(inputs)
+    expected = naive_decision.judge(inputs)
     outcome = pb.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_")
     reason = pb.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
     assert (outcome, reason) == (expected.outcome, expected.reason)
@@ -31,7 +31,7 @@ def _assert_agree(inputs: Inputs) -> str:
         assert decision.result == expected.result
     if expected.expire_time is not None:
         assert decision.expire_time is not None
-        assert naive.moment(decision.expire_time) == expected.expire_time
+        assert naive_decision.moment(decision.expire_time) == expected.expire_time
     differing = [one.differing_fields for one in decision.considered if one.differing_fields]
     assert Counter(differing) == Counter(expected.contradictions)
     uploads = {

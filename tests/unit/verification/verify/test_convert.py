@@ -19,7 +19,7 @@ from services.verification.sources.lookup_answer import answer_from_message
 from services.verification.verify.convert import decision_to_proto, evidence_to_proto
 from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
 from services.verification.verify.question import question_from_proto
-from tests.unit.verification.worlds import NOON, POLICY, random_inputs
+from tests.support.verification.decision_inputs import NOON, POLICY, random_inputs
 
 
 def _result(record: Record) -> result_pb2.TestResult:
@@ -58,7 +58,7 @@ def _response(inputs: Inputs) -> LookupLatestResponse:
 def _policy() -> policy_pb2.EffectivePolicy:
     policy = policy_pb2.EffectivePolicy(governing="jurisdictions/410100/policies/venue@1", forbidden_grounds=[1, 2])
     policy.test_required.window.duration.CopyFrom(Duration(seconds=48 * 3600))
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     return policy
 
 

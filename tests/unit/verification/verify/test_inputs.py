@@ -14,7 +14,7 @@ from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, 
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.verify.inputs import SourceAnswers, gather
 from services.verification.verify.question import Question, question_from_proto
-from tests.rpc.verification_node import question
+from tests.support.verification.node import question
 
 NOW: Instant = 1_660_190_400 * SECOND
 THEN = NOW - 30 * DAY

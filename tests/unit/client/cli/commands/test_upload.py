@@ -17,8 +17,8 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.journal import journal_path
 from hutong_client.cli.main import run
 
-from tests.unit.client.fake_uploads import FakeUploads, at_batches, failure, serving
-from tests.unit.client.files import CARDS, HEADER, damage_workbook, line, write_csv, write_workbook
+from tests.support.client.fake_uploads import FakeUploads, at_batches, failure, serving
+from tests.support.client.laboratory_files import CARDS, HEADER, damage_workbook, line, write_csv, write_workbook
 
 LAB = "91220502MA000LAB8G"
 REFUSED = failure(code_pb2.FAILED_PRECONDITION, "LAB_UNKNOWN")

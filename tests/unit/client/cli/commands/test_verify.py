@@ -12,8 +12,8 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 from openpyxl import Workbook
 
-from tests.unit.client.fake_verification import serving_verification
-from tests.unit.client.files import CARDS
+from tests.support.client.fake_verification import serving_verification
+from tests.support.client.laboratory_files import CARDS
 
 Verify = Callable[[str], list[dict[str, Any]]]
 

@@ -10,8 +10,8 @@ from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL
 from hutong_client.cli.pages.calendar import Shown, calendar_page, table_rows
 
 from services.policy.model import Requirement
-from tests.unit.client.book_of_rules import REVISED, VENUE, instant, read_year
-from tests.unit.policy.making import HOUR, make_revision
+from tests.support.client.fake_policy import REVISED, VENUE, instant, read_year
+from tests.support.policy.factories import HOUR, make_revision
 
 
 def test_rows_say_what_is_asked_for_by_which_rule_and_floor() -> None:

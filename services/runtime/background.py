@@ -1,0 +1,58 @@
+"""Background jobs of a service, which run together as long as the service is up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+import structlog
+
+RESTART_SECONDS = 1.0
+"""Wait after an unexpected failure of a job before the job starts again. One second keeps a job that fails at once
+from filling the log."""
+
+Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""A function whose coroutine runs until it is cancelled or its work is done."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Background:
+    """Runs jobs side by side.
+
+    A job that fails is logged and started again, so that it neither ends the service nor ends unnoticed.
+    """
+
+    def __init__(self, jobs: Sequence[Job], restart_seconds: float = RESTART_SECONDS) -> None:
+        self._jobs = jobs
+        self._restart_seconds = restart_seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start all jobs and return at once."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Cancel all jobs and wait until they have ended."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for job in self._jobs:
+                group.create_task(self._keep_running(job))
+
+    async def _keep_running(self, job: Job) -> None:
+        while True:
+            try:
+                await job()
+            except Exception:  # noqa: BLE001 - whatever failed, the next start may succeed
+                _log.exception("a background job failed; it starts again", job=getattr(job, "__qualname__", str(job)))
+                await asyncio.sleep(self._restart_seconds)
+            else:
+                return

@@ -1,0 +1,149 @@
+"""Declarations of settings: the meaning, the reader of the text, and the default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from services.domain.region import is_region
+
+
+class BadSetting(ValueError):
+    """A setting that cannot be used; the text names it and gives the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One setting, declared once.
+
+    Attributes:
+        meaning: what it does, for operators.
+        read: turns the text into a value; its ValueError says what the text must be.
+        default: the text if none is given, or a function that derives it from the other settings.
+        default_words: the description of a derived default, for operators.
+    """
+
+    meaning: str
+    read: Callable[[str], object]
+    default: str | Callable[[Mapping[str, str]], str] = ""
+    default_words: str = ""
+
+    def describe(self) -> str:
+        """Return the meaning with the default."""
+        words = self.default_words or (self.default if isinstance(self.default, str) else "")
+        return f"{self.meaning}; default {words}" if words else self.meaning
+
+    def value(self, name: str, given: Mapping[str, str]) -> Any:
+        """Return the value of the variable of this name. An empty text counts as not given."""
+        text = given.get(name) or (self.default if isinstance(self.default, str) else self.default(given))
+        try:
+            return self.read(text)
+        except ValueError as error:
+            raise BadSetting(f"{name} {error}") from None
+
+
+def read_address(text: str) -> str:
+    """Read host:port."""
+    split_address(text)
+    return text
+
+
+def read_optional_address(text: str) -> str:
+    """Read host:port, or nothing."""
+    return read_address(text) if text else ""
+
+
+def read_database_url(text: str) -> str:
+    """Read a SQLAlchemy URL of SQLite or PostgreSQL."""
+    try:
+        known = make_url(text).get_backend_name() in {"sqlite", "postgresql"}
+    except ArgumentError:
+        known = False
+    if not known:
+        raise ValueError("must be sqlite:///path or postgresql://...")
+    return text
+
+
+def read_region(text: str) -> str:
+    """Read a region of GB/T 2260."""
+    if not is_region(text):
+        raise ValueError("is not a GB/T 2260 region")
+    return text
+
+
+def read_path(text: str) -> Path | None:
+    """Read a path, or nothing."""
+    return Path(text) if text else None
+
+
+def read_file(text: str) -> Path | None:
+    """Read the path of a file that exists, or nothing."""
+    path = read_path(text)
+    if path is not None and not path.is_file():
+        raise ValueError("names no file")
+    return path
+
+
+def read_level(text: str) -> str:
+    """Read a log level."""
+    if text.lower() not in {"debug", "info", "warning", "error"}:
+        raise ValueError("must be debug, info, warning or error")
+    return text.lower()
+
+
+def read_seconds(text: str) -> float:
+    """Read a number of seconds above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError("must be a number of seconds above 0")
+    return seconds
+
+
+def count(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a reader of whole numbers within bounds."""
+    bounds = f"at least {least}" if most is None else f"{least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"must be a whole number, {bounds}")
+        return number
+
+    return read
+
+
+def variable(
+    meaning: str,
+    read: Callable[[str], object] = str,
+    default: str | Callable[[Mapping[str, str]], str] = "",
+    default_words: str = "",
+    *,
+    shown: bool = True,
+    optional: bool = False,
+) -> Any:
+    """Declare a dataclass field that is read from the environment variable HUTONG_ plus the field's name.
+
+    A `shown` field is logged at start. An `optional` field is None if the dataclass is made without it.
+    """
+    metadata = {"variable": Variable(meaning, read, default, default_words), "shown": shown}
+    return field(default=None if optional else MISSING, repr=shown, metadata=metadata)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of "host:port" or "[v6]:port"; ValueError if the text is neither."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("must be host:port")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,180 @@
+"""Whom the nation lets in: provinces' nodes with its pepper and, over TLS, a certificate of their own."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+
+import grpc
+import pytest
+from hutong.exchange.v1 import exchange_service_pb2, replica_pb2
+from hutong.exchange.v1.exchange_service_pb2 import (
+    LookupSubjectsRequest,
+    ReplicateBatch,
+    ReplicateCheckpoint,
+    ReplicateRequest,
+    ReplicateStart,
+    SubscribeSubjectsRequest,
+    WatchNotificationsRequest,
+)
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+
+from services.domain.errors import PermissionDenied
+from services.domain.instant import MINUTE, to_timestamp
+from services.results.exchange.convert import fill_replica
+from services.results.exchange.downstream.node_auth import NodeAuthenticator
+from services.results.exchange.model import MAX_CHANGES, Replica
+from services.results.main import open_results
+from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
+from services.results.records.pepper_check import pepper_mark
+from services.runtime.client.channels import open_channel
+from services.runtime.clock import SystemClock
+from tests.support.certificates import Authority
+from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, told
+from tests.support.results.country import HENAN, JILIN, Country, open_member
+from tests.support.results.factories import NOW, PEPPER, REPORTED, USCC, subject_key
+from tests.support.servers import serving, settings_for
+
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+
+
+def start(region: str = JILIN, **fields: object) -> ReplicateRequest:
+    """A right first frame."""
+    values: dict[str, object] = {
+        "node": f"nodes/{region}",
+        "log_id": str(uuid.uuid4()),
+        "key_version": PEPPER.version,
+        "pepper_mark": pepper_mark(PEPPER),
+        "send_time": to_timestamp(SystemClock().now()),
+    }
+    return ReplicateRequest(start=ReplicateStart(**(values | fields)))  # type: ignore[arg-type]
+
+
+def change(source_node: str = JILIN, **fields: object) -> replica_pb2.ReplicatedChange:
+    """A right result of a node, unless something of it is replaced."""
+    result = StoredResult(
+        subject_key(1), REPORTED, USCC, "R1", 1, ACTIVE, "", "", "T1", 1, 2, 1, NEGATIVE, "220502", "", REPORTED,
+        None, None, REPORTED, NOW, None, source_node,
+    )  # fmt: skip
+    message = replica_pb2.ReplicatedChange()
+    fill_replica(message.result, Replica(result._replace(**fields), 1, b"h" * 16, b""))  # type: ignore[arg-type]
+    return message
+
+
+def batch(*changes: replica_pb2.ReplicatedChange, **fields: int) -> ReplicateRequest:
+    """A writer's first commit."""
+    values = {"writer": 1, "offset": 0, "next_offset": 1} | fields
+    return ReplicateRequest(batch=ReplicateBatch(**values, changes=changes))  # type: ignore[arg-type]
+
+
+async def ending(stub: ExchangeServiceStub, *frames: ReplicateRequest) -> tuple[grpc.StatusCode, str]:
+    """How a stream of these frames ends: its code, and the reason if it failed."""
+    try:
+        async for _ in stub.Replicate(iter(frames), timeout=20):
+            pass
+    except grpc.aio.AioRpcError as error:
+        return error.code(), error_info(error).reason
+    return grpc.StatusCode.OK, ""
+
+
+BEFORE_ANY = ReplicateRequest(checkpoint=ReplicateCheckpoint(as_of_time=to_timestamp(0)))
+WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, str]]] = {
+    "right": ([start(), batch(change())], (grpc.StatusCode.OK, "")),
+    "another pepper": ([start(pepper_mark=b"x" * 16)], (PRECONDITION, "PEPPER_MISMATCH")),
+    "another version of the pepper": ([start(key_version=2)], (PRECONDITION, "PEPPER_MISMATCH")),
+    "the nation itself": ([start("000000")], (PRECONDITION, "NOT_AN_UPSTREAM")),
+    "no region": ([start("999999")], (PRECONDITION, "NOT_AN_UPSTREAM")),
+    "no start": ([batch(change())], (INVALID, "UPLOAD_NOT_STARTED")),
+    "two starts": ([start(), start()], (INVALID, "UPLOAD_NOT_STARTED")),
+    "no frame": ([start(), ReplicateRequest()], (INVALID, "INVALID_FIELD")),
+    "a gap": ([start(), batch(change(), offset=3, next_offset=4)], (grpc.StatusCode.OUT_OF_RANGE, "UPLOAD_GAP")),
+    "another's result": ([start(), batch(change(HENAN))], (INVALID, "INVALID_FIELD")),
+    "too much": ([start(), batch(*[change()] * (MAX_CHANGES + 1))], (INVALID, "BATCH_TOO_LARGE")),
+    "nothing of a kind": ([start(), batch(replica_pb2.ReplicatedChange())], (INVALID, "INVALID_FIELD")),
+    "no laboratory": ([start(), batch(change(lab=""))], (INVALID, "INVALID_FIELD")),
+    "no subject": ([start(), batch(change(subject_key=b"short"))], (INVALID, "INVALID_FIELD")),
+    "no report time": ([start(), batch(change(report_time=None))], (INVALID, "INVALID_FIELD")),
+    "a line of COPY in a region": ([start(), batch(change(sample_region="220502\t1\n"))], (INVALID, "INVALID_FIELD")),
+    "no outcome of ours": ([start(), batch(change(outcome=99))], (INVALID, "INVALID_FIELD")),
+    "a time of no calendar": ([start(), batch(change(receive_time=10**18))], (INVALID, "INVALID_FIELD")),
+    "up to date before there were nodes": ([start(), BEFORE_ANY], (INVALID, "INVALID_FIELD")),
+    "an end before its start": ([start(), batch(offset=0, next_offset=0), batch(offset=2, next_offset=1)],
+                                (INVALID, "INVALID_FIELD")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG_STREAMS)
+async def test_a_stream_that_no_node_sends_ends_with_its_reason(country: Country, wrong: str) -> None:
+    frames, expected = WRONG_STREAMS[wrong]
+    assert await ending(country.nation.exchange, *frames) == expected
+
+
+async def test_a_province_is_nobodys_upstream(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    async with open_member(tmp_path / "henan", sqlite_url("results"), HENAN) as henan:
+        assert await ending(henan.exchange, start()) == (PRECONDITION, "NOT_AN_UPSTREAM")
+        look_up = LookupSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
+        assert (await told(henan.exchange.LookupSubjects(look_up)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+        follow = SubscribeSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
+        assert (await told(henan.exchange.SubscribeSubjects(follow)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+
+
+async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) -> None:
+    fast = to_timestamp(SystemClock().now() + 2 * MINUTE)
+    assert await ending(country.nation.exchange, start(send_time=fast), batch(change())) == (grpc.StatusCode.OK, "")
+    (node,) = await country.nation.nodes()
+    assert abs(node.clock_skew.ToMicroseconds() - 2 * MINUTE) < MINUTE
+
+
+async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """Henan's certificate neither replicates as Jilin nor reads or watches as it."""
+    authority = Authority(tmp_path, "authority")
+    own = authority.sign("own", f"{HENAN}.nodes.hutong")
+    files = {
+        "tls_certificate_file": str(own.certificate),
+        "tls_key_file": str(own.key),
+        "tls_server_ca_file": str(authority.root.certificate),
+        "tls_client_ca_file": str(authority.root.certificate),
+    }
+    settings = settings_for(tmp_path, results_database_url=sqlite_url("results"), **files)
+    async with serving(await open_results(settings), settings) as address, open_channel(address, settings) as channel:
+        stub = ExchangeServiceStub(channel)
+        assert await ending(stub, start(HENAN), batch(change(HENAN))) == (grpc.StatusCode.OK, "")
+        denied = (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+        assert await ending(stub, start(JILIN)) == denied
+        keys = [b"k" * 16]
+        jilin = f"nodes/{JILIN}"
+        assert (await told(stub.LookupSubjects(LookupSubjectsRequest(node=jilin, subject_keys=keys))))[:2] == denied
+        assert (await told(stub.SubscribeSubjects(SubscribeSubjectsRequest(node=jilin, subject_keys=keys))))[
+            :2
+        ] == denied
+        watch = stub.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=pepper_mark(PEPPER)))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watch.read()
+        assert (caught.value.code(), error_info(caught.value).reason) == denied
+        own_look_up = exchange_service_pb2.LookupSubjectsRequest(node=f"nodes/{HENAN}", subject_keys=keys)
+        assert len((await stub.LookupSubjects(own_look_up)).subjects) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "admitted"),
+    [
+        (f"{JILIN}.nodes.hutong", True),
+        (f"spiffe://hutong/nodes/{JILIN}", True),
+        (f"https://elsewhere.example/notnodes/{JILIN}", False),
+        (f"https://elsewhere.example/of/nodes/{JILIN}", False),
+        (f"somebody@elsewhere/nodes/{JILIN}", False),
+        (f"x{JILIN}.nodes.hutong", False),
+    ],
+)
+def test_a_certificate_names_its_node_or_does_not(name: str, admitted: bool) -> None:
+    """By a DNS name that begins with it or a URI whose whole path it is, and by nothing that only looks alike."""
+    shown = {"transport_security_type": [b"ssl"], "x509_subject_alternative_name": [name.encode()]}
+    context = SimpleNamespace(auth_context=lambda: shown)
+    if admitted:
+        assert NodeAuthenticator("000000").admit(context, f"nodes/{JILIN}") == JILIN
+    else:
+        with pytest.raises(PermissionDenied):
+            NodeAuthenticator("000000").admit(context, f"nodes/{JILIN}")

@@ -1,0 +1,234 @@
+"""Decisions of a province on results of another: the whole country is asked, and nobody suffers for what is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hutong.results.v1.lookup_pb2 import (
+    LOOKUP_SCOPE_LOCAL,
+    LOOKUP_SCOPE_NATIONWIDE,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_UNAVAILABLE,
+)
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
+from hutong_client.formatting import source_name
+
+from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
+from services.results.exchange.downstream.freshness import SILENT
+from services.results.exchange.tables import nodes
+from services.results.exchange.upstream.nation_client import NATION_SECONDS
+from services.runtime.clock import SystemClock
+from services.storage.engine import open_database
+from tests.support.databases import MakeUrl
+from tests.support.link import Link, link_to
+from tests.support.results.country import HENAN, JILIN, Country, Member, until
+from tests.support.results.factories import make_tube
+from tests.support.verification.gate import Gate, open_gate
+
+LACK = pb.DECISION_REASON_NO_RESULT
+AWAY = pb.DECISION_REASON_SOURCE_UNAVAILABLE
+VALID = pb.DECISION_REASON_VALID
+
+
+class ClockAhead:
+    """The machine's clock, so far ahead."""
+
+    def __init__(self, ahead: Span) -> None:
+        self._ahead = ahead
+
+    def now(self) -> int:
+        return SystemClock().now() + self._ahead
+
+
+@pytest.fixture
+async def link(country: Country) -> AsyncIterator[Link]:
+    """What lies between Henan and the nation."""
+    async with link_to(country.nation.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def henan(country: Country, link: Link) -> Member:
+    return await country.join(HENAN, upstream=link.address)
+
+
+@pytest.fixture
+async def gate(henan: Member, tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Gate]:
+    async with open_gate(henan, tmp_path / "gate", sqlite_url) as opened:
+        yield opened
+
+
+async def join_jilin(country: Country, *, ahead: Span = 0, upstream: str = "") -> Member:
+    """Jilin with its laboratory, by a clock of its own."""
+    jilin = await country.join(JILIN, clock=ClockAhead(ahead), upstream=upstream)
+    await jilin.node.register()
+    return jilin
+
+
+async def upload(member: Member, person: int, *, ahead: Span = -HOUR) -> str:
+    """A negative of a person, reported so far ahead of now; returns the token of the upload."""
+    tube = make_tube(person, reported=SystemClock().now() + ahead)
+    return (await member.node.upload([tube], f"u{person}"))[0].consistency_token
+
+
+async def connected(gate: Gate) -> None:
+    """Wait until the province has asked the nation once: a line that is frozen later is one that stood."""
+
+    async def answered() -> bool:
+        return sources(await gate.verify(999)).get("nodes/000000/results") == SOURCE_STATE_OK
+
+    await until(answered)
+
+
+def sources(decision: pb.Decision) -> dict[str, int]:
+    """Each source's state."""
+    return {source_name(source): source.state for source in decision.sources}
+
+
+def silence(country: Country, region: str) -> None:
+    """Let a node not have been heard of for too long."""
+    database = open_database(country.nation.url)
+    contact = SystemClock().now() - SILENT - SECOND
+    database.write_now(
+        lambda connection: connection.execute(nodes.update().where(nodes.c.node == region).values(contact_time=contact))
+    )
+    database.close()
+
+
+async def test_a_result_of_jilin_is_recognised_in_henan(country: Country, gate: Gate) -> None:
+    """Asked of the province alone it is not there, and nobody may be turned away for that."""
+    jilin = await join_jilin(country)
+    await upload(jilin, 1)
+    await until(lambda: len(country.nation.results()) == 1)
+    there = await gate.verify(1)
+    assert (there.reason, there.basis) == (VALID, pb.DECISION_BASIS_RECORD)
+    assert sources(there) == {
+        f"nodes/{HENAN}/policy": SOURCE_STATE_OK,
+        f"nodes/{HENAN}/results": SOURCE_STATE_OK,
+        "nodes/000000/results": SOURCE_STATE_OK,
+    }
+    here = await gate.verify(1, scope=LOOKUP_SCOPE_LOCAL)
+    assert (here.reason, here.refusal_permitted) == (LACK, False)
+    nobody = await gate.verify(2)
+    assert (nobody.reason, nobody.refusal_permitted) == (LACK, True)
+
+
+async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country, gate: Gate) -> None:
+    """What it holds is not known: UNDETERMINED, and whom to ask again. Who has a result is recognised all the same."""
+    jilin = await join_jilin(country)
+    await upload(jilin, 1)
+    await until(lambda: len(country.nation.results()) == 1)
+    await jilin.node.server.stop(0)
+    silence(country, JILIN)
+    decision = await gate.verify(2)
+    assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, AWAY)
+    assert not decision.refusal_permitted
+    assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
+    assert [one.results_service for one in decision.next_steps] == [f"nodes/{JILIN}"]
+    assert await gate.is_repeatable(decision)
+    assert (await gate.verify(1)).reason == VALID
+
+
+@pytest.mark.parametrize("seconds", [10.0, 2.0])
+async def test_a_frozen_nation_leaves_what_the_province_knows(
+    henan: Member, gate: Gate, link: Link, seconds: float
+) -> None:
+    """From the first question on: a local record counts, a lack is nobody's fault, and all of it in time."""
+    await henan.node.register()
+    await upload(henan, 1)
+    await connected(gate)
+    link.freeze()
+    try:
+        for person, reason in ((1, VALID), (2, AWAY)) * 2:
+            decision = await gate.verify(person, seconds=seconds)
+            assert decision.reason == reason
+            assert sources(decision)[f"nodes/{HENAN}/results"] == SOURCE_STATE_OK
+            assert sources(decision)["nodes/000000/results"] == SOURCE_STATE_UNAVAILABLE
+    finally:
+        link.mend()
+    await connected(gate)
+
+
+async def test_a_slow_nation_slows_nobody_who_asks_the_province(henan: Member, gate: Gate, link: Link) -> None:
+    """Calls, batches and streams with nationwide questions pile up; local ones pass by."""
+    await henan.node.register()
+    await upload(henan, 1)
+    await connected(gate)
+    link.slow(NATION_SECONDS / 2)
+    batch = BatchVerifyRequest(requests=[gate.question(2)] * 100)
+    stream = gate.decisions.StreamVerify(
+        iter([StreamVerifyRequest(correlation_id=str(number), request=gate.question(2)) for number in range(50)])
+    )
+    loop = asyncio.get_running_loop()
+    slow: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(asyncio.gather(*(gate.decisions.BatchVerify(batch) for _ in range(10)))),
+        asyncio.ensure_future(asyncio.gather(*(gate.verify(2) for _ in range(50)))),
+        asyncio.ensure_future(anext(aiter(stream))),
+    ]
+    try:
+        await asyncio.sleep(0.1)
+        local = gate.question(1, scope=LOOKUP_SCOPE_LOCAL)
+        begun = loop.time()
+        assert (await gate.decisions.Verify(local)).decision.reason == VALID
+        (item,) = (await gate.decisions.BatchVerify(BatchVerifyRequest(requests=[local]))).items
+        assert item.decision.reason == VALID
+        other = gate.decisions.StreamVerify(iter([StreamVerifyRequest(correlation_id="1", request=local)]))
+        assert (await anext(aiter(other))).decision.reason == VALID
+        assert loop.time() - begun < NATION_SECONDS / 2
+        assert not any(task.done() for task in slow)
+    finally:
+        stream.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        link.mend()
+
+
+async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gate) -> None:
+    """What Jilin sends takes its time: without the token the older world is served; with it never, by any scope."""
+    async with link_to(country.nation.address) as way:
+        jilin = await join_jilin(country, upstream=way.address)
+        await upload(jilin, 0)
+        await until(lambda: len(country.nation.results()) == 1)
+        way.slow(0.2)
+        for person, scope in ((1, LOOKUP_SCOPE_LOCAL), (2, LOOKUP_SCOPE_NATIONWIDE), (3, LOOKUP_SCOPE_NATIONWIDE)):
+            token = await upload(jilin, person)
+            assert (await gate.verify(person)).reason == LACK
+            assert (await gate.verify(person, at_least_as_fresh=token, scope=scope)).reason == VALID
+
+
+async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country: Country, gate: Gate) -> None:
+    """By a call, in a batch, where no other question waits or suffers for it, and when the nation is away itself."""
+    jilin = await join_jilin(country)
+    token = await upload(jilin, 1)
+    await until(lambda: len(country.nation.results()) == 1)
+    await jilin.node.server.stop(0)
+    database = open_database(country.nation.url)
+    database.write_now(lambda connection: connection.execute(nodes.update().values(as_of_time=1)))
+    database.close()
+    decision = await gate.verify(1, at_least_as_fresh=token)
+    assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, AWAY)
+    assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
+    assert await gate.is_repeatable(decision)
+    requests = [gate.question(1, at_least_as_fresh=token)] * 30 + [gate.question(1)] * 5
+    items = (await gate.decisions.BatchVerify(BatchVerifyRequest(requests=requests))).items
+    assert [item.decision.reason for item in items] == [AWAY] * 30 + [VALID] * 5
+    await country.nation.node.server.stop(0)
+    decision = await gate.verify(1, at_least_as_fresh=token)
+    assert decision.reason == AWAY
+    assert sources(decision)["nodes/000000/results"] == SOURCE_STATE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("ahead", [MINUTE, -MINUTE])
+async def test_a_clock_that_is_a_minute_off_turns_no_decision(country: Country, gate: Gate, ahead: Span) -> None:
+    """A report issued this moment by the clock of Jilin is recognised in Henan; of a stated time it is told exactly."""
+    jilin = await join_jilin(country, ahead=ahead)
+    token = await upload(jilin, 1, ahead=ahead - SECOND)
+    decision = await gate.verify(1, at_least_as_fresh=token, store_decision=True)
+    assert decision.reason == VALID
+    assert await gate.is_repeatable(decision)
+    stated = await gate.verify(1, use_time=to_timestamp(SystemClock().now()))
+    assert stated.reason == (pb.DECISION_REASON_NOT_YET_REPORTED if ahead > 0 else VALID)

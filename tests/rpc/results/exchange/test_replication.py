@@ -1,0 +1,379 @@
+"""What a province commits is at the nation: every kind of change, in any order, once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import grpc
+import pytest
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.results.v1 import lab_pb2
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+from prometheus_client import REGISTRY
+from sqlalchemy import make_url
+from structlog.testing import capture_logs
+
+from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, to_timestamp
+from services.results.documents.tables import document_links
+from services.results.exchange.tables import lab_homes, replicated_positions
+from services.results.exchange.upstream import sender
+from services.results.exchange.upstream.backlog import BACKLOG
+from services.results.exchange.upstream.outbox import Page
+from services.results.exchange.upstream.store import UpstreamStore
+from services.results.labs.tables import labs
+from services.results.records.tables import results
+from services.results.timeliness.tables import national_delays, national_receive_times
+from services.runtime.clock import SystemClock
+from tests.support.databases import MakeUrl
+from tests.support.link import link_to
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.support.results.factories import (
+    LAB_NAME,
+    NOW,
+    OTHER_USCC,
+    PENDING,
+    POSITIVE,
+    USCC,
+    lab_to_register,
+    make_document,
+    make_tube,
+    make_tubes,
+)
+
+
+@pytest.fixture
+async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Country]:
+    async with open_country(tmp_path, database_url) as opened:
+        yield opened
+
+
+async def replicated(country: Country, *members: Member) -> None:
+    """Wait until the nation holds exactly what its provinces hold."""
+
+    def same() -> bool:
+        return country.nation.results() == sorted([row for member in members for row in member.results()], key=repr)
+
+    await until(same)
+
+
+async def test_every_revision_is_at_the_nation(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload([make_tube(0, outcome=PENDING), *make_tubes(30, 1), make_tube(40, 5)])
+    await jilin.node.upload([make_tube(0), make_tube(31)], "second")
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R1", outcome=POSITIVE, reason="mixed up")
+    )
+    await jilin.node.admin.RecallResults(
+        RecallResultsRequest(
+            lab=LAB_NAME,
+            report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
+            outcomes=[POSITIVE],
+            reason="contaminated",
+        )
+    )
+    assert len(jilin.results()) == 40
+    await replicated(country, jilin)
+
+
+async def test_no_document_number_name_mask_or_reason_is_at_the_nation(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(5))
+    await jilin.node.links.LinkDocuments(
+        LinkDocumentsRequest(document=make_document(1), linked_document=make_document(2), reason="seen both")
+    )
+    await replicated(country, jilin)
+    await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
+    told = country.nation.rows(results, "masked_name", "masked_number", "name_hash")
+    assert set(told) == {("", "", b"")}
+    links = country.nation.rows(document_links, "masked_number", "linked_masked_number", "reason")
+    assert links == [("", "", "")]
+
+
+async def test_a_link_and_its_end_are_at_the_nation(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    pair = {"document": make_document(1), "linked_document": make_document(2), "reason": "seen both"}
+    columns = ("link_id", "subject_key", "linked_subject_key", "create_time", "unlink_time")
+    await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
+    await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
+    await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
+    await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
+    assert country.nation.rows(document_links, "unlink_time") != [(None,)]
+
+
+async def test_a_laboratory_of_two_provinces_has_the_history_of_both(country: Country) -> None:
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    suspended = lab_pb2.LAB_STANDING_SUSPENDED
+    for province in (jilin, henan):
+        await province.node.register()
+    await henan.node.labs.SetLabStanding(
+        SetLabStandingRequest(
+            name=LAB_NAME, standing=suspended, effective_time=to_timestamp(DAY), reason="false reports"
+        )
+    )
+
+    async def heard() -> bool:
+        if not country.nation.rows(lab_homes, "node"):
+            return False
+        response = await country.nation.node.labs.GetLab(GetLabRequest(name=LAB_NAME))
+        return response.lab.standing == suspended
+
+    await until(heard)
+    assert country.nation.rows(lab_homes, "uscc", "node") == [(USCC, JILIN), (USCC, HENAN)]
+    assert country.nation.rows(labs, "contact") == [("",)]
+
+
+async def test_of_one_report_from_two_nodes_the_first_stands_and_the_other_is_counted(country: Country) -> None:
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    await jilin.node.register()
+    await henan.node.register()
+    await jilin.node.upload(make_tubes(3))
+    await replicated(country, jilin)
+    await henan.node.upload([make_tube(0), make_tube(1, outcome=POSITIVE), make_tube(7)])
+
+    async def told() -> bool:
+        return [node.conflict_count for node in await country.nation.nodes()] == [0, 1] and len(
+            country.nation.results()
+        ) == 4
+
+    await until(told)
+    assert country.nation.results(of=JILIN) == jilin.results()
+
+
+async def test_a_result_at_a_node_that_knows_nothing_of_its_sampling_record_is_that_nodes_conflict(
+    country: Country,
+) -> None:
+    """It cannot know; the nation keeps the record as the first node has it, and says who sent another's report."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    await jilin.node.register()
+    await henan.node.register()
+    await jilin.node.upload([make_tube(0, outcome=PENDING)])
+    await replicated(country, jilin)
+    (answer,) = await henan.node.upload([make_tube(0)])
+    assert answer.accepted_count == 1
+
+    async def told() -> bool:
+        return [(node.name, node.conflict_count) for node in await country.nation.nodes()] == [
+            ("nodes/220000", 0),
+            ("nodes/410000", 1),
+        ]
+
+    await until(told)
+    assert country.nation.results() == jilin.results()
+
+
+async def test_a_commit_larger_than_a_batch_arrives_whole(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload([make_tube(first, 20) for first in range(0, 2600, 20)])
+    assert len(jilin.results()) == 2600
+    await replicated(country, jilin)
+
+
+async def test_what_was_there_before_the_province_joined_arrives_too(
+    tmp_path: Path, country: Country, database_url: MakeUrl
+) -> None:
+    url = database_url("results")
+    async with open_member(tmp_path / "alone", url, JILIN) as alone:
+        await alone.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
+        await alone.node.register()
+        await alone.node.upload(make_tubes(50))
+    async with open_member(tmp_path / "joined", url, JILIN, upstream=country.nation.address) as joined:
+        await replicated(country, joined)
+        await until(lambda: len(country.nation.rows(labs, "uscc")) == 2)
+
+
+async def test_the_province_learns_when_the_nation_had_it(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(20), batch=10)
+    await replicated(country, jilin)
+    await until(lambda: len(jilin.rows(national_receive_times, "lab")) == 2)
+    at_nation = set(country.nation.rows(results, "lab", "upload_time", "national_receive_time"))
+    assert set(jilin.rows(national_receive_times, "lab", "upload_time", "national_receive_time")) == at_nation
+    await until(lambda: sum(n for (n,) in jilin.rows(national_delays, "persons")) == 20)
+    look_up = LookupLatestRequest(document=make_document(3))
+    (told,) = (await jilin.node.results.LookupLatest(look_up)).in_region
+    assert told.national_receive_time.ToMicroseconds() in {time for _, _, time in at_nation}
+    day = Interval(start_time=to_timestamp(NOW - DAY), end_time=to_timestamp(NOW + DAY))
+    for member, subject in ((jilin, LAB_NAME), (country.nation, LAB_NAME)):
+        request = SummarizeTimelinessRequest(lab=subject, interval=day)
+        (summary,) = (await member.node.timeliness.SummarizeTimeliness(request)).timeliness
+        assert (summary.result_count, summary.upload_to_nationwide.HasField("p99")) == (20, True)
+
+
+async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_name(
+    tmp_path: Path, country: Country, sqlite_url: MakeUrl
+) -> None:
+    """Its new changes bear numbers that the nation knows of others: none of them is taken for a replay."""
+    url = sqlite_url("results")
+    copy = tmp_path / "older.db"
+    file = Path(make_url(url).database or "")
+    upstream = country.nation.address
+    async with open_member(tmp_path / "a", url, JILIN, upstream=upstream) as jilin:
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(3))
+        await replicated(country, jilin)
+    shutil.copyfile(file, copy)
+    async with open_member(tmp_path / "a", url, JILIN, upstream=upstream) as jilin:
+        await jilin.node.upload(make_tubes(3, 10), "lost")
+        await replicated(country, jilin)
+    shutil.copyfile(copy, file)
+    async with open_member(tmp_path / "a", url, JILIN, upstream=upstream) as jilin:
+        await jilin.node.upload(make_tubes(5, 20), "after")
+        # What the province lost the nation keeps.
+        await until(lambda: len(country.nation.results()) == 11)
+        assert set(jilin.results()) < set(country.nation.results())
+    assert len({log for (log,) in country.nation.rows(replicated_positions, "log_id")}) == 2
+
+
+async def test_a_stream_that_hangs_is_opened_again(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "ANSWER_SECONDS", 1.0)
+    async with link_to(country.nation.address) as link:
+        jilin = await country.join(JILIN, upstream=link.address)
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(3))
+        await replicated(country, jilin)
+        link.strand()
+        await jilin.node.upload(make_tubes(3, 10), "stranded")
+        # Its channel holds the dead connection until its keepalive fails, or the link is cut.
+        await link.cut()
+        link.mend()
+        await replicated(country, jilin)
+
+
+async def test_a_failure_that_nobody_foresaw_only_interrupts(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged with where it came from, and what was committed meanwhile arrives."""
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    await until(lambda: bool(country.nation.rows(lab_homes, "node")))
+    read_page, failing = UpstreamStore.read_page, True
+
+    async def fail(store: UpstreamStore, sent: Mapping[int, int]) -> Page:
+        if failing:
+            raise RuntimeError("unforeseen")
+        return await read_page(store, sent)
+
+    monkeypatch.setattr(UpstreamStore, "read_page", fail)
+    with capture_logs() as logs:
+        await until(lambda: sum("failed" in entry["event"] and bool(entry.get("exc_info")) for entry in logs) >= 2)
+    await jilin.node.upload(make_tubes(3))
+    failing = False
+    await replicated(country, jilin)
+
+
+def backlog() -> float | None:
+    """What the only province of this process says that it has yet to send."""
+    return REGISTRY.get_sample_value("hutong_replication_backlog_commits")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_the_backlog_counts_all_that_the_nation_has_not_acknowledged(country: Country, frozen: bool) -> None:
+    """While the nation is away, and on a line that carries nothing any more, what is under way on it included."""
+    async with link_to(country.nation.address) as link:
+        jilin = await country.join(JILIN, upstream=link.address)
+        await jilin.node.register()
+        await until(lambda: bool(country.nation.rows(lab_homes, "node")))
+        # Counted anew: what the gauge says may be from before.
+        BACKLOG.set(-1)
+        await until(lambda: backlog() == 0)
+        if frozen:
+            link.freeze()
+        else:
+            await link.cut()
+        for person in range(12):
+            await jilin.node.upload([make_tube(person)], f"upload-{person}")
+        await until(lambda: backlog() == 12)
+        link.mend()
+        await replicated(country, jilin)
+        await until(lambda: backlog() == 0)
+
+
+async def test_a_province_that_starts_while_the_nation_is_away_knows_its_backlog(
+    tmp_path: Path, country: Country, database_url: MakeUrl
+) -> None:
+    url = database_url("results")
+    async with link_to(country.nation.address) as link:
+        async with open_member(tmp_path / "a", url, JILIN, upstream=link.address) as jilin:
+            await jilin.node.register()
+            await jilin.node.upload(make_tubes(3))
+            await until(lambda: len(jilin.rows(national_receive_times, "lab")) == 1 and backlog() == 0)
+            await link.cut()
+            for person in range(10, 15):
+                await jilin.node.upload([make_tube(person)], f"upload-{person}")
+        BACKLOG.set(0)
+        async with open_member(tmp_path / "b", url, JILIN, upstream=link.address):
+            await until(lambda: backlog() == 5)
+
+
+async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Country) -> None:
+    jilin = await country.join(JILIN)
+    clock = SystemClock()
+    await jilin.node.register()
+    await jilin.node.upload(make_tubes(3))
+    acknowledged = to_timestamp(clock.now())
+
+    async def complete() -> bool:
+        nodes = await country.nation.nodes()
+        return bool(nodes) and nodes[0].as_of_time.ToMicroseconds() > acknowledged.ToMicroseconds()
+
+    await until(complete)
+    assert len(country.nation.results()) == 3
+    assert abs((await country.nation.nodes())[0].clock_skew.ToMicroseconds()) < HOUR
+
+
+class DriftingClock:
+    """The machine's clock, as far ahead as the test sets it."""
+
+    ahead: Span = 0
+
+    def now(self) -> Instant:
+        return SystemClock().now() + self.ahead
+
+
+async def test_a_clock_that_drifts_on_a_standing_stream_is_told_of_once_by_either_side(country: Country) -> None:
+    """And once when it is right again, without a new stream."""
+    clock = DriftingClock()
+    await country.join(JILIN, clock=clock)
+    await until(lambda: REGISTRY.get_sample_value("hutong_replication_connected") == 1)
+
+    async def both_tell(skew: Span) -> bool:
+        measured = (REGISTRY.get_sample_value("hutong_clock_skew_seconds") or 0) * SECOND
+        (node,) = await country.nation.nodes()
+        return all(abs(told - skew) < 20 * SECOND for told in (measured, node.clock_skew.ToMicroseconds()))
+
+    with capture_logs() as logs:
+        for ahead in (0, -4 * MINUTE, -5 * MINUTE, 0):
+            clock.ahead = ahead
+            await until(partial(both_tell, ahead))
+    told = [entry["event"] for entry in logs if "clock" in entry["event"]]
+    assert (
+        told
+        == ["a province's clock and the nation's differ"] * 2 + ["a province's clock and the nation's agree again"] * 2
+    )
+    assert not any("stands" in entry["event"] for entry in logs)
+
+
+async def test_nodes_are_paged(country: Country) -> None:
+    """By region; a token is bound to its request."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    for province in (jilin, henan):
+        await province.node.register()
+        await replicated(country, province)
+    exchange = country.nation.exchange
+    first = await exchange.ListNodes(ListNodesRequest(page_size=1))
+    assert [node.name for node in first.nodes] == [f"nodes/{JILIN}"]
+    last = await exchange.ListNodes(ListNodesRequest(page_size=1, page_token=first.next_page_token))
+    assert ([node.name for node in last.nodes], last.next_page_token) == ([f"nodes/{HENAN}"], "")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await exchange.ListNodes(ListNodesRequest(page_token="bm9uZQ"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,0 +1,168 @@
+"""A node is restored from a copy of its store that is older than what others know of it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.type.interval_pb2 import Interval
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong.type.v1 import outcome_pb2
+from sqlalchemy import make_url
+
+from services.domain.instant import to_timestamp
+from services.results.exchange.tables import notification_positions, subscriptions
+from services.results.records.model import ACTIVE, RECALLED
+from services.results.records.tables import report_keys, results
+from services.runtime.clock import SystemClock
+from tests.support.databases import MakeUrl
+from tests.support.link import Link, link_to
+from tests.support.results.country import HENAN, JILIN, Member, open_member, until
+from tests.support.results.factories import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
+
+
+class Copy:
+    """An SQLite store as it was once."""
+
+    def __init__(self, url: str, path: Path) -> None:
+        self._store = Path(make_url(url).database or "")
+        self._path = path
+        with contextlib.closing(sqlite3.connect(self._store)) as store, contextlib.closing(sqlite3.connect(path)) as to:
+            store.backup(to)
+
+    def restore(self) -> None:
+        """Put it in the store's place. Nobody may have the store open."""
+        for beside in ("-wal", "-shm"):
+            Path(f"{self._store}{beside}").unlink(missing_ok=True)
+        self._store.write_bytes(self._path.read_bytes())
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
+    """Holds open what a test opens."""
+    async with contextlib.AsyncExitStack() as opened:
+        yield opened
+
+
+async def recall_everything(member: Member) -> None:
+    """Its laboratory takes all reports back."""
+    request = RecallResultsRequest(
+        lab=LAB_NAME,
+        report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
+        reason="contaminated",
+    )
+    await member.node.admin.RecallResults(request)
+
+
+async def test_followings_that_a_restored_nation_lost_are_renewed(
+    tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
+) -> None:
+    """Where nothing else was ever told to the province: a later recall reaches its copies."""
+    url = sqlite_url("results")
+    async with open_member(tmp_path / "nation", url, "000000") as nation:
+        link: Link = await stack.enter_async_context(link_to(nation.address))
+        jilin, henan = [
+            await stack.enter_async_context(
+                open_member(tmp_path / region, sqlite_url("results"), region, upstream=link.address)
+            )
+            for region in (JILIN, HENAN)
+        ]
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(3))
+        await until(lambda: len(nation.results()) == 3)
+        copy = Copy(url, tmp_path / "nation.copy")
+        await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
+        await until(lambda: henan.rows(notification_positions, "dealt") == [(1,)])
+    copy.restore()
+    nation = await stack.enter_async_context(open_member(tmp_path / "nation", url, "000000"))
+    link.lead_to(nation.address)
+    await recall_everything(jilin)
+    await until(lambda: len(nation.results()) == 6)
+    await until(lambda: (2, RECALLED) in henan.rows(results, "revision", "state"))
+    assert nation.rows(subscriptions, "node") == [(HENAN,)]
+
+
+async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
+    tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
+) -> None:
+    """Its newest word about a report is the nation's and a copy's, however far that was; replays change nothing."""
+    nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
+    henan_at = open_member(tmp_path / "henan", sqlite_url("results"), HENAN, upstream=nation.address)
+    henan = await stack.enter_async_context(henan_at)
+    url, directory = sqlite_url("results"), tmp_path / "jilin"
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(2))
+        await until(lambda: len(nation.results()) == 2)
+        copy = Copy(url, tmp_path / "jilin.copy")
+        await correct(jilin, "R0", POSITIVE)
+        await jilin.node.upload([make_tube(50)], "lost")
+        await until(lambda: len(nation.results()) == 4)
+    await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(50)))
+    copy.restore()
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        await jilin.node.upload([make_tube(50, outcome=POSITIVE), make_tube(51)], "again")
+        await until(lambda: newest(nation)["R50"] == (2, ACTIVE, POSITIVE))
+        await until(lambda: newest(henan)["R50"] == (2, ACTIVE, POSITIVE))
+        await recall_everything(jilin)
+        recalled = {"R0": 3, "R1": 2, "R50": 3, "R51": 2}
+        expected = {number: (revision, RECALLED) for number, revision in recalled.items()}
+        await until(lambda: {number: row[:2] for number, row in newest(nation).items()} == expected)
+        await until(lambda: newest(henan)["R50"][:2] == (3, RECALLED))
+        assert [node.conflict_count for node in await nation.nodes() if node.name == "nodes/220000"] == [3]
+    before = nation.results()
+    again = Copy(url, tmp_path / "again.copy")
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        await jilin.node.upload([make_tube(60)], "lost-too")
+        await until(lambda: "R60" in newest(nation))
+    again.restore()
+    # All of the log is sent again, and then what is new in it.
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        await jilin.node.upload([make_tube(61)], "last")
+        await until(lambda: "R61" in newest(nation))
+        assert [row for row in nation.results() if row[1] not in ("R60", "R61")] == before
+
+
+async def test_a_report_that_a_restored_province_gives_another_person_stays_the_first_ones(
+    tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
+) -> None:
+    """Its later revisions too are counted and change nothing."""
+    nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
+    url, directory = sqlite_url("results"), tmp_path / "jilin"
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        await jilin.node.register()
+        copy = Copy(url, tmp_path / "jilin.copy")
+        await jilin.node.upload([make_tube(50)], "lost")
+        await until(lambda: len(nation.results()) == 1)
+    before = nation.results()
+    copy.restore()
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        other = make_tube(51)
+        other.persons[0].report_number = "R50"
+        await jilin.node.upload([other], "again")
+        await recall_everything(jilin)
+        await jilin.node.upload([make_tube(52)], "last")
+
+        async def counted() -> bool:
+            return [node.conflict_count for node in await nation.nodes()] == [2] and len(nation.results()) == 2
+
+        await until(counted)
+    assert before[0] in nation.results()
+
+
+async def correct(member: Member, number: str, outcome: outcome_pb2.Outcome.ValueType) -> None:
+    """Its laboratory reports another outcome."""
+    name = f"{LAB_NAME}/results/{number}"
+    await member.node.admin.CorrectResult(CorrectResultRequest(name=name, outcome=outcome, reason="mixed up"))
+
+
+def newest(member: Member) -> dict[str, tuple[Any, ...]]:
+    """Of each report the revision that its key names."""
+    keys = dict(member.rows(report_keys, "report_number", "revision"))
+    rows = member.rows(results, "report_number", "revision", "state", "outcome")
+    return {number: tuple(row) for number, *row in rows if keys.get(number) == row[0]}

@@ -1,0 +1,217 @@
+"""How a province asks the nation: together, for as long as each asker can wait, and never for what nobody awaits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from hutong.exchange.v1.exchange_service_pb2 import (
+    LookupSubjectsRequest,
+    LookupSubjectsResponse,
+    SubjectResults,
+    SubscribeSubjectsRequest,
+    SubscribeSubjectsResponse,
+)
+from hutong.exchange.v1.exchange_service_pb2_grpc import (
+    ExchangeServiceServicer,
+    ExchangeServiceStub,
+    add_ExchangeServiceServicer_to_server,
+)
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK
+
+from services.domain.errors import Unavailable
+from services.results.exchange.upstream import subscription_client
+from services.results.exchange.upstream.nation_client import (
+    CALLS_AT_ONCE,
+    MAX_BATCH,
+    NATION_SECONDS,
+    OPEN_SECONDS,
+    NationClient,
+)
+from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.lookup.model import SubjectAnswer, SubjectQuestion
+from services.runtime.call import Call, current_call
+from services.runtime.client.channels import open_channel as open_apart
+from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.settings import Settings
+from tests.support.results.country import HENAN
+from tests.support.servers import bare_channel, bare_server
+
+POISON = b"poison".ljust(16)
+UNMET = "a token that is not met"
+
+
+class Nation(ExchangeServiceServicer):
+    """Answers while it is open that it knows nobody; remembers who was asked about in each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[bytes]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.answers_nothing = False
+
+    async def LookupSubjects(self, request: LookupSubjectsRequest, context: Any) -> LookupSubjectsResponse:
+        self.calls.append(list(request.subject_keys))
+        await self.open.wait()
+        if UNMET in request.at_least_as_fresh:
+            status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="not fresh")
+            info = error_details_pb2.ErrorInfo(reason="NOT_FRESH_ENOUGH", metadata={"node": "nodes/220000"})
+            status.details.add().Pack(info)
+            await context.abort_with_status(rpc_status.to_status(status))
+        if POISON in request.subject_keys:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "poisoned")
+        response = LookupSubjectsResponse()
+        if not self.answers_nothing:
+            response.sources.add(node="nodes/000000", state=SOURCE_STATE_OK)
+            for key in request.subject_keys:
+                response.subjects.add(subject_keys=[key])
+        return response
+
+    async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, _context: Any) -> SubscribeSubjectsResponse:
+        await self.open.wait()
+        subjects = [SubjectResults(subject_keys=[key]) for key in request.subject_keys]
+        return SubscribeSubjectsResponse(subjects=subjects)
+
+
+@pytest.fixture
+async def nation() -> Nation:
+    return Nation()  # type: ignore[abstract]
+
+
+@pytest.fixture
+async def gateway(nation: Nation) -> AsyncIterator[NationClient]:
+    async with bare_channel(add_ExchangeServiceServicer_to_server, nation) as channel:
+        yield NationClient(ReconnectingStub(lambda: channel, ExchangeServiceStub), HENAN)
+
+
+def questions(count: int, *, token: str = "") -> list[SubjectQuestion]:
+    """So many persons to ask about."""
+    return [SubjectQuestion(str(person).encode().ljust(16), 3, token=token) for person in range(count)]
+
+
+async def seconds_of(asking: Any) -> float:
+    """How long something takes."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await asking
+    return loop.time() - begun
+
+
+async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: NationClient) -> None:
+    """However many asked while the nation was frozen, who comes after it is well again is asked about at once."""
+    nation.open.clear()
+    for _ in range(3):
+        answers = await gateway.ask_each(questions(4 * MAX_BATCH))
+        assert answers == [None] * (4 * MAX_BATCH)
+    nation.open.set()
+    (answer,) = await gateway.ask_each([SubjectQuestion(b"later".ljust(16), 3)])
+    assert isinstance(answer, SubjectAnswer)
+    assert nation.calls[-1] == [b"later".ljust(16)]
+    assert len(nation.calls) <= CALLS_AT_ONCE + 1
+
+
+async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little(
+    nation: Nation, gateway: NationClient
+) -> None:
+    """And its answer, however late, restores trust."""
+    nation.open.clear()
+    assert NATION_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS + 0.5
+    assert OPEN_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < OPEN_SECONDS + 0.3
+    nation.open.set()
+    (answer,) = await gateway.ask_each(questions(1))
+    assert answer is not None
+    nation.open.clear()
+    assert await seconds_of(gateway.ask_each(questions(1))) >= NATION_SECONDS
+
+
+async def test_each_asker_waits_by_its_own_time(nation: Nation, gateway: NationClient) -> None:
+    """One in a hurry, whose question shares a call with others, does not wait for them."""
+    nation.open.clear()
+
+    async def in_a_hurry() -> float:
+        call = Call("test")
+        call.deadline = asyncio.get_running_loop().time() + 0.2
+        current_call.set(call)
+        return await seconds_of(gateway.ask_each(questions(1)))
+
+    patient = asyncio.create_task(gateway.ask_each(questions(1)))
+    assert await asyncio.create_task(in_a_hurry()) < 0.2
+    nation.open.set()
+    assert (await patient)[0] is not None
+    assert len(nation.calls) == 1
+
+
+async def test_questions_with_one_token_share_a_call_apart_from_all_others(
+    nation: Nation, gateway: NationClient
+) -> None:
+    asked = [*questions(20), *questions(20, token="met"), *questions(20, token=UNMET)]
+    answers = await gateway.ask_each(asked)
+    assert [type(answer) for answer in answers] == [SubjectAnswer] * 40 + [Unavailable] * 20
+    assert isinstance(answers[-1], Unavailable)
+    assert (answers[-1].reason, answers[-1].metadata) == ("NOT_FRESH_ENOUGH", {"node": "nodes/220000"})
+    assert [len(call) for call in nation.calls] == [20, 20, 20]
+
+
+async def test_a_person_whom_the_nation_cannot_be_asked_about_harms_no_other(
+    nation: Nation, gateway: NationClient
+) -> None:
+    """Nor the trust in the nation, which answers."""
+    asked = questions(100)
+    asked[37] = SubjectQuestion(POISON, 3)
+    answers = await gateway.ask_each(asked)
+    assert [index for index, answer in enumerate(answers) if answer is None] == [37]
+    nation.open.clear()
+    assert await seconds_of(gateway.ask_each(questions(1))) >= NATION_SECONDS
+
+
+async def test_an_answer_that_cannot_be_read_is_none(nation: Nation, gateway: NationClient) -> None:
+    nation.answers_nothing = True
+    assert await gateway.ask_each(questions(2)) == [None, None]
+
+
+async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationClient) -> None:
+    """A call that is cancelled leaves nothing to be asked."""
+    nation.open.clear()
+    busy = asyncio.create_task(gateway.ask_each(questions(CALLS_AT_ONCE * MAX_BATCH)))
+    while len(nation.calls) < CALLS_AT_ONCE:  # noqa: ASYNC110 - the condition is the nation's
+        await asyncio.sleep(0.01)
+    hung_up = asyncio.create_task(gateway.ask_each([SubjectQuestion(b"hung up".ljust(16), 3)]))
+    await asyncio.sleep(0)
+    hung_up.cancel()
+    nation.open.set()
+    assert None not in await busy
+    assert len(await gateway.ask_each(questions(1))) == 1
+    assert not [call for call in nation.calls if b"hung up".ljust(16) in call]
+
+
+async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
+    nation: Nation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several the later to fail does not close the line that the first one opened and others use already."""
+    monkeypatch.setattr(subscription_client, "SUBSCRIBE_SECONDS", 0.3)
+    opened: list[grpc.aio.Channel] = []
+    async with bare_server(add_ExchangeServiceServicer_to_server, nation) as address:
+
+        def open_channel() -> grpc.aio.Channel:
+            opened.append(open_apart(address, Settings.from_environment({}), dedicated=True))
+            return opened[-1]
+
+        line = ReconnectingStub(open_channel, ExchangeServiceStub)
+        gateway = SubscriptionClient(line, HENAN)
+        silent = line.stub
+        nation.open.clear()
+        failures = await asyncio.gather(*(gateway.subscribe_each([POISON]) for _ in range(3)), return_exceptions=True)
+        assert [type(failure) for failure in failures] == [Unavailable] * 3
+        assert len(opened) == 2
+        nation.open.set()
+        await gateway.subscribe_each([POISON])
+        line.renew(silent)
+        assert len(opened) == 2
+        line.renew(line.stub)
+        assert len(opened) == 3
+        await line.close()

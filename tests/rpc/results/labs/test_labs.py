@@ -1,0 +1,204 @@
+"""The register of laboratories through a real server: answers and errors of LabService, on each engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1 import lab_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, ListLabsRequest, SetLabStandingRequest
+from stdnum.cn import uscc
+
+from services.domain.instant import DAY, to_timestamp
+from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, field_violations
+from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, lab_to_register
+from tests.support.results.node import ResultsNode, results_node
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
+SUSPENDED = lab_pb2.LAB_STANDING_SUSPENDED
+REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
+
+
+@pytest.fixture
+async def node(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[ResultsNode]:
+    async with results_node(tmp_path, database_url("results")) as running:
+        yield running
+
+
+def changed_lab(**changes: object) -> CreateLabRequest:
+    lab = lab_to_register()
+    lab.MergeFrom(lab_pb2.Lab(**changes))  # type: ignore[arg-type] # parametrised
+    return CreateLabRequest(lab=lab)
+
+
+def standing_request(**changes: object) -> SetLabStandingRequest:
+    request = SetLabStandingRequest(name=LAB_NAME, standing=SUSPENDED, reason="red light")
+    for name, value in changes.items():
+        if isinstance(value, Timestamp):
+            getattr(request, name).CopyFrom(value)
+        else:
+            setattr(request, name, value)
+    return request
+
+
+async def test_a_laboratory_is_registered_read_and_registered_again(node: ResultsNode) -> None:
+    created = (await node.labs.CreateLab(CreateLabRequest(lab=lab_to_register()))).lab
+    assert (created.name, created.standing, created.create_time) == (LAB_NAME, AUTHORIZED, to_timestamp(NOW))
+    assert [(each.standing, each.HasField("effective_time")) for each in created.standing_changes] == [
+        (AUTHORIZED, False)
+    ]
+    node.clock.advance(DAY)
+    assert (await node.labs.CreateLab(CreateLabRequest(lab=lab_to_register()))).lab == created
+    assert (await node.labs.GetLab(GetLabRequest(name=LAB_NAME))).lab == created
+
+
+async def test_other_content_under_a_name_is_already_exists(node: ResultsNode) -> None:
+    await node.register()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await node.labs.CreateLab(changed_lab(display_name="另一检验所"))
+    assert caught.value.code() == grpc.StatusCode.ALREADY_EXISTS
+    info = error_info(caught.value)
+    assert (info.reason, dict(info.metadata)) == ("ALREADY_EXISTS", {"resource": LAB_NAME})
+
+
+async def test_a_request_id_acts_once(node: ResultsNode) -> None:
+    """The same content answers the first answer again, other content is refused, for each method by itself."""
+    request = CreateLabRequest(lab=lab_to_register(), request_id=REQUEST_ID.format(1))
+    first = await node.labs.CreateLab(request)
+    standing = standing_request(request_id=REQUEST_ID.format(1))
+    suspended = await node.labs.SetLabStanding(standing)
+    node.clock.advance(DAY)
+    assert await node.labs.CreateLab(request) == first
+    assert await node.labs.SetLabStanding(standing) == suspended
+    assert len((await node.labs.GetLab(GetLabRequest(name=LAB_NAME))).lab.standing_changes) == 2
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await node.labs.SetLabStanding(standing_request(reason="other", request_id=REQUEST_ID.format(1)))
+    assert (caught.value.code(), error_info(caught.value).reason) == (INVALID, "REQUEST_ID_REUSED")
+
+
+async def test_standing_is_kept_in_history(node: ResultsNode) -> None:
+    """From now unless an instant is given; what lies ahead does not hold yet."""
+    await node.register()
+    node.clock.advance(DAY)
+    lab = (await node.labs.SetLabStanding(standing_request())).lab
+    assert (lab.standing, lab.standing_changes[-1].effective_time) == (SUSPENDED, to_timestamp(NOW + DAY))
+    back = standing_request(standing=AUTHORIZED, reason="mended", effective_time=to_timestamp(NOW + 3 * DAY))
+    lab = (await node.labs.SetLabStanding(back)).lab
+    assert lab.standing == SUSPENDED
+    assert [each.reason for each in lab.standing_changes] == ["registered", "red light", "mended"]
+    node.clock.advance(2 * DAY)
+    assert (await node.labs.GetLab(GetLabRequest(name=LAB_NAME))).lab.standing == AUTHORIZED
+
+
+FAR = Timestamp(seconds=10**15)
+WRONG = {
+    "no lab": ("CreateLab", CreateLabRequest(), INVALID, "INVALID_FIELD", "lab"),
+    "malformed name": ("CreateLab", changed_lab(name="labs/1"), INVALID, "INVALID_FIELD", "lab.name"),
+    "wrong check character": (
+        "CreateLab",
+        changed_lab(name="labs/91220501MA0HUTNG0U"),
+        INVALID,
+        "BAD_USCC",
+        "lab.name",
+    ),
+    "unknown region": ("CreateLab", changed_lab(region="999999"), INVALID, "REGION_UNKNOWN", "lab.region"),
+    "region of letters": ("CreateLab", changed_lab(region="22050x"), INVALID, "INVALID_FIELD", "lab.region"),
+    "name with NUL": ("CreateLab", changed_lab(display_name="a\0b"), INVALID, "INVALID_FIELD", "lab.display_name"),
+    "contact with NUL": ("CreateLab", changed_lab(contact="\0"), INVALID, "INVALID_FIELD", "lab.contact"),
+    "authorised beyond time": (
+        "CreateLab",
+        changed_lab(authorize_time=FAR),
+        INVALID,
+        "INVALID_FIELD",
+        "lab.authorize_time",
+    ),
+    "request id": (
+        "CreateLab",
+        CreateLabRequest(lab=lab_to_register(), request_id="1"),
+        INVALID,
+        "INVALID_FIELD",
+        "request_id",
+    ),
+    "get unknown": ("GetLab", GetLabRequest(name=f"labs/{OTHER_USCC}"), NOT_FOUND, "NOT_FOUND", ""),
+    "get malformed": ("GetLab", GetLabRequest(name="labs/x"), INVALID, "MALFORMED_NAME", "name"),
+    "get nothing": ("GetLab", GetLabRequest(), INVALID, "INVALID_FIELD", "name"),
+    "list of unknown region": ("ListLabs", ListLabsRequest(region="999999"), INVALID, "REGION_UNKNOWN", "region"),
+    "list of negative size": ("ListLabs", ListLabsRequest(page_size=-1), INVALID, "INVALID_FIELD", "page_size"),
+    "list by a made-up token": (
+        "ListLabs",
+        ListLabsRequest(page_token="bm9uZQ"),
+        INVALID,
+        "INVALID_PAGE_TOKEN",
+        "page_token",
+    ),
+    "standing of unknown": (
+        "SetLabStanding",
+        standing_request(name=f"labs/{OTHER_USCC}"),
+        NOT_FOUND,
+        "NOT_FOUND",
+        "",
+    ),
+    "no standing": ("SetLabStanding", standing_request(standing=0), INVALID, "INVALID_FIELD", "standing"),
+    "made-up standing": ("SetLabStanding", standing_request(standing=9), INVALID, "INVALID_FIELD", "standing"),
+    "no reason": ("SetLabStanding", standing_request(reason=""), INVALID, "INVALID_FIELD", "reason"),
+    "reason with NUL": ("SetLabStanding", standing_request(reason="\0"), INVALID, "INVALID_FIELD", "reason"),
+    "effective beyond time": (
+        "SetLabStanding",
+        standing_request(effective_time=FAR),
+        INVALID,
+        "INVALID_FIELD",
+        "effective_time",
+    ),
+}
+
+
+async def test_what_is_wrong_is_told(node: ResultsNode) -> None:
+    """The documented code and reason, and the field."""
+    told = {}
+    for wrong, (method, request, *_) in WRONG.items():
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await getattr(node.labs, method)(request)
+        violations = field_violations(caught.value)
+        told[wrong] = (caught.value.code(), error_info(caught.value).reason, violations)
+    assert told == {
+        wrong: (code, reason, {field: reason} if field else {}) for wrong, (_, _, code, reason, field) in WRONG.items()
+    }
+
+
+async def test_laboratories_are_listed_by_name_page_by_page(node: ResultsNode) -> None:
+    """Those of a region take in what lies below it; a token serves the request it was issued for alone."""
+    regions = ["220500", "220502", "220000", "410105", "410000"]
+    names = []
+    for place in range(10):
+        stem = f"9122050{place}MA0HUTNG0"
+        lab = lab_to_register(stem + uscc.calc_check_digit(stem))
+        lab.region = regions[place % 5]
+        names.append(lab.name)
+        await node.labs.CreateLab(CreateLabRequest(lab=lab))
+
+    async def pages(**query: object) -> list[list[str]]:
+        request = ListLabsRequest(page_size=3, **query)  # type: ignore[arg-type]
+        found = []
+        while True:
+            response = await node.labs.ListLabs(request)
+            found.append([lab.name for lab in response.labs])
+            assert all(not lab.standing_changes and lab.standing == AUTHORIZED for lab in response.labs)
+            if not response.next_page_token:
+                return found
+            request.page_token = response.next_page_token
+
+    assert [name for page in await pages() for name in page] == sorted(names)
+    assert [len(page) for page in await pages()] == [3, 3, 3, 1]
+    below = sorted(names[place] for place in (0, 1, 5, 6))
+    assert await pages(region="220500") == [below[:3], below[3:]]
+    assert [len(page) for page in await pages(region="410000")] == [3, 1]
+    token = (await node.labs.ListLabs(ListLabsRequest(page_size=3))).next_page_token
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await node.labs.ListLabs(ListLabsRequest(page_size=3, page_token=token, region="410000"))
+    assert error_info(caught.value).reason == "INVALID_PAGE_TOKEN"

@@ -1,0 +1,82 @@
+"""The processes that judge uploads: one that dies takes no upload with it for good, and none outlives its server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import psutil
+from hutong.results.v1.upload_pb2 import TubeBatch
+
+from services.results.upload.workers import ValidationPool, WorkerContext
+from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
+from tests.support.processes import daemon
+from tests.support.results.country import until
+from tests.support.results.factories import NOW, make_lab, make_tubes
+from tests.support.results.node import batch_of, ending, results_node, start
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The processes under a server that judge; the one that tracks resources is not among them."""
+    return [child for child in process.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+
+
+async def test_a_worker_killed_under_a_batch_interrupts_its_upload_and_no_other(
+    tmp_path: Path, sqlite_url: MakeUrl
+) -> None:
+    """UNAVAILABLE, nothing half stored, and the next upload is judged by new workers."""
+    before = {child.pid for child in workers_of(psutil.Process())}
+    async with results_node(tmp_path, sqlite_url("results"), workers=1) as node:
+        await node.register()
+        (worker,) = [child for child in workers_of(psutil.Process()) if child.pid not in before]
+        call = node.uploads.UploadResults()
+        await call.write(start())
+        await call.write(batch_of(make_tubes(10)))
+        assert (await call.read()).committed_offset == 10
+        # It stands still, so that the batch is surely with it when it dies.
+        worker.send_signal(signal.SIGSTOP)
+        await call.write(batch_of(make_tubes(10, 10), 10))
+        worker.kill()
+        answers, error = await ending(call)
+        assert answers == []
+        assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        assert (await node.upload_state()).committed_offset == 10
+        (answer,) = await node.upload(make_tubes(20), batch=20)
+        assert (answer.committed_offset, answer.accepted_count, answer.duplicate_count) == (20, 10, 10)
+
+
+async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """SIGKILL gives it no time to end them; they find out by themselves, also with a batch in hand."""
+    variables = {"results_database_url": sqlite_url("results"), "data_dir": str(tmp_path), "upload_workers": "2"}
+    with daemon("serve", "results", results_address="127.0.0.1:0", **variables) as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            await channel.channel_ready()
+            process = psutil.Process(server.process.pid)
+            assert len(workers_of(process)) == 2
+            family = process.children(recursive=True)
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait(30)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 15)
+        assert alive == []
+
+
+async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> None:
+    """Its place is taken by others, at the first batch at the latest."""
+    judges = ValidationPool(WorkerContext(b"p" * 32, 1, "sqlite"), 1)
+    before = {child.pid for child in workers_of(psutil.Process())}
+    warming = asyncio.ensure_future(judges.warm())
+
+    async def begun() -> list[psutil.Process]:
+        return [child for child in workers_of(psutil.Process()) if child.pid not in before]
+
+    await until(begun)
+    for worker in await begun():
+        worker.kill()
+    await asyncio.wait_for(warming, 30)
+    judged = await judges.judge(make_lab(), NOW, 0, TubeBatch(tubes=make_tubes(3)).SerializeToString())
+    assert len(judged.results) == 3
+    await asyncio.to_thread(judges.close)

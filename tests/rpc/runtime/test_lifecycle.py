@@ -1,0 +1,154 @@
+"""The life of a server: it takes its port or refuses, drains what is under way, and stops in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong.results.v1.lab_service_pb2 import GetLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.upload_pb2 import UploadStart
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+
+from services.runtime.server.process import serve
+from services.runtime.server.server import running, start
+from services.runtime.server.service import Service
+from services.runtime.settings import Settings, TlsSettings
+from services.runtime.variables import BadSetting
+from tests.support.fake_service import Gate, answer, pretend
+from tests.support.servers import settings_for
+
+ANYWHERE = "127.0.0.1:0"
+LAB = GetLabRequest(name="labs/1")
+START = UploadResultsRequest(start=UploadStart(lab="labs/1", upload_id="day"))
+
+
+async def test_draining_lets_calls_under_way_end(tmp_path: Path) -> None:
+    """Health says NOT_SERVING first, the call is answered, and only then is the service closed."""
+    gate = Gate()
+    closed_after: list[int] = []
+
+    async def close() -> None:
+        closed_after.append(gate.cancelled)
+
+    server = await start(pretend(gate, close=close), ANYWHERE, settings_for(tmp_path))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel, asyncio.timeout(10):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        call = asyncio.ensure_future(LabServiceStub(channel).GetLab(LAB))
+        await gate.reached()
+        stopping = asyncio.ensure_future(server.stop(grace=5))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        assert not call.done()
+        assert closed_after == []
+        gate.open()
+        assert (await call).lab.name == "labs/1"
+        await stopping
+        assert closed_after == [0]
+        assert await LabServiceStub(channel).GetLab(LAB, timeout=1).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_streams_are_told_to_end(tmp_path: Path) -> None:
+    """An upload ends by itself after its last acknowledgement, long before the grace is over."""
+
+    async def upload(requests: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
+        await anext(requests)
+        yield UploadResultsResponse(committed_offset=1)
+        await service.drain.wait()
+        assert service.drain.begun
+        yield UploadResultsResponse(committed_offset=2)
+
+    service = pretend(upload=upload)
+    server = await start(service, ANYWHERE, settings_for(tmp_path))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        call = UploadServiceStub(channel).UploadResults(iter([START]))
+        assert (await call.read()).committed_offset == 1
+        began = time.monotonic()
+        stopping = asyncio.ensure_future(server.stop(grace=30))
+        assert (await call.read()).committed_offset == 2
+        assert await call.read() is grpc.aio.EOF
+        await stopping
+        assert time.monotonic() - began < 10
+
+
+async def test_a_call_that_never_ends_does_not_stop_the_stop(tmp_path: Path) -> None:
+    """After the grace it is cancelled, and the service is closed all the same."""
+    gate = Gate()
+    closed = asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    server = await start(pretend(gate, close=close), ANYWHERE, settings_for(tmp_path))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel, asyncio.timeout(10):
+        call = LabServiceStub(channel).GetLab(LAB)
+        await gate.reached()
+        await server.stop(grace=0.1)
+        assert closed.is_set()
+        assert gate.cancelled == 1
+        assert await call.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+async def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
+    """Two servers never share one, which gRPC would let them by default."""
+    settings = settings_for(tmp_path)
+    async with running(pretend(), ANYWHERE, settings) as first:
+        address = f"127.0.0.1:{first.port}"
+        with pytest.raises(BadSetting, match=f"cannot listen at {address}"):
+            await start(pretend(), address, settings)
+        async with grpc.aio.insecure_channel(address) as channel:
+            assert (await LabServiceStub(channel).GetLab(LAB)).lab.name == "labs/1"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "results.example:50051"])
+async def test_the_open_net_needs_tls(address: str, tmp_path: Path) -> None:
+    """Anything but loopback is refused without a certificate, or to clients without one, before a port is bound."""
+    settings = settings_for(tmp_path)
+    certified = TlsSettings(certificate_file=tmp_path / "certificate.pem", key_file=tmp_path / "key.pem")
+    for tls in (settings.tls, certified):
+        with pytest.raises(BadSetting, match="HUTONG_TLS_CLIENT_CA_FILE"):
+            await start(pretend(), address, replace(settings, tls=tls))
+
+
+async def test_when_one_unit_cannot_be_served_all_are_closed(tmp_path: Path) -> None:
+    """Nothing keeps running behind an error at start."""
+    closed: list[str] = []
+
+    async def open_service(settings: Settings) -> Service:
+        name = f"service {len(closed) + opened()}"
+
+        async def close() -> None:
+            closed.append(name)
+
+        return pretend(answer, close=close)
+
+    count = 0
+
+    def opened() -> int:
+        nonlocal count
+        count += 1
+        return count
+
+    async with running(pretend(), ANYWHERE, settings_for(tmp_path)) as taken:
+        settings = settings_for(tmp_path, results_address=f"127.0.0.1:{taken.port}")
+        with pytest.raises(BadSetting):
+            await serve([open_service], settings)
+        assert closed == ["service 1"]
+
+
+async def test_metrics_are_served_on_loopback_alone(tmp_path: Path) -> None:
+    """They travel in plain text; and a port that is taken is said by name."""
+    for address in ("0.0.0.0:9464", "metrics.example:9464"):
+        with pytest.raises(BadSetting, match="HUTONG_METRICS_ADDRESS must be on loopback"):
+            await serve([], settings_for(tmp_path, metrics_address=address))
+    async with running(pretend(), ANYWHERE, settings_for(tmp_path)) as taken:
+        with pytest.raises(BadSetting, match="HUTONG_METRICS_ADDRESS: cannot listen"):
+            await serve([], settings_for(tmp_path, metrics_address=f"127.0.0.1:{taken.port}"))

@@ -1,0 +1,80 @@
+"""A database that goes away and comes back, under a server that stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong.results.v1.lab_pb2 import Lab
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from stdnum.cn import uscc
+
+from services.results.main import open_results
+from services.runtime.server import health
+from tests.support.databases import PostgresServer
+from tests.support.errors import error_info, rich_status
+from tests.support.servers import serving, settings_for
+
+LAB = Lab(
+    name="labs/91410100MA0000001" + uscc.calc_check_digit("91410100MA0000001"), display_name="A lab", region="410100"
+)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that this test alone uses, and may stop."""
+    server = PostgresServer(tmp_path_factory.mktemp("own") / "data")
+    yield server
+    server.halt()
+    server.stop()
+
+
+@contextlib.asynccontextmanager
+async def results_on(url: str, directory: Path) -> AsyncIterator[grpc.aio.Channel]:
+    """The Results service on a database, and a channel to it."""
+    settings = settings_for(directory, results_database_url=url, upload_workers="0")
+    unit = await open_results(settings)
+    async with serving(unit, settings) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+async def assert_unavailable(call: grpc.aio.UnaryUnaryCall[GetLabRequest, object]) -> None:
+    """The call ends UNAVAILABLE with its reason and a time to come back."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    error = caught.value
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert error_info(error).reason == "DATABASE_UNAVAILABLE"
+    assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in rich_status(error).details)
+    assert "psycopg" not in str(error)
+
+
+async def test_a_database_that_stops_and_comes_back(
+    own_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads and writes are UNAVAILABLE with RetryInfo and health says so; all of it ends without a restart of ours."""
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.05)
+    async with results_on(own_server.make("results"), tmp_path) as channel, asyncio.timeout(60):
+        labs = LabServiceStub(channel)
+        states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await states.read()).status == SERVING
+        await labs.CreateLab(CreateLabRequest(lab=LAB))
+
+        await asyncio.to_thread(own_server.halt)
+        assert (await states.read()).status == NOT_SERVING
+        await assert_unavailable(labs.GetLab(GetLabRequest(name=LAB.name), timeout=20))
+        await assert_unavailable(labs.CreateLab(CreateLabRequest(lab=LAB), timeout=20))
+
+        await asyncio.to_thread(own_server.resume)
+        assert (await states.read()).status == SERVING
+        assert (await labs.GetLab(GetLabRequest(name=LAB.name), timeout=20)).lab.region == "410100"
+        assert (await labs.CreateLab(CreateLabRequest(lab=LAB), timeout=20)).lab.name == LAB.name

@@ -1,0 +1,138 @@
+"""`hutongd` as operators run it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong.results.v1.lab_service_pb2 import GetLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.upload_pb2 import UploadStart
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from stdnum.cn import uscc
+
+from services.__main__ import run
+from tests.support.databases import PostgresServer
+from tests.support.errors import error_info
+from tests.support.processes import daemon, hutongd
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# A laboratory that nobody registered.
+ABSENT = GetLabRequest(name="labs/91410100MA0000001" + uscc.calc_check_digit("91410100MA0000001"))
+QUICK = {"upload_workers": "0", "drain_seconds": "5"}
+
+
+def pepper(directory: Path) -> str:
+    """A file with a nation's secret."""
+    file = directory / "pepper-of-test"
+    file.write_bytes(b"p" * 32)
+    return str(file)
+
+
+async def served(address: str) -> tuple[grpc.StatusCode, str]:
+    """Code and reason of a call that reaches the database."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await LabServiceStub(channel).GetLab(ABSENT, timeout=10)
+    return caught.value.code(), error_info(caught.value).reason
+
+
+async def healthy(address: str, state: int) -> None:
+    """Wait until the server's health is in a state."""
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(20):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        async for response in watch:
+            if response.status == state:
+                return
+
+
+def test_it_serves_drains_and_exits_well(tmp_path: Path) -> None:
+    """On SQLite from nothing; a second server at its address is refused; SIGTERM ends an upload, and exit is 0."""
+
+    async def use(address: str) -> None:
+        await healthy(address, SERVING)
+        assert await served(address) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+        taken = await asyncio.to_thread(
+            hutongd, "serve", "results", data_dir=str(tmp_path / "other"), results_address=address, upload_workers="0"
+        )
+        assert taken.returncode == 2
+        assert f"hutongd: cannot listen at {address}" in taken.stderr
+        async with grpc.aio.insecure_channel(address) as channel:
+            upload = UploadServiceStub(channel).UploadResults()
+            await upload.write(UploadResultsRequest(start=UploadStart(lab=ABSENT.name, upload_id="day")))
+            running.process.send_signal(signal.SIGTERM)
+            assert await upload.code() is not grpc.StatusCode.OK
+
+    with daemon("serve", "results", data_dir=str(tmp_path), results_address="127.0.0.1:0", **QUICK) as running:
+        asyncio.run(use(running.address))
+        assert running.process.wait(20) == 0
+        assert running.event("draining")
+        assert running.event("stopped")["service"] == "results"
+    assert (tmp_path / "pepper").stat().st_mode & 0o777 == 0o600
+    assert not [line for line in running.log if "Traceback" in line]
+
+
+def test_a_wrong_setting_is_said_in_one_line(tmp_path: Path) -> None:
+    """Exit code 2, before anything is opened."""
+    ended = hutongd("serve", "results", data_dir=str(tmp_path / "data"), jurisdicton="410000")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("hutongd: unknown setting HUTONG_JURISDICTON; known are ")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_setting_found_wrong_while_opening_is_said_too(tmp_path: Path) -> None:
+    """Beside a database server the pepper must be given; the line holds no password."""
+    url = "postgresql://hutong:t0psecret@localhost:1/results"
+    ended = hutongd("serve", "results", data_dir=str(tmp_path), results_database_url=url, results_address="127.0.0.1:0")
+    assert ended.returncode == 2
+    assert ended.stderr == "hutongd: HUTONG_PEPPER_FILE is required beside a database server\n"
+
+
+@pytest.mark.parametrize("arguments", [["serve", "laboratory"], ["bake"], []])
+def test_wrong_usage_exits_as_a_wrong_setting(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2 with the usage."""
+    with pytest.raises(SystemExit) as ended:
+        run(arguments)
+    assert ended.value.code == 2
+    assert "usage: hutongd" in capsys.readouterr().err
+
+
+def test_migrating_builds_the_schema(tmp_path: Path) -> None:
+    """On SQLite; it says what it did."""
+    ended = hutongd("migrate", "results", data_dir=str(tmp_path))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "results: at the newest schema\n", "")
+    assert (tmp_path / "results.db").exists()
+
+
+def test_migrating_a_server_that_is_away_fails_in_one_line(tmp_path: Path) -> None:
+    """Exit code 1: nothing is wrong with the settings."""
+    url = f"postgresql://hutong:t0psecret@/results?host={tmp_path}"
+    ended = hutongd("migrate", "results", data_dir=str(tmp_path), results_database_url=url)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("hutongd: the database of results cannot be migrated now")
+    assert "Traceback" not in ended.stderr
+    assert "t0psecret" not in ended.stderr
+
+
+def test_it_waits_for_an_operator_to_migrate(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """On PostgreSQL it starts, is NOT_SERVING while the schema is behind, and SERVING once it is not; no restart."""
+    variables = {
+        "data_dir": str(tmp_path),
+        "results_address": "127.0.0.1:0",
+        "results_database_url": postgres_server.make_empty(),
+        "pepper_file": pepper(tmp_path),
+    }
+    with daemon("serve", "results", **variables, **QUICK) as running:
+        asyncio.run(healthy(running.address, NOT_SERVING))
+        ended = hutongd("migrate", "results", **variables)
+        assert (ended.returncode, ended.stdout) == (0, "results: at the newest schema\n")
+        asyncio.run(healthy(running.address, SERVING))
+        assert asyncio.run(served(running.address)) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+        assert running.terminate() == 0

@@ -1,0 +1,273 @@
+"""Databases as the services see them: transactions, one writer, outages; the same on both engines where it can be."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, exc, insert, select, text, update
+from structlog.testing import capture_logs
+
+from services.domain.errors import HutongError, Unavailable
+from services.storage.engine import Database, open_database
+from services.storage.errors import UnusableDatabase
+from tests.support.databases import MakeUrl
+from tests.support.processes import started
+
+catalogue = MetaData()
+counters = Table("counters", catalogue, Column("name", String(50), primary_key=True), Column("value", Integer))
+
+
+@pytest_asyncio.fixture
+async def database(database_url: MakeUrl) -> AsyncIterator[Database]:
+    """A database with one counter at 0; the test runs once on each engine."""
+    opened = prepared(database_url("results"))
+    yield opened
+    opened.close()
+
+
+@pytest_asyncio.fixture
+async def sqlite(sqlite_url: MakeUrl) -> AsyncIterator[Database]:
+    """As `database`, on SQLite."""
+    opened = prepared(sqlite_url("results"))
+    yield opened
+    opened.close()
+
+
+@pytest_asyncio.fixture
+async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Database]:
+    """As `database`, on PostgreSQL."""
+    opened = prepared(postgres_url("results"))
+    yield opened
+    opened.close()
+
+
+def prepared(url: str) -> Database:
+    """A database with a table of the test's own."""
+    opened = open_database(url)
+    opened.write_now(catalogue.create_all)
+    opened.write_now(lambda connection: connection.execute(insert(counters).values(name="a", value=0)))
+    return opened
+
+
+def value(connection: Connection) -> int:
+    """The counter."""
+    return int(connection.execute(select(counters.c.value)).scalar_one())
+
+
+def put(connection: Connection, number: int) -> int:
+    """Set the counter."""
+    connection.execute(update(counters).values(value=number))
+    return number
+
+
+def count_up(connection: Connection) -> None:
+    """Read the counter, then write it one higher: right only while nobody else writes."""
+    put(connection, value(connection) + 1)
+
+
+async def test_a_write_is_there_when_it_returns(database: Database) -> None:
+    """For every later read; and its answer comes back."""
+    assert await database.write(put, 7) == 7
+    assert await database.read(value) == 7
+
+
+async def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
+    """The exception is the caller's, the transaction is undone, and the next write goes through."""
+
+    def fail(connection: Connection) -> None:
+        put(connection, 7)
+        raise KeyError("fault")
+
+    with pytest.raises(KeyError, match="fault"):
+        await database.write(fail)
+    assert await database.read(value) == 0
+    assert await database.write(put, 8) == 8
+
+
+async def test_a_read_on_sqlite_changes_nothing(sqlite: Database) -> None:
+    """What it writes by mistake is undone; on PostgreSQL its statements stand alone, and it must not write."""
+    await sqlite.read(put, 7)
+    assert await sqlite.read(value) == 0
+
+
+async def test_reads_go_on_while_a_write_is_under_way(database: Database) -> None:
+    """And do not see it before it is committed."""
+    written, go_on = threading.Event(), threading.Event()
+
+    def slowly(connection: Connection) -> None:
+        put(connection, 7)
+        written.set()
+        assert go_on.wait(20)
+
+    writing = asyncio.ensure_future(database.write(slowly))
+    await asyncio.to_thread(written.wait, 20)
+    assert await database.read(value) == 0
+    go_on.set()
+    await writing
+    assert await database.read(value) == 7
+
+
+async def test_who_is_cancelled_does_not_stop_the_transaction(database: Database) -> None:
+    """It ends as a whole, here by being committed."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(connection: Connection) -> None:
+        put(connection, 7)
+        begun.set()
+        assert go_on.wait(20)
+        put(connection, 8)
+        ended.set()
+
+    writing = asyncio.ensure_future(database.write(slowly))
+    await asyncio.to_thread(begun.wait, 20)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    go_on.set()
+    await asyncio.to_thread(ended.wait, 20)
+    await asyncio.to_thread(database.close)
+    assert database.read_now(value) == 8
+
+
+async def test_sqlite_has_one_writer_among_many_threads(sqlite: Database) -> None:
+    """Neither an update is lost nor a writer turned away, whether they come by the executor or beside it."""
+    await asyncio.gather(
+        *(sqlite.write(count_up) for _ in range(30)),
+        *(asyncio.to_thread(sqlite.write_now, count_up) for _ in range(30)),
+    )
+    assert await sqlite.read(value) == 60
+
+
+COUNT = """
+import sys
+from services.storage.engine import open_database
+from tests.storage.engine.test_engine import count_up
+database = open_database(sys.argv[1])
+for _ in range(30):
+    database.write_now(count_up)
+database.close()
+"""
+
+
+async def test_sqlite_has_one_writer_among_two_processes(sqlite: Database) -> None:
+    """A migration or a second service may hold the lock: whoever comes later waits."""
+    url = sqlite.engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", COUNT, url]
+    with started(command) as one, started(command) as other:
+        for _ in range(30):
+            await sqlite.write(count_up)
+        assert [await asyncio.to_thread(each.wait) for each in (one, other)] == [0, 0]
+    assert await sqlite.read(value) == 90
+
+
+async def test_sqlite_is_as_durable_as_we_say(sqlite: Database) -> None:
+    """WAL, full sync, foreign keys, and a wait for the lock, on connections for reading and for writing."""
+
+    def pragmas(connection: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        return [connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in names]
+
+    assert await sqlite.read(pragmas) == ["wal", 2, 1, 10_000]
+    assert await sqlite.write(pragmas) == ["wal", 2, 1, 10_000]
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_sqlite_needs_a_file(url: str) -> None:
+    """In memory each connection would have a database of its own."""
+    with pytest.raises(UnusableDatabase, match="needs a file"):
+        open_database(url)
+
+
+async def test_postgresql_is_as_we_say(postgresql: Database) -> None:
+    """Statements end some time, times are UTC, and the operator sees who we are."""
+
+    def shown(connection: Connection) -> list[object]:
+        names = ("statement_timeout", "TimeZone", "application_name", "transaction_isolation", "synchronous_commit")
+        return [connection.execute(text(f"SHOW {name}")).scalar_one() for name in names]
+
+    assert await postgresql.read(shown) == ["1min", "UTC", "hutong", "read committed", "on"]
+
+
+def close_all_others(connection: Connection) -> None:
+    """Have the server close every other connection to this database, as a restart or a balancer does."""
+    ours = "datname = current_database() AND pid <> pg_backend_pid()"
+    connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {ours}"))
+
+
+async def test_a_read_survives_a_connection_the_server_closed(postgresql: Database) -> None:
+    """It is made once more on a new connection, and its caller sees nothing."""
+    other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
+    attempts = []
+
+    def read(connection: Connection) -> int:
+        attempts.append(connection)
+        return value(connection)
+
+    await postgresql.read(value)
+    await other.read(close_all_others)
+    assert await postgresql.read(read) == 0
+    assert len(attempts) == 2
+    other.close()
+
+
+async def test_a_write_is_never_made_twice(postgresql: Database) -> None:
+    """Whether it was committed is not known: UNAVAILABLE, and the caller decides; the next one goes through."""
+    other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
+    attempts = []
+
+    def write(connection: Connection) -> None:
+        attempts.append(connection)
+        count_up(connection)
+
+    await postgresql.write(value)
+    await other.read(close_all_others)
+    with pytest.raises(Unavailable):
+        await postgresql.write(write)
+    assert len(attempts) == 1
+    await postgresql.write(write)
+    assert await postgresql.read(value) == 1
+    other.close()
+
+
+async def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:
+    """With a reason and a time to come back; the cause is in the log and the password nowhere."""
+    away = open_database(f"postgresql://hutong:t0psecret@/results?host={tmp_path}")
+    with capture_logs() as logs:
+        for attempt in (away.read(value), away.write(value), away.check()):
+            with pytest.raises(HutongError) as caught:
+                await attempt
+            assert isinstance(caught.value, Unavailable)
+            assert caught.value.reason == "DATABASE_UNAVAILABLE"
+            assert caught.value.retry_after
+    assert [(line["event"], line["error"]) for line in logs] == [("database unavailable", "OperationalError")] * 3
+    assert "t0psecret" not in f"{logs} {away.engine!r}"
+    away.close()
+
+
+async def test_a_violated_constraint_is_the_callers_affair(database: Database) -> None:
+    """It passes as it is, and its text does not tell what the row held."""
+
+    def again(connection: Connection) -> None:
+        connection.execute(insert(counters).values(name="a", value=1880010117))
+
+    with pytest.raises(exc.IntegrityError) as caught:
+        await database.write(again)
+    assert "1880010117" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+async def test_the_check_asks_for_the_schema(is_current: bool, database_url: MakeUrl) -> None:
+    """A database that answers and is behind is not healthy, and the message says what to do."""
+    opened = open_database(database_url("results"), lambda _connection: is_current)
+    if is_current:
+        await opened.check()
+    else:
+        with pytest.raises(Unavailable, match="hutongd migrate"):
+            await opened.check()
+    opened.close()

@@ -1,0 +1,214 @@
+"""Tied documents: found together, untied again, kept in history, never beyond a person's measure."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterable
+
+import pytest
+from hutong.results.v1.document_link_service_pb2 import (
+    LinkDocumentsRequest,
+    LinkDocumentsResponse,
+    UnlinkDocumentsRequest,
+    UnlinkDocumentsResponse,
+)
+from sqlalchemy import Connection, text
+
+from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.domain.instant import HOUR
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.store import MAX_LINKED, insert_link, link_documents
+from services.results.lookup.model import ResultQuery
+from services.runtime.ids import uuid7
+from services.storage.idempotency import IdempotentRequest
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import NOW, REPORTED, make_tube, make_tubes, subject_key
+from tests.support.results.store import Laboratory, open_laboratory
+
+REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
+
+
+@pytest.fixture
+async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        yield opened
+
+
+def document(person: int) -> LinkedDocument:
+    return LinkedDocument(subject_key(person), 1, f"{person}*")
+
+
+async def link(
+    laboratory: Laboratory, one: int, other: int, reason: str = "same holder", request_id: str = ""
+) -> DocumentLink | None:
+    """Tie two documents; None when a request id was answered from memory."""
+    made: list[DocumentLink] = []
+
+    def encode(each: DocumentLink) -> LinkDocumentsResponse:
+        made.append(each)
+        return LinkDocumentsResponse()
+
+    asked = DocumentLink(uuid7(), document(one), document(other), reason, laboratory.clock.now())
+    request = LinkDocumentsRequest(reason=reason, request_id=request_id)
+    await laboratory.stores.documents.link(
+        asked, IdempotentRequest(request, LinkDocumentsResponse, encode, laboratory.clock.now())
+    )
+    return made[0] if made else None
+
+
+async def unlink(laboratory: Laboratory, one: int, other: int, reason: str = "a mistake") -> DocumentLink:
+    ended: list[DocumentLink] = []
+
+    def encode(each: DocumentLink) -> UnlinkDocumentsResponse:
+        ended.append(each)
+        return UnlinkDocumentsResponse()
+
+    once = IdempotentRequest(UnlinkDocumentsRequest(), UnlinkDocumentsResponse, encode, laboratory.clock.now())
+    await laboratory.stores.documents.unlink(document(one), document(other), reason, once)
+    return ended[0]
+
+
+async def found(laboratory: Laboratory, *persons: int) -> list[list[str]]:
+    keys = [subject_key(person) for person in persons]
+    findings = await laboratory.stores.lookup.find_subjects(keys, [], NOW)
+    return [[result.report_number for result in results] for results in findings.by_subject]
+
+
+async def test_either_document_finds_the_results_of_both_newest_first(laboratory: Laboratory) -> None:
+    """In a look-up and in a listing; others asked in the same read are not touched."""
+    await laboratory.send([make_tube(person, reported=REPORTED - person * HOUR) for person in range(4)])
+    await link(laboratory, 2, 0)
+    assert await found(laboratory, 0, 1, 2, 3) == [["R0", "R2"], ["R1"], ["R0", "R2"], ["R3"]]
+    for person in (0, 2):
+        listing = await laboratory.stores.lookup.list_by_subject(subject_key(person), ResultQuery(), None, 9, NOW)
+        assert [result.report_number for result in listing.results] == ["R0", "R2"]
+    await unlink(laboratory, 0, 2)
+    assert await found(laboratory, 0, 2) == [["R0"], ["R2"]]
+
+
+async def test_ties_reach_along_a_chain_and_round_a_circle(laboratory: Laboratory) -> None:
+    await laboratory.send(make_tubes(4))
+    for one, other in ((0, 1), (1, 2), (2, 3), (3, 0)):
+        await link(laboratory, one, other)
+    assert [sorted(each) for each in await found(laboratory, 0, 2)] == [["R0", "R1", "R2", "R3"]] * 2
+    await unlink(laboratory, 3, 0)
+    await unlink(laboratory, 1, 2)
+    assert [sorted(each) for each in await found(laboratory, 0, 3)] == [["R0", "R1"], ["R2", "R3"]]
+
+
+async def test_nobody_holds_more_documents_than_a_look_up_takes_in(laboratory: Laboratory) -> None:
+    """The tie that would make one too many is refused, whoever's side it is on and however it is reached."""
+    await laboratory.send(make_tubes(MAX_LINKED + 2))
+    for other in range(1, MAX_LINKED):
+        await link(laboratory, other - other % 3, other)
+        await link(laboratory, 0, other)
+    for pair in ((3, MAX_LINKED), (MAX_LINKED, 0)):
+        with pytest.raises(FailedPrecondition) as caught:
+            await link(laboratory, *pair)
+        assert (caught.value.reason, caught.value.metadata) == ("TOO_MANY_LINKED", {"limit": "16", "count": "17"})
+    # Those that are tied already may be tied another way, and others among themselves, but the two groups not.
+    await link(laboratory, 1, 2)
+    await link(laboratory, MAX_LINKED, MAX_LINKED + 1)
+    with pytest.raises(FailedPrecondition):
+        await link(laboratory, MAX_LINKED + 1, 5)
+    assert [len(numbers) for numbers in await found(laboratory, 0, 9, MAX_LINKED)] == [MAX_LINKED, MAX_LINKED, 2]
+
+
+async def test_ties_made_at_once_do_not_exceed_it_together(laboratory: Laboratory) -> None:
+    for other in range(1, MAX_LINKED - 1):
+        await link(laboratory, 0, other)
+    made = await asyncio.gather(*(link(laboratory, 0, 20 + place) for place in range(6)), return_exceptions=True)
+    assert sum(isinstance(each, FailedPrecondition) for each in made) == 5
+    assert sum(isinstance(each, DocumentLink) for each in made) == 1
+
+
+async def test_a_look_up_takes_in_so_many_documents_however_many_are_tied(laboratory: Laboratory) -> None:
+    """As they may come from other nodes; itself always among them."""
+    count = MAX_LINKED + 9
+    await laboratory.send(make_tubes(count))
+
+    def tie_all(connection: Connection) -> None:
+        for other in range(1, count):
+            insert_link(connection, DocumentLink(uuid7(), document(0), document(other), "", NOW))
+
+    await laboratory.database.write(tie_all)
+    for person in (0, count - 1):
+        (numbers,) = await found(laboratory, person)
+        assert len(numbers) == MAX_LINKED
+        assert f"R{person}" in numbers
+
+
+async def test_tying_twice_is_tying_once(laboratory: Laboratory) -> None:
+    """Either way round and at the same instant: the standing tie is the answer, and one untying ends it."""
+    first = await link(laboratory, 0, 1)
+    assert await link(laboratory, 1, 0, "again") == first
+    await unlink(laboratory, 0, 1)
+    pairs: Iterable[tuple[int, int]] = itertools.islice(itertools.cycle([(0, 1), (1, 0)]), 8)
+    made = await asyncio.gather(*(link(laboratory, *pair) for pair in pairs))
+    assert len({each.link_id for each in made if each}) == 1
+    await unlink(laboratory, 1, 0)
+    with pytest.raises(NotFound):
+        await unlink(laboratory, 0, 1)
+
+
+async def test_who_ties_the_same_documents_meanwhile_is_given_the_first_ones_tie(postgres_url: MakeUrl) -> None:
+    """It waits for the other's commit, which no row could make it do."""
+    async with open_laboratory(postgres_url("results")) as laboratory:
+        with laboratory.database.engine.connect() as connection, connection.begin():
+            first = link_documents(connection, DocumentLink(uuid7(), document(0), document(1), "first", NOW))
+            second = asyncio.ensure_future(link(laboratory, 1, 0, "second"))
+            await waits_for_a_lock(laboratory)
+        assert await second == first
+
+
+async def waits_for_a_lock(laboratory: Laboratory) -> None:
+    query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    async with asyncio.timeout(30):
+        while not await laboratory.database.read(lambda connection: connection.execute(query).scalar()):
+            pass
+
+
+async def test_a_tie_that_ended_stays_in_history_and_can_be_made_again(laboratory: Laboratory) -> None:
+    """Newest first, page by page, from either side; nobody else's among them."""
+    made = []
+    for reason in ("first", "second", "third"):
+        laboratory.clock.advance(HOUR)
+        made.append(await link(laboratory, 0, 1, reason))
+        if reason != "third":
+            laboratory.clock.advance(HOUR)
+            ended = await unlink(laboratory, 1, 0, f"not {reason}")
+            assert (ended.unlink_time, ended.unlink_reason) == (laboratory.clock.now(), f"not {reason}")
+    await link(laboratory, 2, 3)
+    for person in (0, 1):
+        history = await laboratory.stores.documents.list_links(subject_key(person), None, 9)
+        assert [(each.reason, each.unlink_reason, each.unlink_time is None) for each in history] == [
+            ("third", "", True),
+            ("second", "not second", False),
+            ("first", "not first", False),
+        ]
+        after = (history[0].create_time, history[0].link_id)
+        assert await laboratory.stores.documents.list_links(subject_key(person), after, 1) == [history[1]]
+
+
+async def test_links_of_one_instant_are_paged_without_a_gap(laboratory: Laboratory) -> None:
+    for other in range(1, 8):
+        await link(laboratory, 0, other)
+    seen: list[str] = []
+    after = None
+    while page := await laboratory.stores.documents.list_links(subject_key(0), after, 2):
+        seen += [each.link_id for each in page]
+        after = (page[-1].create_time, page[-1].link_id)
+    assert len(seen) == len(set(seen)) == 7
+    assert seen == sorted(seen, reverse=True)
+
+
+async def test_a_request_id_ties_once(laboratory: Laboratory) -> None:
+    """Also after the tie was ended: the answer is the first one and the documents stay apart."""
+    assert await link(laboratory, 0, 1, request_id=REQUEST_ID.format(1)) is not None
+    await unlink(laboratory, 0, 1)
+    assert await link(laboratory, 0, 1, request_id=REQUEST_ID.format(1)) is None
+    with pytest.raises(InvalidArgument):
+        await link(laboratory, 0, 1, "other", request_id=REQUEST_ID.format(1))
+    with pytest.raises(NotFound):
+        await unlink(laboratory, 0, 1)

@@ -1,0 +1,227 @@
+"""Listings: every result once, in order, across pages, whatever the filter."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from hutong.results.v1 import upload_pb2
+from sqlalchemy import Connection
+
+from services.domain.instant import DAY, HOUR
+from services.results.lookup import listing_queries
+from services.results.lookup.model import LabPosition, ResultQuery
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
+from services.results.tables import metadata
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import (
+    NEGATIVE,
+    NOW,
+    PENDING,
+    POSITIVE,
+    REPORTED,
+    USCC,
+    make_document,
+    make_tube,
+    subject_key,
+)
+from tests.support.results.operations import correct, recall, register
+from tests.support.results.store import Laboratory, open_laboratory
+
+EVERY_STATE = (ACTIVE, SUPERSEDED, RECALLED)
+
+
+@pytest.fixture
+async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        await register(opened)
+        yield opened
+
+
+async def pages_by_lab(laboratory: Laboratory, query: ResultQuery, size: int) -> list[StoredResult]:
+    found: list[StoredResult] = []
+    position: LabPosition | None = ("", 0)
+    while position is not None:
+        listing = await laboratory.stores.lookup.list_by_lab(USCC, query, position, size, NOW)
+        assert len(listing.results) <= size
+        found += listing.results
+        position = listing.next_position
+    return found
+
+
+async def pages_by_person(laboratory: Laboratory, query: ResultQuery, size: int) -> list[StoredResult]:
+    found: list[StoredResult] = []
+    while True:
+        after = (
+            (found[-1].reference_time, found[-1].lab, found[-1].report_number, found[-1].revision) if found else None
+        )
+        page = (await laboratory.stores.lookup.list_by_subject(subject_key(0), query, after, size, NOW)).results
+        if not page:
+            return found
+        found += page
+
+
+def named(results: list[StoredResult]) -> list[str]:
+    return [f"{result.report_number}@{result.revision}" for result in results]
+
+
+def tubes_of_one_person() -> list[upload_pb2.Tube]:
+    """Thirty of one person over three months, several at one instant, numbers in no order."""
+    tubes = []
+    for place in random.Random(7).sample(range(30), 30):
+        tube = make_tube(
+            place, reported=REPORTED - (place // 3) * 8 * DAY, outcome=POSITIVE if place % 5 == 0 else NEGATIVE
+        )
+        tube.persons[0].document.CopyFrom(make_document(0))
+        tubes.append(tube)
+    return tubes
+
+
+async def test_pages_of_any_size_tell_every_result_once_and_in_order(laboratory: Laboratory) -> None:
+    """Of revisions of one report that lie at one instant as well."""
+    await laboratory.send(tubes_of_one_person())
+    for number in ("R3", "R4", "R17"):
+        await correct(laboratory, POSITIVE, number=number)
+        await correct(laboratory, NEGATIVE, number=number)
+    query = ResultQuery(states=EVERY_STATE)
+    numbers = [f"R{place}" for place in range(30)]
+    whole = await pages_by_person(laboratory, query, 500)
+    assert len(whole) == 36
+    keys = [(-result.reference_time, result.lab, result.report_number, -result.revision) for result in whole]
+    assert keys == sorted(keys)
+    newest = named(await pages_by_lab(laboratory, ResultQuery(), 500))
+    assert newest == [f"{number}@{3 if number in ('R3', 'R4', 'R17') else 1}" for number in sorted(numbers)]
+    for size in (1, 2, 3, 7, 36):
+        assert await pages_by_person(laboratory, query, size) == whole
+        assert named(await pages_by_lab(laboratory, ResultQuery(), size)) == newest
+
+
+async def test_filters_narrow_both_listings_alike(laboratory: Laboratory) -> None:
+    """Outcomes, times (from the start on, before the end) and states; by default recalled ones and no history."""
+    await laboratory.send(tubes_of_one_person())
+    await correct(laboratory, NEGATIVE, number="R5")
+    await recall(laboratory, REPORTED - 16 * DAY, REPORTED - 8 * DAY)
+    cases = {
+        ResultQuery(): 30,
+        ResultQuery(outcomes=(POSITIVE,)): 5,
+        ResultQuery(outcomes=(PENDING,)): 0,
+        ResultQuery(states=(RECALLED,)): 3,
+        ResultQuery(states=(ACTIVE,)): 27,
+        ResultQuery(start_time=REPORTED - 8 * DAY): 6,
+        ResultQuery(end_time=REPORTED - 8 * DAY): 24,
+        ResultQuery(start_time=REPORTED - 8 * DAY, end_time=REPORTED): 3,
+        ResultQuery(outcomes=(POSITIVE, NEGATIVE), states=(RECALLED,), end_time=NOW): 3,
+    }
+    for query, count in cases.items():
+        by_lab = await pages_by_lab(laboratory, query, 4)
+        by_person = await pages_by_person(laboratory, query, 4)
+        assert len(by_lab) == count, query
+        assert sorted(named(by_lab)) == sorted(named(by_person))
+    assert named(
+        await pages_by_person(laboratory, ResultQuery(states=(SUPERSEDED,), start_time=REPORTED - 8 * DAY), 4)
+    ) == ["R5@1"]
+
+
+async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laboratory) -> None:
+    """A newer report is not told any more, an older one is, and none that was there is missed or told twice."""
+    await laboratory.send([make_tube(0, reported=REPORTED - 2 * place * HOUR) for place in range(1)])
+    tubes = tubes_of_one_person()
+    await laboratory.send(tubes[:-2], upload_id="v")
+    first = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), None, 10, NOW)).results
+    newer, older = make_tube(90, reported=NOW), make_tube(91, reported=REPORTED - 100 * DAY)
+    for tube in (newer, older):
+        tube.persons[0].document.CopyFrom(make_document(0))
+    await laboratory.send([newer, older], upload_id="w")
+    last = first[-1]
+    after = (last.reference_time, last.lab, last.report_number, last.revision)
+    rest = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), after, 500, NOW)).results
+    told = [result.report_number for result in (*first, *rest)]
+    assert len(told) == len(set(told))
+    assert "R90" not in told
+    assert told[-1] == "R91"
+    assert {tube.persons[0].report_number for tube in tubes[:-2]} <= set(told)
+
+
+async def test_another_persons_and_laboratorys_results_are_not_listed(laboratory: Laboratory) -> None:
+    await laboratory.send([make_tube(0), make_tube(1)])
+    assert named(await pages_by_person(laboratory, ResultQuery(), 5)) == ["R0@1"]
+    listing = await laboratory.stores.lookup.list_by_lab("91410100MA0000001X", ResultQuery(), ("", 0), 5, NOW)
+    assert (list(listing.results), listing.next_position) == ([], None)
+
+
+async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: Laboratory) -> None:
+    """By report number, of one report the newest revision first, in pages of any size; the same as by person."""
+    await laboratory.send(tubes_of_one_person())
+    for number in ("R3", "R4", "R17"):
+        await correct(laboratory, POSITIVE, number=number)
+        await correct(laboratory, NEGATIVE, number=number)
+    await recall(laboratory, REPORTED - 16 * DAY, REPORTED - 8 * DAY)
+    for query in (
+        ResultQuery(states=EVERY_STATE),
+        ResultQuery(states=(SUPERSEDED,)),
+        ResultQuery(states=(SUPERSEDED, RECALLED)),
+        ResultQuery(states=(SUPERSEDED,), outcomes=(POSITIVE,), end_time=REPORTED),
+    ):
+        whole = await pages_by_lab(laboratory, query, 500)
+        keys = [(result.report_number, -result.revision) for result in whole]
+        assert keys == sorted(keys)
+        assert sorted(named(whole)) == sorted(named(await pages_by_person(laboratory, query, 500)))
+        for size in (1, 2, 5):
+            assert await pages_by_lab(laboratory, query, size) == whole
+    assert "R17@2" in named(await pages_by_lab(laboratory, ResultQuery(states=(SUPERSEDED,)), 9))
+
+
+async def test_one_page_looks_at_so_many_reports_and_no_more(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is short, or empty, and says where to go on; all pages together tell everything."""
+    monkeypatch.setattr(listing_queries, "LAB_SCAN", 10)
+    tubes = [make_tube(place, outcome=POSITIVE if place in (37, 38) else NEGATIVE) for place in range(10, 60)]
+    await laboratory.send(tubes)
+    await recall(laboratory, REPORTED - HOUR, NOW, POSITIVE)
+    sizes = []
+    position: LabPosition | None = ("", 0)
+    while position is not None:
+        query = ResultQuery(outcomes=(POSITIVE,))
+        listing = await laboratory.stores.lookup.list_by_lab(USCC, query, position, 5, NOW)
+        sizes.append(len(listing.results))
+        position = listing.next_position
+    assert sizes == [0, 0, 2, 0, 0, 0]
+    for query in (ResultQuery(), ResultQuery(states=EVERY_STATE)):
+        assert len({*named(await pages_by_lab(laboratory, query, 3))}) == (50 if query == ResultQuery() else 52)
+
+
+async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(laboratory: Laboratory) -> None:
+    """A hundred thousand reports, none of them wanted: a page costs what its part of them costs."""
+    await laboratory.send([make_tube(0)])
+    many = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)",
+        "postgresql": "WITH n(i) AS (SELECT generate_series(1, 100000))",
+    }[laboratory.dialect]
+
+    def multiply(connection: Connection) -> None:
+        for table, column in (("report_keys", "report_number"), ("results", "report_number")):
+            columns = [each.name for each in metadata.tables[table].columns]
+            values = ", ".join("'R' || (1000000 + i)" if name == column else name for name in columns)
+            connection.exec_driver_sql(
+                f"INSERT INTO {table} ({', '.join(columns)}) {many} SELECT {values} FROM n, {table}"
+                f" WHERE {table}.report_number = 'R0'"
+            )
+
+    await laboratory.database.write(multiply)
+
+    async def seconds(query: ResultQuery) -> float:
+        begun = time.perf_counter()
+        listing = await laboratory.stores.lookup.list_by_lab(USCC, query, ("", 0), 50, NOW)
+        assert (list(listing.results), listing.next_position is not None) == ([], True)
+        return time.perf_counter() - begun
+
+    for query in (
+        ResultQuery(outcomes=(POSITIVE,)),
+        ResultQuery(states=(RECALLED,)),
+        ResultQuery(states=(SUPERSEDED,)),
+        ResultQuery(end_time=REPORTED - DAY),
+    ):
+        assert min([await seconds(query) for _ in range(3)]) < 0.1, query

@@ -1,0 +1,160 @@
+"""Reading what was committed: results by name, persons by their keys, laboratories with their standing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from hutong.results.v1 import lab_pb2
+
+from services.domain.errors import AlreadyExists, InvalidArgument, NotFound
+from services.domain.instant import DAY, SECOND
+from services.results.labs.model import Lab
+from services.results.lookup.pick import MAX_PER_SUBJECT
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import (
+    NOW,
+    OTHER_USCC,
+    REPORTED,
+    USCC,
+    make_document,
+    make_tube,
+    subject_key,
+)
+from tests.support.results.operations import register, suspend
+from tests.support.results.store import Laboratory, open_laboratory
+
+AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
+SUSPENDED = lab_pb2.LAB_STANDING_SUSPENDED
+UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
+
+
+@pytest.fixture
+async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def beside(laboratory: Laboratory) -> AsyncIterator[Laboratory]:
+    """Another process before the same database."""
+    url = laboratory.database.engine.url.render_as_string(hide_password=False)
+    async with open_laboratory(url) as opened:
+        yield opened
+
+
+async def test_a_result_is_read_by_name_and_by_revision(laboratory: Laboratory) -> None:
+    await laboratory.send([make_tube(0)])
+    for revision in (None, 1):
+        listing = await laboratory.stores.lookup.get_result(USCC, "R0", revision)
+        assert [(one.report_number, one.revision, one.subject_key) for one in listing.results] == [
+            ("R0", 1, subject_key(0))
+        ]
+    for number, revision in (("R0", 2), ("R1", None)):
+        with pytest.raises(NotFound):
+            await laboratory.stores.lookup.get_result(USCC, number, revision)
+    with pytest.raises(NotFound):
+        await laboratory.stores.lookup.get_result(OTHER_USCC, "R0", None)
+
+
+async def test_persons_are_answered_in_order_each_with_the_newest_first(laboratory: Laboratory) -> None:
+    """Over months, in the order asked, an unknown person and one asked twice among them."""
+    tubes = []
+    for days in (3, 40, 0, 75):
+        for person in (0, 1):
+            tube = make_tube(person, reported=REPORTED - days * DAY)
+            tube.persons[0].report_number = f"R{person}-{days}"
+            tubes.append(tube)
+    await laboratory.send(tubes)
+    keys = [subject_key(person) for person in (1, 9, 0, 1)]
+    findings = await laboratory.stores.lookup.find_subjects(keys, [(USCC, "R0-3"), (USCC, "R9")], NOW)
+    newest_first = [[f"R{person}-{days}" for days in (0, 3, 40, 75)] for person in (1, 0)]
+    assert [[result.report_number for result in results] for results in findings.by_subject] == [
+        newest_first[0],
+        [],
+        newest_first[1],
+        newest_first[0],
+    ]
+    assert {name: result.subject_key for name, result in findings.by_report.items()} == {(USCC, "R0-3"): subject_key(0)}
+    assert [list(person) for person in findings.subjects] == [[key] for key in keys]
+
+
+async def test_a_person_with_very_many_results_is_answered_by_the_newest(laboratory: Laboratory) -> None:
+    tubes = [make_tube(place, reported=REPORTED - place * SECOND) for place in range(MAX_PER_SUBJECT + 5)]
+    for tube in tubes:
+        tube.persons[0].document.CopyFrom(make_document(0))
+    await laboratory.send(tubes)
+    (results,) = (await laboratory.stores.lookup.find_subjects([subject_key(0)], [], NOW)).by_subject
+    assert [result.report_number for result in results] == [f"R{place}" for place in range(MAX_PER_SUBJECT)]
+
+
+async def test_a_laboratory_is_registered_once(laboratory: Laboratory) -> None:
+    """The same content again answers the stored one, other content is refused."""
+    first = await register(laboratory)
+    assert await register(laboratory) == first == await laboratory.stores.labs.get_lab(USCC)
+    assert [(change.standing, change.effective_time) for change in first.changes] == [(AUTHORIZED, None)]
+    with pytest.raises(AlreadyExists):
+        await register(laboratory, Lab(USCC, "另一检验所", "220500", "", None, NOW, ()))
+    with pytest.raises(NotFound):
+        await laboratory.stores.labs.get_lab(OTHER_USCC)
+
+
+async def test_standings_are_added_in_order_and_a_request_id_adds_one_once(laboratory: Laboratory) -> None:
+    await register(laboratory)
+    for _ in range(2):
+        await suspend(laboratory, NOW, request_id="0192f0c1-0000-7000-8000-000000000001")
+    await suspend(laboratory, NOW - DAY, "found late")
+    changes = (await laboratory.stores.labs.get_lab(USCC)).changes
+    assert [(change.standing, change.effective_time, change.reason) for change in changes] == [
+        (AUTHORIZED, None, "registered"),
+        (SUSPENDED, NOW, "red light"),
+        (SUSPENDED, NOW - DAY, "found late"),
+    ]
+    with pytest.raises(InvalidArgument) as caught:
+        await suspend(laboratory, NOW, "another reason", request_id="0192f0c1-0000-7000-8000-000000000001")
+    assert caught.value.reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_change_of_standing_is_seen_at_once_here_and_within_a_second_elsewhere(
+    laboratory: Laboratory, beside: Laboratory
+) -> None:
+    """By look-ups and by reads of results that were uploaded long before."""
+    await register(laboratory)
+    await laboratory.send([make_tube(0)])
+    later = NOW + 60 * SECOND
+
+    async def standings(each: Laboratory) -> tuple[int, int]:
+        findings = await each.stores.lookup.find_subjects([subject_key(0)], [], each.clock.now())
+        listing = await each.stores.lookup.get_result(USCC, "R0", None)
+        return findings.standing_at(USCC, REPORTED), listing.standing_at(USCC, REPORTED)
+
+    for each in (laboratory, beside):
+        each.clock.instant = later
+        assert await standings(each) == (AUTHORIZED, AUTHORIZED)
+    await suspend(laboratory, NOW - DAY)
+    assert await standings(laboratory) == (SUSPENDED, SUSPENDED)
+    beside.clock.instant = later + SECOND
+    assert await standings(beside) == (SUSPENDED, SUSPENDED)
+
+
+async def test_reading_results_alone_does_not_keep_an_old_standing_alive(
+    laboratory: Laboratory, beside: Laboratory
+) -> None:
+    """The memory is as old as the read, not as the result."""
+    await register(laboratory)
+    await laboratory.send([make_tube(0)])
+    listing = await beside.stores.lookup.get_result(USCC, "R0", None)
+    assert listing.standing_at(USCC, REPORTED) == AUTHORIZED
+    await suspend(laboratory, NOW - DAY)
+    beside.clock.advance(SECOND)
+    listing = await beside.stores.lookup.get_result(USCC, "R0", None)
+    assert listing.standing_at(USCC, REPORTED) == SUSPENDED
+
+
+async def test_an_unknown_laboratory_has_no_standing_until_it_is_registered(laboratory: Laboratory) -> None:
+    """And is known the moment it is."""
+    findings = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
+    assert (findings.standing_at(USCC, NOW), findings.region_of(USCC)) == (UNKNOWN, "")
+    await register(laboratory)
+    findings = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
+    assert (findings.standing_at(USCC, NOW), findings.region_of(USCC)) == (AUTHORIZED, "220500")

@@ -1,0 +1,317 @@
+"""Reminders in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabResponse
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, insert, select
+
+from services.domain.instant import DAY, HOUR, SECOND, Instant
+from services.results.changelog.log import ChangeLog, read_entries
+from services.results.changelog.model import ChangeKind
+from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.downstream.missing_report_routing import NationRouter
+from services.results.exchange.downstream.notifications import notify_nodes
+from services.results.exchange.model import Change
+from services.results.exchange.result_writer import Arrival
+from services.results.exchange.tables import lab_homes, nodes, notifications
+from services.results.labs.tables import labs
+from services.results.missing_reports import store as missing_report_store
+from services.results.missing_reports.model import ListedReport, MissingReport, ShownReport
+from services.results.missing_reports.queue import MissingReportQueue
+from services.results.missing_reports.routing import UpwardRouter
+from services.results.missing_reports.store import (
+    KEPT,
+    can_be_missing,
+    list_missing_reports,
+    remove_old,
+    remove_with_keys,
+)
+from services.results.records.tables import deletions
+from services.storage.idempotency import IdempotentRequest
+from tests.support.databases import MakeUrl
+from tests.support.people import resident_number
+from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_lab, make_tube
+from tests.support.results.store import Laboratory, open_laboratory
+
+HENAN, JILIN, NATION = "410000", "220000", "000000"
+
+
+@pytest.fixture
+async def store(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        yield opened
+
+
+def claim(number: str, lab: str = USCC, *, reported: Instant | None = REPORTED, at: Instant = NOW) -> ShownReport:
+    return ShownReport(lab, number, reported, at)
+
+
+async def show(
+    store: Laboratory, *claims: ShownReport, node: str = JILIN, has_upstream: bool = True, now: Instant = NOW
+) -> int:
+    """Claims that were made at a node; how many found no room."""
+    change_log = ChangeLog([notify_nodes])
+    router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=has_upstream)
+    queue = MissingReportQueue(store.database, router, node, store.clock)
+    return await store.database.write(queue.raise_reports, claims, now)
+
+
+async def receive(store: Laboratory, *reports: MissingReport, node: str, sender: str) -> list[MissingReport]:
+    """Reports that another node passes on; those that are to be told further."""
+    change_log = ChangeLog([notify_nodes])
+    router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=True)
+    return await store.database.write(router.receive, reports, sender)
+
+
+async def apply(store: Laboratory, *changes: Change, sender: str) -> None:
+    """Have the nation take changes of a node in."""
+    change_log = ChangeLog([notify_nodes])
+    applier = ChangeApplier(change_log, NationRouter(change_log))
+    await store.database.write(applier.apply, changes, Arrival(NATION, sender, NOW))
+
+
+async def register(store: Laboratory, uscc: str = USCC) -> None:
+    """Have a laboratory in the register."""
+    lab = labs.insert().values(
+        uscc=uscc, display_name="", region="220500", contact="", authorize_time=None, create_time=NOW
+    )
+    await store.database.write(lambda connection: connection.execute(lab) and None)
+
+
+async def settle(store: Laboratory, node: str, uscc: str = USCC) -> None:
+    """Let the nation know that a node has registered a laboratory."""
+
+    def work(connection: Connection) -> None:
+        connection.execute(insert(lab_homes).values(uscc=uscc, node=node))
+        connection.execute(
+            insert(nodes).values(
+                node=node, contact_time=NOW, backlog=0, clock_skew=0, conflict_count=0, newest_notification=0
+            )
+        )
+
+    await store.database.write(work)
+
+
+async def listed(
+    store: Laboratory, lab: str = "", *, include_closed: bool = False, limit: int = 1000
+) -> list[ListedReport]:
+    return await store.database.read(list_missing_reports, lab, None, limit, include_closed=include_closed)
+
+
+async def numbers(store: Laboratory, lab: str = "", *, include_closed: bool = False) -> list[str]:
+    found = await listed(store, lab, include_closed=include_closed)
+    return [each.report.report_number for each in found]
+
+
+async def passed_on(store: Laboratory) -> list[list[str]]:
+    """What the log tells of reminders: the numbers of each entry."""
+    entries = await store.database.read(read_entries, {})
+    return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.MISSING_REPORTS]
+
+
+async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
+    """Node, number and kind of every notification."""
+
+    def work(connection: Connection) -> list[tuple[str, int, int]]:
+        table = notifications
+        query = select(table.c.node, table.c.number, table.c.kind).order_by(table.c.node, table.c.number)
+        return [(row.node, row.number, row.kind) for row in connection.execute(query)]
+
+    return await store.database.read(work)
+
+
+async def test_a_reminder_to_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
+    store: Laboratory,
+) -> None:
+    await register(store)
+    await show(store, claim("R1"))
+    assert await listed(store) == [ListedReport(MissingReport(USCC, "R1", NOW, JILIN), None)]
+    assert await passed_on(store) == []
+
+
+async def test_one_to_another_nodes_laboratory_is_passed_on_once_and_not_listed(store: Laboratory) -> None:
+    await show(store, claim("R1"), claim("R2"), claim("R1", OTHER_USCC))
+    await show(store, claim("R1"), claim("R3"))
+    assert await listed(store) == []
+    assert await passed_on(store) == [["R1", "R2"], ["R1"], ["R3"]]
+
+
+async def test_a_node_without_a_nation_lists_them_all(store: Laboratory) -> None:
+    await show(store, claim("R1"), has_upstream=False)
+    assert await numbers(store) == ["R1"]
+    assert await passed_on(store) == []
+
+
+async def test_what_has_a_record_needs_no_reminder(store: Laboratory) -> None:
+    await store.send([make_tube(1)])
+    await show(store, claim("R1"), claim("R2"))
+    await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=JILIN, sender=NATION)
+    assert await passed_on(store) == [["R2"]]
+    assert await listed(store, include_closed=True) == []
+
+
+@pytest.mark.parametrize("tube", [make_tube(1), make_tube(1, outcome=PENDING)])
+async def test_it_is_closed_when_the_report_comes_in(store: Laboratory, tube: object) -> None:
+    """And stays so with later revisions."""
+    await register(store)
+    await show(store, claim("R1"), claim("R2"))
+    await store.send([tube], now=NOW + HOUR)  # type: ignore[list-item]
+    assert await numbers(store) == ["R2"]
+    await store.send([make_tube(1)], upload_id="v", now=NOW + 2 * HOUR)
+    closed = {each.report.report_number: each.close_time for each in await listed(store, include_closed=True)}
+    assert closed == {"R1": NOW + HOUR, "R2": None}
+
+
+async def test_the_nation_tells_the_laboratorys_node_and_not_the_one_that_raised_it(store: Laboratory) -> None:
+    await settle(store, JILIN)
+    await settle(store, HENAN)
+    await show(store, claim("R1"), node=NATION, has_upstream=False)
+    assert await notification_rows(store) == [
+        (JILIN, 1, ChangeKind.MISSING_REPORTS),
+        (HENAN, 1, ChangeKind.MISSING_REPORTS),
+    ]
+    assert await listed(store) == []
+
+
+async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(store: Laboratory) -> None:
+    reminder = MissingReport(USCC, "R1", NOW, HENAN)
+    assert await receive(store, reminder, reminder, node=NATION, sender=HENAN) == []
+    assert await listed(store) == [ListedReport(reminder, None)]
+
+
+async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Laboratory) -> None:
+    await settle(store, HENAN)
+    assert await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=NATION, sender=HENAN) == []
+    assert await listed(store) == []
+
+
+async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_believed(store: Laboratory) -> None:
+    await receive(store, MissingReport(USCC, "R1", NOW, JILIN), node=NATION, sender=HENAN)
+    assert [each.report.raising_node for each in await listed(store)] == [HENAN]
+
+
+async def test_a_laboratory_that_is_registered_later_finds_its_reminders(store: Laboratory) -> None:
+    """At the node where they were raised, and by way of the nation at another."""
+    await show(store, claim("R1"))
+    assert await listed(store) == []
+    lab = make_lab()
+    await store.stores.labs.create_lab(
+        lab, IdempotentRequest(CreateLabRequest(), CreateLabResponse, lambda _: CreateLabResponse(), NOW)
+    )
+    assert await numbers(store) == ["R1"]
+
+
+async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_laboratory(store: Laboratory) -> None:
+    await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=NATION, sender=HENAN)
+    assert await numbers(store) == ["R1"]
+    await settle(store, JILIN)
+    for _ in range(2):
+        await apply(store, make_lab(), sender=HENAN)
+    assert await numbers(store) == []
+    assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
+
+
+async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before(store: Laboratory) -> None:
+    """The node that tells of the laboratory is its home: nobody else could ask it to upload the report."""
+    await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=NATION, sender=HENAN)
+    await settle(store, JILIN)
+    await apply(store, make_lab(), sender=JILIN)
+    assert await numbers(store) == []
+    assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
+
+
+async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:
+    """Older than what is kept, or of the day after tomorrow."""
+    await register(store)
+    deletion = insert(deletions).values(deletion_id="d", horizon=NOW - DAY, result_count=0, digest="", delete_time=NOW)
+    await store.database.write(lambda connection: connection.execute(deletion) and None)
+    times = {"R1": NOW - DAY - 1, "R2": NOW - DAY, "R3": NOW + DAY, "R4": None}
+    await show(store, *(claim(number, reported=time) for number, time in times.items()))
+    assert sorted(await numbers(store)) == ["R2", "R4"]
+
+
+@pytest.mark.parametrize(
+    "number", ["", "-", "无", "0", "000000", "no number", "R/1", "R@1", "a\0b1", "R1\n", "x" * 64, "R" + "1" * 64]
+)
+def test_what_is_no_report_number_is_not_chased(number: str) -> None:
+    assert not can_be_missing(USCC, number)
+
+
+def test_an_identity_cards_number_is_never_kept() -> None:
+    assert not can_be_missing(USCC, resident_number(7))
+    assert not can_be_missing(USCC, f"R-{resident_number(7)}")
+
+
+@given(st.text(max_size=80))
+def test_whatever_is_chased_could_be_uploaded(number: str) -> None:
+    if can_be_missing(USCC, number):
+        assert 0 < len(number) <= 64
+        assert not set(number) & set(" /@\0\n\x7f")
+
+
+async def test_a_laboratory_has_so_many_open_ones_and_no_more(
+    store: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes in makes room again; the other laboratory is not touched by it."""
+    monkeypatch.setattr(missing_report_store, "MAX_OPEN_PER_LAB", 10)
+    await register(store)
+    await register(store, OTHER_USCC)
+    assert await show(store, *(claim(f"R{number}") for number in range(8))) == 0
+    assert await show(store, *(claim(f"R{number}") for number in range(8, 14)), claim("R0", OTHER_USCC)) == 4
+    assert len(await numbers(store, USCC)) == 10
+    assert await numbers(store, OTHER_USCC) == ["R0"]
+    await store.send([make_tube(0), make_tube(1)])
+    assert await show(store, claim("R20"), claim("R21"), claim("R22")) == 1
+    assert len(await numbers(store, USCC)) == 10
+
+
+async def test_made_up_laboratories_leave_the_registered_ones_their_half(
+    store: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing_report_store, "MAX_IN_ALL", 10)
+    monkeypatch.setattr(missing_report_store, "MAX_OF_STRANGERS", 5)
+    await register(store)
+    flood = [claim(f"R{number}", OTHER_USCC) for number in range(50)]
+    assert await show(store, *flood) == 45
+    assert await show(store, *(claim(f"R{number}") for number in range(7))) == 2
+    assert len(await numbers(store)) == 5
+
+
+async def test_they_are_listed_newest_first_page_after_page(store: Laboratory) -> None:
+    await register(store)
+    await register(store, OTHER_USCC)
+    for second in range(5):
+        claims = [
+            claim(f"R{number}", lab, at=NOW + second * SECOND)
+            for number in (2 * second, 2 * second + 1)
+            for lab in (USCC, OTHER_USCC)
+        ]
+        await show(store, *claims, now=NOW + second * SECOND)
+    whole = [each.report for each in await listed(store)]
+    assert whole == sorted(whole, key=lambda each: (-each.create_time, each.lab, each.report_number))
+    assert len(whole) == 20
+    paged: list[MissingReport] = []
+    after = None
+    while page := await store.database.read(list_missing_reports, "", after, 3, include_closed=True):
+        paged += [each.report for each in page]
+        last = paged[-1]
+        after = (last.create_time, last.lab, last.report_number)
+    assert paged == whole
+    assert len(await numbers(store, OTHER_USCC)) == 10
+
+
+async def test_old_ones_and_those_whose_report_is_about_to_be_removed_are_forgotten(store: Laboratory) -> None:
+    """Otherwise a closed one would be open again."""
+    await register(store)
+    await show(store, claim("R1"), claim("R2"))
+    await show(store, claim("R3", at=NOW - KEPT - 1))
+    await store.database.write(remove_old, NOW)
+    assert sorted(await numbers(store)) == ["R1", "R2"]
+    await store.send([make_tube(1)])
+    await store.database.write(remove_with_keys, REPORTED + 1)
+    assert await numbers(store, include_closed=True) == ["R2"]

@@ -1,0 +1,101 @@
+"""Months of PostgreSQL are made without holding anybody up, and without waiting behind anybody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import Connection, text
+
+from services.domain.errors import Unavailable
+from services.domain.instant import DAY
+from services.results.records import partitions
+from services.results.records.partitions import list_partitions
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import REPORTED, make_tube
+from tests.support.results.store import Laboratory, counts, open_laboratory
+
+AT_ONCE = 10.0
+"""Seconds that nobody needs who waits for nobody."""
+
+
+@pytest.fixture
+async def laboratory(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(postgres_url("results")) as opened:
+        yield opened
+
+
+def names(laboratory: Laboratory) -> list[str]:
+    return [partition.name for partition in laboratory.database.read_now(list_partitions)]
+
+
+async def test_a_month_is_made_beside_a_long_reader_and_a_long_writer(laboratory: Laboratory) -> None:
+    """A report of an older month comes while a table of all results is being read: it waits for nobody, nor others."""
+    await laboratory.send([make_tube(0)])
+    engine = laboratory.database.engine
+    with engine.connect() as reader, engine.connect() as writer:
+        reader.execute(text("SELECT count(*) FROM results"))
+        writer.execute(text("UPDATE results SET state = state"))
+        older = laboratory.send([make_tube(1, reported=REPORTED - 60 * DAY)], upload_id="v")
+        assert counts(await asyncio.wait_for(older, AT_ONCE)) == (1, 1, 0, 0)
+        assert sorted(await asyncio.wait_for(laboratory.numbers(), AT_ONCE)) == ["R0", "R1"]
+    assert names(laboratory) == ["results_2022_06", "results_2022_08"]
+
+
+async def test_a_month_that_cannot_be_made_holds_up_its_own_upload_alone(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody changes the table: that upload is told to come again, others and readers notice nothing."""
+    monkeypatch.setattr(partitions, "TRIES", 2)
+    monkeypatch.setattr(partitions, "RETRY_SECONDS", 0.0)
+    await laboratory.send([make_tube(0)])
+    older = make_tube(1, reported=REPORTED - 60 * DAY)
+    with laboratory.database.engine.connect() as other:
+        other.execute(text("LOCK TABLE results IN SHARE UPDATE EXCLUSIVE MODE"))
+        with pytest.raises(Unavailable) as caught:
+            await asyncio.wait_for(laboratory.send([older], upload_id="v"), AT_ONCE)
+        assert (caught.value.reason, caught.value.retry_after is None) == ("DATABASE_UNAVAILABLE", False)
+        assert counts(await asyncio.wait_for(laboratory.send([make_tube(2)], upload_id="w"), AT_ONCE)) == (1, 1, 0, 0)
+    assert counts(await laboratory.send([older], upload_id="v")) == (1, 1, 0, 0)
+
+
+async def test_months_are_made_once_by_many_at_once(laboratory: Laboratory) -> None:
+    """Several processes meet a month for the first time in the same instant."""
+    url = laboratory.database.engine.url.render_as_string(hide_password=False)
+    async with open_laboratory(url) as second, open_laboratory(url) as third:
+        everybody = enumerate((laboratory, second, third))
+        await asyncio.gather(
+            *(
+                one.send([make_tube(place, reported=REPORTED - 90 * DAY)], upload_id=f"u{place}")
+                for place, one in everybody
+            )
+        )
+    assert names(laboratory) == ["results_2022_05"]
+    assert sorted(await laboratory.numbers()) == ["R0", "R1", "R2"]
+
+
+async def test_a_month_has_the_index_of_all(laboratory: Laboratory) -> None:
+    """Persons are looked up in it as in every other, and the planner knows its index as part of the table's."""
+    await laboratory.send([make_tube(0)])
+    query = text(
+        "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent"
+        " WHERE c.relname = 'ix_results_subject_key_reference_time'"
+    )
+    assert laboratory.database.read_now(lambda connection: connection.execute(query).scalar()) == 1
+
+
+async def test_look_ups_go_by_the_index_of_a_month_that_is_known_to_be_empty(laboratory: Laboratory) -> None:
+    """Their plans are kept: one that reads the month as a whole would stay when the month has filled."""
+    await laboratory.send([make_tube(0)])
+    with laboratory.database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM results"))
+        connection.execute(text("ANALYZE results"))
+    look_up = text(r"EXPLAIN SELECT * FROM results WHERE subject_key = '\x00' ORDER BY reference_time DESC LIMIT 200")
+
+    def plan(connection: Connection) -> str:
+        return "\n".join(connection.execute(look_up).scalars())
+
+    with laboratory.database.engine.connect() as elsewhere:
+        assert "Seq Scan on results_2022_08" in plan(elsewhere)
+    assert "Seq Scan" not in laboratory.database.read_now(plan)

@@ -1,0 +1,66 @@
+"""Any text that keeps the contract's rules is stored as it was sent, through COPY as through parameters."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import make_tube
+from tests.support.results.store import Laboratory, open_laboratory
+
+_runs = itertools.count()
+
+characters = st.characters(exclude_categories=["Cs"])
+rows = st.tuples(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=64),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters=" /@"), min_size=1, max_size=40),
+    st.text(characters, max_size=200),
+    st.text(characters, max_size=128),
+)
+
+
+@pytest.fixture
+async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        yield opened
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(rows, min_size=1, max_size=20))
+async def test_any_text_that_passes_the_rules_is_stored_as_it_was(
+    laboratory: Laboratory, texts: list[tuple[str, str, str, str]]
+) -> None:
+    """Backslashes, quotes, emoji, and what COPY takes for its own marks; control characters are rejected by item."""
+    run = f"{next(_runs)}:"
+    marks = ("\\.", "\\N", "\\. \\N \\t\\\\ \"'\x85\u2028", "\\.")
+    tubes = []
+    for place, (code, number, site, name) in enumerate([*texts, marks]):
+        tube = make_tube(place, site=site)
+        tube.tube_code = code
+        tube.persons[0].report_number = f"{run}{place}:{number}"
+        tube.persons[0].document.name = name
+        tubes.append(tube)
+    acknowledgement = await laboratory.send(tubes, upload_id=run[:-1])
+    rejected = {rejection.tube_index for rejection in acknowledgement.rejections}
+    assert rejected == {
+        place
+        for place, tube in enumerate(tubes)
+        if any(
+            character < " " or character == "\x7f"
+            for person in tube.persons
+            for character in tube.tube_code + tube.sample_site + person.report_number + person.document.name
+        )
+    }
+    stored = [
+        row for row in await laboratory.rows("report_number", "tube_code", "sample_site") if row[0].startswith(run)
+    ]
+    assert sorted(stored) == sorted(
+        (tube.persons[0].report_number, tube.tube_code, tube.sample_site)
+        for place, tube in enumerate(tubes)
+        if place not in rejected
+    )

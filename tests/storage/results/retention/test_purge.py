@@ -1,0 +1,428 @@
+"""Retention: what is older than the horizon goes with all that belongs to it, under a record, and never comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from hutong.results.v1 import upload_pb2
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, CorrectResultResponse
+from sqlalchemy import Connection, delete, event, select, text
+
+from services.domain.errors import FailedPrecondition, NotFound, Unavailable
+from services.domain.instant import DAY, HOUR, Instant
+from services.results.corrections.model import Correction, Recall
+from services.results.lookup.model import ResultQuery
+from services.results.records.partitions import list_partitions, month_of, month_start
+from services.results.records.tables import deletions
+from services.results.retention import purge as purge_module
+from services.results.retention.purge import Deletion, purge
+from services.results.tables import metadata
+from services.results.upload.dry_run import DryRun, DryRunBudget
+from services.results.upload.tables import uploads
+from services.storage.engine import open_database
+from services.storage.idempotency import IdempotentRequest
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import NEGATIVE, NOW, PENDING, USCC, judge, make_tube, make_tubes, subject_key
+from tests.support.results.store import Laboratory, counts, open_laboratory, told
+
+HORIZON = month_start(month_of(NOW))
+"""1 August 2022: where a month begins, so that both engines remove the same."""
+BEFORE = HORIZON - HOUR
+AFTER = HORIZON + HOUR
+WRITERS = 4
+
+
+@pytest.fixture
+async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        yield opened
+
+
+def remove(laboratory: Laboratory, before: Instant = HORIZON) -> Deletion:
+    return purge(laboratory.database, before, NOW)
+
+
+def bare_tube(person: int, reported: Instant) -> upload_pb2.Tube:
+    """A tube sampled long before the horizon, without the times between, so that its report time can be corrected."""
+    tube = make_tube(person, reported=reported, sampled=HORIZON - 9 * DAY)
+    tube.ClearField("receive_time")
+    tube.ClearField("test_time")
+    return tube
+
+
+async def rows_of(laboratory: Laboratory, *names: str) -> dict[str, int]:
+    def work(connection: Connection) -> dict[str, int]:
+        return {name: len(connection.execute(select(metadata.tables[name])).all()) for name in names}
+
+    return await laboratory.database.read(work)
+
+
+async def deletion_rows(laboratory: Laboratory) -> list[tuple[Any, ...]]:
+    def work(connection: Connection) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in connection.execute(select(deletions))]
+
+    return await laboratory.database.read(work)
+
+
+def digest(*revisions: tuple[str, int]) -> str:
+    """As an operator makes it from a list of report numbers and revisions."""
+    names = "".join(f"labs/{USCC}/results/{number}@{revision}\n" for number, revision in sorted(revisions))
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+async def correct(laboratory: Laboratory, number: str, sample: Instant | None, report: Instant | None) -> None:
+    once = IdempotentRequest(CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW)
+    await laboratory.stores.corrections.correct(Correction(USCC, number, NEGATIVE, sample, report, "a slip"), once)
+
+
+async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laboratory: Laboratory) -> None:
+    """Results, keys, reasons, uploads with their rejections, delays and changes; the record says what and how many."""
+    old = [make_tube(person, reported=BEFORE - person * DAY) for person in range(40)]
+    await laboratory.send([*old, make_tube(99, region="999999")], upload_id="old", now=BEFORE)
+    await correct(laboratory, "R3", BEFORE - 9 * DAY, None)
+    await laboratory.send([make_tube(50, reported=AFTER), make_tube(51, reported=HORIZON)], upload_id="new")
+    deletion = remove(laboratory)
+    names = [(f"R{person}", 1) for person in range(40)] + [("R3", 2)]
+    assert (deletion.horizon, deletion.result_count, deletion.digest) == (HORIZON, 41, digest(*names))
+    assert await deletion_rows(laboratory) == [(deletion.deletion_id, HORIZON, 41, deletion.digest, NOW)]
+    assert await laboratory.numbers() == ["R50", "R51"]
+    assert await rows_of(laboratory, "report_keys", "revision_reasons", "uploads", "upload_rejections") == {
+        "report_keys": 2,
+        "revision_reasons": 0,
+        "uploads": 1,
+        "upload_rejections": 0,
+    }
+    assert set((await laboratory.stores.timeliness.summarize_region("000000", None, 9, 0, NOW, HOUR)).by_subject) == {
+        ""
+    }
+    assert (await rows_of(laboratory, "delays"))["delays"] == 2
+
+
+async def test_a_second_purge_finds_nothing_left(laboratory: Laboratory) -> None:
+    """And keeps a record of that; so does one of an empty store."""
+    assert remove(laboratory, HORIZON - 90 * DAY).result_count == 0
+    await laboratory.send([make_tube(0, reported=BEFORE)])
+    assert [remove(laboratory).result_count for _ in range(2)] == [1, 0]
+    assert len(await deletion_rows(laboratory)) == 3
+
+
+@pytest.mark.parametrize("dies_in", ["_fingerprint", "_complete", "_delete_keys", "_delete_rows"])
+async def test_a_purge_that_was_killed_is_finished_by_the_next(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, dies_in: str
+) -> None:
+    """Nothing is gone without a complete record, at whatever step it dies."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    await laboratory.send([make_tube(person, reported=BEFORE) for person in range(5)])
+    with monkeypatch.context() as patched:
+        patched.setattr(purge_module, dies_in, die)
+        with pytest.raises(KeyboardInterrupt):
+            remove(laboratory)
+    left = len(await laboratory.numbers())
+    (*_, found, _, _) = (await deletion_rows(laboratory))[0]
+    assert left == 5 or found == 5
+    remove(laboratory)
+    assert await laboratory.numbers() == []
+    assert sum(each[2] for each in await deletion_rows(laboratory)) >= 5
+
+
+async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) -> None:
+    """A laboratory that resends an old day is told why, by a rehearsal as by the upload; younger reports go in."""
+    old, pending = make_tube(0, reported=BEFORE), make_tube(1, outcome=PENDING, sampled=BEFORE)
+    await laboratory.send([old])
+    remove(laboratory)
+    again = [old, make_tube(2, reported=HORIZON), pending]
+    rehearsal = DryRun(USCC, laboratory.stores.uploads, DryRunBudget())
+    rehearsed = await rehearsal.compare(judge(again, dialect=laboratory.dialect))
+    sent = await laboratory.send(again, upload_id="v")
+    for answer in (rehearsed, sent):
+        assert counts(answer) == (3, 1, 0, 2)
+        assert told(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, 0, ["BEFORE_HORIZON"])]
+        assert [rejection.violations[0].field for rejection in answer.rejections] == ["report_time", "sample_time"]
+    replayed = await laboratory.send(again, upload_id="v")
+    assert told(replayed) == told(sent)
+    assert await laboratory.numbers() == ["R2"]
+
+
+async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
+    """A question about removed times alone is refused; one that reaches further is answered with the horizon."""
+    await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
+    lab, person = laboratory.stores.lookup.list_by_lab, laboratory.stores.lookup.list_by_subject
+    assert (await lab(USCC, ResultQuery(), ("", 0), 9, NOW)).horizon is None
+    remove(laboratory)
+    for end in (HORIZON, BEFORE):
+        query = ResultQuery(end_time=end)
+        for ask in (
+            partial(lab, USCC, query, ("", 0), 9, NOW),
+            partial(person, subject_key(0), query, None, 9, NOW),
+            partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9, 0, end, HOUR),
+        ):
+            with pytest.raises(FailedPrecondition) as caught:
+                await ask()
+            assert caught.value.reason == "BEFORE_HORIZON"
+            assert caught.value.metadata == {"horizon": "2022-08-01T00:00:00+08:00"}
+    for listing in (
+        await lab(USCC, ResultQuery(end_time=HORIZON + 1), ("", 0), 9, NOW),
+        await person(subject_key(0), ResultQuery(start_time=BEFORE), None, 9, NOW),
+    ):
+        assert (list(listing.results), listing.horizon) == ([], HORIZON)
+
+
+async def test_a_result_that_is_not_there_may_have_been_removed(laboratory: Laboratory) -> None:
+    """Who asks for it is told since when there are any; unless there is a younger one under its name."""
+    await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
+    with pytest.raises(NotFound) as caught:
+        await laboratory.stores.lookup.get_result(USCC, "R9", None)
+    assert set(caught.value.metadata) == {"resource"}
+    remove(laboratory)
+    for number, revision, keys in (("R0", None, {"resource", "horizon"}), ("R1", 2, {"resource"})):
+        with pytest.raises(NotFound) as caught:
+            await laboratory.stores.lookup.get_result(USCC, number, revision)
+        assert set(caught.value.metadata) == keys
+        assert ("2022-08-01T00:00:00+08:00" in str(caught.value)) == ("horizon" in keys)
+
+
+async def test_of_a_report_revised_over_the_horizon_what_is_kept_is_told(laboratory: Laboratory) -> None:
+    """The sampling record is gone and the report after it is kept."""
+    await laboratory.send([make_tube(0, outcome=PENDING, sampled=BEFORE)])
+    await laboratory.send([make_tube(0, reported=AFTER, sampled=BEFORE)], upload_id="v")
+    remove(laboratory)
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results[0].revision == 2
+    with pytest.raises(NotFound) as caught:
+        await laboratory.stores.lookup.get_result(USCC, "R0", 1)
+    assert caught.value.metadata["horizon"] == "2022-08-01T00:00:00+08:00"
+
+
+async def test_timeliness_tells_the_horizon_where_its_interval_begins_before(laboratory: Laboratory) -> None:
+    await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
+    summarize = partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9)
+    assert (await summarize(BEFORE, NOW, HOUR)).horizon is None
+    remove(laboratory)
+    assert (await summarize(BEFORE, NOW, HOUR)).horizon == HORIZON
+    assert (await summarize(HORIZON, NOW, HOUR)).horizon is None
+
+
+async def test_nothing_is_corrected_into_the_removed_past(laboratory: Laboratory) -> None:
+    await laboratory.send([bare_tube(0, AFTER)])
+    remove(laboratory)
+    with pytest.raises(FailedPrecondition) as caught:
+        await correct(laboratory, "R0", None, BEFORE)
+    assert caught.value.reason == "BEFORE_HORIZON"
+    assert await laboratory.rows("report_number", "revision") == [("R0", 1)]
+
+
+async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_was(laboratory: Laboratory) -> None:
+    """Its newest revision is removed and an older one, reported later, is kept: so is its key."""
+    tube = bare_tube(0, AFTER)
+    await laboratory.send([tube])
+    await correct(laboratory, "R0", None, BEFORE)
+    remove(laboratory)
+    assert counts(await laboratory.send([tube], upload_id="v")) == (1, 0, 1, 0)
+    with pytest.raises(FailedPrecondition) as caught:
+        await correct(laboratory, "R0", None, BEFORE)
+    assert caught.value.reason == "BEFORE_HORIZON"
+    with pytest.raises(FailedPrecondition) as caught:
+        await laboratory.stores.lookup.get_result(USCC, "R0", None)
+    assert caught.value.reason == "BEFORE_HORIZON"
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", 1)).results[0].reference_time == AFTER
+    assert remove(laboratory, month_start((2022, 9))).result_count == 1
+    assert (await rows_of(laboratory, "report_keys", "revision_reasons"))["report_keys"] == 0
+
+
+async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was acknowledged before the horizon was set is in the record; what comes after it is refused."""
+    monkeypatch.setattr(purge_module, "STEP", 7)
+    begun = threading.Event()
+    accepted: list[int] = []
+
+    async def upload(writer: int) -> None:
+        for batch in range(20):
+            first = 1000 * writer + 10 * batch
+            tubes = [make_tube(first, reported=BEFORE), make_tube(first + 1, reported=AFTER)]
+            acknowledgement = await laboratory.send(tubes, upload_id=f"u{writer}-{batch}")
+            accepted.append(acknowledgement.accepted_count)
+            if batch == 3:
+                begun.set()
+
+    def remove_meanwhile() -> Deletion:
+        begun.wait(30)
+        return remove(laboratory)
+
+    deletion, *_ = await asyncio.gather(asyncio.to_thread(remove_meanwhile), *map(upload, range(WRITERS)))
+    old_ones = sum(count == 2 for count in accepted)
+    assert deletion.result_count == old_ones > 0
+    assert len(await laboratory.numbers()) == WRITERS * 20
+
+
+async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is removed is what the record says; the rest is taken back."""
+    from tests.support.results.operations import recall, register
+
+    await register(laboratory)
+    await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
+    fingerprint = purge_module._fingerprint
+    loop = asyncio.get_running_loop()
+    recalled: list[int] = []
+
+    def count_and_recall(connection: Connection, horizon: Instant) -> tuple[int, str]:
+        counted = fingerprint(connection, horizon)
+        recalling = recall(laboratory, BEFORE - DAY, NOW)
+        recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
+        return counted
+
+    monkeypatch.setattr(purge_module, "_fingerprint", count_and_recall)
+    deletion = await asyncio.to_thread(remove, laboratory)
+    assert (deletion.result_count, recalled) == (3, [1])
+    assert await laboratory.rows("report_number", "revision") == [("R3", 1), ("R3", 2)]
+
+
+async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one, of another process, would count the same once more; it is told to wait, and leaves no record."""
+    await laboratory.send([make_tube(0, reported=BEFORE)])
+    fingerprint = purge_module._fingerprint
+    refusals: list[Unavailable] = []
+
+    def count_twice(connection: Connection, horizon: Instant) -> tuple[int, str]:
+        beside = open_database(laboratory.database.engine.url.render_as_string(hide_password=False))
+        try:
+            with pytest.raises(Unavailable) as caught:
+                purge(beside, HORIZON, NOW)
+            refusals.append(caught.value)
+        finally:
+            beside.close()
+        return fingerprint(connection, horizon)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(purge_module, "_fingerprint", count_twice)
+        remove(laboratory)
+    assert [(refusal.reason, refusal.message) for refusal in refusals] == [
+        ("OVERLOADED", "another purge is under way; wait for its end")
+    ]
+    assert [count for _, _, count, _, _ in await deletion_rows(laboratory)] == [1]
+    remove(laboratory)
+
+
+@pytest.mark.parametrize("table", ["uploads", "upload_rejections", "delays", "results_request_memory", "known_batches"])
+async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    """No statement removes more than a step of them, and all that is old goes."""
+    monkeypatch.setattr(purge_module, "STEP", 5)
+    removed: list[int] = []
+
+    def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        if statement.startswith(f"DELETE FROM {table} "):
+            removed.append(context.rowcount if hasattr(context, "rowcount") else context.cursor.rowcount)
+
+    for number in range(13):
+        tubes = [make_tube(number, reported=BEFORE - number * HOUR), make_tube(99, region="999999")]
+        await known_send(laboratory, tubes, f"u{number}", number.to_bytes(16))
+    for number in range(13):
+        request = CorrectResultRequest(request_id=f"0192f0c1-0000-7000-8000-0000000000{number:02}", reason="x")
+        once = IdempotentRequest(request, CorrectResultResponse, lambda _: CorrectResultResponse(), BEFORE)
+        await laboratory.stores.corrections.correct(
+            Correction(USCC, f"R{number}", NEGATIVE, None, None, "a slip"), once
+        )
+    event.listen(laboratory.database.engine, "after_cursor_execute", watch)
+    remove(laboratory)
+    assert (sum(removed), max(removed)) == (13, 5)
+    assert await rows_of(laboratory, table) == {table: 0}
+
+
+async def known_send(laboratory: Laboratory, tubes: list[upload_pb2.Tube], upload_id: str, digest: bytes) -> None:
+    batch = replace(judge(tubes, dialect=laboratory.dialect), digest=digest)
+    await laboratory.stores.uploads.commit_batch(laboratory.position(upload_id), batch, BEFORE)
+
+
+async def test_an_upload_of_a_removed_ones_id_begins_anew(laboratory: Laboratory) -> None:
+    """What was rejected of the old one is not told of the new one, though a purge was stopped half way."""
+    await laboratory.send([make_tube(0, region="999999"), make_tube(1, region="999999")], now=BEFORE)
+    await laboratory.database.write(lambda connection: connection.execute(delete(uploads)))
+    answer = await laboratory.send([make_tube(0), make_tube(1, region="999999")])
+    assert (counts(answer), told(answer)) == ((2, 1, 0, 1), [(1, -1, ["REGION_UNKNOWN"])])
+
+
+async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> None:
+    from tests.support.results.operations import register
+
+    await register(laboratory)
+    remove(laboratory)
+    once: IdempotentRequest[int, CorrectResultResponse] = IdempotentRequest(
+        CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW
+    )
+    for pretend in (True, False):
+        with pytest.raises(FailedPrecondition):
+            await laboratory.stores.corrections.recall(Recall(USCC, 0, BEFORE, (), "x"), once, pretend=pretend)
+
+
+@pytest.fixture
+async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(postgres_url("results")) as opened:
+        yield opened
+
+
+def partitions(laboratory: Laboratory) -> list[str]:
+    return [partition.name for partition in laboratory.database.read_now(list_partitions)]
+
+
+async def test_whole_months_are_dropped_and_a_running_service_notices(postgresql: Laboratory) -> None:
+    """The month that holds the asked instant stays; one that was dropped is not made again for a late upload."""
+    for months in range(4):
+        await postgresql.send([make_tube(months, reported=NOW - (1 + months * 31) * DAY)], upload_id=f"u{months}")
+    assert partitions(postgresql) == ["results_2022_05", "results_2022_06", "results_2022_07", "results_2022_08"]
+    deletion = remove(postgresql, NOW - 20 * DAY)
+    assert (deletion.horizon, deletion.result_count) == (month_start((2022, 7)), 2)
+    assert partitions(postgresql) == ["results_2022_07", "results_2022_08"]
+    late = await postgresql.send([make_tube(9, reported=NOW - 60 * DAY), make_tube(10)], upload_id="late")
+    assert told(late) == [(0, 0, ["BEFORE_HORIZON"])]
+    async with open_laboratory(postgresql.database.engine.url.render_as_string(hide_password=False)) as beside:
+        await beside.send([make_tube(11, reported=NOW - 60 * DAY)], upload_id="later")
+    assert partitions(postgresql) == ["results_2022_07", "results_2022_08"]
+
+
+async def test_a_month_that_is_being_read_is_dropped_later(
+    postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers are not kept waiting behind the purge; it tries again and in the end says so."""
+    monkeypatch.setattr(purge_module, "DROP_TRIES", 1)
+    monkeypatch.setattr(purge_module, "RETRY_SECONDS", 0.0)
+    await postgresql.send([make_tube(0, reported=BEFORE)])
+    with postgresql.database.engine.connect() as reader:
+        reader.execute(text("SELECT count(*) FROM results_2022_07"))
+        with pytest.raises(Unavailable) as caught:
+            remove(postgresql)
+    assert caught.value.reason == "OVERLOADED"
+    assert partitions(postgresql) == ["results_2022_07"]
+    remove(postgresql)
+    assert partitions(postgresql) == []
+
+
+async def test_months_are_made_ahead_and_once(postgresql: Laboratory) -> None:
+    """This one and the next; at the turn of the year too."""
+    for _ in range(2):
+        await postgresql.stores.partitions.prepare_ahead()
+    assert partitions(postgresql) == ["results_2022_08", "results_2022_09"]
+    postgresql.clock.advance(month_start((2022, 12)) - NOW)
+    await postgresql.stores.partitions.prepare_ahead()
+    assert partitions(postgresql)[2:] == ["results_2022_12", "results_2023_01"]
+
+
+async def test_sqlite_removes_by_the_instant(sqlite_url: MakeUrl) -> None:
+    """It has no months; among many rows, in many steps."""
+    async with open_laboratory(sqlite_url("results")) as laboratory:
+        await laboratory.send([make_tube(person, reported=NOW - person * HOUR) for person in range(60)])
+        deletion = remove(laboratory, NOW - 20 * HOUR)
+        assert (deletion.horizon, deletion.result_count) == (NOW - 20 * HOUR, 39)
+        assert sorted(await laboratory.numbers()) == sorted(f"R{person}" for person in range(21))
+        await laboratory.send(make_tubes(1, 100), upload_id="v")

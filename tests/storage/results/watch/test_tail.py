@@ -1,0 +1,287 @@
+"""The tail of the change log: read once for everybody, whole and in order for each, however slow some are."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+import pytest
+from sqlalchemy import event
+
+from services.domain.errors import HutongError, OutOfRange, Unavailable
+from services.domain.instant import MINUTE
+from services.results.changelog.log import append_entry
+from services.results.changelog.model import ChangeKind, Cursor, Position
+from services.results.records.model import StoredResult
+from services.results.watch import tail as tail_module
+from services.results.watch.batches import ChangeBatch
+from services.results.watch.tail import ChangePage, ChangeTail, Follower
+from services.runtime.server.service import Drain
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import NOW, make_tubes
+from tests.support.results.store import Laboratory, open_laboratory
+
+PATIENCE_SECONDS = 10.0
+AT_ONCE_SECONDS = 0.2
+
+
+@pytest.fixture
+async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(database_url("results")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """Where the engine makes no difference."""
+    async with open_laboratory(sqlite_url("results")) as opened:
+        yield opened
+
+
+def tail_of(laboratory: Laboratory) -> ChangeTail:
+    return ChangeTail(laboratory.stores.watch, laboratory.clock, Drain(), laboratory.database.written)
+
+
+def names(page: ChangePage) -> list[str]:
+    return [told[0].report_number for part in page.parts for told in part.results if told is not None]
+
+
+async def told_by(follower: Follower, count: int) -> list[str]:
+    """The next results, as many as are waited for."""
+    seen: list[str] = []
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(seen) < count:
+            seen += names(await follower.next(PATIENCE_SECONDS))
+    return seen
+
+
+@contextmanager
+def counting(laboratory: Laboratory) -> Iterator[list[str]]:
+    """The statements that look at the log meanwhile."""
+    statements: list[str] = []
+
+    def count(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "change" in statement and statement.startswith("SELECT"):
+            statements.append(statement)
+
+    event.listen(laboratory.database.reading_engine, "before_cursor_execute", count)
+    try:
+        yield statements
+    finally:
+        event.remove(laboratory.database.reading_engine, "before_cursor_execute", count)
+
+
+async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laboratory) -> None:
+    """And a commit is read once for all of them."""
+    tail = tail_of(laboratory)
+    async with AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(tail.follow({})) for _ in range(200)]
+        for page in await asyncio.gather(*(follower.next(1) for follower in followers)):
+            assert (page.parts, page.as_of_time) == ([], NOW)
+        with counting(laboratory) as statements:
+            await asyncio.gather(*(follower.next(1.0) for follower in followers))
+        looks = 1.0 / tail_module.POLL_SECONDS
+        assert looks / 3 <= len(statements) <= looks + 1
+        with counting(laboratory) as statements:
+            told = asyncio.gather(*(told_by(follower, 40) for follower in followers))
+            await laboratory.send(make_tubes(40))
+            assert await told == [[f"R{place}" for place in range(40)]] * 200
+        assert len(statements) < 10
+
+
+async def test_a_commit_of_this_process_is_told_at_once(sqlite: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for the next look."""
+    monkeypatch.setattr(tail_module, "POLL_SECONDS", PATIENCE_SECONDS)
+    async with tail_of(sqlite).follow({}) as follower:
+        await follower.next(0)
+        await follower.next(0.1)
+        await sqlite.send(make_tubes(1))
+        assert names(await asyncio.wait_for(follower.next(PATIENCE_SECONDS), 1.0)) == ["R0"]
+
+
+async def test_a_commit_of_another_process_is_found(laboratory: Laboratory) -> None:
+    async with tail_of(laboratory).follow({}) as follower:
+        await follower.next(0)
+        async with open_laboratory(laboratory.database.engine.url.render_as_string(hide_password=False)) as other:
+            await other.send(make_tubes(1))
+        assert await told_by(follower, 1) == ["R0"]
+
+
+async def test_followers_of_every_pace_are_told_everything_in_order(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some dawdle and fall behind the window, some come later from a place in the middle, while six streams upload."""
+    for limit, value in (("READ_RESULTS", 7), ("WINDOW_RESULTS", 40), ("PAGE_RESULTS", 5)):
+        monkeypatch.setattr(tail_module, limit, value)
+    tail = tail_of(laboratory)
+    everything = 6 * 8 * 4
+
+    async def stream(number: int) -> None:
+        position = laboratory.position(f"u{number}")
+        for batch in range(8):
+            await laboratory.send(make_tubes(4, 1000 * number + 4 * batch), batch * 4, position=position)
+
+    async def follow(seed: int, *, begun: list[str], cursor: Cursor) -> list[str]:
+        chance = random.Random(seed)
+        seen = list(begun)
+        async with tail.follow(cursor) as follower:
+            while len(seen) < everything:
+                page = await follower.next(PATIENCE_SECONDS)
+                seen += names(page)
+                for part in page.parts:
+                    cursor[part.entry.writer_id] = part.place
+                if seed % 2:
+                    await asyncio.sleep(chance.random() / 20)
+                if seed == 3 and chance.random() < 0.3:
+                    # Goes away, and comes again with a cursor.
+                    return await follow(seed + 2, begun=seen, cursor=cursor)
+        return seen
+
+    async with asyncio.timeout(6 * PATIENCE_SECONDS):
+        follows = [asyncio.ensure_future(follow(seed, begun=[], cursor={})) for seed in range(6)]
+        await asyncio.gather(*(stream(number) for number in range(6)))
+        for seen in await asyncio.gather(*follows):
+            assert sorted(seen) == sorted(f"R{1000 * number + place}" for number in range(6) for place in range(32))
+            for number in range(6):
+                own = [int(name[1:]) for name in seen if int(name[1:]) // 1000 == number]
+                assert own == sorted(own)
+
+
+async def test_those_who_do_not_read_hold_nothing(sqlite: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred wait with a page each while far more goes by than the window holds; then they are told all of it."""
+    for limit, value in (("READ_RESULTS", 50), ("WINDOW_RESULTS", 100), ("PAGE_RESULTS", 10)):
+        monkeypatch.setattr(tail_module, limit, value)
+    tail = tail_of(sqlite)
+    async with AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(tail.follow({})) for _ in range(100)]
+        lively = await stack.enter_async_context(tail.follow({}))
+        await asyncio.gather(*(follower.next(0) for follower in (lively, *followers)))
+        pages = []
+        for batch in range(20):
+            await sqlite.send(make_tubes(100, 100 * batch), upload_id=f"u{batch}")
+            await told_by(lively, 100)
+            pages += [await follower.next(0) for follower in followers[5 * batch : 5 * batch + 5]]
+        assert all(page.parts for page in pages)
+        gc.collect()
+        held = sum(isinstance(each, StoredResult) for each in gc.get_objects())
+        assert held <= 100 * 10 + 100 + 50
+        del pages
+        assert await told_by(followers[0], 1_990) == [f"R{place}" for place in range(10, 2_000)]
+
+
+async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
+    """So that look-ups find a thread of the database free."""
+    await sqlite.send(make_tubes(3))
+    reading, most = 0, 0
+
+    class Counting:
+        newest_cursor = sqlite.stores.watch.newest_cursor
+
+        async def read_changes(self, cursor: Cursor, now: int, limit: int) -> ChangeBatch:
+            nonlocal reading, most
+            behind = limit == tail_module.PAGE_RESULTS
+            reading += behind
+            most = max(most, reading)
+            try:
+                return await sqlite.stores.watch.read_changes(cursor, now, limit)
+            finally:
+                reading -= behind
+
+    tail = ChangeTail(Counting(), sqlite.clock, Drain(), sqlite.database.written)
+
+    async def follow() -> list[str]:
+        async with tail.follow({}) as follower:
+            return await told_by(follower, 3)
+
+    assert await asyncio.gather(*(follow() for _ in range(20))) == [["R0", "R1", "R2"]] * 20
+    assert most == tail_module.READERS
+
+
+async def test_a_page_says_up_to_when_all_is_told(sqlite: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None while there is more; and what was once reached stays reached."""
+    monkeypatch.setattr(tail_module, "PAGE_RESULTS", 2)
+    await sqlite.send(make_tubes(3))
+    async with tail_of(sqlite).follow({}) as follower:
+        pages = [await follower.next(AT_ONCE_SECONDS) for _ in range(3)]
+        assert [(names(page), page.as_of_time) for page in pages] == [(["R0", "R1"], None), (["R2"], NOW), ([], NOW)]
+        sqlite.clock.advance(MINUTE)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (page := await follower.next(AT_ONCE_SECONDS)).as_of_time == NOW:
+                assert page.parts == []
+        assert page.as_of_time == NOW + MINUTE
+
+
+class FailingLog:
+    """A log that can be away."""
+
+    def __init__(self) -> None:
+        self.error: HutongError | None = None
+        self.looks = 0
+
+    async def newest_cursor(self) -> Cursor:
+        self._check()
+        return {}
+
+    async def read_changes(self, cursor: Cursor, now: int, limit: int) -> ChangeBatch:
+        self._check()
+        assert (cursor, now) == ({}, NOW)
+        assert limit > 0
+        return ChangeBatch([], is_complete=True)
+
+    def _check(self) -> None:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("DATABASE_UNAVAILABLE", "away"), OutOfRange("CURSOR_TOO_OLD", "of another log")]
+)
+async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_when_it_is_back(
+    sqlite: Laboratory, error: HutongError
+) -> None:
+    log = FailingLog()
+    tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event())
+    async with tail.follow({}) as one, tail.follow({}) as other:
+        for follower in (one, other):
+            await follower.next(0)
+        log.error = error
+        for follower in (one, other):
+            with pytest.raises(type(error)):
+                await asyncio.wait_for(follower.next(PATIENCE_SECONDS), 2.0)
+        log.error = None
+        assert (await one.next(AT_ONCE_SECONDS)).as_of_time == NOW
+
+
+async def test_nobody_reads_when_nobody_follows(sqlite: Laboratory) -> None:
+    log = FailingLog()
+    tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event())
+    for _ in range(2):
+        async with tail.follow({}) as follower:
+            await follower.next(AT_ONCE_SECONDS)
+        read = log.looks
+        await asyncio.sleep(3 * tail_module.POLL_SECONDS)
+        assert log.looks == read > 1
+
+
+async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) -> None:
+    """With an empty page, long before their time."""
+    drain = Drain()
+    tail = ChangeTail(sqlite.stores.watch, sqlite.clock, drain, sqlite.database.written)
+    async with tail.follow({}) as follower:
+        await follower.next(0)
+        waiting = asyncio.ensure_future(follower.next(PATIENCE_SECONDS))
+        await asyncio.sleep(0)
+        drain.begin()
+        assert (await asyncio.wait_for(waiting, 2.0)).parts == []
+
+
+async def test_entries_of_other_kinds_are_followed_too(sqlite: Laboratory) -> None:
+    """With what they name and no results."""
+    await sqlite.database.write(append_entry, "", [("a-link", 0)], NOW, ChangeKind.LINKS)
+    async with tail_of(sqlite).follow({}) as follower:
+        (part,) = (await follower.next(0)).parts
+        assert (part.entry.reports, part.results, part.place) == ([("a-link", 0)], [None], Position(1))

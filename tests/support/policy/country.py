@@ -1,0 +1,90 @@
+"""The nation's Policy and those of its provinces, as tests meet them: real services on real ports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_service_pb2 import ListPolicyRevisionsRequest, ResolvePolicyRequest
+from hutong.type.v1 import channel_pb2
+
+from services.domain.instant import Instant, from_timestamp
+from services.policy.timing import PolicyTiming
+from tests.support.policy.service import HOTEL, VENUE, Service, make_policy, policy_at
+from tests.support.results.country import until
+
+NATION_POLICY = "jurisdictions/000000/policies/hotel"
+FLOOR = "jurisdictions/000000/policies/notice-81"
+HENAN_POLICY = "jurisdictions/410000/policies/hotel"
+
+
+@contextlib.asynccontextmanager
+async def province(
+    url: str,
+    directory: Path,
+    upstream_policy: str,
+    jurisdiction: str = "410000",
+    timing: PolicyTiming | None = None,
+) -> AsyncIterator[Service]:
+    """Henan, or another one."""
+    async with policy_at(
+        url, directory, jurisdiction, timing=timing, upstream="127.0.0.1:1", upstream_policy=upstream_policy
+    ) as served:
+        yield served
+
+
+def make_floor() -> policy_pb2.Policy:
+    """A national floor that binds paper to count."""
+    return make_policy(FLOOR, floor=True, channels=[channel_pb2.CHANNEL_PAPER_REPORT])
+
+
+def make_venue_policy(policy_id: str) -> policy_pb2.Policy:
+    """A national policy that ties with no other: it ends as it begins."""
+    policy = make_policy(f"jurisdictions/000000/policies/{policy_id}")
+    policy.purposes[:] = [VENUE]
+    policy.effective_end_time.CopyFrom(policy.effective_start_time)
+    policy.effective_end_time.nanos += 1000
+    return policy
+
+
+async def resolve(service: Service, region: str = "410105") -> policy_pb2.EffectivePolicy:
+    """What applies to a hotel there."""
+    response = await service.read.ResolvePolicy(ResolvePolicyRequest(region=region, purpose=HOTEL))
+    return response.effective_policy
+
+
+async def nation_as_of(service: Service) -> Instant:
+    """Up to when the nation is known at a province; 0 where it never was."""
+    return from_timestamp((await resolve(service)).nation_as_of_time)
+
+
+async def revisions(service: Service, name: str) -> list[policy_pb2.Policy]:
+    """All revisions of a policy; none where it is not known."""
+    try:
+        request = ListPolicyRevisionsRequest(name=name, page_size=500)
+        return list((await service.read.ListPolicyRevisions(request)).policies)
+    except grpc.aio.AioRpcError as error:
+        if error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+        return []
+
+
+async def comes(service: Service, name: str, region: str = "410105", seconds: float = 20.0) -> None:
+    """Wait until a policy governs hotels."""
+
+    async def governs() -> bool:
+        return await service.governing(region) == name
+
+    await until(governs, seconds)
+
+
+async def arrives(service: Service, name: str) -> None:
+    """Wait until a policy is known."""
+
+    async def known() -> bool:
+        return bool(await revisions(service, name))
+
+    await until(known)

@@ -1,0 +1,115 @@
+"""The public record of 2022 as scenarios (tests/scenarios/policy_2022.yaml), and answers put into its words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest
+from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
+from hutong_client.policies.files import find_policy_files
+
+from clients.examples.demo import POLICIES
+from services.domain.instant import SHANGHAI, from_datetime, to_timestamp
+from services.domain.region import is_region
+
+RECORD = yaml.safe_load((Path(__file__).parents[2] / "scenarios/policy_2022.yaml").read_text(encoding="utf-8"))
+PROVINCES = [f"{number}0000" for number in range(11, 66) if is_region(f"{number}0000")]
+BASES = {policy_pb2.VALIDITY_BASIS_REPORT_TIME: "report", policy_pb2.VALIDITY_BASIS_SAMPLE_TIME: "sampling"}
+HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question of the record with all that is to be told; what a scenario does not mention is not compared."""
+
+    row: str
+    question: ResolvePolicyRequest
+    expected: dict[str, Any]
+
+
+def publications() -> list[PublishPolicyRequest]:
+    """The sample policies in the order of their files, as `hutong policy apply` publishes them."""
+    return [
+        PublishPolicyRequest(policy=file.policy, retroactive_reason=file.retroactive_reason)
+        for file in find_policy_files(POLICIES)
+    ]
+
+
+def cases() -> Iterator[Case]:
+    """Every question of every row, "everywhere" told apart by place and origin."""
+    for row in RECORD["rows"]:
+        for answer in row["answers"]:
+            expected = {key: value for key, value in answer.items() if key not in ("at", "for", "from", "when")}
+            for region, origin in _places(answer):
+                question = ResolvePolicyRequest(
+                    region=region,
+                    purpose=purpose_pb2.Purpose.Value(f"PURPOSE_{answer['for']}"),
+                    arriving_from=origin,
+                    effective_time=_timestamp(answer["when"]),
+                )
+                yield Case(row["row"], question, expected)
+
+
+def _places(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if answer["at"] != "everywhere":
+        yield answer["at"], answer.get("from", "")
+        return
+    jurisdictions = {request.policy.name.split("/")[1] for request in publications()} - {"000000"}
+    for region in sorted({*PROVINCES, *jurisdictions}):
+        yield region, ""
+        yield region, "410100" if not region.startswith("41") else "220500"
+
+
+def _timestamp(civil: str) -> Timestamp:
+    return to_timestamp(from_datetime(datetime.strptime(civil, "%Y-%m-%d %H:%M").replace(tzinfo=SHANGHAI)))
+
+
+def put(effective: policy_pb2.EffectivePolicy) -> dict[str, Any]:
+    """An answer in the words of the scenarios."""
+    asked = effective.test_required
+    proof = f"{asked.sampling_proof_window.seconds // HOUR}h" if asked.HasField("sampling_proof_window") else "none"
+    stated = [one.basis.stated for one in effective.overrides if one.WhichOneof("replaced") == "basis"]
+    told = {
+        "rule": _short(effective.governing),
+        "floor": _short(effective.floor),
+        "window": _window(effective),
+        "basis": BASES.get(asked.window.basis),
+        "stated": "sampling" if stated == [policy_pb2.VALIDITY_BASIS_SAMPLE_TIME] else None,
+        "proof": proof,
+        "refuse": asked.refusal_permitted,
+        "advice": "; ".join(effective.advice),
+        "channels": [channel_pb2.Channel.Name(one).removeprefix("CHANNEL_") for one in effective.channels],
+        "forbidden": [
+            refusal_ground_pb2.RefusalGround.Name(one).removeprefix("REFUSAL_GROUND_")
+            for one in effective.forbidden_grounds
+        ],
+    }
+    if effective.HasField("end_time"):
+        told["until"] = effective.end_time.ToDatetime(SHANGHAI).strftime("%Y-%m-%d %H:%M")
+    return told
+
+
+def told_as_expected(effective: policy_pb2.EffectivePolicy, expected: dict[str, Any]) -> dict[str, Any]:
+    """Those words of an answer that a scenario mentions, for comparison with it; and always what was replaced."""
+    told = put(effective)
+    return {key: told.get(key) for key in (*expected, "stated") if key in expected or told[key] is not None}
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("jurisdictions/").replace("/policies/", "/") or "none"
+
+
+def _window(effective: policy_pb2.EffectivePolicy) -> str | None:
+    requirement = effective.WhichOneof("requirement")
+    if requirement != "test_required":
+        return "none" if requirement else None
+    window = effective.test_required.window
+    return f"{window.calendar_days}d" if window.calendar_days else f"{window.duration.seconds // HOUR}h"

@@ -1,0 +1,149 @@
+"""A nation and its provinces as they meet: real Results services on real ports, each with a database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.node_pb2 import Node
+from sqlalchemy import Connection, Table, select
+
+from services.results.records.tables import results
+from services.runtime.clock import Clock, SystemClock
+from services.storage.engine import open_database
+from tests.support.databases import MakeUrl
+from tests.support.results.node import ResultsNode, results_node
+
+PATIENCE_SECONDS = 20.0
+JILIN, HENAN, SHANDONG = "220000", "410000", "370000"
+
+
+@dataclass(slots=True)
+class Member:
+    """One node of the country and where it keeps its rows."""
+
+    region: str
+    node: ResultsNode
+    url: str
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.node.server.port}"
+
+    @property
+    def exchange(self) -> ExchangeServiceStub:
+        """What nodes call at the nation."""
+        return ExchangeServiceStub(self.node.channel)
+
+    async def nodes(self) -> list[Node]:
+        """Who replicates to this node."""
+        return list((await self.exchange.ListNodes(ListNodesRequest())).nodes)
+
+    def rows(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
+        """Columns of all rows of a table, sorted."""
+        return read_rows(self.url, table, *columns)
+
+    def results(self, *, of: str = "") -> list[tuple[Any, ...]]:
+        """Every stored revision, by all that must be the same at each node; of one source_node alone if asked."""
+        return [row for row in self.rows(results, *SAME_EVERYWHERE) if not of or row[-1] == of]
+
+
+SAME_EVERYWHERE = (
+    "lab",
+    "report_number",
+    "revision",
+    "state",
+    "subject_key",
+    "reference_time",
+    "key_version",
+    "tube_code",
+    "pool_size",
+    "specimen",
+    "method",
+    "outcome",
+    "sample_region",
+    "sample_site",
+    "sample_time",
+    "receive_time",
+    "test_time",
+    "report_time",
+    "upload_time",
+    "source_node",
+)
+
+
+@dataclass(slots=True)
+class Country:
+    """A national node, and provinces that join it one by one."""
+
+    directory: Path
+    make_url: MakeUrl
+    nation: Member
+    stack: contextlib.AsyncExitStack
+    provinces: dict[str, Member] = field(default_factory=dict)
+
+    async def join(self, region: str, *, upstream: str = "", clock: Clock | None = None, **variables: str) -> Member:
+        """A province that replicates to the nation, or to what stands in its place."""
+        member = await self.stack.enter_async_context(
+            open_member(
+                self.directory / region,
+                self.make_url("results"),
+                region,
+                clock,
+                upstream=upstream or self.nation.address,
+                **variables,
+            )
+        )
+        self.provinces[region] = member
+        return member
+
+
+@contextlib.asynccontextmanager
+async def open_member(
+    directory: Path, url: str, region: str, clock: Clock | None = None, **variables: str
+) -> AsyncIterator[Member]:
+    """One node on a database, by the machine's clock unless it is given another."""
+    await asyncio.to_thread(directory.mkdir, exist_ok=True)
+    async with results_node(directory, url, clock=clock or SystemClock(), jurisdiction=region, **variables) as node:
+        yield Member(region, node, url)
+
+
+@contextlib.asynccontextmanager
+async def open_country(directory: Path, make_url: MakeUrl) -> AsyncIterator[Country]:
+    """A nation without provinces."""
+    async with (
+        open_member(directory / "nation", make_url("results"), "000000") as nation,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        yield Country(directory, make_url, nation, stack)
+
+
+def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:
+    """Columns of all rows of a table in a database, sorted."""
+    database = open_database(url)
+
+    def work(connection: Connection) -> list[tuple[Any, ...]]:
+        rows = connection.execute(select(*(table.c[name] for name in columns)))
+        return sorted((tuple(row) for row in rows), key=repr)
+
+    try:
+        return database.read_now(work)
+    finally:
+        database.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait for a condition; fails the test when it does not come."""
+    async with asyncio.timeout(seconds):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.02)

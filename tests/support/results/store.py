@@ -1,0 +1,91 @@
+"""Stores of Results for the conformance tests, and what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from hutong.results.v1 import upload_pb2
+from sqlalchemy import Connection, select
+
+from services.domain.instant import Instant
+from services.domain.region import NATION
+from services.results.labs.model import Lab
+from services.results.main import Stores
+from services.results.records.tables import results
+from services.results.upload.model import Acknowledgement, UploadPosition
+from services.runtime.clock import FixedClock
+from services.storage.engine import Database, open_database
+from tests.support.results.factories import NOW, PEPPER, USCC, judge
+
+
+class Laboratory:
+    """A store, and a laboratory that uploads to it as one stream after another would."""
+
+    def __init__(self, database: Database, clock: FixedClock, source_node: str = "220000") -> None:
+        self.database = database
+        self.clock = clock
+        # The nation alone tells other nodes, and so alone needs to know itself.
+        self.stores = Stores(database, clock, PEPPER.secret, source_node if source_node == NATION else "")
+        self.dialect = database.engine.dialect.name
+        self._source_node = source_node
+
+    def position(self, upload_id: str = "u") -> UploadPosition:
+        """What a new stream of an upload begins with."""
+        return UploadPosition(USCC, upload_id, self._source_node)
+
+    async def send(
+        self,
+        tubes: Sequence[upload_pb2.Tube],
+        offset: int = 0,
+        *,
+        upload_id: str = "u",
+        position: UploadPosition | None = None,
+        lab: Lab | None = None,
+        now: Instant = NOW,
+    ) -> Acknowledgement:
+        """Judge and commit one batch, by a stream of its own unless one is given."""
+        batch = judge(tubes, offset, dialect=self.dialect, lab=lab)
+        return await self.stores.uploads.commit_batch(position or self.position(upload_id), batch, now)
+
+    async def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        """Columns of every stored revision, by report number and revision."""
+
+        def work(connection: Connection) -> list[tuple[Any, ...]]:
+            query = select(*(results.c[name] for name in columns)).order_by(results.c.report_number, results.c.revision)
+            return [tuple(row) for row in connection.execute(query)]
+
+        return await self.database.read(work)
+
+    async def numbers(self) -> list[str]:
+        """The report numbers of all stored revisions."""
+        return [number for (number,) in await self.rows("report_number")]
+
+
+@contextlib.asynccontextmanager
+async def open_laboratory(url: str) -> AsyncIterator[Laboratory]:
+    """A laboratory before a database, until the block ends."""
+    database = open_database(url)
+    try:
+        yield Laboratory(database, FixedClock(NOW))
+    finally:
+        database.close()
+
+
+def counts(acknowledgement: Acknowledgement) -> tuple[int, int, int, int]:
+    """Committed offset, accepted, duplicate and rejected persons."""
+    return (
+        acknowledgement.committed_offset,
+        acknowledgement.accepted_count,
+        acknowledgement.duplicate_count,
+        acknowledgement.rejected_count,
+    )
+
+
+def told(acknowledgement: Acknowledgement) -> list[tuple[int, int, list[str]]]:
+    """Each rejection's tube, person and reasons."""
+    return [
+        (rejection.tube_index, rejection.person_index, [violation.reason for violation in rejection.violations])
+        for rejection in acknowledgement.rejections
+    ]

@@ -1,0 +1,186 @@
+"""Laboratories that upload without end through the client library, and what they must leave stored."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from hutong.results.v1 import upload_pb2
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong_client.connection import connect
+from hutong_client.upload import Batch, RetryPolicy, UploadSession
+from sqlalchemy import Connection, select
+
+from services.results.changelog.log import read_entries
+from services.results.changelog.model import ChangeKind, Entry, Position
+from services.results.records.model import ACTIVE, SUPERSEDED
+from services.results.records.tables import report_keys, results
+from services.results.upload.tables import uploads
+from tests.support.processes import PATIENCE_SECONDS
+from tests.support.results.factories import LAB_NAME, PENDING, lab_to_register, make_tube
+
+BATCH = 20
+"""Tubes of a batch: small, so that there are many commits to be killed in."""
+SECOND_FIRST = 10_000_000
+"""The number of the second laboratory's first person: far beyond the first one's last."""
+
+
+def work(first: int, count: int) -> list[upload_pb2.Tube]:
+    """So many tubes: of ten one is refused, one is a sampling record and the next its result."""
+    tubes = []
+    for place in range(count):
+        tube = make_tube(first + place)
+        if place % 10 == 3:
+            tube = make_tube(first + place + 1, outcome=PENDING)
+        if place % 10 == 7:
+            tube.sample_region = "999999"
+        tubes.append(tube)
+    return tubes
+
+
+def expected_rows(first: int, count: int) -> Counter[tuple[str, int, int]]:
+    """(Report number, revision, state) of what such work leaves stored."""
+    rows: Counter[tuple[str, int, int]] = Counter()
+    for place in range(count):
+        number = f"R{first + place}"
+        if place % 10 == 4:
+            rows.update([(number, 1, SUPERSEDED), (number, 2, ACTIVE)])
+        elif place % 10 not in (3, 7):
+            rows[number, 1, ACTIVE] += 1
+    return rows
+
+
+class Uploader(threading.Thread):
+    """One upload by the client library, left to itself: nobody tells it when the service is gone or back."""
+
+    def __init__(self, address: str, upload_id: str, first: int, acknowledgements: threading.Semaphore) -> None:
+        super().__init__(name=upload_id, daemon=True)
+        self.failure: BaseException | None = None
+        self.acknowledged = 0
+        self.breaks = 0
+        """How often it went on after a failure."""
+        self._address = address
+        self._first = first
+        self._acknowledgements = acknowledgements
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        retry_policy = RetryPolicy(
+            timedelta(seconds=2 * PATIENCE_SECONDS), sleep=lambda wait: time.sleep(min(wait, 0.05))
+        )
+        try:
+            with connect(results=self._address) as connection:
+                session = UploadSession(
+                    connection.uploads, LAB_NAME, self.name, retry_policy=retry_policy, on_retry=self._count_break
+                )
+                for acknowledged in session.send(self._batches()):
+                    assert acknowledged.offset == self.acknowledged
+                    self.acknowledged += len(acknowledged.batch.tubes)
+                    self._acknowledgements.release()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def finish(self) -> None:
+        """Have it end after the batches that are on their way; returns when all is acknowledged."""
+        self._enough.set()
+        self.join(PATIENCE_SECONDS)
+        assert not self.is_alive()
+        assert self.failure is None
+
+    def _batches(self) -> Iterator[Batch[None]]:
+        for start in itertools.count(self._first, BATCH):
+            if self._enough.is_set():
+                return
+            yield Batch(work(start, BATCH), None)
+
+    def _count_break(self, _error: Exception, _seconds: float) -> None:
+        self.breaks += 1
+
+
+class Laboratories:
+    """Two streams, and a third that sends the first one's reports again at the same time; persons from `first` on."""
+
+    def __init__(self, address: str, first: int = 0) -> None:
+        self._address = address
+        self._first = first
+        self._acknowledgements = threading.Semaphore(0)
+        starts = {"first": first, "second": SECOND_FIRST + first, "first-again": first}
+        self.uploaders = [Uploader(address, name, first, self._acknowledgements) for name, first in starts.items()]
+
+    def start(self) -> None:
+        """Register the laboratory, as soon as the service is there, and begin."""
+        with connect(results=self._address) as connection:
+            connection.labs.CreateLab(
+                CreateLabRequest(lab=lab_to_register()), timeout=PATIENCE_SECONDS, wait_for_ready=True
+            )
+        for uploader in self.uploaders:
+            uploader.start()
+
+    def wait_for_batches(self, count: int) -> None:
+        """Wait until so many more are acknowledged to any of them."""
+        for _ in range(count):
+            assert self._acknowledgements.acquire(timeout=PATIENCE_SECONDS), self.failures() or "no progress"
+
+    def finish(self) -> None:
+        """Have all end well."""
+        for uploader in self.uploaders:
+            uploader.finish()
+
+    def failures(self) -> Sequence[BaseException]:
+        """What ended them, those that it ended."""
+        return [it.failure for it in self.uploaders if it.failure]
+
+    def check(self, connection: Connection) -> None:
+        """Exactly what was acknowledged is there: rows, keys, the change log, and counters that add up."""
+        first, second, again = (uploader.acknowledged for uploader in self.uploaders)
+        keys = report_keys
+        wanted = expected_rows(self._first, max(first, again))
+        wanted += expected_rows(SECOND_FIRST + self._first, second)
+        stored = connection.execute(select(results.c.report_number, results.c.revision, results.c.state))
+        assert Counter(tuple(row) for row in stored) == wanted
+        newest = connection.execute(select(keys.c.report_number, keys.c.revision))
+        assert {tuple(row) for row in newest} == {
+            (number, revision) for number, revision, state in wanted if state == ACTIVE
+        }
+        logged: Counter[tuple[str, int]] = Counter()
+        of_results = [entry for entry in all_entries(connection) if entry.kind == ChangeKind.RESULTS]
+        for entry in of_results:
+            logged.update((number, revision) for number, revision in entry.reports)
+        assert logged == Counter((number, revision) for number, revision, _ in wanted)
+        counted = {
+            row.upload_id: (row.committed_offset, row.accepted_count, row.duplicate_count, row.rejected_count)
+            for row in connection.execute(select(uploads))
+        }
+        assert counted["second"] == (second, good(second), 0, refused(second))
+        of_first, of_again = counted["first"], counted["first-again"]
+        assert (of_first[0], of_first[3]) == (first, refused(first))
+        assert (of_again[0], of_again[3]) == (again, refused(again))
+        assert of_first[1] + of_again[1] == good(max(first, again))
+        assert of_first[2] + of_again[2] == good(min(first, again))
+
+
+def refused(tubes: int) -> int:
+    """How many of so many tubes are refused."""
+    return tubes // 10
+
+
+def good(tubes: int) -> int:
+    """How many are stored."""
+    return tubes - refused(tubes)
+
+
+def all_entries(connection: Connection) -> Iterator[Entry]:
+    """The whole change log, as a watcher reads it."""
+    cursor: dict[int, Position] = {}
+    while entries := read_entries(connection, cursor):
+        for entry in entries:
+            assert entry.sequence == cursor.get(entry.writer_id, Position(0)).sequence + 1, (
+                "a writer's numbers have no gap"
+            )
+            cursor[entry.writer_id] = Position(entry.sequence)
+            yield entry

@@ -1,0 +1,55 @@
+"""Real servers on real ports, in the process of the test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from services.runtime.server.server import running
+from services.runtime.server.service import Service
+from services.runtime.settings import Settings
+
+
+def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str) -> Settings:
+    """Settings of a node whose files live in a directory; keywords are HUTONG_ variables in lower case."""
+    pepper_file = directory / "test-pepper"
+    pepper_file.write_bytes(pepper)
+    environment = {"HUTONG_DATA_DIR": str(directory), "HUTONG_PEPPER_FILE": str(pepper_file)}
+    environment |= {f"HUTONG_{name.upper()}": value for name, value in variables.items()}
+    return Settings.from_environment(environment)
+
+
+@contextlib.asynccontextmanager
+async def serving(service: Service, settings: Settings, grace: float = 1.0) -> AsyncIterator[str]:
+    """Serve a service with all layers on a free port of loopback; yields its address."""
+    async with running(service, "127.0.0.1:0", settings, grace) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@contextlib.asynccontextmanager
+async def channel_to(service: Service, settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve a service and open a plain channel to it."""
+    async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+@contextlib.asynccontextmanager
+async def bare_channel(register: Any, servicer: object) -> AsyncIterator[grpc.aio.Channel]:
+    """A bare server and a channel to it."""
+    async with bare_server(register, servicer) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
+
+
+@contextlib.asynccontextmanager
+async def bare_server(register: Any, servicer: object) -> AsyncIterator[str]:
+    """A bare server; yields its address."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    register(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)

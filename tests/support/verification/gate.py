@@ -1,0 +1,79 @@
+"""Policy and Verification beside a province's Results, in the test's own process: what a gate asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
+from hutong.verification.v1.decision_pb2 import Decision
+from hutong.verification.v1.verification_service_pb2 import ReplayDecisionRequest, VerifyRequest
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+from services.domain.instant import DAY
+from services.policy.main import open_policy
+from services.runtime.clock import Clock
+from services.verification.main import open_verification
+from tests.support.databases import MakeUrl
+from tests.support.results.country import Member
+from tests.support.results.factories import make_document
+from tests.support.servers import serving, settings_for
+from tests.support.verification.node import Callers
+
+if TYPE_CHECKING:
+    from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceAsyncStub
+
+WINDOW = 2 * DAY
+"""Of the rule at every gate of the tests, counted from the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A hotel of a province, asking that province's Verification."""
+
+    region: str
+    decisions: VerificationServiceAsyncStub
+
+    def question(self, person: int, **fields: Any) -> VerifyRequest:
+        """May this person come in? Asked of the whole country unless told otherwise."""
+        values = {"scope": LOOKUP_SCOPE_NATIONWIDE, "purpose": 4} | fields
+        return VerifyRequest(document=make_document(person), region=self.region, **values)
+
+    async def verify(self, person: int, *, seconds: float = 10.0, **fields: Any) -> Decision:
+        """The decision on a person."""
+        return (await self.decisions.Verify(self.question(person, **fields), timeout=seconds)).decision
+
+    async def is_repeatable(self, decision: Decision) -> bool:
+        """Whether a stored decision, made again from its inputs, is the same bit for bit."""
+        return bool((await self.decisions.ReplayDecision(ReplayDecisionRequest(name=decision.name))).identical)
+
+
+@contextlib.asynccontextmanager
+async def open_gate(
+    member: Member, directory: Path, make_url: MakeUrl, clock: Clock | None = None
+) -> AsyncIterator[Gate]:
+    """A gate at a province whose rule is in force since ten days ago and lets places refuse."""
+    await asyncio.to_thread(directory.mkdir)
+    settings = partial(
+        settings_for,
+        directory,
+        jurisdiction=member.region,
+        results_address=member.address,
+        policy_database_url=make_url("policy"),
+        verification_database_url=make_url("verification"),
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        policy = await stack.enter_async_context(serving(await open_policy(settings(), clock), settings()))
+        unit = await open_verification(settings(policy_address=policy), clock)
+        verification = await stack.enter_async_context(serving(unit, settings()))
+        channels = {"results": member.node.channel}
+        for name, address in (("policy", policy), ("verification", verification)):
+            channels[name] = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+        await Callers(channels).publish(member.region, WINDOW)
+        yield Gate(member.region, VerificationServiceStub(channels["verification"]))

@@ -1,0 +1,216 @@
+"""A whole node for tests of Verification: three services as processes, to be stopped, frozen and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong.policy.v1 import policy_admin_service_pb2, policy_admin_service_pb2_grpc, policy_pb2
+from hutong.results.v1 import (
+    lab_pb2,
+    lab_service_pb2,
+    lab_service_pb2_grpc,
+    upload_pb2,
+    upload_service_pb2,
+    upload_service_pb2_grpc,
+)
+from hutong.type.v1 import identity_pb2, outcome_pb2, refusal_ground_pb2
+from hutong.verification.v1 import (
+    evidence_pb2,
+    refusal_service_pb2_grpc,
+    verification_service_pb2,
+    verification_service_pb2_grpc,
+)
+
+from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timestamp
+from services.runtime.clock import SystemClock
+from tests.support.ports import free_addresses
+from tests.support.processes import end, start
+
+LAB = "labs/91410100MA0000001X"
+SERVICES = ("results", "policy", "verification")
+START_SECONDS = 30
+NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
+"""Made-up people, born in the 1800s."""
+
+
+class Node:
+    """Three processes on free ports of loopback, SQLite under one directory."""
+
+    def __init__(self, directory: Path, **urls: str) -> None:
+        self.directory = directory
+        self.addresses = free_addresses()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        pepper = directory / "pepper-of-tests"
+        pepper.write_bytes(b"p" * 32)
+        bare = {key: value for key, value in os.environ.items() if not key.startswith("HUTONG_")}
+        self._environment = bare | {
+            "HUTONG_DATA_DIR": str(directory),
+            "HUTONG_PEPPER_FILE": str(pepper),
+            "HUTONG_JURISDICTION": "410000",
+            "HUTONG_DRAIN_SECONDS": "2",
+            **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
+            **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
+        }
+
+    async def start(self, *names: str) -> None:
+        """Start services and wait until they serve."""
+        for name in names:
+            self._processes[name] = self._spawn(name)
+        for name in names:
+            await self._wait_until_serving(name)
+
+    async def stop(self, name: str, number: int = signal.SIGTERM) -> None:
+        """End a service by a signal and wait until it is gone."""
+        process = self._processes.pop(name)
+        process.send_signal(number)
+        await asyncio.to_thread(process.wait, 15)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT."""
+        self._processes[name].send_signal(signal.SIGCONT)
+
+    async def close(self) -> None:
+        """End everything that still runs, by force what does not end by itself."""
+        processes = list(self._processes.values())
+        try:
+            for name in list(self._processes):
+                self.thaw(name)
+                await self.stop(name)
+        finally:
+            for process in processes:
+                end(process)
+
+    def log(self, name: str) -> str:
+        """What a service has logged."""
+        return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "services", "serve", name]
+        with open(self.directory / f"{name}.log", "ab") as log:
+            return start(command, env=self._environment, stderr=log, stdout=log)
+
+    async def _wait_until_serving(self, name: str) -> None:
+        async with grpc.aio.insecure_channel(self.addresses[name]) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS
+            )
+            async for response in watch:
+                if response.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+
+
+class Callers:
+    """Stubs to a node's services, and the few things tests do with them."""
+
+    def __init__(self, channels: dict[str, grpc.aio.Channel]) -> None:
+        self.labs = lab_service_pb2_grpc.LabServiceStub(channels["results"])
+        self.uploads = upload_service_pb2_grpc.UploadServiceStub(channels["results"])
+        self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
+        self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])
+        self.refusals = refusal_service_pb2_grpc.RefusalServiceStub(channels["verification"])
+
+    async def create_lab(self) -> None:
+        """Register the laboratory of the tests."""
+        lab = lab_pb2.Lab(name=LAB, display_name="郑州检验所", region="410100")
+        await self.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab))
+
+    async def upload(
+        self, number: str, report: str, reported: Instant, outcome: int = outcome_pb2.OUTCOME_NEGATIVE
+    ) -> str:
+        """Upload one person's single tube, sampled two hours before the report; returns the consistency token."""
+        tube = upload_pb2.Tube(
+            tube_code=f"T-{report}",
+            pool_size=10 if outcome == outcome_pb2.OUTCOME_POOL_POSITIVE else 1,
+            specimen=2,  # type: ignore[arg-type]
+            method=1,  # type: ignore[arg-type]
+            outcome=outcome,  # type: ignore[arg-type]
+            sample_region="220502",
+            sample_time=to_timestamp(reported - 2 * HOUR),
+            report_time=to_timestamp(reported),
+            persons=[upload_pb2.TubePerson(document=document(number), report_number=report)],
+        )
+        frames = [
+            upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id=f"u-{report}")),
+            upload_service_pb2.UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=0, tubes=[tube])),
+        ]
+        call: Any = self.uploads.UploadResults(iter(frames))
+        acknowledgements = [response async for response in call]
+        assert acknowledgements[-1].accepted_count == 1, acknowledgements
+        return str(acknowledgements[-1].consistency_token)
+
+    async def publish(
+        self, region: str, window: Span | None, *, purposes: tuple[int, ...] = (), refuse: bool = True
+    ) -> str:
+        """Put a policy into force since ten days ago, not required for no window; returns the consistency token."""
+        policy = policy_pb2.Policy(
+            name=f"jurisdictions/{region}/policies/venue",
+            title="a rule of the tests",
+            purposes=purposes,  # type: ignore[arg-type]
+            effective_start_time=to_timestamp(SystemClock().now() - 10 * DAY),
+            forbidden_grounds=[
+                refusal_ground_pb2.REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE,
+                refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY,
+            ],
+        )
+        if window is None:
+            policy.not_required.SetInParent()
+        else:
+            policy.test_required.window.duration.CopyFrom(Duration(seconds=window // SECOND))
+            policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
+            policy.test_required.refusal_permitted = refuse
+        request = policy_admin_service_pb2.PublishPolicyRequest(policy=policy, retroactive_reason="a test")
+        return str((await self.policies.PublishPolicy(request)).consistency_token)
+
+
+@asynccontextmanager
+async def calling(node: Node) -> AsyncIterator[Callers]:
+    """Open channels to a node."""
+    channels = {name: grpc.aio.insecure_channel(address) for name, address in node.addresses.items()}
+    try:
+        yield Callers(channels)
+    finally:
+        for channel in channels.values():
+            await channel.close()
+
+
+def document(number: str) -> identity_pb2.IdentityDocument:
+    """A made-up person's resident identity card."""
+    return identity_pb2.IdentityDocument(type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=number, name="张三")
+
+
+def question(number: str, *, region: str = "410105", purpose: int = 4, **fields: Any) -> Any:
+    """A VerifyRequest."""
+    return verification_service_pb2.VerifyRequest(
+        document=document(number),
+        region=region,
+        purpose=purpose,  # type: ignore[arg-type]
+        **fields,
+    )
+
+
+def paper(report: str, reported: Instant, **fields: Any) -> evidence_pb2.PresentedEvidence:
+    """A negative report on paper, sampled two hours before."""
+    values: dict[str, Any] = {
+        "channel": 7,
+        "lab": LAB,
+        "report_number": report,
+        "outcome": outcome_pb2.OUTCOME_NEGATIVE,
+        "sample_time": to_timestamp(reported - 2 * HOUR),
+        "report_time": to_timestamp(reported),
+    }
+    return evidence_pb2.PresentedEvidence(**(values | fields))

@@ -1,0 +1,100 @@
+"""Which of a person's results a look-up tells: the newest, and whatever governs a decision."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.region import within
+from services.results.lookup.pick import pick_latest
+from services.results.records.model import ACTIVE, RECALLED, StoredResult
+from tests.support.results.factories import NEGATIVE, PENDING, POOL_POSITIVE, POSITIVE
+from tests.support.results.stored import PROVINCE, REVOKED, may_report, stored
+
+
+def test_the_newest_of_each_side_are_told() -> None:
+    """Three from inside the jurisdiction and three from outside, newest first."""
+    results = [stored(place, region="410105" if place % 2 else "220502") for place in range(20, 0, -1)]
+    latest = pick_latest(results, PROVINCE, 3, may_report)
+    assert [result.report_number for result in latest.in_region] == ["R19", "R17", "R15"]
+    assert [result.report_number for result in latest.out_of_region] == ["R20", "R18", "R16"]
+
+
+def test_an_uncleared_positive_is_told_beyond_the_limit() -> None:
+    """Ten newer negatives do not clear it when their specimens were taken before its own."""
+    old = stored(1, POSITIVE, sampled=500)
+    results = [*(stored(place, sampled=400) for place in range(12, 2, -1)), old]
+    assert pick_latest(results, PROVINCE, 2, may_report).in_region[-1] == old
+    cleared = [*results[:-1], old._replace(sample_time=399)]
+    assert len(pick_latest(cleared, PROVINCE, 2, may_report).in_region) == 2
+
+
+def test_a_recalled_positive_needs_no_clearing_and_a_recalled_negative_clears_nothing() -> None:
+    newer = [stored(place, PENDING) for place in range(12, 2, -1)]
+    assert len(pick_latest([*newer, stored(1, POSITIVE, state=RECALLED)], PROVINCE, 2, may_report).in_region) == 2
+    hidden = [*newer, stored(2, state=RECALLED, sampled=900), stored(1, POSITIVE)]
+    assert pick_latest(hidden, PROVINCE, 2, may_report).in_region[-1].outcome == POSITIVE
+
+
+outcomes = st.sampled_from([PENDING, NEGATIVE, POSITIVE, POOL_POSITIVE])
+persons = st.lists(
+    st.tuples(
+        outcomes,
+        st.sampled_from(["410105", "220502", "410000"]),
+        st.integers(0, 60),
+        st.sampled_from([ACTIVE, RECALLED]),
+        st.sampled_from(["91220501MA0HUTNG0T", REVOKED]),
+    ),
+    max_size=14,
+).map(
+    lambda several: [
+        stored(len(several) - place, outcome, region=region, sampled=sampled, state=state, lab=lab)
+        for place, (outcome, region, sampled, state, lab) in enumerate(several)
+    ]
+)
+
+
+@given(persons, st.integers(1, 4))
+def test_a_limit_hides_nothing_that_governs(results: list[StoredResult], limit: int) -> None:
+    """Judged by what is told, a person is under a positive exactly when they are by everything there is."""
+
+    def uncleared(told: list[StoredResult]) -> set[str]:
+        counting = [result for result in told if result.state == ACTIVE and may_report(result)]
+        clearing = max((result.sample_time for result in counting if result.outcome == NEGATIVE), default=-1)
+        return {
+            result.report_number
+            for result in counting
+            if result.outcome in (POSITIVE, POOL_POSITIVE) and clearing <= result.sample_time
+        }
+
+    latest = pick_latest(results, PROVINCE, limit, may_report)
+    told = [*latest.in_region, *latest.out_of_region]
+    assert uncleared(told) == uncleared(results)
+    for side, inside in ((latest.in_region, True), (latest.out_of_region, False)):
+        mine = [result for result in results if within(result.sample_region, PROVINCE) is inside]
+        counting = [result for result in mine if result.state == ACTIVE and may_report(result)]
+        assert set(counting[:limit]) <= set(side)
+        assert len(side) >= min(limit, len(mine))
+        assert sorted(side, key=lambda result: -result.reference_time) == list(side)
+
+
+@given(persons, st.integers(1, 4))
+def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResult], limit: int) -> None:
+    """By report time and by sampling time: three recalled reports or a revoked laboratory's turn nobody away."""
+    latest = pick_latest(results, PROVINCE, limit, may_report)
+    told = [*latest.in_region, *latest.out_of_region]
+
+    def longest(some: list[StoredResult]) -> tuple[int, int]:
+        usable = [one for one in some if one.outcome == NEGATIVE and one.state == ACTIVE and may_report(one)]
+        return max((one.reference_time for one in usable), default=-1), max(
+            (one.sample_time for one in usable), default=-1
+        )
+
+    assert longest(told) == longest(results)
+
+
+def test_a_revoked_laboratory_clears_nobody() -> None:
+    """Its negative is told or not; the positive it seemed to clear is."""
+    newer = [stored(place, PENDING) for place in range(12, 3, -1)]
+    results = [stored(20, sampled=900, lab=REVOKED), *newer, stored(1, POSITIVE)]
+    assert pick_latest(results, PROVINCE, 1, may_report).in_region[-1].outcome == POSITIVE
