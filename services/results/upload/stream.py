@@ -33,8 +33,8 @@ from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
 VALIDATED_AHEAD = 2
-"""Batches that are validated, or wait validated, while an earlier one commits. With the one that commits and the one just
-read, a stream holds at most four batches in memory. Then flow control holds the laboratory back."""
+"""Batches that are validated, or wait validated, while an earlier one commits. With the one that commits and the one
+just read, a stream holds at most four batches in memory. Then flow control holds the laboratory back."""
 
 UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
