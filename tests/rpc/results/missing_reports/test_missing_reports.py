@@ -1,4 +1,4 @@
-"""A report that is shown and has no record becomes a reminder at its laboratory's own node, until it comes in."""
+"""A report that is shown and has no record is listed as missing at its laboratory's own node, until it comes in."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_shown_in_henan_it_is_listed_in_jilin_alone_until_it_comes_in(coun
     assert closed[0].close_time.ToMicroseconds() >= closed[0].create_time.ToMicroseconds()
 
 
-async def test_what_another_province_holds_is_no_reminder_anywhere(country: Country) -> None:
+async def test_what_another_province_holds_is_missing_nowhere(country: Country) -> None:
     """The one where it is shown does not know that; the nation does."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     await jilin.node.register()
