@@ -1,4 +1,4 @@
-"""The predefined rules on texts in `hutong/type/v1/rules.proto`: the regular expression and the message of each."""
+"""Predefined rules on strings in `hutong/type/v1/rules.proto`: the regular expression and the message of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
 
 
 def find_text_rules(text: validate_pb2.StringRules) -> Iterator[tuple[str, str]]:
-    """Yield the expression and the message of each predefined rule that a field states."""
+    """Yield the expression and the message of each predefined rule that a field's options name."""
     for extension, rule in _RULES:
         if text.Extensions[extension]:
             yield rule
@@ -30,4 +30,4 @@ def _read_rules() -> Iterator[tuple[FieldDescriptor, tuple[str, str]]]:
 
 _RULES = tuple(_read_rules())
 MESSAGES = dict(rule for _, rule in _RULES)
-"""What a text must be, by the expression that it must match."""
+"""The message of each rule, by its regular expression."""

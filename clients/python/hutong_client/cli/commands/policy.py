@@ -1,4 +1,4 @@
-"""`hutong policy` and those of its commands that show what is published."""
+"""`hutong policy` and its commands that show published policies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hutong_client.policies.rules import describe_requirement
 
 @click.group()
 def policy() -> None:
-    """The rules of every place: put them into force from files, see them, resolve them."""
+    """Publish policies from files, show them and resolve them."""
 
 
 @policy.command(cls=NodeCommand)
@@ -42,7 +42,7 @@ def resolve(
     known_time: Timestamp | None,
     as_json: bool,
 ) -> ExitCode:
-    """Show what applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
+    """Show the policy that applies to a region, a purpose, an origin and an instant."""
     request = policy_service_pb2.ResolvePolicyRequest(
         region=region,
         purpose=purpose_pb2.Purpose.ValueType(purpose),
@@ -78,7 +78,7 @@ def resolve(
 @json_option
 @click.pass_obj
 def history(node: Node, name: str, as_json: bool) -> ExitCode:
-    """List all revisions of NAME, jurisdictions/{region}/policies/{policy_id}, newest first."""
+    """List all revisions of the policy NAME, jurisdictions/{region}/policies/{policy_id}, newest first."""
     with node.connect() as connection:
         revisions = list_revisions(connection, name)
     return _show_list(revisions, as_json)
@@ -101,9 +101,9 @@ def list_policies(node: Node, jurisdiction: str, in_force_time: Timestamp | None
 
 @policy.command()
 def schema() -> ExitCode:
-    """Print the JSON Schema of policy files, by which editors complete and check them; with or without --json.
+    """Print the JSON Schema of policy files, with or without --json. Editors use it to complete and check files.
 
-    In a file's first line: # yaml-language-server: $schema=PATH
+    Name it in a file's first line: # yaml-language-server: $schema=PATH
     """
     click.echo(files("hutong_client.policies").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
     return ExitCode.DONE

@@ -1,4 +1,4 @@
-"""`hutong timeliness`: who reports late."""
+"""`hutong timeliness`: how long laboratories take to upload their reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hutong_client.paging import all_pages
 @click.option("--region", help="All laboratories of a region, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
-@click.option("--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="What is late.")
+@click.option("--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="Late above this.")
 @html_option
 @json_option
 @click.pass_obj
@@ -40,7 +40,7 @@ def timeliness(
     html_path: Path | None,
     as_json: bool,
 ) -> ExitCode:
-    """Show how long reports took to be uploaded and visible nationwide, for one laboratory or those of a region."""
+    """Show how long reports took until upload and until the national node had them, for a laboratory or a region."""
     if bool(lab) == bool(region):
         raise click.UsageError("give either --lab or --region")
     if html_path and as_json:
@@ -55,7 +55,7 @@ def timeliness(
     with node.connect() as connection:
         response = connection.timeliness.SummarizeTimeliness(request, timeout=CALL_SECONDS)
         if response.HasField("horizon_time"):
-            say(f"Not counted: reports issued before {moment(response.horizon_time)}, which are not kept any more.")
+            say(f"Not counted: reports issued before {moment(response.horizon_time)}, which are no longer kept.")
         if html_path:
             names = _lab_names(connection, lab, region or "")
             asked = Asked(lab or region or "", start_time, end_time, request.late_threshold, names)
@@ -81,7 +81,7 @@ def timeliness(
 
 
 def _lab_names(connection: Connection, lab: str | None, region: str) -> dict[str, str]:
-    """What the laboratories are called, by "labs/{uscc}"."""
+    """Read the laboratories' display names, by "labs/{uscc}"."""
     if lab:
         named = [connection.labs.GetLab(GetLabRequest(name=lab), timeout=CALL_SECONDS).lab]
     else:
