@@ -58,7 +58,7 @@ title: 示例：住宿，72小时
 source: {title: made up for this demonstration}
 purposes: [PURPOSE_HOTEL]
 test_required:
-  window: {duration: 259200s, basis: BASIS_REPORT_TIME}
+  window: {duration: 259200s, basis: VALIDITY_BASIS_REPORT_TIME}
   refusal_permitted: true
 effective_start_time: "2022-08-01T00:00:00+08:00"
 effective_end_time: "2022-09-13T00:00:00+08:00"
@@ -154,7 +154,7 @@ def _publish(country: Country, where: Path) -> None:
 
 def _has_policy(calls: Connection, name: str) -> bool:
     listed = calls.policies.ListPolicies(
-        policy_service_pb2.ListPoliciesRequest(parent="jurisdictions/000000"), timeout=CALL_SECONDS
+        policy_service_pb2.ListPoliciesRequest(jurisdiction="jurisdictions/000000"), timeout=CALL_SECONDS
     )
     return any(policy.name.startswith(name) for policy in listed.policies)
 

@@ -83,8 +83,8 @@ class Expected:
         actions = {follow_up_pb2.FollowUpAction.Name(item.action) for item in decision.follow_ups}
         if self.follow_up and f"FOLLOW_UP_ACTION_{self.follow_up}" not in actions:
             found.append(f"follow-up {self.follow_up} is missing")
-        uses = {decision_pb2.Use.Name(item.use) for item in decision.considered}
-        if self.use and f"USE_{self.use}" not in uses:
+        uses = {decision_pb2.EvidenceUse.Name(item.use) for item in decision.considered}
+        if self.use and f"EVIDENCE_USE_{self.use}" not in uses:
             found.append(f"nothing considered is {self.use}")
         return found
 

@@ -15,7 +15,7 @@ _REPORT_NUMBER = re.compile(_NUMBER)
 _RESULT = re.compile(rf"labs/([0-9A-HJ-NPQRTUWXY]{{18}})/results/({_NUMBER})(?:@([1-9][0-9]{{0,8}}))?")
 _UPLOAD = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/uploads/([0-9A-Za-z._-]{1,64})")
 _POLICY = re.compile(r"jurisdictions/([0-9]{6})/policies/([a-z][a-z0-9-]{0,62})(?:@([1-9][0-9]{0,8}))?")
-_JURISDICTION = re.compile(r"jurisdictions/([0-9]{6}|-)")
+_JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
@@ -98,9 +98,9 @@ def format_policy(region: str, policy_id: str, revision: int | None = None) -> s
     return name if revision is None else f"{name}@{revision}"
 
 
-def parse_jurisdiction(name: str, field: str = "parent") -> str:
-    """The region in "jurisdictions/{region}", or "-" for all."""
-    return _match(_JURISDICTION, name, field, "jurisdictions/{region} or jurisdictions/-").group(1)
+def parse_jurisdiction(name: str, field: str = "jurisdiction") -> str:
+    """The region in "jurisdictions/{region}"."""
+    return _match(_JURISDICTION, name, field, "jurisdictions/{region}").group(1)
 
 
 def parse_decision(name: str, field: str = "name") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class PageTokens:
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             seal, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
-            position = orjson.loads(body) if seal == self._seal(request, body) else None
+            position = orjson.loads(body) if hmac.compare_digest(seal, self._seal(request, body)) else None
         except (binascii.Error, ValueError):
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):

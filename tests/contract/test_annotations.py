@@ -45,7 +45,6 @@ NOT_ONE_RESOURCE = {
 UNPAGED = {
     "ListNodes": "a few dozen nodes",
     "SummarizeTimeliness": "the laboratories of one region",
-    "SummarizeRefusals": "limited to 20,000 rows",
 }
 """Lists that came before paging was asked of all."""
 CHECKED_OFTEN = {
@@ -58,7 +57,19 @@ CHECKED_OFTEN = {
     "ResolvePolicyRequest",
 }
 """Messages whose texts state a pattern of their own, because an engine tests it faster."""
-NAMED_FIELDS = {"lab", "labs", "node", "origin", "parent", "decision", "result", "policy", "floor", "governing"}
+NAMED_FIELDS = {
+    "lab",
+    "labs",
+    "node",
+    "origin",
+    "jurisdiction",
+    "parent",
+    "decision",
+    "result",
+    "policy",
+    "floor",
+    "governing",
+}
 NAMED_IN_COMMENT = re.compile(r'"(labs|nodes|jurisdictions|decisions|refusals|links)/|"…@\{revision\}"')
 
 

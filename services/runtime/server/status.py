@@ -12,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from services.domain import errors
 from services.domain.instant import to_duration
 
-DOMAIN = "hutong"
+DOMAIN = "hutong.org"
 MAX_VIOLATIONS = 20
 MAX_DETAIL_BYTES = 4096
 """Above 8 KiB of trailers Python's gRPC fails now and then, so all details together stay under half of it."""
@@ -58,7 +58,7 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
     if "resource" in metadata:
         resource = metadata["resource"]
         kind = resource.split("/", 1)[0]
-        _append(status, error_details_pb2.ResourceInfo(resource_type=f"hutong/{kind}", resource_name=resource))
+        _append(status, error_details_pb2.ResourceInfo(resource_type=f"{DOMAIN}/{kind}", resource_name=resource))
     build = _precondition_failure if isinstance(error, errors.FailedPrecondition) else _bad_request
     _append_fitting(status, error.violations, build)
     return status

@@ -38,15 +38,15 @@ from services.verification.decision.weigh import USABLE, Item, weigh_evidence, w
 from services.verification.decision.window import basis_time, counts, expire_time
 
 if TYPE_CHECKING:
-    from services.verification.decision.model import DecisionBasis, DecisionOutcome, Reason, Use
+    from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
 
-_REASON_OF_USE: tuple[tuple[Use, Reason], ...] = (
-    (pb.USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
-    (pb.USE_RECALLED, pb.DECISION_REASON_RESULT_RECALLED),
-    (pb.USE_LAB_NOT_AUTHORIZED, pb.DECISION_REASON_LAB_NOT_AUTHORIZED),
-    (pb.USE_NOT_YET_REPORTED, pb.DECISION_REASON_NOT_YET_REPORTED),
-    (pb.USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
-    (pb.USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
+_REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
+    (pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
+    (pb.EVIDENCE_USE_RECALLED, pb.DECISION_REASON_RESULT_RECALLED),
+    (pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED, pb.DECISION_REASON_LAB_NOT_AUTHORIZED),
+    (pb.EVIDENCE_USE_NOT_YET_REPORTED, pb.DECISION_REASON_NOT_YET_REPORTED),
+    (pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
+    (pb.EVIDENCE_USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
 )
 """Why nothing was usable, the strongest reason first. Of anything else the reason is NO_RESULT."""
 
@@ -69,7 +69,7 @@ def decide(inputs: Inputs) -> Decision:
     valid = _hold_to_windows(items, policy.required, inputs)
     if governing is not None:
         for item in valid:
-            item.use = pb.USE_OUTWEIGHED
+            item.use = pb.EVIDENCE_USE_OUTWEIGHED
         return _refuse_for_positive(inputs, policy.required, items, governing)
     if valid:
         return _recognize(inputs, items, valid)
@@ -112,16 +112,16 @@ def _find_governing(items: Iterable[Item]) -> Item | None:
             if isinstance(subject, Record):
                 adverse.append(item)
             else:
-                item.use = pb.USE_NOT_RECORDED
+                item.use = pb.EVIDENCE_USE_NOT_RECORDED
         elif subject.outcome == NEGATIVE and isinstance(subject, Record):
             later = cleared_before is None or subject.sample_time > cleared_before
             cleared_before = subject.sample_time if later else cleared_before
     governing: Item | None = None
     for item in adverse:
         if cleared_before is not None and item.sample_time < cleared_before:
-            item.use = pb.USE_CLEARED
+            item.use = pb.EVIDENCE_USE_CLEARED
             continue
-        item.use = pb.USE_GOVERNS
+        item.use = pb.EVIDENCE_USE_GOVERNS
         if governing is None or _governs_before(item) > _governs_before(governing):
             governing = item
     return governing
@@ -145,23 +145,23 @@ def _hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Input
         if outcome == NEGATIVE:
             basis = basis_time(window, subject.sample_time, subject.report_time)
             if basis is None:
-                item.use = pb.USE_NOT_IDENTIFIABLE
+                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
                 continue
             item.basis_time = basis
             item.expire_time = expire = expire_time(window, basis)
             if counts(window, expire, inputs.use_time):
                 valid.append(item)
             else:
-                item.use = pb.USE_EXPIRED
+                item.use = pb.EVIDENCE_USE_EXPIRED
         elif outcome == PENDING:
             if subject.sample_time is None:
-                item.use = pb.USE_NOT_IDENTIFIABLE
+                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
             elif _hold_to_proof_window(item, required, inputs):
                 valid.append(item)
             else:
-                item.use = pb.USE_SAMPLING_PROOF_NOT_ACCEPTED
+                item.use = pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED
         else:
-            item.use = pb.USE_INCONCLUSIVE
+            item.use = pb.EVIDENCE_USE_INCONCLUSIVE
     return valid
 
 
@@ -171,7 +171,7 @@ def _was_sampled_only(item: Item) -> bool:
     Otherwise who was let in on a sampling record would be turned away because its report has come since. A positive to
     come does not let anybody in.
     """
-    return item.use == pb.USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
+    return item.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
 
 
 def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> bool:
@@ -188,10 +188,10 @@ def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> 
 def _recognize(inputs: Inputs, items: list[Item], valid: list[Item]) -> Decision:
     """Step 4, its end: the item that expires last is the one that is used."""
     for item in valid:
-        item.use = pb.USE_OTHER_EXPIRES_LATER
+        item.use = pb.EVIDENCE_USE_OTHER_EXPIRES_LATER
     # max() keeps the first of equals, and items stand in an order of their own.
     used = valid[0] if len(valid) == 1 else max(valid, key=_preference)
-    used.use = pb.USE_USED
+    used.use = pb.EVIDENCE_USE_USED
     recorded = isinstance(used.subject, Record)
     return _compose(
         inputs,
@@ -217,7 +217,7 @@ def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item
         rechecks = [
             FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
             for item in items
-            if item.use == pb.USE_GOVERNS
+            if item.use == pb.EVIDENCE_USE_GOVERNS
         ]
     return _compose(
         inputs,
@@ -243,7 +243,7 @@ def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> D
             pb.DECISION_REASON_SOURCE_UNAVAILABLE,
             more_follow_ups=_ask_again(inputs),
         )
-    expired = [item for item in items if item.use == pb.USE_EXPIRED]
+    expired = [item for item in items if item.use == pb.EVIDENCE_USE_EXPIRED]
     if expired:
         return _compose(
             inputs,
@@ -272,7 +272,7 @@ def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: R
     """Step 1: no rule is known, or it asks for nothing."""
     subjects: list[Record | Evidence] = [*_newest_revisions(inputs)]
     subjects.extend(evidence for evidence, _ in _pairs(inputs))
-    items = [Item(subject, pb.USE_NOT_NEEDED) for subject in subjects]
+    items = [Item(subject, pb.EVIDENCE_USE_NOT_NEEDED) for subject in subjects]
     unknown = reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
     return _compose(inputs, items, outcome, reason, more_follow_ups=_ask_again(inputs) if unknown else ())
 

@@ -1,6 +1,6 @@
 """What a decision is made from and what it says, free of wire and storage. Instants and spans are microseconds.
 
-Enumerations are the contract's numbers (`hutong.verification.v1.Use` and the like): one set of words everywhere.
+Enumerations are the contract's numbers, like `hutong.verification.v1.EvidenceUse`: one set of words everywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.domain.region import NATION
 if TYPE_CHECKING:
     from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 
-    Basis: TypeAlias = policy_pb2.Basis.ValueType
+    ValidityBasis: TypeAlias = policy_pb2.ValidityBasis.ValueType
     Channel: TypeAlias = channel_pb2.Channel.ValueType
     ClaimState: TypeAlias = lookup_pb2.ClaimState.ValueType
     DecisionBasis: TypeAlias = decision_pb2.DecisionBasis.ValueType
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     SourceState: TypeAlias = lookup_pb2.SourceState.ValueType
     Standing: TypeAlias = lab_pb2.LabStanding.ValueType
     State: TypeAlias = result_pb2.ResultState.ValueType
-    Use: TypeAlias = decision_pb2.Use.ValueType
+    EvidenceUse: TypeAlias = decision_pb2.EvidenceUse.ValueType
 
 PENDING = outcome_pb2.OUTCOME_PENDING
 NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
@@ -44,8 +44,8 @@ ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
 """Standings under which a report does not count. A laboratory this node does not know is never among them."""
 
-REPORT_TIME = policy_pb2.BASIS_REPORT_TIME
-SAMPLE_TIME = policy_pb2.BASIS_SAMPLE_TIME
+REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
+SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
 
 CLAIM_UNKNOWN = lookup_pb2.CLAIM_STATE_UNSPECIFIED
 OTHER_PERSON = lookup_pb2.CLAIM_STATE_OTHER_PERSON
@@ -118,7 +118,7 @@ class Window(NamedTuple):
 
     duration: Span | None
     calendar_days: int | None
-    basis: Basis
+    basis: ValidityBasis
     includes_boundary: bool
 
 
@@ -172,7 +172,7 @@ class Considered(NamedTuple):
     """One thing that was weighed, and what became of it."""
 
     subject: Record | Evidence
-    use: Use
+    use: EvidenceUse
     expire_time: Instant | None = None
     differing_fields: tuple[str, ...] = ()
 

@@ -111,7 +111,7 @@ class RefusalReporter:
             use_time=request.refuse_time,
             evidence=request.evidence,
             scope=SCOPE_NATIONWIDE,
-            record=True,
+            store_decision=True,
         )
         _, kept = await self._verifier.conclude(question)
         return kept

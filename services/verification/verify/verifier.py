@@ -48,7 +48,7 @@ def must_be_kept(decision: Decision) -> bool:
     """
     if decision.outcome in _ADVERSE or decision.basis == pb.DECISION_BASIS_PRESENTED:
         return True
-    return pb.USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
+    return pb.EVIDENCE_USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
 
 
 class Rule(NamedTuple):
@@ -201,7 +201,7 @@ class Verifier:
         gathered = gather(question, answers)
         inputs = gathered.inputs
         decision = decide(inputs)
-        if not question.record and not must_be_kept(decision):
+        if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
             return None
         uuid = uuid7()

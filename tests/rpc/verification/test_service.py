@@ -94,7 +94,7 @@ async def test_edited_report_time_contradicts_the_record(callers: Callers) -> No
     decision = (await callers.decisions.Verify(question(_person(2), evidence=[shown]))).decision
     assert decision.reason == pb.DECISION_REASON_EXPIRED
     uses = {one.use: list(one.differing_fields) for one in decision.considered}
-    assert uses == {pb.USE_EXPIRED: [], pb.USE_CONTRADICTS_RECORD: ["report_time"]}
+    assert uses == {pb.EVIDENCE_USE_EXPIRED: [], pb.EVIDENCE_USE_CONTRADICTS_RECORD: ["report_time"]}
     assert decision.follow_ups[0].action == follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE
 
 
@@ -131,7 +131,9 @@ async def test_place_that_asks_for_nothing_and_place_without_a_rule(callers: Cal
 async def test_decisions_replay_bit_for_bit_after_the_world_has_changed(callers: Callers) -> None:
     """A stored decision is made again from its inputs, whatever policy and results say meanwhile."""
     await callers.publish("411000", 48 * HOUR)
-    asked = question(_person(7), region="411000", evidence=[paper("OLD", SystemClock().now() - HOUR)], record=True)
+    asked = question(
+        _person(7), region="411000", evidence=[paper("OLD", SystemClock().now() - HOUR)], store_decision=True
+    )
     first = (await callers.decisions.Verify(asked)).decision
     await callers.publish("411000", HOUR // 2)
     await callers.upload(_person(7), _report(), SystemClock().now() - HOUR, outcome_pb2.OUTCOME_POSITIVE)
@@ -273,7 +275,7 @@ async def test_unknown_and_malformed_decision_names(callers: Callers) -> None:
 
 async def test_no_identity_is_logged_or_stored(callers: Callers, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Neither number nor name stands in any file of Verification's, decisions with masks included."""
-    await callers.decisions.Verify(question(_person(50), record=True))
+    await callers.decisions.Verify(question(_person(50), store_decision=True))
     directory = next(tmp_path_factory.getbasetemp().glob("node*"))
     names = (_person(50).encode(), document(_person(50)).name.encode())
     for path in directory.glob("verification*"):

@@ -90,7 +90,8 @@ class Policy(PolicyServiceServicer):
             await self._told.wait()
             self._told.clear()
             changed = policy_pb2.Policy(name=f"jurisdictions/410100/policies/venue@{self.revision}")
-            yield policy_service.WatchPoliciesResponse(policy=changed, cursor=str(self.revision))
+            event = policy_service.PolicyEvent(policy=changed)
+            yield policy_service.WatchPoliciesResponse(event=event, cursor=str(self.revision))
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ def as_expected() -> decision_pb2.Decision:
         governing_policy="jurisdictions/410000/policies/recognition-from-outside@3",
         expire_time=Timestamp(seconds=int(UNTIL.timestamp())),
         follow_ups=[follow_up_pb2.FollowUp(action=follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT)],
-        considered=[decision_pb2.Considered(use=decision_pb2.USE_SAME_AS_RECORD)],
+        considered=[decision_pb2.Considered(use=decision_pb2.EVIDENCE_USE_SAME_AS_RECORD)],
     )
 
 

@@ -146,7 +146,7 @@ def test_recognition(case: dict[str, Any]) -> None:
     if "refusal" in case:
         assert decision.refusal_permitted is case["refusal"]
     if "uses" in case:
-        uses = [pb.Use.Name(one.use).removeprefix("USE_") for one in decision.considered]
+        uses = [pb.EvidenceUse.Name(one.use).removeprefix("EVIDENCE_USE_") for one in decision.considered]
         assert sorted(uses) == sorted(case["uses"])
 
 

@@ -227,7 +227,7 @@ async def test_a_clock_that_is_a_minute_off_turns_no_decision(country: Country, 
     """A report issued this moment by the clock of Jilin is recognised in Henan; of a stated time it is told exactly."""
     jilin = await join_jilin(country, ahead=ahead)
     token = await upload(jilin, 1, ahead=ahead - SECOND)
-    decision = await gate.verify(1, at_least_as_fresh=token, record=True)
+    decision = await gate.verify(1, at_least_as_fresh=token, store_decision=True)
     assert decision.reason == VALID
     assert await gate.is_repeatable(decision)
     stated = await gate.verify(1, use_time=to_timestamp(SystemClock().now()))

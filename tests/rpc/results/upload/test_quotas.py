@@ -38,7 +38,7 @@ def exceeded(error: grpc.aio.AioRpcError) -> tuple[str, float]:
     """What was exceeded, and the seconds to wait, of a refusal that tells all it must."""
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     info = error_info(error)
-    assert (info.reason, info.domain, info.metadata["lab"]) == ("QUOTA_EXCEEDED", "hutong", LAB_NAME)
+    assert (info.reason, info.domain, info.metadata["lab"]) == ("QUOTA_EXCEEDED", "hutong.org", LAB_NAME)
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in rich_status(error).details)
     return info.metadata["what"], retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9

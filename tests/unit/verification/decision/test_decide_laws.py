@@ -193,7 +193,7 @@ def test_a_report_to_come_takes_nothing_from_its_sampling_record(inputs: Inputs,
 def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None:
     """A sampling record whose positive has arrived is used for nothing, though the report is issued only later."""
     decision = decide(_with_reports_to_come(inputs, outcome))
-    used = [one.subject for one in decision.considered if one.use == pb.USE_USED]
+    used = [one.subject for one in decision.considered if one.use == pb.EVIDENCE_USE_USED]
     assert not [one for one in used if isinstance(one, Record) and one.revision == 9]
 
 
@@ -243,8 +243,8 @@ def test_everything_weighed_is_explained(inputs: Inputs) -> None:
     names = [one.subject.name for one in decision.considered if isinstance(one.subject, Record)]
     assert len(names) == len(set(names))
     assert len(decision.considered) == len(names) + len(inputs.evidence)
-    assert all(one.use != pb.USE_UNSPECIFIED for one in decision.considered)
-    used = [one for one in decision.considered if one.use == pb.USE_USED]
+    assert all(one.use != pb.EVIDENCE_USE_UNSPECIFIED for one in decision.considered)
+    used = [one for one in decision.considered if one.use == pb.EVIDENCE_USE_USED]
     assert len(used) == (decision.outcome == RECOGNIZED)
 
 
@@ -319,9 +319,9 @@ def test_a_sampling_proof_in_hand_outlives_its_report_to_come(outcome: int, proo
         return
     assert (decision.reason, decision.basis) == (pb.DECISION_REASON_VALID, pb.DECISION_BASIS_RECORD)
     assert decision.expire_time == NOON + 19 * HOUR
-    assert [one.use for one in decision.considered] == [pb.USE_USED, pb.USE_SAME_AS_RECORD]
+    assert [one.use for one in decision.considered] == [pb.EVIDENCE_USE_USED, pb.EVIDENCE_USE_SAME_AS_RECORD]
 
 
 def test_items_begin_usable() -> None:
     """An item without a verdict is one that may still count."""
-    assert Item(_negative("R", NOON), pb.USE_UNSPECIFIED).sample_time == NOON - HOUR
+    assert Item(_negative("R", NOON), pb.EVIDENCE_USE_UNSPECIFIED).sample_time == NOON - HOUR

@@ -58,7 +58,7 @@ def _response(inputs: Inputs) -> LookupLatestResponse:
 def _policy() -> policy_pb2.EffectivePolicy:
     policy = policy_pb2.EffectivePolicy(governing="jurisdictions/410100/policies/venue@1", forbidden_grounds=[1, 2])
     policy.test_required.window.duration.CopyFrom(Duration(seconds=48 * 3600))
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     return policy
 
 

@@ -150,91 +150,91 @@ DECISION_BASIS_PRESENTED: DecisionBasis.ValueType  # 2
 """On evidence in hand that has no record yet."""
 Global___DecisionBasis: _TypeAlias = DecisionBasis  # noqa: Y015
 
-class _Use:
+class _EvidenceUse:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _UseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Use.ValueType], _builtins.type):
+class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceUse.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    USE_UNSPECIFIED: _Use.ValueType  # 0
-    USE_USED: _Use.ValueType  # 1
+    EVIDENCE_USE_UNSPECIFIED: _EvidenceUse.ValueType  # 0
+    EVIDENCE_USE_USED: _EvidenceUse.ValueType  # 1
     """The decision rests on it."""
-    USE_OTHER_EXPIRES_LATER: _Use.ValueType  # 2
+    EVIDENCE_USE_OTHER_EXPIRES_LATER: _EvidenceUse.ValueType  # 2
     """Valid too, but another stays valid longer."""
-    USE_EXPIRED: _Use.ValueType  # 3
+    EVIDENCE_USE_EXPIRED: _EvidenceUse.ValueType  # 3
     """Outside the window at the time of use."""
-    USE_RECALLED: _Use.ValueType  # 4
+    EVIDENCE_USE_RECALLED: _EvidenceUse.ValueType  # 4
     """Taken back."""
-    USE_LAB_NOT_AUTHORIZED: _Use.ValueType  # 5
+    EVIDENCE_USE_LAB_NOT_AUTHORIZED: _EvidenceUse.ValueType  # 5
     """Its laboratory was not authorised at report time."""
-    USE_NOT_YET_REPORTED: _Use.ValueType  # 6
+    EVIDENCE_USE_NOT_YET_REPORTED: _EvidenceUse.ValueType  # 6
     """Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
     counts as one until then and has another use.
     """
-    USE_TIMES_IMPOSSIBLE: _Use.ValueType  # 7
+    EVIDENCE_USE_TIMES_IMPOSSIBLE: _EvidenceUse.ValueType  # 7
     """Its times are out of order or lie in the future."""
-    USE_CONTRADICTS_RECORD: _Use.ValueType  # 8
+    EVIDENCE_USE_CONTRADICTS_RECORD: _EvidenceUse.ValueType  # 8
     """It differs from the record of the same report."""
-    USE_SAME_AS_RECORD: _Use.ValueType  # 9
+    EVIDENCE_USE_SAME_AS_RECORD: _EvidenceUse.ValueType  # 9
     """It equals a record, which is considered in its place."""
-    USE_NOT_IDENTIFIABLE: _Use.ValueType  # 10
+    EVIDENCE_USE_NOT_IDENTIFIABLE: _EvidenceUse.ValueType  # 10
     """It names no laboratory and report number, or no time to count from."""
-    USE_SAMPLING_PROOF_NOT_ACCEPTED: _Use.ValueType  # 11
+    EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: _EvidenceUse.ValueType  # 11
     """A sampling record where the place does not take it, or takes it no longer."""
-    USE_INCONCLUSIVE: _Use.ValueType  # 12
+    EVIDENCE_USE_INCONCLUSIVE: _EvidenceUse.ValueType  # 12
     """No usable answer of the assay."""
-    USE_GOVERNS: _Use.ValueType  # 13
+    EVIDENCE_USE_GOVERNS: _EvidenceUse.ValueType  # 13
     """A positive, or a positive pool, that governs."""
-    USE_CLEARED: _Use.ValueType  # 14
+    EVIDENCE_USE_CLEARED: _EvidenceUse.ValueType  # 14
     """A positive, or a positive pool, that a later recorded negative has cleared."""
-    USE_OUTWEIGHED: _Use.ValueType  # 15
+    EVIDENCE_USE_OUTWEIGHED: _EvidenceUse.ValueType  # 15
     """A negative that a governing positive or pool outweighs."""
-    USE_NOT_NEEDED: _Use.ValueType  # 16
+    EVIDENCE_USE_NOT_NEEDED: _EvidenceUse.ValueType  # 16
     """Not looked at: the place asks for no result, or has no rule in force."""
-    USE_NOT_RECORDED: _Use.ValueType  # 17
+    EVIDENCE_USE_NOT_RECORDED: _EvidenceUse.ValueType  # 17
     """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
 
-class Use(_Use, metaclass=_UseEnumTypeWrapper):
+class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
 
-USE_UNSPECIFIED: Use.ValueType  # 0
-USE_USED: Use.ValueType  # 1
+EVIDENCE_USE_UNSPECIFIED: EvidenceUse.ValueType  # 0
+EVIDENCE_USE_USED: EvidenceUse.ValueType  # 1
 """The decision rests on it."""
-USE_OTHER_EXPIRES_LATER: Use.ValueType  # 2
+EVIDENCE_USE_OTHER_EXPIRES_LATER: EvidenceUse.ValueType  # 2
 """Valid too, but another stays valid longer."""
-USE_EXPIRED: Use.ValueType  # 3
+EVIDENCE_USE_EXPIRED: EvidenceUse.ValueType  # 3
 """Outside the window at the time of use."""
-USE_RECALLED: Use.ValueType  # 4
+EVIDENCE_USE_RECALLED: EvidenceUse.ValueType  # 4
 """Taken back."""
-USE_LAB_NOT_AUTHORIZED: Use.ValueType  # 5
+EVIDENCE_USE_LAB_NOT_AUTHORIZED: EvidenceUse.ValueType  # 5
 """Its laboratory was not authorised at report time."""
-USE_NOT_YET_REPORTED: Use.ValueType  # 6
+EVIDENCE_USE_NOT_YET_REPORTED: EvidenceUse.ValueType  # 6
 """Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
 counts as one until then and has another use.
 """
-USE_TIMES_IMPOSSIBLE: Use.ValueType  # 7
+EVIDENCE_USE_TIMES_IMPOSSIBLE: EvidenceUse.ValueType  # 7
 """Its times are out of order or lie in the future."""
-USE_CONTRADICTS_RECORD: Use.ValueType  # 8
+EVIDENCE_USE_CONTRADICTS_RECORD: EvidenceUse.ValueType  # 8
 """It differs from the record of the same report."""
-USE_SAME_AS_RECORD: Use.ValueType  # 9
+EVIDENCE_USE_SAME_AS_RECORD: EvidenceUse.ValueType  # 9
 """It equals a record, which is considered in its place."""
-USE_NOT_IDENTIFIABLE: Use.ValueType  # 10
+EVIDENCE_USE_NOT_IDENTIFIABLE: EvidenceUse.ValueType  # 10
 """It names no laboratory and report number, or no time to count from."""
-USE_SAMPLING_PROOF_NOT_ACCEPTED: Use.ValueType  # 11
+EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: EvidenceUse.ValueType  # 11
 """A sampling record where the place does not take it, or takes it no longer."""
-USE_INCONCLUSIVE: Use.ValueType  # 12
+EVIDENCE_USE_INCONCLUSIVE: EvidenceUse.ValueType  # 12
 """No usable answer of the assay."""
-USE_GOVERNS: Use.ValueType  # 13
+EVIDENCE_USE_GOVERNS: EvidenceUse.ValueType  # 13
 """A positive, or a positive pool, that governs."""
-USE_CLEARED: Use.ValueType  # 14
+EVIDENCE_USE_CLEARED: EvidenceUse.ValueType  # 14
 """A positive, or a positive pool, that a later recorded negative has cleared."""
-USE_OUTWEIGHED: Use.ValueType  # 15
+EVIDENCE_USE_OUTWEIGHED: EvidenceUse.ValueType  # 15
 """A negative that a governing positive or pool outweighs."""
-USE_NOT_NEEDED: Use.ValueType  # 16
+EVIDENCE_USE_NOT_NEEDED: EvidenceUse.ValueType  # 16
 """Not looked at: the place asks for no result, or has no rule in force."""
-USE_NOT_RECORDED: Use.ValueType  # 17
+EVIDENCE_USE_NOT_RECORDED: EvidenceUse.ValueType  # 17
 """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
-Global___Use: _TypeAlias = Use  # noqa: Y015
+Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015
 
 @_typing.final
 class Considered(_message.Message):
@@ -249,7 +249,7 @@ class Considered(_message.Message):
     DIFFERING_FIELDS_FIELD_NUMBER: _builtins.int
     result: _builtins.str
     """A record, "labs/{uscc}/results/{report_number}@{revision}"."""
-    use: Global___Use.ValueType
+    use: Global___EvidenceUse.ValueType
     """Why it was or was not used."""
     @_builtins.property
     def evidence(self) -> _evidence_pb2.PresentedEvidence:
@@ -268,7 +268,7 @@ class Considered(_message.Message):
         *,
         result: _builtins.str = ...,
         evidence: _evidence_pb2.PresentedEvidence | None = ...,
-        use: Global___Use.ValueType = ...,
+        use: Global___EvidenceUse.ValueType = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         differing_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
