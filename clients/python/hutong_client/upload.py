@@ -31,9 +31,9 @@ MAX_BATCH_BYTES = 1024 * 1024 - 4096
 WINDOW = 4
 """Batches in flight: the service commits one, validates one and queues one while the client writes one."""
 _FIRST_BACKOFF = 0.2
-"""Seconds before the first retry: long enough for a restarted connection, too short to be noticed."""
+"""Seconds before the first retry; each failure doubles them."""
 _MAX_BACKOFF = 10.0
-"""Seconds before a retry at most, so that an upload continues soon after the service returns."""
+"""Seconds between two tries at most, so that an upload continues soon after the service returns."""
 
 Note = TypeVar("Note")
 """The caller's data that is returned with a batch's acknowledgement, such as the rows of its file."""

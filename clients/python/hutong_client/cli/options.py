@@ -39,7 +39,8 @@ class Node:
 class NodeCommand(click.Command):
     """A command that calls a node. It accepts the node's options after its own name too.
 
-    `former` gives the present option for each former one, which is still understood and in no help.
+    Args:
+        former: the new name of each renamed option. The old names still work and are not shown in the help.
     """
 
     def __init__(self, *args: Any, former: Mapping[str, str] | None = None, **kwargs: Any) -> None:
@@ -48,10 +49,10 @@ class NodeCommand(click.Command):
         self._former = former or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments, with each former option under its present name."""
-        return super().parse_args(ctx, [self._present(argument) for argument in args])
+        """Parse the arguments after replacing old names of options by the new ones."""
+        return super().parse_args(ctx, [self._rename(argument) for argument in args])
 
-    def _present(self, argument: str) -> str:
+    def _rename(self, argument: str) -> str:
         option, equals, value = argument.partition("=")
         return self._former.get(option, option) + equals + value
 
@@ -224,7 +225,9 @@ def document_options(needed: bool = True) -> Callable[[Command], Command]:
 
         for option in (
             click.option("--name", default="", help="The holder's name as printed."),
-            click.option("--country", default="", help="The issuing country of a passport, ISO 3166-1 alpha-3, as FRA."),
+            click.option(
+                "--country", default="", help="The issuing country of a passport, ISO 3166-1 alpha-3, as FRA."
+            ),
             click.option(
                 "--number",
                 required=needed,

@@ -87,9 +87,7 @@ class UploadRun:
         """
         tubes = self._journal.acknowledged_offset
         if tubes and not self._validate_only:
-            say(
-                f"{tubes} tubes before it are stored. Upload the repaired file without --resume; nothing is stored twice."
-            )
+            say(f"{tubes} tubes before it are stored. Upload the repaired file without --resume; none is stored twice.")
 
     def describe_failure(self, error: OSError) -> str:
         """Describe a failure to read or write a file during the upload, and what to do."""

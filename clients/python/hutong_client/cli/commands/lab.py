@@ -105,7 +105,8 @@ def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
     if shown.contact:
         click.echo(f"contact: {shown.contact}")
     rows = [
-        (moment(it.effective_time) or "no beginning", _standing(it.standing), it.reason) for it in shown.standing_changes
+        (moment(it.effective_time) or "no beginning", _standing(it.standing), it.reason)
+        for it in shown.standing_changes
     ]
     if rows:
         print_table(("from", "standing", "reason"), rows)

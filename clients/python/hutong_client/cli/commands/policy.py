@@ -26,11 +26,11 @@ def policy() -> None:
 
 
 @policy.command(cls=NodeCommand, former={"--at": "--effective-time", "--known": "--as-of-time"})
-@click.option("--region", required=True, help="Where, GB/T 2260.")
-@click.option("--purpose", type=PURPOSE, required=True, help="For what: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: the region]")
-@click.option("--effective-time", type=INSTANT, help="For which instant.  [default: now]")
-@click.option("--as-of-time", type=INSTANT, help="By what was published then.  [default: now]")
+@click.option("--region", required=True, help="The region that checks, GB/T 2260.")
+@click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: --region]")
+@click.option("--effective-time", type=INSTANT, help="The instant of use.  [default: now]")
+@click.option("--as-of-time", type=INSTANT, help="Use only what was published by this instant.  [default: now]")
 @json_option
 @click.pass_obj
 def resolve(
@@ -57,7 +57,7 @@ def resolve(
         return ExitCode.DONE
     click.echo(describe_requirement(effective))
     lines = {
-        "Rule": effective.governing,
+        "Policy": effective.governing,
         "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
         "Channels": _words(channel_pb2.Channel, effective.channels, "CHANNEL_") or ("all" * bool(effective.governing)),
         "Never a ground": _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
@@ -85,8 +85,8 @@ def history(node: Node, name: str, as_json: bool) -> ExitCode:
 
 
 @policy.command("list", cls=NodeCommand, former={"--in-force": "--effective-time"})
-@click.option("--jurisdiction", default="", help="Only this one, GB/T 2260.  [default: all]")
-@click.option("--effective-time", type=INSTANT, help="Only those in force at this instant.")
+@click.option("--jurisdiction", default="", help="Only policies of this jurisdiction, GB/T 2260.  [default: all]")
+@click.option("--effective-time", type=INSTANT, help="Only policies in force at this instant.")
 @json_option
 @click.pass_obj
 def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | None, as_json: bool) -> ExitCode:

@@ -155,7 +155,7 @@ def list_refusals(
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
-@click.option("--by", "period", type=PERIOD, help="One row a day, week or month.  [default: one for all]")
+@click.option("--by", "period", type=PERIOD, help="One row per day, week or month.  [default: one in all]")
 @html_option
 @json_option
 @click.pass_obj
@@ -208,7 +208,7 @@ def summary(
 def _summaries(
     connection: Connection, request: refusal_service_pb2.SummarizeRefusalsRequest
 ) -> list[refusal_service_pb2.RefusalSummary]:
-    """The rows of all pages."""
+    """Read the summaries of all pages."""
     request.page_token = ""
     pages = all_pages(connection.refusals.SummarizeRefusals, request)
     return [it for page in pages for it in page.refusal_summaries]

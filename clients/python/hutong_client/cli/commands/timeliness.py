@@ -26,7 +26,9 @@ from hutong_client.paging import all_pages
 @click.option("--region", help="All laboratories of a region, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
-@click.option("--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="Late above this.")
+@click.option(
+    "--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="Late above this."
+)
 @html_option
 @json_option
 @click.pass_obj

@@ -32,7 +32,9 @@ _ROWS_LOOKED_AT = 50
 
 @click.command(cls=NodeCommand)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone.")
+@click.option(
+    "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."
+)
 @click.option("--timezone", default="", help="Zone of the times without one, as Asia/Shanghai. There is no default.")
 @click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows without one.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted upload of this file.")
@@ -44,7 +46,9 @@ _ROWS_LOOKED_AT = 50
     help="A new file for rejected rows; an existing file is never overwritten.  [default: FILE.rejects.csv, or .ndjson "
     "for NDJSON; if it exists, FILE.rejects.2.csv and so on]",
 )
-@click.option("--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes per batch.")
+@click.option(
+    "--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes per batch."
+)
 @json_option
 @click.pass_obj
 def upload(
@@ -148,7 +152,7 @@ def _check_table(file: Path, zone: tzinfo | None, region: str) -> None:
             raise click.UsageError("the file has a header and no rows; there is nothing to upload")
         if not region and not _names(table, rows, "sample_region"):
             raise click.UsageError(
-                "the file has no column sample_region (采样地区); add it, or give the region of all samples with --region"
+                "the file has no column sample_region (采样地区); or give the region of all samples with --region"
             )
         times = [cell for row in rows for name, cell in row.cells.items() if name in {"sample_date", "report_date"}]
         if zone is None and times and not any(map(has_zone, times)):

@@ -47,8 +47,8 @@ _TITLE_SECONDS = 2.0
 @click.option("--use-time", type=INSTANT, help="The instant of use, for example a departure.  [default: now]")
 @evidence_option
 @click.option("--nationwide", is_flag=True, help="Ask the national node too.")
-@click.option("--at-least-as-fresh", default="", help="A consistency token: never rest on an older world.")
-@click.option("--store-decision", is_flag=True, help="Keep the decision whatever it is.")
+@click.option("--at-least-as-fresh", default="", help="A consistency token; the answer includes its write.")
+@click.option("--store-decision", is_flag=True, help="Store the decision whatever its outcome.")
 @json_option
 @click.pass_obj
 def verify(
