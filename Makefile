@@ -12,7 +12,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run test check lint types protos protos-fresh breaking soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,11 +74,14 @@ protos-fresh: $(PROTOS_READY) breaking ## Fail when the committed stubs are not 
 	@cmp build/fresh/policy.schema.json $(POLICY_SCHEMA) || { echo "Stale schema: run make protos"; exit 1; }
 	@for room in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$room clients/python/$$room || { echo "Stale stubs: run make protos"; exit 1; }; done
 
-breaking: $(PROTOS_READY) ## Fail when the protos break clients of the last tag
-	@tag=$$(git describe --tags --abbrev=0 2>/dev/null); \
-	if [ -n "$$tag" ]; then mkdir -p build; git show $$tag:clients/hutong.binpb > build/last-tag.binpb; \
-	  $(PROTOS_VENV)/bin/buf breaking clients/hutong.binpb --against build/last-tag.binpb --config protos/buf.yaml; \
-	else echo "No tag yet: nothing to compare the protos with."; fi
+breaking: $(PROTOS_READY) ## Fail when the contract breaks clients of the last release (protos/released)
+	@if [ -f protos/released/hutong.binpb ]; then \
+	  (cd protos/released && sha256sum --quiet --check SHA256) && \
+	  $(PROTOS_VENV)/bin/buf breaking clients/hutong.binpb --against protos/released/hutong.binpb --config protos/buf.yaml; \
+	else echo "No release yet: nothing to compare the contract with."; fi
+
+release: $(READY) ## Cut a release: VERSION=0.2.0 DATE=2026-12-01; commit what it changes
+	@$(BIN)/python protos/release.py $(VERSION) --date $(DATE)
 
 soak: $(READY) ## Kill Results 500 times on each engine, break a country 200 times, decide 100,000 cases twice, stream five million persons; 40 minutes
 	@KILL_ROUNDS=500 $(BIN)/python -m pytest tests/e2e/test_kill.py $(ARGS)

@@ -1,4 +1,4 @@
-"""Fixtures that every room of tests may use."""
+"""Fixtures for every folder of tests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,28 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases
+# What tests share asserts too, and is to say as much when it fails: so before any of it is imported.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
+from tests.support.processes import descendants, mark_descendants  # noqa: E402
 
 # Rules are proven, not timed: on a machine that does other things too an example may take its time.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+mark_descendants()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """Fail the session when a process that a test started is still there at its end; it is killed then."""
+    yield
+    left = [(process, " ".join(process.cmdline())) for process in descendants()]
+    for process, _ in left:
+        process.kill()
+    assert not left, f"processes were left behind: {[command for _, command in left]}"
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +52,17 @@ def sqlite_url(sqlite_databases: SqliteDatabases) -> MakeUrl:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> MakeUrl:
-    """Makes fresh, migrated PostgreSQL databases: `postgres_url("results")`."""
-    return postgres_server.make
+def postgres_url(postgres_server: PostgresServer) -> Iterator[MakeUrl]:
+    """Makes fresh, migrated PostgreSQL databases, dropped after the test: `postgres_url("results")`."""
+    made: list[str] = []
+
+    def make(service: str) -> str:
+        made.append(postgres_server.make(service))
+        return made[-1]
+
+    yield make
+    for url in made:
+        postgres_server.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -35,8 +35,9 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
+    follower: UpstreamFollower | None = None
     if settings.upstream_policy:
-        connect = partial(open_channel, settings.upstream_policy, settings, apart=True)
+        connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
         follower = UpstreamFollower(UpstreamStore(database), cache, connect, clock, timing)
         background = (*background, follower.run)
 
@@ -44,6 +45,8 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         await database.check()
         if cache.as_of == 0:
             await cache.refresh()
+        if follower is not None and cache.nation_as_of is None:
+            await follower.restore()
 
     async def close() -> None:
         await asyncio.to_thread(database.close)

@@ -69,7 +69,7 @@ from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
 from services.storage.idempotency import IdempotentWriter
 from services.storage.migrate import open_migrated
-from services.storage.process_lock import alone_on_sqlite
+from services.storage.process_lock import try_sqlite_process_lock
 
 
 def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitable[None]]:
@@ -125,7 +125,7 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Servic
     """
     serving = contextlib.ExitStack()
     try:
-        if not serving.enter_context(alone_on_sqlite(settings.results.database_url, "serving")):
+        if not serving.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving")):
             raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
         return await _open_results(settings, clock or SystemClock(), serving)
     except BaseException:

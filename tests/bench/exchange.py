@@ -22,8 +22,8 @@ from hutong.type.v1 import identity_pb2
 
 from tests.bench.measure import Measurement
 from tests.bench.nodes import bench_node
-from tests.bench.people import LAB, make_tubes
 from tests.bench.policy_flow import time_publications
+from tests.bench.tubes import LAB, make_tubes
 from tests.bench.upload import send
 from tests.support.databases import PostgresServer
 

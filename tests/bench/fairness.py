@@ -23,7 +23,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from tests.bench.measure import Measurement, p99, usual_p99
 from tests.bench.nodes import bench_node
-from tests.bench.people import LAB, make_tubes
+from tests.bench.tubes import LAB, make_tubes
 from tests.support.databases import PostgresServer
 
 OTHER_LAB = "labs/91410100MA0000001X"

@@ -21,9 +21,10 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest, Verif
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from tests.bench.nodes import bench_processes
-from tests.bench.people import LAB, make_tubes, resident_number
+from tests.bench.tubes import LAB, make_tubes
 from tests.bench.upload import send
 from tests.support.databases import PostgresServer
+from tests.support.people import resident_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from services.results.records.partitions import make_partitions, months_of
 from services.storage.engine import open_database
 from tests.bench.measure import Measurement
 from tests.bench.nodes import PEPPER, bench_node
-from tests.bench.people import resident_number
 from tests.support.databases import PostgresServer
+from tests.support.people import resident_number
 
 SMALL = 100_000
 RESULTS_PER_PERSON = 5

@@ -18,7 +18,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from tests.bench.measure import Measurement
 from tests.bench.nodes import bench_processes
-from tests.bench.people import LAB, make_tubes
+from tests.bench.tubes import LAB, make_tubes
 from tests.support.databases import PostgresServer
 
 BATCH_PERSONS = 2_500

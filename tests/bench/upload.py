@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from tests.bench.measure import ROUNDS, Measurement
 from tests.bench.nodes import bench_node
-from tests.bench.people import LAB, make_tubes
+from tests.bench.tubes import LAB, make_tubes
 from tests.support.databases import PostgresServer, SqliteDatabases
 
 BATCH = 1_000

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from clients.examples.node import Node, running_node
-
-# They assert what tests rely on, and are to say as much when it is not so.
-pytest.register_assert_rewrite("tests.support.results.uploaders", "tests.support.fork_server")
+from tests.support.ports import free_addresses
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A fresh node for the tests of one module."""
-    with running_node(tmp_path_factory.mktemp("node")) as running:
+    with running_node(tmp_path_factory.mktemp("node"), free_addresses()) as running:
         yield running

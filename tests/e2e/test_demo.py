@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from clients.examples.node import free_addresses
+from tests.support.ports import free_addresses
+from tests.support.processes import run, started
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "clients.examples.demo"]
@@ -27,7 +28,7 @@ def is_served(address: str) -> bool:
 
 def test_demo_tells_its_story() -> None:
     """It exits 0, tells every kind of answer, and stops its three processes."""
-    done = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    done = run(COMMAND, cwd=ROOT, timeout=170)
     assert done.returncode == 0, done.stdout + done.stderr
     for word in (
         "RECOGNIZED, VALID",
@@ -47,7 +48,7 @@ def test_demo_tells_its_story() -> None:
 def test_the_nation_is_played_to_its_end() -> None:
     """Four nodes, recognition across provinces and without the nation, a reminder, a recall; nobody is left behind."""
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=270, check=False)
+    done = run(command, cwd=ROOT, timeout=270)
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
         "accepted 20000",
@@ -67,15 +68,14 @@ def test_the_nation_is_played_to_its_end() -> None:
 def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The demo with --stay, its data in a directory, and what it said; the block begins when all is told."""
     environment = os.environ | {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
-    process = subprocess.Popen(
+    with started(
         [*COMMAND, "--stay"],
         cwd=where,
         env=environment | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    try:
+    ) as process:
         assert process.stdout
         told = []
         for line in process.stdout:
@@ -84,7 +84,6 @@ def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess
                 break
         assert "Ctrl-C" in "".join(told), "".join(told)
         yield process, "".join(told)
-    finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
 
@@ -96,7 +95,7 @@ def run_invitation(told: str, addresses: dict[str, str]) -> None:
     commands = re.findall(r"^  (hutong (?:.*\\\n)*.*)$", told, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
-        done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+        done = run(["sh", "-c", command], env=environment)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 

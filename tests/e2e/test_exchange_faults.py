@@ -23,13 +23,13 @@ from sqlalchemy import Table
 from services.domain.instant import DAY, to_timestamp
 from services.results.records.tables import report_keys, results
 from services.storage.engine import open_database
-from tests.e2e.test_kill import variables
 from tests.support.databases import MakeUrl
-from tests.support.fork_server import Nursery, nursery
+from tests.support.fork_server import ForkServer, fork_server, service_variables
 from tests.support.link import Link, link_to
+from tests.support.ports import free_address
 from tests.support.results.country import SAME_EVERYWHERE, read_rows
 from tests.support.results.factories import LAB_NAME, NOW
-from tests.support.results.uploaders import BATCH, Laboratories, fixed_address
+from tests.support.results.uploaders import BATCH, Laboratories
 
 ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -42,7 +42,7 @@ APART = 2_000_000
 class Province:
     """A province's node as a process, its laboratories, and its link to the nation."""
 
-    def __init__(self, region: str, url: str, service: Nursery, address: str, link: Link, first: int) -> None:
+    def __init__(self, region: str, url: str, service: ForkServer, address: str, link: Link, first: int) -> None:
         self.region = region
         self.url = url
         self.service = service
@@ -56,10 +56,12 @@ class Province:
 
 
 @contextlib.contextmanager
-def node(directory: Path, url: str, address: str, **more: str) -> Iterator[Nursery]:
-    """A node's process, started; the nursery can kill it and start it again."""
+def node(directory: Path, url: str, address: str, **more: str) -> Iterator[ForkServer]:
+    """A node's process, started; the fork server can kill it and start it again."""
     directory.mkdir(exist_ok=True)
-    with nursery(directory / "log", **variables(directory, url, address), drain_seconds="1", **more) as service:
+    with fork_server(
+        directory / "log", **service_variables(directory, url, address), drain_seconds="1", **more
+    ) as service:
         service.start()
         yield service
 
@@ -67,7 +69,7 @@ def node(directory: Path, url: str, address: str, **more: str) -> Iterator[Nurse
 @contextlib.asynccontextmanager
 async def open_province(directory: Path, url: str, region: str, nation: str, first: int) -> AsyncIterator[Province]:
     """A province that reaches the nation over a link."""
-    address = fixed_address()
+    address = free_address()
     async with link_to(nation) as link:
         with node(directory, url, address, jurisdiction=region, upstream=link.address) as service:
             yield Province(region, url, service, address, link, first)
@@ -77,7 +79,7 @@ async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Pat
     """Kills of the nation, of a province, of both; links cut, frozen and slowed; all under upload load."""
     chance = random.Random(SEED)
     faults = _deal(chance)
-    nation_url, nation_address = database_url("results"), fixed_address()
+    nation_url, nation_address = database_url("results"), free_address()
     async with contextlib.AsyncExitStack() as stack:
         nation = stack.enter_context(node(tmp_path / "nation", nation_url, nation_address, jurisdiction="000000"))
         provinces = [
@@ -110,7 +112,7 @@ def _deal(chance: random.Random) -> Iterator[str]:
         yield from deck
 
 
-async def _break_something(chance: random.Random, fault: str, nation: Nursery, province: Province) -> None:
+async def _break_something(chance: random.Random, fault: str, nation: ForkServer, province: Province) -> None:
     if fault in ("nation", "both"):
         nation.kill()
     if fault in ("province", "both"):

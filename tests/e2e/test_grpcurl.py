@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from clients.examples.node import Node
+from tests.support.processes import run as run_command
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "clients/examples/grpcurl").glob("*.sh"))
@@ -31,7 +32,7 @@ def run(node: Node, *command: str) -> subprocess.CompletedProcess[str]:
     assert GRPCURL
     environment = node.environment
     environment["PATH"] = f"{Path(GRPCURL).parent}:{environment['PATH']}"
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return run_command(command, env=environment, timeout=60)
 
 
 def answers(output: str) -> list[dict[str, object]]:

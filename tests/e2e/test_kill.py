@@ -17,8 +17,9 @@ import pytest
 
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl, PostgresServer
-from tests.support.fork_server import nursery
-from tests.support.results.uploaders import Laboratories, fixed_address
+from tests.support.fork_server import fork_server, service_variables
+from tests.support.ports import free_address
+from tests.support.results.uploaders import Laboratories
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "50"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -28,26 +29,13 @@ RESTARTS = max(ROUNDS // 25, 2)
 """How often PostgreSQL is restarted: it takes its time to come back, and SQLite has no server to restart."""
 
 
-def variables(directory: Path, url: str, address: str) -> dict[str, str]:
-    """The settings of the service."""
-    pepper = directory / "pepper-of-tests"
-    pepper.write_bytes(b"p" * 32)
-    return {
-        "results_address": address,
-        "results_database_url": url,
-        "data_dir": str(directory),
-        "pepper_file": str(pepper),
-        "upload_workers": "0",
-    }
-
-
 def test_nothing_acknowledged_is_lost_and_nothing_doubled(tmp_path: Path, database_url: MakeUrl) -> None:
     """Three uploads through the client library, which finds the service again by itself after every kill."""
     chance = random.Random(SEED)
     url = database_url("results")
-    address = fixed_address()
+    address = free_address()
     laboratories = Laboratories(address)
-    with nursery(tmp_path / "log", **variables(tmp_path, url, address)) as services:
+    with fork_server(tmp_path / "log", **service_variables(tmp_path, url, address)) as services:
         services.start()
         laboratories.start()
         for _ in range(ROUNDS):
@@ -76,9 +64,9 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresSer
 def test_postgresql_restarted_under_load_loses_nothing(tmp_path: Path, own_server: PostgresServer) -> None:
     """By turns as an operator restarts it and as a crash does; the service and the clients bear it by themselves."""
     url = own_server.make("results")
-    address = fixed_address()
+    address = free_address()
     laboratories = Laboratories(address)
-    with nursery(tmp_path / "log", **variables(tmp_path, url, address)) as services:
+    with fork_server(tmp_path / "log", **service_variables(tmp_path, url, address)) as services:
         services.start()
         laboratories.start()
         for restart in range(RESTARTS):

@@ -22,6 +22,8 @@ from clients.examples import demo
 from clients.examples.day import LAB
 from clients.examples.node import Node, running_node
 from clients.examples.story import LABS
+from tests.support.ports import free_addresses
+from tests.support.processes import run, started
 
 PARTLY = 3
 """The command's exit code when rows were rejected."""
@@ -44,9 +46,7 @@ def journal_of(day: Path) -> Path:
 
 def upload(node: Node, day: Path, *options: str) -> dict[str, Any]:
     """Upload a day's file; what the command says of it."""
-    done = subprocess.run(
-        command(day, *options), env=node.environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = run(command(day, *options), env=node.environment, timeout=120)
     assert done.returncode == PARTLY, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -80,7 +80,7 @@ def day(tmp_path: Path) -> Path:
 
 def test_day_is_stored_once_and_wrong_rows_are_told(tmp_path: Path, day: Path) -> None:
     """Every good row is accepted, every bad row is rejected for exactly its reason; again, nothing is stored twice."""
-    with running_node(tmp_path / "node", services=["results"]) as node:
+    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         register_lab(node)
         first = upload(node, day)
         assert (first["accepted"], first["duplicates"]) == (PEOPLE, DUPLICATES)
@@ -95,7 +95,7 @@ def test_day_is_stored_once_and_wrong_rows_are_told(tmp_path: Path, day: Path) -
 
 def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Path, day: Path) -> None:
     """SIGKILL to the command in the midst of its file: --resume ends where an undisturbed upload ends."""
-    with running_node(tmp_path / "node", services=["results"]) as node:
+    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         register_lab(node)
         with begun(node, day) as process:
             process.kill()
@@ -106,7 +106,7 @@ def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Pa
 
 def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, day: Path) -> None:
     """SIGKILL to Results in the midst of a file: once it is back the command goes on by itself and ends the same."""
-    with running_node(tmp_path / "node", services=["results"]) as node:
+    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         register_lab(node)
         with begun(node, day) as process:
             node.kill("results")
@@ -120,21 +120,12 @@ def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, day: Pat
 def begun(node: Node, day: Path) -> Iterator[subprocess.Popen[str]]:
     """An upload that runs on its own; the block begins when part of the file is acknowledged and part is not."""
     journal = journal_of(day)
-    process = subprocess.Popen(
-        command(day, "--batch-size", "50"),
-        env=node.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with started(command(day, "--batch-size", "50"), env=node.environment, **options) as process:
         while not (journal.exists() and json.loads(journal.read_text("utf-8"))["acknowledged_offset"]):
             assert process.poll() is None, "the upload ended before it could be disturbed"
             time.sleep(0.005)
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def assert_same_state(node: Node, day: Path, answer: dict[str, Any]) -> None:

@@ -14,10 +14,10 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 
-from tests.rpc.policy.test_service import Service, make_policy
 from tests.support.databases import MakeUrl
 from tests.support.link import link_to
 from tests.support.policy.country import FLOOR, NATION_POLICY, make_floor, nation_as_of, resolve, revisions
+from tests.support.policy.service import Service, make_policy
 from tests.support.processes import Daemon, environment
 from tests.support.results.country import until
 

@@ -22,10 +22,10 @@ from services.results.records.partitions import list_partitions, month_after, mo
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
 from tests.support.results.factories import LAB_NAME, lab_to_register, make_tube
 from tests.support.results.node import batch_of, start
-from tests.support.servers import error_info
 
 OLD = 70 * DAY
 KEPT = "30d"

@@ -6,13 +6,13 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from clients.examples.node import Node
+from tests.support.processes import run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,9 +37,7 @@ def environment(node: Node) -> dict[str, str]:
 def test_python_example_runs(node: Node) -> None:
     """The client example asks a fresh node, where no rule is in force, and prints the answer."""
     example = block("python", "connect() as node")
-    done = subprocess.run(
-        [sys.executable, "-c", example], env=environment(node), capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run([sys.executable, "-c", example], env=environment(node), timeout=60)
     assert done.returncode == 0, done.stderr
     assert len(example.strip().splitlines()) <= 12
 
@@ -50,15 +48,7 @@ def test_hutong_example_runs(node: Node) -> None:
     (number,) = re.findall(r"# type (\d+)", command)
     arguments = shlex.split(command, comments=True)
     assert number not in arguments
-    done = subprocess.run(
-        arguments,
-        env=environment(node),
-        input=f"{number}\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(arguments, env=environment(node), given=f"{number}\n", timeout=60)
     assert done.returncode == 5, done.stdout + done.stderr
     assert "NO_POLICY_IN_FORCE" in done.stdout
 
@@ -71,7 +61,7 @@ def test_grpcurl_example_runs(node: Node) -> None:
     script = "grpcurl" + block("", "grpcurl -plaintext").partition("grpcurl")[2]
     for name, address in PORTS.items():
         script = script.replace(address, node.addresses[name])
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = run(["sh", "-c", script], timeout=60)
     assert done.returncode == 0, done.stderr
     assert "DECISION_REASON_NO_POLICY_IN_FORCE" in done.stdout
 

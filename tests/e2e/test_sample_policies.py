@@ -18,6 +18,7 @@ from hutong.type.v1.refusal_ground_pb2 import (
 from clients.examples.node import running_node
 from tests.support.policy import record
 from tests.support.policy.record import Case
+from tests.support.ports import free_addresses
 
 CASES = list(record.cases())
 BATCH = 500
@@ -29,7 +30,7 @@ THE_FLOOR = 1_659_024_000
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Case, EffectivePolicy]]]:
     """Every question of the record with its answer, by a service that was given the samples file by file."""
     with (
-        running_node(tmp_path_factory.mktemp("node"), services=["policy"]) as node,
+        running_node(tmp_path_factory.mktemp("node"), free_addresses(), ["policy"]) as node,
         grpc.insecure_channel(node.addresses["policy"]) as channel,
     ):
         for request in record.publications():

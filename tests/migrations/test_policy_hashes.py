@@ -17,8 +17,8 @@ from services.policy.store import PolicyStore
 from services.runtime.clock import FixedClock
 from services.storage.engine import open_database
 from services.storage.migrate import upgrade
-from tests.databases import PostgresServer
-from tests.storage.policy_desks import make_request
+from tests.support.databases import PostgresServer
+from tests.support.policy.publishers import make_request
 
 BEFORE = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184"
 """A hash of the former kind, over JSON."""

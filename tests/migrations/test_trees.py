@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +19,7 @@ from services.domain.errors import Unavailable
 from services.storage.engine import create_service_engine
 from services.storage.migrate import SERVICES, alembic_config, downgrade, is_current, upgrade, version_table
 from tests.support.databases import PostgresServer
+from tests.support.processes import started
 
 MakeEmpty = Callable[[], str]
 """Returns the URL of a fresh database without any schema."""
@@ -94,8 +94,9 @@ def test_services_may_share_a_database(empty_url: MakeEmpty) -> None:
 def test_two_migrators_at_once_do_it_once(empty_url: MakeEmpty) -> None:
     """Processes started together: one migrates, the other waits and finds it done."""
     url = empty_url()
-    started = [subprocess.Popen([sys.executable, "-c", UP, "results", url]) for _ in range(2)]
-    assert [process.wait(60) for process in started] == [0, 0]
+    command = [sys.executable, "-c", UP, "results", url]
+    with started(command) as one, started(command) as other:
+        assert [process.wait(60) for process in (one, other)] == [0, 0]
     assert current("results", url)
 
 

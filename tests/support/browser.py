@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import end, start
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _ARGUMENTS = (
     "--headless=new",
@@ -117,7 +119,7 @@ def browser(directory: Path) -> Iterator[Browser]:
     assert CHROMIUM is not None
     theirs_in, to = os.pipe()
     came, theirs_out = os.pipe()
-    process = subprocess.Popen(
+    process = start(
         [
             sys.executable,
             "-c",
@@ -140,6 +142,4 @@ def browser(directory: Path) -> Iterator[Browser]:
         opened.close()
         process.wait(20)
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        end(process)

@@ -72,6 +72,10 @@ class PostgresServer:
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self._url_of(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
     def make_empty(self) -> str:
         """A fresh database without any schema."""
         name = f"empty_{next(self._count)}"

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import environment
+from tests.support.processes import PATIENCE_SECONDS, environment, started
 
 
-class Nursery:
+class ForkServer:
     """Starts a service, and kills it. There is one at most."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -39,28 +39,35 @@ class Nursery:
         return self._process.stdout.readline().strip()
 
 
+def service_variables(directory: Path, url: str, address: str) -> dict[str, str]:
+    """The settings of the service."""
+    pepper = directory / "pepper-of-tests"
+    pepper.write_bytes(b"p" * 32)
+    return {
+        "results_address": address,
+        "results_database_url": url,
+        "data_dir": str(directory),
+        "pepper_file": str(pepper),
+        "upload_workers": "0",
+    }
+
+
 @contextmanager
-def nursery(log: Path, **variables: str) -> Iterator[Nursery]:
-    """A nursery for as long as the block lasts; its services write their log to a file, in which no error may stand."""
+def fork_server(log: Path, **variables: str) -> Iterator[ForkServer]:
+    """A fork server for as long as the block lasts; its services log to a file, which may hold no error."""
     with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.fork_server"],
-            env=environment(**variables),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        try:
-            yield Nursery(process)
-        finally:
-            process.communicate()
-            failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
-            assert not failures, "\n".join(failures)
+        command, pipe = [sys.executable, "-m", "tests.support.fork_server"], subprocess.PIPE
+        with started(
+            command, env=environment(**variables), stdin=pipe, stdout=pipe, stderr=stderr, text=True
+        ) as process:
+            yield ForkServer(process)
+            process.communicate(timeout=PATIENCE_SECONDS)
+    failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
+    assert not failures, "\n".join(failures)
 
 
 def serve_commands() -> None:
-    """What the nursery does."""
+    """Fork and kill services as the commands on standard input say."""
     # Imported here and not above, where the tests would pay for it too.
     import alembic.command  # noqa: F401
 

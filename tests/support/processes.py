@@ -1,4 +1,4 @@
-"""`hutongd` as a process of its own, seen as an operator sees it: its log, its signals, its exit code."""
+"""Processes that tests start: commands, and `hutongd` as an operator sees it. None outlives its test."""
 
 from __future__ import annotations
 
@@ -8,12 +8,92 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 PATIENCE_SECONDS = 30.0
 """How long a process may take to do what a test waits for, before the test fails."""
+
+
+_MARK = "TEST_PROCESS"
+"""The variable by which a process is known to descend from this one, whoever its parent is by now."""
+
+
+def mark_descendants() -> None:
+    """Mark this process's environment, which every process that it starts inherits."""
+    os.environ[_MARK] = str(os.getpid())
+
+
+def descendants() -> list[psutil.Process]:
+    """Every live process that was started from this one, orphans too. Python's own tracker of resources is not one."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid == os.getpid() or process.environ().get(_MARK) != str(os.getpid()):
+                continue
+            if process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let children be interrupted by SIGINT, though this process may be a shell's background job that ignores it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a command in a process group of its own; the options are Popen's. `end` is due for it."""
+    with _interruptible():
+        return subprocess.Popen(command, start_new_session=True, **options)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kill a command that `start` started, with all that it has started in turn, and close its pipes."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A command that runs while the block does; the options are Popen's."""
+    process = start(command, **options)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    given: str | None = None,
+    timeout: float = 60.0,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with a text on its standard input if one is given; what it printed, and its code."""
+    pipe = subprocess.PIPE
+    stdin = subprocess.DEVNULL if given is None else pipe
+    with started(command, env=env, cwd=cwd, stdin=stdin, stdout=pipe, stderr=pipe, text=True) as process:
+        out, err = process.communicate(given, timeout)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -24,23 +104,15 @@ def environment(**variables: str) -> dict[str, str]:
 
 def hutongd(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "services", *arguments],
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    command = [sys.executable, "-m", "services", *arguments]
+    return run(command, env=environment(**variables), timeout=PATIENCE_SECONDS)
 
 
 class Daemon:
     """A running `hutongd`, whose log is read line by line."""
 
     def __init__(self, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "services", *arguments], env=env, stderr=subprocess.PIPE, text=True
-        )
+        self.process = start([sys.executable, "-m", "services", *arguments], env=env, stderr=subprocess.PIPE, text=True)
         self.log: list[str] = []
         self._grown = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -88,12 +160,10 @@ class Daemon:
 
     def kill(self) -> None:
         """End it as a power cut would, if it still runs."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stderr is not None:
-            self._reader.join(PATIENCE_SECONDS)
-            self.process.stderr.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self._reader.join(PATIENCE_SECONDS)
+        end(self.process)
 
 
 @contextmanager

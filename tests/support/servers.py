@@ -1,13 +1,13 @@
-"""Real servers on real ports, in the test's own process or in one of their own."""
+"""Real servers on real ports, in the process of the test."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
 from services.runtime.server.server import running
 from services.runtime.server.service import Service
@@ -37,27 +37,19 @@ async def channel_to(service: Service, settings: Settings) -> AsyncIterator[grpc
         yield channel
 
 
-def rich_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    """The google.rpc.Status that came with a failed call; fails the test when none did."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            return status_pb2.Status.FromString(value)
-    raise AssertionError(f"{error.code()} came without details: {error.details()}")
+@contextlib.asynccontextmanager
+async def bare_channel(register: Any, servicer: object) -> AsyncIterator[grpc.aio.Channel]:
+    """A bare server and a channel to it."""
+    async with bare_server(register, servicer) as address, grpc.aio.insecure_channel(address) as channel:
+        yield channel
 
 
-def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """The ErrorInfo of a failed call."""
-    for detail in rich_status(error).details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info
-    raise AssertionError("no ErrorInfo among the details")
-
-
-def field_violations(error: grpc.aio.AioRpcError) -> dict[str, str]:
-    """Field → reason of a failed call's BadRequest; empty when it has none."""
-    for detail in rich_status(error).details:
-        bad = error_details_pb2.BadRequest()
-        if detail.Unpack(bad):
-            return {violation.field: violation.reason for violation in bad.field_violations}
-    return {}
+@contextlib.asynccontextmanager
+async def bare_server(register: Any, servicer: object) -> AsyncIterator[str]:
+    """A bare server; yields its address."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    register(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)

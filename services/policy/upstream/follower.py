@@ -60,6 +60,7 @@ class UpstreamFollower:
         self._connect = connect
         self._clock = clock
         self._position: UpstreamPosition | None = None
+        self._restoring = asyncio.Lock()
         self._differing: set[str] = set()
         self._is_following = False
         self._why = ""
@@ -70,6 +71,14 @@ class UpstreamFollower:
         LAG.set_function(self._lag)
         DIFFERENCES.set_function(lambda: len(self._differing))
         await reconnect_forever(self._watch, self._lost, self._timing.backoff)
+
+    async def restore(self) -> None:
+        """Stand where an earlier process of this province stood, so that answers say at once up to when they hold."""
+        async with self._restoring:
+            if self._position is None:
+                self._position = await self._store.read_position()
+                if self._position is not None:
+                    await self._cache.refresh(self._position.as_of_time)
 
     def _lag(self) -> float:
         as_of = self._cache.nation_as_of
@@ -86,10 +95,7 @@ class UpstreamFollower:
 
     async def _watch(self) -> None:
         """One watch, from where this process stands or an earlier one stood, until it ends."""
-        if self._position is None:
-            self._position = await self._store.read_position()
-            if self._position is not None:
-                await self._cache.refresh(self._position.as_of_time)
+        await self.restore()
         cursor = self._position.cursor if self._position is not None else ""
         update = SnapshotUpdate(is_whole=not cursor)
         async with self._connect() as channel:

@@ -17,7 +17,7 @@ from services.policy.changes import insert_revision, take_turn, write_withdrawal
 from services.policy.convert import Statement
 from services.policy.model import Revision
 from services.storage.engine import Database
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 _policies = tables.policies
 _positions = tables.upstream_places
@@ -101,4 +101,4 @@ def _receive_one(connection: Connection, received: ReceivedRevision, now: Instan
 def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     if connection.execute(update(_positions).values(position._asdict())).rowcount == 0:
         # Another process may be as far at this instant: its position is as good.
-        connection.execute(insert_unless_there(connection, _positions).values(region=NATION, **position._asdict()))
+        connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **position._asdict()))

@@ -18,7 +18,7 @@ from services.results.missing_reports import tables
 from services.results.missing_reports.model import ListedReport, MissingReport, Position, ShownReport
 from services.results.records.model import FUTURE_TOLERANCE, ReportName
 from services.results.records.tables import report_keys, results
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 KEPT: Span = 30 * DAY
 """How long a report is kept: after that its report counts for nothing anywhere, and nobody misses it."""
@@ -93,7 +93,7 @@ def store_missing(
     if not let_in:
         return [], len(wanted)
     rows = [{**report._asdict(), "passed_on": report.lab in passed_on} for report in let_in.values()]
-    new = insert_unless_there(connection, _table).values(rows).returning(_table.c.lab, _table.c.report_number)
+    new = insert_if_absent(connection, _table).values(rows).returning(_table.c.lab, _table.c.report_number)
     inserted = {(row.lab, row.report_number) for row in connection.execute(new)}
     return [let_in[name] for name in let_in if name in inserted], len(wanted) - len(let_in)
 

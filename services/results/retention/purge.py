@@ -45,7 +45,7 @@ from services.results.upload.tables import known_batches, upload_rejections, upl
 from services.runtime.ids import uuid7
 from services.storage.collation import in_byte_order
 from services.storage.engine import Database
-from services.storage.process_lock import alone
+from services.storage.process_lock import try_process_lock
 
 STEP = 5_000
 """Rows that one transaction looks at: uploads go on between the steps."""
@@ -96,8 +96,8 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
     """
     # A whole second, as it is shown.
     horizon = older_than - older_than % SECOND if database.is_sqlite else month_start(month_of(older_than))
-    with alone(database, "purge", _LOCK_KEY) as is_alone:
-        if not is_alone:
+    with try_process_lock(database, "purge", _LOCK_KEY) as is_held:
+        if not is_held:
             raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
         return _remove(database, Deletion(uuid7(), horizon, 0, "", now))
 

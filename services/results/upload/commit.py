@@ -22,7 +22,7 @@ from services.results.upload.claims import RemovedMeanwhile, claim_reports
 from services.results.upload.model import Acknowledgement, Rejection, UploadPosition, ValidatedBatch
 from services.results.upload.replays import count_rejected, forget_rejections, remember_rejections, retell
 from services.results.upload.validation import part_removed
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 PLACE = itemgetter(0, 1)
 """A result's place in its batch, its tube's index and its own: what a batch of thousands is sorted by."""
@@ -105,7 +105,7 @@ def _lock_upload(connection: Connection, position: UploadPosition, now: Instant)
     row = connection.execute(held).first()
     if row is not None:
         return row[0], row[1]
-    begin = insert_unless_there(connection, uploads).values(
+    begin = insert_if_absent(connection, uploads).values(
         lab=position.lab,
         upload_id=position.upload_id,
         committed_offset=0,

@@ -1,4 +1,4 @@
-"""Health as it truly is: NOT_SERVING until a deep check has passed, and again whenever one fails."""
+"""Health by deep checks: NOT_SERVING until one has passed, and again whenever one fails."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from grpc_health.v1.health import aio
 from services.runtime.server.service import Service
 
 CHECK_SECONDS = 1.0
-"""Between two deep checks: how stale health may be."""
+"""Between two deep checks. Health can be stale by this much and one check."""
 CHECK_TIMEOUT_SECONDS = 5.0
-"""A check that takes longer has failed."""
+"""A check that takes longer has failed. Verification waits two seconds for Results or Policy, so a slower database is
+of no use to it."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Health:
-    """Keeps grpc.health.v1 true for a service, for the server as a whole ("") and for each of its gRPC services."""
+    """Publishes grpc.health.v1 for the server as a whole ("") and for each gRPC service of one service."""
 
     def __init__(self, service: Service) -> None:
         self.servicer = aio.HealthServicer()
@@ -27,12 +28,12 @@ class Health:
         self._names = ["", *(registration.service for registration in service.registrations)]
         self._serving: bool | None = None
 
-    async def begin(self) -> None:
-        """NOT_SERVING until the service has started and a check has passed."""
-        await self._tell(serving=False)
+    async def reset(self) -> None:
+        """Publish NOT_SERVING, which stays until a check has passed."""
+        await self._set_status(serving=False)
 
     async def check_once(self) -> bool:
-        """Check now and publish what was found."""
+        """Check now and publish the outcome."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                 await self._service.check()
@@ -44,14 +45,14 @@ class Health:
         await self._publish(serving)
         return serving
 
-    async def follow(self) -> None:
-        """Check again and again until cancelled."""
+    async def check_periodically(self) -> None:
+        """Check once a second until cancelled."""
         while True:
             await self.check_once()
             await asyncio.sleep(CHECK_SECONDS)
 
     async def drain(self) -> None:
-        """NOT_SERVING for good, so that balancers look elsewhere before calls are refused."""
+        """Publish NOT_SERVING for good, so that load balancers turn elsewhere before calls are refused."""
         await self.servicer.enter_graceful_shutdown()
 
     async def _publish(self, serving: bool) -> None:
@@ -60,9 +61,9 @@ class Health:
         if self._serving is not None or serving:
             _log.info("health changed", service=self._service.name, serving=serving)
         self._serving = serving
-        await self._tell(serving=serving)
+        await self._set_status(serving=serving)
 
-    async def _tell(self, *, serving: bool) -> None:
+    async def _set_status(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
             await self.servicer.set(name, status)

@@ -116,12 +116,12 @@ class ResultsClient:
         # Not cancelled: when its answer does come, however late, Results is trusted again.
         self._late.add(call)
         call.add_done_callback(self._late.discard)
-        self._breaker.lose("no answer in time")
+        self._breaker.record_failure("no answer in time")
         return [None] * len(look_ups)
 
     def _expire(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():
-            self._breaker.lose("no answer in time")
+            self._breaker.record_failure("no answer in time")
             future.set_result(None)
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
@@ -136,11 +136,11 @@ class ResultsClient:
                     *await self._look_up_batch(look_ups[:half]),
                     *await self._look_up_batch(look_ups[half:]),
                 ]
-            self._breaker.lose(error.code().name)
+            self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._stub.renew(stub)
             return [None] * len(look_ups)
-        self._breaker.regain()
+        self._breaker.record_success()
         return _answers(response)
 
 

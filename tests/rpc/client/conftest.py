@@ -8,8 +8,9 @@ import pytest
 
 from clients.examples import generate_day
 from clients.examples.day import LAB, NEGATIVE
-from clients.examples.node import Node, free_addresses
+from clients.examples.node import Node
 from tests.support.client.command_line import POLICIES, Shell
+from tests.support.ports import free_addresses
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from openpyxl import Workbook
 from clients.examples import generate_day
 from clients.examples.day import LAB
 from tests.support.client.command_line import Shell
+from tests.support.processes import run, started
 
 README = Path(__file__).parents[3] / "clients/python/README.md"
 UNKNOWN_CARD = "410105186001010019"
@@ -90,9 +91,8 @@ def test_gate_gets_its_answer_before_it_asks_again(hutong: Shell) -> None:
     question = {"document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": UNKNOWN_CARD}}
     command = [sys.executable, "-m", "hutong_client", "verify", "-", *PLACE, "--json"]
     command += ["--use-time", "2022-08-10T23:00:00+08:00"]
-    with subprocess.Popen(
-        command, env=hutong.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as gate:
+    pipe = subprocess.PIPE
+    with started(command, env=hutong.environment, stdin=pipe, stdout=pipe, text=True) as gate:
         assert gate.stdin
         assert gate.stdout
         for mark in ("first", "second", "third"):
@@ -173,9 +173,7 @@ def test_thousands_of_identical_rows_are_stored_once(hutong: Shell, tmp_path: Pa
 def test_example_of_the_readme_runs(hutong: Shell) -> None:
     """As it stands there, against the node that the environment names."""
     code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=hutong.environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run([sys.executable, "-c", code], env=hutong.environment, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "outcome: DECISION_OUTCOME_" in done.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import subprocess
@@ -21,7 +22,9 @@ from hutong_client.cli.journal import journal_path
 
 from clients.examples import generate_day
 from clients.examples.day import LAB
-from clients.examples.node import Node, free_addresses
+from clients.examples.node import Node, running_node
+from tests.support.ports import free_addresses
+from tests.support.processes import started
 
 PEOPLE, WRONG = 4_000, 80
 """So many that a fast machine does not come to the end between a look at the journal and the kill."""
@@ -31,15 +34,11 @@ SECONDS = 60
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     """A Results service as a process of its own, on SQLite, with the laboratory registered."""
-    node = Node(tmp_path / "node", free_addresses())
-    node.start("results")
     lab = lab_pb2.Lab(name=f"labs/{LAB}", display_name="通化示例检验所", region="220502")
-    try:
+    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         with connect(results=node.addresses["results"]) as connection:
             connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=10)
         yield node
-    finally:
-        node.stop()
 
 
 @pytest.fixture
@@ -50,16 +49,15 @@ def day(tmp_path: Path) -> Path:
     return path
 
 
-def command(node: Node, day: Path, *options: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def command(node: Node, day: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """The command as a process of its own, with batches small enough to be killed between two of them."""
     arguments = ["upload", str(day), "--lab", LAB, "--batch-size", "2", "--json", *options]
-    return subprocess.Popen(
-        [sys.executable, "-m", "hutong_client", *arguments],
-        env=node.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipe = subprocess.PIPE
+    with started(
+        [sys.executable, "-m", "hutong_client", *arguments], env=node.environment, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        yield process
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -105,19 +103,16 @@ def assert_right_end(node: Node, day: Path, told: dict[str, Any]) -> None:
 
 def test_client_killed_again_and_again_ends_in_the_same_state(node: Node, day: Path) -> None:
     """Kill -9 before the first row, and then after ever more acknowledgements; each time gone on with --resume."""
-    first = command(node, day, "--resume")
-    time.sleep(0.2)
-    first.kill()
-    first.communicate()
+    with command(node, day, "--resume"):
+        pass
     offset = 0
     for _ in range(4):
-        process = command(node, day, "--resume")
-        wait_for_offset(process, day, offset + 20)
-        process.kill()
-        process.communicate()
+        with command(node, day, "--resume") as process:
+            wait_for_offset(process, day, offset + 20)
         assert not json.loads(journal_path(day).read_text(encoding="utf-8"))["finished"], (
             "too small a day to be killed in"
         )
         offset = acknowledged(day)
     assert offset >= 80
-    assert_right_end(node, day, finish(command(node, day, "--resume")))
+    with command(node, day, "--resume") as process:
+        assert_right_end(node, day, finish(process))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -20,18 +20,11 @@ from hutong.policy.v1.policy_service_pb2 import (
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
 from tests.support.databases import MakeUrl
-from tests.support.servers import error_info, field_violations, rich_status
+from tests.support.errors import error_info, field_violations, rich_status
+from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 
 NUL, ESCAPE, NEWLINE = "a\0b", "a\x1b[31mb", "a\nb"
-
-
-@pytest.fixture
-async def service(database_url: MakeUrl, tmp_path: Path) -> AsyncIterator[Service]:
-    """A fresh service on each engine."""
-    async with policy_at(database_url("policy"), tmp_path) as served:
-        yield served
 
 
 @contextlib.contextmanager

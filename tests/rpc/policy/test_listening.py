@@ -24,9 +24,9 @@ from services.policy import tables
 from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
 from services.policy.upstream import follower
 from services.runtime.clock import SystemClock
-from tests.rpc.policy.test_service import Service
 from tests.support.databases import MakeUrl
 from tests.support.policy.country import arrives, make_venue_policy, nation_as_of, province, revisions
+from tests.support.policy.service import Service
 from tests.support.results.country import read_rows, until
 
 NAME = "jurisdictions/000000/policies/{}"

@@ -18,7 +18,6 @@ from services.policy import tables
 from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
-from tests.rpc.policy.test_service import Service, make_policy, policy_at
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
 from tests.support.policy.country import (
@@ -33,6 +32,7 @@ from tests.support.policy.country import (
     resolve,
     revisions,
 )
+from tests.support.policy.service import Service, make_policy, policy_at
 from tests.support.results.country import until
 
 CITY_POLICY = "jurisdictions/410100/policies/hotel"

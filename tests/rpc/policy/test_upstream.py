@@ -20,8 +20,8 @@ from services.runtime.consistency import decode_token
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from tests.bench.policy_flow import time_publications
-from tests.rpc.policy.test_service import HOTEL, Service, make_policy, policy_at
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.policy.country import (
     FLOOR,
     HENAN_POLICY,
@@ -34,8 +34,8 @@ from tests.support.policy.country import (
     resolve,
     revisions,
 )
+from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 from tests.support.results.country import until
-from tests.support.servers import error_info
 
 
 class ShiftedClock:

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, inspect, text
 
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
+from tests.support.errors import rich_status
 from tests.support.results.factories import LAB_NAME, PENDING, make_document, make_tube
 from tests.support.results.node import batch_of, results_node, start
-from tests.support.servers import rich_status
 
 HIDDEN_NAME = "司马相如隐名"
 PASSPORT = "E1234567QX"

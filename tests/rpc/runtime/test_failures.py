@@ -20,8 +20,9 @@ from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.interceptors import deadline
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS
+from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.fake_service import GET_LAB, UPLOAD_RESULTS, Gate, acknowledge, answer, pretend
-from tests.support.servers import channel_to, error_info, field_violations, rich_status, settings_for
+from tests.support.servers import channel_to, settings_for
 
 LAB = GetLabRequest(name="labs/1")
 START = UploadResultsRequest(start=UploadStart(lab="labs/1", upload_id="day"))

@@ -19,7 +19,8 @@ from stdnum.cn import uscc
 from services.results.main import open_results
 from services.runtime.server import health
 from tests.support.databases import PostgresServer
-from tests.support.servers import error_info, rich_status, serving, settings_for
+from tests.support.errors import error_info, rich_status
+from tests.support.servers import serving, settings_for
 
 LAB = Lab(
     name="labs/91410100MA0000001" + uscc.calc_check_digit("91410100MA0000001"), display_name="A lab", region="410100"

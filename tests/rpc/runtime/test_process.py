@@ -18,8 +18,8 @@ from stdnum.cn import uscc
 
 from services.__main__ import run
 from tests.support.databases import PostgresServer
+from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
-from tests.support.servers import error_info
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

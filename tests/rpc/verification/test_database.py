@@ -11,7 +11,7 @@ from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest
 
 from tests.support.databases import PostgresServer
-from tests.support.servers import error_info, rich_status
+from tests.support.errors import error_info, rich_status
 from tests.support.verification.node import NUMBERS, Node, calling, question
 
 

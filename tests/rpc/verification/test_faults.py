@@ -177,15 +177,24 @@ async def test_policy_frozen(node: Node, callers: Callers) -> None:
 
 async def test_older_world_is_served_without_the_token_and_never_with_it(node: Node, callers: Callers) -> None:
     """A second Policy publishes while ours is frozen: without the token the old rule serves, with it never."""
+    elsewhere = question(NUMBERS[0], region="411400")
+    assert not (await callers.decisions.Verify(elsewhere)).decision.governing_policy
     await callers.publish("411200", 24 * HOUR)
+    await callers.publish("411400", 24 * HOUR)
+
+    async def is_reported() -> bool:
+        return bool((await callers.decisions.Verify(elsewhere)).decision.governing_policy)
+
+    # The answer that was kept goes when the second change is reported, after the first: no report is to come any more.
+    await _until(is_reported)
     asked = question(NUMBERS[0], region="411200")
     assert (await callers.decisions.Verify(asked)).decision.governing_policy.endswith("@1")
     other = Node(node.directory)
     try:
         await other.start("policy")
         node.freeze("policy")
-        async with calling(other) as elsewhere:
-            token = await elsewhere.publish("411200", 36 * HOUR)
+        async with calling(other) as others:
+            token = await others.publish("411200", 36 * HOUR)
         assert (await callers.decisions.Verify(asked)).decision.governing_policy.endswith("@1"), "the older world"
         fresh = question(NUMBERS[0], region="411200", at_least_as_fresh=token)
         assert (await callers.decisions.Verify(fresh)).decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE

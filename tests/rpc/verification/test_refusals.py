@@ -15,7 +15,7 @@ from hutong.verification.v1 import refusal_service_pb2 as service
 
 from services.domain.instant import DAY, HOUR, MINUTE, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.support.servers import error_info, field_violations
+from tests.support.errors import error_info, field_violations
 from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

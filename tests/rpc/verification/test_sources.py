@@ -31,6 +31,7 @@ from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
+from tests.support.servers import bare_channel, bare_server
 from tests.support.verification.node import NUMBERS, document
 
 NOON = 1_660_190_400 * SECOND
@@ -95,27 +96,9 @@ class Policy(PolicyServiceServicer):
 
 
 @asynccontextmanager
-async def serving(register: Any, servicer: object) -> AsyncIterator[grpc.aio.Channel]:
-    """A bare server and a channel to it."""
-    async with serving_at(register, servicer) as address, grpc.aio.insecure_channel(address) as channel:
-        yield channel
-
-
-@asynccontextmanager
-async def serving_at(register: Any, servicer: object) -> AsyncIterator[str]:
-    """A bare server; yields its address."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    register(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(0)
-
-
-@asynccontextmanager
 async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[PolicyClient]:
     """A client of Policy that watches, unless the policy is silent."""
-    async with serving_at(add_PolicyServiceServicer_to_server, policy) as address:
+    async with bare_server(add_PolicyServiceServicer_to_server, policy) as address:
         client = PolicyClient(partial(grpc.aio.insecure_channel, address), "410000", clock)
         watching = Background([client.watch])
         watching.start()
@@ -140,7 +123,7 @@ def _look_up(report: str = "", token: str = "") -> results_service.LookupLatestR
 async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() -> None:
     """One alone leaves alone; 200 together leave in a few calls."""
     results = Results()
-    async with serving(add_ResultsServiceServicer_to_server, results) as channel:
+    async with bare_channel(add_ResultsServiceServicer_to_server, results) as channel:
         client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         assert await client.ask(_look_up()) is not None
         assert results.batches == [1]
@@ -152,7 +135,7 @@ async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() 
 async def test_a_poisoned_look_up_harms_no_other() -> None:
     """The batch that fails for one is halved until the one is alone."""
     results = Results()
-    async with serving(add_ResultsServiceServicer_to_server, results) as channel:
+    async with bare_channel(add_ResultsServiceServicer_to_server, results) as channel:
         client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
@@ -163,7 +146,7 @@ async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one
     """Results sees its own commits at once; for another node's it may have to wait, and nobody is to wait with it."""
     results = Results()
     own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
-    async with serving(add_ResultsServiceServicer_to_server, results) as channel:
+    async with bare_channel(add_ResultsServiceServicer_to_server, results) as channel:
         client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
         look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
         answers = await client.look_up_each(look_ups)

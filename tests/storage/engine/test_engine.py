@@ -17,6 +17,7 @@ from services.domain.errors import HutongError, Unavailable
 from services.storage.engine import Database, open_database
 from services.storage.errors import UnusableDatabase
 from tests.support.databases import MakeUrl
+from tests.support.processes import started
 
 catalogue = MetaData()
 counters = Table("counters", catalogue, Column("name", String(50), primary_key=True), Column("value", Integer))
@@ -157,10 +158,11 @@ database.close()
 async def test_sqlite_has_one_writer_among_two_processes(sqlite: Database) -> None:
     """A migration or a second service may hold the lock: whoever comes later waits."""
     url = sqlite.engine.url.render_as_string(hide_password=False)
-    others = [await asyncio.create_subprocess_exec(sys.executable, "-c", COUNT, url) for _ in range(2)]
-    for _ in range(30):
-        await sqlite.write(count_up)
-    assert [await other.wait() for other in others] == [0, 0]
+    command = [sys.executable, "-c", COUNT, url]
+    with started(command) as one, started(command) as other:
+        for _ in range(30):
+            await sqlite.write(count_up)
+        assert [await asyncio.to_thread(each.wait) for each in (one, other)] == [0, 0]
     assert await sqlite.read(value) == 90
 
 

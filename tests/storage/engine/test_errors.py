@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from services.__main__ import EXIT_USAGE
+from tests.support.processes import run
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,7 @@ def test_the_operator_is_told_what_to_change(command: str, what: str, tmp_path: 
         "HUTONG_POLICY_DATABASE_URL": urls[what],
         "HUTONG_POLICY_ADDRESS": "127.0.0.1:0",
     }
-    ended = subprocess.run(
-        [sys.executable, "-m", "services", command, "policy"],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run([sys.executable, "-m", "services", command, "policy"], env=os.environ | settings)
     said = ended.stderr.splitlines()[-1]
     assert ended.returncode == EXIT_USAGE, ended.stderr
     assert said.startswith("hutongd: ")

@@ -13,7 +13,7 @@ from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import Instant, from_timestamp
 from services.policy.timing import PolicyTiming
-from tests.rpc.policy.test_service import HOTEL, VENUE, Service, make_policy, policy_at
+from tests.support.policy.service import HOTEL, VENUE, Service, make_policy, policy_at
 from tests.support.results.country import until
 
 NATION_POLICY = "jurisdictions/000000/policies/hotel"

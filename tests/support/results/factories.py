@@ -18,7 +18,7 @@ from services.results.labs.model import AUTHORIZED, Lab, StandingChange
 from services.results.upload.convert import tube_from_proto
 from services.results.upload.model import Tube, ValidatedBatch
 from services.results.upload.workers import WorkerContext, validate_tubes
-from tests.bench.people import NAMES, resident_number
+from tests.support.people import NAMES, resident_number
 
 USCC = "91220501MA0HUTNG0T"
 LAB_NAME = f"labs/{USCC}"

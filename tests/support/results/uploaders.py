@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
-import socket
 import threading
 import time
 from collections import Counter
@@ -186,15 +184,3 @@ def all_entries(connection: Connection) -> Iterator[Entry]:
             )
             cursor[entry.writer_id] = Position(entry.sequence)
             yield entry
-
-
-def fixed_address() -> str:
-    """A free loopback port that no outgoing connection is given: it is still free whenever a service restarts."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return f"127.0.0.1:{port}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -35,6 +34,8 @@ from hutong.verification.v1 import (
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timestamp
 from services.runtime.clock import SystemClock
+from tests.support.ports import free_addresses
+from tests.support.processes import end, start
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
@@ -48,7 +49,7 @@ class Node:
 
     def __init__(self, directory: Path, **urls: str) -> None:
         self.directory = directory
-        self.addresses = {name: f"127.0.0.1:{_free_port()}" for name in SERVICES}
+        self.addresses = free_addresses()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         pepper = directory / "pepper-of-tests"
         pepper.write_bytes(b"p" * 32)
@@ -84,10 +85,15 @@ class Node:
         self._processes[name].send_signal(signal.SIGCONT)
 
     async def close(self) -> None:
-        """End everything that still runs."""
-        for name in list(self._processes):
-            self.thaw(name)
-            await self.stop(name)
+        """End everything that still runs, by force what does not end by itself."""
+        processes = list(self._processes.values())
+        try:
+            for name in list(self._processes):
+                self.thaw(name)
+                await self.stop(name)
+        finally:
+            for process in processes:
+                end(process)
 
     def log(self, name: str) -> str:
         """What a service has logged."""
@@ -96,7 +102,7 @@ class Node:
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "services", "serve", name]
         with open(self.directory / f"{name}.log", "ab") as log:
-            return subprocess.Popen(command, env=self._environment, stderr=log, stdout=log)
+            return start(command, env=self._environment, stderr=log, stdout=log)
 
     async def _wait_until_serving(self, name: str) -> None:
         async with grpc.aio.insecure_channel(self.addresses[name]) as channel:
@@ -208,10 +214,3 @@ def paper(report: str, reported: Instant, **fields: Any) -> evidence_pb2.Present
         "report_time": to_timestamp(reported),
     }
     return evidence_pb2.PresentedEvidence(**(values | fields))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

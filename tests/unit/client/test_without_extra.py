@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from tests.support.client.fake_uploads import FakeUploads, serving
+from tests.support.processes import run as run_command
 
 REFUSE = """\
 import sys
@@ -24,7 +25,7 @@ sys.meta_path.insert(0, Refuse())
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run code where the extra's packages cannot be imported."""
     command = [sys.executable, "-c", REFUSE + code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run_command(command)
 
 
 def test_library_connects_and_calls() -> None:

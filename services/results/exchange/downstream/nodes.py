@@ -10,7 +10,7 @@ from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, Span
 from services.results.exchange import tables
 from services.results.exchange.model import Node, NodeLog, WriterPosition
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes
 _places = tables.replicated_places
@@ -39,7 +39,7 @@ def open_log(
 def add_node(connection: Connection, region: str, now: Instant) -> None:
     """Register a node unless it is."""
     connection.execute(
-        insert_unless_there(connection, _nodes).values(
+        insert_if_absent(connection, _nodes).values(
             node=region, contact_time=now, backlog=0, clock_skew=0, conflict_count=0, newest_notice=0
         )
     )
@@ -69,7 +69,7 @@ def lock_place(connection: Connection, log: NodeLog, writer: int) -> int:
     held = select(_places.c.committed).where(*its).with_for_update()
     committed = connection.execute(held).scalar()
     if committed is None:
-        new = insert_unless_there(connection, _places)
+        new = insert_if_absent(connection, _places)
         connection.execute(new.values(node=log.node, log_id=log.log_id, writer_id=writer, committed=0))
         committed = connection.execute(held).scalar_one()
     return int(committed)

@@ -16,7 +16,7 @@ from services.results.changelog.tables import change_writers
 from services.results.exchange import tables
 from services.results.timeliness.delays import record_nationwide_delays
 from services.results.timeliness.tables import nationwide_times
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 _writers = change_writers
 _places = tables.nationwide_places
@@ -43,7 +43,7 @@ def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
             continue
         if commit.lab:
             connection.execute(
-                insert_unless_there(connection, _times).values(
+                insert_if_absent(connection, _times).values(
                     lab=commit.lab, upload_time=commit.upload_time, nationwide_time=commit.nationwide_time
                 )
             )
@@ -51,7 +51,7 @@ def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
             record_nationwide_delays(connection, commit.lab, commit.report_times, delay)
         if commit.writer not in known:
             connection.execute(
-                insert_unless_there(connection, _places).values(writer_id=commit.writer, acknowledged=commit.sequence)
+                insert_if_absent(connection, _places).values(writer_id=commit.writer, acknowledged=commit.sequence)
             )
         known[commit.writer] = commit.sequence
     for writer, acknowledged in sorted(known.items()):

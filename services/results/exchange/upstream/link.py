@@ -35,7 +35,7 @@ class UpstreamLink:
         self, settings: Settings, store: UpstreamStore, notices: NoticeStore, pepper: Pepper, clock: Clock
     ) -> None:
         region = settings.jurisdiction
-        open_to_nation = partial(open_channel, settings.upstream, settings, apart=True)
+        open_to_nation = partial(open_channel, settings.upstream, settings, dedicated=True)
         self._line: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
         self.nation = NationClient(self._line, region)
         self.subscriptions = SubscriptionClient(self._line, region)

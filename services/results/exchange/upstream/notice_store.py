@@ -16,7 +16,7 @@ from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import results
 from services.runtime.clock import Clock
 from services.storage.engine import Database
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 _places = tables.notice_places
 _results = results
@@ -92,7 +92,7 @@ def _read_place(connection: Connection) -> NoticePosition | None:
 
 
 def _begin_anew(connection: Connection, place: NoticePosition | None) -> None:
-    new = insert_unless_there(connection, _places)
+    new = insert_if_absent(connection, _places)
     connection.execute(new.values(node=NATION, dealt=0, commit_time=None))
     if place is not None:
         # Unless another process of this node has begun anew meanwhile.

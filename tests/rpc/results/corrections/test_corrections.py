@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import result_pb2
@@ -19,7 +16,6 @@ from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, to_timestamp
 from services.results.retention.purge import purge
 from services.storage.engine import open_database
-from tests.support.databases import MakeUrl
 from tests.support.errors import Told, told
 from tests.support.results.factories import (
     LAB_NAME,
@@ -33,7 +29,7 @@ from tests.support.results.factories import (
     make_tube,
     make_tubes,
 )
-from tests.support.results.node import ResultsNode, results_node
+from tests.support.results.node import ResultsNode
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -42,18 +38,6 @@ REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 FAR = Timestamp(seconds=10**15)
 FAR_AWAY: Instant = 10**15 * SECOND
 """More than a database's integer holds."""
-
-
-@pytest.fixture
-async def url(database_url: MakeUrl) -> str:
-    return database_url("results")
-
-
-@pytest.fixture
-async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, url) as running:
-        await running.register()
-        yield running
 
 
 def correction(number: str = "R0", outcome: Any = NEGATIVE, **fields: Any) -> CorrectResultRequest:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from hutong.results.v1.link_pb2 import DocumentLink
 from hutong.results.v1.results_service_pb2 import (
     LinkDocumentsRequest,
@@ -18,23 +15,15 @@ from hutong.results.v1.results_service_pb2 import (
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, DOCUMENT_TYPE_RESIDENT_ID_CARD, IdentityDocument
 
 from services.domain.instant import MINUTE, to_timestamp
-from tests.support.databases import MakeUrl
 from tests.support.errors import Told, told
 from tests.support.results.factories import NOW, make_document, make_tube
-from tests.support.results.node import ResultsNode, results_node
+from tests.support.results.node import ResultsNode
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 CARD = make_document(0)
 PASSPORT = IdentityDocument(type=DOCUMENT_TYPE_PASSPORT, number="X18560001", issuing_country="FRA", name="ZHANG SAN")
-
-
-@pytest.fixture
-async def node(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, database_url("results")) as running:
-        await running.register()
-        yield running
 
 
 def link(document: IdentityDocument = CARD, linked: IdentityDocument = PASSPORT, **fields: Any) -> LinkDocumentsRequest:

@@ -20,7 +20,7 @@ from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, until
+from tests.support.results.country import HENAN, JILIN, Country, Member, until
 from tests.support.results.factories import make_tube
 from tests.support.verification.gate import Gate, open_gate
 
@@ -37,12 +37,6 @@ class ClockAhead:
 
     def now(self) -> int:
         return SystemClock().now() + self._ahead
-
-
-@pytest.fixture
-async def country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, sqlite_url) as opened:
-        yield opened
 
 
 @pytest.fixture

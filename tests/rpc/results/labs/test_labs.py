@@ -19,9 +19,9 @@ from stdnum.cn import uscc
 
 from services.domain.instant import DAY, to_timestamp
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, field_violations
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, lab_to_register
 from tests.support.results.node import ResultsNode, results_node
-from tests.support.servers import error_info, field_violations
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import orjson
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.result_pb2 import RESULT_STATE_ACTIVE, RESULT_STATE_SUPERSEDED, TestResult
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
@@ -37,18 +35,6 @@ from tests.support.results.node import ResultsNode, results_node
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 FORGED = (INVALID, "INVALID_PAGE_TOKEN", ["page_token"])
 PERSON = make_document(0)
-
-
-@pytest.fixture
-async def url(database_url: MakeUrl) -> str:
-    return database_url("results")
-
-
-@pytest.fixture
-async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, url) as running:
-        await running.register()
-        yield running
 
 
 async def pages(node: ResultsNode, request: ListResultsRequest) -> list[list[TestResult]]:

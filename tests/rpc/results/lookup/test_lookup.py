@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,7 +23,7 @@ from services.results.retention.purge import purge
 from services.runtime.consistency import Freshness, encode_token
 from services.storage.engine import open_database
 from services.verification.sources.lookup_answer import answer_from_message, answers_from_columns
-from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, field_violations
 from tests.support.results.factories import (
     LAB_NAME,
     NEGATIVE,
@@ -38,23 +36,10 @@ from tests.support.results.factories import (
     make_tube,
     make_tubes,
 )
-from tests.support.results.node import ResultsNode, results_node
-from tests.support.servers import error_info, field_violations
+from tests.support.results.node import ResultsNode
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
-
-
-@pytest.fixture
-async def url(database_url: MakeUrl) -> str:
-    return database_url("results")
-
-
-@pytest.fixture
-async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, url) as running:
-        await running.register()
-        yield running
 
 
 def ask(person: int, **more: object) -> LookupLatestRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -36,8 +35,9 @@ from services.results.exchange.tables import nodes
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.link import link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_member, until
 from tests.support.results.factories import (
     LAB_NAME,
     OTHER_USCC,
@@ -47,13 +47,6 @@ from tests.support.results.factories import (
     make_tube,
     make_tubes,
 )
-from tests.support.servers import error_info
-
-
-@pytest.fixture
-async def country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, sqlite_url) as opened:
-        yield opened
 
 
 @pytest.fixture

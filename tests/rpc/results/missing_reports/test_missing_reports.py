@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -21,16 +21,9 @@ from services.results.missing_reports import queue
 from services.results.missing_reports.tables import follow_ups
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.results.country import HENAN, JILIN, SHANDONG, Country, Member, open_country, open_member, until
 from tests.support.results.factories import LAB_NAME, OTHER_USCC, lab_to_register, make_document, make_tubes
-from tests.support.servers import error_info
-
-
-@pytest.fixture
-async def country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    """What is stored where has been proven on both engines; here it is only on its way."""
-    async with open_country(tmp_path, sqlite_url) as opened:
-        yield opened
 
 
 def question(*numbers: str, lab: str = LAB_NAME, person: int = 0) -> LookupLatestRequest:

@@ -28,7 +28,6 @@ from services.domain.instant import (
 )
 from services.results.retention.purge import purge
 from services.storage.engine import open_database
-from tests.support.databases import MakeUrl
 from tests.support.errors import told
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, PENDING, REPORTED, lab_to_register, make_tube
 from tests.support.results.node import ResultsNode, batch_of, results_node, start
@@ -38,11 +37,6 @@ FIRST_HOUR = NOW - 10 * HOUR
 LATE: Span = 4 * HOUR
 Delays = dict[Instant, list[Span]]
 """Report time → how long after it the person's result was uploaded, for every person."""
-
-
-@pytest.fixture
-async def url(database_url: MakeUrl) -> str:
-    return database_url("results")
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from services.results.upload.workers import ValidationPool
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import LAB_NAME, NOW, PENDING, POSITIVE, make_tube
-from tests.support.results.node import ResultsNode, results_node
+from tests.support.results.node import ResultsNode
 
 
 class JudgedTubes:
@@ -50,13 +49,6 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> JudgedTubes:
 @pytest.fixture
 def url(database_url: MakeUrl) -> str:
     return database_url("results")
-
-
-@pytest.fixture
-async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, url) as running:
-        await running.register()
-        yield running
 
 
 def a_day() -> list[upload_pb2.Tube]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -15,21 +14,13 @@ from services.domain.instant import HOUR
 from services.results.upload.dry_run import DryRunBudget
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.support.databases import MakeUrl
-from tests.support.errors import told
+from tests.support.errors import error_info, told
 from tests.support.results.factories import REPORTED, make_document, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, ending, results_node, start
-from tests.support.servers import error_info
 
 PERSONS = 25
 RESULTS = 40
 """Twenty in the region and as many outside it: all that a look-up can be asked for."""
-
-
-@pytest.fixture
-async def node(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, sqlite_url("results")) as running:
-        await running.register()
-        yield running
 
 
 async def test_a_stream_that_never_starts_is_ended(tmp_path: Path, sqlite_url: MakeUrl) -> None:

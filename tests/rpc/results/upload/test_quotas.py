@@ -17,9 +17,9 @@ from hutong_client.upload import Batch, RetryPolicy, UploadSession
 
 from services.domain.instant import MINUTE, SECOND
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, rich_status
 from tests.support.results.factories import LAB_NAME, OTHER_USCC, lab_to_register, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, ending, results_node, start
-from tests.support.servers import error_info, rich_status
 
 OTHER_LAB = f"labs/{OTHER_USCC}"
 

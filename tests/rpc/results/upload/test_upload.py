@@ -15,18 +15,11 @@ from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResults
 
 from services.domain.instant import DAY, HOUR, SECOND, to_timestamp
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, PENDING, REPORTED, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, ending, results_node, start
-from tests.support.servers import error_info, field_violations, rich_status
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.fixture
-async def node(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, sqlite_url("results")) as running:
-        await running.register()
-        yield running
 
 
 @pytest.fixture

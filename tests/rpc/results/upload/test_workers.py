@@ -13,11 +13,11 @@ from hutong.results.v1.upload_pb2 import TubeBatch
 
 from services.results.upload.workers import ValidationPool, WorkerContext
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.processes import daemon
 from tests.support.results.country import until
 from tests.support.results.factories import NOW, make_lab, make_tubes
 from tests.support.results.node import batch_of, ending, results_node, start
-from tests.support.servers import error_info
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:

@@ -21,25 +21,12 @@ from services.results.watch import watch
 from services.results.watch.cursors import encode_cursor
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
-from tests.support.errors import Told, told
+from tests.support.errors import Told, error_info, rich_status, told
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, PENDING, POSITIVE, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, results_node
-from tests.support.servers import error_info, rich_status
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PATIENCE_SECONDS = 15.0
-
-
-@pytest.fixture
-async def url(database_url: MakeUrl) -> str:
-    return database_url("results")
-
-
-@pytest.fixture
-async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
-    async with results_node(tmp_path, url) as running:
-        await running.register()
-        yield running
 
 
 class Watcher:

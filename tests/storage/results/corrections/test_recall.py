@@ -8,20 +8,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest, RecallResultsResponse
 from sqlalchemy import event
 
 from services.domain.errors import InvalidArgument, NotFound
-from services.domain.instant import DAY, HOUR, MINUTE, Instant
+from services.domain.instant import DAY, HOUR, MINUTE
 from services.results.corrections import recall as recall_module
-from services.results.corrections.model import Recall
 from services.results.corrections.recall import STEP
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
-from services.storage.idempotency import IdempotentRequest
-from tests.storage.results.lookup.test_lookup import register
-from tests.storage.results.records.test_revisions import correct
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
     NEGATIVE,
@@ -36,6 +31,7 @@ from tests.support.results.factories import (
     make_tubes,
     subject_key,
 )
+from tests.support.results.operations import correct, recall, register
 from tests.support.results.store import Laboratory, counts, open_laboratory, told
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
@@ -50,25 +46,6 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
     async with open_laboratory(database_url("results")) as opened:
         await register(opened)
         yield opened
-
-
-async def recall(
-    laboratory: Laboratory,
-    start: Instant = REPORTED - DAY,
-    end: Instant = NOW,
-    *outcomes: int,
-    pretend: bool = False,
-    request_id: str = "",
-    reason: str = "a contaminated batch",
-    lab: str = USCC,
-) -> int:
-    """How many were taken back, by the answer."""
-    request = RecallResultsRequest(request_id=request_id, reason=reason, outcomes=outcomes)  # type: ignore[arg-type]
-    once = IdempotentRequest(
-        request, RecallResultsResponse, lambda count: RecallResultsResponse(recalled_count=count), NOW
-    )
-    asked = Recall(lab, start, end, outcomes, reason)
-    return (await laboratory.stores.corrections.recall(asked, once, pretend=pretend)).recalled_count
 
 
 async def states(laboratory: Laboratory) -> list[tuple[str, int, int]]:

@@ -15,9 +15,6 @@ from services.results.lookup import listing_queries
 from services.results.lookup.model import LabPosition, ResultQuery
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
 from services.results.tables import metadata
-from tests.storage.results.corrections.test_recall import recall
-from tests.storage.results.lookup.test_lookup import register
-from tests.storage.results.records.test_revisions import correct
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
     NEGATIVE,
@@ -30,6 +27,7 @@ from tests.support.results.factories import (
     make_tube,
     subject_key,
 )
+from tests.support.results.operations import correct, recall, register
 from tests.support.results.store import Laboratory, open_laboratory
 
 EVERY_STATE = (ACTIVE, SUPERSEDED, RECALLED)

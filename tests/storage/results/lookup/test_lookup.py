@@ -6,18 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hutong.results.v1 import lab_pb2
-from hutong.results.v1.lab_service_pb2 import (
-    CreateLabRequest,
-    CreateLabResponse,
-    SetLabStandingRequest,
-    SetLabStandingResponse,
-)
 
 from services.domain.errors import AlreadyExists, InvalidArgument, NotFound
-from services.domain.instant import DAY, SECOND, Instant
-from services.results.labs.model import Lab, StandingChange
+from services.domain.instant import DAY, SECOND
+from services.results.labs.model import Lab
 from services.results.lookup.pick import MAX_PER_PERSON
-from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
     NOW,
@@ -25,10 +18,10 @@ from tests.support.results.factories import (
     REPORTED,
     USCC,
     make_document,
-    make_lab,
     make_tube,
     subject_key,
 )
+from tests.support.results.operations import register, suspend
 from tests.support.results.store import Laboratory, open_laboratory
 
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
@@ -48,27 +41,6 @@ async def beside(laboratory: Laboratory) -> AsyncIterator[Laboratory]:
     url = laboratory.database.engine.url.render_as_string(hide_password=False)
     async with open_laboratory(url) as opened:
         yield opened
-
-
-async def register(laboratory: Laboratory, lab: Lab | None = None, request_id: str = "") -> Lab:
-    stored: list[Lab] = []
-
-    def encode(each: Lab) -> CreateLabResponse:
-        stored.append(each)
-        return CreateLabResponse()
-
-    once = IdempotentRequest(CreateLabRequest(request_id=request_id), CreateLabResponse, encode, NOW)
-    await laboratory.stores.labs.create_lab(lab or make_lab(), once)
-    return stored[0]
-
-
-async def suspend(laboratory: Laboratory, effective: Instant, reason: str = "red light", request_id: str = "") -> None:
-    change = StandingChange(SUSPENDED, effective, reason, laboratory.clock.now())
-    request = SetLabStandingRequest(reason=reason, request_id=request_id)
-    once = IdempotentRequest(
-        request, SetLabStandingResponse, lambda _: SetLabStandingResponse(), laboratory.clock.now()
-    )
-    await laboratory.stores.labs.set_standing(USCC, change, once)
 
 
 async def test_a_result_is_read_by_name_and_by_revision(laboratory: Laboratory) -> None:

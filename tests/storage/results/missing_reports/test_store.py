@@ -33,8 +33,8 @@ from services.results.missing_reports.store import (
 )
 from services.results.records.tables import deletions
 from services.storage.idempotency import IdempotentRequest
-from tests.bench.people import resident_number
 from tests.support.databases import MakeUrl
+from tests.support.people import resident_number
 from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_lab, make_tube
 from tests.support.results.store import Laboratory, open_laboratory
 

@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 from hutong.results.v1 import upload_pb2
-from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, CorrectResultResponse
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound
-from services.domain.instant import DAY, HOUR, Instant, to_timestamp
-from services.results.corrections.model import Correction
-from services.results.records.model import ACTIVE, SUPERSEDED, StoredResult
+from services.domain.instant import DAY, HOUR, to_timestamp
+from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import revision_reasons
-from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
     NEGATIVE,
@@ -30,6 +27,7 @@ from tests.support.results.factories import (
     make_tube,
     subject_key,
 )
+from tests.support.results.operations import correct
 from tests.support.results.store import Laboratory, counts, open_laboratory, told
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
@@ -39,32 +37,6 @@ REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
     async with open_laboratory(database_url("results")) as opened:
         yield opened
-
-
-async def correct(
-    laboratory: Laboratory,
-    outcome: int = NEGATIVE,
-    sampled: Instant | None = None,
-    reported: Instant | None = None,
-    *,
-    number: str = "R0",
-    lab: str = USCC,
-    request_id: str = "",
-    now: Instant = NOW,
-) -> StoredResult | None:
-    """Correct a report; None when a request id was answered from memory."""
-    written: list[StoredResult] = []
-
-    def encode(result: StoredResult) -> CorrectResultResponse:
-        written.append(result)
-        return CorrectResultResponse()
-
-    request = CorrectResultRequest(request_id=request_id, outcome=outcome)  # type: ignore[arg-type]
-    correction = Correction(lab, number, outcome, sampled, reported, "a slip of the pen")  # type: ignore[arg-type]
-    await laboratory.stores.corrections.correct(
-        correction, IdempotentRequest(request, CorrectResultResponse, encode, now)
-    )
-    return written[0] if written else None
 
 
 async def revisions(laboratory: Laboratory, *columns: str) -> list[tuple[Any, ...]]:

@@ -267,8 +267,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is removed is what the record says; the rest is taken back."""
-    from tests.storage.results.corrections.test_recall import recall
-    from tests.storage.results.lookup.test_lookup import register
+    from tests.support.results.operations import recall, register
 
     await register(laboratory)
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
@@ -353,7 +352,7 @@ async def test_an_upload_of_a_removed_ones_id_begins_anew(laboratory: Laboratory
 
 
 async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> None:
-    from tests.storage.results.lookup.test_lookup import register
+    from tests.support.results.operations import register
 
     await register(laboratory)
     remove(laboratory)

@@ -15,11 +15,9 @@ from services.domain.instant import DAY, HOUR
 from services.results.records.model import NEGATIVE
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
-from tests.storage.results.corrections.test_recall import recall
-from tests.storage.results.lookup.test_lookup import register, suspend
-from tests.storage.results.records.test_revisions import correct
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, PENDING, REPORTED, USCC, make_lab, make_tube, make_tubes
+from tests.support.results.operations import correct, recall, register, suspend
 from tests.support.results.store import Laboratory, counts, open_laboratory, told
 
 BEFORE = month_start(month_of(NOW)) - HOUR

@@ -9,16 +9,7 @@ from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNS
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
 
-SAMPLES = Path(__file__).parents[4] / "clients/examples/policies"
-GOOD = """\
-name: jurisdictions/410100/policies/venue
-title: 郑州 venues
-purposes: [PURPOSE_PUBLIC_VENUE]
-test_required:
-  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}
-effective_start_time: 2022-08-05T00:00:00+08:00
-retroactive_reason: a sample
-"""
+from tests.support.client.policy_files import GOOD, SAMPLES
 
 
 def read(tmp_path: Path, text: str) -> tuple[Policy, str]:

@@ -15,7 +15,7 @@ from hutong.policy.v1.policy_pb2 import Policy
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
-from tests.unit.client.policies.test_files import GOOD, SAMPLES
+from tests.support.client.policy_files import GOOD, SAMPLES
 
 FILE = Path(hutong_client.__file__).parent / "policies/policy.schema.json"
 SCHEMA = json.loads(FILE.read_text(encoding="utf-8"))

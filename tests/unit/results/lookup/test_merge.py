@@ -17,7 +17,7 @@ from services.results.lookup.nationwide import LAGGING, condense_sources
 from services.results.lookup.pick import pick_latest
 from services.results.records.model import ACTIVE, RECALLED, StoredResult
 from tests.support.results.factories import NEGATIVE, NOW, PENDING, POOL_POSITIVE, POSITIVE
-from tests.unit.results.lookup.test_pick import PROVINCE, may_report, stored
+from tests.support.results.stored import PROVINCE, may_report, stored
 
 HERE, BOTH, THERE = "here", "both", "there"
 Report: TypeAlias = tuple[str, int, str, int, int, tuple[int, int]]

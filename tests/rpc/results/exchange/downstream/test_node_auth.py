@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,19 +32,13 @@ from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from tests.support.certificates import Authority
 from tests.support.databases import MakeUrl
-from tests.support.errors import told
-from tests.support.results.country import HENAN, JILIN, Country, open_country, open_member
+from tests.support.errors import error_info, told
+from tests.support.results.country import HENAN, JILIN, Country, open_member
 from tests.support.results.factories import NOW, PEPPER, REPORTED, USCC, subject_key
-from tests.support.servers import error_info, serving, settings_for
+from tests.support.servers import serving, settings_for
 
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.fixture
-async def country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, sqlite_url) as opened:
-        yield opened
 
 
 def start(region: str = JILIN, **fields: object) -> ReplicateRequest:

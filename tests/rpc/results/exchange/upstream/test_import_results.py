@@ -34,6 +34,7 @@ from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.link import link_to
 from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, until
 from tests.support.results.factories import (
@@ -48,7 +49,6 @@ from tests.support.results.factories import (
     make_tubes,
     subject_key,
 )
-from tests.support.servers import error_info
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ from services.domain.errors import Unavailable
 from services.results.exchange.upstream import subscription_client
 from services.results.exchange.upstream.nation_client import (
     CALLS_AT_ONCE,
-    LOST_SECONDS,
     MAX_BATCH,
     NATION_SECONDS,
+    OPEN_SECONDS,
     NationClient,
 )
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
@@ -39,8 +39,8 @@ from services.runtime.call import Call, current_call
 from services.runtime.client.channels import open_channel as open_apart
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
-from tests.rpc.verification.test_sources import serving, serving_at
 from tests.support.results.country import HENAN
+from tests.support.servers import bare_channel, bare_server
 
 POISON = b"poison".ljust(16)
 UNMET = "a token that is not met"
@@ -85,7 +85,7 @@ async def nation() -> Nation:
 
 @pytest.fixture
 async def gateway(nation: Nation) -> AsyncIterator[NationClient]:
-    async with serving(add_ExchangeServiceServicer_to_server, nation) as channel:
+    async with bare_channel(add_ExchangeServiceServicer_to_server, nation) as channel:
         yield NationClient(ReconnectingStub(lambda: channel, ExchangeServiceStub), HENAN)
 
 
@@ -121,7 +121,7 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
     """And its answer, however late, restores trust."""
     nation.open.clear()
     assert NATION_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS + 0.5
-    assert LOST_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < LOST_SECONDS + 0.3
+    assert OPEN_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < OPEN_SECONDS + 0.3
     nation.open.set()
     (answer,) = await gateway.ask_each(questions(1))
     assert answer is not None
@@ -195,10 +195,10 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
     """Of several the later to fail does not close the line that the first one opened and others use already."""
     monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.3)
     opened: list[grpc.aio.Channel] = []
-    async with serving_at(add_ExchangeServiceServicer_to_server, nation) as address:
+    async with bare_server(add_ExchangeServiceServicer_to_server, nation) as address:
 
         def open_channel() -> grpc.aio.Channel:
-            opened.append(open_apart(address, Settings.from_environment({}), apart=True))
+            opened.append(open_apart(address, Settings.from_environment({}), dedicated=True))
             return opened[-1]
 
         line = ReconnectingStub(open_channel, ExchangeServiceStub)

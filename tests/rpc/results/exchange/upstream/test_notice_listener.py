@@ -39,10 +39,10 @@ from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN, Country, open_country, until
+from tests.support.errors import error_info
+from tests.support.results.country import HENAN, Country, until
 from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
-from tests.support.servers import error_info
 
 Watch = Callable[[WatchNoticesRequest, Any], AsyncIterator[WatchNoticesResponse]]
 
@@ -89,7 +89,7 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NoticeStore]:
     store = NoticeStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
 
     def open_apart() -> grpc.aio.Channel:
-        return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True)
+        return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True)
 
     line = ReconnectingStub(open_apart, ExchangeServiceStub)
     listener = NoticeListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
@@ -220,7 +220,8 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
         await stands_at(store, 1)
         assert nation.followed == keys
         line = ReconnectingStub(
-            lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), apart=True), ExchangeServiceStub
+            lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True),
+            ExchangeServiceStub,
         )
         gateway = SubscriptionClient(line, HENAN)
         together = await asyncio.gather(*(gateway.follow(key) for key in keys))
@@ -236,12 +237,6 @@ async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory
         await store.take([], NoticePosition(3, NOW))
         await store.begin_anew(NoticePosition(4, NOW))
         assert await store.read_place() == NoticePosition(5, NOW)
-
-
-@pytest.fixture
-async def country(tmp_path: Any, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, sqlite_url) as opened:
-        yield opened
 
 
 def watch(country: Country, region: str = HENAN) -> Any:

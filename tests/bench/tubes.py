@@ -1,27 +1,18 @@
-"""Made-up people and tubes for benches: births in the 1800s, so that they cannot be anyone alive."""
+"""A made-up day of tubes for the bench."""
 
 from __future__ import annotations
 
 import random
-from datetime import date, timedelta
 
 from hutong.results.v1 import upload_pb2
 from hutong.type.v1 import identity_pb2, outcome_pb2
 
-WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+from tests.support.people import NAMES, resident_number
+
 LAB = "labs/91220501MA0HUTNG0T"
 REGION = "220502"
-NAMES = ("张伟", "王芳", "李娜", "刘洋", "陈静", "杨敏", "赵磊", "黄丽", "周强", "吴秀英")
 POOL_SIZES = (1, 1, 1, 5, 10)
 """Pools of a day: by persons most are in tubes of ten, by tubes most are single, as sites switch between them."""
-
-
-def resident_number(index: int) -> str:
-    """The index-th made-up resident identity card number, with its check character."""
-    born = date(1860, 1, 1) + timedelta(days=index // 500 % 14_000)
-    county = ("410105", "220502", "450403", "370202")[index // 7_000_000 % 4]
-    digits = f"{county}{born:%Y%m%d}{index % 500:03d}"
-    return digits + "10X98765432"[sum(weight * int(digit) for weight, digit in zip(WEIGHTS, digits, strict=True)) % 11]
 
 
 def make_tubes(

@@ -1,0 +1,97 @@
+"""Operations on a store of Results: register and suspend a laboratory, correct and recall results."""
+
+from __future__ import annotations
+
+from hutong.results.v1 import lab_pb2
+from hutong.results.v1.lab_service_pb2 import (
+    CreateLabRequest,
+    CreateLabResponse,
+    SetLabStandingRequest,
+    SetLabStandingResponse,
+)
+from hutong.results.v1.results_admin_service_pb2 import (
+    CorrectResultRequest,
+    CorrectResultResponse,
+    RecallResultsRequest,
+    RecallResultsResponse,
+)
+
+from services.domain.instant import DAY, Instant
+from services.results.corrections.model import Correction, Recall
+from services.results.labs.model import Lab, StandingChange
+from services.results.records.model import StoredResult
+from services.storage.idempotency import IdempotentRequest
+from tests.support.results.factories import (
+    NEGATIVE,
+    NOW,
+    REPORTED,
+    USCC,
+    make_lab,
+)
+from tests.support.results.store import Laboratory
+
+
+async def register(laboratory: Laboratory, lab: Lab | None = None, request_id: str = "") -> Lab:
+    stored: list[Lab] = []
+
+    def encode(each: Lab) -> CreateLabResponse:
+        stored.append(each)
+        return CreateLabResponse()
+
+    once = IdempotentRequest(CreateLabRequest(request_id=request_id), CreateLabResponse, encode, NOW)
+    await laboratory.stores.labs.create_lab(lab or make_lab(), once)
+    return stored[0]
+
+
+async def suspend(laboratory: Laboratory, effective: Instant, reason: str = "red light", request_id: str = "") -> None:
+    change = StandingChange(lab_pb2.LAB_STANDING_SUSPENDED, effective, reason, laboratory.clock.now())
+    request = SetLabStandingRequest(reason=reason, request_id=request_id)
+    once = IdempotentRequest(
+        request, SetLabStandingResponse, lambda _: SetLabStandingResponse(), laboratory.clock.now()
+    )
+    await laboratory.stores.labs.set_standing(USCC, change, once)
+
+
+async def correct(
+    laboratory: Laboratory,
+    outcome: int = NEGATIVE,
+    sampled: Instant | None = None,
+    reported: Instant | None = None,
+    *,
+    number: str = "R0",
+    lab: str = USCC,
+    request_id: str = "",
+    now: Instant = NOW,
+) -> StoredResult | None:
+    """Correct a report; None when a request id was answered from memory."""
+    written: list[StoredResult] = []
+
+    def encode(result: StoredResult) -> CorrectResultResponse:
+        written.append(result)
+        return CorrectResultResponse()
+
+    request = CorrectResultRequest(request_id=request_id, outcome=outcome)  # type: ignore[arg-type]
+    correction = Correction(lab, number, outcome, sampled, reported, "a slip of the pen")  # type: ignore[arg-type]
+    await laboratory.stores.corrections.correct(
+        correction, IdempotentRequest(request, CorrectResultResponse, encode, now)
+    )
+    return written[0] if written else None
+
+
+async def recall(
+    laboratory: Laboratory,
+    start: Instant = REPORTED - DAY,
+    end: Instant = NOW,
+    *outcomes: int,
+    pretend: bool = False,
+    request_id: str = "",
+    reason: str = "a contaminated batch",
+    lab: str = USCC,
+) -> int:
+    """How many were taken back, by the answer."""
+    request = RecallResultsRequest(request_id=request_id, reason=reason, outcomes=outcomes)  # type: ignore[arg-type]
+    once = IdempotentRequest(
+        request, RecallResultsResponse, lambda count: RecallResultsResponse(recalled_count=count), NOW
+    )
+    asked = Recall(lab, start, end, outcomes, reason)
+    return (await laboratory.stores.corrections.recall(asked, once, pretend=pretend)).recalled_count

@@ -1,0 +1,51 @@
+"""Stored results of one person, for look-ups to pick from and to merge."""
+
+from __future__ import annotations
+
+from services.results.records.model import ACTIVE, StoredResult
+from tests.support.results.factories import NEGATIVE, PENDING, POOL_POSITIVE
+
+PROVINCE = "410000"
+
+REVOKED = "91220502MA000LAB8G"
+
+
+def may_report(result: StoredResult) -> bool:
+    """Every laboratory may, but for the revoked one."""
+    return result.lab != REVOKED
+
+
+def stored(
+    place: int,
+    outcome: int = NEGATIVE,
+    *,
+    region: str = "410105",
+    sampled: int | None = None,
+    state: int = ACTIVE,
+    lab: str = "91220501MA0HUTNG0T",
+) -> StoredResult:
+    """A result of a person, filed at `place`."""
+    return StoredResult(
+        subject_key=b"k" * 16,
+        file_time=place * 10,
+        lab=lab,
+        report_number=f"R{place}",
+        revision=1,
+        state=state,  # type: ignore[arg-type] # the contract's numbers
+        masked_name="",
+        masked_number="",
+        tube_code="T",
+        pool_size=10 if outcome == POOL_POSITIVE else 1,
+        specimen=0,
+        method=0,
+        outcome=outcome,  # type: ignore[arg-type]
+        sample_region=region,
+        sample_site="",
+        sample_time=place * 10 - 4 if sampled is None else sampled,
+        receive_time=None,
+        test_time=None,
+        report_time=None if outcome == PENDING else place * 10,
+        upload_time=place * 10,
+        nationwide_time=None,
+        origin="410000",
+    )
