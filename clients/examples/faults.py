@@ -94,7 +94,7 @@ FAULTS: Mapping[str, Fault] = {
     "report number used twice": Fault("CONFLICT", _other_content, late=True),
 }
 
-# How often each fault occurs in a round of forty rows.
+# Occurrences of each fault in a round of 40 rows.
 _ROUND = (
     ("wrong check character", 6),
     ("permit with a digit too few", 1),
@@ -128,7 +128,7 @@ def spoil_day(random: Random, day: Day, tubes: list[Tube], wrong: int) -> list[W
     """Return the day's rows in order with this number of wrong rows among them.
 
     A wrong row is a tube of its own, so that it does not affect a valid row. The exception is half of the rows with a
-    wrong check character: each is added to a pool with one free slot, whose other members must be accepted.
+    wrong check character: each is added to a pool with one free slot, and the other members must be accepted.
     """
     placed = [(float(index), tuple(Written(row) for row in tube)) for index, tube in enumerate(tubes)]
     short = [index for index, tube in enumerate(tubes) if 1 < len(tube) == int(tube[0].pool_size) - 1]

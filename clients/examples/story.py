@@ -193,7 +193,7 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
     """Scenes without a valid result: positive pool, no result, another person's paper, no policy, not required."""
     noon = datetime.fromisoformat("2022-08-10T12:00:00+08:00")
     digits = "41010518610101001"
-    nobody = Report("赵示例", digits + check_character(digits), "", "", noon, noon)
+    untested = Report("赵示例", digits + check_character(digits), "", "", noon, noon)
     hotel = purpose_pb2.PURPOSE_HOTEL
     return [
         Scene(
@@ -205,12 +205,12 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
         ),
         Scene(
             "No report shown and none on record, at a hotel in Zhengzhou",
-            ask(nobody, "410105", hotel, noon),
+            ask(untested, "410105", hotel, noon),
             Expected("NOT_RECOGNIZED", "NO_RESULT", "410000/recognition-from-outside"),
         ),
         Scene(
             "The same person with the paper of the traveller of the first scene",
-            ask(nobody, "410105", hotel, noon, traveller.shown()),
+            ask(untested, "410105", hotel, noon, traveller.shown()),
             Expected(
                 "NOT_RECOGNIZED",
                 "EVIDENCE_CONTRADICTS_RECORD",

@@ -68,7 +68,7 @@ class UploadLost(HutongError):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long an upload retries after transient failures, and the clock that it uses.
+    """Limit of retries after transient failures, with the clock that measures it.
 
     Attributes:
         without_progress: the upload raises the last failure if no batch was acknowledged for this long.

@@ -80,7 +80,7 @@ RESULTS = Vocabulary(ALIASES, required=("card_no", "sample_date", "nat_result", 
 
 
 HEADER_ROWS = 10
-"""Number of rows that are not empty in which the header is searched. A title or an author may stand above it."""
+"""Number of filled rows in which the header is searched. A title or an author may be above it."""
 _CARD = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
 
 

@@ -16,7 +16,7 @@ _MOST_NULS = 0.1
 """A file with a larger share of NULs is not text. Fewer NULs are damage, which is reported for the rows with NULs."""
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _WORDS_LOOKED_AT = 100_000
-"""Number of words that is enough to tell the two encodings apart."""
+"""Number of words that are examined, which is enough to distinguish the two encodings."""
 _CHANCE = 0.1
 """A file with a larger share of words that are Chinese in UTF-8 is UTF-8. In GB18030 one in 10,000 is so by chance."""
 

@@ -37,7 +37,7 @@ _MANGLED = (
     ),
     (
         re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*"),
-        f"the day and the month cannot be told apart; {_AS_TEXT}",
+        f"it is unclear which number is the day and which the month; {_AS_TEXT}",
     ),
 )
 _NOT_A_TIME = "this is not a time; write it as 2022-08-09T08:52:18+08:00"
