@@ -38,7 +38,7 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
     `found` is the service's answer: the laboratory or region that was asked for, then the laboratories of a region.
     """
     whole = found[0]
-    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.subject))
+    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.lab))
     reported = [it for it in labs if it.result_count]
     silent = [it for it in labs if not it.result_count]
     late = [it for it in reported if it.late_count]
@@ -72,6 +72,11 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
         f" {moment(asked.end_time)[:16]} (China time) · late is more than {threshold} after the report",
         footer="Delays are counted in classes that grow by 5 %, so a quantile is at most 5 % too long.",
     )
+
+
+def subject_of(shown: Timeliness) -> str:
+    """Return the laboratory, "labs/{uscc}", or the region of a summary."""
+    return shown.lab or shown.region
 
 
 def late_share(shown: Timeliness) -> float:
@@ -176,12 +181,12 @@ def _tone(shown: Timeliness) -> Tone:
 
 
 def _name(shown: Timeliness, asked: Asked) -> str:
-    return asked.lab_names.get(shown.subject) or _words(shown.subject, asked)
+    return asked.lab_names.get(subject_of(shown)) or _words(subject_of(shown), asked)
 
 
 def _code(shown: Timeliness, asked: Asked) -> str:
     """Return the code that is written under a name; empty if the code itself is shown as the name."""
-    return shown.subject if shown.subject in asked.lab_names else ""
+    return subject_of(shown) if subject_of(shown) in asked.lab_names else ""
 
 
 def _words(subject: str, asked: Asked) -> str:
