@@ -82,7 +82,7 @@ class Expected:
         ]
         actions = {next_step_pb2.NextStepAction.Name(item.action) for item in decision.next_steps}
         if self.next_step and f"NEXT_STEP_ACTION_{self.next_step}" not in actions:
-            found.append(f"follow-up {self.next_step} is missing")
+            found.append(f"next step {self.next_step} is missing")
         uses = {decision_pb2.EvidenceUse.Name(item.use) for item in decision.considered}
         if self.use and f"EVIDENCE_USE_{self.use}" not in uses:
             found.append(f"nothing considered is {self.use}")

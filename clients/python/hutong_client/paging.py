@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from hutong_client.connection import CALL_SECONDS
 
 PAGE_SIZE = 500
-"""The services' own limit."""
+"""The services' limit for a page."""
 
 
 class _Page(Protocol):

@@ -173,7 +173,7 @@ MANGLED = [
     ({"sample_date": "########"}, "too narrow"),
     ({"sample_date": "06:00"}, "cut the date off"),
     ({"report_date": "2022-08-09"}, "no time of day"),
-    ({"report_date": "8/9/22 12:00"}, "which of the numbers is the day"),
+    ({"report_date": "8/9/22 12:00"}, "which number is the day"),
     ({"nat_result": "#N/A"}, "not a known result"),
 ]
 

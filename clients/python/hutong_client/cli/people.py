@@ -102,7 +102,7 @@ def _read_mark(given: object, row: str) -> str:
         raise BadCell("the correlation_id is neither text nor a whole number")
     if not mark.isprintable():
         # A line break would make one answer look like two. A lone surrogate, which JSON can escape, cannot be printed.
-        raise BadCell("the correlation_id holds a character that cannot be printed")
+        raise BadCell("the correlation_id has a character that cannot be printed")
     if len(mark) > _MAX_MARK_CHARACTERS:
         raise BadCell(f"the correlation_id has more than {_MAX_MARK_CHARACTERS} characters")
     return mark

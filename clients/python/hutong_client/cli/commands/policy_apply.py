@@ -107,7 +107,7 @@ def _without_faults(path: Path) -> list[PolicyFile]:
     if faults:
         raise click.UsageError("\n".join(["nothing was published:", *faults]))
     if not files:
-        raise click.UsageError(f"{path} holds no .yaml, .yml or .json file")
+        raise click.UsageError(f"{path} has no .yaml, .yml or .json file")
     return files
 
 

@@ -28,7 +28,11 @@ from hutong_client.paging import all_pages
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
 @click.option(
-    "--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="Late above this."
+    "--late-after-hours",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    help="Hours after which an upload is late.",
 )
 @html_option
 @json_option

@@ -36,7 +36,7 @@ class Shown:
 
 
 def calendar_page(shown: Shown) -> str:
-    """Return the page as HTML."""
+    """Return the page of a calendar as HTML."""
     calendar = shown.calendar
     ruled = [lane for lane in calendar.lanes if any(_is_rule(it.effective) for it in lane.stretches)]
     bare = [lane for lane in calendar.lanes if lane not in ruled]

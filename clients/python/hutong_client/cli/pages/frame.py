@@ -37,7 +37,7 @@ class Column:
 
 
 def page(title: str, parts: Iterable[Html], *, subtitle: str = "", footer: str = "") -> str:
-    """A whole page of these parts, from the doctype to the end."""
+    """Return a whole page of these parts as HTML."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
