@@ -1,4 +1,4 @@
-"""Reminders in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
+"""Missing reports in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def numbers(store: Laboratory, lab: str = "", *, include_closed: bool = Fa
 
 
 async def passed_on(store: Laboratory) -> list[list[str]]:
-    """What the log tells of reminders: the numbers of each entry."""
+    """What the log tells of missing reports: the numbers of each entry."""
     entries = await store.database.read(read_entries, {})
     return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.MISSING_REPORTS]
 
@@ -129,7 +129,7 @@ async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
     return await store.database.read(work)
 
 
-async def test_a_reminder_to_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
+async def test_a_missing_report_of_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
     store: Laboratory,
 ) -> None:
     await register(store)
@@ -151,7 +151,7 @@ async def test_a_node_without_a_nation_lists_them_all(store: Laboratory) -> None
     assert await passed_on(store) == []
 
 
-async def test_what_has_a_record_needs_no_reminder(store: Laboratory) -> None:
+async def test_what_has_a_record_is_not_missing(store: Laboratory) -> None:
     await store.send([make_tube(1)])
     await show(store, claim("R1"), claim("R2"))
     await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=JILIN, sender=NATION)
@@ -183,9 +183,9 @@ async def test_the_nation_tells_the_laboratorys_node_and_not_the_one_that_raised
 
 
 async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(store: Laboratory) -> None:
-    reminder = MissingReport(USCC, "R1", NOW, HENAN)
-    assert await receive(store, reminder, reminder, node=NATION, sender=HENAN) == []
-    assert await listed(store) == [ListedReport(reminder, None)]
+    report = MissingReport(USCC, "R1", NOW, HENAN)
+    assert await receive(store, report, report, node=NATION, sender=HENAN) == []
+    assert await listed(store) == [ListedReport(report, None)]
 
 
 async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Laboratory) -> None:
@@ -199,7 +199,7 @@ async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_belie
     assert [each.report.raising_node for each in await listed(store)] == [HENAN]
 
 
-async def test_a_laboratory_that_is_registered_later_finds_its_reminders(store: Laboratory) -> None:
+async def test_a_laboratory_that_is_registered_later_finds_its_missing_reports(store: Laboratory) -> None:
     """At the node where they were raised, and by way of the nation at another."""
     await show(store, claim("R1"))
     assert await listed(store) == []

@@ -53,7 +53,7 @@ class PretendedNation(ExchangeServiceServicer):
         self._watches = list(watches)
         self._most = most
         self.asked: list[WatchNotificationsRequest] = []
-        self.followed: list[bytes] = []
+        self.subscribed: list[bytes] = []
 
     async def WatchNotifications(
         self, request: WatchNotificationsRequest, context: Any
@@ -66,7 +66,7 @@ class PretendedNation(ExchangeServiceServicer):
     async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Any) -> SubscribeSubjectsResponse:
         if len(request.subject_keys) > self._most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "")
-        self.followed += request.subject_keys
+        self.subscribed += request.subject_keys
         return SubscribeSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
 
 
@@ -106,7 +106,7 @@ async def listening(
         await line.close()
 
 
-def reminder(number: str) -> ReplicatedChange:
+def missing(number: str) -> ReplicatedChange:
     report = ReplicatedMissingReport(
         lab=LAB_NAME, report_number=number, create_time=to_timestamp(NOW), raising_node="nodes/370000"
     )
@@ -136,7 +136,7 @@ def ending(code: grpc.StatusCode) -> Callable[[Any], Awaitable[None]]:
     return end
 
 
-async def reminded(henan: Laboratory) -> list[str]:
+async def missing_numbers(henan: Laboratory) -> list[str]:
     query = missing_reports.select().order_by(missing_reports.c.report_number)
     return await henan.database.read(lambda connection: [row.report_number for row in connection.execute(query)])
 
@@ -151,7 +151,7 @@ async def stands_at(store: NotificationStore, number: int) -> None:
 
 async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
     """As one behind a link that is half open, from where this node stood."""
-    nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, reminder("R1"))))
+    nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, missing("R1"))))
     server, port = await serve(nation)
     async with listening(henan, port, ResultsTiming(listener_silence=0.2)) as store:
         await stands_at(store, 1)
@@ -159,7 +159,7 @@ async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
     await server.stop(None)
     assert [request.cursor for request in nation.asked[:3]] == [0, 0, 1]
     assert nation.asked[2].commit_time == to_timestamp(NOW + 1)
-    assert await reminded(henan) == ["R1"]
+    assert await missing_numbers(henan) == ["R1"]
 
 
 async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> None:
@@ -168,7 +168,7 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
         await stands_at(store, 0)
         await server.stop(None)
         await asyncio.sleep(0.5)
-        server, _ = await serve(PretendedNation(telling(notification(1, reminder("R1")))), port)
+        server, _ = await serve(PretendedNation(telling(notification(1, missing("R1")))), port)
         async with asyncio.timeout(4):
             await stands_at(store, 1)
     await server.stop(None)
@@ -177,26 +177,26 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
 async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None:
     """It is told again from its beginning."""
     nation = PretendedNation(
-        telling(notification(0, reminder("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
-        telling(notification(0, reminder("R1")), notification(1, reminder("R2"))),
+        telling(notification(0, missing("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(notification(0, missing("R1")), notification(1, missing("R2"))),
     )
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
     await server.stop(None)
     assert [request.cursor for request in nation.asked] == [0, 0]
-    assert await reminded(henan) == ["R1", "R2"]
+    assert await missing_numbers(henan) == ["R1", "R2"]
 
 
 async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
     """A change of a kind that is not known yet, one without what it needs, one that no store could take."""
     broken = [ReplicatedChange(), ReplicatedChange(missing_report=ReplicatedMissingReport(lab="labs/?"))]
-    nation = PretendedNation(telling(notification(1, *broken, reminder("x" * 65), reminder("a\0b1"), reminder("R1"))))
+    nation = PretendedNation(telling(notification(1, *broken, missing("x" * 65), missing("a\0b1"), missing("R1"))))
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
     await server.stop(None)
-    assert await reminded(henan) == ["R1"]
+    assert await missing_numbers(henan) == ["R1"]
 
 
 async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed_again(henan: Laboratory) -> None:
@@ -205,7 +205,7 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
     nation = PretendedNation(
         telling(notification(7), then=ending(grpc.StatusCode.UNAVAILABLE)),
         telling(then=ending(grpc.StatusCode.OUT_OF_RANGE)),
-        telling(notification(1, reminder("R1"))),
+        telling(notification(1, missing("R1"))),
     )
     server, port = await serve(nation)
     async with listening(henan, port) as store:
@@ -213,18 +213,18 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
     await server.stop(None)
     assert [request.cursor for request in nation.asked] == [0, 7, 0]
     # Once because it was never told anything, once because its place was lost.
-    assert nation.followed == keys + keys
+    assert nation.subscribed == keys + keys
 
 
 async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in_halves(henan: Laboratory) -> None:
-    """Whether everybody is followed again, or several are imported at once."""
+    """Whether every subject is subscribed to again, or several are imported at once."""
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(telling(notification(1)), most=3)
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
-        assert nation.followed == keys
+        assert nation.subscribed == keys
         line = ReconnectingStub(
             lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True),
             ExchangeServiceStub,
@@ -233,7 +233,7 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
         together = await asyncio.gather(*(gateway.subscribe(key) for key in keys))
         await line.close()
     await server.stop(None)
-    assert [followed.subject_keys for followed in together] == [[key] for key in keys]
+    assert [subscribed.subject_keys for subscribed in together] == [[key] for key in keys]
 
 
 async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory) -> None:
