@@ -1,4 +1,4 @@
-"""Notifications: a node that subscribes misses nothing committed meanwhile; numbers and commits have one order."""
+"""Notifications: a node that subscribes misses nothing that is committed meanwhile, and numbers have commit order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest
+from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
 from sqlalchemy import Connection, delete, insert
 
-from services.domain.errors import OutOfRange
+from services.domain.errors import OutOfRange, ResourceExhausted
 from services.domain.instant import HOUR, SECOND, Instant
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink, LinkedDocument
@@ -23,8 +23,10 @@ from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.tables import lab_homes
 from services.results.missing_reports.model import MissingReport
 from services.results.records.partitions import month_of, month_start
+from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.retention.purge import purge
+from services.results.timing import ResultsTiming
 from services.runtime.server.service import Drain
 from tests.support.databases import MakeUrl
 from tests.support.results.country import until
@@ -151,7 +153,7 @@ async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgres
 
     committing = asyncio.ensure_future(postgresql.database.write(commit))
     await asyncio.to_thread(looked.wait, 30)
-    desk = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain())
+    desk = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain(), ResultsTiming())
     request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
     subscribing = asyncio.ensure_future(desk.subscribe(request))
 
@@ -170,7 +172,7 @@ async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgres
 
 async def test_who_subscribes_while_reports_come_in_misses_none(nation: Laboratory) -> None:
     """Each is in his answer or told by a notification."""
-    desk = NotificationStream(nation.database, PEPPER, nation.clock, Drain())
+    desk = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
     persons = range(40)
 
     async def report(person: int) -> None:
@@ -188,6 +190,23 @@ async def test_who_subscribes_while_reports_come_in_misses_none(nation: Laborato
         by_notification |= {name.partition("@")[0] for _, told_names in page for name in told_names}
         cursor = page[-1][0]
     assert in_answers | by_notification == {f"R{person}" for person in persons}
+
+
+async def test_there_are_so_many_watches_and_no_more(nation: Laboratory) -> None:
+    """And a new one when one has ended."""
+    stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming(), max_watches=2)
+    request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+    watches = [aiter(stream.watch(request)) for _ in range(2)]
+    for watch in watches:
+        await anext(watch)
+    with pytest.raises(ResourceExhausted) as refused:
+        await anext(aiter(stream.watch(request)))
+    assert refused.value.reason == "OVERLOADED"
+    await watches.pop().aclose()
+    watches.append(aiter(stream.watch(request)))
+    await anext(watches[-1])
+    for watch in watches:
+        await watch.aclose()
 
 
 async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgresql: Laboratory) -> None:

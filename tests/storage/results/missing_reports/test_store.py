@@ -8,6 +8,7 @@ import pytest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection, insert, select
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant
@@ -32,9 +33,12 @@ from services.results.missing_reports.store import (
     remove_with_keys,
 )
 from services.results.records.tables import deletions
+from services.results.timing import ResultsTiming
+from services.runtime.background import Background
 from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.people import resident_number
+from tests.support.results.country import until
 from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_lab, make_tube
 from tests.support.results.store import Laboratory, open_laboratory
 
@@ -57,7 +61,7 @@ async def show(
     """Claims that were made at a node; how many found no room."""
     change_log = ChangeLog([notify_nodes])
     router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=has_upstream)
-    queue = MissingReportQueue(store.database, router, node, store.clock)
+    queue = MissingReportQueue(store.database, router, node, store.clock, ResultsTiming())
     return await store.database.write(queue.raise_reports, claims, now)
 
 
@@ -315,3 +319,26 @@ async def test_old_ones_and_those_whose_report_is_about_to_be_removed_are_forgot
     await store.send([make_tube(1)])
     await store.database.write(remove_with_keys, REPORTED + 1)
     assert await numbers(store, include_closed=True) == ["R2"]
+
+
+async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laboratory) -> None:
+    """Their holders show them again."""
+
+    def dropped() -> float:
+        return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "queue full"}) or 0.0
+
+    router = UpwardRouter(ChangeLog(), has_upstream=False)
+    queue = MissingReportQueue(store.database, router, JILIN, store.clock, ResultsTiming(), capacity=100)
+    await register(store)
+    before = dropped()
+    for number in range(1000):
+        queue.remember(USCC, f"F{number}", REPORTED, NOW)
+    assert dropped() - before == 900
+    writing = Background([queue.run])
+    writing.start()
+    await until(lambda: _has(store, 100))
+    await writing.stop()
+
+
+async def _has(store: Laboratory, count: int) -> bool:
+    return len(await listed(store)) == count

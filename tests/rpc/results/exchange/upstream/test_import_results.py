@@ -24,10 +24,10 @@ from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResu
 from services.domain.instant import HOUR, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import lab_homes, notification_positions, notifications, subscriptions
-from services.results.exchange.upstream import notification_listener, sender, subscription_client
 from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
@@ -421,13 +421,9 @@ async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_ur
         assert await refusal(call) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
 
 
-async def test_a_link_that_carries_nothing_more_is_given_up(
-    sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_link_that_carries_nothing_more_is_given_up(sqlite_country: Country) -> None:
     """Neither side is told that it is dead. What happened meanwhile goes both ways by new ones."""
-    monkeypatch.setattr(notification_listener, "SILENCE_SECONDS", 4.0)
-    monkeypatch.setattr(sender, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(subscription_client, "SUBSCRIBE_SECONDS", 0.5)
+    sqlite_country.timing = ResultsTiming(listener_silence=4.0, sender_answer=2.0, subscribe=0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:
         henan = await sqlite_country.join(HENAN, upstream=link.address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,21 +26,20 @@ from hutong.exchange.v1.replica_pb2 import ReplicatedChange, ReplicatedMissingRe
 
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
-from services.results.exchange.downstream import notification_stream
 from services.results.exchange.model import NotificationPosition
 from services.results.exchange.subscribers import add_subscriptions
-from services.results.exchange.upstream import notification_listener as listener_module
 from services.results.exchange.upstream.notification_listener import NotificationListener
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.pepper_check import pepper_mark
+from services.results.timing import ResultsTiming
+from services.runtime.background import Background
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info
-from tests.support.results.country import HENAN, Country, until
+from tests.support.results.country import HENAN, Country, open_country, until
 from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
 
@@ -85,7 +85,9 @@ async def henan(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 
 @contextlib.asynccontextmanager
-async def listening(henan: Laboratory, port: int) -> AsyncIterator[NotificationStore]:
+async def listening(
+    henan: Laboratory, port: int, timing: ResultsTiming | None = None
+) -> AsyncIterator[NotificationStore]:
     """Henan's listener at a port."""
     store = NotificationStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
 
@@ -93,12 +95,14 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NotificationS
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True)
 
     line = ReconnectingStub(open_apart, ExchangeServiceStub)
-    listener = NotificationListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
-    listener.begin()
+    timing = timing or ResultsTiming()
+    subscriptions = SubscriptionClient(line, HENAN, timing)
+    listening_on = Background([NotificationListener(store, open_apart, subscriptions, HENAN, PEPPER, timing).run])
+    listening_on.start()
     try:
         yield store
     finally:
-        await listener.end()
+        await listening_on.stop()
         await line.close()
 
 
@@ -145,12 +149,11 @@ async def stands_at(store: NotificationStore, number: int) -> None:
     await until(there)
 
 
-async def test_a_silent_nation_is_called_again(henan: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
     """As one behind a link that is half open, from where this node stood."""
-    monkeypatch.setattr(listener_module, "SILENCE_SECONDS", 0.2)
     nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, missing("R1"))))
     server, port = await serve(nation)
-    async with listening(henan, port) as store:
+    async with listening(henan, port, ResultsTiming(listener_silence=0.2)) as store:
         await stands_at(store, 1)
         await until(lambda: len(nation.asked) >= 3)
     await server.stop(None)
@@ -226,7 +229,7 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
             lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True),
             ExchangeServiceStub,
         )
-        gateway = SubscriptionClient(line, HENAN)
+        gateway = SubscriptionClient(line, HENAN, ResultsTiming())
         together = await asyncio.gather(*(gateway.subscribe(key) for key in keys))
         await line.close()
     await server.stop(None)
@@ -247,31 +250,10 @@ def watch(country: Country, region: str = HENAN) -> Any:
     return country.nation.exchange.WatchNotifications(request)
 
 
-async def test_who_has_nothing_to_hear_hears_a_heartbeat(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notification_stream, "HEARTBEAT_SECONDS", 0.1)
-    call = watch(country)
-    beats = [await call.read() for _ in range(3)]
-    call.cancel()
+async def test_who_has_nothing_to_hear_hears_a_heartbeat(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    async with open_country(tmp_path, sqlite_url, ResultsTiming(notification_heartbeat=0.1)) as country:
+        call = watch(country)
+        beats = [await call.read() for _ in range(3)]
+        call.cancel()
     assert [(beat.cursor, len(beat.changes)) for beat in beats] == [(0, 0)] * 3
     assert beats[0].send_time.ToMicroseconds() < beats[2].send_time.ToMicroseconds()
-
-
-async def test_there_are_so_many_watches_and_no_more(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a new one when one has ended."""
-    monkeypatch.setattr(notification_stream, "MAX_WATCHES", 2)
-    calls = [watch(country) for _ in range(2)]
-    for call in calls:
-        await call.read()
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await anext(aiter(watch(country)))
-    assert error_info(refused.value).reason == "OVERLOADED"
-    calls[0].cancel()
-
-    async def let_in() -> bool:
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            async for _ in watch(country):
-                return True
-        return False
-
-    await until(let_in)
-    calls[1].cancel()
