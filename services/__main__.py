@@ -31,7 +31,7 @@ something."""
 MAX_SPAN: Span = 36_500 * DAY
 """A hundred years. No result is as old, and much longer spans would leave Python's calendar."""
 MAX_SPAN_TEXT = 20
-"""Characters in a span: more than the longest allowed span needs, and few enough for int()."""
+"""Characters in a span: more than the longest allowed span needs, and far fewer than int() accepts."""
 
 
 def main() -> None:

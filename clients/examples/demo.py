@@ -158,7 +158,7 @@ def _ask_for_decisions(connection: Connection) -> None:
         decision = connection.verification.Verify(scene.request, timeout=CALL_SECONDS).decision
         lines = explain(decision, title_of)
         if number > 1:
-            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.follow_ups)]
+            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.next_steps)]
         print("\n".join(["", f"{number:2}. {scene.told}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
     if differences:

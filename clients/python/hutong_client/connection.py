@@ -15,19 +15,25 @@ from typing import Self
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+from hutong.exchange.v1 import exchange_service_pb2
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.policy.v1 import policy_admin_service_pb2, policy_service_pb2
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.results.v1 import (
-    exchange_service_pb2,
+    document_link_service_pb2,
+    import_service_pb2,
     lab_service_pb2,
+    missing_report_service_pb2,
     results_admin_service_pb2,
     results_service_pb2,
     timeliness_service_pb2,
     upload_service_pb2,
 )
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
@@ -52,8 +58,11 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _SERVICES: tuple[ServiceDescriptor, ...] = tuple(
     service
     for file in (
+        document_link_service_pb2,
         exchange_service_pb2,
+        import_service_pb2,
         lab_service_pb2,
+        missing_report_service_pb2,
         policy_admin_service_pb2,
         policy_service_pb2,
         refusal_service_pb2,
@@ -179,6 +188,21 @@ class Connection:
         return ResultsServiceStub(self._results)
 
     @cached_property
+    def links(self) -> DocumentLinkServiceStub:
+        """Documents of one person, tied together."""
+        return DocumentLinkServiceStub(self._results)
+
+    @cached_property
+    def missing_reports(self) -> MissingReportServiceStub:
+        """Reports that people have shown and no laboratory has uploaded."""
+        return MissingReportServiceStub(self._results)
+
+    @cached_property
+    def imports(self) -> ImportServiceStub:
+        """Taking results of other nodes in."""
+        return ImportServiceStub(self._results)
+
+    @cached_property
     def results_admin(self) -> ResultsAdminServiceStub:
         """Corrections and recalls."""
         return ResultsAdminServiceStub(self._results)
@@ -190,7 +214,7 @@ class Connection:
 
     @cached_property
     def exchange(self) -> ExchangeServiceStub:
-        """What nodes tell one another; ListNodes says who is late."""
+        """What nodes say to each other; ListNodes says who is late."""
         return ExchangeServiceStub(self._results)
 
     @cached_property

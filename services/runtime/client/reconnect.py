@@ -28,7 +28,7 @@ class Backoff:
     def seconds(self, failures: int) -> float:
         """Return the wait after this many failures in a row, at least 1."""
         longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 20))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, is no secret
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, not for security
 
 
 async def reconnect_forever(
@@ -36,9 +36,10 @@ async def reconnect_forever(
 ) -> None:
     """Open one connection after another until cancelled.
 
-    `connect` opens a connection and keeps it. It returns if the connection is to be opened anew, and raises if it
-    failed. `on_disconnect` is then called with the cause (gRPC's code or the error's reason) and the error's text.
-    The waits begin again at the first if the connection lasted longer than the longest wait.
+    `connect` opens a connection and keeps it. It returns if a new connection is to be opened, and raises if the
+    connection failed. After a failure `on_disconnect` is called with the cause, which is gRPC's code or the error's
+    reason, and with the error's text. The waits begin again at the first if the connection lasted longer than the
+    longest wait.
     """
     failures = 0
     loop = asyncio.get_running_loop()

@@ -181,7 +181,7 @@ def test_example_of_the_readme_runs(hutong: Shell) -> None:
 def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(hutong: Shell, tmp_path: Path) -> None:
     """Listed for people and machines; nothing of who showed it is told."""
     lab = "91370100MA000LAB0H"
-    assert "Nothing to chase" in hutong("follow-ups", "--lab", lab).stdout
+    assert "No report is missing" in hutong("missing-reports", "--lab", lab).stdout
     shown = f"channel=paper-report,lab=labs/{lab},report_number=JN-0001,report_time=2022-08-10T08:00:00+08:00"
     shown += ",sample_time=2022-08-10T01:00:00+08:00"
     use = ("--use-time", "2022-08-10T23:00:00+08:00")
@@ -189,10 +189,10 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
         "verify", "--number", UNKNOWN_CARD, *PLACE, *use, "--evidence", f"{shown},sample_time=2022-08-10T01:00:00+08:00"
     )
     until = time.monotonic() + 20
-    while not (found := hutong.json("follow-ups", "--lab", lab)["follow_ups"]) and time.monotonic() < until:
+    while not (found := hutong.json("missing-reports", "--lab", lab)["missing_reports"]) and time.monotonic() < until:
         time.sleep(0.05)
     assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
-    text = hutong("follow-ups", "--all").stdout
+    text = hutong("missing-reports", "--all").stdout
     assert "JN-0001" in text
     assert UNKNOWN_CARD not in text
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.formatting import moment, word
+from hutong_client.formatting import moment, source_name, word
 
 Decision = decision_pb2.Decision
 
@@ -76,10 +76,10 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
         lines.append("  Weighed:")
         lines += [f"    {_subject(item)}: {_use(item)}" for item in decision.considered]
     lines += [
-        f"  Source {source.source}: {word(lookup_pb2.SourceState, source.state, 'SOURCE_STATE_')}"
+        f"  Source {source_name(source)}: {word(lookup_pb2.SourceState, source.state, 'SOURCE_STATE_')}"
         for source in decision.sources
     ]
-    lines += [f"  To do: {_follow_up(item)}" for item in decision.follow_ups]
+    lines += [f"  To do: {_next_step(item)}" for item in decision.next_steps]
     lines += [f"  Advice: {text}" for text in decision.advice]
     if decision.refusal_permitted:
         lines.append("  The place's own rule lets it turn this person away.")
@@ -125,5 +125,5 @@ def _use(item: decision_pb2.Considered) -> str:
     return f"{USES.get(item.use, str(item.use))}{differing}{expiry}"
 
 
-def _follow_up(item: follow_up_pb2.FollowUp) -> str:
-    return item.description or word(follow_up_pb2.FollowUpAction, item.action, "FOLLOW_UP_ACTION_")
+def _next_step(item: next_step_pb2.NextStep) -> str:
+    return item.description or word(next_step_pb2.NextStepAction, item.action, "NEXT_STEP_ACTION_")

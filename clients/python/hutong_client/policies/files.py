@@ -12,11 +12,7 @@ import yaml
 from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
-from hutong.policy.v1.policy_pb2 import (
-    TRAVELER_ORIGIN_ANY,
-    TRAVELER_ORIGIN_UNSPECIFIED,
-    Policy,
-)
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
 
 from hutong_client.formatting import SHANGHAI, as_dict
 from hutong_client.policies.faults import find_broken_rules, find_faults

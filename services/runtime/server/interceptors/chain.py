@@ -1,6 +1,6 @@
 """The ordered chain of layers around every method, as one generic handler.
 
-Each method's handler is wrapped once and found by its name. gRPC's own interceptors would run through the chain anew
+Each method's handler is wrapped once and found by its name. gRPC's own interceptors would build the chain again
 for each call. gRPC also keeps a waiting future for each method registered with it, and every call pays for all of them.
 """
 
@@ -38,7 +38,7 @@ class Layer(Protocol):
         ...
 
 
-def ordered_layers(admission: Admission) -> list[Layer]:
+def ordered_layers(admission: Admission, deadline_seconds: float) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
         RequestId(),
@@ -46,7 +46,7 @@ def ordered_layers(admission: Admission) -> list[Layer]:
         Metrics(),
         ErrorStatus(),
         admission,
-        Deadline(),
+        Deadline(deadline_seconds),
         Validation(),
     ]
 

@@ -78,7 +78,7 @@ def verify(
         arriving_from=arriving_from,
         use_time=use_time,
         evidence=evidence,
-        scope=lookup_pb2.SCOPE_NATIONWIDE if nationwide else lookup_pb2.SCOPE_LOCAL,
+        scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE if nationwide else lookup_pb2.LOOKUP_SCOPE_LOCAL,
         at_least_as_fresh=at_least_as_fresh,
         store_decision=store_decision,
     )
