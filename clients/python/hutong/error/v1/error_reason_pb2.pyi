@@ -73,7 +73,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
     """
     ERROR_REASON_AMBIGUOUS: _ErrorReason.ValueType  # 13
-    """A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
+    """A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with
+    PreconditionFailure.
     Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
     """
     ERROR_REASON_RETROACTIVE: _ErrorReason.ValueType  # 14
@@ -157,7 +158,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
     """
     ERROR_REASON_BEFORE_HORIZON: _ErrorReason.ValueType  # 34
-    """The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
+    """The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's
+    reason.
     Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 35
@@ -187,7 +189,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_NOT_THE_ORIGIN: _ErrorReason.ValueType  # 41
     """Another node received the report, and only that node may correct it. FAILED_PRECONDITION; in an upload a rejection's
-    reason: the result of a sampling record goes to the node that received the record.
+    reason: the result of a sampling record must be uploaded at the node that received the record.
     Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
     """
 
@@ -251,7 +253,8 @@ each breach, the floor's revision as its subject.
 Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
 """
 ERROR_REASON_AMBIGUOUS: ErrorReason.ValueType  # 13
-"""A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
+"""A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with
+PreconditionFailure.
 Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
 """
 ERROR_REASON_RETROACTIVE: ErrorReason.ValueType  # 14
@@ -335,7 +338,8 @@ ERROR_REASON_POOL_MISMATCH: ErrorReason.ValueType  # 33
 Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
 """
 ERROR_REASON_BEFORE_HORIZON: ErrorReason.ValueType  # 34
-"""The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
+"""The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's
+reason.
 Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
@@ -365,7 +369,7 @@ Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"
 """
 ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41
 """Another node received the report, and only that node may correct it. FAILED_PRECONDITION; in an upload a rejection's
-reason: the result of a sampling record goes to the node that received the record.
+reason: the result of a sampling record must be uploaded at the node that received the record.
 Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
