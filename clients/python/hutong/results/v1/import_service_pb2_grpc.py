@@ -52,8 +52,8 @@ class ImportServiceServicer(object):
         """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
         no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
         calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
-        results are kept. FAILED_PRECONDITION (NO_UPSTREAM) if the node has no national node configured; UNAVAILABLE
-        (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
+        results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
+        the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
