@@ -60,7 +60,7 @@ async def test_a_recall_takes_back_its_interval_and_nothing_else(laboratory: Lab
     times = [REPORTED - 40 * DAY - 1, REPORTED - 40 * DAY, REPORTED - DAY, REPORTED - 1, REPORTED]
     await laboratory.send([make_tube(person, reported=reported) for person, reported in enumerate(times)])
     before = await states(laboratory)
-    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, pretend=True) == 3
+    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, dry_run=True) == 3
     assert await states(laboratory) == before
     assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED) == 3
     assert await states(laboratory) == [
@@ -72,7 +72,7 @@ async def test_a_recall_takes_back_its_interval_and_nothing_else(laboratory: Lab
         ),
         ("R4", 1, ACTIVE),
     ]
-    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, pretend=True) == 0
+    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, dry_run=True) == 0
     assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED) == 0
 
 
@@ -81,7 +81,7 @@ async def test_a_recall_by_outcome_goes_by_what_the_report_says_now(laboratory: 
     await laboratory.send([make_tube(0, outcome=POSITIVE), make_tube(1), make_tube(2, outcome=PENDING)])
     await correct(laboratory, NEGATIVE)
     assert await recall(laboratory, REPORTED - DAY, NOW, POSITIVE) == 0
-    assert await recall(laboratory, REPORTED - DAY, NOW, PENDING, pretend=True) == 1
+    assert await recall(laboratory, REPORTED - DAY, NOW, PENDING, dry_run=True) == 1
     assert await recall(laboratory, REPORTED - 3 * HOUR, NOW, PENDING, NEGATIVE) == 2
     assert (await states(laboratory))[-1] == ("R2", 1, ACTIVE)
 
@@ -115,7 +115,7 @@ async def test_a_request_id_recalls_once(laboratory: Laboratory) -> None:
     """Repeated it answers as at first and leaves alone what was uploaded since; other content is refused."""
     await laboratory.send(make_tubes(3))
     asked = {"request_id": REQUEST_ID.format(1)}
-    assert await recall(laboratory, pretend=True, **asked) == 3  # type: ignore[arg-type]
+    assert await recall(laboratory, dry_run=True, **asked) == 3  # type: ignore[arg-type]
     assert await recall(laboratory, **asked) == 3  # type: ignore[arg-type]
     await laboratory.send(make_tubes(2, 10), upload_id="v")
     assert await recall(laboratory, **asked) == 3  # type: ignore[arg-type]
@@ -165,8 +165,8 @@ async def test_what_retention_removed_is_not_counted(laboratory: Laboratory) -> 
     await laboratory.send(tubes)
     await correct(laboratory, NEGATIVE, None, month - HOUR)
     purge(laboratory.database, month, NOW)
-    for pretend in (True, False):
-        assert await recall(laboratory, month - 30 * DAY, NOW, pretend=pretend) == 1
+    for dry_run in (True, False):
+        assert await recall(laboratory, month - 30 * DAY, NOW, dry_run=dry_run) == 1
     assert [row for row in await states(laboratory) if row[2] == RECALLED] == [("R1", 2, RECALLED)]
 
 
@@ -193,9 +193,9 @@ async def test_reports_are_held_in_one_order_everywhere(postgres_url: MakeUrl) -
 
 async def test_an_unknown_laboratory_is_not_found_and_anothers_reports_are_left_alone(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0)])
-    for pretend in (True, False):
+    for dry_run in (True, False):
         with pytest.raises(NotFound):
-            await recall(laboratory, lab=OTHER_USCC, pretend=pretend)
+            await recall(laboratory, lab=OTHER_USCC, dry_run=dry_run)
     await register(laboratory, make_lab(OTHER_USCC))
     assert await recall(laboratory, lab=OTHER_USCC) == 0
     assert await states(laboratory) == [("R0", 1, ACTIVE)]
