@@ -100,7 +100,7 @@ async def test_a_recalled_result_is_returned_as_recalled_with_all_its_content(la
 
 
 async def test_what_was_recalled_never_counts_again(laboratory: Laboratory) -> None:
-    """The same upload is a duplicate. A result of a recalled sampling record is a conflict, another number a new report."""
+    """The same upload is a duplicate. A result of a recalled sampling record is a conflict."""
     tubes = [make_tube(0), make_tube(1, outcome=PENDING)]
     await laboratory.send(tubes)
     await recall(laboratory)
