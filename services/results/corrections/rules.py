@@ -84,7 +84,7 @@ def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
 
 
 def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> list[Violation]:
-    """Return violations by which the report would count for longer than by any earlier revision with its outcome."""
+    """Return a violation for each time that is later than the earliest one of earlier revisions with this outcome."""
     same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
     if not same:
         if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:

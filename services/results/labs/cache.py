@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
 KEPT_FOR: Span = SECOND
-"""How long a laboratory is cached, which is how late a change by another process may take effect in this one."""
+"""How long a laboratory is cached. A change by another process takes effect here at most this much later."""
 
 
 class LabCache:

@@ -93,7 +93,7 @@ def codes_within(connection: Connection, region: str) -> list[str]:
 
 
 def _within(region: str) -> ColumnElement[bool]:
-    """Condition for a laboratory in a region or below. An empty region and the nation's include all laboratories."""
+    """Return the condition for laboratories in a region or below. An empty region, or NATION, includes all."""
     if region in ("", NATION):
         return true()
     stem = region[:2] if region[2:] == "0000" else region[:4] if region[4:] == "00" else region

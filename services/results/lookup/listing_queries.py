@@ -50,7 +50,7 @@ def list_by_subjects(
 def list_by_lab(
     connection: Connection, lab: str, query: ResultQuery, after: LabPosition, limit: int
 ) -> tuple[list[StoredResult], LabPosition | None]:
-    """Return a laboratory's results after a position, in order of report number and from the newest revision back.
+    """Return a laboratory's results after a position, in order of report number, each report's newest revision first.
 
     Returns at most `limit` results, fewer if LAB_SCAN reports were examined for them, and the position after which to
     continue, None at the end.

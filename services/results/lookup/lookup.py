@@ -166,12 +166,12 @@ class LookupHandler:
         await self._fill(plain, [question for question, _ in local], [item.response for _, item in local], columns)
         if columns is not None:
             columns.item_requests.extend(item_indexes)
-        each_known = await self._nationwide.look_up_each([question.of_subject() for question, _ in nationwide])
-        for (question, item), known in zip(nationwide, each_known, strict=True):
-            if isinstance(known, HutongError):
-                item.error.CopyFrom(to_status(known))
+        answers = await self._nationwide.look_up_each([question.of_subject() for question, _ in nationwide])
+        for (question, item), answer in zip(nationwide, answers, strict=True):
+            if isinstance(answer, HutongError):
+                item.error.CopyFrom(to_status(answer))
             else:
-                self._fill_nationwide(question, item.response, known)
+                self._fill_nationwide(question, item.response, answer)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"their answers have over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results at once"
             raise InvalidArgument(
@@ -218,17 +218,17 @@ class LookupHandler:
             _fill_source(response.sources.add(), self._node, now)
             self._fill_claims(question, response, subject_keys, matches, (), now)
 
-    def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, known: LookupResult) -> None:
+    def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
         """Answer a nationwide question."""
-        standings = {(one.result.lab, one.result.report_number): one.standing for one in known.results}
+        standings = {(one.result.lab, one.result.report_number): one.standing for one in answer.results}
         self._fill_latest(
             question,
             response,
-            [_masked(one.result, question) for one in known.results],
+            [_masked(one.result, question) for one in answer.results],
             lambda result: standings[result.lab, result.report_number],
         )
-        response.sources.extend(known.sources)
-        self._fill_claims(question, response, known.keys, known.found.matches, known.claims, known.found.time)
+        response.sources.extend(answer.sources)
+        self._fill_claims(question, response, answer.keys, answer.found.matches, answer.claims, answer.found.time)
 
     def _fill_latest(
         self,

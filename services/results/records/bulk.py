@@ -64,7 +64,7 @@ class PostgresqlBulk:
         _copy(connection, "report_keys", KEY_COLUMNS, "".join([row.key_row for row in rows]))
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
-        """Claim free numbers. Waits for an open transaction that claims the same; its numbers are then taken."""
+        """Claim free numbers. If an open transaction has claimed one, wait for its end to know whether it is free."""
         inserted = connection.exec_driver_sql(
             f"INSERT INTO report_keys ({', '.join(KEY_COLUMNS)})"
             " SELECT %s, n, k, t, 1, o, h"

@@ -67,7 +67,7 @@ VALIDATED_COLUMNS = (
     *TUBE_COLUMNS,
 )
 SubjectColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
-"""A result's columns of its subject: those of VALIDATED_COLUMNS that come before the tube's."""
+"""The columns of a result's subject and report: those of VALIDATED_COLUMNS that come before the tube's."""
 TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
 """The laboratory and the subject's other columns, without key and report number; and the tube's columns."""
 COMMIT_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")

@@ -161,7 +161,10 @@ def _complete_record(connection: Connection, deletion: Deletion) -> None:
 
 
 def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | None], horizon: Instant, start: P) -> None:
-    """Run a step until it returns None, each time in its own transaction and from the position it returned before."""
+    """Run a step again and again, each time in its own transaction, until it returns None.
+
+    Each run begins at the position that the run before returned.
+    """
     position: P | None = start
     while position is not None:
         position = database.write_now(step, horizon, position)
@@ -228,7 +231,7 @@ def _drop_month(database: Database, partition: str) -> None:
 
 
 def _try_to_drop(connection: Connection, partition: str) -> bool:
-    """Drop a month. Return False if it is still being read after 300 ms, for which all new readers wait behind this."""
+    """Drop a month. Return False if it is still being read after 300 ms. New readers wait for this attempt to end."""
     connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
     try:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {partition}")

@@ -152,7 +152,7 @@ async def test_results_of_other_subjects_and_laboratories_are_not_listed(laborat
 
 
 async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: Laboratory) -> None:
-    """It is in order of report number and from the newest revision back, and equal to the listing by subject."""
+    """It is in order of report number, each report's newest revision first, and equals the listing by subject."""
     await laboratory.send(tubes_of_one_subject())
     for number in ("R3", "R4", "R17"):
         await correct(laboratory, POSITIVE, number=number)
