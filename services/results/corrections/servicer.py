@@ -22,7 +22,7 @@ from services.runtime.clock import Clock
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
-"""A grpc.aio.ServicerContext, which these methods do not use: the interceptors do."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class ResultsAdminServicer(ResultsAdminServiceServicer):

@@ -24,7 +24,7 @@ from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
-"""A grpc.aio.ServicerContext, which these methods do not use: the interceptors do."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class DocumentLinkServicer:

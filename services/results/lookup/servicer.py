@@ -29,7 +29,7 @@ from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens
 
 Context = Any
-"""A grpc.aio.ServicerContext, which these methods do not use: the interceptors do."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class InternalLookupServicer:

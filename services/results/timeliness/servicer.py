@@ -16,7 +16,7 @@ from services.results.timeliness.store import TimelinessStore
 from services.runtime.page_tokens import PageTokens, page_size
 
 Context = Any
-"""A grpc.aio.ServicerContext, which these methods do not use: the interceptors do."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class TimelinessServicer(TimelinessServiceServicer):

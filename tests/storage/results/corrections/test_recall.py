@@ -106,9 +106,9 @@ async def test_what_was_recalled_never_counts_again(laboratory: Laboratory) -> N
     await recall(laboratory)
     assert counts(await laboratory.send(tubes, upload_id="v")) == (2, 0, 2, 0)
     assert rejected(await laboratory.send([make_tube(1)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
-    anew = make_tube(0)
-    anew.persons[0].report_number = "S0"
-    assert counts(await laboratory.send([anew], upload_id="x")) == (1, 1, 0, 0)
+    renumbered = make_tube(0)
+    renumbered.persons[0].report_number = "S0"
+    assert counts(await laboratory.send([renumbered], upload_id="x")) == (1, 1, 0, 0)
 
 
 async def test_a_request_id_recalls_once(laboratory: Laboratory) -> None:
