@@ -34,7 +34,7 @@ from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import summarize
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""grpc.aio.ServicerContext. The interceptors have read from it what a call needs."""
 
 
 class RefusalServicer(RefusalServiceServicer):

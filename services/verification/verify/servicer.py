@@ -26,7 +26,7 @@ from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""grpc.aio.ServicerContext. The interceptors have read from it what a call needs."""
 
 
 class VerificationServicer(VerificationServiceServicer):

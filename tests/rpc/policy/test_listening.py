@@ -104,7 +104,7 @@ async def test_a_snapshot_of_any_size_is_taken_in_before_its_end_is_claimed(
     tmp_path: Path, database_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In several transactions, of which the last one holds the place."""
-    monkeypatch.setattr(follower, "MAX_TOGETHER", 7)
+    monkeypatch.setattr(follower, "MAX_REVISIONS_PER_WRITE", 7)
     url = database_url("policy")
     nation = PretendedNation([told(f"policy-{number}") for number in range(20)])
     async with following(nation, url, tmp_path) as henan:

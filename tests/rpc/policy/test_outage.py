@@ -121,7 +121,7 @@ async def test_a_nation_that_is_frozen_is_served_without_and_caught_up_with(
         await comes(henan, f"{NATION_POLICY}@1")
         link.freeze()
         with capture_logs() as logs:
-            await until(lambda: any("not followed" in line["event"] for line in logs))
+            await until(lambda: any("not watched" in line["event"] for line in logs))
         assert await henan.governing() == f"{NATION_POLICY}@1"
         await nation.publish(make_policy(NATION_POLICY, hours=24))
         link.mend()
@@ -248,7 +248,7 @@ async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, 
         _run(url, "ALTER TABLE upstream_places RENAME TO lost_places")
         with capture_logs() as logs:
             await nation.publish(make_policy(NATION_POLICY, hours=24))
-            await until(lambda: any("not followed" in line["event"] for line in logs))
+            await until(lambda: any("not watched" in line["event"] for line in logs))
         assert await henan.governing() == f"{NATION_POLICY}@1"
         _run(url, "ALTER TABLE lost_places RENAME TO upstream_places")
         await comes(henan, f"{NATION_POLICY}@2")
