@@ -1,4 +1,4 @@
-"""RefusalService: wire ↔ domain, nothing else. The contract documents each RPC."""
+"""Translates the RPCs of RefusalService between wire and domain. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Context = Any
 
 
 class RefusalServicer(RefusalServiceServicer):
-    """The message board."""
+    """RefusalService: stores, answers and counts reported refusals."""
 
     def __init__(self, reporter: RefusalReporter, store: RefusalStore, tokens: PageTokens, clock: Clock) -> None:
         self._reporter = reporter

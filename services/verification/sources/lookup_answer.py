@@ -1,4 +1,4 @@
-"""The answer to a look-up, as Results sent it: in a message of its own, or in columns that it shares with others."""
+"""The answer to a look-up as Results sent it: as one message, or as rows of columns that several answers share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from services.domain.instant import set_timestamp
 from services.verification.decision.convert import record_from_proto, source_from_proto
 from services.verification.decision.model import Record, SourceStatus
 
-_SOURCE_PART = "/results"
-"""What a decision appends to the names of nodes that Results names."""
-_ALIKE = (
+_SOURCE_SUFFIX = "/results"
+"""Suffix that a decision adds to the node names of Results, to name the node's Results as a source."""
+_PLAIN_FIELDS = (
     "lab",
     "report_number",
     "revision",
@@ -31,12 +31,13 @@ _ALIKE = (
     "origin",
     "lab_standing",
 )
-"""Columns that are a field of a result as it is."""
-_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "nationwide_time")
+"""Columns whose values are those of the result's field of the same name."""
+_TIME_FIELDS = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "nationwide_time")
+"""Fields whose columns hold microseconds, 0 if absent, and end in `_micros`."""
 
 
 class Rows(NamedTuple):
-    """Some rows of columns: from `start` on, before `stop`."""
+    """The rows of one answer: from `start` up to but not including `stop`."""
 
     columns: LookupColumns
     start: int
@@ -44,9 +45,15 @@ class Rows(NamedTuple):
 
 
 class LookupAnswer(NamedTuple):
-    """A person's records, who was asked for them, and what was found of claimed reports, in the question's order.
+    """What Results found for one subject.
 
-    The first `in_region_count` of the records were taken in the node's region, the others outside it.
+    Attributes:
+        records: the subject's results. The first `in_region_count` were sampled in the node's region, the others
+            outside it.
+        in_region_count: how many of the records come first.
+        sources: the services that were asked.
+        claims: what was found for each claimed report, in the order of the question.
+        received: the answer as it was received.
     """
 
     records: tuple[Record, ...]
@@ -56,7 +63,7 @@ class LookupAnswer(NamedTuple):
     received: LookupLatestResponse | Rows
 
     def results(self) -> Iterable[result_pb2.TestResult]:
-        """The records as they were received, without masks."""
+        """Return the records as they were received, without masks."""
         if isinstance(self.received, Rows):
             return [
                 _result_in_row(self.received.columns, row) for row in range(self.received.start, self.received.stop)
@@ -65,19 +72,19 @@ class LookupAnswer(NamedTuple):
 
 
 def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
-    """An answer that came by itself."""
+    """Return an answer that was sent as one message."""
     return LookupAnswer(
         tuple([record_from_proto(result) for result in (*message.in_region, *message.out_of_region)]),
         len(message.in_region),
-        tuple([source_from_proto(source, _SOURCE_PART) for source in message.sources]),
+        tuple([source_from_proto(source, _SOURCE_SUFFIX) for source in message.sources]),
         message.claims,
         message,
     )
 
 
 def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
-    """The answers that share columns, in their order."""
-    sources = tuple([source_from_proto(source, _SOURCE_PART) for source in columns.sources])
+    """Return the answers that share columns, in order."""
+    sources = tuple([source_from_proto(source, _SOURCE_SUFFIX) for source in columns.sources])
     labs, numbers = columns.lab[:], columns.report_number[:]
     fields = zip(
         [f"{lab}/results/{number}" for lab, number in zip(labs, numbers, strict=True)],
@@ -104,7 +111,7 @@ def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
 
 
 def without_masks(result: result_pb2.TestResult) -> result_pb2.TestResult:
-    """A copy that shows nothing of the person: masks decide nothing."""
+    """Return a copy without the masked name and number. No decision depends on them."""
     copy = result_pb2.TestResult()
     copy.CopyFrom(result)
     copy.ClearField("masked_name")
@@ -113,9 +120,9 @@ def without_masks(result: result_pb2.TestResult) -> result_pb2.TestResult:
 
 
 def _result_in_row(columns: LookupColumns, row: int) -> result_pb2.TestResult:
-    result = result_pb2.TestResult(**{name: getattr(columns, name)[row] for name in _ALIKE})
+    result = result_pb2.TestResult(**{name: getattr(columns, name)[row] for name in _PLAIN_FIELDS})
     result.name = f"{result.lab}/results/{result.report_number}"
-    for name in _TIMES:
+    for name in _TIME_FIELDS:
         if time := getattr(columns, f"{name}_micros")[row]:
             set_timestamp(getattr(result, name), time)
     return result

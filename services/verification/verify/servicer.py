@@ -1,4 +1,4 @@
-"""VerificationService: wire ↔ domain, nothing else. The contract documents each RPC."""
+"""Translates the RPCs of VerificationService between wire and domain. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Context = Any
 
 
 class VerificationServicer(VerificationServiceServicer):
-    """Decisions."""
+    """VerificationService: makes, stores and replays decisions."""
 
     def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore) -> None:
         self._verifier = verifier
