@@ -32,7 +32,7 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.operations import correct, recall, register
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejections
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 LARGE = 20_000
@@ -105,7 +105,7 @@ async def test_what_was_recalled_never_counts_again(laboratory: Laboratory) -> N
     await laboratory.send(tubes)
     await recall(laboratory)
     assert counts(await laboratory.send(tubes, upload_id="v")) == (2, 0, 2, 0)
-    assert told(await laboratory.send([make_tube(1)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
+    assert rejections(await laboratory.send([make_tube(1)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
     anew = make_tube(0)
     anew.persons[0].report_number = "S0"
     assert counts(await laboratory.send([anew], upload_id="x")) == (1, 1, 0, 0)

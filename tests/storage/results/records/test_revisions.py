@@ -28,7 +28,7 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.operations import correct
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejections
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 
@@ -67,7 +67,7 @@ async def test_a_result_of_another_person_is_no_result_of_the_record(laboratory:
     await laboratory.send([make_tube(0, outcome=PENDING)])
     other = make_tube(1)
     other.persons[0].report_number = "R0"
-    assert told(await laboratory.send([other], upload_id="v")) == [(0, 0, ["CONFLICT"])]
+    assert rejections(await laboratory.send([other], upload_id="v")) == [(0, 0, ["CONFLICT"])]
     assert await newest(laboratory, 1) == []
 
 
@@ -120,7 +120,7 @@ async def test_what_a_correction_follows_is_a_duplicate_for_ever(laboratory: Lab
     await laboratory.send([make_tube(0, outcome=POSITIVE)])
     await correct(laboratory)
     assert counts(await laboratory.send([make_tube(0, outcome=POSITIVE)], upload_id="v")) == (1, 0, 1, 0)
-    assert told(await laboratory.send([make_tube(0)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
+    assert rejections(await laboratory.send([make_tube(0)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
     assert await newest(laboratory, 0) == [("R0", 2, NEGATIVE)]
 
 

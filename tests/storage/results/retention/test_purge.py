@@ -29,8 +29,17 @@ from services.results.upload.tables import uploads
 from services.storage.engine import open_database
 from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
-from tests.support.results.factories import NEGATIVE, NOW, PENDING, USCC, judge, make_tube, make_tubes, subject_key
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.factories import (
+    NEGATIVE,
+    NOW,
+    PENDING,
+    USCC,
+    make_tube,
+    make_tubes,
+    subject_key,
+    validate_batch,
+)
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejections
 
 HORIZON = month_start(month_of(NOW))
 """1 August 2022: where a month begins, so that both engines remove the same."""
@@ -140,14 +149,14 @@ async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) ->
     remove(laboratory)
     again = [old, make_tube(2, reported=HORIZON), pending]
     rehearsal = DryRun(USCC, laboratory.stores.uploads, DryRunBudget())
-    rehearsed = await rehearsal.compare(judge(again, dialect=laboratory.dialect))
+    rehearsed = await rehearsal.compare(validate_batch(again, dialect=laboratory.dialect))
     sent = await laboratory.send(again, upload_id="v")
     for answer in (rehearsed, sent):
         assert counts(answer) == (3, 1, 0, 2)
-        assert told(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, 0, ["BEFORE_HORIZON"])]
+        assert rejections(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, 0, ["BEFORE_HORIZON"])]
         assert [rejection.violations[0].field for rejection in answer.rejections] == ["report_time", "sample_time"]
     replayed = await laboratory.send(again, upload_id="v")
-    assert told(replayed) == told(sent)
+    assert rejections(replayed) == rejections(sent)
     assert await laboratory.numbers() == ["R2"]
 
 
@@ -339,7 +348,7 @@ async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pyt
 
 
 async def known_send(laboratory: Laboratory, tubes: list[upload_pb2.Tube], upload_id: str, digest: bytes) -> None:
-    batch = replace(judge(tubes, dialect=laboratory.dialect), digest=digest)
+    batch = replace(validate_batch(tubes, dialect=laboratory.dialect), digest=digest)
     await laboratory.stores.uploads.commit_batch(laboratory.position(upload_id), batch, BEFORE)
 
 
@@ -348,7 +357,7 @@ async def test_an_upload_of_a_removed_ones_id_begins_anew(laboratory: Laboratory
     await laboratory.send([make_tube(0, region="999999"), make_tube(1, region="999999")], now=BEFORE)
     await laboratory.database.write(lambda connection: connection.execute(delete(uploads)))
     answer = await laboratory.send([make_tube(0), make_tube(1, region="999999")])
-    assert (counts(answer), told(answer)) == ((2, 1, 0, 1), [(1, -1, ["REGION_UNKNOWN"])])
+    assert (counts(answer), rejections(answer)) == ((2, 1, 0, 1), [(1, -1, ["REGION_UNKNOWN"])])
 
 
 async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> None:
@@ -383,7 +392,7 @@ async def test_whole_months_are_dropped_and_a_running_service_notices(postgresql
     assert (deletion.horizon, deletion.result_count) == (month_start((2022, 7)), 2)
     assert partitions(postgresql) == ["results_2022_07", "results_2022_08"]
     late = await postgresql.send([make_tube(9, reported=NOW - 60 * DAY), make_tube(10)], upload_id="late")
-    assert told(late) == [(0, 0, ["BEFORE_HORIZON"])]
+    assert rejections(late) == [(0, 0, ["BEFORE_HORIZON"])]
     async with open_laboratory(postgresql.database.engine.url.render_as_string(hide_password=False)) as beside:
         await beside.send([make_tube(11, reported=NOW - 60 * DAY)], upload_id="later")
     assert partitions(postgresql) == ["results_2022_07", "results_2022_08"]
