@@ -15,9 +15,6 @@ from services.policy import tables
 from services.policy.convert import Statement, revision_from_proto
 from services.policy.model import Revision
 
-_LOCK_KEY = 0x48755062
-"""Key of the advisory lock that serializes publications of all processes. A publication holds it until its commit."""
-
 _policies = tables.policies
 _changes = tables.policy_changes
 
@@ -36,12 +33,6 @@ class Changes:
     sequence: int
     revisions: Sequence[tuple[int, Revision]]
     commit_times: Mapping[int, Instant] = field(default_factory=dict)
-
-
-def lock_publications(connection: Connection) -> None:
-    """Wait until no other publication is under way. SQLite has a single writer and needs no lock."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
 
 
 def newest_sequence(connection: Connection) -> int:

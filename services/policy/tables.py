@@ -30,7 +30,7 @@ policies = Table(
 )
 
 # Every publication and withdrawal, in the order of their commits. A lock serializes the writers
-# (services.policy.changes), so a reader that has seen a sequence has seen all lower ones.
+# (AdvisoryLock.POLICY_CHANGE), so a reader that has seen a sequence has seen all lower ones.
 policy_changes = Table(
     "policy_changes",
     metadata,

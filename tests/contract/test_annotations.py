@@ -39,16 +39,6 @@ REQUIRED_BY_THE_SERVICE = {
     "ReplicatedTubes.upload_time": "checked with the limits of the exchange",
 }
 """Required fields without a rule of protovalidate, with the reason."""
-NOT_ONE_RESOURCE = {
-    "Timeliness.subject": "a laboratory or a region",
-    "Source.source": "a node, with a service's name appended in decisions",
-}
-"""Fields that name more than one kind of resource."""
-UNPAGED = {
-    "ListNodes": "a few dozen nodes",
-    "SummarizeTimeliness": "the laboratories of one region",
-}
-"""Short lists without pages. Every other list has pages."""
 CHECKED_OFTEN = {
     "IdentityDocument",
     "Tube",
@@ -63,7 +53,8 @@ NAMED_FIELDS = {
     "lab",
     "labs",
     "node",
-    "origin",
+    "source_node",
+    "raising_node",
     "jurisdiction",
     "parent",
     "decision",
@@ -183,7 +174,7 @@ def test_every_name_of_a_resource_refers_to_it(field: FieldDescriptor) -> None:
     if referred(field):
         assert referred(field) in set(resource_types())
         return
-    if field_behavior_pb2.IDENTIFIER in behaviors(field) or named(field) in NOT_ONE_RESOURCE:
+    if field_behavior_pb2.IDENTIFIER in behaviors(field):
         return
     assert field.name not in NAMED_FIELDS
     assert not NAMED_IN_COMMENT.search(COMMENTS[named(field)])
@@ -196,7 +187,7 @@ def test_every_list_is_paged(method: MethodDescriptor) -> None:
     """Lists have pages from the start (AIP-158). A client written before pages were added would miss the later ones."""
     request, response = method.input_type.fields_by_name, method.output_type.fields_by_name
     paged = {"page_size", "page_token"} <= set(request) and "next_page_token" in response
-    assert paged == (method.name not in UNPAGED)
+    assert paged
 
 
 def test_every_predefined_rule_has_a_readable_message() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
@@ -29,8 +29,8 @@ from services.verification.decision.model import (
     Considered,
     Decision,
     Evidence,
-    FollowUp,
     Inputs,
+    NextStep,
     Record,
     Requirement,
 )
@@ -211,11 +211,11 @@ def _preference(item: Item) -> tuple[Instant, bool, Instant, bool]:
 def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item], governing: Item) -> Decision:
     """Step 3, its end."""
     reason: Reason = pb.DECISION_REASON_POSITIVE_RESULT
-    rechecks: list[FollowUp] = []
+    rechecks: list[NextStep] = []
     if governing.subject.outcome == POOL_POSITIVE:
         reason = pb.DECISION_REASON_PENDING_RECHECK
         rechecks = [
-            FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
+            NextStep(next_step_pb2.NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
             for item in items
             if item.use == pb.EVIDENCE_USE_GOVERNS
         ]
@@ -225,7 +225,7 @@ def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item
         pb.DECISION_OUTCOME_NOT_RECOGNIZED,
         reason,
         rests_on=governing,
-        more_follow_ups=rechecks,
+        more_next_steps=rechecks,
         refusal_permitted=required.refusal_permitted,
     )
 
@@ -241,7 +241,7 @@ def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> D
             items,
             pb.DECISION_OUTCOME_UNDETERMINED,
             pb.DECISION_REASON_SOURCE_UNAVAILABLE,
-            more_follow_ups=_ask_again(inputs),
+            more_next_steps=_ask_again(inputs),
         )
     expired = [item for item in items if item.use == pb.EVIDENCE_USE_EXPIRED]
     if expired:
@@ -274,7 +274,7 @@ def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: R
     subjects.extend(evidence for evidence, _ in _pairs(inputs))
     items = [Item(subject, pb.EVIDENCE_USE_NOT_NEEDED) for subject in subjects]
     unknown = reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
-    return _compose(inputs, items, outcome, reason, more_follow_ups=_ask_again(inputs) if unknown else ())
+    return _compose(inputs, items, outcome, reason, more_next_steps=_ask_again(inputs) if unknown else ())
 
 
 def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
@@ -285,9 +285,9 @@ def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
     return sorted(zip(inputs.evidence, claims, strict=True), key=order_of_evidence)
 
 
-def _ask_again(inputs: Inputs) -> list[FollowUp]:
+def _ask_again(inputs: Inputs) -> list[NextStep]:
     sources = sorted({source.source for source in inputs.sources if source.state in NOT_ASKED})
-    return [FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN, source=source) for source in sources]
+    return [NextStep(next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN, source=source) for source in sources]
 
 
 def _compose(
@@ -298,12 +298,12 @@ def _compose(
     *,
     basis: DecisionBasis = pb.DECISION_BASIS_UNSPECIFIED,
     rests_on: Item | None = None,
-    more_follow_ups: Sequence[FollowUp] = (),
+    more_next_steps: Sequence[NextStep] = (),
     refusal_permitted: bool = False,
 ) -> Decision:
     """The decision, explained by everything that was weighed."""
-    follow_ups = [item.follow_up for item in items if item.follow_up is not None]
-    follow_ups.extend(more_follow_ups)
+    next_steps = [item.next_step for item in items if item.next_step is not None]
+    next_steps.extend(more_next_steps)
     result = ""
     if rests_on is not None and isinstance(rests_on.subject, Record):
         result = f"{rests_on.subject.name}@{rests_on.subject.revision}"
@@ -316,6 +316,6 @@ def _compose(
         rests_on.expire_time if rests_on else None,
         tuple([Considered(item.subject, item.use, item.expire_time, item.differing_fields) for item in items]),
         in_order(inputs.sources),
-        tuple(dict.fromkeys(follow_ups)) if follow_ups else (),
+        tuple(dict.fromkeys(next_steps)) if next_steps else (),
         refusal_permitted,
     )

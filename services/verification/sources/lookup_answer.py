@@ -7,15 +7,14 @@ from itertools import pairwise
 from operator import add
 from typing import NamedTuple
 
+from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from hutong.results.v1 import lookup_pb2, result_pb2
-from hutong.results.v1.results_service_pb2 import LookupColumns, LookupLatestResponse
+from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 
 from services.domain.instant import set_timestamp
-from services.verification.decision.convert import record_from_proto, source_from_proto
+from services.verification.decision.convert import record_from_proto, source_from_results
 from services.verification.decision.model import Record, SourceStatus
 
-_SOURCE_SUFFIX = "/results"
-"""Suffix that a decision adds to the node names of Results, to name the node's Results as a source."""
 _PLAIN_FIELDS = (
     "lab",
     "report_number",
@@ -28,11 +27,11 @@ _PLAIN_FIELDS = (
     "outcome",
     "sample_region",
     "sample_site",
-    "origin",
+    "source_node",
     "lab_standing",
 )
 """Columns whose values are those of the result's field of the same name."""
-_TIME_FIELDS = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "nationwide_time")
+_TIME_FIELDS = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
 """Fields whose columns hold microseconds, 0 if absent, and end in `_micros`."""
 
 
@@ -59,7 +58,7 @@ class LookupAnswer(NamedTuple):
     records: tuple[Record, ...]
     in_region_count: int
     sources: tuple[SourceStatus, ...]
-    claims: Sequence[lookup_pb2.Claim]
+    claims: Sequence[lookup_pb2.ClaimedReportMatch]
     received: LookupLatestResponse | Rows
 
     def results(self) -> Iterable[result_pb2.TestResult]:
@@ -76,7 +75,7 @@ def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
     return LookupAnswer(
         tuple([record_from_proto(result) for result in (*message.in_region, *message.out_of_region)]),
         len(message.in_region),
-        tuple([source_from_proto(source, _SOURCE_SUFFIX) for source in message.sources]),
+        tuple([source_from_results(source) for source in message.sources]),
         message.claims,
         message,
     )
@@ -84,7 +83,7 @@ def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
 
 def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
     """Return the answers that share columns, in order."""
-    sources = tuple([source_from_proto(source, _SOURCE_SUFFIX) for source in columns.sources])
+    sources = tuple([source_from_results(source) for source in columns.sources])
     labs, numbers = columns.lab[:], columns.report_number[:]
     fields = zip(
         [f"{lab}/results/{number}" for lab, number in zip(labs, numbers, strict=True)],

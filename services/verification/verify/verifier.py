@@ -23,6 +23,7 @@ from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
+from services.verification.decision.convert import mend_sources
 from services.verification.decision.decide import decide
 from services.verification.decision.model import Decision, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
@@ -131,7 +132,9 @@ class Verifier:
         stored = await self._store.get_decision(uuid)
         inputs = inputs_from_proto(pb.DecisionInputs.FromString(stored.inputs))
         message = decision_to_proto(decide(inputs), inputs, format_decision(uuid))
-        return message, message.SerializeToString(deterministic=True) == stored.decision
+        before = pb.Decision.FromString(stored.decision)
+        mend_sources(before)
+        return message, message.SerializeToString(deterministic=True) == before.SerializeToString(deterministic=True)
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask both sources at once; only Policy when it is at hand that no result is asked for."""

@@ -23,17 +23,17 @@ from tests.support.results.factories import NOW, PEPPER, USCC, validate_batch
 class Laboratory:
     """A store, and a laboratory that uploads to it as a series of streams would."""
 
-    def __init__(self, database: Database, clock: FixedClock, origin: str = "220000") -> None:
+    def __init__(self, database: Database, clock: FixedClock, source_node: str = "220000") -> None:
         self.database = database
         self.clock = clock
         # Only the nation notifies other nodes, so only the nation needs its own region.
-        self.stores = Stores(database, clock, PEPPER.secret, origin if origin == NATION else "")
+        self.stores = Stores(database, clock, PEPPER.secret, source_node if source_node == NATION else "")
         self.dialect = database.engine.dialect.name
-        self._origin = origin
+        self._source_node = source_node
 
     def position(self, upload_id: str = "u") -> UploadPosition:
         """Return the position with which a new stream of an upload begins."""
-        return UploadPosition(USCC, upload_id, self._origin)
+        return UploadPosition(USCC, upload_id, self._source_node)
 
     async def send(
         self,

@@ -27,7 +27,7 @@ def stored(
     """Return a result of the subject. Its report number, and its times in tens of microseconds, are `number`."""
     return StoredResult(
         subject_key=b"k" * 16,
-        file_time=number * 10,
+        reference_time=number * 10,
         lab=lab,
         report_number=f"R{number}",
         revision=1,
@@ -46,6 +46,6 @@ def stored(
         test_time=None,
         report_time=None if outcome == PENDING else number * 10,
         upload_time=number * 10,
-        nationwide_time=None,
-        origin="410000",
+        national_receive_time=None,
+        source_node="410000",
     )

@@ -44,8 +44,8 @@ class _DocumentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Document
     """Any other document; matched by its exact number in upper case without spaces."""
 
 class DocumentType(_DocumentType, metaclass=_DocumentTypeEnumTypeWrapper):
-    """The kind of document by which a person is known. One person may hold several documents; ResultsService.LinkDocuments
-    links them.
+    """The kind of document by which a person is known. One person may hold several documents, which
+    DocumentLinkService.LinkDocuments links.
     """
 
 DOCUMENT_TYPE_UNSPECIFIED: DocumentType.ValueType  # 0

@@ -44,7 +44,7 @@ class VerifyRequest(_message.Message):
     """For what."""
     arriving_from: _builtins.str
     """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
-    scope: _lookup_pb2.Scope.ValueType
+    scope: _lookup_pb2.LookupScope.ValueType
     """How far to look for records. Default LOCAL."""
     at_least_as_fresh: _builtins.str
     """The token of an upload, a correction or a publication: the decision never rests on an older world. One of another
@@ -79,7 +79,7 @@ class VerifyRequest(_message.Message):
         arriving_from: _builtins.str = ...,
         use_time: _timestamp_pb2.Timestamp | None = ...,
         evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
-        scope: _lookup_pb2.Scope.ValueType = ...,
+        scope: _lookup_pb2.LookupScope.ValueType = ...,
         at_least_as_fresh: _builtins.str = ...,
         store_decision: _builtins.bool = ...,
     ) -> None: ...
