@@ -74,7 +74,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
     """
     ERROR_REASON_AMBIGUOUS: _ErrorReason.ValueType  # 13
-    """A policy to publish ties with another for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
+    """A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with
+    PreconditionFailure.
     Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
     """
     ERROR_REASON_RETROACTIVE: _ErrorReason.ValueType  # 14
@@ -259,7 +260,8 @@ whose subject is the floor's revision.
 Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
 """
 ERROR_REASON_AMBIGUOUS: ErrorReason.ValueType  # 13
-"""A policy to publish ties with another for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
+"""A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with
+PreconditionFailure.
 Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
 """
 ERROR_REASON_RETROACTIVE: ErrorReason.ValueType  # 14

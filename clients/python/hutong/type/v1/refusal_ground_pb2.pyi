@@ -40,7 +40,7 @@ class _RefusalGroundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal
     REFUSAL_GROUND_SUSPECTED_FORGERY: _RefusalGround.ValueType  # 8
     """The report was believed to be false or altered."""
     REFUSAL_GROUND_NO_PROOF: _RefusalGround.ValueType  # 9
-    """No result was shown and none was found."""
+    """No result was shown and none was on record."""
     REFUSAL_GROUND_OTHER: _RefusalGround.ValueType  # 10
     """Anything else; the statement describes it."""
 
@@ -67,7 +67,7 @@ REFUSAL_GROUND_POSITIVE_RESULT: RefusalGround.ValueType  # 7
 REFUSAL_GROUND_SUSPECTED_FORGERY: RefusalGround.ValueType  # 8
 """The report was believed to be false or altered."""
 REFUSAL_GROUND_NO_PROOF: RefusalGround.ValueType  # 9
-"""No result was shown and none was found."""
+"""No result was shown and none was on record."""
 REFUSAL_GROUND_OTHER: RefusalGround.ValueType  # 10
 """Anything else; the statement describes it."""
 Global___RefusalGround: _TypeAlias = RefusalGround  # noqa: Y015
