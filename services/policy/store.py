@@ -1,4 +1,4 @@
-"""The store of policies, in SQLite or PostgreSQL."""
+"""Stores policies in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 
 from services.domain.instant import Instant
 from services.policy import tables
-from services.policy.changes import Changes, newest_sequence, read_changes, take_turn
+from services.policy.changes import Changes, newest_sequence, read_changes
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once
 
@@ -23,17 +24,17 @@ R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
 
 class PolicyStore:
-    """Policies in SQLite or PostgreSQL. Every write is durable when it returns."""
+    """The store of policies. Every write is durable when it returns."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def read_changes(self, after: int) -> Changes:
-        """Every revision that was published or withdrawn after a sequence."""
+        """Read every revision that was published or withdrawn after a sequence."""
         return await self._database.read(read_changes, after)
 
     async def newest_sequence(self) -> int:
-        """The sequence of the last change; 0 before the first."""
+        """Return the sequence of the last change; 0 before the first."""
         return await self._database.read(newest_sequence)
 
     async def change_once(
@@ -43,7 +44,7 @@ class PolicyStore:
         response_type: type[R],
         now: Instant,
     ) -> R:
-        """Make a change in one transaction, one at a time over all processes, and once for each request id."""
+        """Make a change in one transaction, once for each request id. Changes of all processes are serialized."""
         return await self._database.write(_change_once, request, change, response_type, now)
 
 
@@ -54,7 +55,7 @@ def _change_once(
     response_type: type[R],
     now: Instant,
 ) -> R:
-    take_turn(connection)
+    lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     return answer_once(
         connection,
         tables.requests,

@@ -24,7 +24,7 @@ from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, make_tubes
 from tests.support.results.store import Laboratory, open_laboratory
 
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 AT_ONCE_SECONDS = 0.2
 
 
@@ -55,9 +55,9 @@ def names(page: ChangePage) -> list[str]:
 async def results_by(reader: TailReader, count: int) -> list[str]:
     """Return the next `count` results of a reader."""
     seen: list[str] = []
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while len(seen) < count:
-            seen += names(await reader.next(PATIENCE_SECONDS))
+            seen += names(await reader.next(TIMEOUT_SECONDS))
     return seen
 
 
@@ -97,11 +97,11 @@ async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laborator
 
 async def test_a_commit_of_this_process_is_told_at_once(sqlite: Laboratory) -> None:
     """It does not wait for the next poll."""
-    async with tail_of(sqlite, ResultsTiming(tail_poll=PATIENCE_SECONDS)).open({}) as reader:
+    async with tail_of(sqlite, ResultsTiming(tail_poll=TIMEOUT_SECONDS)).open({}) as reader:
         await reader.next(0)
         await reader.next(0.1)
         await sqlite.send(make_tubes(1))
-        assert names(await asyncio.wait_for(reader.next(PATIENCE_SECONDS), 1.0)) == ["R0"]
+        assert names(await asyncio.wait_for(reader.next(TIMEOUT_SECONDS), 1.0)) == ["R0"]
 
 
 async def test_a_commit_of_another_process_is_found(laboratory: Laboratory) -> None:
@@ -127,7 +127,7 @@ async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: 
         seen = list(begun)
         async with tail.open(cursor) as reader:
             while len(seen) < everything:
-                page = await reader.next(PATIENCE_SECONDS)
+                page = await reader.next(TIMEOUT_SECONDS)
                 seen += names(page)
                 for part in page.slices:
                     cursor[part.entry.writer_id] = part.position
@@ -138,7 +138,7 @@ async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: 
                     return await follow(seed + 2, begun=seen, cursor=cursor)
         return seen
 
-    async with asyncio.timeout(6 * PATIENCE_SECONDS):
+    async with asyncio.timeout(6 * TIMEOUT_SECONDS):
         follows = [asyncio.ensure_future(follow(seed, begun=[], cursor={})) for seed in range(6)]
         await asyncio.gather(*(stream(number) for number in range(6)))
         for seen in await asyncio.gather(*follows):
@@ -203,7 +203,7 @@ async def test_a_page_says_up_to_when_all_is_told(sqlite: Laboratory) -> None:
         pages = [await reader.next(AT_ONCE_SECONDS) for _ in range(3)]
         assert [(names(page), page.as_of_time) for page in pages] == [(["R0", "R1"], None), (["R2"], NOW), ([], NOW)]
         sqlite.clock.advance(MINUTE)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while (page := await reader.next(AT_ONCE_SECONDS)).as_of_time == NOW:
                 assert page.slices == []
         assert page.as_of_time == NOW + MINUTE
@@ -246,7 +246,7 @@ async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_wh
         log.error = error
         for reader in (one, other):
             with pytest.raises(type(error)):
-                await asyncio.wait_for(reader.next(PATIENCE_SECONDS), 2.0)
+                await asyncio.wait_for(reader.next(TIMEOUT_SECONDS), 2.0)
         log.error = None
         assert (await one.next(AT_ONCE_SECONDS)).as_of_time == NOW
 
@@ -268,7 +268,7 @@ async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) ->
     tail = ChangeTail(sqlite.stores.watch, sqlite.clock, drain, sqlite.database.written, ResultsTiming())
     async with tail.open({}) as reader:
         await reader.next(0)
-        waiting = asyncio.ensure_future(reader.next(PATIENCE_SECONDS))
+        waiting = asyncio.ensure_future(reader.next(TIMEOUT_SECONDS))
         await asyncio.sleep(0)
         drain.begin()
         assert (await asyncio.wait_for(waiting, 2.0)).slices == []

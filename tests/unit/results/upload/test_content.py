@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.subject import mask_number
-from services.results.records.row_format import JUDGED_COLUMNS, KEY_COLUMNS, CopyRows, escape
+from services.results.records.row_format import KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, escape
 from services.results.upload.model import Tube
 from services.results.upload.validation import tube_statement, without_numbers
-from tests.support.results.factories import domain_tube, judge, make_document, make_tube
+from tests.support.results.factories import domain_tube, make_document, make_tube, validate_batch
 
 OTHERWISE = {
     "tube_code": "T1",
@@ -65,14 +65,14 @@ def test_two_tubes_state_the_same_only_when_they_are_the_same(one: Tube, other: 
 def test_document_name_and_tube_make_the_content() -> None:
     """The same person by another spelling of the number is the same; another person or name is not."""
     tube = make_tube()
-    (first,) = judge([tube]).results
+    (first,) = validate_batch([tube]).results
     tube.persons[0].document.number = tube.persons[0].document.number[:6] + " " + tube.persons[0].document.number[6:]
-    assert judge([tube]).results[0].content_hash == first.content_hash
+    assert validate_batch([tube]).results[0].content_hash == first.content_hash
     tube.persons[0].document.name = "另一人"
-    assert judge([tube]).results[0].content_hash != first.content_hash
+    assert validate_batch([tube]).results[0].content_hash != first.content_hash
     tube = make_tube()
     tube.persons[0].document.CopyFrom(make_tube(1).persons[0].document)
-    assert judge([tube]).results[0].content_hash != first.content_hash
+    assert validate_batch([tube]).results[0].content_hash != first.content_hash
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
@@ -99,7 +99,7 @@ def test_no_text_breaks_out_of_its_field_of_a_line() -> None:
     of_tube = form.form_tube(replace(domain_tube(make_tube(0)), **TUBE_TEXTS))  # type: ignore[arg-type]
     line = form.form_result((b"k" * 16, BREAK, BREAK, 1, b"", BREAK, BREAK), of_tube)
     assert "\n" not in line
-    assert line.count("\t") + 1 == len(JUDGED_COLUMNS)
+    assert line.count("\t") + 1 == len(VALIDATED_COLUMNS)
     key = form.form_key(BREAK, BREAK, b"k" * 16, 1, 1, b"h" * 16)
     assert (key.count("\n"), key.count("\t") + 1) == (1, len(KEY_COLUMNS))
 
@@ -109,7 +109,7 @@ def test_a_number_in_the_sites_name_is_masked_where_it_is_stored_and_nowhere_els
     number, other = make_document(1).number, make_document(2).number
     for dialect in ("sqlite", "postgresql"):
         rows = [
-            judge([make_tube(0, site=f"{written}的家门口")], dialect=dialect).results[0]
+            validate_batch([make_tube(0, site=f"{written}的家门口")], dialect=dialect).results[0]
             for written in (number, number, other)
         ]
         assert mask_number(number) in str(rows[0].result_row)

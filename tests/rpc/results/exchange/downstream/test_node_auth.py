@@ -32,7 +32,7 @@ from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from tests.support.certificates import Authority
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info, told
+from tests.support.errors import error_info, failure_of
 from tests.support.results.country import HENAN, JILIN, Country, open_member
 from tests.support.results.factories import NOW, PEPPER, REPORTED, USCC, subject_key
 from tests.support.servers import serving, settings_for
@@ -116,9 +116,12 @@ async def test_a_province_is_nobodys_upstream(tmp_path: Path, sqlite_url: MakeUr
     async with open_member(tmp_path / "henan", sqlite_url("results"), HENAN) as henan:
         assert await ending(henan.exchange, start()) == (PRECONDITION, "NOT_AN_UPSTREAM")
         look_up = LookupSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
-        assert (await told(henan.exchange.LookupSubjects(look_up)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+        assert (await failure_of(henan.exchange.LookupSubjects(look_up)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
         subscription = SubscribeSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
-        assert (await told(henan.exchange.SubscribeSubjects(subscription)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+        assert (await failure_of(henan.exchange.SubscribeSubjects(subscription)))[:2] == (
+            PRECONDITION,
+            "NOT_AN_UPSTREAM",
+        )
 
 
 async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) -> None:
@@ -146,8 +149,10 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
         assert await ending(stub, start(JILIN)) == denied
         keys = [b"k" * 16]
         jilin = f"nodes/{JILIN}"
-        assert (await told(stub.LookupSubjects(LookupSubjectsRequest(node=jilin, subject_keys=keys))))[:2] == denied
-        assert (await told(stub.SubscribeSubjects(SubscribeSubjectsRequest(node=jilin, subject_keys=keys))))[
+        assert (await failure_of(stub.LookupSubjects(LookupSubjectsRequest(node=jilin, subject_keys=keys))))[
+            :2
+        ] == denied
+        assert (await failure_of(stub.SubscribeSubjects(SubscribeSubjectsRequest(node=jilin, subject_keys=keys))))[
             :2
         ] == denied
         watch = stub.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=pepper_mark(PEPPER)))
