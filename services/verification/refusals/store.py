@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, upda
 from services.domain.errors import FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import format_refusal
-from services.domain.region import NATION
+from services.domain.region import NATION, prefix
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once
 from services.verification.refusals.masking import mask_identity
@@ -161,9 +161,7 @@ class RefusalStore:
 def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.region and wanted.region != NATION:
-        # A region's code begins with the significant digits of every region above it.
-        prefix = wanted.region.removesuffix("00").removesuffix("00")
-        conditions.append(_C.region.startswith(prefix))
+        conditions.append(_C.region.startswith(prefix(wanted.region), autoescape=True))
     if wanted.from_region:
         conditions.append(_C.region >= wanted.from_region)
     if wanted.grounds:
