@@ -1,4 +1,4 @@
-"""Whom the nation lets in: provinces' nodes with its pepper and, over TLS, a certificate of their own."""
+"""Authentication at the nation: nodes of provinces with its pepper and, over TLS, a certificate of their own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 def start(region: str = JILIN, **fields: object) -> ReplicateRequest:
-    """A right first frame."""
+    """Return a valid first frame, with some fields replaced."""
     values: dict[str, object] = {
         "node": f"nodes/{region}",
         "log_id": str(uuid.uuid4()),
@@ -54,7 +54,7 @@ def start(region: str = JILIN, **fields: object) -> ReplicateRequest:
 
 
 def change(source_node: str = JILIN, **fields: object) -> replica_pb2.ReplicatedChange:
-    """A right result of a node, unless something of it is replaced."""
+    """Return a valid result of a node, with some fields replaced."""
     result = StoredResult(
         subject_key(1), REPORTED, USCC, "R1", 1, ACTIVE, "", "", "T1", 1, 2, 1, NEGATIVE, "220502", "", REPORTED,
         None, None, REPORTED, NOW, None, source_node,
@@ -65,13 +65,13 @@ def change(source_node: str = JILIN, **fields: object) -> replica_pb2.Replicated
 
 
 def batch(*changes: replica_pb2.ReplicatedChange, **fields: int) -> ReplicateRequest:
-    """A writer's first commit."""
+    """Return a batch with the first commit of a writer."""
     values = {"writer": 1, "offset": 0, "next_offset": 1} | fields
     return ReplicateRequest(batch=ReplicateBatch(**values, changes=changes))  # type: ignore[arg-type]
 
 
 async def ending(stub: ExchangeServiceStub, *frames: ReplicateRequest) -> tuple[grpc.StatusCode, str]:
-    """How a stream of these frames ends: its code, and the reason if it failed."""
+    """Return the code with which a stream of these frames ends, and the reason if it failed."""
     try:
         async for _ in stub.Replicate(iter(frames), timeout=20):
             pass
@@ -132,7 +132,7 @@ async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) ->
 
 
 async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Henan's certificate neither replicates as Jilin nor reads or watches as it."""
+    """With Henan's certificate a node cannot replicate, look up, subscribe or watch as Jilin."""
     authority = Authority(tmp_path, "authority")
     own = authority.sign("own", f"{HENAN}.nodes.hutong")
     files = {
@@ -175,7 +175,7 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
     ],
 )
 def test_a_certificate_names_its_node_or_does_not(name: str, admitted: bool) -> None:
-    """By a DNS name that begins with it or a URI whose whole path it is, and by nothing that only looks alike."""
+    """Either a DNS name begins with it or it is the whole path of a URI. Names that only look alike do not count."""
     shown = {"transport_security_type": [b"ssl"], "x509_subject_alternative_name": [name.encode()]}
     context = SimpleNamespace(auth_context=lambda: shown)
     if admitted:
