@@ -130,9 +130,9 @@ class ResultWriter:
         if older:
             self._reconcile(older, known)
 
-    def _succeed(self, standing: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
-        """Store each report's chain of further revisions. The last becomes the newest, and supersedes `standing`."""
-        self._supersede(standing)
+    def _succeed(self, present: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
+        """Store each report's chain of further revisions. The last becomes the newest, and supersedes `present`."""
+        self._supersede(present)
         self._insert(
             (replica, replica.result.state if replica is chain[-1] else SUPERSEDED)
             for chain in chains.values()
@@ -143,7 +143,7 @@ class ResultWriter:
     def _reconcile(self, older: Sequence[Replica], known: dict[str, ReportKey]) -> None:
         """Reconcile revisions whose numbers are known, in ascending order."""
         histories = find_histories(self._connection, self._lab, [replica.result.report_number for replica in older])
-        standing: list[StoredResult] = []
+        present: list[StoredResult] = []
         further: dict[str, list[Replica]] = {}
         missing: list[Replica] = []
         for replica in older:
@@ -159,11 +159,11 @@ class ResultWriter:
                     revision = max(history[-1].revision, known[number].revision) + 1
                     next_ = replica._replace(result=replica.result._replace(revision=revision))
                     if number not in further:
-                        standing.append(history[-1])
+                        present.append(history[-1])
                     further.setdefault(number, []).append(next_)
                     history.append(next_.result)
         self._insert((replica, SUPERSEDED) for replica in missing)
-        self._succeed(standing, further)
+        self._succeed(present, further)
 
     def _count_conflict(self, replica: Replica) -> None:
         self._applied.conflict_count += 1
@@ -179,12 +179,12 @@ class ResultWriter:
     ) -> bool:
         """Return whether the report belongs to the sender. A different one of another node counts as a conflict."""
         number = replica.result.report_number
-        standing = newest.get((self._lab, number))
+        present = newest.get((self._lab, number))
         key = known[number]
-        if standing is None:
+        if present is None:
             return True
-        if standing.source_node == replica.result.source_node:
-            if standing.subject_key == replica.result.subject_key:
+        if present.source_node == replica.result.source_node:
+            if present.subject_key == replica.result.subject_key:
                 return True
             # As a revision for another subject it would take the report away from its present subject.
             self._count_conflict(replica)
@@ -194,7 +194,7 @@ class ResultWriter:
             _log.warning(
                 "two nodes sent a report with different content; the first is kept",
                 lab=self._lab,
-                first=standing.source_node,
+                first=present.source_node,
                 second=replica.result.source_node,
             )
         return False

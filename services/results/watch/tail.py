@@ -89,17 +89,17 @@ class ChangeTail:
         log: Log,
         clock: Clock,
         drain: Drain,
-        news: asyncio.Event,
+        written: asyncio.Event,
         timing: ResultsTiming,
         limits: TailLimits | None = None,
     ) -> None:
-        """Create a tail; `news` is set whenever this process has committed something to the log."""
+        """Create a tail; `written` is set whenever this process has committed something to the log."""
         self._timing = timing
         self.limits = limits or TailLimits()
         self._log = log
         self._clock = clock
         self._drain = drain
-        self._news = news
+        self._written = written
         self._database_slots = asyncio.Semaphore(self.limits.database_reads)
         self._start_lock = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
@@ -135,7 +135,7 @@ class ChangeTail:
     async def _poll(self, window: _Window) -> None:
         try:
             while not self._drain.begun:
-                self._news.clear()
+                self._written.clear()
                 read_time = self._clock.now()
                 batch = await self._log.read_changes(window.reach, read_time, self.limits.read)
                 window.append(batch.slices, read_time if batch.is_complete else None)
@@ -152,7 +152,7 @@ class ChangeTail:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.tail_poll):
-                await self._news.wait()
+                await self._written.wait()
             await asyncio.sleep(self._timing.tail_gather)
 
     def _stop(self) -> None:

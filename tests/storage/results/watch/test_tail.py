@@ -193,7 +193,7 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
             return await results_by(reader, 3)
 
     assert await asyncio.gather(*(follow() for _ in range(20))) == [["R0", "R1", "R2"]] * 20
-    assert most == TailLimits().readers
+    assert most == TailLimits().database_reads
 
 
 async def test_a_page_says_up_to_when_all_is_told(sqlite: Laboratory) -> None:
