@@ -35,7 +35,7 @@ class PageTokens:
     def issue(self, request: Message, position: Sequence[str | int]) -> str:
         """The token of the page after a position."""
         body = orjson.dumps(position)
-        return base64.urlsafe_b64encode(self._seal(request, body) + body).decode().rstrip("=")
+        return base64.urlsafe_b64encode(self.seal(request, body) + body).decode().rstrip("=")
 
     def position(self, request: Message, shape: Sequence[type]) -> list[Any] | None:
         """The position in a request's page_token, of these types; None for the first page.
@@ -49,14 +49,14 @@ class PageTokens:
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             seal, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
-            position = orjson.loads(body) if seal == self._seal(request, body) else None
+            position = orjson.loads(body) if seal == self.seal(request, body) else None
         except (binascii.Error, ValueError):
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):
             raise InvalidArgument.field("page_token", "was not issued for this request", "INVALID_PAGE_TOKEN")
         return position
 
-    def _seal(self, request: Message, body: bytes) -> bytes:
+    def seal(self, request: Message, body: bytes) -> bytes:
         """A keyed hash of all of the request but its paging, and of the position: neither may be exchanged."""
         bare = type(request)()
         bare.CopyFrom(request)

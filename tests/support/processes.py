@@ -15,9 +15,7 @@ from typing import Any
 
 import psutil
 
-PATIENCE_SECONDS = 30.0
-"""How long a process may take to do what a test waits for, before the test fails."""
-
+from tests.support.waiting import PATIENCE_SECONDS
 
 _MARK = "TEST_PROCESS"
 """The variable by which a process is known to descend from this one, whoever its parent is by now."""

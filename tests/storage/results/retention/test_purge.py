@@ -111,7 +111,7 @@ async def test_a_second_purge_finds_nothing_left(laboratory: Laboratory) -> None
     assert len(await deletion_rows(laboratory)) == 3
 
 
-@pytest.mark.parametrize("dies_in", ["_fingerprint", "_complete", "_delete_keys", "_delete_rows"])
+@pytest.mark.parametrize("dies_in", ["fingerprint", "_complete", "_delete_keys", "_delete_rows"])
 async def test_a_purge_that_was_killed_is_finished_by_the_next(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:
@@ -271,7 +271,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 
     await register(laboratory)
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
-    fingerprint = purge_module._fingerprint
+    fingerprint = purge_module.fingerprint
     loop = asyncio.get_running_loop()
     recalled: list[int] = []
 
@@ -281,7 +281,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
         recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
         return counted
 
-    monkeypatch.setattr(purge_module, "_fingerprint", count_and_recall)
+    monkeypatch.setattr(purge_module, "fingerprint", count_and_recall)
     deletion = await asyncio.to_thread(remove, laboratory)
     assert (deletion.result_count, recalled) == (3, [1])
     assert await laboratory.rows("report_number", "revision") == [("R3", 1), ("R3", 2)]
@@ -290,7 +290,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one, of another process, would count the same once more; it is told to wait, and leaves no record."""
     await laboratory.send([make_tube(0, reported=BEFORE)])
-    fingerprint = purge_module._fingerprint
+    fingerprint = purge_module.fingerprint
     refusals: list[Unavailable] = []
 
     def count_twice(connection: Connection, horizon: Instant) -> tuple[int, str]:
@@ -304,7 +304,7 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
         return fingerprint(connection, horizon)
 
     with monkeypatch.context() as patched:
-        patched.setattr(purge_module, "_fingerprint", count_twice)
+        patched.setattr(purge_module, "fingerprint", count_twice)
         remove(laboratory)
     assert [(refusal.reason, refusal.message) for refusal in refusals] == [
         ("OVERLOADED", "another purge is under way; wait for its end")

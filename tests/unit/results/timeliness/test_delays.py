@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.domain.instant import DAY, HOUR, SECOND, Span
-from services.results.timeliness.delays import Timeliness, _quantile, _timeliness, delay_class, longest_of_class
+from services.results.timeliness.delays import Timeliness, delay_class, longest_of_class, quantile_of, timeliness_of
 
 delays = st.integers(-HOUR, 400 * DAY)
 
@@ -37,11 +37,11 @@ def test_a_class_fits_its_column() -> None:
 
 
 @given(st.lists(delays, min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99]))
-def test_a_quantile_is_at_most_a_twentieth_too_long(found: list[Span], share: float) -> None:
+def test_aquantile_is_at_most_a_twentieth_too_long(found: list[Span], share: float) -> None:
     """As the nearest rank has it."""
     counts = Counter(map(delay_class, found))
     exact = max(sorted(found)[math.ceil(share * len(found)) - 1], 0)
-    told = _quantile(counts, len(found), share)
+    told = quantile_of(counts, len(found), share)
     assert told is not None
     assert exact <= told + 1
     assert told <= max(exact * 1.0501, SECOND) + SECOND
@@ -53,12 +53,12 @@ def test_a_quantile_is_at_most_a_twentieth_too_long(found: list[Span], share: fl
 @example([int(4 * HOUR * 1.0502)])
 def test_nobody_within_the_threshold_is_called_late(found: list[Span]) -> None:
     """And whoever is a twentieth and more beyond it is."""
-    timeliness = _timeliness(Counter(map(delay_class, found)), Counter(), None, 4 * HOUR)
+    timeliness = timeliness_of(Counter(map(delay_class, found)), Counter(), None, 4 * HOUR)
     assert timeliness.result_count == len(found)
     assert timeliness.late_count >= sum(delay > 4 * HOUR * 1.0501 for delay in found)
     assert timeliness.late_count <= sum(delay > 4 * HOUR for delay in found)
 
 
-def test_nothing_counted_has_no_quantiles() -> None:
+def test_nothing_counted_has_noquantiles() -> None:
     """An hour without results is not a prompt one."""
-    assert _timeliness(Counter(), Counter(), None, HOUR) == Timeliness(0, None, None, 0, None)
+    assert timeliness_of(Counter(), Counter(), None, HOUR) == Timeliness(0, None, None, 0, None)

@@ -16,8 +16,15 @@ from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import Freshness
 from tests.support.results.factories import NOW
+from tests.support.virtual_time import VirtualTimePolicy, pass_time
 
 JILIN = "220000"
+
+
+@pytest.fixture(scope="module")
+def event_loop_policy() -> VirtualTimePolicy:
+    """Waits cost no time here, and last exactly as long as they say."""
+    return VirtualTimePolicy()
 
 
 class Register:
@@ -85,9 +92,9 @@ async def test_all_who_wait_share_their_looks_and_go_on_together() -> None:
     waiters = []
     for index in range(100):
         waiters.append(asyncio.create_task(nodes.await_fresh([Freshness("results", JILIN, NOW + index)])))
-        await asyncio.sleep(0.001)
+        await pass_time(0.001)
     begun = register.reads
-    await asyncio.sleep(0.5)
+    await pass_time(0.5)
     assert not any(waiter.done() for waiter in waiters)
     assert register.reads - begun < 25
     register.nodes = [node(as_of=NOW + 100)]
@@ -117,7 +124,7 @@ async def test_who_stops_waiting_takes_nothing_from_the_others() -> None:
     register = Register(node(as_of=NOW))
     nodes = nodes_of(register)
     first, second = (asyncio.create_task(nodes.await_fresh([Freshness("results", JILIN, NOW)])) for _ in range(2))
-    await asyncio.sleep(0.02)
+    await pass_time(0.02)
     first.cancel()
     register.nodes = [node(as_of=NOW + 1)]
     async with asyncio.timeout(2):
