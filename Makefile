@@ -1,20 +1,22 @@
-# The only things a bare machine needs are make and Python 3.11 or newer; every target installs what it needs itself.
+# A bare machine needs only make and Python 3.11 or newer. Every target installs what else it needs.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# The generator of the stubs is kept old on purpose and so lives in an environment of its own.
+# The stub generator is old on purpose (protos/generate.py says why), so it has its own environment.
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
 TOOLS  := .tools
+# Tests run side by side, a worker for each core; each worker has databases of its own.
+SIDE_BY_SIDE ?= -n auto --dist worksteal
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run quick test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
 
-help: ## Show what can be made
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
@@ -36,22 +38,25 @@ $(TOOLS)/grpcurl:
 	  GOBIN=$(CURDIR)/$(TOOLS) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION); \
 	else echo "Go is not installed: grpcurl cannot be built and its tests will be skipped."; fi
 
-demo: $(READY) ## Play a lab's day from empty disk to decisions for people on the road; exits 0
+demo: $(READY) ## Run a laboratory's day on an empty disk: upload, publish, verify; exits 0
 	@$(BIN)/python -m clients.examples.demo
 
-demo-nation: $(READY) ## A national node and three provinces: a person tested in Tonghua walks into a hotel in Zhengzhou
+demo-nation: $(READY) ## Run a national node and three provinces: a person tested in Tonghua enters a hotel in Zhengzhou
 	@$(BIN)/python -m clients.examples.demo_nation
 
-run: $(READY) ## As demo, and keep the three services up until Ctrl-C
+run: $(READY) ## Run the demo and keep the three services up until Ctrl-C
 	@$(BIN)/python -m clients.examples.demo --stay
+
+quick: lint ## What to run while you work: lint, unit and contract tests; under a minute
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(ARGS)
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
-	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
-check: lint types protos-fresh test ## What CI runs: lint, types, stubs fresh, migrations complete, tests
+check: lint types protos-fresh test ## Run what CI runs: lint, types, protos-fresh and test
 
-lint: $(READY) $(PROTOS_READY) ## Check style of Python and protos, and that imports go down only
+lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@out=$$($(BIN)/lint-imports --no-cache) || { echo "$$out"; exit 1; }
@@ -65,40 +70,40 @@ protos: $(PROTOS_READY) ## Regenerate the client stubs and the descriptor set
 	  --python-out clients/python --descriptor-out clients/hutong.binpb
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
 
-protos-fresh: $(PROTOS_READY) breaking ## Fail when the committed stubs are not those of the protos
+protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out build/fresh/python --descriptor-out build/fresh/hutong.binpb
 	@cmp build/fresh/hutong.binpb clients/hutong.binpb || { echo "Stale stubs: run make protos"; exit 1; }
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py build/fresh/hutong.binpb build/fresh/policy.schema.json
 	@cmp build/fresh/policy.schema.json $(POLICY_SCHEMA) || { echo "Stale schema: run make protos"; exit 1; }
-	@for room in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$room clients/python/$$room || { echo "Stale stubs: run make protos"; exit 1; }; done
+	@for package in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
 
-breaking: $(PROTOS_READY) ## Fail when the contract breaks clients of the last release (protos/released)
+breaking: $(PROTOS_READY) ## Fail if the contract breaks clients of the last release (protos/released)
 	@if [ -f protos/released/hutong.binpb ]; then \
 	  (cd protos/released && sha256sum --quiet --check SHA256) && \
 	  $(PROTOS_VENV)/bin/buf breaking clients/hutong.binpb --against protos/released/hutong.binpb --config protos/buf.yaml; \
 	else echo "No release yet: nothing to compare the contract with."; fi
 
-release: $(READY) ## Cut a release: VERSION=0.2.0 DATE=2026-12-01; commit what it changes
+release: $(READY) ## Cut a release, such as VERSION=0.2.0 DATE=2026-12-01; commit the changes
 	@$(BIN)/python protos/release.py $(VERSION) --date $(DATE)
 
-soak: $(READY) ## Kill Results 500 times on each engine, break a country 200 times, decide 100,000 cases twice, stream five million persons; 40 minutes
+soak: $(READY) ## Run for 40 minutes: kill Results 500 times on each engine, break the exchange 200 times, decide 100,000 cases twice, upload five million persons
 	@KILL_ROUNDS=500 $(BIN)/python -m pytest tests/e2e/test_kill.py $(ARGS)
 	@EXCHANGE_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_exchange_faults.py $(ARGS)
 	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
 
-bench: $(READY) ## Measure against the raw limits; prints a table, stores build/bench.json
+bench: $(READY) ## Measure against the raw limits; print a table and write build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-grpcurl: $(READY) $(TOOLS)/grpcurl ## Run the grpcurl scripts of every served RPC against real servers
+grpcurl: $(READY) $(TOOLS)/grpcurl ## Run the grpcurl script of every RPC against real servers
 	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e/test_grpcurl.py $(ARGS)
 
-migrate: $(READY) ## Bring the databases named by HUTONG_* to the newest schema
+migrate: $(READY) ## Migrate the databases that HUTONG_* name to the newest schema
 	@$(BIN)/hutongd migrate
 
-lock: $(READY) ## Resolve the lock files anew
+lock: $(READY) ## Resolve the lock files again with the newest versions
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml clients/python/pyproject.toml --group dev --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-package hutong-client --python-version 3.11 -o requirements.lock \
@@ -109,5 +114,5 @@ lock: $(READY) ## Resolve the lock files anew
 wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python
 
-clean: ## Remove what the other targets made (not the data in .hutong)
+clean: ## Remove what the other targets made, except the data in .hutong
 	rm -rf $(VENV) $(PROTOS_VENV) $(TOOLS) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

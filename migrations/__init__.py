@@ -1,1 +1,1 @@
-"""Alembic trees, one for each service."""
+"""Alembic migrations, one tree for each service."""

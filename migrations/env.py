@@ -1,7 +1,7 @@
 """Runs the migrations of one service, under a lock and with timeouts.
 
-The section of alembic.ini names the service; the database is the one `services.storage.migrate` passes in, or that of
-the service's HUTONG_*_DATABASE_URL.
+The section of alembic.ini names the service. The database is the one that `services.storage.migrate` passes in, or else
+that of the service's HUTONG_*_DATABASE_URL.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from services.storage.engine import create_service_engine
 from services.storage.migrate import version_table
 
 LOCK_TIMEOUT = "5s"
-"""A migration that cannot have its table lock by then gives way to the service's queries and fails; run it again."""
+"""How long a migration waits for a table lock. After that it fails, because the services' queries queue behind it. Run
+it again."""
 STATEMENT_TIMEOUT = "15min"
 """The longest one statement of a migration may run."""
 
@@ -36,15 +37,16 @@ def database_url() -> str:
 def migrate_under_lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET statement_timeout = 0"))
-        # Waits for another migrator without limit, then tables under a limit.
+        # The wait for another migrator has no limit; the waits for tables below have one.
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": zlib.crc32(f"hutong {service}".encode())})
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.commit()
         migrate(connection)
     else:
-        # Before Alembic looks where the database stands, and for all revisions: a second migrator waits here, and a
-        # migration that fails half way leaves nothing behind. On PostgreSQL both are so by themselves.
+        # One transaction begins before Alembic reads the database's revision and covers all migrations. A second
+        # migrator waits here, and a migration that fails half way leaves nothing behind. On PostgreSQL the lock above
+        # and Alembic's own transaction do the same.
         with connection.begin():
             migrate(connection)
 
@@ -63,7 +65,7 @@ def migrate(connection: Connection) -> None:
 
 
 def belongs_to_service(_object: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
-    """Leave alone what is not in the service's metadata: partitions, other services' tables in a shared database."""
+    """Exclude tables outside the service's metadata: partitions, and other services' tables in a shared database."""
     return not (kind == "table" and reflected and name not in metadata.tables)
 
 
@@ -72,5 +74,5 @@ try:
     with engine.connect().execution_options(hutong_write=True) as open_connection:
         migrate_under_lock(open_connection)
 finally:
-    # Also after a failure: the lock is the connection's, and a pooled connection would keep it.
+    # Also after a failure, because the connection holds the lock and would keep it in the pool.
     engine.dispose()

@@ -1,7 +1,7 @@
 """Generate the typed client stubs and the descriptor set from the .proto files.
 
-Runs in its own environment (`make` builds it from `protos/requirements.lock`) because the generator is kept old on
-purpose: its output loads on the runtimes of today and of two years ago, so the stubs force nobody to upgrade.
+It runs in its own environment, which `make` builds from `protos/requirements.lock`, because the generator is old on
+purpose. Its output loads on current runtimes and on those of two years ago, so no user of the stubs has to upgrade.
 
     python protos/generate.py --python-out clients/python --descriptor-out clients/hutong.binpb
 """
@@ -22,16 +22,16 @@ from grpc_tools import protoc
 PROTO_ROOT = Path(__file__).resolve().parent
 VALIDATE_PROTO = "buf/validate/validate.proto"
 DETAIL_PROTOS = ("google/rpc/code.proto", "google/rpc/error_details.proto")
-"""What a status of ours carries inside an Any. No file imports it, and a tool without it shows the details as bytes."""
+"""The types inside the Any details of a status. No file imports them, and tools would show the details as bytes."""
 
 
 def validate_descriptor() -> FileDescriptorProto:
-    """The descriptor of protovalidate's rules, from the installed package: no copy of it is kept in the tree."""
+    """Return the descriptor of protovalidate's rules. The installed package has it, so the tree needs no copy."""
     return FileDescriptorProto.FromString(protovalidate.ViolationPb.desc().file.proto.to_binary())
 
 
 def run_protoc(arguments: list[str]) -> None:
-    """Call protoc with the well-known and googleapis types in reach; leave with its message when it fails."""
+    """Call protoc with the well-known and googleapis types on its path; exit if it fails."""
     wellknown = str(files("grpc_tools") / "_proto")
     googleapis = str(distribution("googleapis-common-protos").locate_file(""))
     if protoc.main(["protoc", f"-I{wellknown}", f"-I{googleapis}", f"-I{PROTO_ROOT}", *arguments]) != 0:
@@ -43,8 +43,8 @@ def generate(python_out: Path, descriptor_out: Path) -> None:
     sources = sorted(str(path.relative_to(PROTO_ROOT)) for path in PROTO_ROOT.rglob("*.proto"))
     services = [name for name in sources if name.endswith("_service.proto")]
     with tempfile.TemporaryDirectory() as scratch:
-        # The tree's own protos are given as sources; validate.proto is known by its descriptor alone. protoc takes one
-        # kind of input in a run, so the rules' own stubs come from a run of their own.
+        # The tree's protos are given as sources, validate.proto only as a descriptor. protoc takes one kind of input
+        # in a run, so the stubs of validate.proto need a separate run.
         base = Path(scratch) / "base.binpb"
         run_protoc(
             [

@@ -1,7 +1,7 @@
-"""Write the JSON Schema of policy files, by which editors complete and check them, from the contract's descriptor set.
+"""Write the JSON Schema of policy files, with which editors complete and check them, from the contract's descriptors.
 
-Names, enums, limits and the text that an editor shows all come from `hutong/policy/v1/policy.proto`; `make protos` runs
-this after the stubs were generated.
+Names, enums, limits and the texts that an editor shows all come from `hutong/policy/v1/policy.proto`. `make protos`
+runs this after generating the stubs.
 
     python protos/policy_schema.py clients/hutong.binpb clients/python/hutong_client/policies/policy.schema.json
 """
@@ -35,10 +35,10 @@ _TEXTS = {
     ),
     ".google.protobuf.Duration": (r"^[0-9]+(\.[0-9]{1,9})?s$", "172800s"),
 }
-"""How the JSON mapping writes a well-known type, and an example."""
+"""The pattern of a well-known type in the JSON mapping, and an example."""
 _LENGTHS = ("duration", "calendar_days")
 _EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
-"""What a predefined rule on texts is made of: one regular expression."""
+"""The form of a predefined rule on texts: one regular expression."""
 
 
 class Contract:
@@ -49,20 +49,20 @@ class Contract:
         self.enums: dict[str, EnumDescriptorProto] = {}
         self.comments: dict[str, str] = {}
         for file in files.file:
-            said = {tuple(it.path): it.leading_comments for it in file.source_code_info.location}
+            comments = {tuple(it.path): it.leading_comments for it in file.source_code_info.location}
             for index, message in enumerate(file.message_type):
                 name = f".{file.package}.{message.name}"
                 self.messages[name] = message
-                for place, field in enumerate(message.field):
-                    self.comments[f"{name}.{field.name}"] = _one_line(said.get((4, index, 2, place), ""))
+                for number, field in enumerate(message.field):
+                    self.comments[f"{name}.{field.name}"] = _one_line(comments.get((4, index, 2, number), ""))
             for index, enum in enumerate(file.enum_type):
                 name = f".{file.package}.{enum.name}"
                 self.enums[name] = enum
-                for place, value in enumerate(enum.value):
-                    self.comments[f"{name}.{value.name}"] = _one_line(said.get((5, index, 2, place), ""))
+                for number, value in enumerate(enum.value):
+                    self.comments[f"{name}.{value.name}"] = _one_line(comments.get((5, index, 2, number), ""))
 
     def message(self, name: str) -> dict[str, Any]:
-        """The schema of a message, without what the service adds."""
+        """Return the schema of a message, without the fields that the service sets."""
         fields = [field for field in self.messages[name].field if not _is_output(field)]
         schema: dict[str, Any] = {
             "type": "object",
@@ -73,14 +73,14 @@ class Contract:
         return schema | ({"required": required} if required else {})
 
     def field(self, message: str, field: FieldDescriptorProto) -> dict[str, Any]:
-        """The schema of a field, with its comment."""
-        said = {"description": self.comments[f"{message}.{field.name}"]}
+        """Return the schema of a field, with its comment."""
+        described = {"description": self.comments[f"{message}.{field.name}"]}
         if field.label == FieldDescriptorProto.LABEL_REPEATED:
             rules = _rules(field).repeated
             most = {"maxItems": rules.max_items} if rules.max_items else {}
             unique = {"uniqueItems": True} if rules.unique else {}
-            return said | {"type": "array", "items": self._value(field, rules.items)} | most | unique
-        return said | self._value(field, _rules(field))
+            return described | {"type": "array", "items": self._value(field, rules.items)} | most | unique
+        return described | self._value(field, _rules(field))
 
     def _value(self, field: FieldDescriptorProto, rules: validate_pb2.FieldRules) -> dict[str, Any]:
         if field.type == FieldDescriptorProto.TYPE_BOOL:
@@ -91,9 +91,9 @@ class Contract:
             return {"type": "string", **_text(rules)}
         if field.type == FieldDescriptorProto.TYPE_ENUM:
             values = [value.name for value in self.enums[field.type_name].value if value.number]
-            said = [self.comments[f"{field.type_name}.{value}"] for value in values]
-            # enumDescriptions is the editors' own word: JSON Schema has none for it.
-            return {"enum": values, "enumDescriptions": said}
+            descriptions = [self.comments[f"{field.type_name}.{value}"] for value in values]
+            # JSON Schema has no descriptions of enum values; editors read this extension.
+            return {"enum": values, "enumDescriptions": descriptions}
         if field.type_name in _TEXTS:
             pattern, example = _TEXTS[field.type_name]
             return {"type": "string", "pattern": pattern, "examples": [example]}
@@ -101,11 +101,11 @@ class Contract:
 
 
 def build_schema(files: FileDescriptorSet) -> dict[str, Any]:
-    """The schema of one policy file."""
+    """Return the schema of one policy file."""
     contract = Contract(files)
     schema = contract.message(POLICY)
     properties = schema["properties"]
-    # A file names a series; the service gives the revision.
+    # A file names a policy without a revision, which the service assigns.
     properties["name"]["pattern"] = properties["name"]["pattern"].replace("(@[0-9]+)?", "")
     (reason,) = (it for it in contract.messages[REQUEST].field if it.name == "retroactive_reason")
     properties["retroactive_reason"] = contract.field(REQUEST, reason)
@@ -137,7 +137,7 @@ def _is_output(field: FieldDescriptorProto) -> bool:
 
 
 def _pattern(text: validate_pb2.StringRules) -> str:
-    """The regular expression of a text, its own or that of a predefined rule; empty when it has none."""
+    """Return the regular expression of a text, its own or that of a predefined rule; empty if it has none."""
     for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
         if extension.containing_type is text.DESCRIPTOR and text.Extensions[extension]:
             (rule,) = extension.GetOptions().Extensions[validate_pb2.predefined].cel
@@ -154,7 +154,7 @@ def _text(rules: validate_pb2.FieldRules) -> dict[str, Any]:
         found["maxLength"] = text.max_len
     if pattern := _pattern(text):
         empty_too = rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE
-        # Written for RE2; \xNN is \u00NN to the regular expressions of JSON Schema.
+        # The pattern is for RE2. JSON Schema's regular expressions write \xNN as \u00NN.
         pattern = pattern.replace("\\x", "\\u00")
         found["pattern"] = f"^$|{pattern}" if empty_too else pattern
     return found

@@ -2,8 +2,8 @@
 
     python protos/release.py 0.2.0 --date 2026-12-01
 
-The commit of what this changes is the release. From then on `make breaking` compares the contract with the kept
-descriptor set, and fails for a change that breaks a client of the release.
+The commit of these changes is the release. From then on `make breaking` compares the contract with the kept descriptor
+set, and fails if a change breaks a client of the release.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ UNRELEASED = "## Unreleased"
 
 
 def release(root: Path, version: str, day: date) -> None:
-    """Change the files of a checkout. ValueError when it cannot be released, before anything is changed."""
+    """Change the files of a checkout.
+
+    Raises:
+        ValueError: the version or a file does not allow a release; no file was changed.
+    """
     if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version):
         raise ValueError(f"{version} is not a version: three numbers with dots between them")
     changelog = root / "CHANGELOG.md"
@@ -46,7 +50,9 @@ def main() -> None:
     """Read the options and release."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("version")
-    parser.add_argument("--date", type=date.fromisoformat, required=True, help="the day of the release, as 2026-12-01")
+    parser.add_argument(
+        "--date", type=date.fromisoformat, required=True, help="the day of the release, such as 2026-12-01"
+    )
     options = parser.parse_args()
     try:
         release(ROOT, options.version, options.date)

@@ -1,1 +1,1 @@
-"""Hutong (互通): the Results, Policy and Verification services and the rooms they share."""
+"""Hutong (互通): the Results, Policy and Verification services and the packages that they share."""

@@ -1,4 +1,4 @@
-"""The `hutongd` command: serve, migrate and purge. Settings come from HUTONG_* in the environment."""
+"""The `hutongd` command: serve, migrate and purge. Its settings are HUTONG_* in the environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
 from services.runtime.settings import VARIABLES, Settings
-from services.runtime.tuning import run_without_preemption
+from services.runtime.tuning import use_batch_scheduling
 from services.runtime.variables import BadSetting
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
@@ -26,11 +26,12 @@ from services.storage.migrate import SERVICES, upgrade
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-"""Also for settings that cannot be used: the operator must change something before trying again."""
+"""Wrong arguments, a setting or a database that cannot be used. Trying again is useless until the operator has changed
+something."""
 MAX_SPAN: Span = 36_500 * DAY
-"""A hundred years: calendars end not far beyond."""
+"""A hundred years. No result is as old, and much longer spans would leave Python's calendar."""
 MAX_SPAN_TEXT = 20
-"""Characters of a span."""
+"""Characters in a span: more than the longest allowed span needs, and far fewer than int() accepts."""
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command; the process's exit code."""
+    """Run the command and return the process's exit code."""
     options = _parser().parse_args(arguments)
     try:
         settings = Settings.from_environment(os.environ)
@@ -51,9 +52,9 @@ def run(arguments: list[str]) -> int:
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
-                # Not where Results or Policy serve alone: Verification waits for them within its own answers.
+                # Results or Policy alone keep the default, because Verification waits for their answers within its own.
                 if "verification" in names:
-                    run_without_preemption()
+                    use_batch_scheduling()
                 uvloop.run(serve([_opener(name) for name in names], settings))
     except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {error}", file=sys.stderr)
@@ -84,18 +85,17 @@ def _purge(settings: Settings, older_than: Span) -> None:
 
 
 def _span(text: str) -> Span:
-    """A span as operators write it: "30d" or "12h"."""
+    """Parse a span such as "30d" or "12h"."""
     units = {"d": DAY, "h": HOUR}
-    # More digits than any span needs are not looked at.
     if not text[:-1].isdecimal() or len(text) > MAX_SPAN_TEXT or text[-1:] not in units or int(text[:-1]) == 0:
-        raise argparse.ArgumentTypeError("expected a number of days or hours, as 30d or 12h")
+        raise argparse.ArgumentTypeError("expected a number of days or hours, such as 30d or 12h")
     if (span := int(text[:-1]) * units[text[-1]]) > MAX_SPAN:
         raise argparse.ArgumentTypeError(f"expected {MAX_SPAN // DAY}d at most: no results are that old")
     return span
 
 
 def _opener(name: str) -> Callable[[Settings], Awaitable[Service]]:
-    """The function of a service's main module that opens it."""
+    """Return the function that opens a service, from its main module."""
     opener: Callable[[Settings], Awaitable[Service]] = getattr(
         importlib.import_module(f"services.{name}.main"), f"open_{name}"
     )
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hutongd",
         description="The Hutong services: Results, Policy and Verification.",
-        epilog=f"settings (environment):\n{settings}\n\nexit codes: 0 ended as asked, 1 failed, 2 wrong setting",
+        epilog=f"settings (environment):\n{settings}\n\nexit codes: 0 ended normally, 1 failed, 2 wrong setting",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -117,9 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
-    text = "remove results reported longer ago than that, and keep a record of what was removed"
+    text = "remove results that were reported longer ago than a span, and keep a deletion record"
     command = commands.add_parser("purge", help=text, description=f"{text}; PostgreSQL drops whole months")
-    command.add_argument("--older-than", type=_span, required=True, metavar="SPAN", help="as 30d or 12h")
+    command.add_argument("--older-than", type=_span, required=True, metavar="SPAN", help="such as 30d or 12h")
     return parser
 
 

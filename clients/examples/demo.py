@@ -46,7 +46,7 @@ The node stays up until Ctrl-C. In another terminal, with .venv/bin on the PATH:
   hutong lookup --number {number}
   hutong verify --number {number} --region 410105 --purpose hotel \\
     --arriving-from 220500 --use-time "2022-08-10 12:00:00+08:00"
-  hutong policy resolve --region 310104 --purpose city-transport --at "2022-08-04 23:59:59+08:00"
+  hutong policy resolve --region 310104 --purpose city-transport --effective-time "2022-08-04 23:59:59+08:00"
   grpcurl -plaintext {results} list
   sh clients/examples/grpcurl/11-create-lab.sh   # and the others, in the order of their numbers
 """
@@ -112,7 +112,8 @@ def _publish_policies(node: Node) -> None:
         start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
         print(f"  {item['action']}, from {start:%Y-%m-%d}  {policy['title']}", flush=True)
         for override in item.get("overrides", ()):
-            print(f"    overrides {override['policy']}: {override['stated']} -> {override['applied']}", flush=True)
+            replaced = override.get("basis") or override["channels"]
+            print(f"    overrides {override['policy']}: {replaced['stated']} -> {replaced['applied']}", flush=True)
 
 
 def _upload_day(node: Node, where: Path) -> None:
@@ -157,7 +158,7 @@ def _ask_for_decisions(connection: Connection) -> None:
         decision = connection.verification.Verify(scene.request, timeout=CALL_SECONDS).decision
         lines = explain(decision, title_of)
         if number > 1:
-            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.follow_ups)]
+            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.next_steps)]
         print("\n".join(["", f"{number:2}. {scene.told}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
     if differences:

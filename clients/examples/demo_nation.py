@@ -21,9 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1 import exchange_service_pb2
 from hutong.policy.v1 import policy_service_pb2
 from hutong.results.v1 import (
-    exchange_service_pb2,
+    import_service_pb2,
     lab_service_pb2,
     lookup_pb2,
     result_pb2,
@@ -58,7 +60,7 @@ title: 示例：住宿，72小时
 source: {title: made up for this demonstration}
 purposes: [PURPOSE_HOTEL]
 test_required:
-  window: {duration: 259200s, basis: BASIS_REPORT_TIME}
+  window: {duration: 259200s, basis: VALIDITY_BASIS_REPORT_TIME}
   refusal_permitted: true
 effective_start_time: "2022-08-01T00:00:00+08:00"
 effective_end_time: "2022-09-13T00:00:00+08:00"
@@ -154,7 +156,7 @@ def _publish(country: Country, where: Path) -> None:
 
 def _has_policy(calls: Connection, name: str) -> bool:
     listed = calls.policies.ListPolicies(
-        policy_service_pb2.ListPoliciesRequest(parent="jurisdictions/000000"), timeout=CALL_SECONDS
+        policy_service_pb2.ListPoliciesRequest(jurisdiction="jurisdictions/000000"), timeout=CALL_SECONDS
     )
     return any(policy.name.startswith(name) for policy in listed.policies)
 
@@ -176,14 +178,14 @@ def _walk(country: Country, traveller: Report) -> None:
     tell("The person walks into a hotel in Zhengzhou. Henan asks its own store and the nation:")
     soon = traveller.reported + timedelta(hours=20)
     question = ask(traveller, "410105", _HOTEL, soon)
-    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     until = traveller.reported + timedelta(hours=48)
     rule = "410000/recognition-from-outside"
     decision = _verify(country, "Henan", question, Expected("RECOGNIZED", "VALID", rule, until, "RECORD"))
     _print(country, "Henan", decision)
     tell("And in Qingdao, Shandong, the same evening:")
     question = ask(traveller, "370202", _HOTEL, soon)
-    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     decision = _verify(country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="RECORD"))
     _print(country, "Shandong", decision)
 
@@ -203,13 +205,13 @@ def _lose_the_nation(country: Country, traveller: Report) -> None:
     nation.kill("policy")
     soon = traveller.reported + timedelta(hours=20)
     bare = ask(traveller, "410105", _HOTEL, soon)
-    bare.scope = lookup_pb2.SCOPE_NATIONWIDE
+    bare.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     decision = _verify(country, "Henan", bare, Expected("UNDETERMINED", "SOURCE_UNAVAILABLE"))
     if decision.refusal_permitted:
         raise StoryDiffers("a refusal was permitted while the nation could not be reached")
     print("    With nothing in hand: UNDETERMINED, and no refusal is permitted", flush=True)
     shown = ask(traveller, "410105", _HOTEL, soon, traveller.shown())
-    shown.scope = lookup_pb2.SCOPE_NATIONWIDE
+    shown.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     _verify(
         country, "Henan", shown, Expected("RECOGNIZED", "VALID", "410000/recognition-from-outside", basis="PRESENTED")
     )
@@ -230,33 +232,34 @@ def _remind(country: Country) -> None:
     traveller, _ = find_travellers(DAY)
     unknown = Report("韦示例", "450403188009090041", LAB, "TH-LATE-1", traveller.sampled, traveller.reported)
     question = ask(unknown, "370202", _HOTEL, unknown.reported + timedelta(hours=10), unknown.shown())
-    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     _verify(
-        country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="PRESENTED", follow_up="UPLOAD_REPORT")
+        country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="PRESENTED", next_step="UPLOAD_REPORT")
     )
 
-    def reminded() -> bool:
-        listed = run_hutong(country.nodes["Jilin"], "follow-ups")["follow_ups"]
+    def listed_in_jilin() -> bool:
+        listed = run_hutong(country.nodes["Jilin"], "missing-reports")["missing_reports"]
         return any(item["report_number"] == unknown.report_number for item in listed)
 
-    _await("the reminder in Jilin", reminded)
-    print(f"    hutong follow-ups in Jilin: labs/{LAB} is to upload {unknown.report_number}", flush=True)
+    _await("the missing report in Jilin", listed_in_jilin)
+    print(f"    hutong missing-reports in Jilin: labs/{LAB} is to upload {unknown.report_number}", flush=True)
 
 
 def _recall(country: Country, other: Report) -> None:
     tell("Henan imports a person's results; the laboratory recalls one in Jilin, and the copy in Henan knows:")
     henan, jilin = country.calls["Henan"], country.calls["Jilin"]
     document = ask(other, "410105", _HOTEL, other.reported).document
-    imported = henan.results.ImportResults(
-        results_service_pb2.ImportResultsRequest(document=document), timeout=CALL_SECONDS
+    imported = henan.imports.ImportResults(
+        import_service_pb2.ImportResultsRequest(document=document), timeout=CALL_SECONDS
     )
-    if [result.origin for result in imported.test_results] != ["nodes/220000"]:
+    if [result.source_node for result in imported.test_results] != ["nodes/220000"]:
         raise StoryDiffers("Henan was to import one result of Jilin")
     jilin.results_admin.RecallResults(
         results_admin_service_pb2.RecallResultsRequest(
             lab=f"labs/{LAB}",
-            report_start_time=timestamp(other.reported),
-            report_end_time=timestamp(other.reported + timedelta(minutes=1)),
+            report_interval=Interval(
+                start_time=timestamp(other.reported), end_time=timestamp(other.reported + timedelta(minutes=1))
+            ),
             reason="contaminated run",
         ),
         timeout=CALL_SECONDS,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1 import follow_up_pb2, lab_pb2
+from hutong.results.v1 import lab_pb2, next_step_pb2
 from hutong.type.v1 import channel_pb2, identity_pb2, outcome_pb2, purpose_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2, verification_service_pb2
 
@@ -61,7 +61,7 @@ class Expected:
     rule: str = ""
     until: datetime | None = None
     basis: str = ""
-    follow_up: str = ""
+    next_step: str = ""
     use: str = ""
 
     def differences(self, decision: decision_pb2.Decision) -> list[str]:
@@ -80,11 +80,11 @@ class Expected:
             for what, expected, actual, prefix in pairs
             if expected and expected != actual.removeprefix(prefix)
         ]
-        actions = {follow_up_pb2.FollowUpAction.Name(item.action) for item in decision.follow_ups}
-        if self.follow_up and f"FOLLOW_UP_ACTION_{self.follow_up}" not in actions:
-            found.append(f"follow-up {self.follow_up} is missing")
-        uses = {decision_pb2.Use.Name(item.use) for item in decision.considered}
-        if self.use and f"USE_{self.use}" not in uses:
+        actions = {next_step_pb2.NextStepAction.Name(item.action) for item in decision.next_steps}
+        if self.next_step and f"NEXT_STEP_ACTION_{self.next_step}" not in actions:
+            found.append(f"follow-up {self.next_step} is missing")
+        uses = {decision_pb2.EvidenceUse.Name(item.use) for item in decision.considered}
+        if self.use and f"EVIDENCE_USE_{self.use}" not in uses:
             found.append(f"nothing considered is {self.use}")
         return found
 
@@ -182,7 +182,7 @@ def _paper_and_record(editor: Report) -> list[Scene]:
                 "EXPIRED",
                 "410000/recognition-from-outside",
                 editor.reported + 48 * _HOUR,
-                follow_up="EXAMINE_EVIDENCE",
+                next_step="EXAMINE_EVIDENCE",
                 use="CONTRADICTS_RECORD",
             ),
         ),
@@ -200,7 +200,7 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
             "One of a positive pool of ten, on the metro in Zhengzhou: not a positive person, but a recheck is due",
             ask(awaiting, "410105", purpose_pb2.PURPOSE_CITY_TRANSPORT, noon),
             Expected(
-                "NOT_RECOGNIZED", "PENDING_RECHECK", "410100/venue-and-transport", follow_up="RECHECK_SINGLE_TUBE"
+                "NOT_RECOGNIZED", "PENDING_RECHECK", "410100/venue-and-transport", next_step="RECHECK_SINGLE_TUBE"
             ),
         ),
         Scene(
@@ -215,7 +215,7 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
                 "NOT_RECOGNIZED",
                 "EVIDENCE_CONTRADICTS_RECORD",
                 "410000/recognition-from-outside",
-                follow_up="EXAMINE_EVIDENCE",
+                next_step="EXAMINE_EVIDENCE",
                 use="CONTRADICTS_RECORD",
             ),
         ),

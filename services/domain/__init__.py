@@ -1,1 +1,1 @@
-"""The words all services share: instants, regions, documents, resource names and typed errors. No I/O here."""
+"""Values that all services share: instants, regions, documents, resource names and typed errors. No I/O."""

@@ -1,7 +1,7 @@
-"""Identity documents: whether a number can be right, and its canonical form (DOMAIN: identifiers).
+"""Identity documents: checks of their numbers, and the canonical form (docs/identifiers.md §2).
 
-The canonical form is what two spellings of one document share; only it is ever hashed. Nothing here stores or prints a
-number.
+All spellings of one document have the same canonical form, and only that form is hashed. Nothing here stores or prints
+a number.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _PASSPORT = re.compile(r"[0-9A-Z]{5,20}")
 _FOREIGN_RESIDENT = re.compile(r"[A-Z]{3}[0-9]{12}|[0-9]{17}[0-9X]")
 _RESIDENCE_PERMIT_REGIONS = ("810000", "820000", "830000")
 _CHECK_CHARACTERS = "1X864209753"
-"""By the remainder of the 17 digits, read as a number to the base 13, when divided by 11."""
+"""Indexed by the remainder modulo 11 of the 17 digits, read as a number to the base 13."""
 
 
 def has_check_character(number: str) -> bool:
     """Whether the 18th character fits the 17 digits before it (ISO 7064 MOD 11-2, GB 11643).
 
-    The standard weighs the digits by powers of 2 modulo 11, and 13 is 2 modulo 11: so read to the base 13 they are
-    summed up by int() itself. Every uploaded person passes here; python-stdnum's general form takes nine times as long.
+    The standard weighs the digits by powers of 2 modulo 11. Because 13 is 2 modulo 11, int() to the base 13 gives the
+    same sum. Every uploaded person is checked here, and python-stdnum's general form takes nine times as long.
     """
     return _CHECK_CHARACTERS[int(number[:17], 13) % 11] == number[17]
 
 
 class Document(NamedTuple):
-    """A document in canonical form. Its number never shows in a repr, so that no log or traceback can hold it."""
+    """A document in canonical form. Its repr omits the number, so that no log or traceback contains it."""
 
     type: int
     number: str
@@ -49,7 +49,12 @@ class Document(NamedTuple):
 
 
 class BadDocument(ValueError):
-    """A number that cannot be right for its type. Says which field and what is expected, never the number."""
+    """A number that cannot be right for its type.
+
+    Attributes:
+        field: the faulty field, `number` or `issuing_country`.
+        expected: what the field must be; it never contains the number.
+    """
 
     def __init__(self, faulty_field: str, expected: str) -> None:
         super().__init__(expected)
@@ -58,13 +63,13 @@ class BadDocument(ValueError):
 
 
 def canonical_document(type_: int, number: str, issuing_country: str = "") -> Document:
-    """The canonical form of a document: upper case, no spaces, and the rule of its type.
+    """Return the canonical form of a document: upper case, without spaces, by the rule of its type.
 
-    For cards under GB 11643 the check character alone is checked: whether a county existed in the year of birth is not,
-    since permits of Hong Kong, Macao and Taiwan residents (810000, 820000, 830000) would fail it.
+    For cards under GB 11643 only the check character is checked. Whether the county existed in the year of birth is
+    not checked, because permits of Hong Kong, Macao and Taiwan residents (810000, 820000, 830000) would fail.
 
     Raises:
-        BadDocument: the number cannot be right, or issuing_country is missing or out of place.
+        BadDocument: the number cannot be right, or issuing_country is missing or not allowed.
     """
     number = number.replace(" ", "").upper()
     if type_ == RESIDENT_ID_CARD:
@@ -98,7 +103,7 @@ def canonical_document(type_: int, number: str, issuing_country: str = "") -> Do
 
 
 def _leading(pattern: re.Pattern[str], number: str, expected: str) -> str:
-    """The lifetime part of a permit's number, without reissue digits."""
+    """Return the part of a permit's number that stays the same for life, without the reissue digits."""
     match = pattern.fullmatch(number)
     if match is None:
         raise BadDocument("number", expected)

@@ -1,6 +1,6 @@
-"""What can go wrong, as types. The domain raises them; `services.runtime.server.status` alone turns them into a status.
+"""Typed errors. Only `services.runtime.server.status` converts them to a gRPC status.
 
-Reasons are names of `hutong.error.v1.ErrorReason` without their prefix. No text here ever holds an identity.
+Reasons are names of `hutong.error.v1.ErrorReason` without their prefix. No error's text contains an identity.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from services.domain.instant import SECOND, Span
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One fault: a field's path, a reason and what a person needs to mend it. `subject`: what was violated, if any."""
+    """One fault of a request.
+
+    Attributes:
+        field: the field's path.
+        reason: a name from `hutong.error.v1.ErrorReason` without its prefix.
+        description: what a person needs to know to mend it.
+        subject: the resource or rule that was violated, if there is one.
+    """
 
     field: str
     reason: str
@@ -22,13 +29,14 @@ class Violation:
 
 
 class HutongError(Exception):
-    """A failure that knows its reason.
+    """A failure with a reason.
 
     Attributes:
         reason: a name from `hutong.error.v1.ErrorReason` without its prefix.
-        violations: the faults behind it, at least one for InvalidArgument.
-        metadata: what the reason's documentation lists.
-        retry_after: when a retry can help, in microseconds; None when it cannot.
+        message: the text for people.
+        violations: the faults that caused it, at least one for InvalidArgument.
+        metadata: the pairs that the reason's documentation lists.
+        retry_after: how long to wait before a retry can help, in microseconds; None if none can.
     """
 
     def __init__(
@@ -49,11 +57,11 @@ class HutongError(Exception):
 
 
 class InvalidArgument(HutongError):
-    """The request is at fault whatever the state of the world."""
+    """The request is wrong, whatever the state of the system."""
 
     @classmethod
     def of(cls, violations: Sequence[Violation]) -> InvalidArgument:
-        """The error for faulty fields, bearing the first one's reason and naming it in its text."""
+        """Return the error for faulty fields, with the reason and the name of the first one."""
         first = violations[0]
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         return cls(
@@ -65,33 +73,33 @@ class InvalidArgument(HutongError):
 
     @classmethod
     def field(cls, field: str, description: str, reason: str = "INVALID_FIELD") -> InvalidArgument:
-        """The error for one faulty field."""
+        """Return the error for one faulty field."""
         return cls.of((Violation(field, reason, description),))
 
 
 class NotFound(HutongError):
-    """The named resource is not known."""
+    """The named resource does not exist here."""
 
     @classmethod
     def resource(cls, name: str) -> NotFound:
-        """The error for one resource name."""
+        """Return the error for one resource name."""
         return cls("NOT_FOUND", f"{name} is not known here", metadata={"resource": name})
 
 
 class AlreadyExists(HutongError):
-    """The resource to create is there already."""
+    """The resource to create already exists."""
 
 
 class FailedPrecondition(HutongError):
-    """The state of the world forbids it; the same request may succeed after a change."""
+    """The state of the system forbids the request. The same request may succeed after a change."""
 
 
 class OutOfRange(HutongError):
-    """A position lies outside what there is."""
+    """A position lies outside the existing range."""
 
 
 class Unavailable(HutongError):
-    """Something needed cannot be reached now; a retry helps."""
+    """Something that the call needs cannot be reached now. A retry helps."""
 
     def __init__(
         self,
@@ -106,11 +114,11 @@ class Unavailable(HutongError):
 
 
 class ResourceExhausted(Unavailable):
-    """More is asked than can be given now; a retry after the stated span helps."""
+    """A limit is reached. A retry after the stated span helps."""
 
 
 class DeadlineExceeded(HutongError):
-    """The time was over before the work was."""
+    """The call's time ended before its work did."""
 
 
 class PermissionDenied(HutongError):

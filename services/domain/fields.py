@@ -1,4 +1,4 @@
-"""Checks of single fields of a request, the same in every service. Each adds what is wrong to a list of violations."""
+"""Checks of single request fields, shared by all services. Each check appends its violations to a list."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from services.domain.errors import Violation
 from services.domain.region import is_region
 
 _EARLIEST = -2_208_988_800
-"""1900-01-01T00:00:00Z in seconds: no instant here lies before it."""
+"""1900-01-01T00:00:00Z in seconds. No instant in this system lies before it."""
 _LATEST = 221_845_392_000
-"""9000-01-01T00:00:00Z in seconds: a window counted from before it still ends in a year that RFC 3339 can write."""
+"""9000-01-01T00:00:00Z in seconds. A window that begins before it ends in a year that RFC 3339 can still write."""
 
 
 def check_region(region: str, field: str, found: list[Violation]) -> None:
-    """Find a code that is no region."""
+    """Add REGION_UNKNOWN if a code is no region."""
     if not is_region(region):
         found.append(Violation(field, "REGION_UNKNOWN", "is not a region of GB/T 2260"))
 
 
 def check_document(document: IdentityDocument, field: str, found: list[Violation]) -> Document | None:
-    """Return the canonical document, or None after finding a number that cannot be right for its type."""
+    """Return the canonical document; None after adding BAD_DOCUMENT_NUMBER if its number cannot be right."""
     try:
         return canonical_document(document.type, document.number, document.issuing_country)
     except BadDocument as error:
@@ -31,12 +31,12 @@ def check_document(document: IdentityDocument, field: str, found: list[Violation
 
 
 def check_time(time: Timestamp, field: str, found: list[Violation]) -> None:
-    """Find a time outside all calendars."""
+    """Add INVALID_FIELD if a time is malformed or lies outside the years 1900 to 8999."""
     if not (_EARLIEST <= time.seconds < _LATEST and 0 <= time.nanos < 1_000_000_000):
         found.append(Violation(field, "INVALID_FIELD", "must lie between the years 1900 and 9000"))
 
 
 def check_text(text: str, field: str, found: list[Violation]) -> None:
-    """Find a NUL character, which PostgreSQL cannot keep."""
+    """Add INVALID_FIELD if a text contains a NUL character, which PostgreSQL cannot store."""
     if "\0" in text:
         found.append(Violation(field, "INVALID_FIELD", "must not hold a NUL character"))

@@ -1,4 +1,7 @@
-"""Resource names (AIP-122): parsed and formatted here and nowhere else."""
+"""Resource names (AIP-122, docs/identifiers.md §7). No other module parses or formats them.
+
+A malformed name raises InvalidArgument with MALFORMED_NAME; a code with a wrong check character, BAD_USCC.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _REPORT_NUMBER = re.compile(_NUMBER)
 _RESULT = re.compile(rf"labs/([0-9A-HJ-NPQRTUWXY]{{18}})/results/({_NUMBER})(?:@([1-9][0-9]{{0,8}}))?")
 _UPLOAD = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/uploads/([0-9A-Za-z._-]{1,64})")
 _POLICY = re.compile(r"jurisdictions/([0-9]{6})/policies/([a-z][a-z0-9-]{0,62})(?:@([1-9][0-9]{0,8}))?")
-_JURISDICTION = re.compile(r"jurisdictions/([0-9]{6}|-)")
+_JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
@@ -36,12 +39,12 @@ def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re
 
 @lru_cache(maxsize=16_384)
 def is_report_number(text: str) -> bool:
-    """Whether an upload takes a text for a report's number: none with another is on record anywhere."""
+    """Whether uploads accept a text as a report number. No report with any other number is stored."""
     return _REPORT_NUMBER.fullmatch(text) is not None
 
 
 def is_uscc(code: str) -> bool:
-    """Whether a code is a GB 32100 unified social credit code with a right check character, in its one spelling."""
+    """Whether a text is a GB 32100 unified social credit code: right check character, upper case, no separators."""
     return bool(gb32100.is_valid(code)) and gb32100.compact(code) == code
 
 
@@ -52,82 +55,87 @@ def _checked_uscc(code: str, field: str) -> str:
 
 
 def parse_lab(name: str, field: str = "name") -> str:
-    """The unified social credit code in "labs/{uscc}"; InvalidArgument MALFORMED_NAME or BAD_USCC."""
+    """Return the unified social credit code of "labs/{uscc}"."""
     return _checked_uscc(_match(_LAB, name, field, "labs/{uscc}").group(1), field)
 
 
 def format_lab(uscc: str) -> str:
-    """The name of a laboratory: "labs/{uscc}"."""
+    """Return the name of a laboratory, "labs/{uscc}"."""
     return f"labs/{uscc}"
 
 
 def parse_result(name: str, field: str = "name") -> tuple[str, str, int | None]:
-    """Code, report number and perhaps revision in "labs/{uscc}/results/{report_number}[@{revision}]"."""
+    """Return code, report number and revision, if any, of "labs/{uscc}/results/{report_number}[@{revision}]"."""
     match = _match(_RESULT, name, field, "labs/{uscc}/results/{report_number}, optionally with @{revision}")
     revision = match.group(3)
     return _checked_uscc(match.group(1), field), match.group(2), int(revision) if revision else None
 
 
 def format_result(uscc: str, report_number: str, revision: int | None = None) -> str:
-    """The name of a result, or of one revision of it."""
+    """Return the name of a result, or of one revision of it."""
     name = f"labs/{uscc}/results/{report_number}"
     return name if revision is None else f"{name}@{revision}"
 
 
+def format_missing_report(uscc: str, report_number: str) -> str:
+    """The name of a missing report."""
+    return f"labs/{uscc}/missingReports/{report_number}"
+
+
 def parse_upload(name: str, field: str = "name") -> tuple[str, str]:
-    """Code and upload id in "labs/{uscc}/uploads/{upload_id}"."""
+    """Return code and upload id of "labs/{uscc}/uploads/{upload_id}"."""
     match = _match(_UPLOAD, name, field, "labs/{uscc}/uploads/{upload_id}")
     return _checked_uscc(match.group(1), field), match.group(2)
 
 
 def format_upload(uscc: str, upload_id: str) -> str:
-    """The name of an upload."""
+    """Return the name of an upload."""
     return f"labs/{uscc}/uploads/{upload_id}"
 
 
 def parse_policy(name: str, field: str = "name") -> tuple[str, str, int | None]:
-    """Region, policy id and perhaps revision in "jurisdictions/{region}/policies/{policy_id}[@{revision}]"."""
+    """Return region, policy id and revision, if any, of "jurisdictions/{region}/policies/{policy_id}[@{revision}]"."""
     match = _match(_POLICY, name, field, "jurisdictions/{region}/policies/{policy_id}, optionally with @{revision}")
     revision = match.group(3)
     return match.group(1), match.group(2), int(revision) if revision else None
 
 
 def format_policy(region: str, policy_id: str, revision: int | None = None) -> str:
-    """The name of a policy, or of one revision of it."""
+    """Return the name of a policy, or of one revision of it."""
     name = f"jurisdictions/{region}/policies/{policy_id}"
     return name if revision is None else f"{name}@{revision}"
 
 
-def parse_jurisdiction(name: str, field: str = "parent") -> str:
-    """The region in "jurisdictions/{region}", or "-" for all."""
-    return _match(_JURISDICTION, name, field, "jurisdictions/{region} or jurisdictions/-").group(1)
+def parse_jurisdiction(name: str, field: str = "jurisdiction") -> str:
+    """Return the region of "jurisdictions/{region}"."""
+    return _match(_JURISDICTION, name, field, "jurisdictions/{region}").group(1)
 
 
 def parse_decision(name: str, field: str = "name") -> str:
-    """The UUID in "decisions/{uuid7}"."""
+    """Return the UUID of "decisions/{uuid7}"."""
     return _match(_DECISION, name, field, "decisions/{uuid7}").group(1)
 
 
 def format_decision(uuid: str) -> str:
-    """The name of a decision."""
+    """Return the name of a decision."""
     return f"decisions/{uuid}"
 
 
 def parse_refusal(name: str, field: str = "name") -> str:
-    """The UUID in "refusals/{uuid7}"."""
+    """Return the UUID of "refusals/{uuid7}"."""
     return _match(_REFUSAL, name, field, "refusals/{uuid7}").group(1)
 
 
 def format_refusal(uuid: str) -> str:
-    """The name of a report of refusal."""
+    """Return the name of a reported refusal."""
     return f"refusals/{uuid}"
 
 
 def format_node(region: str) -> str:
-    """The name of a node."""
+    """Return the name of a node."""
     return f"nodes/{region}"
 
 
 def parse_node(name: str, field: str = "node") -> str:
-    """The region in "nodes/{region}"."""
+    """Return the region of "nodes/{region}"."""
     return _match(_NODE, name, field, "nodes/{region}").group(1)

@@ -1,8 +1,8 @@
-"""GB/T 2260 regions: which codes there are, and which lies in which.
+"""GB/T 2260 regions: the known codes and their hierarchy (docs/identifiers.md §1).
 
-Six digits, two each for province, prefecture and county; "000000" is our own root for the nation. The table is that of
-python-stdnum (`cn/loc`), which also keeps codes that were abolished: a result from a county that has since been merged
-away still has a place.
+A code has six digits, two each for province, prefecture and county. "000000" is this project's own root for the nation.
+The table is that of python-stdnum (`cn/loc`). It also has abolished codes, so that a result from a county that was
+merged later keeps a valid region.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from functools import lru_cache
 from stdnum import numdb
 
 NATION = "000000"
-# Provincial level codes without prefectures or counties of their own in the table, valid as places of birth and stay.
+# Codes of provincial level whose prefectures and counties the table lacks. They are valid as places of birth and stay.
 _SPECIAL = frozenset({"710000", "810000", "820000", "830000"})
 
 
 @lru_cache(maxsize=16_384)
 def is_region(code: str) -> bool:
-    """Whether the code stands, or once stood, in GB/T 2260, or is the nation's."""
+    """Whether a code is or was in GB/T 2260, or is the nation's."""
     if len(code) != 6 or not (code.isascii() and code.isdigit()):
         return False
     if code == NATION or code in _SPECIAL:
@@ -29,7 +29,7 @@ def is_region(code: str) -> bool:
 
 @lru_cache(maxsize=16_384)
 def parent(code: str) -> str | None:
-    """The region one level up: county → prefecture → province → nation; None for the nation."""
+    """Return the region one level up: county → prefecture → province → nation; None for the nation."""
     if code == NATION:
         return None
     if code[2:] == "0000":
@@ -41,16 +41,16 @@ def parent(code: str) -> str | None:
 
 @lru_cache(maxsize=16_384)
 def ancestry(code: str) -> tuple[str, ...]:
-    """The region itself and everything above it, ending with the nation."""
+    """Return a region and all regions above it; the last is the nation."""
     above = parent(code)
     return (code,) if above is None else (code, *ancestry(above))
 
 
 def within(code: str, ancestor: str) -> bool:
-    """Whether a region is the other or lies in it."""
+    """Whether a region is `ancestor` or lies in it."""
     return ancestor in ancestry(code)
 
 
 def same_province(one: str, other: str) -> bool:
-    """Whether two regions lie in one province. The nation lies in none but itself."""
+    """Whether two regions lie in one province. The nation counts as a province of its own."""
     return one[:2] == other[:2]

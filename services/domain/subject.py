@@ -1,4 +1,4 @@
-"""How a person is known to the stores: a keyed hash to find them by, masks to show. Never number or name."""
+"""A subject as the databases store it: a keyed hash for look-ups and masks for display, never a number or a name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 _BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
-"""Bytes of a subject key: 128 bits keep a chance collision among 10¹⁰ documents below 10⁻¹⁸."""
+"""Bytes of a subject key. With 128 bits a chance collision among 10¹⁰ documents has a probability below 10⁻¹⁸."""
 
 
 class Pepper:
-    """The nation's secret under which documents are hashed, and its version. The same at every node."""
+    """The nation's secret key for hashing documents, and its version. It is the same at every node."""
 
     __slots__ = ("_inner", "_keyed", "_outer", "secret", "version")
 
     def __init__(self, secret: bytes, version: int = 1) -> None:
         self.secret = secret
         self.version = version
-        # HMAC's two keyed states (RFC 2104), made once: starting from them halves the cost of a key, and every person
-        # of every upload and look-up needs one.
+        # HMAC's two keyed states (RFC 2104) are computed once. Copying them halves the cost of a subject key, and every
+        # person of every upload and look-up needs one.
         block = (hashlib.sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
@@ -34,7 +34,7 @@ class Pepper:
         return f"Pepper(version={self.version})"
 
     def subject_key(self, document: Document) -> bytes:
-        """HMAC-SHA-256 over document type, issuing country and canonical number, its first 16 bytes."""
+        """Return the first 16 bytes of HMAC-SHA-256 over document type, issuing country and canonical number."""
         inner = self._inner.copy()
         inner.update(f"{document.type}:{document.issuing_country}:{document.number}".encode())
         outer = self._outer.copy()
@@ -42,7 +42,7 @@ class Pepper:
         return outer.digest()[:KEY_LENGTH]
 
     def name_hash(self, name: str) -> bytes:
-        """Keyed BLAKE2b of 16 bytes over the name without spaces in lower case; empty for no name."""
+        """Return the keyed BLAKE2b of 16 bytes over the name, in lower case without spaces; empty for an empty name."""
         bare = name.replace(" ", "").lower()
         if not bare:
             return b""
@@ -52,22 +52,22 @@ class Pepper:
 
 
 def mask_name(name: str) -> str:
-    """All but the first character masked: "张**"; of one character alone that one too, or nothing would be."""
+    """Mask all but the first character, as in "张**". A name of one character is masked completely."""
     bare = name.strip()
     return bare[:1] + "*" * (len(bare) - 1) if len(bare) > 1 else "*" * len(bare)
 
 
 def mask_number(number: str) -> str:
-    """All but the first two and last two characters masked; of a number under 8 characters only the first is shown."""
+    """Mask all but the first two and the last two characters; in a number under 8 characters, all but the first."""
     if len(number) < 8:
         return number[:1] + "*" * (len(number) - 1)
     return number[:2] + "*" * (len(number) - 4) + number[-2:]
 
 
 def holds_resident_number(text: str) -> bool:
-    """Whether a code or number holds what can only be a resident identity card's: check character and birthday fit.
+    """Whether a text contains a resident identity card number: the check character and the birthday must fit.
 
-    One in ten thousand codes of 18 digits does by chance.
+    One in ten thousand random codes of 18 digits fits by chance.
     """
     return len(text) >= RESIDENT_NUMBER_LENGTH and any(
         has_check_character(number) and _BIRTHDAY.fullmatch(number, 6, 14)
@@ -76,5 +76,5 @@ def holds_resident_number(text: str) -> bool:
 
 
 def mask_resident_numbers(text: str) -> str:
-    """Words that somebody wrote, without the resident identity card numbers among them."""
+    """Mask every resident identity card number in a free text."""
     return _RESIDENT_NUMBER.sub(lambda match: mask_number(match.group()), text)

@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from google.protobuf.json_format import MessageToJson
+from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
-from hutong.type.v1 import channel_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, to_duration, to_timestamp
 from services.domain.names import format_policy, parse_policy
-from services.policy.model import ANY, Answer, Effective, Override, Requirement, Revision, Source
+from services.policy.model import ANY, Answer, Effective, FloorOverride, Requirement, Revision, Source
 
-_OUTPUT_ONLY = (
-    "revision",
-    "publish_time",
-    "withdraw_time",
-    "withdraw_reason",
-    "retroactive_reason",
-    "content_hash",
+_ADDED = tuple(
+    field.name
+    for field in policy_pb2.Policy.DESCRIPTOR.fields
+    if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
 )
+"""The fields that the service adds to what an authority stated."""
 
 
 class Statement(NamedTuple):
@@ -41,18 +38,28 @@ def bare_statement(policy: policy_pb2.Policy) -> Statement:
     """What the authority stated in a policy. InvalidArgument for a malformed name."""
     bare = policy_pb2.Policy()
     bare.CopyFrom(policy)
-    for field in _OUTPUT_ONLY:
-        bare.ClearField(field)  # type: ignore[arg-type]
+    _clear_added(bare)
     region, policy_id, _ = parse_policy(policy.name, "policy.name")
     bare.name = format_policy(region, policy_id)
     bare.origin = policy.origin or ANY
     return Statement(region, policy_id, bare)
 
 
-def content_hash(statement: Statement) -> str:
-    """SHA-256 over the statement as JSON with sorted keys: the same for the same words, whoever serialized them."""
-    text = MessageToJson(statement.policy, sort_keys=True, indent=None, preserving_proto_field_name=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _clear_added(policy: policy_pb2.Policy) -> None:
+    for field in _ADDED:
+        policy.ClearField(field)  # type: ignore[arg-type]
+
+
+def content_hash(revision: Revision) -> str:
+    """SHA-256 over what the authority stated, as this service understands it: equal for equal policies.
+
+    It is taken over the wire form, which holds numbers of fields and of enum values. No name is part of it, nor is the
+    order in which a caller lists purposes.
+    """
+    policy = revision_to_proto(revision)
+    policy.name = format_policy(revision.region, revision.policy_id)
+    _clear_added(policy)
+    return hashlib.sha256(policy.SerializeToString(deterministic=True)).hexdigest()
 
 
 def revision_from_proto(
@@ -62,6 +69,11 @@ def revision_from_proto(
 
     Whether it may be published is checked elsewhere.
     """
+    made = _unhashed_revision(statement, revision, publish_time, retroactive_reason)
+    return replace(made, content_hash=hashed or content_hash(made))
+
+
+def _unhashed_revision(statement: Statement, revision: int, publish_time: Instant, retroactive_reason: str) -> Revision:
     bare = statement.policy
     return Revision(
         region=statement.region,
@@ -80,7 +92,6 @@ def revision_from_proto(
         end=from_timestamp(bare.effective_end_time) if bare.HasField("effective_end_time") else None,
         publish_time=publish_time,
         retroactive_reason=retroactive_reason,
-        content_hash=hashed or content_hash(statement),
     )
 
 
@@ -183,24 +194,22 @@ def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
     return told
 
 
-def overrides_to_proto(overrides: Sequence[Override]) -> list[policy_pb2.Override]:
+def overrides_to_proto(overrides: Sequence[FloorOverride]) -> list[policy_pb2.FloorOverride]:
     """What floors replace."""
-    return [
-        policy_pb2.Override(
-            field=override.field,
-            stated=_names(override.field, override.stated),
-            applied=_names(override.field, override.applied),
-            floor=override.floor,
-            policy=override.policy,
-            start_time=_timestamp(override.start),
-        )
-        for override in overrides
-    ]
+    return [_override_to_proto(override) for override in overrides]
 
 
-def _names(field: str, numbers: Sequence[int]) -> str:
-    enum = channel_pb2.Channel if field == "channels" else policy_pb2.Basis
-    return ",".join(enum.Name(number) for number in numbers)  # type: ignore[arg-type]
+def _override_to_proto(override: FloorOverride) -> policy_pb2.FloorOverride:
+    message = policy_pb2.FloorOverride(
+        floor=override.floor, policy=override.policy, start_time=_timestamp(override.start)
+    )
+    if override.field == "channels":
+        message.channels.stated.extend(override.stated)  # type: ignore[arg-type]
+        message.channels.applied.extend(override.applied)  # type: ignore[arg-type]
+    else:
+        (message.basis.stated,) = override.stated  # type: ignore[assignment]
+        (message.basis.applied,) = override.applied  # type: ignore[assignment]
+    return message
 
 
 def _timestamp(instant: Instant | None) -> Timestamp | None:

@@ -37,7 +37,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
     follower: UpstreamFollower | None = None
     if settings.upstream_policy:
-        connect = partial(open_channel, settings.upstream_policy, settings, apart=True)
+        connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
         follower = UpstreamFollower(UpstreamStore(database), cache, connect, clock, timing)
         background = (*background, follower.run)
 

@@ -1,6 +1,6 @@
 """What the Policy service speaks of, free of wire and storage. Instants and spans are microseconds.
 
-Enumerations are the contract's numbers (`hutong.policy.v1.Basis` and the like): one set of words everywhere.
+Enumerations are the contract's numbers, like `hutong.policy.v1.ValidityBasis`: one set of words everywhere.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from hutong.policy.v1 import policy_pb2
 from services.domain.instant import Instant, Span
 from services.domain.names import format_policy
 
-ANY = policy_pb2.ORIGIN_ANY
-SAME_PROVINCE = policy_pb2.ORIGIN_SAME_PROVINCE
-OTHER_PROVINCE = policy_pb2.ORIGIN_OTHER_PROVINCE
+ANY = policy_pb2.TRAVELER_ORIGIN_ANY
+SAME_PROVINCE = policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE
+OTHER_PROVINCE = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
 
 SeriesKey = tuple[str, str]
 """Region and policy id: what all revisions of one policy share."""
@@ -96,7 +96,7 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class Override:
+class FloorOverride:
     """Something a floor replaced in a lower policy. start is when it begins to, in a publication's answer."""
 
     field: str
@@ -117,7 +117,7 @@ class Effective:
     advice: tuple[str, ...]
     governing: str
     floors: tuple[str, ...]
-    overrides: tuple[Override, ...]
+    overrides: tuple[FloorOverride, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 from typing import Any
 
-from hutong.results.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_InternalLookupServiceServicer_to_server
+from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
+from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
+from hutong.results.v1.missing_report_service_pb2_grpc import add_MissingReportServiceServicer_to_server
 from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminServiceServicer_to_server
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
 from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
@@ -27,15 +30,16 @@ from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.downstream.missing_report_routing import NationRouter
 from services.results.exchange.downstream.node_auth import NodeAuthenticator
-from services.results.exchange.downstream.notice_stream import NoticeStream
-from services.results.exchange.downstream.notices import notify_nodes
+from services.results.exchange.downstream.notification_stream import NotificationStream
+from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.servicer import ExchangeServicer
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.upstream.import_results import Importer
 from services.results.exchange.upstream.link import UpstreamLink
-from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.exchange.upstream.notification_store import NotificationStore
+from services.results.exchange.upstream.servicer import ImportServicer
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
@@ -43,7 +47,7 @@ from services.results.labs.servicer import LabServicer
 from services.results.labs.store import LabStore
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
-from services.results.lookup.servicer import ResultsServicer
+from services.results.lookup.servicer import InternalLookupServicer, ResultsServicer
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter, list_at_new_home
@@ -69,7 +73,7 @@ from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
 from services.storage.idempotency import IdempotentWriter
 from services.storage.migrate import open_migrated
-from services.storage.process_lock import alone_on_sqlite
+from services.storage.process_lock import try_sqlite_process_lock
 
 
 def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitable[None]]:
@@ -125,7 +129,7 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Servic
     """
     serving = contextlib.ExitStack()
     try:
-        if not serving.enter_context(alone_on_sqlite(settings.results.database_url, "serving")):
+        if not serving.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving")):
             raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
         return await _open_results(settings, clock or SystemClock(), serving)
     except BaseException:
@@ -174,8 +178,9 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         NodeAuthenticator(settings.jurisdiction),
         downstream,
         ReplicationReceiver(downstream, pepper, clock, drain),
-        NoticeStream(database, pepper, clock, drain),
+        NotificationStream(database, pepper, clock, drain),
         SubjectLookup(stores.lookup, freshness, pepper, clock),
+        tokens,
     )
     imports = Importer(
         database,
@@ -190,18 +195,6 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     documents = DocumentLinkServicer(stores.documents, pepper, tokens, clock)
     missing = MissingReportServicer(database, tokens)
     admin = ResultsAdminServicer(stores.corrections, stores.labs, settings.jurisdiction, clock)
-    results = SimpleNamespace(
-        GetResult=reading.GetResult,
-        ListResults=reading.ListResults,
-        LookupLatest=reading.LookupLatest,
-        BatchLookupLatest=reading.BatchLookupLatest,
-        WatchResults=reading.WatchResults,
-        ImportResults=imports.ImportResults,
-        ListFollowUps=missing.ListFollowUps,
-        LinkDocuments=documents.LinkDocuments,
-        UnlinkDocuments=documents.UnlinkDocuments,
-        ListLinkedDocuments=documents.ListLinkedDocuments,
-    )
 
     async def start() -> None:
         stores.partitions.begin()
@@ -221,18 +214,34 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         serving.close()
 
     def registered(service: str, register: Callable[[Any, Any], None], servicer: object) -> Registration:
-        return Registration(f"hutong.results.v1.{service}", register, servicer)
+        return Registration(f"hutong.{service}", register, servicer)
 
     return Service(
         name="results",
         registrations=(
-            registered("LabService", add_LabServiceServicer_to_server, LabServicer(stores.labs, tokens, clock)),
-            registered("UploadService", add_UploadServiceServicer_to_server, UploadServicer(stores.uploads, receiver)),
-            registered("ResultsService", add_ResultsServiceServicer_to_server, results),
-            registered("ResultsAdminService", add_ResultsAdminServiceServicer_to_server, admin),
-            registered("ExchangeService", add_ExchangeServiceServicer_to_server, exchange),
             registered(
-                "TimelinessService", add_TimelinessServiceServicer_to_server, TimelinessServicer(stores.timeliness)
+                "results.v1.LabService", add_LabServiceServicer_to_server, LabServicer(stores.labs, tokens, clock)
+            ),
+            registered(
+                "results.v1.UploadService",
+                add_UploadServiceServicer_to_server,
+                UploadServicer(stores.uploads, receiver),
+            ),
+            registered("results.v1.ResultsService", add_ResultsServiceServicer_to_server, reading),
+            registered(
+                "results.internal.v1.InternalLookupService",
+                add_InternalLookupServiceServicer_to_server,
+                InternalLookupServicer(lookup),
+            ),
+            registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
+            registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),
+            registered("results.v1.ImportService", add_ImportServiceServicer_to_server, ImportServicer(imports)),
+            registered("results.v1.ResultsAdminService", add_ResultsAdminServiceServicer_to_server, admin),
+            registered("exchange.v1.ExchangeService", add_ExchangeServiceServicer_to_server, exchange),
+            registered(
+                "results.v1.TimelinessService",
+                add_TimelinessServiceServicer_to_server,
+                TimelinessServicer(stores.timeliness, tokens),
             ),
         ),
         check=check,
@@ -247,5 +256,5 @@ def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> U
     if not settings.upstream:
         return None
     sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
-    notices = NoticeStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
-    return UpstreamLink(settings, sent, notices, pepper, clock)
+    notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
+    return UpstreamLink(settings, sent, notifications, pepper, clock)

@@ -1,1 +1,1 @@
-"""Everything transport: settings, the life of a server, interceptors, status, channels, health, coalescing, clock."""
+"""Transport and process: settings, server, interceptors, error status, channels, health, coalescing and the clock."""

@@ -1,4 +1,4 @@
-"""Background jobs of a service, run together for as long as it serves."""
+"""Background jobs of a service, which run together as long as the service is up."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import Any, TypeAlias
 import structlog
 
 RESTART_SECONDS = 1.0
-"""Between the failure of a job that nobody foresaw and its next beginning."""
+"""Wait after an unexpected failure of a job before the job starts again. One second keeps a job that fails at once
+from filling the log."""
 
 Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Makes a coroutine that runs until it is cancelled, or until its work is done."""
+"""A function whose coroutine runs until it is cancelled or its work is done."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Background:
-    """Runs jobs side by side. A job that fails is begun again: none may end a service, and none may end unnoticed."""
+    """Runs jobs side by side.
+
+    A job that fails is logged and started again, so that it neither ends the service nor ends unnoticed.
+    """
 
     def __init__(self, jobs: Sequence[Job], restart_seconds: float = RESTART_SECONDS) -> None:
         self._jobs = jobs
@@ -27,7 +31,7 @@ class Background:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin all jobs, without waiting."""
+        """Start all jobs and return at once."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -47,8 +51,8 @@ class Background:
         while True:
             try:
                 await job()
-            except Exception:  # noqa: BLE001 - whatever it is, the next beginning may do
-                _log.exception("a background job failed; it is begun again", job=getattr(job, "__qualname__", str(job)))
+            except Exception:  # noqa: BLE001 - whatever failed, the next start may succeed
+                _log.exception("a background job failed; it starts again", job=getattr(job, "__qualname__", str(job)))
                 await asyncio.sleep(self._restart_seconds)
             else:
                 return

@@ -1,4 +1,4 @@
-"""What the layers around a servicer know of the call under way."""
+"""The call under way: its id, trace, deadline and outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRACE_PARENT = "traceparent"
 
 
 class Call:
-    """One call as the interceptors see it. Mutable: each layer writes what it alone knows."""
+    """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
     __slots__ = ("code", "deadline", "reason", "request_id", "trace")
 
@@ -28,13 +28,13 @@ class Call:
         self.trace = trace
         self.code = "OK"
         self.reason = ""
-        # In the event loop's own seconds; None for a stream without a deadline.
+        # In seconds of the event loop's clock; None for a stream without a deadline.
         self.deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The caller's trace, with this call's own span."""
+    """The caller's trace, with a new span for this call."""
 
     trace_id: str
     span_id: str
@@ -42,23 +42,23 @@ class Trace:
 
     @classmethod
     def from_header(cls, text: str) -> Trace | None:
-        """A span of the trace that a `traceparent` names; None for a text that is none of version 00."""
+        """Return a new span of the trace in a `traceparent`; None if the text is not a valid one of version 00."""
         match = _TRACE_PARENT.fullmatch(text)
         if match is None or match["trace"] == "0" * 32 or match["parent"] == "0" * 16:
             return None
         return cls(match["trace"], secrets.token_hex(8), match["flags"])
 
     def to_header(self) -> str:
-        """The `traceparent` of calls that are made for this one."""
+        """Return the `traceparent` to send with calls that this call makes."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
-"""The call that the running task serves; None outside of any."""
+"""The call that the running task serves; None outside a call."""
 
 
 def outgoing_metadata() -> tuple[tuple[str, str], ...]:
-    """What a call of ours to another service carries of the call under way: its id, and its trace if it has one."""
+    """Return the metadata to send to another service: the current call's id, and its trace if it has one."""
     call = current_call.get()
     if call is None or not call.request_id:
         return ()
@@ -68,7 +68,7 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
 
 
 def seconds_left(at_most: float) -> float:
-    """The time a call of ours to another service may take: what is left of the caller's, at most `at_most` seconds."""
+    """Return how long a call to another service may take: the rest of the caller's time, at most `at_most` seconds."""
     call = current_call.get()
     if call is None or call.deadline is None:
         return at_most

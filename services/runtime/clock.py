@@ -1,4 +1,4 @@
-"""The one clock. Passed in wherever time matters, so that a test can say what time it is."""
+"""The only clock. It is passed in wherever time matters, so that a test can set the time."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from services.domain.instant import Instant, Span
 
 
 class Clock(Protocol):
-    """Tells the time."""
+    """A source of the current instant."""
 
     def now(self) -> Instant:
-        """The instant now."""
+        """Return the current instant."""
         ...
 
 
 class SystemClock:
-    """The machine's clock; operators keep it by NTP, and the rules tolerate five minutes."""
+    """The machine's clock. Operators synchronise it by NTP; uploads and tokens tolerate five minutes of clock skew."""
 
     def now(self) -> Instant:
-        """The instant now, from the machine."""
+        """Return the machine's current instant."""
         return time.time_ns() // 1000
 
 
 class FixedClock:
-    """A clock that stands until it is moved, for tests."""
+    """A clock for tests, which changes only when it is advanced."""
 
     def __init__(self, instant: Instant) -> None:
         self.instant = instant
 
     def now(self) -> Instant:
-        """The instant it stands at."""
+        """Return the instant that was set."""
         return self.instant
 
     def advance(self, span: Span) -> None:
-        """Move it on."""
+        """Advance the clock by a span."""
         self.instant += span

@@ -1,7 +1,7 @@
-"""Consistency tokens: "what its holder saw", as a node's service and the instant of its commit.
+"""Consistency tokens: a service, a node and the instant of a commit that the caller has seen.
 
-Opaque to callers. A service that reads its own database directly sees every commit acknowledged before, so a token of
-its own node needs no waiting; a token of another node or service is what a cache or a copy must catch up with.
+Tokens are opaque to callers. A service that reads its own database sees every commit acknowledged before, so a token of
+its own node never makes it wait. A cache or a copy must catch up with a token of another node or service.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import MINUTE, Instant, Span
 
 _FORM = re.compile(r"1/(results|policy|verification)/([0-9]{6})/([0-9]{1,18})")
-AHEAD: Span = 5 * MINUTE
-"""How far a node's clock may be ahead of ours; a token of a later commit is none of ours."""
+MAX_CLOCK_SKEW: Span = 5 * MINUTE
+"""How far another node's clock may be ahead of this one's. Five minutes is what uploads tolerate too; a token further
+in the future was not issued by this system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What a token stands for: a service of a node, and the instant up to which its holder saw it."""
+    """The content of a token: a service, its node's region, and the instant up to which the caller has seen it."""
 
     service: str
     region: str
@@ -29,25 +30,25 @@ class Freshness:
 
 
 def encode_token(freshness: Freshness) -> str:
-    """The token to hand out."""
+    """Return the token for a freshness."""
     text = f"1/{freshness.service}/{freshness.region}/{freshness.instant}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode_token(token: str, now: Instant, field: str = "at_least_as_fresh") -> Freshness | None:
-    """What a token stands for; None for the empty one.
+    """Return the content of a caller's token; None for the empty token.
 
     Raises:
-        InvalidArgument: INVALID_CONSISTENCY_TOKEN, it is not one of ours.
+        InvalidArgument: INVALID_CONSISTENCY_TOKEN, the token was not issued by this system.
     """
     freshness = read_token(token)
-    if token and (freshness is None or freshness.instant > now + AHEAD):
+    if token and (freshness is None or freshness.instant > now + MAX_CLOCK_SKEW):
         raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
     return freshness
 
 
 def read_token(token: str) -> Freshness | None:
-    """What a token says; None for the empty one and for one that is none of ours."""
+    """Return the content of a token; None for the empty token and for one that was not issued by this system."""
     if not token:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The one maker of identifiers."""
+"""The only source of identifiers."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import uuid_utils
 
 
 def uuid7() -> str:
-    """A UUID version 7 (RFC 9562) in lower case: sorts by the time it was made, to the millisecond."""
+    """Return a UUID version 7 (RFC 9562) in lower case. Such ids sort by their creation time, to the millisecond."""
     return str(uuid_utils.uuid7())

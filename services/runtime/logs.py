@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error."""
+"""Structured logs on standard error, one JSON object on each line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 
 def configure_logs(level: str) -> None:
-    """Send structlog's and the libraries' logs to standard error as JSON, from `level` on."""
+    """Write structlog's events of `level` and above to standard error as JSON, and the libraries' warnings as text."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[_render],
@@ -21,14 +21,14 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
-    # Alembic and grpc speak through the standard library: warnings and worse are wanted, chatter is not.
+    # Alembic and grpc log through the standard library; anything below a warning is of no use to operators.
     logging.basicConfig(
         level=max(number, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
 
 
 def _render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-    """One JSON object with level and time, in one step: there is a line for every call, so steps are counted."""
+    """Render an event with its level and time. One processor does it all, because every call writes a line."""
     if event.get("exc_info"):
         event = format_exc_info(logger, method, event)
     event["level"] = method

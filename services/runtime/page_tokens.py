@@ -1,10 +1,11 @@
-"""Opaque page tokens (AIP-158), bound to the request they were issued for, and keyed so that nobody can make one up."""
+"""Opaque page tokens (AIP-158). A keyed hash binds each to its request, so that callers cannot forge one."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,59 +16,61 @@ from services.domain.errors import InvalidArgument
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
-_SEAL_BYTES = 16
+_MAC_BYTES = 16
+"""128 bits cannot be found by trying."""
 
 
 def page_size(asked: int) -> int:
-    """How many rows a page has: 50 when not asked, never more than 500."""
+    """Return how many rows a page has: as many as the caller asked for, at most 500; 50 if it did not ask."""
     return min(asked, MAX_PAGE_SIZE) if asked > 0 else DEFAULT_PAGE_SIZE
 
 
 class PageTokens:
-    """Issues tokens and takes them back, under a secret that all processes of the service share.
+    """Issues and checks tokens under a secret that all processes of the service share.
 
-    Without a secret anybody can make tokens: enough where all is public and a position is no more than a place.
+    Without a secret any caller can make tokens. That is harmless where all data is public and a position says only
+    where a page begins.
     """
 
     def __init__(self, secret: bytes = b"") -> None:
         self._key = hashlib.blake2b(secret, digest_size=32, person=b"page tokens").digest()
 
     def issue(self, request: Message, position: Sequence[str | int]) -> str:
-        """The token of the page after a position."""
+        """Return the token of the page after a position."""
         body = orjson.dumps(position)
-        return base64.urlsafe_b64encode(self.seal(request, body) + body).decode().rstrip("=")
+        return base64.urlsafe_b64encode(self.mac(request, body) + body).decode().rstrip("=")
 
     def position(self, request: Message, shape: Sequence[type]) -> list[Any] | None:
-        """The position in a request's page_token, of these types; None for the first page.
+        """Return the position in a request's page_token, with values of these types; None for the first page.
 
         Raises:
-            InvalidArgument: INVALID_PAGE_TOKEN, the token is not ours or was issued for another request.
+            InvalidArgument: INVALID_PAGE_TOKEN, the token was not issued here, or was issued for another request.
         """
         token: str = request.page_token  # type: ignore[attr-defined]
         if not token:
             return None
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            seal, body = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
-            position = orjson.loads(body) if seal == self.seal(request, body) else None
+            mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+            position = orjson.loads(body) if hmac.compare_digest(mac, self.mac(request, body)) else None
         except (binascii.Error, ValueError):
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):
             raise InvalidArgument.field("page_token", "was not issued for this request", "INVALID_PAGE_TOKEN")
         return position
 
-    def seal(self, request: Message, body: bytes) -> bytes:
-        """A keyed hash of all of the request but its paging, and of the position: neither may be exchanged."""
+    def mac(self, request: Message, body: bytes) -> bytes:
+        """Return the keyed hash of the position and of the request without its paging, so that neither can change."""
         bare = type(request)()
         bare.CopyFrom(request)
         bare.ClearField("page_token")
         bare.ClearField("page_size")
-        said = body + b"\0" + bare.DESCRIPTOR.full_name.encode() + b"\0" + bare.SerializeToString(deterministic=True)
-        return hashlib.blake2b(said, key=self._key, digest_size=_SEAL_BYTES).digest()
+        content = body + b"\0" + bare.DESCRIPTOR.full_name.encode() + b"\0" + bare.SerializeToString(deterministic=True)
+        return hashlib.blake2b(content, key=self._key, digest_size=_MAC_BYTES).digest()
 
 
 def _has_shape(position: Sequence[object], shape: Sequence[type]) -> bool:
-    """Whether a position has these types, as a database takes them."""
+    """Whether a position has these types and a database accepts its values."""
     return len(position) == len(shape) and all(
         type(value) is kind
         and (not isinstance(value, int) or -(2**63) <= value < 2**63)

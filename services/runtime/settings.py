@@ -1,7 +1,7 @@
 """Settings: environment variables `HUTONG_*`, read once into frozen values.
 
-Unknown names are refused, so that a misspelt setting cannot be silently without effect. Secrets come as file paths and
-their contents never show in a repr or a log.
+An unknown name is an error, because a misspelt setting would otherwise have no effect and give no warning. Secrets are
+given as file paths; their contents never appear in a repr or a log.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from services.runtime.variables import (
 )
 
 MAX_UPLOAD_WORKERS = 256
-"""Processes; more than any machine has cores for."""
+"""Worker processes at most: more than any machine has cores for."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Transport security. All empty means plain text, which is allowed on loopback alone."""
+    """Transport security. Without any file the transport is plain text, which is allowed on loopback only."""
 
     certificate_file: Path | None = variable(
-        "PEM certificate chain of this server and, as a client, of this node", read_file, optional=True
+        "PEM certificate chain of this node, as a server and as a client", read_file, optional=True
     )
     key_file: Path | None = variable("PEM private key of the certificate", read_file, optional=True)
     client_ca_file: Path | None = variable(
-        "PEM authorities whose client certificates are asked for and accepted (mutual TLS)", read_file, optional=True
+        "PEM authorities of the client certificates that callers must show (mutual TLS)", read_file, optional=True
     )
     server_ca_file: Path | None = variable(
-        "PEM authorities by which this node trusts the servers it calls",
+        "PEM authorities that this node trusts to certify the servers it calls",
         read_file,
         default_words="the system's",
         optional=True,
@@ -59,12 +59,12 @@ class TlsSettings:
 
     @property
     def serves_tls(self) -> bool:
-        """Whether servers speak TLS."""
+        """Whether this node's servers use TLS."""
         return self.certificate_file is not None
 
     @property
     def calls_tls(self) -> bool:
-        """Whether this node calls the others over TLS."""
+        """Whether this node calls other services and nodes over TLS."""
         return self.serves_tls or self.server_ca_file is not None
 
 
@@ -74,18 +74,18 @@ class ServiceSettings:
 
     name: str
     address: str
-    # May hold a password, which may stand in its query too.
+    # May contain a password, also in its query part.
     database_url: str = field(repr=False)
 
     def redacted(self) -> dict[str, str]:
-        """For the log at start: of the database only its kind, server and name."""
+        """Return the address, and the database's kind, server and name only, for the log at start."""
         url = make_url(self.database_url)
         shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
         return {"address": self.address, "database_url": shown.render_as_string()}
 
 
 def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
-    """The variables of one service by the fields of ServiceSettings."""
+    """Return the variables of one service by the fields of ServiceSettings."""
     return {
         "address": Variable(f"where {name.capitalize()} listens{found_by}", read_address, f"127.0.0.1:{port}"),
         "database_url": Variable(
@@ -99,62 +99,66 @@ def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variabl
 
 DATA_DIR = ".hutong"
 _SERVICES = {
-    "results": _service_variables("results", 50051, ", and where the others find it"),
-    "policy": _service_variables("policy", 50052, ", and where Verification finds it"),
+    "results": _service_variables("results", 50051, ", and where the other services call it"),
+    "policy": _service_variables("policy", 50052, ", and where Verification calls it"),
     "verification": _service_variables("verification", 50053, ""),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a node is told."""
+    """All settings of a node."""
 
     results: ServiceSettings
     policy: ServiceSettings
     verification: ServiceSettings
     tls: TlsSettings
-    data_dir: Path = variable("where the embedded databases and the pepper live", Path, DATA_DIR, shown=False)
+    data_dir: Path = variable("directory of the SQLite databases and the generated pepper", Path, DATA_DIR, shown=False)
     jurisdiction: str = variable("the node's region, GB/T 2260: a province or 000000", read_region, NATION)
     upstream: str = variable(
-        "address of the national node's Results, by which a province joins the nation", read_optional_address
+        "address of the national node's Results; connects a province to the nation", read_optional_address
     )
     upstream_policy: str = variable(
         "address of the national node's Policy",
         read_optional_address,
         lambda given: _port_after(given.get("HUTONG_UPSTREAM", "")),
-        "HUTONG_UPSTREAM's host at the port after",
+        "HUTONG_UPSTREAM's host, with the next port",
     )
     pepper_file: Path | None = variable(
-        "the nation's secret for subject keys, 32 bytes or more; made at first start on SQLite", read_path, shown=False
+        "file of the nation's secret for subject keys, at least 32 bytes; generated at first start on SQLite",
+        read_path,
+        shown=False,
     )
     metrics_address: str = variable(
         "host:port where Prometheus metrics are served over HTTP", read_optional_address, default_words="none"
     )
     log_level: str = variable("debug, info, warning or error. Calls are logged at info", read_level, "info")
-    drain_seconds: float = variable("how long calls may go on after SIGTERM", read_seconds, "20")
+    drain_seconds: float = variable("how long calls may continue after SIGTERM", read_seconds, "20")
     start_seconds: float = variable(
-        "how long an upload may wait with its first frame before it is ended", read_seconds, "30"
+        "how long an upload may take to send its first frame before it is ended", read_seconds, "30"
     )
     max_calls: int = variable("unary calls in flight in one process before RESOURCE_EXHAUSTED", count(1), "4096")
     upload_workers: int = variable(
-        "processes that validate uploads beside Results",
+        "processes beside Results that validate uploads",
         count(0, MAX_UPLOAD_WORKERS),
         lambda _given: str(min(4, os.cpu_count() or 1)),
-        "one a core, at most 4",
+        "one per core, at most 4",
     )
-    lab_streams: int = variable("uploads of one laboratory at once, a process", count(1), "8")
+    lab_streams: int = variable("concurrent uploads of one laboratory per process", count(1), "8")
     lab_persons_per_second: int = variable(
-        "persons that one laboratory may upload a second, a process", count(1), "50000"
+        "persons that one laboratory may upload per second and process", count(1), "50000"
     )
-    lab_duplicates_per_day: int = variable("duplicates of one laboratory a day before it is slowed", count(0), "500000")
-    watchers: int = variable("watchers of results at once, a process", count(1), "500")
+    lab_duplicates_per_day: int = variable(
+        "duplicates that one laboratory may upload per day and process before it is slowed", count(0), "500000"
+    )
+    watchers: int = variable("concurrent watchers of results per process", count(1), "500")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the settings.
 
         Raises:
-            BadSetting: an unknown HUTONG_ name, or a value that cannot be used.
+            BadSetting: a HUTONG_ name is unknown, or a value cannot be used.
         """
         given = {name: value for name, value in environment.items() if name.startswith("HUTONG_")}
         unknown = sorted(set(given) - set(VARIABLES))
@@ -180,7 +184,7 @@ class Settings:
         return settings
 
     def _check(self) -> None:
-        """What settings must be together."""
+        """Check the settings that depend on one another."""
         if (self.tls.certificate_file is None) != (self.tls.key_file is None):
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
@@ -194,15 +198,17 @@ class Settings:
             raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
 
     def service(self, name: str) -> ServiceSettings:
-        """One service's settings by its name."""
+        """Return one service's settings by its name."""
         found: ServiceSettings = getattr(self, name)
         return found
 
     def pepper(self) -> Pepper:
-        """The secret for subject keys. On the embedded default it is made at first start, readable by its owner alone.
+        """Return the secret for subject keys.
+
+        On SQLite without HUTONG_PEPPER_FILE it is generated at first start; only the owner of the file can read it.
 
         Raises:
-            BadSetting: it is missing where it must be given, unreadable, or shorter than 32 bytes.
+            BadSetting: it is missing beside a database server, unreadable, or shorter than 32 bytes.
         """
         path = self.pepper_file
         if path is None:
@@ -223,7 +229,7 @@ class Settings:
         return Pepper(secret)
 
     def redacted(self) -> dict[str, object]:
-        """For the log at start: every setting, secrets as whether they are given."""
+        """Return all settings for the log at start. For secrets it says only whether they are given."""
         return {
             "results": self.results.redacted(),
             "policy": self.policy.redacted(),
@@ -235,7 +241,7 @@ class Settings:
 
 
 def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:
-    """The variables of a class by its fields."""
+    """Return the variables of a class by its fields."""
     return {one.name: one.metadata["variable"] for one in fields(settings) if "variable" in one.metadata}
 
 
@@ -252,11 +258,11 @@ VARIABLES: Mapping[str, str] = {
     **{_variable_name(name): one.describe() for name, one in _variables_of(Settings).items()},
     **{_variable_name("tls", name): one.describe() for name, one in _variables_of(TlsSettings).items()},
 }
-"""Every setting with its meaning, for operators."""
+"""The meaning of every setting by its environment variable, for operators."""
 
 
 def _make_pepper(path: Path) -> None:
-    """Make the secret, whole or not at all: services started side by side must all read the same one."""
+    """Create the secret atomically, because services that start at the same time must all read the same one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -267,13 +273,13 @@ def _make_pepper(path: Path) -> None:
 
 
 def _port_after(address: str) -> str:
-    """The address at the port after another's, as the three services' default ports follow one another."""
+    """Return an address with its next port, because Policy's default port is the next after that of Results."""
     host, colon, port = address.rpartition(":")
     return f"{host}:{int(port) + 1}" if colon and port.isascii() and port.isdigit() else ""
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Whether an address can be reached from this machine only."""
     host, _ = split_address(address)
     if host == "localhost":
         return True

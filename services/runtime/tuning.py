@@ -1,4 +1,4 @@
-"""Tuning of a process that serves: garbage collection and the scheduling of its threads."""
+"""Tuning of a serving process: garbage collection and thread scheduling."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ import gc
 import os
 import sys
 
-THRESHOLDS = (5_000, 20, 100)
-"""New objects between two collections, and those before the older generations'. By default it is 700: a batch of calls
-is thousands of objects that all die with it, and walking them meanwhile finds nothing. But gRPC leaves five objects of
-each call in a circle, and a process that waits for 25,000 of them answers nobody for 8 to 13 ms in Verification."""
+GC_THRESHOLDS = (5_000, 20, 100)
+"""Thresholds of `gc.set_threshold`: net new objects before the youngest generation is collected, then collections of
+each generation before the next older one is.
+
+Python's default for the first is 700. A batch of calls makes thousands of objects that are freed without the collector,
+so collections in between find nothing. The first threshold cannot be much higher either: gRPC leaves five objects of
+each call in a reference cycle, and collecting 25,000 of them stops Verification for 8 to 13 ms."""
 
 
-def settle_memory() -> None:
-    """Spare what a started process holds for good, modules and descriptors, from every later garbage collection."""
+def freeze_heap() -> None:
+    """Exclude what lives as long as the process, such as modules and descriptors, from every later collection.
+
+    Call it when the process has started.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*THRESHOLDS)
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
-def run_without_preemption() -> None:
-    """Let a thread of this process that wakes wait for a core, in place of taking that of one at work (Linux).
+def use_batch_scheduling() -> None:
+    """Put this process under SCHED_BATCH (Linux, sched(7)), so that a waking thread preempts no running one.
 
-    gRPC wakes threads of its own several times for each call, and by default each time the one that is composing an
-    answer is taken off its core for it. SCHED_BATCH (sched(7)) lets it go on, which takes a quarter of the time off an
-    answer on a stream. The price: it also waits for other processes' threads, on a core that computes all the time a
-    millisecond or two for each call. To be called before gRPC has threads, since they inherit it. A policy that the
-    operator has chosen stays.
+    gRPC wakes threads of its own several times for each call. By default each wake-up preempts the thread that is
+    composing an answer. SCHED_BATCH avoids that and shortens an answer on a stream by a quarter. Its price is a
+    millisecond or two per call on a core shared with CPU-bound programs.
+
+    Call it before gRPC starts its threads, because they inherit the policy. A policy that the operator has set stays.
     """
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        # Where a container forbids it, all goes on as by default.
+        # A container may forbid it; the default scheduling then stays.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

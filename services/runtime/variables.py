@@ -1,4 +1,4 @@
-"""How a setting is declared: its meaning, how its text is read, and what holds without it."""
+"""Declarations of settings: the meaning, the reader of the text, and the default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.domain.region import is_region
 
 
 class BadSetting(ValueError):
-    """A setting that cannot be used; says which and why."""
+    """A setting that cannot be used; the text names it and gives the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Variable:
 
     Attributes:
         meaning: what it does, for operators.
-        read: makes a value of the text; ValueError says what the text must be.
-        default: the text that holds where none is given, or how it follows from other settings.
-        default_words: how operators are told of a default that follows from something else.
+        read: turns the text into a value; its ValueError says what the text must be.
+        default: the text if none is given, or a function that derives it from the other settings.
+        default_words: the description of a derived default, for operators.
     """
 
     meaning: str
@@ -35,12 +35,12 @@ class Variable:
     default_words: str = ""
 
     def describe(self) -> str:
-        """The meaning with the default."""
+        """Return the meaning with the default."""
         words = self.default_words or (self.default if isinstance(self.default, str) else "")
         return f"{self.meaning}; default {words}" if words else self.meaning
 
     def value(self, name: str, given: Mapping[str, str]) -> Any:
-        """The value of the variable of this name; an empty text counts as none."""
+        """Return the value of the variable of this name. An empty text counts as not given."""
         text = given.get(name) or (self.default if isinstance(self.default, str) else self.default(given))
         try:
             return self.read(text)
@@ -133,16 +133,16 @@ def variable(
     shown: bool = True,
     optional: bool = False,
 ) -> Any:
-    """A field that is read from the variable HUTONG_ and its name.
+    """Declare a dataclass field that is read from the environment variable HUTONG_ plus the field's name.
 
-    `shown` puts it into the log at start. One that is `optional` is None in a value that is made without it.
+    A `shown` field is logged at start. An `optional` field is None if the dataclass is made without it.
     """
     metadata = {"variable": Variable(meaning, read, default, default_words), "shown": shown}
     return field(default=None if optional else MISSING, repr=shown, metadata=metadata)
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of "host:port" or "[v6]:port"; ValueError when it is neither."""
+    """Return host and port of "host:port" or "[v6]:port"; ValueError if the text is neither."""
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise ValueError("must be host:port")

@@ -1,1 +1,1 @@
-"""Databases: engines for SQLite and PostgreSQL, bounded executors, migrations, the memory of request ids."""
+"""Databases: engines for SQLite and PostgreSQL, bounded executors, migrations, process locks and idempotency."""

@@ -1,4 +1,4 @@
-"""The order of texts by code point, as Python has it: the same in every database, whatever its collation."""
+"""Collation: orders texts by code point, as Python does, whatever collation the database has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Connection, collate
 
 
 def in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[ColumnElement[str]]:
-    """Text columns to order by. SQLite knows no other order."""
+    """Return text columns to order by. SQLite orders by code point already."""
     if connection.dialect.name == "postgresql":
         return [collate(column, "C") for column in columns]
     return list(columns)

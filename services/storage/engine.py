@@ -1,7 +1,7 @@
-"""A database as the services see it: plain functions over a connection, run in bounded executors.
+"""A service's database: plain functions over a connection, run in bounded executors.
 
-SQLite runs in WAL mode with full sync and one writer, whose transactions begin IMMEDIATE, so that a write never fails
-half way for want of the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
+SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE, so that none fails half
+way because another holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 READ_THREADS = 4
-"""Reads at once in one process; callers beyond wait. Look-ups are coalesced, so few suffice."""
+"""Concurrent reads in one process; further callers wait. Few are enough because look-ups are coalesced."""
 POSTGRESQL_WRITE_THREADS = 8
-"""Write transactions at once in one process on PostgreSQL."""
+"""Concurrent write transactions in one process on PostgreSQL."""
 SQLITE_BUSY_MS = 10_000
 """How long a SQLite connection waits for another process's write lock, in milliseconds."""
 CONNECT_SECONDS = 5
-"""How long to wait for a PostgreSQL server to take a connection, in seconds."""
+"""How long to wait until a PostgreSQL server accepts a connection, in seconds."""
 STATEMENT_MS = 60_000
-"""The longest a PostgreSQL statement of a service may run, in milliseconds; migrations have limits of their own."""
+"""The longest a service's PostgreSQL statement may run, in milliseconds. Migrations have their own limits."""
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ _UNREACHABLE = (
     exc.OperationalError,
     exc.InterfaceError,
     exc.TimeoutError,
-    # COPY goes past SQLAlchemy and fails with the driver's own errors.
+    # COPY bypasses SQLAlchemy, so it raises the driver's own errors.
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
@@ -55,8 +55,9 @@ class Database:
     """One service's database with its executors. Close it when the service stops.
 
     Attributes:
-        engine: of all that writes, and of long reads.
-        reading_engine: of `read`: on SQLite the same.
+        engine: for writes and long reads.
+        reading_engine: for `read`; on SQLite the same engine.
+        written: set when a write of this process is durable; a reader that waits for new rows clears it.
     """
 
     def __init__(self, url: str, is_current: Callable[[Connection], bool] | None = None) -> None:
@@ -67,13 +68,12 @@ class Database:
         write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
-        # Set whenever a write of this process is durable; whoever waits for news clears it.
         self.written = asyncio.Event()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)`, which only reads; once more when the server had closed an idle connection.
+        """Run `work(connection, ...)`, which only reads. It runs once more if the server had closed the connection.
 
-        On PostgreSQL each statement sees what was committed before it; on SQLite all of them see one state.
+        On PostgreSQL each statement sees what was committed before it. On SQLite all statements see one state.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
@@ -83,9 +83,9 @@ class Database:
         )
 
     async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)` in one write transaction, durable when this returns.
+        """Run `work(connection, ...)` in one write transaction, which is durable when this returns.
 
-        A caller that is cancelled meanwhile does not stop the transaction: it ends as a whole, one way or the other.
+        Cancelling the caller does not stop the transaction: it still commits or rolls back as a whole.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
@@ -97,7 +97,7 @@ class Database:
         return done
 
     def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As `read`, in the calling thread."""
+        """Do as `read` does, in the calling thread."""
         try:
             try:
                 return self._read_once(work, *args, **kwargs)
@@ -109,7 +109,7 @@ class Database:
             raise _unavailable(error) from error
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As `read_now`, in one transaction and without a second try: for reads that go through many rows."""
+        """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
         try:
             with self.engine.connect() as connection:
                 return work(connection, *args, **kwargs)
@@ -117,7 +117,7 @@ class Database:
             raise _unavailable(error) from error
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As `write`, in the calling thread."""
+        """Do as `write` does, in the calling thread."""
         try:
             with self.engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
                 return work(connection, *args, **kwargs)
@@ -126,7 +126,11 @@ class Database:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Connection]:
-        """A PostgreSQL session outside any transaction, for what ends with it; Unavailable when there is none."""
+        """Open a PostgreSQL session outside any transaction, for locks that end with it.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
+        """
         try:
             connection = self.reading_engine.connect()
         except _UNREACHABLE as error:
@@ -134,7 +138,7 @@ class Database:
         try:
             yield connection
         finally:
-            # Not given back to the pool: it ends here.
+            # The session ends here and does not return to the pool.
             connection.invalidate()
             connection.close()
 
@@ -143,7 +147,11 @@ class Database:
             return work(connection, *args, **kwargs)
 
     async def check(self) -> None:
-        """Ask the database for a sign of life and for its schema; Unavailable when either is not as it must be."""
+        """Check that the database answers and has this version's schema.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, one of the two is not so.
+        """
         if not await self.read(self._is_alive_and_current):
             raise Unavailable("DATABASE_UNAVAILABLE", "the database is not at this version's schema: hutongd migrate")
 
@@ -152,7 +160,7 @@ class Database:
         return self._is_current is None or self._is_current(connection)
 
     def close(self) -> None:
-        """Let running work end, then close every connection."""
+        """Wait for running work, then close every connection."""
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._writers.shutdown(wait=True, cancel_futures=True)
         self.reading_engine.dispose()
@@ -160,7 +168,7 @@ class Database:
 
 
 def _unavailable(error: Exception) -> HutongError:
-    """The error for a database that cannot be reached; the cause goes to the log alone."""
+    """Return the error for a database that cannot be reached. The cause is logged and not sent to the caller."""
     cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
     _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
     return Unavailable(
@@ -169,15 +177,15 @@ def _unavailable(error: Exception) -> HutongError:
 
 
 def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:
-    """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. Connects only when first used.
+    """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. It connects when it is first used.
 
-    `is_current` says whether the schema is the one the service was written for; health asks it.
+    `is_current` says whether the schema is the one that this version of the service needs. The health check calls it.
     """
     return Database(url, is_current)
 
 
 def make_directory(directory: Path) -> None:
-    """Make the directory of a SQLite database; UnusableDatabase where it cannot be."""
+    """Create the directory of a SQLite database; UnusableDatabase if that fails."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -185,7 +193,7 @@ def make_directory(directory: Path) -> None:
 
 
 def create_service_engine(url: str) -> Engine:
-    """An engine with the settings of its dialect."""
+    """Create an engine with the settings for its dialect."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
@@ -199,10 +207,11 @@ def create_service_engine(url: str) -> Engine:
 
 
 def _create_reading_engine(url: str) -> Engine:
-    """An engine for the short reads of a service on PostgreSQL, each of which goes by an index.
+    """Create an engine for a service's short reads on PostgreSQL, each of which uses an index.
 
-    Its statements stand alone, without BEGIN and ROLLBACK. Plans are kept, and one that was made while next month's
-    partition stood empty, and was known to be, would read all of that month for each person until it is analyzed again.
+    It runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps plans: a
+    plan made while next month's partition was known to be empty would later scan that whole partition for each person,
+    until the partition is analyzed again.
     """
     return _create_postgresql_engine(make_url(url), READ_THREADS, "-c enable_seqscan=off", isolation_level="AUTOCOMMIT")
 
@@ -212,12 +221,12 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
         url,
         pool_size=connections,
         max_overflow=2,
-        # An error's text goes to the log, and what a row holds does not.
+        # Errors are logged with their text, which must not contain row values.
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "hutong",
-            # Compiling takes longer than any statement of a service, and is begun for estimates alone.
+            # JIT compilation takes longer than any of the services' statements, and mere estimates can start it.
             "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {settings}",
         },
         **options,
@@ -226,7 +235,7 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)
-    # The driver's own transaction control begins too late and deferred; ours is in _begin_sqlite.
+    # The driver itself would begin transactions too late and as DEFERRED; _begin_sqlite begins them instead.
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {SQLITE_BUSY_MS}",
@@ -235,7 +244,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
         "foreign_keys = ON",
         "cache_size = -65536",  # 64 MiB; the default of 2 MiB thrashes on a day's uploads
         "temp_store = MEMORY",
-        # A checkpoint every 64 MiB of log: the default of 4 MiB writes the same hot pages back with every few batches.
+        # In pages, 64 MiB of log. The default of 4 MiB would write the same hot pages back every few batches.
         "wal_autocheckpoint = 16384",
     ):
         connection.execute(f"PRAGMA {pragma}")

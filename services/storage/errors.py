@@ -1,7 +1,7 @@
-"""The error for a database that waiting would not mend."""
+"""The error for a database that a retry cannot help."""
 
 from __future__ import annotations
 
 
 class UnusableDatabase(ValueError):
-    """No database, or one of a newer version: the operator must give another one, or another version of the service."""
+    """A file or URL that is no usable database, or a database of a newer version. Only the operator can change that."""

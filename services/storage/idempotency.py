@@ -1,7 +1,7 @@
-"""AIP-155: the memory of request ids, kept in the same transaction as what the request did.
+"""Request ids (AIP-155): the first answer to each is stored in the same transaction as the effect of the request.
 
-The same id with the same content answers the first answer again; with other content it is INVALID_ARGUMENT. Content is
-compared by a keyed hash, since a request may hold an identity and must not be stored.
+A repeated id with the same content gets the first answer again; with other content it fails with INVALID_ARGUMENT. The
+content is compared by a keyed hash, because a request may contain an identity and must not be stored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, St
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
 from services.storage.engine import Database
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 E = TypeVar("E")
 M = TypeVar("M", bound=Message)
@@ -25,9 +25,13 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest(Generic[E, M]):
-    """A mutation's request, and how its outcome is answered.
+    """A request that changes something, with the conversion of its outcome to the response.
 
-    The answer to a request id is stored in the same transaction as what the request did.
+    Attributes:
+        request: has a `request_id`, which may be empty.
+        response_type: the type of the response.
+        encode: converts the outcome to the response.
+        now: when the request arrived.
     """
 
     request: Message
@@ -37,9 +41,9 @@ class IdempotentRequest(Generic[E, M]):
 
 
 class IdempotentWriter:
-    """Runs mutations in write transactions, each request id once.
+    """Runs requests in write transactions, once for each request id.
 
-    `secret` keys the stored hash of a request that may hold an identity.
+    `secret` is the key of the stored hash, for requests that may contain an identity.
     """
 
     def __init__(self, database: Database, memory: Table, secret: bytes = b"") -> None:
@@ -48,10 +52,10 @@ class IdempotentWriter:
         self._secret = secret
 
     async def write(self, once: IdempotentRequest[E, M], run: Callable[[Connection], E]) -> M:
-        """Run a mutation and answer it, or answer again what its request id was answered.
+        """Run a request and return its response, or return the stored response if the request id is known.
 
         Raises:
-            InvalidArgument: REQUEST_ID_REUSED, the id came before with other content.
+            InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
         """
 
         def work(connection: Connection) -> M:
@@ -71,7 +75,7 @@ class IdempotentWriter:
 
 
 def request_memory(metadata: MetaData, service: str) -> Table:
-    """The table of a service's remembered requests, named for the service since several may share a database."""
+    """Return the table of a service's request ids. Its name contains the service, as services may share a database."""
     return Table(
         f"{service}_request_memory",
         metadata,
@@ -95,19 +99,20 @@ def answer_once(
     response_type: type[M],
     secret: bytes = b"",
 ) -> M:
-    """Run a mutation unless its request id was seen before; then answer the first answer again.
+    """Run a request unless its id is known; then return the first response again.
 
-    `secret` keys the content's hash where the request holds an identity, so that the hash cannot be guessed back.
-    The id is claimed first: of two calls at the same instant the second waits and is given the first one's answer.
+    `secret` is the key of the content's hash. It is needed where the request contains an identity, which could
+    otherwise be found from the hash by trying. The id is inserted first, so that the second of two concurrent calls
+    waits and gets the response of the first.
 
     Raises:
-        InvalidArgument: REQUEST_ID_REUSED, the id came before with other content.
+        InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
     """
     if not request_id:
         return run()
     content = _content_hash(request, secret)
     mine = (memory.c.method == method) & (memory.c.request_id == request_id)
-    claim = insert_unless_there(connection, memory).values(
+    claim = insert_if_absent(connection, memory).values(
         method=method, request_id=request_id, content_hash=content, response=b"", create_time=now
     )
     if connection.execute(claim).rowcount == 0:
@@ -131,10 +136,10 @@ def find_answer(
     response_type: type[M],
     secret: bytes = b"",
 ) -> M | None:
-    """What a request id was answered; None when it was not seen before. For work in several transactions.
+    """Return the stored response to a request id; None if the id is new. For work in several transactions.
 
     Raises:
-        InvalidArgument: REQUEST_ID_REUSED, the id came before with other content.
+        InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
     """
     query = select(memory.c.content_hash, memory.c.response)
     row = connection.execute(query.where(memory.c.method == method, memory.c.request_id == request_id)).first()

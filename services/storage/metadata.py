@@ -1,4 +1,4 @@
-"""The naming convention of every constraint and index, from the first revision on, so that migrations can name them."""
+"""The naming convention of all constraints and indexes, so that migrations can name them."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ NAMING_CONVENTION = {
 
 
 def new_metadata() -> MetaData:
-    """An empty catalogue that follows the naming convention."""
+    """Return empty metadata with the naming convention."""
     return MetaData(naming_convention=NAMING_CONVENTION)

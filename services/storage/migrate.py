@@ -1,4 +1,4 @@
-"""Bringing a service's database to its newest schema by Alembic, and opening it."""
+"""Migrates a service's database by Alembic, and opens it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVICES = ("results", "policy", "verification")
 
 
 def alembic_config(service: str, url: str | None = None) -> Config:
-    """Alembic's configuration for one service's tree; `url` overrides the environment's."""
+    """Return Alembic's configuration for one service's migrations; `url` overrides the environment's."""
     root = Path(str(files("migrations")))
     config = Config(str(root / "alembic.ini"), ini_section=service)
     config.set_section_option(service, "script_location", str(root))
@@ -34,11 +34,11 @@ def alembic_config(service: str, url: str | None = None) -> Config:
 
 
 def upgrade(service: str, url: str, revision: str = "head") -> None:
-    """Migrate a database up. Several processes may call it at once: one migrates, the others wait and find it done.
+    """Migrate a database up. If several processes call it at once, one migrates and the others wait for it.
 
     Raises:
-        Unavailable: DATABASE_UNAVAILABLE, it cannot be reached, or a table was in use for too long.
-        UnusableDatabase: it is no database, or one of a newer version.
+        Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached, or a table was in use for too long.
+        UnusableDatabase: it is no database, or a newer version wrote it.
     """
     try:
         command.upgrade(alembic_config(service, url), revision)
@@ -51,12 +51,12 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
 
 
 def downgrade(service: str, url: str, revision: str) -> None:
-    """Migrate a database down, for tests and for the operator who must."""
+    """Migrate a database down, for tests and for operators in need."""
     command.downgrade(alembic_config(service, url), revision)
 
 
 def version_table(service: str) -> str:
-    """Where a service keeps its schema's revision; the three may share one PostgreSQL database."""
+    """Return the name of the table with a service's schema revision. The services may share one PostgreSQL database."""
     return f"alembic_version_{service}"
 
 
@@ -66,7 +66,7 @@ def _heads(service: str) -> frozenset[str]:
 
 
 def is_current(service: str, connection: Connection) -> bool:
-    """Whether the database's schema is the one this code was written for."""
+    """Whether the database's schema is the one that this version needs."""
     context = MigrationContext.configure(connection, opts={"version_table": version_table(service)})
     return frozenset(context.get_current_heads()) == _heads(service)
 
@@ -74,9 +74,12 @@ def is_current(service: str, connection: Connection) -> bool:
 async def open_migrated(service: str, settings: Settings) -> Database:
     """Open a service's database.
 
-    SQLite is migrated here and now. On a database server the operator migrates (`hutongd migrate`), since several
-    processes share it and the time is theirs to choose; a server that is away, or behind, is no reason not to start:
-    health stays NOT_SERVING until it is there and current.
+    SQLite is migrated at once. A database server is migrated by the operator (`hutongd migrate`), because several
+    processes share it and the operator has to choose the time. The service starts even if that server is unavailable or
+    has an old schema; health then stays NOT_SERVING until the server is available and current.
+
+    Raises:
+        UnusableDatabase: the SQLite file is no database, or a newer version wrote it.
     """
     url = settings.service(service).database_url
     database = open_database(url, partial(is_current, service))

@@ -1,6 +1,6 @@
-"""Being the only process that does something with a database. The right to it ends with the process, however that ends.
+"""Process locks: at most one process does a task with a database. The lock ends with its process, even with a crash.
 
-On PostgreSQL it is an advisory lock of a session, on SQLite a lock on a file beside the database.
+On PostgreSQL it is a session's advisory lock, on SQLite a lock on a file beside the database.
 """
 
 from __future__ import annotations
@@ -18,33 +18,37 @@ from services.storage.errors import UnusableDatabase
 
 
 @contextlib.contextmanager
-def alone(database: Database, what: str, key: int) -> Iterator[bool]:
-    """Whether this process is the only one that does it, for as long as the block lasts.
+def try_process_lock(database: Database, task: str, key: int) -> Iterator[bool]:
+    """Try to lock a task for as long as the block lasts. Yield False if another process holds the lock.
 
-    `what` names it among all that is done with a SQLite database, `key` among all advisory locks.
+    `task` identifies the lock beside a SQLite database, `key` among the advisory locks of PostgreSQL.
+
+    Raises:
+        Unavailable: DATABASE_UNAVAILABLE, the PostgreSQL server cannot be reached.
+        UnusableDatabase: no file can be written beside the SQLite database.
     """
     if database.is_sqlite:
-        with alone_on_sqlite(database.engine.url, what) as is_alone:
-            yield is_alone
+        with try_sqlite_process_lock(database.engine.url, task) as is_held:
+            yield is_held
     else:
         with database.session() as session:
-            is_alone = bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
-            yield is_alone
-            # Given back here: the session's own end reaches the server a moment after this returns.
-            if is_alone:
+            is_held = bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
+            yield is_held
+            # Unlocked explicitly, because the server notices the end of the session only a moment later.
+            if is_held:
                 session.exec_driver_sql(f"SELECT pg_advisory_unlock({key})")
 
 
 @contextlib.contextmanager
-def alone_on_sqlite(url: str | URL, what: str) -> Iterator[bool]:
-    """As `alone`, where the database is a SQLite file, which need not exist yet; true on a server."""
+def try_sqlite_process_lock(url: str | URL, task: str) -> Iterator[bool]:
+    """Do as `try_process_lock` does for a SQLite file, which need not exist yet. Yield True for any other database."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         yield True
         return
-    path = Path(f"{parsed.database}-{what}").absolute()
+    path = Path(f"{parsed.database}-{task}").absolute()
     make_directory(path.parent)
-    # Never the database's own file: closing it would let go of SQLite's locks.
+    # Not the database's own file, because closing that would release SQLite's locks on it.
     with _open(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

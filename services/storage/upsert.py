@@ -1,4 +1,4 @@
-"""INSERT … ON CONFLICT DO NOTHING, which both databases have and SQLAlchemy keeps apart by dialect."""
+"""INSERT … ON CONFLICT DO NOTHING. Both databases have it, but SQLAlchemy has no common form of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
-def insert_unless_there(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that leaves a row alone whose unique key is taken; its rowcount tells how many went in.
+def insert_if_absent(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that skips rows whose unique key exists. Its rowcount is the number of inserted rows.
 
-    On PostgreSQL it waits for a transaction in flight that holds the same key, and then sees what that one did.
+    On PostgreSQL it waits until a running transaction that inserted the same key has ended, and sees what it committed.
     """
-    # Without preserve_rowcount SQLAlchemy answers -1 for an INSERT on PostgreSQL.
+    # Without preserve_rowcount SQLAlchemy returns -1 for an INSERT on PostgreSQL.
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)

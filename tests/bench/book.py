@@ -41,7 +41,7 @@ def make_policy(region: str, purpose: int, *, title: str, floor: bool = False) -
     )
     policy.source.title = "made up for a bench"
     window = policy.test_required.window
-    window.basis = policy_pb2.BASIS_REPORT_TIME
+    window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     if not floor:
         window.duration.seconds = 86_400 * (1 + purpose % 3)
     return policy

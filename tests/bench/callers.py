@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from services.runtime.tuning import settle_memory
+from services.runtime.tuning import freeze_heap
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Target:
 
 def unary_rate(target: Target, requests: Sequence[Message], seconds: float, callers: int) -> float:
     """Calls a second, each caller's next call following its last."""
-    settle_memory()
+    freeze_heap()
     return asyncio.run(_call_for(target, requests, seconds, callers))
 
 
@@ -64,7 +64,7 @@ async def _keep_calling(
 def latencies(target: Target, requests: Sequence[Message], seconds: float, rate: float) -> list[float]:
     """Seconds that each call took, in order of size, when calls are begun evenly at a rate whatever their fate."""
     # A full collection of what a bench holds, 50 ms, would else be counted as the service's.
-    settle_memory()
+    freeze_heap()
     return sorted(asyncio.run(_call_at(target, requests, seconds, rate)))
 
 
@@ -99,7 +99,7 @@ async def _call_at(target: Target, requests: Sequence[Message], seconds: float, 
 
 def stream_rate(target: Target, requests: Sequence[Message], seconds: float, streams: int, ahead: int) -> float:
     """Answers a second over so many streams, each with so many questions under way."""
-    settle_memory()
+    freeze_heap()
     return asyncio.run(_stream_for(target, requests, seconds, streams, ahead))
 
 

@@ -68,7 +68,7 @@ def _hotel_policy(now: int) -> policy_pb2.Policy:
         title="example window: hotels",
         purposes=[purpose_pb2.PURPOSE_HOTEL],
         test_required=policy_pb2.TestRequired(
-            window=policy_pb2.ValidityWindow(basis=policy_pb2.BASIS_REPORT_TIME),
+            window=policy_pb2.ValidityWindow(basis=policy_pb2.VALIDITY_BASIS_REPORT_TIME),
         ),
     )
     policy.test_required.window.duration.seconds = 7 * 86_400

@@ -104,7 +104,7 @@ async def _publish(address: str) -> tuple[float, float]:
         calls = [policies.WatchPolicies(WatchPoliciesRequest(cursor=cursor)) for _ in range(WATCHERS)]
 
         async def told(call: grpc.aio.UnaryStreamCall, title: str) -> float:  # type: ignore[type-arg]
-            while (await call.read()).policy.title != title:
+            while (await call.read()).event.policy.title != title:
                 pass
             return time.perf_counter()
 
@@ -125,7 +125,7 @@ async def _publish(address: str) -> tuple[float, float]:
 async def _newest(policies: PolicyServiceStub) -> str:
     """A cursor after the snapshot."""
     call = policies.WatchPolicies(WatchPoliciesRequest())
-    while (message := await call.read()).WhichOneof("event") != "checkpoint":
+    while (message := await call.read()).WhichOneof("message") != "checkpoint":
         pass
     call.cancel()
     return str(message.cursor)
@@ -135,7 +135,7 @@ def _preview(address: str) -> tuple[float, int]:
     """Seconds until a floor for everybody has been judged with its impact, and how many answers it changes."""
     floor = make_policy("000000", 0, title="example floor", floor=True)
     floor.effective_start_time.seconds = int(time.time())
-    floor.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    floor.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     request = PublishPolicyRequest(policy=floor, validate_only=True, impact_time=floor.effective_start_time)
     with grpc.insecure_channel(address) as channel:
         begun = time.perf_counter()

@@ -43,7 +43,7 @@ async def time_publications(nation: str, province: str, count: int) -> list[floa
 
 def _policy(number: int) -> policy_pb2.Policy:
     policy = policy_pb2.Policy(name=POLICY, title=f"made up for a bench, {number}", purposes=[PURPOSE])
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     policy.test_required.window.duration.seconds = 86_400
     policy.effective_start_time.CopyFrom(to_timestamp(SystemClock().now()))
     return policy

@@ -38,16 +38,6 @@ REQUIRED_BY_THE_SERVICE = {
     "ReplicatedTubes.upload_time": "checked with the bounds of the exchange",
 }
 """Required fields without a rule of protovalidate."""
-NOT_ONE_RESOURCE = {
-    "Timeliness.subject": "a laboratory or a region",
-    "Source.source": "a node, with a service's name appended in decisions",
-}
-UNPAGED = {
-    "ListNodes": "a few dozen nodes",
-    "SummarizeTimeliness": "the laboratories of one region",
-    "SummarizeRefusals": "limited to 20,000 rows",
-}
-"""Lists that came before paging was asked of all."""
 CHECKED_OFTEN = {
     "IdentityDocument",
     "Tube",
@@ -58,7 +48,20 @@ CHECKED_OFTEN = {
     "ResolvePolicyRequest",
 }
 """Messages whose texts state a pattern of their own, because an engine tests it faster."""
-NAMED_FIELDS = {"lab", "labs", "node", "origin", "parent", "decision", "result", "policy", "floor", "governing"}
+NAMED_FIELDS = {
+    "lab",
+    "labs",
+    "node",
+    "source_node",
+    "raising_node",
+    "jurisdiction",
+    "parent",
+    "decision",
+    "result",
+    "policy",
+    "floor",
+    "governing",
+}
 NAMED_IN_COMMENT = re.compile(r'"(labs|nodes|jurisdictions|decisions|refusals|links)/|"…@\{revision\}"')
 
 
@@ -170,7 +173,7 @@ def test_every_name_of_a_resource_refers_to_it(field: FieldDescriptor) -> None:
     if referred(field):
         assert referred(field) in set(resource_types())
         return
-    if field_behavior_pb2.IDENTIFIER in behaviors(field) or named(field) in NOT_ONE_RESOURCE:
+    if field_behavior_pb2.IDENTIFIER in behaviors(field):
         return
     assert field.name not in NAMED_FIELDS
     assert not NAMED_IN_COMMENT.search(COMMENTS[named(field)])
@@ -183,7 +186,7 @@ def test_every_list_is_paged(method: MethodDescriptor) -> None:
     """From the outset (AIP-158): a page added later is missed by everybody who took the first for all."""
     request, response = method.input_type.fields_by_name, method.output_type.fields_by_name
     paged = {"page_size", "page_token"} <= set(request) and "next_page_token" in response
-    assert paged == (method.name not in UNPAGED)
+    assert paged
 
 
 def test_every_predefined_rule_has_words_for_a_person() -> None:

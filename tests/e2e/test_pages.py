@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
 from hutong.type.v1 import refusal_ground_pb2
-from hutong.verification.v1.refusal_service_pb2 import RefusalSummary
+from hutong.verification.v1.refusal_service_pb2 import GroundSummary, RefusalCounts, RefusalSummary
 from hutong_client.cli.pages import refusals, timeliness
 from hutong_client.cli.pages.charts import Bar, Lane, Segment, Tick, columns, lanes
 from hutong_client.cli.pages.frame import Column, Figure, figures, page, section, table
@@ -76,33 +77,43 @@ def timeliness_html() -> str:
     return timeliness.timeliness_page([whole, *labs], asked)
 
 
-def refused(region: str, ground: int, count: int, unlawful: int, open_: int, day: int = 0) -> RefusalSummary:
-    answered = Duration(seconds=(day + 1) * 20 * HOUR) if count > open_ else None
+def counted(count: int, unlawful: int, open_: int, days: int = 1) -> RefusalCounts:
+    answered = Duration(seconds=days * 20 * HOUR) if count > open_ else None
+    return RefusalCounts(refusal_count=count, unlawful_count=unlawful, open_count=open_, median_time_to_answer=answered)
+
+
+def refused(region: str, total: RefusalCounts, grounds: dict[int, RefusalCounts], day: int = 0) -> RefusalSummary:
     return RefusalSummary(
         region=region,
-        ground=refusal_ground_pb2.RefusalGround.ValueType(ground),
-        start_time=Timestamp(seconds=START.seconds + 86_400 * day),
-        refusal_count=count,
-        unlawful_count=unlawful,
-        open_count=open_,
-        median_time_to_answer=answered,
+        interval=Interval(start_time=Timestamp(seconds=START.seconds + 86_400 * day)),
+        total=total,
+        grounds=[
+            GroundSummary(ground=refusal_ground_pb2.RefusalGround.ValueType(ground), counts=counts)
+            for ground, counts in grounds.items()
+        ],
     )
 
 
 def refusals_html() -> str:
     """Henan refuses most, and mostly unlawfully; Guangxi never answers."""
     whole = [
-        refused("410105", 0, 120, 90, 10, 2),
-        refused("410105", refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY, 80, 80, 5),
-        refused("410105", refusal_ground_pb2.REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, 40, 10, 5),
-        refused("410300", 0, 14, 1, 0),
-        refused("410300", refusal_ground_pb2.REFUSAL_GROUND_EXPIRED, 14, 1, 0),
-        refused("370000", 0, 25, 5, 1, 1),
-        refused("370000", refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED, 25, 5, 1),
-        refused("450403", 0, 3, 3, 3),
-        refused("450403", refusal_ground_pb2.REFUSAL_GROUND_PAPER_NOT_ACCEPTED, 3, 3, 3),
+        refused(
+            "410105",
+            counted(120, 90, 10, 3),
+            {
+                refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY: counted(80, 80, 5),
+                refusal_ground_pb2.REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE: counted(40, 10, 5),
+            },
+        ),
+        refused("410300", counted(14, 1, 0), {refusal_ground_pb2.REFUSAL_GROUND_EXPIRED: counted(14, 1, 0)}),
+        refused(
+            "370000",
+            counted(25, 5, 1, 2),
+            {refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED: counted(25, 5, 1)},
+        ),
+        refused("450403", counted(3, 3, 3), {refusal_ground_pb2.REFUSAL_GROUND_PAPER_NOT_ACCEPTED: counted(3, 3, 3)}),
     ]
-    days = [refused("410105", 0, 5 + day * 3 % 17, day * 3 % 7, 1, day) for day in range(30)]
+    days = [refused("410105", counted(5 + day * 3 % 17, day * 3 % 7, 1, day + 1), {}, day) for day in range(30)]
     return refusals.refusals_page(whole, days, refusals.Asked("", START, END))
 
 

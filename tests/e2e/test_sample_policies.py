@@ -7,13 +7,10 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
-from hutong.policy.v1.policy_pb2 import BASIS_SAMPLE_TIME, EffectivePolicy
+from hutong.policy.v1.policy_pb2 import VALIDITY_BASIS_SAMPLE_TIME, EffectivePolicy
 from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
-from hutong.type.v1.refusal_ground_pb2 import (
-    REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE,
-    REFUSAL_GROUND_NOT_TESTED_LOCALLY,
-)
+from hutong.type.v1.refusal_ground_pb2 import REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, REFUSAL_GROUND_NOT_TESTED_LOCALLY
 
 from clients.examples.node import running_node
 from tests.support.policy import record
@@ -51,8 +48,8 @@ def test_places_answer_as_on_those_days(answers: list[tuple[Case, EffectivePolic
 def test_floor_binds_every_rule_from_29_july(answers: list[tuple[Case, EffectivePolicy]]) -> None:
     """From that instant no answer anywhere counts from sampling, and the two named grounds are forbidden."""
     named = {REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, REFUSAL_GROUND_NOT_TESTED_LOCALLY}
-    since = [(case, effective) for case, effective in answers if case.question.at_time.seconds >= THE_FLOOR]
+    since = [(case, effective) for case, effective in answers if case.question.effective_time.seconds >= THE_FLOOR]
     assert len(since) > 50
     for case, effective in since:
-        assert effective.test_required.window.basis != BASIS_SAMPLE_TIME
+        assert effective.test_required.window.basis != VALIDITY_BASIS_SAMPLE_TIME
         assert named <= set(effective.forbidden_grounds), case

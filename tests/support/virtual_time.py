@@ -6,9 +6,13 @@ For code that waits by the loop and does no input or output. `pass_time` there i
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+_A_TURN = 1e-6
+"""What a turn of the loop takes: code that lets others go first, turn after turn, is to come to an end."""
 
 
 class _Selector(selectors.DefaultSelector):
@@ -19,7 +23,7 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0 if timeout is not None else None)
         if not ready and timeout is not None:
-            self.skipped += timeout
+            self.skipped += timeout or _A_TURN
         return ready
 
 
@@ -35,18 +39,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._timers.skipped
 
 
-class VirtualTimePolicy(asyncio.DefaultEventLoopPolicy):
-    """For pytest-asyncio's fixture `event_loop_policy`."""
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test in virtual time."""
 
-    def new_event_loop(self) -> VirtualTimeLoop:
-        """A loop for one test."""
-        return VirtualTimeLoop()
+    @functools.wraps(test)
+    def run(*args: Any, **fixtures: Any) -> None:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(test(*args, **fixtures))
 
-
-def run_in_virtual_time(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run to the end of a coroutine."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(coroutine)
+    return run
 
 
 async def pass_time(seconds: float) -> None:

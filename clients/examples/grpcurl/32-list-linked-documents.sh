@@ -2,4 +2,4 @@
 # Lists the documents that are or were tied to one, as masks.
 set -eu
 grpcurl -plaintext -d '{"document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"}}' \
-  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.ResultsService/ListLinkedDocuments
+  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.DocumentLinkService/ListLinkedDocuments

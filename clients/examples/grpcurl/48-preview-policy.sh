@@ -6,9 +6,9 @@ grpcurl -plaintext -d '{
       "name": "jurisdictions/410100/policies/hotel-example",
       "title": "Zhengzhou: hotels (24 h is an example window)",
       "purposes": ["PURPOSE_HOTEL"],
-      "origin": "ORIGIN_ANY",
+      "origin": "TRAVELER_ORIGIN_ANY",
       "test_required": {
-        "window": {"duration": "86400s", "basis": "BASIS_REPORT_TIME", "includes_boundary": false},
+        "window": {"duration": "86400s", "basis": "VALIDITY_BASIS_REPORT_TIME", "includes_boundary": false},
         "refusal_permitted": true
       },
       "effective_start_time": "2022-08-12T00:00:00+08:00"

@@ -15,6 +15,6 @@ grpcurl -plaintext -d '{
       "sample_time": "2022-08-09T07:30:00+08:00",
       "report_time": "2022-08-09T12:00:00+08:00"
     }],
-    "record": true
+    "store_decision": true
   }' \
   "${HUTONG_VERIFICATION_ADDRESS:-127.0.0.1:50053}" hutong.verification.v1.VerificationService/Verify

@@ -13,18 +13,37 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from hutong.exchange.v1 import exchange_service_pb2
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.policy.v1 import policy_admin_service_pb2, policy_service_pb2
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1 import (
+    document_link_service_pb2,
+    import_service_pb2,
+    lab_service_pb2,
+    missing_report_service_pb2,
+    results_admin_service_pb2,
+    results_service_pb2,
+    timeliness_service_pb2,
+    upload_service_pb2,
+)
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong.verification.v1 import refusal_service_pb2, verification_service_pb2
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from hutong_client.error_mapping import ErrorMapping
+from hutong_client.request_ids import RequestIds
 
 DEFAULT_ADDRESSES: Mapping[str, str] = {
     "results": "127.0.0.1:50051",
@@ -36,31 +55,25 @@ CALL_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """The services' own limit."""
 
-_READS: Mapping[str, tuple[str, ...]] = {
-    "hutong.results.v1.ResultsService": (
-        "GetResult",
-        "ListResults",
-        "LookupLatest",
-        "BatchLookupLatest",
-        "ListLinkedDocuments",
-        "ListFollowUps",
-    ),
-    "hutong.results.v1.ExchangeService": ("ListNodes",),
-    "hutong.results.v1.UploadService": ("GetUpload",),
-    "hutong.results.v1.LabService": ("GetLab", "ListLabs"),
-    "hutong.results.v1.TimelinessService": ("SummarizeTimeliness",),
-    "hutong.policy.v1.PolicyService": (
-        "GetPolicy",
-        "ListPolicies",
-        "ListPolicyRevisions",
-        "ResolvePolicy",
-        "BatchResolvePolicies",
-    ),
-    "hutong.verification.v1.VerificationService": ("GetDecision", "ReplayDecision"),
-    "hutong.verification.v1.RefusalService": ("GetRefusal", "ListRefusals", "SummarizeRefusals"),
-}
-"""Calls that gRPC may repeat by itself. Verify is not among them: adverse decisions are stored, and a repeated one
-would be stored twice. Uploads repeat themselves, from what was acknowledged."""
+_SERVICES: tuple[ServiceDescriptor, ...] = tuple(
+    service
+    for file in (
+        document_link_service_pb2,
+        exchange_service_pb2,
+        import_service_pb2,
+        lab_service_pb2,
+        missing_report_service_pb2,
+        policy_admin_service_pb2,
+        policy_service_pb2,
+        refusal_service_pb2,
+        results_admin_service_pb2,
+        results_service_pb2,
+        timeliness_service_pb2,
+        upload_service_pb2,
+        verification_service_pb2,
+    )
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -75,8 +88,13 @@ _OPTIONS: list[tuple[str, int]] = [
 
 
 def service_config() -> str:
-    """The service config for gRPC: reads, and nothing else, are tried up to four times while UNAVAILABLE."""
-    names = [{"service": service, "method": method} for service, methods in _READS.items() for method in methods]
+    """The service config for gRPC: calls that may be repeated are tried up to four times while UNAVAILABLE."""
+    names = [
+        {"service": service.full_name, "method": method.name}
+        for service in _SERVICES
+        for method in service.methods
+        if _may_be_repeated(method)
+    ]
     policy = {
         "maxAttempts": 4,
         "initialBackoff": "0.1s",
@@ -85,6 +103,19 @@ def service_config() -> str:
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
     return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
+
+
+def _may_be_repeated(method: MethodDescriptor) -> bool:
+    """Whether gRPC may repeat a call by itself, as its `idempotency_level` in the contract says.
+
+    A change is idempotent by its own content or by its request_id, which `RequestIds` gives to every request without
+    one. A client's stream is never repeated: uploads go on from what was acknowledged. Verify has no level, since an
+    adverse decision is stored each time.
+    """
+    level = method.GetOptions().idempotency_level
+    if method.client_streaming:
+        return False
+    return level == MethodOptions.NO_SIDE_EFFECTS or (level == MethodOptions.IDEMPOTENT and not method.server_streaming)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +188,21 @@ class Connection:
         return ResultsServiceStub(self._results)
 
     @cached_property
+    def links(self) -> DocumentLinkServiceStub:
+        """Documents of one person, tied together."""
+        return DocumentLinkServiceStub(self._results)
+
+    @cached_property
+    def missing_reports(self) -> MissingReportServiceStub:
+        """Reports that people have shown and no laboratory has uploaded."""
+        return MissingReportServiceStub(self._results)
+
+    @cached_property
+    def imports(self) -> ImportServiceStub:
+        """Taking results of other nodes in."""
+        return ImportServiceStub(self._results)
+
+    @cached_property
     def results_admin(self) -> ResultsAdminServiceStub:
         """Corrections and recalls."""
         return ResultsAdminServiceStub(self._results)
@@ -168,7 +214,7 @@ class Connection:
 
     @cached_property
     def exchange(self) -> ExchangeServiceStub:
-        """What nodes tell one another; ListNodes says who is late."""
+        """What nodes say to each other; ListNodes says who is late."""
         return ExchangeServiceStub(self._results)
 
     @cached_property
@@ -210,7 +256,7 @@ class Connection:
         else:
             channel = grpc.insecure_channel(address, options=options)
         self._open.callback(channel.close)
-        return grpc.intercept_channel(channel, ErrorMapping())
+        return grpc.intercept_channel(channel, ErrorMapping(), RequestIds())
 
 
 def connect(

@@ -13,9 +13,7 @@ from typing import ClassVar
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from hutong_client.patterns import word_patterns
-
-DOMAIN = "hutong"
+DOMAIN = "hutong.org"
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -214,7 +212,7 @@ def from_status(status: status_pb2.Status) -> HutongError:
 def _build(code: grpc.StatusCode, text: str, details: Details) -> HutongError:
     if code in _CUT and not details.reason:
         return ConnectionCut(text or "the connection was cut", details)
-    return _KINDS.get(code, HutongError)(word_patterns(text) or code.name, details)
+    return _KINDS.get(code, HutongError)(text or code.name, details)
 
 
 def _details(status: status_pb2.Status) -> Details:
@@ -230,9 +228,7 @@ def _details(status: status_pb2.Status) -> Details:
     return Details(
         reason=info.reason if info.domain == DOMAIN else "",
         metadata=dict(info.metadata),
-        field_violations=tuple(
-            FieldViolation(it.field, it.reason, word_patterns(it.description)) for it in bad.field_violations
-        ),
+        field_violations=tuple(FieldViolation(it.field, it.reason, it.description) for it in bad.field_violations),
         preconditions=tuple(Precondition(it.type, it.subject, it.description) for it in failure.violations),
         retry_delay=retry_delay,
     )

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.lookup_pb2 import DataSource
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 """Civil time in all of China; without daylight saving since 1991, so a fixed offset is exact."""
@@ -52,3 +53,12 @@ def word(enum: Enum, number: int, prefix: str) -> str:
         return enum.Name(number).removeprefix(prefix).replace("_", " ").lower()
     except ValueError:
         return str(number)
+
+
+def source_name(source: DataSource) -> str:
+    """Where it was looked: a node, with the service that was asked where that is known, "nodes/410000/policy"."""
+    if source.results_service:
+        return f"{source.results_service}/results"
+    if source.policy_service:
+        return f"{source.policy_service}/policy"
+    return source.node

@@ -1,4 +1,4 @@
-"""Remember up to where the nation's policies have come.
+"""Store the position up to which the nation's policies were received.
 
 Revision: 0002, after 0001
 """

@@ -1,4 +1,4 @@
-"""Number the changes of each writer in the writer's own row, and remember there what was removed.
+"""Number the changes of each writer in the writer's own row, and store there up to which number they were removed.
 
 Revision: 0002, after 0001
 """
@@ -18,7 +18,7 @@ def upgrade() -> None:
     with op.batch_alter_table("change_writers", schema=None) as batch_op:
         batch_op.add_column(sa.Column("newest_sequence", sa.BigInteger(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("removed_sequence", sa.BigInteger(), server_default="0", nullable=False))
-    # A writer whose entries are all removed counts from where it stands, as if it had none: nothing of it is kept.
+    # A writer without any entries left starts again at 0, because nothing tells the number of its last entry.
     op.execute(
         "UPDATE change_writers SET"
         " newest_sequence = coalesce((SELECT max(c.sequence) FROM changes c"

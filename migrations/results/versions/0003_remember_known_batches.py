@@ -1,4 +1,4 @@
-"""Remember which batches are stored whole, so that a day sent again is recognised by a hash.
+"""Store which batches are stored completely, so that a batch sent again is recognised by a hash.
 
 Revision: 0003, after 0002
 """

@@ -1,4 +1,4 @@
-"""Mark under which pepper the store was filled.
+"""Store a mark of the pepper under which the database was filled.
 
 Revision: 0004, after 0003
 """

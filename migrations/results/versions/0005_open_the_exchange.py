@@ -1,4 +1,4 @@
-"""Open the store to the exchange: who replicates what, who follows whom, which laboratories are to be reminded.
+"""Create the tables of the exchange: nodes, positions, subscriptions, notifications and missing reports.
 
 Revision: 0005, after 0004
 """

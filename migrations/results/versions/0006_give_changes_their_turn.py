@@ -1,6 +1,6 @@
-"""Give changes their turn: which of two writers' entries was first, whatever the clocks say.
+"""Add the turn (Lamport timestamp) to changes, which orders the entries of different writers whatever their clocks say.
 
-Entries from before keep turn 0 and go by their times.
+Older entries keep turn 0 and are ordered by their times.
 
 Revision: 0006, after 0005
 """

@@ -1,6 +1,6 @@
-"""End followings: since when somebody is followed, so that it does not go on for ever.
+"""Add the begin of each subscription, so that subscriptions can end.
 
-Those from before count as begun long ago, and go on while anything of the person is kept.
+Older subscriptions get time 0, so they end as soon as no result of the subject is kept.
 
 Revision: 0007, after 0006
 """

@@ -1,4 +1,4 @@
-"""Keep with each decision a keyed hash that tells whether a person at hand is the one it was made for.
+"""Store with each decision a keyed hash that shows whether it was made for a given subject.
 
 Revision: 0002, after 0001
 """
@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # NULL in older rows: whose they are was never kept.
+    # NULL in older rows, because their subject was never stored.
     with op.batch_alter_table("decisions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("person_key", sa.LargeBinary(length=16), nullable=True))
         batch_op.add_column(sa.Column("key_version", sa.SmallInteger(), nullable=True))

@@ -11,12 +11,12 @@ from hutong.policy.v1 import policy_pb2
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import MINUTE, Instant, Span, format_instant
 from services.domain.region import NATION, ancestry, is_region, within
-from services.policy.model import ANY, Override, Revision
+from services.policy.model import ANY, FloorOverride, Revision
 from services.policy.rules.resolve import BASIS, CHANNELS, PolicyBook, Segment, series_segments, united_channels
 
 _BASES: Mapping[int, str] = {
-    policy_pb2.BASIS_REPORT_TIME: "the report's issue",
-    policy_pb2.BASIS_SAMPLE_TIME: "sampling",
+    policy_pb2.VALIDITY_BASIS_REPORT_TIME: "the report's issue",
+    policy_pb2.VALIDITY_BASIS_SAMPLE_TIME: "sampling",
 }
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
 """How far in the past a policy may begin without saying why: the time between writing "now" and sending it."""
@@ -131,9 +131,9 @@ def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
     return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
 
 
-def find_overridden(floor: Revision, book: PolicyBook) -> list[Override]:
+def find_overridden(floor: Revision, book: PolicyBook) -> list[FloorOverride]:
     """What a new floor overrides in policies that stand already, from when."""
-    found: list[Override] = []
+    found: list[FloorOverride] = []
     for own in new_segments(floor, book):
         for region in sorted(book.regions):
             if not within(region, floor.region):
@@ -145,16 +145,16 @@ def find_overridden(floor: Revision, book: PolicyBook) -> list[Override]:
     return found
 
 
-def _find_replaced(floor: Revision, lower: Revision, start: Instant) -> Iterator[Override]:
+def _find_replaced(floor: Revision, lower: Revision, start: Instant) -> Iterator[FloorOverride]:
     """What a floor replaces in a policy that is in force beside it from `start` on."""
     if not (_share(floor.purposes, lower.purposes) and _share_origin(floor.origin, lower.origin)):
         return
     if _contradicts(floor, lower):
         stated, applied = (lower.requirement.basis,), (floor.requirement.basis,)
-        yield Override(BASIS, stated, applied, floor.name, lower.name, start)
+        yield FloorOverride(BASIS, stated, applied, floor.name, lower.name, start)
     joined = united_channels(lower.channels, floor.channels)
     if joined != lower.channels and not lower.floor:
-        yield Override(CHANNELS, lower.channels, joined, floor.name, lower.name, start)
+        yield FloorOverride(CHANNELS, lower.channels, joined, floor.name, lower.name, start)
 
 
 def _find_floor_breaches(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:

@@ -19,13 +19,13 @@ from services.policy.model import (
     SAME_PROVINCE,
     Answer,
     Effective,
-    Override,
+    FloorOverride,
     Revision,
 )
 
 BASIS = "test_required.window.basis"
 CHANNELS = "channels"
-"""What a floor replaces, as `Override.field` names it."""
+"""What a floor replaces, as `FloorOverride.field` names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +204,19 @@ def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
     grounds = _united(governing.forbidden_grounds if governing else (), *(f.forbidden_grounds for f in floors))
     if governing is None:
         return Effective(None, _united(*(floor.channels for floor in floors)), grounds, (), "", names, ())
-    overrides: list[Override] = []
+    overrides: list[FloorOverride] = []
     basis_settled = False
     requirement = governing.requirement
     channels = governing.channels
     for floor in floors:
         basis = floor.requirement.basis
         if requirement.is_test and basis and requirement.basis != basis and not basis_settled:
-            overrides.append(Override(BASIS, (requirement.basis,), (basis,), floor.name, governing.name))
+            overrides.append(FloorOverride(BASIS, (requirement.basis,), (basis,), floor.name, governing.name))
             requirement = replace(requirement, basis=basis)
         basis_settled = basis_settled or bool(basis)
         joined = united_channels(channels, floor.channels)
         if joined != channels:
-            overrides.append(Override(CHANNELS, channels, joined, floor.name, governing.name))
+            overrides.append(FloorOverride(CHANNELS, channels, joined, floor.name, governing.name))
             channels = joined
     return Effective(requirement, channels, grounds, governing.advice, governing.name, names, tuple(overrides))
 

@@ -1,4 +1,4 @@
-"""ListPolicies: pages of the newest revisions of a jurisdiction's policies."""
+"""ListPolicies: pages of the newest revisions of policies, of one jurisdiction or of all."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from services.policy.rules.resolve import PolicyBook, series_segments
 from services.policy.serving.book_cache import PolicyBookCache
 from services.runtime.page_tokens import PageTokens, page_size
 
-EVERYWHERE = "-"
 TOKENS = PageTokens()
 """Without a secret: policies are public."""
 
 
 def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListPoliciesResponse:
-    """One page, by name; with in_force_time the revisions that are in force then, and no others."""
-    region = parse_jurisdiction(request.parent)
-    at = from_timestamp(request.in_force_time) if request.HasField("in_force_time") else None
+    """One page, by name; with effective_time the revisions that are in force then, and no others."""
+    region = parse_jurisdiction(request.jurisdiction) if request.jurisdiction else ""
+    at = from_timestamp(request.effective_time) if request.HasField("effective_time") else None
     position = TOKENS.position(request, (str, str))
     after = (position[0], position[1]) if position else ("", "")
     size = page_size(request.page_size)
@@ -42,7 +41,7 @@ def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListP
 
 
 def _keys_after(book: PolicyBook, region: str, after: SeriesKey) -> Iterator[SeriesKey]:
-    regions = sorted(place for place in book.regions if place >= after[0]) if region == EVERYWHERE else [region]
+    regions = [region] if region else sorted(place for place in book.regions if place >= after[0])
     for place in regions:
         for policy_id in book.series_of(place):
             if (place, policy_id) > after:

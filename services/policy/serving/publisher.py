@@ -25,7 +25,6 @@ from services.policy.convert import (
     Statement,
     answer_to_proto,
     bare_statement,
-    content_hash,
     overrides_to_proto,
     revision_from_proto,
     revision_to_proto,
@@ -136,10 +135,10 @@ class PolicyPublisher:
         """Find the revision to publish, or the one in force that says the same. Raises as `check_publication`."""
         statement, broken_rules = draft.statement, draft.broken_rules
         members = book.series(statement.region, statement.policy_id)
-        # What breaks a rule has no hash worth the name: JSON cannot say every time that a message can.
-        hashed = "" if broken_rules else content_hash(statement)
         number = members[-1].revision + 1 if members else 1
-        revision = revision_from_proto(statement, number, now, draft.request.retroactive_reason, hashed or NOT_HASHED)
+        # What breaks a rule is refused below, and may hold a time that has no hash.
+        hashed = NOT_HASHED if broken_rules else ""
+        revision = revision_from_proto(statement, number, now, draft.request.retroactive_reason, hashed)
         standing = [member for member in members if member.withdraw_time is None and member.start == revision.start]
         if standing and standing[-1].content_hash == revision.content_hash:
             return Checked(standing[-1], is_new=False)

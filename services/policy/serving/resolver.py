@@ -31,9 +31,9 @@ class PolicyResolver:
         region, arriving_from = request.region, request.arriving_from
         if not is_region(region) or (arriving_from and not is_region(arriving_from)):
             raise _unknown_regions(request)
-        at = from_timestamp(request.at_time) if request.HasField("at_time") else self._clock.now()
-        if request.HasField("known_time"):
-            book = self._cache.book.known_at(from_timestamp(request.known_time), region)
+        at = from_timestamp(request.effective_time) if request.HasField("effective_time") else self._clock.now()
+        if request.HasField("as_of_time"):
+            book = self._cache.book.known_at(from_timestamp(request.as_of_time), region)
             response = _response(book.resolve(region, request.purpose, arriving_from, at))
         else:
             response = self._reuse(self._cache.book.resolve(region, request.purpose, arriving_from, at))

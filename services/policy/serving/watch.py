@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
-from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint, WatchPoliciesRequest, WatchPoliciesResponse
+from hutong.policy.v1.policy_service_pb2 import (
+    PolicyCheckpoint,
+    PolicyEvent,
+    PolicyEventType,
+    WatchPoliciesRequest,
+    WatchPoliciesResponse,
+)
 
 from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.policy.convert import revision_to_proto
+from services.policy.model import Revision
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.timing import PolicyTiming
 from services.runtime.server.service import Drain
@@ -32,16 +39,19 @@ class Watch:
     async def follow(self, request: WatchPoliciesRequest) -> AsyncIterator[WatchPoliciesResponse]:
         """Send everything after the request's cursor, for as long as the watcher stays."""
         sent, commit_time = _decode(request.cursor)
+        in_snapshot = not request.cursor
         self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
             as_of, nation_as_of = self._cache.as_of, self._cache.nation_as_of
             for sequence, revision in self._cache.changes_after(sent):
-                yield WatchPoliciesResponse(policy=revision_to_proto(revision), cursor=self._cursor(sequence))
+                event = PolicyEvent(type=_event_type(revision, in_snapshot), policy=revision_to_proto(revision))
+                yield WatchPoliciesResponse(event=event, cursor=self._cursor(sequence))
                 sent = sequence
             checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of), node=self._node)
             if nation_as_of is not None:
                 set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=self._cursor(sent))
+            in_snapshot = False
             await self._cache.wait_beyond(sent, self._timing.heartbeat_seconds)
         raise Unavailable(
             "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "policy"}
@@ -49,6 +59,14 @@ class Watch:
 
     def _cursor(self, sequence: int) -> str:
         return f"{sequence}-{self._cache.commit_time(sequence)}"
+
+
+def _event_type(revision: Revision, in_snapshot: bool) -> PolicyEventType.ValueType:
+    if in_snapshot:
+        return PolicyEventType.POLICY_EVENT_TYPE_SNAPSHOT
+    if revision.withdraw_time is not None:
+        return PolicyEventType.POLICY_EVENT_TYPE_WITHDRAWN
+    return PolicyEventType.POLICY_EVENT_TYPE_PUBLISHED
 
 
 def _decode(cursor: str) -> tuple[int, Instant]:

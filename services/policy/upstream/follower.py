@@ -102,8 +102,8 @@ class UpstreamFollower:
             call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=cursor), wait_for_ready=True)
             while True:
                 message = await self._read(call, channel)
-                if message.HasField("policy"):
-                    update.add(message.policy)
+                if message.HasField("event"):
+                    update.add(message.event.policy)
                 else:
                     await self._apply(update, message)
                     update = SnapshotUpdate(is_whole=False)

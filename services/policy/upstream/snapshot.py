@@ -48,7 +48,7 @@ def _understand(policy: policy_pb2.Policy) -> ReceivedRevision:
 
     Raises:
         InvalidArgument: it is not.
-        ValueError: it holds what JSON cannot say, so that it has no hash.
+        ValueError: it holds a time that no timestamp can say, so that it has no hash.
     """
     statement = bare_statement(policy)
     check(statement.policy)
@@ -57,6 +57,7 @@ def _understand(policy: policy_pb2.Policy) -> ReceivedRevision:
         check(WithdrawPolicyRequest(name=policy.name, reason=policy.withdraw_reason))
     if parse_policy(policy.name)[2] != policy.revision or not policy.HasField("publish_time"):
         raise InvalidArgument.field("name", "is not that of a published revision")
-    if content_hash(statement) != policy.content_hash:
+    revision = received_revision_from_proto(policy, statement)
+    if content_hash(revision) != policy.content_hash:
         raise InvalidArgument.field("content_hash", "is not that of the policy")
-    return ReceivedRevision(received_revision_from_proto(policy, statement), statement)
+    return ReceivedRevision(revision, statement)

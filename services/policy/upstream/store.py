@@ -13,11 +13,11 @@ from sqlalchemy import Connection, select, update
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.policy import tables
-from services.policy.changes import insert_revision, take_turn, write_withdrawal
+from services.policy.changes import insert_revision, revision_from_row, take_turn, write_withdrawal
 from services.policy.convert import Statement
 from services.policy.model import Revision
 from services.storage.engine import Database
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 _policies = tables.policies
 _positions = tables.upstream_places
@@ -80,15 +80,16 @@ def _receive(
 def _receive_one(connection: Connection, received: ReceivedRevision, now: Instant) -> bool:
     """Store a revision or its withdrawal. False if something else is known of it, which stays."""
     revision = received.revision
-    query = select(_policies.c.content_hash, _policies.c.withdraw_time).where(
+    query = select(_policies).where(
         _policies.c.region == revision.region,
         _policies.c.policy_id == revision.policy_id,
         _policies.c.revision == revision.revision,
     )
-    known = connection.execute(query).first()
-    if known is None:
+    row = connection.execute(query).first()
+    if row is None:
         insert_revision(connection, revision, received.statement, now)
         return True
+    known = revision_from_row(row)
     if known.content_hash != revision.content_hash:
         return False
     if known.withdraw_time is not None:
@@ -101,4 +102,4 @@ def _receive_one(connection: Connection, received: ReceivedRevision, now: Instan
 def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     if connection.execute(update(_positions).values(position._asdict())).rowcount == 0:
         # Another process may be as far at this instant: its position is as good.
-        connection.execute(insert_unless_there(connection, _positions).values(region=NATION, **position._asdict()))
+        connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **position._asdict()))

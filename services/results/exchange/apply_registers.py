@@ -10,7 +10,7 @@ from services.results.exchange import tables
 from services.results.labs.model import Lab
 from services.results.labs.queries import find_labs
 from services.results.labs.tables import lab_standings, labs
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 
 def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
@@ -20,7 +20,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
     """
     standings, homes = lab_standings, tables.lab_homes
     connection.execute(
-        insert_unless_there(connection, labs).values(
+        insert_if_absent(connection, labs).values(
             uscc=lab.uscc,
             display_name=lab.display_name,
             region=lab.region,
@@ -31,7 +31,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
     )
     # Held, so that two nodes' entries get numbers of their own.
     connection.execute(select(labs.c.uscc).where(labs.c.uscc == lab.uscc).with_for_update())
-    connection.execute(insert_unless_there(connection, homes).values(uscc=lab.uscc, node=sender))
+    connection.execute(insert_if_absent(connection, homes).values(uscc=lab.uscc, node=sender))
     stored = find_labs(connection, [lab.uscc])[lab.uscc].changes
     unknown = [change for change in lab.changes if change not in stored]
     if unknown:
@@ -55,7 +55,7 @@ def receive_link(connection: Connection, link: DocumentLink) -> None:
     """Take in a tie between two documents, or its end, which stays."""
     links = document_links
     inserted = connection.execute(
-        insert_unless_there(connection, links).values(
+        insert_if_absent(connection, links).values(
             link_id=link.link_id,
             subject_key=link.document.subject_key,
             document_type=link.document.type,
@@ -65,13 +65,13 @@ def receive_link(connection: Connection, link: DocumentLink) -> None:
             linked_masked_number="",
             reason="",
             create_time=link.create_time,
-            remove_time=link.remove_time,
-            remove_reason="",
+            unlink_time=link.unlink_time,
+            unlink_reason="",
         )
     )
-    if inserted.rowcount == 0 and link.remove_time is not None:
+    if inserted.rowcount == 0 and link.unlink_time is not None:
         connection.execute(
             update(links)
-            .where(links.c.link_id == link.link_id, links.c.remove_time.is_(None))
-            .values(remove_time=link.remove_time)
+            .where(links.c.link_id == link.link_id, links.c.unlink_time.is_(None))
+            .values(unlink_time=link.unlink_time)
         )

@@ -12,7 +12,7 @@ from services.domain.names import format_lab
 from services.domain.region import NATION
 from services.results.labs import tables
 from services.results.labs.model import AUTHORIZED, Lab, StandingChange
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 
 def create_lab(connection: Connection, lab: Lab) -> Lab:
@@ -30,7 +30,7 @@ def create_lab(connection: Connection, lab: Lab) -> Lab:
         "authorize_time": lab.authorize_time,
         "create_time": lab.create_time,
     }
-    if connection.execute(insert_unless_there(connection, labs).values(**values)).rowcount == 0:
+    if connection.execute(insert_if_absent(connection, labs).values(**values)).rowcount == 0:
         stored = get_lab(connection, lab.uscc)
         stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
         if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:

@@ -32,7 +32,9 @@ _PAUSE_SECONDS = 0.2
 """Between two transactions: a flood of claims costs the database five small ones a second."""
 _RETRY_SECONDS = 2.0
 
-DROPPED = Counter("hutong_follow_ups_dropped_total", "Claimed reports of which no reminder was made", ["why"])
+DROPPED = Counter(
+    "hutong_missing_reports_dropped_total", "Claimed reports of which no missing report was stored", ["why"]
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -81,10 +83,10 @@ class MissingReportQueue:
                 await self._write()
                 await asyncio.sleep(_PAUSE_SECONDS)
             except HutongError as error:
-                _log.warning("reminders not written", reason=error.reason)
+                _log.warning("missing reports not written", reason=error.reason)
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception:  # noqa: BLE001 - whatever it is, it must not come again with the same claims for ever
-                _log.exception("reminders dropped", count=len(self._waiting))
+                _log.exception("missing reports dropped", count=len(self._waiting))
                 DROPPED.labels("failure").inc(len(self._waiting))
                 self._waiting.clear()
                 await asyncio.sleep(_RETRY_SECONDS)

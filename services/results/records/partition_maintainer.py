@@ -43,13 +43,13 @@ class PartitionMaintainer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def prepare(self, file_times: Sequence[Instant]) -> None:
+    async def prepare(self, reference_times: Sequence[Instant]) -> None:
         """Have the partitions ready for what is filed at these times.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, another transaction changes the table and does not end.
         """
-        await self._prepare_months(months_of(file_times))
+        await self._prepare_months(months_of(reference_times))
 
     async def prepare_ahead(self) -> None:
         """Have the partitions ready for what is reported now and soon."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from services.domain.subject import Pepper
 from services.results.records import tables
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 MARK_LENGTH = 16
 """Bytes."""
@@ -30,6 +30,6 @@ def is_pepper_of_store(connection: Connection, pepper: Pepper) -> bool:
     query = select(marks.c.mark).where(marks.c.key_version == pepper.version)
     known = connection.execute(query).scalar()
     if known is None:
-        connection.execute(insert_unless_there(connection, marks).values(key_version=pepper.version, mark=mark))
+        connection.execute(insert_if_absent(connection, marks).values(key_version=pepper.version, mark=mark))
         known = connection.execute(query).scalar()
     return known == mark

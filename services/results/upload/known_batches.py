@@ -19,7 +19,7 @@ from services.domain.subject import Pepper
 from services.results.labs.model import Lab
 from services.results.records.horizon import read_horizon
 from services.results.upload import tables
-from services.storage.upsert import insert_unless_there
+from services.storage.upsert import insert_if_absent
 
 DIGEST_LENGTH = 16
 """Bytes: whoever wanted two batches with one hash would need the pepper."""
@@ -73,7 +73,7 @@ def remember(
     if len(rejected_tubes) > MAX_REJECTED_TUBES:
         return
     connection.execute(
-        insert_unless_there(connection, _batches).values(
+        insert_if_absent(connection, _batches).values(
             lab=lab,
             digest=_under(horizon, digest),
             rejected_tubes=" ".join(map(str, rejected_tubes)),

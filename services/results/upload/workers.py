@@ -32,7 +32,7 @@ from services.results.upload.convert import faults_from_violations, tube_from_pr
 from services.results.upload.model import ValidatedBatch
 from services.results.upload.validation import BatchValidator
 from services.runtime.server.validation import find_violations
-from services.runtime.tuning import settle_memory
+from services.runtime.tuning import freeze_heap
 
 START_SECONDS = 30.0
 """The longest that the workers' start is waited for; one that takes longer is waited for by its first batch."""
@@ -150,7 +150,7 @@ def _begin_worker(ready: Semaphore) -> None:
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     find_violations(TubeBatch(tubes=[Tube(persons=[TubePerson()])]))
     is_region(_ANY_REGION)
-    settle_memory()
+    freeze_heap()
     ready.release()
 
 

@@ -1,4 +1,4 @@
-"""Channels to the other services and nodes."""
+"""Channels to other services and nodes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from services.runtime.settings import Settings
 OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Finds out within half a minute that the other side is gone without a word.
+    # Detects within half a minute that the other side has disappeared without closing the connection.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A service that comes back is found again at once, not after gRPC's default of up to two minutes.
+    # Reconnects soon after a service comes back. gRPC's defaults wait up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # By its name a pause, to gRPC how long an attempt to connect may take: longer than a slow link's handshakes.
+    # Despite its name, this is how long one attempt to connect may take: longer than the handshakes on a slow link.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A retry policy would also repeat small client streams; who wants a retry does it himself.
+    # gRPC's retries would also repeat small client streams. Callers that want a retry make it themselves.
     ("grpc.enable_retries", 0),
 ]
 
 
-def open_channel(target: str, settings: Settings, *, apart: bool = False) -> grpc.aio.Channel:
-    """A channel to a service: plain on a node without certificates, TLS or mutual TLS on one with them.
+def open_channel(target: str, settings: Settings, *, dedicated: bool = False) -> grpc.aio.Channel:
+    """Open a channel to a service: in plain text on a node without certificates, otherwise over TLS or mutual TLS.
 
-    One that is `apart` has a connection of its own, where others to the same target share one: whoever finds that a
-    connection carries nothing any more gets a new one by a new channel.
+    A `dedicated` channel has its own connection; other channels to one target share one. A caller whose connection is
+    dead can therefore get a new connection by opening a new dedicated channel.
     """
     tls = settings.tls
-    options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if apart else OPTIONS
+    options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if dedicated else OPTIONS
     if not tls.calls_tls:
         return grpc.aio.insecure_channel(target, options=options)
     credentials = grpc.ssl_channel_credentials(

@@ -1,4 +1,4 @@
-"""How long a caller waits for a source: long enough for a slow one, briefly for one that has just failed to answer."""
+"""The wait for a source: long while the source answers, short after it has failed to answer."""
 
 from __future__ import annotations
 
@@ -7,44 +7,49 @@ import structlog
 from services.runtime.call import seconds_left
 
 UPSTREAM_SECONDS = 2.0
-"""The longest a call to Results or Policy may take; after it the source counts as one that did not answer."""
-LOST_SECONDS = 0.25
-"""The wait while a source does not answer. Each call is still given its full time, and its answer restores trust, so
-that recovery needs no timer and a frozen source costs a caller a quarter of a second at most."""
+"""The longest wait for a call to Results or Policy; after it the source counts as not answering. Two seconds are long
+for a source that works and short for a person at a gate."""
+OPEN_SECONDS = 0.25
+"""The wait while the circuit is open. The call itself keeps its full time, and its late answer closes the circuit.
+Recovery therefore needs no timer, and a source that hangs delays a caller by a quarter of a second at most."""
 UPSTREAM_SHARE = 0.8
-"""The share of the caller's time that sources may use up; the rest is for the decision and its way home."""
+"""The share of the caller's time that sources may use. The rest is for making the decision and sending it back."""
 
 _log = structlog.get_logger(__name__)
 
 
 class CircuitBreaker:
-    """Whether one source answers, and how long a call may therefore wait for it."""
+    """Records whether one source answers, and sets how long a call may wait for it.
+
+    Attributes:
+        is_open: the last call to the source failed.
+    """
 
     def __init__(
-        self, source: str, *, longest_seconds: float = UPSTREAM_SECONDS, lost_seconds: float = LOST_SECONDS
+        self, source: str, *, longest_seconds: float = UPSTREAM_SECONDS, open_seconds: float = OPEN_SECONDS
     ) -> None:
         self._source = source
         self._longest_seconds = longest_seconds
-        self._lost_seconds = lost_seconds
-        self.lost = False
+        self._open_seconds = open_seconds
+        self.is_open = False
 
     def seconds(self) -> float:
-        """How long the call under way may wait for the source."""
+        """Return how long the call under way may wait for the source."""
         return self.seconds_of(self._longest_seconds)
 
     def seconds_of(self, longest: float) -> float:
-        """The same for what may take longer than most, or must not take as long."""
-        longest = self._lost_seconds if self.lost else longest
+        """Return the same where the longest wait differs from that of the breaker."""
+        longest = self._open_seconds if self.is_open else longest
         return seconds_left(longest / UPSTREAM_SHARE) * UPSTREAM_SHARE
 
-    def lose(self, why: str) -> None:
-        """It did not answer."""
-        if not self.lost:
+    def record_failure(self, why: str) -> None:
+        """Open the circuit, because the source did not answer."""
+        if not self.is_open:
             _log.warning("source does not answer", source=self._source, why=why)
-        self.lost = True
+        self.is_open = True
 
-    def regain(self) -> None:
-        """It answered."""
-        if self.lost:
+    def record_success(self) -> None:
+        """Close the circuit, because the source answered."""
+        if self.is_open:
             _log.info("source answers again", source=self._source)
-        self.lost = False
+        self.is_open = False

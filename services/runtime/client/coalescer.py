@@ -1,4 +1,4 @@
-"""Single questions that meet under load share one batch: a call then costs a fraction of a round trip."""
+"""Combines single questions into batches under load, so that a call costs a fraction of a round trip."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 LINGER_SECONDS = 0.00003
-"""For how long a batch gathers, for the square of how many others shared the one before it: up to four of them not at
-all, since timers have milliseconds. A batch's cost is mostly its own, so under load a call pays for fewer and larger
-ones; and while a batch gathers, calls that lie before a busy process come in."""
+"""A new batch waits this long times n², where n is the number of questions in the previous batch beyond its first. Up
+to n = 4 it does not wait, because event-loop timers have millisecond resolution. Most of a batch's cost does not depend
+on its size, so under load fewer and larger batches cost less per call. The wait also lets in calls that queue in front
+of a busy process."""
 LONGEST_LINGER_SECONDS = 0.01
-"""So short that what a hiccup has gathered is worked off: in a longer wait as many again would gather."""
+"""The longest wait. It is short enough that a backlog from a pause shrinks: during a longer wait as many new questions
+would arrive."""
 
 
 class Coalescer(Generic[Q, A]):
-    """Gathers questions into batches without making anyone wait for company that is not there.
+    """Gathers questions into batches. A question waits only if there are others to wait for.
 
-    While fewer than `in_flight` batches are under way, a question leaves with whatever else arrived in the same turn of
-    the event loop; otherwise it waits for a batch to return, and all who waited leave together, up to `max_batch`.
-    Under load, which shows in how many shared the batch that has just returned, the next one lingers to gather more.
+    While fewer than `in_flight` batches are under way, a question leaves with the others of the same iteration of the
+    event loop. Otherwise it waits until a batch returns; then all waiting questions leave together, up to `max_batch`.
+    The size of the batch that has just returned shows the load: the larger it was, the longer the next one waits.
 
-    `call` takes the questions of a batch and returns as many answers in their order; an answer that is an exception is
-    raised to its asker alone. When `call` itself fails, all of that batch's askers get its exception.
+    `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
+    is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class Coalescer(Generic[Q, A]):
         *,
         max_batch: int = 500,
         in_flight: int = 1,
+        longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
     ) -> None:
         self._call = call
         self._max_batch = max_batch
+        self._longest_linger = longest_linger_seconds
         self._free = in_flight
         self._waiting: list[tuple[Q, asyncio.Future[A], Call | None]] = []
         self._scheduled = False
@@ -48,7 +52,7 @@ class Coalescer(Generic[Q, A]):
         self._running: set[asyncio.Task[None]] = set()
 
     def ask(self, question: Q) -> asyncio.Future[A]:
-        """Put a question; the future has its answer. A cancelled asker is forgotten, the others are not."""
+        """Ask a question and return the future of its answer. Cancelling that future leaves the others as they are."""
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future, current_call.get()))
         self._schedule()
@@ -59,8 +63,8 @@ class Coalescer(Generic[Q, A]):
             return
         self._scheduled = True
         loop = asyncio.get_running_loop()
-        if self._last_shared and loop.time() < self._returned + LONGEST_LINGER_SECONDS:
-            loop.call_later(min(LONGEST_LINGER_SECONDS, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
+        if self._last_shared and loop.time() < self._returned + self._longest_linger:
+            loop.call_later(min(self._longest_linger, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
         else:
             loop.call_soon(self._dispatch)
 
@@ -103,9 +107,9 @@ class Coalescer(Generic[Q, A]):
 
 
 def _context_of(call: Call | None) -> Context:
-    """The context of a batch: with the first asker's id and trace, and without its deadline.
+    """Return the context of a batch: the id and trace of the first question's call, without that call's deadline.
 
-    Others share the batch, so it must not end when the first asker's time is over.
+    Other calls share the batch, so it must not end at the first one's deadline.
     """
     context = Context()
     if call is not None:

@@ -1,4 +1,4 @@
-"""Keeping a connection to another service or node, for as long as the service runs."""
+"""Keeps a connection to another service or node open as long as the service runs."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait after a connection was lost: doubled from the first wait to the longest.
+    """Waits before reconnecting: the first wait, doubled after each failure up to the longest.
 
-    Each wait is spread between a half and the whole of its length, so that many callers do not come back at once.
+    Each wait has a random length between half and all of that, so that many callers do not reconnect at once.
     """
 
     first_seconds: float = 0.1
     longest_seconds: float = 2.0
 
-    def seconds(self, losses: int) -> float:
-        """The wait after so many losses in a row, from 1 on."""
-        longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(losses - 1, 20))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, guards nothing
+    def seconds(self, failures: int) -> float:
+        """Return the wait after this many failures in a row, at least 1."""
+        longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 20))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, not for security
 
 
 async def reconnect_forever(
-    connect: Callable[[], Awaitable[None]], on_lost: Callable[[str, str], None], backoff: Backoff
+    connect: Callable[[], Awaitable[None]], on_disconnect: Callable[[str, str], None], backoff: Backoff
 ) -> None:
-    """Hold one connection after another.
+    """Open one connection after another until cancelled.
 
-    `connect` opens a connection and holds it: it returns when it is to be renewed, and raises when it was lost.
-    `on_lost` is then told why: gRPC's code or the error's reason, and the error's text. A connection that lasted longer
-    than the longest wait ends a row of losses.
+    `connect` opens a connection and keeps it. It returns if a new connection is to be opened, and raises if the
+    connection failed. After a failure `on_disconnect` is called with the cause, which is gRPC's code or the error's
+    reason, and with the error's text. The waits begin again at the first if the connection lasted longer than the
+    longest wait.
     """
-    losses = 0
+    failures = 0
     loop = asyncio.get_running_loop()
     while True:
         began = loop.time()
         try:
             await connect()
         except grpc.aio.AioRpcError as error:
-            on_lost(error.code().name, error.details() or "")
+            on_disconnect(error.code().name, error.details() or "")
         except HutongError as error:
-            on_lost(error.reason, error.message)
+            on_disconnect(error.reason, error.message)
         except TimeoutError as error:
-            on_lost("TIMEOUT", str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next connection may do
+            on_disconnect("TIMEOUT", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever failed, the next connection may succeed
             _log.exception("a connection failed; it is opened again")
-            on_lost(type(error).__name__, "")
+            on_disconnect(type(error).__name__, "")
         else:
-            losses = 0
+            failures = 0
             await asyncio.sleep(0)
             continue
-        losses = 1 if loop.time() - began > backoff.longest_seconds else losses + 1
-        await asyncio.sleep(backoff.seconds(losses))
+        failures = 1 if loop.time() - began > backoff.longest_seconds else failures + 1
+        await asyncio.sleep(backoff.seconds(failures))

@@ -1,4 +1,4 @@
-"""A stub with a connection of its own, which is replaced by a new connection when it is dead.
+"""A stub with its own connection, which can be replaced by a new one when it is dead.
 
 gRPC keepalive notices a half-open connection too late; until then every new call on that channel hangs.
 """
@@ -12,16 +12,20 @@ from typing import Generic, TypeAlias, TypeVar
 import grpc
 
 GRACE_SECONDS = 5.0
-"""How long calls on a replaced connection may still be answered: as long as any of them waits."""
+"""How long calls on a replaced connection may still be answered. No caller waits longer for one."""
 
 OpenChannel: TypeAlias = Callable[[], grpc.aio.Channel]
-"""Opens a channel with a connection of its own."""
+"""Opens a channel with its own connection."""
 
 Stub = TypeVar("Stub")
 
 
 class ReconnectingStub(Generic[Stub]):
-    """A channel that can be replaced while it is in use, and the stub for calls on it."""
+    """A channel that can be replaced while it is in use, and the stub for calls on it.
+
+    Attributes:
+        stub: for new calls; it changes whenever the connection is replaced.
+    """
 
     def __init__(self, open_channel: OpenChannel, make_stub: Callable[[grpc.aio.Channel], Stub]) -> None:
         self._open_channel = open_channel
@@ -31,16 +35,16 @@ class ReconnectingStub(Generic[Stub]):
         self._closing: set[asyncio.Task[None]] = set()
 
     def renew(self, silent: Stub) -> None:
-        """Use a new connection from now on, because calls on the present one hang.
+        """Replace the connection, because calls on it hang.
 
-        `silent` is the stub those calls were made by. Nothing happens if another call has replaced it already. A
-        channel that is not connected yet keeps trying: a new one would have to begin again.
+        `silent` is the stub that made those calls. Nothing happens if another call has replaced it already. Nothing
+        happens either while the channel is still connecting, because a new one would have to begin again.
         """
         if self.stub is silent and self._channel.get_state() is grpc.ChannelConnectivity.READY:
             self._replace()
 
     def revive(self) -> None:
-        """Connect at once, by a new channel, if the channel waits to try again. The service is known to be there."""
+        """Connect at once, if the channel waits before its next attempt. Call it when the service is known to be up."""
         if self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self._replace()
 

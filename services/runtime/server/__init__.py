@@ -1,1 +1,1 @@
-"""Serving: transport, interceptors, health, status details, contract validation."""
+"""Serving: transport, interceptors, health, error status and validation of requests."""

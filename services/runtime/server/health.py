@@ -1,4 +1,4 @@
-"""Health as it truly is: NOT_SERVING until a deep check has passed, and again whenever one fails."""
+"""Health by deep checks: NOT_SERVING until one has passed, and again whenever one fails."""
 
 from __future__ import annotations
 
@@ -9,32 +9,29 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
 from services.runtime.server.service import Service
-
-CHECK_SECONDS = 1.0
-"""Between two deep checks: how stale health may be."""
-CHECK_TIMEOUT_SECONDS = 5.0
-"""A check that takes longer has failed."""
+from services.runtime.server.timing import ServerTiming
 
 _log = structlog.get_logger(__name__)
 
 
 class Health:
-    """Keeps grpc.health.v1 true for a service, for the server as a whole ("") and for each of its gRPC services."""
+    """Publishes grpc.health.v1 for the server as a whole ("") and for each gRPC service of one service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, timing: ServerTiming) -> None:
         self.servicer = aio.HealthServicer()
         self._service = service
+        self._timing = timing
         self._names = ["", *(registration.service for registration in service.registrations)]
         self._serving: bool | None = None
 
-    async def begin(self) -> None:
-        """NOT_SERVING until the service has started and a check has passed."""
-        await self._tell(serving=False)
+    async def reset(self) -> None:
+        """Publish NOT_SERVING, which stays until a check has passed."""
+        await self._set_status(serving=False)
 
     async def check_once(self) -> bool:
-        """Check now and publish what was found."""
+        """Check now and publish the outcome."""
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timing.check_timeout):
                 await self._service.check()
             serving = True
         except Exception as error:  # noqa: BLE001 - whatever a check raises means not healthy
@@ -44,14 +41,14 @@ class Health:
         await self._publish(serving)
         return serving
 
-    async def follow(self) -> None:
+    async def check_periodically(self) -> None:
         """Check again and again until cancelled."""
         while True:
             await self.check_once()
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(self._timing.check)
 
     async def drain(self) -> None:
-        """NOT_SERVING for good, so that balancers look elsewhere before calls are refused."""
+        """Publish NOT_SERVING from now on, so that load balancers turn elsewhere before calls are refused."""
         await self.servicer.enter_graceful_shutdown()
 
     async def _publish(self, serving: bool) -> None:
@@ -60,9 +57,9 @@ class Health:
         if self._serving is not None or serving:
             _log.info("health changed", service=self._service.name, serving=serving)
         self._serving = serving
-        await self._tell(serving=serving)
+        await self._set_status(serving=serving)
 
-    async def _tell(self, *, serving: bool) -> None:
+    async def _set_status(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
             await self.servicer.set(name, status)

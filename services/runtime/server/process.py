@@ -1,4 +1,4 @@
-"""One process serving one service or several, until a signal."""
+"""A process that serves one or more services until a signal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from prometheus_client import start_http_server
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
 from services.runtime.settings import Settings, is_loopback
-from services.runtime.tuning import settle_memory
+from services.runtime.tuning import freeze_heap
 from services.runtime.variables import BadSetting, split_address
 
 _log = structlog.get_logger(__name__)
 
 
 async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], settings: Settings) -> None:
-    """Open and serve services at their settings' addresses until SIGTERM or SIGINT, then drain them side by side."""
+    """Open services and serve each at its address until SIGTERM or SIGINT, then drain all of them at once.
+
+    Raises:
+        BadSetting: an address cannot be used.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -35,7 +39,7 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
             except BaseException:
                 await service.close()
                 raise
-        settle_memory()
+        freeze_heap()
         await stop.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     finally:

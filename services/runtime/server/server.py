@@ -1,4 +1,4 @@
-"""The life of a server: bind, serve, follow its health, drain, stop."""
+"""A gRPC server's life: bind, serve, check health, drain, stop."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.service import Service
+from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings, TlsSettings, is_loopback
 from services.runtime.variables import BadSetting
 
 MAX_METADATA_BYTES = 16 * 1024
-CANCEL_SECONDS = 2.0
-"""How long a cancelled call may take to end before its service is closed under it."""
 
 _log = structlog.get_logger(__name__)
 
 _OPTIONS: list[tuple[str, int]] = [
-    # On by default, and then a second server silently takes half of the first one's calls.
+    # By default a second server could bind the same port and would silently take half of the first one's calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    # Beyond 1,000 calls that Python has not yet taken over gRPC resets some at random: a storm of gates that come back
-    # after an outage would be told CANCELLED. Admission refuses what is too much, and says so.
+    # By default gRPC resets calls at random once 1,000 wait for Python. Gates that all come back after an outage would
+    # then get CANCELLED. Admission refuses the excess instead, with a reason.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
-    # Gates and watches keep streams open for days: find out when the other side is gone, allow them to ask the same.
+    # Gates and watches keep streams open for days. The server detects a client that has disappeared, and lets clients
+    # detect the same of the server.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -48,47 +48,64 @@ _OPTIONS: list[tuple[str, int]] = [
 
 
 class RunningServer:
-    """A service being served, on the port it was really given."""
+    """A service that is being served.
+
+    Attributes:
+        port: the port it listens on, also if port 0 was asked for.
+    """
 
     def __init__(
-        self, service: Service, server: grpc.aio.Server, port: int, health_: Health, admission: Admission
+        self,
+        service: Service,
+        server: grpc.aio.Server,
+        port: int,
+        health_: Health,
+        admission: Admission,
+        timing: ServerTiming,
     ) -> None:
         self.service = service
         self.port = port
         self._server = server
         self._admission = admission
         self._health = health_
-        self._health_checks = Background([health_.follow])
+        self._timing = timing
+        self._health_checks = Background([health_.check_periodically])
         self._health_checks.start()
         self._background = Background(service.background)
         self._background.start()
 
     async def stop(self, grace: float) -> None:
-        """Drain and stop: health first, then streams after their last acknowledgement, then the rest after `grace`."""
+        """Drain and stop: first health, then streams after their last acknowledgement, the rest after `grace` seconds.
+
+        The service's jobs and its databases are closed last.
+        """
         await self._health_checks.stop()
         await self._health.drain()
         self.service.drain.begin()
         await self._server.stop(grace)
-        # gRPC cancels the calls that are left and does not wait for them to end; what they use is closed next.
+        # gRPC cancels the remaining calls and does not wait until they have ended. What they use is closed next.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CANCEL_SECONDS):
-                await self._admission.emptied()
+            async with asyncio.timeout(self._timing.cancel):
+                await self._admission.wait_until_idle()
         await self._background.stop()
         await self.service.close()
         _log.info("stopped", service=self.service.name)
 
 
-async def start(service: Service, address: str, settings: Settings) -> RunningServer:
-    """Serve a service at an address; port 0 takes a free one.
+async def start(
+    service: Service, address: str, settings: Settings, timing: ServerTiming | None = None
+) -> RunningServer:
+    """Serve a service at an address; port 0 takes a free port.
 
     Raises:
-        BadSetting: the port is taken, or the address is reachable from elsewhere and there is no TLS.
+        BadSetting: the port is taken, or other machines can reach the address and there is no mutual TLS.
     """
+    timing = timing or ServerTiming()
     admission = Admission(settings.max_calls)
-    routes = Routes(ordered_layers(admission))
-    # All that generated code does with a server is to hand it the methods.
+    routes = Routes(ordered_layers(admission, timing.deadline))
+    # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
-    health_ = Health(service)
+    health_ = Health(service, timing)
     for registration in service.registrations:
         registration.register(registration.servicer, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
@@ -97,7 +114,7 @@ async def start(service: Service, address: str, settings: Settings) -> RunningSe
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
     server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
     port = _bind(server, address, settings.tls)
-    await health_.begin()
+    await health_.reset()
     await server.start()
     try:
         await service.start()
@@ -106,14 +123,14 @@ async def start(service: Service, address: str, settings: Settings) -> RunningSe
         raise
     await health_.check_once()
     _log.info("serving", service=service.name, port=port, **settings.redacted())
-    return RunningServer(service, server, port, health_, admission)
+    return RunningServer(service, server, port, health_, admission, timing)
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
         raise BadSetting(
             f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
-            "and HUTONG_TLS_CLIENT_CA_FILE so that who asks is known"
+            "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
         )
     try:
         if not tls.serves_tls:
@@ -129,7 +146,7 @@ def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     assert tls.certificate_file is not None
     assert tls.key_file is not None
     try:
-        # gRPC would say that it cannot bind the port.
+        # gRPC itself would report only that it cannot bind the port.
         tried = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tried.load_cert_chain(tls.certificate_file, tls.key_file, password="")
         if tls.client_ca_file:
@@ -149,10 +166,14 @@ def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
 
 @contextlib.asynccontextmanager
 async def running(
-    service: Service, address: str, settings: Settings, grace: float = 1.0
+    service: Service,
+    address: str,
+    settings: Settings,
+    grace: float = 1.0,
+    timing: ServerTiming | None = None,
 ) -> AsyncIterator[RunningServer]:
-    """Serve a service for as long as the block lasts."""
-    server = await start(service, address, settings)
+    """Serve a service as long as the block lasts."""
+    server = await start(service, address, settings, timing)
     try:
         yield server
     finally:

@@ -1,4 +1,4 @@
-"""One service as the runtime sees it: what it registers, how its health is checked, how it is closed."""
+"""A service as the runtime sees it: what it registers, how it starts, is checked and is closed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from services.runtime.background import Job
 
 
 class Drain:
-    """Says when the server is to stop, so that streams can end after their last acknowledgement."""
+    """Signals that the server will stop, so that streams can end after their last acknowledgement."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def begin(self) -> None:
-        """Let everyone know."""
+        """Signal that the server will stop."""
         self._event.set()
 
     @property
     def begun(self) -> bool:
-        """Whether it is time."""
+        """Whether the drain has begun."""
         return self._event.is_set()
 
     async def wait(self) -> None:
-        """Wait until it is time."""
+        """Wait until the drain has begun."""
         await self._event.wait()
 
 
@@ -49,12 +49,12 @@ class Service:
 
     Attributes:
         name: "results", "policy" or "verification".
-        registrations: the gRPC services it serves, no others.
-        check: raises when the service could not answer now; asked again and again for its health.
+        registrations: all gRPC services that it serves.
+        check: raises if the service could not answer now; called once a second for its health.
         close: called once, after the last call has ended.
-        start: called once when the server is up, before its background jobs.
+        start: called once when the server is up, before the background jobs start.
         background: jobs that run from then on until the last call has ended.
-        drain: begun when the server is to stop.
+        drain: begins when the server will stop.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Errors → google.rpc.Status: the only place that knows both."""
+"""Conversion of errors to google.rpc.Status. No other module knows both."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from services.domain import errors
 from services.domain.instant import to_duration
 
-DOMAIN = "hutong"
+DOMAIN = "hutong.org"
 MAX_VIOLATIONS = 20
+"""Violations in one status: enough to mend a request at once, and about as many as fit into MAX_DETAIL_BYTES."""
 MAX_DETAIL_BYTES = 4096
-"""Above 8 KiB of trailers Python's gRPC fails now and then, so all details together stay under half of it."""
+"""Limit for all details together. Python's gRPC sometimes fails above 8 KiB of trailers; this is half of it."""
 MAX_MESSAGE_BYTES = 500
-"""Of the text for people, which travels twice: in the details, and up to three times as long in grpc-message."""
+"""Limit for the message. It is sent twice: in the details, and percent-encoded up to three times as long in
+grpc-message."""
 MAX_VALUE_BYTES = 200
-"""Of one metadata value, one field's path or one description: longer than any of ours, whatever a caller sent."""
+"""Limit for one metadata value, one field's path or one description. All of this system's own are shorter; a caller's
+input may not be."""
 MAX_METADATA = 5
-"""Pairs of metadata; the reasons document one or two each."""
+"""Limit for pairs of metadata. No reason documents more than two."""
 INTERNAL_TEXT = "the service failed; its log has the rest under the request id"
 
 _CODES: dict[type[errors.HutongError], int] = {
@@ -42,9 +45,9 @@ _log = structlog.get_logger(__name__)
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
-    """The status of an error, with its details. What is not a HutongError becomes INTERNAL with a fixed text.
+    """Return the status of an error with its details. Anything but a HutongError becomes INTERNAL with a fixed text.
 
-    Logs the unexpected with its traceback; an expected error is logged by the access log alone.
+    An unexpected error is logged here with its traceback. An expected one appears in the access log only.
     """
     if not isinstance(error, errors.HutongError):
         _log.error("unexpected error", request_id=request_id, exc_info=error)
@@ -58,19 +61,19 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
     if "resource" in metadata:
         resource = metadata["resource"]
         kind = resource.split("/", 1)[0]
-        _append(status, error_details_pb2.ResourceInfo(resource_type=f"hutong/{kind}", resource_name=resource))
+        _append(status, error_details_pb2.ResourceInfo(resource_type=f"{DOMAIN}/{kind}", resource_name=resource))
     build = _precondition_failure if isinstance(error, errors.FailedPrecondition) else _bad_request
     _append_fitting(status, error.violations, build)
     return status
 
 
 def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
-    """The gRPC code of a status."""
+    """Return the gRPC code of a status."""
     return _GRPC_CODES[status.code]
 
 
 def _cut(text: str, limit: int = MAX_VALUE_BYTES) -> str:
-    """The text, or as much of its beginning as has `limit` bytes."""
+    """Return the text, shortened to at most `limit` bytes."""
     encoded = text.encode()
     return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
 
@@ -84,7 +87,7 @@ def _append_fitting(
     violations: tuple[errors.Violation, ...],
     build: Callable[[list[errors.Violation]], Message],
 ) -> None:
-    """Add as many violations as fit under the limit, the first 20 at most; one always does."""
+    """Add as many of the first 20 violations as fit under MAX_DETAIL_BYTES. One always fits."""
     shown = list(violations[:MAX_VIOLATIONS])
     while shown:
         detail = build(shown)
@@ -117,7 +120,7 @@ def _precondition_failure(violations: list[errors.Violation]) -> error_details_p
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
-    """The ErrorInfo that came with a failed call of ours to another service; None when none did."""
+    """Return the ErrorInfo of a failed call to another service; None if it carries none."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             info = error_details_pb2.ErrorInfo()

@@ -1,4 +1,4 @@
-"""The rules in the .proto files, applied: protovalidate's native engine, one validator for the process."""
+"""Validation of messages by the rules in the .proto files: protovalidate's native engine, one for the process."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
 
 
 def find_violations(message: Message) -> list[Violation]:
-    """Every broken rule of a message; empty when it keeps them all. Descriptions never hold a field's value."""
+    """Return every broken rule of a message. Descriptions never contain a field's value."""
     return [describe(violation) for violation in _validator.collect_violations(message)]
 
 
 def check(message: Message) -> None:
-    """Refuse a message that breaks a rule; InvalidArgument with all its violations."""
+    """Raise InvalidArgument with all violations if a message breaks a rule."""
     found = _validator.collect_violations(message)
     if found:
         raise InvalidArgument.of([describe(violation) for violation in found])
 
 
 def check_each(batch: Message) -> list[InvalidArgument | None]:
-    """For each of a batch's `requests` what `check` would have raised; None for those that keep the rules.
+    """Return for each of a batch's `requests` what `check` would raise; None for a request that keeps the rules.
 
-    All go to the engine together: most of a small message's check is the way there and back.
+    The engine checks all of them in one call, because most of a small message's check is the cost of the call.
     """
     field = batch.DESCRIPTOR.fields_by_name["requests"]
-    # The same bytes read as another type: copying the items over takes many times as long.
+    # The same bytes are parsed as the other type, because copying the items takes many times as long.
     together = _list_like(field).FromString(batch.SerializeToString())
     broken: dict[int, list[Violation]] = {}
     for violation in _validator.collect_violations(together):
@@ -51,7 +51,7 @@ def check_each(batch: Message) -> list[InvalidArgument | None]:
 
 
 def describe(violation: protovalidate.Violation, skip: int = 0) -> Violation:
-    """One violation in our words: the field's path from its element `skip` on, and the rule's text."""
+    """Convert a violation: the field's path without its first `skip` elements, and the rule's text."""
     proto = violation.proto
     path = ""
     if proto.field is not None:
@@ -61,14 +61,14 @@ def describe(violation: protovalidate.Violation, skip: int = 0) -> Violation:
                 path += f"[{element.subscript.value}]"
     text = str(proto.message)
     if proto.rule_id == "string.pattern":
-        # A field that is checked very often states the expression of a predefined rule: rules.proto says why.
+        # A field that is checked very often repeats the expression of a predefined rule; rules.proto says why.
         text = _messages_by_pattern().get(str(violation.rule_value), text)
     return Violation(path, "INVALID_FIELD", text)
 
 
 @cache
 def _messages_by_pattern() -> Mapping[str, str]:
-    """The messages of the predefined rules on texts, by their regular expressions."""
+    """Return the messages of the predefined text rules by their regular expressions."""
     messages = {}
     for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
         rules: validate_pb2.PredefinedRules = extension.GetOptions().Extensions[validate_pb2.predefined]  # type: ignore[index]
@@ -80,7 +80,7 @@ def _messages_by_pattern() -> Mapping[str, str]:
 
 
 def _describe_within(violation: protovalidate.Violation) -> tuple[int, Violation]:
-    """In which item of a list a rule is broken, and the violation with its path from that item on."""
+    """Return the index of the list item that breaks a rule, and the violation with its path inside that item."""
     field = violation.proto.field
     assert field is not None
     subscript = field.elements[0].subscript
@@ -90,7 +90,7 @@ def _describe_within(violation: protovalidate.Violation) -> tuple[int, Violation
 
 @cache
 def _list_like(field: FieldDescriptor) -> type[Message]:
-    """A message type that is never sent: a repeated field like another, and no rule of its own."""
+    """Return a message type, never sent, that has the same repeated field and no rule of its own."""
     item = field.message_type
     assert item is not None
     file = descriptor_pb2.FileDescriptorProto(

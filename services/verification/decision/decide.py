@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
@@ -29,8 +29,8 @@ from services.verification.decision.model import (
     Considered,
     Decision,
     Evidence,
-    FollowUp,
     Inputs,
+    NextStep,
     Record,
     Requirement,
 )
@@ -38,15 +38,15 @@ from services.verification.decision.weigh import USABLE, Item, weigh_evidence, w
 from services.verification.decision.window import basis_time, counts, expire_time
 
 if TYPE_CHECKING:
-    from services.verification.decision.model import DecisionBasis, DecisionOutcome, Reason, Use
+    from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
 
-_REASON_OF_USE: tuple[tuple[Use, Reason], ...] = (
-    (pb.USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
-    (pb.USE_RECALLED, pb.DECISION_REASON_RESULT_RECALLED),
-    (pb.USE_LAB_NOT_AUTHORIZED, pb.DECISION_REASON_LAB_NOT_AUTHORIZED),
-    (pb.USE_NOT_YET_REPORTED, pb.DECISION_REASON_NOT_YET_REPORTED),
-    (pb.USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
-    (pb.USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
+_REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
+    (pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
+    (pb.EVIDENCE_USE_RECALLED, pb.DECISION_REASON_RESULT_RECALLED),
+    (pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED, pb.DECISION_REASON_LAB_NOT_AUTHORIZED),
+    (pb.EVIDENCE_USE_NOT_YET_REPORTED, pb.DECISION_REASON_NOT_YET_REPORTED),
+    (pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
+    (pb.EVIDENCE_USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
 )
 """Why nothing was usable, the strongest reason first. Of anything else the reason is NO_RESULT."""
 
@@ -69,7 +69,7 @@ def decide(inputs: Inputs) -> Decision:
     valid = _hold_to_windows(items, policy.required, inputs)
     if governing is not None:
         for item in valid:
-            item.use = pb.USE_OUTWEIGHED
+            item.use = pb.EVIDENCE_USE_OUTWEIGHED
         return _refuse_for_positive(inputs, policy.required, items, governing)
     if valid:
         return _recognize(inputs, items, valid)
@@ -112,16 +112,16 @@ def _find_governing(items: Iterable[Item]) -> Item | None:
             if isinstance(subject, Record):
                 adverse.append(item)
             else:
-                item.use = pb.USE_NOT_RECORDED
+                item.use = pb.EVIDENCE_USE_NOT_RECORDED
         elif subject.outcome == NEGATIVE and isinstance(subject, Record):
             later = cleared_before is None or subject.sample_time > cleared_before
             cleared_before = subject.sample_time if later else cleared_before
     governing: Item | None = None
     for item in adverse:
         if cleared_before is not None and item.sample_time < cleared_before:
-            item.use = pb.USE_CLEARED
+            item.use = pb.EVIDENCE_USE_CLEARED
             continue
-        item.use = pb.USE_GOVERNS
+        item.use = pb.EVIDENCE_USE_GOVERNS
         if governing is None or _governs_before(item) > _governs_before(governing):
             governing = item
     return governing
@@ -145,23 +145,23 @@ def _hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Input
         if outcome == NEGATIVE:
             basis = basis_time(window, subject.sample_time, subject.report_time)
             if basis is None:
-                item.use = pb.USE_NOT_IDENTIFIABLE
+                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
                 continue
             item.basis_time = basis
             item.expire_time = expire = expire_time(window, basis)
             if counts(window, expire, inputs.use_time):
                 valid.append(item)
             else:
-                item.use = pb.USE_EXPIRED
+                item.use = pb.EVIDENCE_USE_EXPIRED
         elif outcome == PENDING:
             if subject.sample_time is None:
-                item.use = pb.USE_NOT_IDENTIFIABLE
+                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
             elif _hold_to_proof_window(item, required, inputs):
                 valid.append(item)
             else:
-                item.use = pb.USE_SAMPLING_PROOF_NOT_ACCEPTED
+                item.use = pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED
         else:
-            item.use = pb.USE_INCONCLUSIVE
+            item.use = pb.EVIDENCE_USE_INCONCLUSIVE
     return valid
 
 
@@ -171,7 +171,7 @@ def _was_sampled_only(item: Item) -> bool:
     Otherwise who was let in on a sampling record would be turned away because its report has come since. A positive to
     come does not let anybody in.
     """
-    return item.use == pb.USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
+    return item.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
 
 
 def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> bool:
@@ -188,10 +188,10 @@ def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> 
 def _recognize(inputs: Inputs, items: list[Item], valid: list[Item]) -> Decision:
     """Step 4, its end: the item that expires last is the one that is used."""
     for item in valid:
-        item.use = pb.USE_OTHER_EXPIRES_LATER
+        item.use = pb.EVIDENCE_USE_OTHER_EXPIRES_LATER
     # max() keeps the first of equals, and items stand in an order of their own.
     used = valid[0] if len(valid) == 1 else max(valid, key=_preference)
-    used.use = pb.USE_USED
+    used.use = pb.EVIDENCE_USE_USED
     recorded = isinstance(used.subject, Record)
     return _compose(
         inputs,
@@ -211,13 +211,13 @@ def _preference(item: Item) -> tuple[Instant, bool, Instant, bool]:
 def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item], governing: Item) -> Decision:
     """Step 3, its end."""
     reason: Reason = pb.DECISION_REASON_POSITIVE_RESULT
-    rechecks: list[FollowUp] = []
+    rechecks: list[NextStep] = []
     if governing.subject.outcome == POOL_POSITIVE:
         reason = pb.DECISION_REASON_PENDING_RECHECK
         rechecks = [
-            FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
+            NextStep(next_step_pb2.NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
             for item in items
-            if item.use == pb.USE_GOVERNS
+            if item.use == pb.EVIDENCE_USE_GOVERNS
         ]
     return _compose(
         inputs,
@@ -225,7 +225,7 @@ def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item
         pb.DECISION_OUTCOME_NOT_RECOGNIZED,
         reason,
         rests_on=governing,
-        more_follow_ups=rechecks,
+        more_next_steps=rechecks,
         refusal_permitted=required.refusal_permitted,
     )
 
@@ -241,9 +241,9 @@ def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> D
             items,
             pb.DECISION_OUTCOME_UNDETERMINED,
             pb.DECISION_REASON_SOURCE_UNAVAILABLE,
-            more_follow_ups=_ask_again(inputs),
+            more_next_steps=_ask_again(inputs),
         )
-    expired = [item for item in items if item.use == pb.USE_EXPIRED]
+    expired = [item for item in items if item.use == pb.EVIDENCE_USE_EXPIRED]
     if expired:
         return _compose(
             inputs,
@@ -272,9 +272,9 @@ def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: R
     """Step 1: no rule is known, or it asks for nothing."""
     subjects: list[Record | Evidence] = [*_newest_revisions(inputs)]
     subjects.extend(evidence for evidence, _ in _pairs(inputs))
-    items = [Item(subject, pb.USE_NOT_NEEDED) for subject in subjects]
+    items = [Item(subject, pb.EVIDENCE_USE_NOT_NEEDED) for subject in subjects]
     unknown = reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
-    return _compose(inputs, items, outcome, reason, more_follow_ups=_ask_again(inputs) if unknown else ())
+    return _compose(inputs, items, outcome, reason, more_next_steps=_ask_again(inputs) if unknown else ())
 
 
 def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
@@ -285,9 +285,9 @@ def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
     return sorted(zip(inputs.evidence, claims, strict=True), key=order_of_evidence)
 
 
-def _ask_again(inputs: Inputs) -> list[FollowUp]:
+def _ask_again(inputs: Inputs) -> list[NextStep]:
     sources = sorted({source.source for source in inputs.sources if source.state in NOT_ASKED})
-    return [FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN, source=source) for source in sources]
+    return [NextStep(next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN, source=source) for source in sources]
 
 
 def _compose(
@@ -298,12 +298,12 @@ def _compose(
     *,
     basis: DecisionBasis = pb.DECISION_BASIS_UNSPECIFIED,
     rests_on: Item | None = None,
-    more_follow_ups: Sequence[FollowUp] = (),
+    more_next_steps: Sequence[NextStep] = (),
     refusal_permitted: bool = False,
 ) -> Decision:
     """The decision, explained by everything that was weighed."""
-    follow_ups = [item.follow_up for item in items if item.follow_up is not None]
-    follow_ups.extend(more_follow_ups)
+    next_steps = [item.next_step for item in items if item.next_step is not None]
+    next_steps.extend(more_next_steps)
     result = ""
     if rests_on is not None and isinstance(rests_on.subject, Record):
         result = f"{rests_on.subject.name}@{rests_on.subject.revision}"
@@ -316,6 +316,6 @@ def _compose(
         rests_on.expire_time if rests_on else None,
         tuple([Considered(item.subject, item.use, item.expire_time, item.differing_fields) for item in items]),
         in_order(inputs.sources),
-        tuple(dict.fromkeys(follow_ups)) if follow_ups else (),
+        tuple(dict.fromkeys(next_steps)) if next_steps else (),
         refusal_permitted,
     )

@@ -1,6 +1,6 @@
 """What a decision is made from and what it says, free of wire and storage. Instants and spans are microseconds.
 
-Enumerations are the contract's numbers (`hutong.verification.v1.Use` and the like): one set of words everywhere.
+Enumerations are the contract's numbers, like `hutong.verification.v1.EvidenceUse`: one set of words everywhere.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import follow_up_pb2, lab_pb2, lookup_pb2, result_pb2
+from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2, result_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2
 
@@ -19,19 +19,19 @@ from services.domain.region import NATION
 if TYPE_CHECKING:
     from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 
-    Basis: TypeAlias = policy_pb2.Basis.ValueType
+    ValidityBasis: TypeAlias = policy_pb2.ValidityBasis.ValueType
     Channel: TypeAlias = channel_pb2.Channel.ValueType
-    ClaimState: TypeAlias = lookup_pb2.ClaimState.ValueType
+    ClaimedReportMatchState: TypeAlias = lookup_pb2.ClaimedReportMatchState.ValueType
     DecisionBasis: TypeAlias = decision_pb2.DecisionBasis.ValueType
     DecisionOutcome: TypeAlias = decision_pb2.DecisionOutcome.ValueType
-    FollowUpAction: TypeAlias = follow_up_pb2.FollowUpAction.ValueType
+    NextStepAction: TypeAlias = next_step_pb2.NextStepAction.ValueType
     Ground: TypeAlias = refusal_ground_pb2.RefusalGround.ValueType
     Outcome: TypeAlias = outcome_pb2.Outcome.ValueType
     Reason: TypeAlias = decision_pb2.DecisionReason.ValueType
     SourceState: TypeAlias = lookup_pb2.SourceState.ValueType
     Standing: TypeAlias = lab_pb2.LabStanding.ValueType
     State: TypeAlias = result_pb2.ResultState.ValueType
-    Use: TypeAlias = decision_pb2.Use.ValueType
+    EvidenceUse: TypeAlias = decision_pb2.EvidenceUse.ValueType
 
 PENDING = outcome_pb2.OUTCOME_PENDING
 NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
@@ -44,11 +44,11 @@ ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
 """Standings under which a report does not count. A laboratory this node does not know is never among them."""
 
-REPORT_TIME = policy_pb2.BASIS_REPORT_TIME
-SAMPLE_TIME = policy_pb2.BASIS_SAMPLE_TIME
+REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
+SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
 
-CLAIM_UNKNOWN = lookup_pb2.CLAIM_STATE_UNSPECIFIED
-OTHER_PERSON = lookup_pb2.CLAIM_STATE_OTHER_PERSON
+CLAIM_UNKNOWN = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED
+OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
@@ -95,7 +95,7 @@ class Claim(NamedTuple):
     before it: of what was reported then retention keeps nothing.
     """
 
-    state: ClaimState
+    state: ClaimedReportMatchState
     record: Record | None
     lab_standing: Standing
     horizon_time: Instant | None = None
@@ -118,7 +118,7 @@ class Window(NamedTuple):
 
     duration: Span | None
     calendar_days: int | None
-    basis: Basis
+    basis: ValidityBasis
     includes_boundary: bool
 
 
@@ -172,15 +172,15 @@ class Considered(NamedTuple):
     """One thing that was weighed, and what became of it."""
 
     subject: Record | Evidence
-    use: Use
+    use: EvidenceUse
     expire_time: Instant | None = None
     differing_fields: tuple[str, ...] = ()
 
 
-class FollowUp(NamedTuple):
+class NextStep(NamedTuple):
     """What somebody ought to do about a report or a source."""
 
-    action: FollowUpAction
+    action: NextStepAction
     lab: str = ""
     report_number: str = ""
     source: str = ""
@@ -197,5 +197,5 @@ class Decision(NamedTuple):
     expire_time: Instant | None
     considered: tuple[Considered, ...]
     sources: tuple[SourceStatus, ...]
-    follow_ups: tuple[FollowUp, ...]
+    next_steps: tuple[NextStep, ...]
     refusal_permitted: bool

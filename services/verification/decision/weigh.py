@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import MINUTE, Instant, Span
@@ -18,18 +18,18 @@ from services.verification.decision.model import (
     PENDING,
     Claim,
     Evidence,
-    FollowUp,
     Inputs,
+    NextStep,
     Record,
 )
 
 if TYPE_CHECKING:
-    from services.verification.decision.model import Standing, Use
+    from services.verification.decision.model import EvidenceUse, Standing
 
 CLOCK_TOLERANCE: Span = 5 * MINUTE
 """How far ahead of our clock a time may lie: laboratories' clocks are kept less well than servers'."""
 
-USABLE = pb.USE_UNSPECIFIED
+USABLE = pb.EVIDENCE_USE_UNSPECIFIED
 """What an item is until a step says otherwise; no decision is ever sent with it."""
 
 
@@ -38,11 +38,11 @@ class Item:
     """A record or piece of evidence on its way through the steps, each of which may settle its use."""
 
     subject: Record | Evidence
-    use: Use
+    use: EvidenceUse
     basis_time: Instant | None = None
     expire_time: Instant | None = None
     differing_fields: tuple[str, ...] = ()
-    follow_up: FollowUp | None = None
+    next_step: NextStep | None = None
     is_sampling: bool = False
     """Whether it counts as the record of a sampling, whatever its report says or will say."""
 
@@ -56,7 +56,7 @@ class Item:
 def weigh_record(record: Record, inputs: Inputs) -> Item:
     """A record, usable or with the reason why not."""
     if record.state != ACTIVE:
-        return Item(record, pb.USE_RECALLED)
+        return Item(record, pb.EVIDENCE_USE_RECALLED)
     return Item(record, _fault(record, record.lab_standing, inputs, record.receive_time, record.test_time))
 
 
@@ -66,29 +66,29 @@ def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str,
     `records` holds the newest revision of each of the person's records by laboratory and report number.
     """
     if not evidence.lab or not evidence.report_number:
-        return Item(evidence, pb.USE_NOT_IDENTIFIABLE)
+        return Item(evidence, pb.EVIDENCE_USE_NOT_IDENTIFIABLE)
     record = records.get((evidence.lab, evidence.report_number))
     if record is not None:
         differing = differing_fields(evidence, record)
         if differing:
             return _contradiction(evidence, differing)
         if not is_ahead_of_record(evidence, record):
-            return Item(evidence, pb.USE_SAME_AS_RECORD)
+            return Item(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, ("person",))
     item = Item(evidence, _fault(evidence, claim.lab_standing, inputs))
     if claim.horizon_time is None:
         # Otherwise its record may have been removed, and the laboratory would be refused.
-        item.follow_up = FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
+        item.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
     return item
 
 
 def _contradiction(evidence: Evidence, differing: tuple[str, ...]) -> Item:
     return Item(
         evidence,
-        pb.USE_CONTRADICTS_RECORD,
+        pb.EVIDENCE_USE_CONTRADICTS_RECORD,
         differing_fields=differing,
-        follow_up=FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE, evidence.lab, evidence.report_number),
+        next_step=NextStep(next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE, evidence.lab, evidence.report_number),
     )
 
 
@@ -98,24 +98,24 @@ def _fault(
     inputs: Inputs,
     receive_time: Instant | None = None,
     test_time: Instant | None = None,
-) -> Use:
+) -> EvidenceUse:
     """Why something does not count whatever it says, or USABLE."""
     if standing in NOT_AUTHORIZED:
-        return pb.USE_LAB_NOT_AUTHORIZED
+        return pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED
     latest: Instant | None = None
     for instant in (subject.sample_time, receive_time, test_time, subject.report_time):
         if instant is None:
             continue
         if latest is not None and instant < latest:
-            return pb.USE_TIMES_IMPOSSIBLE
+            return pb.EVIDENCE_USE_TIMES_IMPOSSIBLE
         latest = instant
     if latest is None:
-        return pb.USE_NOT_IDENTIFIABLE
+        return pb.EVIDENCE_USE_NOT_IDENTIFIABLE
     if latest > inputs.evaluate_time + CLOCK_TOLERANCE:
-        return pb.USE_TIMES_IMPOSSIBLE
+        return pb.EVIDENCE_USE_TIMES_IMPOSSIBLE
     if subject.outcome != PENDING:
         if subject.report_time is None and isinstance(subject, Record):
-            return pb.USE_TIMES_IMPOSSIBLE
+            return pb.EVIDENCE_USE_TIMES_IMPOSSIBLE
         if (latest if subject.report_time is None else subject.report_time) > inputs.issued_until:
-            return pb.USE_NOT_YET_REPORTED
+            return pb.EVIDENCE_USE_NOT_YET_REPORTED
     return USABLE

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from google.type.interval_pb2 import Interval
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_region, check_text, check_time
-from services.domain.instant import from_timestamp, to_duration, to_timestamp
+from services.domain.instant import Instant, from_timestamp, to_duration, to_timestamp
 from services.domain.names import format_decision, format_refusal, parse_refusal
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.store import RefusalFilter
-from services.verification.refusals.summary import Summary
+from services.verification.refusals.summary import Counts, Summary
 
 
 def refusal_to_proto(refusal: Refusal) -> refusal_pb2.Refusal:
@@ -45,51 +46,58 @@ def answered_from_proto(request: refusal_service_pb2.AnswerRefusalRequest) -> st
 
 def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest) -> RefusalFilter:
     """Which reports a list is to hold; InvalidArgument for an unknown region or an impossible time."""
-    _check_interval(request)
+    _check_place_and_time(request.region, request.refuse_interval, "refuse_interval")
     states = set(request.states)
+    times = request.refuse_interval
     return RefusalFilter(
         request.region,
         tuple(request.grounds),
         tuple(request.judgements),
         states == {refusal_pb2.REFUSAL_STATE_OPEN} if len(states) == 1 else None,
-        from_timestamp(request.start_time) if request.HasField("start_time") else None,
-        from_timestamp(request.end_time) if request.HasField("end_time") else None,
+        from_timestamp(times.start_time) if times.HasField("start_time") else None,
+        from_timestamp(times.end_time) if times.HasField("end_time") else None,
     )
 
 
-def summary_filter_from_proto(request: refusal_service_pb2.SummarizeRefusalsRequest) -> RefusalFilter:
-    """Which reports a summary counts; InvalidArgument for an unknown region or an empty interval."""
-    _check_interval(request)
-    start_time, end_time = from_timestamp(request.start_time), from_timestamp(request.end_time)
+def summary_interval_from_proto(request: refusal_service_pb2.SummarizeRefusalsRequest) -> tuple[Instant, Instant]:
+    """The start and the end of a summary; InvalidArgument for an unknown region, a faulty time or an empty interval."""
+    _check_place_and_time(request.region, request.interval, "interval")
+    start_time, end_time = from_timestamp(request.interval.start_time), from_timestamp(request.interval.end_time)
     if end_time <= start_time:
-        raise InvalidArgument.field("end_time", "must be after start_time")
-    return RefusalFilter(request.region, start_time=start_time, end_time=end_time)
+        raise InvalidArgument.field("interval", "its end must be after the start")
+    return start_time, end_time
 
 
 def summary_to_proto(summary: Summary) -> refusal_service_pb2.RefusalSummary:
     """One row of a summary."""
-    time_to_answer = summary.median_time_to_answer
     return refusal_service_pb2.RefusalSummary(
         region=summary.region,
-        ground=summary.ground,
-        start_time=to_timestamp(summary.start_time),
-        end_time=to_timestamp(summary.end_time),
-        refusal_count=summary.refusal_count,
-        unlawful_count=summary.unlawful_count,
-        open_count=summary.open_count,
+        interval=Interval(start_time=to_timestamp(summary.start_time), end_time=to_timestamp(summary.end_time)),
+        total=_counts_to_proto(summary.total),
+        grounds=[
+            refusal_service_pb2.GroundSummary(ground=ground, counts=_counts_to_proto(counts))
+            for ground, counts in sorted(summary.by_ground.items())
+        ],
+    )
+
+
+def _counts_to_proto(counts: Counts) -> refusal_service_pb2.RefusalCounts:
+    time_to_answer = counts.median_time_to_answer
+    return refusal_service_pb2.RefusalCounts(
+        refusal_count=counts.refusal_count,
+        unlawful_count=counts.unlawful_count,
+        open_count=counts.open_count,
         median_time_to_answer=None if time_to_answer is None else to_duration(time_to_answer),
     )
 
 
-def _check_interval(
-    request: refusal_service_pb2.ListRefusalsRequest | refusal_service_pb2.SummarizeRefusalsRequest,
-) -> None:
+def _check_place_and_time(region: str, interval: Interval, field: str) -> None:
     found: list[Violation] = []
-    if request.region:
-        check_region(request.region, "region", found)
-    if request.HasField("start_time"):
-        check_time(request.start_time, "start_time", found)
-    if request.HasField("end_time"):
-        check_time(request.end_time, "end_time", found)
+    if region:
+        check_region(region, "region", found)
+    if interval.HasField("start_time"):
+        check_time(interval.start_time, f"{field}.start_time", found)
+    if interval.HasField("end_time"):
+        check_time(interval.end_time, f"{field}.end_time", found)
     if found:
         raise InvalidArgument.of(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
 from hutong.verification.v1 import decision_pb2, refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
@@ -110,8 +110,8 @@ class RefusalReporter:
             purpose=request.purpose,
             use_time=request.refuse_time,
             evidence=request.evidence,
-            scope=SCOPE_NATIONWIDE,
-            record=True,
+            scope=LOOKUP_SCOPE_NATIONWIDE,
+            store_decision=True,
         )
         _, kept = await self._verifier.conclude(question)
         return kept

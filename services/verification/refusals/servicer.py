@@ -18,8 +18,6 @@ from hutong.verification.v1.refusal_service_pb2 import (
 )
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer
 
-from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp
 from services.domain.names import parse_refusal
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
@@ -27,13 +25,13 @@ from services.verification.refusals.convert import (
     answered_from_proto,
     filter_from_proto,
     refusal_to_proto,
-    summary_filter_from_proto,
+    summary_interval_from_proto,
     summary_to_proto,
 )
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.rules import Refusal
-from services.verification.refusals.store import RefusalStore
-from services.verification.refusals.summary import MAX_ROWS, summarize
+from services.verification.refusals.store import RefusalFilter, RefusalStore
+from services.verification.refusals.summary import summarize
 
 Context = Any
 """grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
@@ -72,10 +70,14 @@ class RefusalServicer(RefusalServiceServicer):
         return await self._store.answer_refusal(uuid, self._clock.now(), request, encode)
 
     async def SummarizeRefusals(self, request: SummarizeRefusalsRequest, context: Context) -> SummarizeRefusalsResponse:
-        wanted = summary_filter_from_proto(request)
+        start_time, end_time = summary_interval_from_proto(request)
+        position = self._tokens.position(request, (str, int))
+        after = (position[0], position[1]) if position else ("", start_time)
+        wanted = RefusalFilter(request.region, start_time=start_time, end_time=end_time, from_region=after[0])
         reports = await self._store.list_reported(wanted)
-        start_time, end_time = from_timestamp(request.start_time), from_timestamp(request.end_time)
-        rows = summarize(reports, request.interval, start_time, end_time)
-        if len(rows) > MAX_ROWS:
-            raise InvalidArgument.field("interval", f"gives over {MAX_ROWS} rows: ask for longer ones or less time")
-        return SummarizeRefusalsResponse(refusal_summaries=[summary_to_proto(row) for row in rows])
+        rows = [row for row in summarize(reports, request.period, start_time, end_time) if row.position > after]
+        shown = rows[: page_size(request.page_size)]
+        token = self._tokens.issue(request, shown[-1].position) if len(rows) > len(shown) else ""
+        return SummarizeRefusalsResponse(
+            refusal_summaries=[summary_to_proto(row) for row in shown], next_page_token=token
+        )

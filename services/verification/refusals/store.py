@@ -35,7 +35,10 @@ _C = refusals.c
 
 @dataclass(frozen=True, slots=True)
 class RefusalFilter:
-    """Which reports are wanted; empty fields do not narrow. `is_open` None: open and answered ones."""
+    """Which reports are wanted; empty fields do not narrow. `is_open` None: open and answered ones.
+
+    `from_region` leaves out the regions before it in the order of their codes.
+    """
 
     region: str = ""
     grounds: tuple[Ground, ...] = ()
@@ -43,6 +46,7 @@ class RefusalFilter:
     is_open: bool | None = None
     start_time: Instant | None = None
     end_time: Instant | None = None
+    from_region: str = ""
 
 
 class RefusalStore:
@@ -148,6 +152,8 @@ def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
         # A region's code begins with the digits of every region that it lies in.
         prefix = wanted.region.removesuffix("00").removesuffix("00")
         conditions.append(_C.region.startswith(prefix))
+    if wanted.from_region:
+        conditions.append(_C.region >= wanted.from_region)
     if wanted.grounds:
         conditions.append(or_(*(_C.grounds.bitwise_and(1 << ground) != 0 for ground in wanted.grounds)))
     if wanted.judgements:

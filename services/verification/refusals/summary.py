@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
-from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import refusal_service_pb2
 
 from services.domain.instant import Instant, Span, shanghai_day, shanghai_day_start
@@ -18,11 +17,8 @@ if TYPE_CHECKING:
     from services.verification.decision.model import Ground
     from services.verification.refusals.rules import Assessment
 
-    Interval: TypeAlias = refusal_service_pb2.SummaryInterval.ValueType
+    Period: TypeAlias = refusal_service_pb2.SummaryPeriod.ValueType
 
-ALL_GROUNDS = refusal_ground_pb2.REFUSAL_GROUND_UNSPECIFIED
-MAX_ROWS = 20_000
-"""The most rows of one answer: well under the 4 MiB that a gRPC message may have."""
 _EPOCH = date(1970, 1, 1)
 
 
@@ -37,72 +33,84 @@ class Reported:
     time_to_answer: Span | None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One row: a jurisdiction, a time, a ground or all of them together."""
-
-    region: str
-    ground: Ground
-    start_time: Instant
-    end_time: Instant
-    refusal_count: int
-    unlawful_count: int
-    open_count: int
-    median_time_to_answer: Span | None
-
-
 @dataclass(slots=True)
-class _Counts:
-    refusals: int = 0
-    unlawful: int = 0
+class Counts:
+    """Counts of some reports."""
+
+    refusal_count: int = 0
+    unlawful_count: int = 0
     times_to_answer: list[Span] = field(default_factory=list)
 
+    @property
+    def open_count(self) -> int:
+        """How many are not answered yet."""
+        return self.refusal_count - len(self.times_to_answer)
+
+    @property
+    def median_time_to_answer(self) -> Span | None:
+        """The median over answered ones; None when none is."""
+        return round(median(self.times_to_answer)) if self.times_to_answer else None
+
     def add(self, reported: Reported) -> None:
-        self.refusals += 1
-        self.unlawful += reported.judgement == UNLAWFUL
+        """Count a report."""
+        self.refusal_count += 1
+        self.unlawful_count += reported.judgement == UNLAWFUL
         if reported.time_to_answer is not None:
             self.times_to_answer.append(reported.time_to_answer)
 
 
-def summarize(reports: Iterable[Reported], interval: Interval, start_time: Instant, end_time: Instant) -> list[Summary]:
-    """Rows by jurisdiction, time and ground; the one of all grounds together comes first. Only rows with reports."""
-    counts: dict[tuple[str, Instant, Ground], _Counts] = {}
+@dataclass(slots=True)
+class Summary:
+    """One row: a jurisdiction and a time, with all its reports together and by ground."""
+
+    region: str
+    start_time: Instant
+    end_time: Instant
+    total: Counts = field(default_factory=Counts)
+    by_ground: dict[Ground, Counts] = field(default_factory=dict)
+
+    @property
+    def position(self) -> tuple[str, Instant]:
+        """Where it stands in the order of all rows."""
+        return self.region, self.start_time
+
+    def add(self, reported: Reported) -> None:
+        """Count a report, once and under each of its grounds."""
+        self.total.add(reported)
+        for ground in reported.grounds:
+            self.by_ground.setdefault(ground, Counts()).add(reported)
+
+
+def summarize(reports: Iterable[Reported], period: Period, start_time: Instant, end_time: Instant) -> list[Summary]:
+    """Rows by jurisdiction and time. Only rows with reports."""
+    rows: dict[tuple[str, Instant], Summary] = {}
     for reported in reports:
-        begin = max(_begin(reported.refuse_time, interval), start_time) if interval else start_time
-        for ground in (ALL_GROUNDS, *reported.grounds):
-            counts.setdefault((reported.region, begin, ground), _Counts()).add(reported)
-    return [
-        Summary(
-            region,
-            ground,
-            begin,
-            min(_end(begin, interval), end_time) if interval else end_time,
-            row.refusals,
-            row.unlawful,
-            row.refusals - len(row.times_to_answer),
-            round(median(row.times_to_answer)) if row.times_to_answer else None,
-        )
-        for (region, begin, ground), row in sorted(counts.items())
-    ]
+        begin = max(_begin(reported.refuse_time, period), start_time) if period else start_time
+        row = rows.get((reported.region, begin))
+        if row is None:
+            end = min(_end(begin, period), end_time) if period else end_time
+            row = rows[reported.region, begin] = Summary(reported.region, begin, end)
+        row.add(reported)
+    return sorted(rows.values(), key=lambda row: row.position)
 
 
-def _begin(instant: Instant, interval: Interval) -> Instant:
+def _begin(instant: Instant, period: Period) -> Instant:
     """The first instant of the day, week or month in Asia/Shanghai that holds an instant."""
     day = shanghai_day(instant)
-    if interval == refusal_service_pb2.SUMMARY_INTERVAL_DAY:
+    if period == refusal_service_pb2.SUMMARY_PERIOD_DAY:
         return shanghai_day_start(day)
     at = _EPOCH + timedelta(days=day)
-    if interval == refusal_service_pb2.SUMMARY_INTERVAL_WEEK:
+    if period == refusal_service_pb2.SUMMARY_PERIOD_WEEK:
         return shanghai_day_start(day - at.weekday())
     return shanghai_day_start(day - at.day + 1)
 
 
-def _end(begin: Instant, interval: Interval) -> Instant:
+def _end(begin: Instant, period: Period) -> Instant:
     """The first instant of the next day, week or month after the one that holds `begin`."""
-    first = shanghai_day(_begin(begin, interval))
-    if interval == refusal_service_pb2.SUMMARY_INTERVAL_DAY:
+    first = shanghai_day(_begin(begin, period))
+    if period == refusal_service_pb2.SUMMARY_PERIOD_DAY:
         return shanghai_day_start(first + 1)
-    if interval == refusal_service_pb2.SUMMARY_INTERVAL_WEEK:
+    if period == refusal_service_pb2.SUMMARY_PERIOD_WEEK:
         return shanghai_day_start(first + 7)
     next_month = (_EPOCH + timedelta(days=first + 31)).replace(day=1)
     return shanghai_day_start((next_month - _EPOCH).days)

@@ -16,7 +16,7 @@ def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
         region=question.region,
         purpose=question.purpose,  # type: ignore[arg-type]
         arriving_from=question.arriving_from,
-        at_time=to_timestamp(question.use_time),
+        effective_time=to_timestamp(question.use_time),
     )
 
 

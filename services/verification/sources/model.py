@@ -12,7 +12,7 @@ from services.runtime.consistency import Freshness
 from services.verification.decision.model import EffectivePolicy
 
 PolicyKey: TypeAlias = tuple[str, int, str]
-"""What selects the policies: region, purpose and province of origin. No policy knows a finer origin."""
+"""What selects the policies: region, purpose and province of source_node. No policy knows a finer source_node."""
 
 
 class PolicyQuestion(NamedTuple):

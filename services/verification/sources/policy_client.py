@@ -54,7 +54,7 @@ class PolicyClient:
 
     def _on_connected(self) -> None:
         """Send questions to Policy again at once, because its watch has connected."""
-        self._breaker.regain()
+        self._breaker.record_success()
         self._stub.revive()
 
     async def watch(self) -> None:
@@ -79,7 +79,7 @@ class PolicyClient:
             return known
         if asyncio.get_running_loop().time() - known.ask_time < self._timing.unwatched_seconds:
             return known
-        if self._breaker.lost and self._is_recent(known):
+        if self._breaker.is_open and self._is_recent(known):
             if self._probe is None or self._probe.done():
                 self._probe = self._coalescer.ask(question)
             return known
@@ -101,7 +101,7 @@ class PolicyClient:
         except TimeoutError:
             if latest is not None:
                 raise self._not_fresh_enough() from None
-            self._breaker.lose("no answer in time")
+            self._breaker.record_failure("no answer in time")
         if latest is not None:
             return latest
         last = self._cache.find(question)
@@ -160,11 +160,11 @@ class PolicyClient:
         try:
             response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
-            self._breaker.lose(error.code().name)
+            self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._stub.renew(stub)
             return [None] * len(questions)
-        self._breaker.regain()
+        self._breaker.record_success()
         answers: list[PolicyAnswer | None] = []
         for question, item in zip(questions, response.items, strict=True):
             if not item.HasField("effective_policy"):

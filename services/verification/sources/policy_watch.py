@@ -87,6 +87,6 @@ class PolicyWatch:
                     self._live_until = asyncio.get_running_loop().time() + self._timing.silence_seconds
                 elif not in_snapshot:
                     self.change_count += 1
-                    self._drop(parse_policy(message.policy.name)[0])
+                    self._drop(parse_policy(message.event.policy.name)[0])
                 if not in_snapshot:
                     self._cursor = message.cursor

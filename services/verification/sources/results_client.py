@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, Source
-from hutong.results.v1.results_service_pb2 import (
-    BatchLookupLatestRequest,
-    BatchLookupLatestResponse,
-    LookupLatestItem,
-    LookupLatestRequest,
-    LookupLatestResponse,
-)
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, DataSource
+from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatestRequest, LookupLatestResponse
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
@@ -28,7 +23,7 @@ from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatu
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
 
 if TYPE_CHECKING:
-    from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
+    from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceAsyncStub
 
 Answer = LookupAnswer | None
 """What a look-up found; None when Results did not answer in time."""
@@ -43,7 +38,7 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 class ResultsClient:
     """Asks this node's Results."""
 
-    def __init__(self, stub: ReconnectingStub[ResultsServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(self, stub: ReconnectingStub[InternalLookupServiceAsyncStub], jurisdiction: str) -> None:
         self._stub = stub
         source = f"{format_node(jurisdiction)}/results"
         self.unavailable = SourceStatus(source, SOURCE_UNAVAILABLE, None)
@@ -66,7 +61,7 @@ class ResultsClient:
         """
         if self._may_wait(look_up):
             return self._put(look_up, self._alone)
-        return self._put(look_up, self._nationwide if look_up.scope == SCOPE_NATIONWIDE else self._local)
+        return self._put(look_up, self._nationwide if look_up.scope == LOOKUP_SCOPE_NATIONWIDE else self._local)
 
     def _may_wait(self, look_up: LookupLatestRequest) -> bool:
         """Whether Results waits for what another node has committed. Its own commits it sees at once."""
@@ -103,7 +98,7 @@ class ResultsClient:
     async def _look_up_together(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
-        nationwide = any(one.scope == SCOPE_NATIONWIDE for one in look_ups)
+        nationwide = any(one.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
         async with self._nationwide_batches if nationwide else self._batches:
             call = asyncio.ensure_future(self._look_up_batch(look_ups))
             try:
@@ -116,19 +111,19 @@ class ResultsClient:
         # Not cancelled: when its answer does come, however late, Results is trusted again.
         self._late.add(call)
         call.add_done_callback(self._late.discard)
-        self._breaker.lose("no answer in time")
+        self._breaker.record_failure("no answer in time")
         return [None] * len(look_ups)
 
     def _expire(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():
-            self._breaker.lose("no answer in time")
+            self._breaker.record_failure("no answer in time")
             future.set_result(None)
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
-        request = BatchLookupLatestRequest(requests=look_ups, in_columns=True)
+        request = BatchLookupColumnsRequest(requests=look_ups)
         stub = self._stub.stub
         try:
-            response = await stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
+            response = await stub.BatchLookupColumns(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2
@@ -136,15 +131,15 @@ class ResultsClient:
                     *await self._look_up_batch(look_ups[:half]),
                     *await self._look_up_batch(look_ups[half:]),
                 ]
-            self._breaker.lose(error.code().name)
+            self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._stub.renew(stub)
             return [None] * len(look_ups)
-        self._breaker.regain()
+        self._breaker.record_success()
         return _answers(response)
 
 
-def _answers(response: BatchLookupLatestResponse) -> Sequence[Answer | HutongError]:
+def _answers(response: BatchLookupColumnsResponse) -> Sequence[Answer | HutongError]:
     """The answers of a batch in order, in whichever form each of them came."""
     apart = [_answer(item) for item in response.items]
     if not response.HasField("columns"):
@@ -167,7 +162,7 @@ def _answer(item: LookupLatestItem) -> Answer | HutongError:
     info = _info(error)
     if info.reason == "NOT_FRESH_ENOUGH":
         # Nothing is known of the commits that the token stands for: the answer says that their node is unavailable.
-        unavailable = Source(source=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
+        unavailable = DataSource(node=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
         return answer_from_message(LookupLatestResponse(sources=[unavailable]))
     return None
 

@@ -42,7 +42,7 @@ class Question(NamedTuple):
     evidence_messages: Sequence[PresentedEvidence]
     evidence: tuple[Evidence, ...]
     evaluate_time: Instant
-    record: bool
+    store_decision: bool
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"
@@ -100,7 +100,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         shown,
         evidence,
         now,
-        request.record,
+        request.store_decision,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     StreamVerifyRequest,
@@ -70,7 +70,7 @@ class VerificationStream:
         """
         if question.request.at_least_as_fresh:
             return asyncio.ensure_future(self._answer_alone(question))
-        return (self._nationwide if question.request.scope == SCOPE_NATIONWIDE else self._together).ask(question)
+        return (self._nationwide if question.request.scope == LOOKUP_SCOPE_NATIONWIDE else self._together).ask(question)
 
     async def _answer_alone(self, question: StreamVerifyRequest) -> StreamVerifyResponse:
         return (await self._answer_together([question]))[0]

@@ -23,6 +23,7 @@ from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
+from services.verification.decision.convert import mend_sources
 from services.verification.decision.decide import decide
 from services.verification.decision.model import Decision, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
@@ -48,7 +49,7 @@ def must_be_kept(decision: Decision) -> bool:
     """
     if decision.outcome in _ADVERSE or decision.basis == pb.DECISION_BASIS_PRESENTED:
         return True
-    return pb.USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
+    return pb.EVIDENCE_USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
 
 
 class Rule(NamedTuple):
@@ -131,7 +132,9 @@ class Verifier:
         stored = await self._store.get_decision(uuid)
         inputs = inputs_from_proto(pb.DecisionInputs.FromString(stored.inputs))
         message = decision_to_proto(decide(inputs), inputs, format_decision(uuid))
-        return message, message.SerializeToString(deterministic=True) == stored.decision
+        before = pb.Decision.FromString(stored.decision)
+        mend_sources(before)
+        return message, message.SerializeToString(deterministic=True) == before.SerializeToString(deterministic=True)
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
@@ -201,7 +204,7 @@ class Verifier:
         gathered = gather(question, answers)
         inputs = gathered.inputs
         decision = decide(inputs)
-        if not question.record and not must_be_kept(decision):
+        if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
             return None
         uuid = uuid7()

@@ -181,17 +181,17 @@ def test_example_of_the_readme_runs(hutong: Shell) -> None:
 def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(hutong: Shell, tmp_path: Path) -> None:
     """Listed for people and machines; nothing of who showed it is told."""
     lab = "91370100MA000LAB0H"
-    assert "Nothing to chase" in hutong("follow-ups", "--lab", lab).stdout
+    assert "No report is missing" in hutong("missing-reports", "--lab", lab).stdout
     shown = f"channel=paper-report,lab=labs/{lab},report_number=JN-0001,report_time=2022-08-10T08:00:00+08:00"
     shown += ",sample_time=2022-08-10T01:00:00+08:00"
     use = ("--use-time", "2022-08-10T23:00:00+08:00")
     hutong(
         "verify", "--number", UNKNOWN_CARD, *PLACE, *use, "--evidence", f"{shown},sample_time=2022-08-10T01:00:00+08:00"
     )
-    wait_until(lambda: bool(hutong.json("follow-ups", "--lab", lab)["follow_ups"]))
-    found = hutong.json("follow-ups", "--lab", lab)["follow_ups"]
+    wait_until(lambda: bool(hutong.json("missing-reports", "--lab", lab)["missing_reports"]))
+    found = hutong.json("missing-reports", "--lab", lab)["missing_reports"]
     assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
-    text = hutong("follow-ups", "--all").stdout
+    text = hutong("missing-reports", "--all").stdout
     assert "JN-0001" in text
     assert UNKNOWN_CARD not in text
 
@@ -221,7 +221,9 @@ def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tup
     assert "a hotel" in hutong("refusal", "list").stdout
     span = ("--region", "410105", "--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
     rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]
-    assert {(row["region"], row["refusal_count"], row["unlawful_count"]) for row in rows} == {("410105", "2", "2")}
+    assert [(row["region"], row["total"]["refusal_count"], row["total"]["unlawful_count"]) for row in rows] == [
+        ("410105", "2", "2")
+    ]
     assert "not tested locally" in hutong("refusal", "summary", *span, "--by", "month").stdout
     page = tmp_path / "page.html"
     assert str(page) in hutong("refusal", "summary", *span, "--html", str(page)).stderr

@@ -21,7 +21,7 @@ name: jurisdictions/410100/policies/example-hotel
 title: Zhengzhou hotels, an example
 purposes: [PURPOSE_HOTEL]
 test_required:
-  window: {duration: 86400s, basis: BASIS_SAMPLE_TIME}
+  window: {duration: 86400s, basis: VALIDITY_BASIS_SAMPLE_TIME}
 effective_start_time: "2022-08-20T00:00:00+08:00"
 retroactive_reason: an example
 """
@@ -63,10 +63,12 @@ def test_faulty_file_keeps_all_back(hutong: Shell, tmp_path: Path) -> None:
 
 def test_rule_of_a_place_is_resolved(hutong: Shell) -> None:
     """The rule, its window and what the floor replaced; no rule is an answer too."""
-    at = ("--at", "2022-08-11T10:00:00+08:00")
+    at = ("--effective-time", "2022-08-11T10:00:00+08:00")
     beijing = hutong("policy", "resolve", "--region", "110105", "--purpose", "public-venue", *at).stdout
     assert "a negative of 3 calendar days from report time" in beijing
-    assert "BASIS_SAMPLE_TIME → BASIS_REPORT_TIME" in beijing
+    assert "basis: sample time → report time" in beijing
+    former = ("--at", at[1], "--known=now")
+    assert hutong("policy", "resolve", "--region", "110105", "--purpose", "public-venue", *former).stdout == beijing
     sanya = hutong.json("policy", "resolve", "--region", "460200", "--purpose", "hotel", *at)
     assert "governing" not in sanya
     assert len(hutong.json("policy", "list", "--jurisdiction", "410000")["policies"]) == 2

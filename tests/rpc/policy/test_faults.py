@@ -128,7 +128,7 @@ async def test_each_fault_names_its_field(
         with refused() as caught:
             await service.publish(spoil(change))
         assert list(field_violations(caught.value)) == [field]
-        assert not (await service.read.ListPolicies(ListPoliciesRequest(parent="jurisdictions/-"))).policies
+        assert not (await service.read.ListPolicies(ListPoliciesRequest())).policies
 
 
 async def test_publication_without_a_policy_is_refused(service: Service) -> None:
@@ -148,7 +148,7 @@ async def test_everything_against_a_policy_is_told_at_once(service: Service) -> 
     await service.publish(make_policy("jurisdictions/410100/policies/other"))
     bad = make_policy(hours=0)
     bad.title = NUL
-    bad.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    bad.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     bad.effective_start_time.CopyFrom(to_timestamp(now - DAY))
     bad.effective_end_time.CopyFrom(to_timestamp(now - DAY - HOUR))
     for validate_only in (True, False):
@@ -188,13 +188,13 @@ async def test_both_regions_of_a_question_are_told(service: Service) -> None:
 async def test_any_instant_can_be_asked_about(service: Service, seconds: int) -> None:
     """However far away: there is an answer, and the interval is its own."""
     await service.publish(make_policy())
-    for field in ("at_time", "known_time"):
+    for field in ("effective_time", "as_of_time"):
         request = ResolvePolicyRequest(region="410105", purpose=HOTEL)
         getattr(request, field).seconds = seconds
         effective = (await service.read.ResolvePolicy(request)).effective_policy
         assert bool(effective.governing) == (seconds == 2**62)
-    request = ListPoliciesRequest(parent="jurisdictions/410100")
-    request.in_force_time.seconds = seconds
+    request = ListPoliciesRequest(jurisdiction="jurisdictions/410100")
+    request.effective_time.seconds = seconds
     assert len((await service.read.ListPolicies(request)).policies) == (seconds == 2**62)
 
 
@@ -205,9 +205,9 @@ async def test_any_instant_can_be_asked_about(service: Service, seconds: int) ->
         lambda s: s.read.GetPolicy(GetPolicyRequest(name="jurisdictions/410100/policies/x@0")),
         lambda s: s.read.GetPolicy(GetPolicyRequest(name="jurisdictions/410100/policies/x@99999999999999999999")),
         lambda s: s.read.GetPolicy(GetPolicyRequest()),
-        lambda s: s.read.ListPolicies(ListPoliciesRequest(parent="jurisdictions/\0")),
-        lambda s: s.read.ListPolicies(ListPoliciesRequest(parent="jurisdictions/-", page_size=-1)),
-        lambda s: s.read.ListPolicies(ListPoliciesRequest(parent="jurisdictions/-", page_token="\0")),
+        lambda s: s.read.ListPolicies(ListPoliciesRequest(jurisdiction="jurisdictions/\0")),
+        lambda s: s.read.ListPolicies(ListPoliciesRequest(page_size=-1)),
+        lambda s: s.read.ListPolicies(ListPoliciesRequest(page_token="\0")),
         lambda s: s.read.ListPolicyRevisions(ListPolicyRevisionsRequest(name="x")),
         lambda s: s.read.ResolvePolicy(ResolvePolicyRequest(region="41010\0", purpose=HOTEL)),
         lambda s: s.read.ResolvePolicy(ResolvePolicyRequest(region="410105", purpose=99)),

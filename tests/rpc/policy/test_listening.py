@@ -10,7 +10,12 @@ from typing import Any
 import grpc
 import pytest
 from hutong.policy.v1 import policy_pb2
-from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint, WatchPoliciesRequest, WatchPoliciesResponse
+from hutong.policy.v1.policy_service_pb2 import (
+    PolicyCheckpoint,
+    PolicyEvent,
+    WatchPoliciesRequest,
+    WatchPoliciesResponse,
+)
 from prometheus_client import REGISTRY
 
 from services.domain.instant import to_timestamp
@@ -40,7 +45,7 @@ class PretendedNation:
         if request.cursor and self._refuse is not None:
             await context.abort(self._refuse, "no such cursor")
         for policy in () if request.cursor else self.policies:
-            yield WatchPoliciesResponse(policy=policy, cursor="not the end")
+            yield WatchPoliciesResponse(event=PolicyEvent(policy=policy), cursor="not the end")
         while True:
             checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(SystemClock().now()), node="nodes/000000")
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor="the end")

@@ -151,7 +151,7 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
             await comes(henan, f"{NATION_POLICY}@10")
             call: Any = henan.read.WatchPolicies(WatchPoliciesRequest())
             told = [await call.read() for _ in range(11)]
-            assert [message.policy.revision for message in told] == [*range(1, 11), 0]
+            assert [message.event.policy.revision for message in told] == [*range(1, 11), 0]
             assert told[-1].cursor.startswith("10-")
             call.cancel()
         await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@10", reason="over"))

@@ -82,7 +82,9 @@ async def test_a_national_floor_binds_what_the_province_published_before(nation:
     effective = await resolve(henan)
     assert effective.governing == f"{HENAN_POLICY}@1"
     assert channel_pb2.CHANNEL_PAPER_REPORT in effective.channels
-    assert [(override.field, override.floor) for override in effective.overrides] == [("channels", f"{FLOOR}@1")]
+    assert [(override.WhichOneof("replaced"), override.floor) for override in effective.overrides] == [
+        ("channels", f"{FLOOR}@1")
+    ]
 
 
 async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service, henan: Service) -> None:
@@ -90,7 +92,7 @@ async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service
     await nation.publish(make_floor())
     await arrives(henan, FLOOR)
     undercut = make_policy(HENAN_POLICY)
-    undercut.test_required.window.basis = policy_pb2.BASIS_SAMPLE_TIME
+    undercut.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await henan.publish(undercut)
     assert error_info(caught.value).reason == "POLICY_BREACH"

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from google.type.interval_pb2 import Interval
 from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2, refusal_pb2, verification_service_pb2
 from hutong.verification.v1 import refusal_service_pb2 as service
@@ -107,7 +108,7 @@ async def test_nothing_known_is_undetermined(callers: Callers) -> None:
 
 async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
     """A recognition shown at the door makes a refusal soon after unlawful; elsewhere it says nothing."""
-    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
     here = (await callers.refusals.ReportRefusal(_report(RETEST, ago=now, decision=shown.name))).refusal
     assert (here.judgement, here.decision) == (UNLAWFUL, shown.name)
@@ -120,7 +121,7 @@ async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
 
 async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> None:
     """Recognised at a hotel, refused at a hospital: the hospital has a rule of its own."""
-    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     report = _report(RETEST, ago=-MINUTE, decision=shown.name)
     report.purpose = purpose_pb2.PURPOSE_MEDICAL_INSTITUTION
     assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == UNDETERMINED
@@ -128,7 +129,7 @@ async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> 
 
 async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) -> None:
     """Whose a decision is, is told by the document; the report names the decision made for the person instead."""
-    shown = (await callers.decisions.Verify(question(NUMBERS[0], record=True))).decision
+    shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
     theirs = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[0]))
     assert (await callers.refusals.ReportRefusal(theirs)).refusal.decision == shown.name
@@ -143,7 +144,7 @@ async def test_a_positive_outweighs_a_decision_that_was_shown_before_it(callers:
     now = SystemClock().now()
     await callers.upload(NUMBERS[2], "BEFORE", now - 6 * HOUR)
     shown = (
-        await callers.decisions.Verify(question(NUMBERS[2], record=True, use_time=to_timestamp(now - 3 * HOUR)))
+        await callers.decisions.Verify(question(NUMBERS[2], store_decision=True, use_time=to_timestamp(now - 3 * HOUR)))
     ).decision
     assert shown.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
     await callers.upload(NUMBERS[2], "POSITIVE", now - HOUR, outcome_pb2.OUTCOME_POSITIVE)
@@ -207,13 +208,42 @@ async def test_answer_and_summary(callers: Callers) -> None:
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert error_info(caught.value).reason == "CONFLICT"
     now = SystemClock().now()
+    interval = Interval(start_time=to_timestamp(now - DAY), end_time=to_timestamp(now))
+    request = service.SummarizeRefusalsRequest(region="410183", interval=interval)
+    (row,) = (await callers.refusals.SummarizeRefusals(request)).refusal_summaries
+    counts = {0: row.total} | {it.ground: it.counts for it in row.grounds}
+    told = {ground: (it.refusal_count, it.unlawful_count, it.open_count) for ground, it in counts.items()}
+    assert told == {0: (3, 2, 2), NOT_LOCAL: (2, 2, 2), EXPIRED: (2, 1, 1)}
+    assert row.total.HasField("median_time_to_answer")
+    assert row.interval == interval
+
+
+async def test_summary_is_paged(callers: Callers) -> None:
+    """Pages meet, each row once, by jurisdiction and day; a token is bound to its request."""
+    for region in ("410184", "410185", "410122"):
+        for hours in (1, 30):
+            await callers.refusals.ReportRefusal(_report(NOT_LOCAL, EXPIRED, region=region, ago=hours * HOUR))
+    now = SystemClock().now()
+    interval = Interval(start_time=to_timestamp(now - 3 * DAY), end_time=to_timestamp(now))
     request = service.SummarizeRefusalsRequest(
-        region="410183", start_time=to_timestamp(now - DAY), end_time=to_timestamp(now)
+        region="410000", interval=interval, period=service.SUMMARY_PERIOD_DAY, page_size=500
     )
-    rows = (await callers.refusals.SummarizeRefusals(request)).refusal_summaries
-    counts = {row.ground: (row.refusal_count, row.unlawful_count, row.open_count) for row in rows}
-    assert counts == {0: (3, 2, 2), NOT_LOCAL: (2, 2, 2), EXPIRED: (2, 1, 1)}
-    assert rows[0].HasField("median_time_to_answer")
+    whole = list((await callers.refusals.SummarizeRefusals(request)).refusal_summaries)
+    assert {(row.region, len(row.grounds)) for row in whole} >= {("410122", 2), ("410184", 2), ("410185", 2)}
+    request.page_size = 2
+    paged: list[service.RefusalSummary] = []
+    while True:
+        page = await callers.refusals.SummarizeRefusals(request)
+        assert len(page.refusal_summaries) <= 2
+        paged += page.refusal_summaries
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert paged == whole
+    request.period = service.SUMMARY_PERIOD_WEEK
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.SummarizeRefusals(request)
+    assert error_info(caught.value).reason == "INVALID_PAGE_TOKEN"
 
 
 @pytest.mark.parametrize(
@@ -252,5 +282,7 @@ async def test_unknown_names_and_empty_intervals(callers: Callers) -> None:
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
     now = to_timestamp(SystemClock().now())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await callers.refusals.SummarizeRefusals(service.SummarizeRefusalsRequest(start_time=now, end_time=now))
-    assert field_violations(caught.value) == {"end_time": "INVALID_FIELD"}
+        await callers.refusals.SummarizeRefusals(
+            service.SummarizeRefusalsRequest(interval=Interval(start_time=now, end_time=now))
+        )
+    assert field_violations(caught.value) == {"interval": "INVALID_FIELD"}

@@ -36,7 +36,9 @@ class BookOfRules:
     ) -> BatchResolvePoliciesResponse:
         self.rounds += 1
         answers = [
-            answer_to_proto(self._book.resolve(it.region, it.purpose, it.arriving_from, from_timestamp(it.at_time)))
+            answer_to_proto(
+                self._book.resolve(it.region, it.purpose, it.arriving_from, from_timestamp(it.effective_time))
+            )
             for it in request.requests
         ]
         for answer in answers:

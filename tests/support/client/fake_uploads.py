@@ -29,7 +29,7 @@ def failure(
 ) -> status_pb2.Status:
     """A status as the services make it."""
     status = status_pb2.Status(code=code, message=f"it is {reason.lower()}")
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="hutong", metadata=metadata or {}))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="hutong.org", metadata=metadata or {}))
     if retry_seconds is not None:
         delay = Duration(nanos=round(retry_seconds * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))

@@ -11,7 +11,7 @@ name: jurisdictions/410100/policies/venue
 title: 郑州 venues
 purposes: [PURPOSE_PUBLIC_VENUE]
 test_required:
-  window: {duration: 172800s, basis: BASIS_REPORT_TIME}
+  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}
 effective_start_time: 2022-08-05T00:00:00+08:00
 retroactive_reason: a sample
 """

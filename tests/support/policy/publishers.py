@@ -26,7 +26,7 @@ def make_request(
 ) -> PublishPolicyRequest:
     """A publication for all purposes, 48 h from the report, from tomorrow on."""
     policy = policy_pb2.Policy(name=f"jurisdictions/{region}/policies/{policy_id}", title=title)
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     policy.test_required.window.duration.seconds = 172_800
     policy.effective_start_time.CopyFrom(to_timestamp(START))
     return PublishPolicyRequest(policy=policy, **fields)  # type: ignore[arg-type]

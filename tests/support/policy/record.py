@@ -22,7 +22,7 @@ from services.domain.region import is_region
 
 RECORD = yaml.safe_load((Path(__file__).parents[2] / "scenarios/policy_2022.yaml").read_text(encoding="utf-8"))
 PROVINCES = [f"{number}0000" for number in range(11, 66) if is_region(f"{number}0000")]
-BASES = {policy_pb2.BASIS_REPORT_TIME: "report", policy_pb2.BASIS_SAMPLE_TIME: "sampling"}
+BASES = {policy_pb2.VALIDITY_BASIS_REPORT_TIME: "report", policy_pb2.VALIDITY_BASIS_SAMPLE_TIME: "sampling"}
 HOUR = 3600
 
 
@@ -53,7 +53,7 @@ def cases() -> Iterator[Case]:
                     region=region,
                     purpose=purpose_pb2.Purpose.Value(f"PURPOSE_{answer['for']}"),
                     arriving_from=origin,
-                    at_time=_timestamp(answer["when"]),
+                    effective_time=_timestamp(answer["when"]),
                 )
                 yield Case(row["row"], question, expected)
 
@@ -76,13 +76,13 @@ def put(effective: policy_pb2.EffectivePolicy) -> dict[str, Any]:
     """An answer in the words of the scenarios."""
     asked = effective.test_required
     proof = f"{asked.sampling_proof_window.seconds // HOUR}h" if asked.HasField("sampling_proof_window") else "none"
-    stated = [one.stated for one in effective.overrides if one.field == "test_required.window.basis"]
+    stated = [one.basis.stated for one in effective.overrides if one.WhichOneof("replaced") == "basis"]
     told = {
         "rule": _short(effective.governing),
         "floor": _short(effective.floor),
         "window": _window(effective),
         "basis": BASES.get(asked.window.basis),
-        "stated": "sampling" if stated == ["BASIS_SAMPLE_TIME"] else None,
+        "stated": "sampling" if stated == [policy_pb2.VALIDITY_BASIS_SAMPLE_TIME] else None,
         "proof": proof,
         "refuse": asked.refusal_permitted,
         "advice": "; ".join(effective.advice),

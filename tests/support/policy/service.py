@@ -10,9 +10,7 @@ import grpc
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, PublishPolicyResponse
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
-from hutong.policy.v1.policy_service_pb2 import (
-    ResolvePolicyRequest,
-)
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.type.v1 import purpose_pb2
 
@@ -32,7 +30,7 @@ def make_policy(
 ) -> policy_pb2.Policy:
     """A rule for hotels from now on, by report time."""
     policy = policy_pb2.Policy(name=name, title="made up", purposes=[HOTEL], **fields)  # type: ignore[arg-type]
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     if not policy.floor:
         policy.test_required.window.duration.seconds = hours * 3600
     if not policy.HasField("effective_start_time"):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hutong.results.v1.exchange_pb2 import Node
-from hutong.results.v1.exchange_service_pb2 import ListNodesRequest
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.node_pb2 import Node
 from sqlalchemy import Connection, Table, select
 
 from services.results.records.tables import results
@@ -50,7 +50,7 @@ class Member:
         return read_rows(self.url, table, *columns)
 
     def results(self, *, of: str = "") -> list[tuple[Any, ...]]:
-        """Every stored revision, by all that must be the same at each node; of one origin alone if asked."""
+        """Every stored revision, by all that must be the same at each node; of one source_node alone if asked."""
         return [row for row in self.rows(results, *SAME_EVERYWHERE) if not of or row[-1] == of]
 
 
@@ -60,7 +60,7 @@ SAME_EVERYWHERE = (
     "revision",
     "state",
     "subject_key",
-    "file_time",
+    "reference_time",
     "key_version",
     "tube_code",
     "pool_size",
@@ -74,7 +74,7 @@ SAME_EVERYWHERE = (
     "test_time",
     "report_time",
     "upload_time",
-    "origin",
+    "source_node",
 )
 
 

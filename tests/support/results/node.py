@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.results.v1 import upload_pb2
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
@@ -45,6 +49,22 @@ class ResultsNode:
     @property
     def results(self) -> ResultsServiceStub:
         return ResultsServiceStub(self.channel)
+
+    @property
+    def links(self) -> DocumentLinkServiceStub:
+        return DocumentLinkServiceStub(self.channel)
+
+    @property
+    def missing_reports(self) -> MissingReportServiceStub:
+        return MissingReportServiceStub(self.channel)
+
+    @property
+    def imports(self) -> ImportServiceStub:
+        return ImportServiceStub(self.channel)
+
+    @property
+    def internal_lookup(self) -> InternalLookupServiceStub:
+        return InternalLookupServiceStub(self.channel)
 
     @property
     def admin(self) -> ResultsAdminServiceStub:

@@ -171,7 +171,7 @@ class Callers:
             policy.not_required.SetInParent()
         else:
             policy.test_required.window.duration.CopyFrom(Duration(seconds=window // SECOND))
-            policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+            policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
             policy.test_required.refusal_permitted = refuse
         request = policy_admin_service_pb2.PublishPolicyRequest(policy=policy, retroactive_reason="a test")
         return str((await self.policies.PublishPolicy(request)).consistency_token)

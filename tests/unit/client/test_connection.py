@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor_pb2 import MethodOptions
+from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest, ReportRefusalResponse
+from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer, add_RefusalServiceServicer_to_server
 from hutong_client import Tls, connect
 from hutong_client.connection import service_config
 
 ROOT = Path(__file__).parents[3]
-CHANGING = (
-    "Create", "Set", "Upload", "Import", "Link", "Unlink", "Correct", "Recall", "Publish", "Withdraw", "Report",
-    "Answer", "Verify", "BatchVerify", "StreamVerify", "Watch", "Replicate", "LookupSubjects",
-    "FollowSubjects",
-)  # fmt: skip
 
 
 def test_arguments_go_before_the_environment_and_that_before_the_defaults() -> None:
@@ -37,16 +38,58 @@ def test_missing_tls_file_is_an_error_at_once() -> None:
         _ = node.labs
 
 
-def test_only_reads_are_repeated_and_all_of_them() -> None:
-    """Every unary method of the contract is either in the retry policy or one that changes or stores something."""
+def test_what_may_be_repeated_is_repeated() -> None:
+    """By the contract's own words: all but streams that change something, and calls that decide anew each time."""
     names = json.loads(service_config())["methodConfig"][0]["name"]
     repeated = {(name["service"], name["method"]) for name in names}
     files = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "clients/hutong.binpb").read_bytes())
-    methods = {
-        (f"{file.package}.{service.name}", method.name)
+    methods = [
+        (f"{file.package}.{service.name}", method)
         for file in files.file
-        if file.package.startswith("hutong.")
+        if file.package.startswith("hutong.") and ".internal." not in file.package
         for service in file.service
         for method in service.method
+    ]
+    once = {(service, method.name) for service, method in methods if (service, method.name) not in repeated}
+    streams = {
+        (service, method.name)
+        for service, method in methods
+        if method.client_streaming
+        or (method.server_streaming and method.options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
     }
-    assert repeated == {it for it in methods if not it[1].startswith(CHANGING)}
+    verification = "hutong.verification.v1.VerificationService"
+    assert once == streams | {(verification, "Verify"), (verification, "BatchVerify")}
+
+
+class Refusals(RefusalServiceServicer):
+    """Fails the first call after it was seen, as a server does that stops before it answers."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def ReportRefusal(self, request: ReportRefusalRequest, context: grpc.ServicerContext) -> ReportRefusalResponse:
+        self.seen.append(request.request_id)
+        if len(self.seen) == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "is stopped")
+        return ReportRefusalResponse()
+
+
+def test_change_is_repeated_under_one_request_id() -> None:
+    """A request without one gets its own, and the caller's message stays as it was; a given one is kept."""
+    servicer = Refusals()
+    server = grpc.server(ThreadPoolExecutor(2))
+    add_RefusalServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    request = ReportRefusalRequest()
+    with connect(verification=f"127.0.0.1:{port}") as node:
+        node.refusals.ReportRefusal(request, timeout=30)
+        node.refusals.ReportRefusal(request, timeout=30)
+        given = str(uuid.uuid4())
+        node.refusals.ReportRefusal(ReportRefusalRequest(request_id=given), timeout=30)
+    server.stop(None)
+    first, again, second, third = servicer.seen
+    assert first == again != second
+    assert uuid.UUID(second).version == 4
+    assert third == given
+    assert request == ReportRefusalRequest()

@@ -8,7 +8,7 @@ from typing import Literal
 import protovalidate
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2
 from stdnum.cn import uscc
 
@@ -29,8 +29,8 @@ def as_expected() -> decision_pb2.Decision:
         basis=decision_pb2.DECISION_BASIS_PRESENTED,
         governing_policy="jurisdictions/410000/policies/recognition-from-outside@3",
         expire_time=Timestamp(seconds=int(UNTIL.timestamp())),
-        follow_ups=[follow_up_pb2.FollowUp(action=follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT)],
-        considered=[decision_pb2.Considered(use=decision_pb2.USE_SAME_AS_RECORD)],
+        next_steps=[next_step_pb2.NextStep(action=next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT)],
+        considered=[decision_pb2.Considered(use=decision_pb2.EVIDENCE_USE_SAME_AS_RECORD)],
     )
 
 
@@ -63,8 +63,8 @@ def test_what_differs_is_named(changes: dict[str, object], found: str) -> None:
     assert difference.startswith(found)
 
 
-@pytest.mark.parametrize("field", ["follow_ups", "considered", "expire_time"])
-def test_what_is_missing_is_named(field: Literal["follow_ups", "considered", "expire_time"]) -> None:
+@pytest.mark.parametrize("field", ["next_steps", "considered", "expire_time"])
+def test_what_is_missing_is_named(field: Literal["next_steps", "considered", "expire_time"]) -> None:
     """So is a follow-up, a consideration or an end that is not there."""
     decision = as_expected()
     decision.ClearField(field)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
-from services.runtime.consistency import AHEAD, Freshness, decode_token, encode_token
+from services.runtime.consistency import MAX_CLOCK_SKEW, Freshness, decode_token, encode_token
 
 freshnesses = st.builds(
     Freshness,
@@ -61,7 +61,7 @@ def test_anything_else_is_refused(text: str) -> None:
 
 def test_a_token_of_a_time_to_come_is_not_ours() -> None:
     """Nobody waits for a commit that no clock of ours can have made."""
-    token = encode_token(Freshness("policy", "000000", 1_000 + AHEAD))
+    token = encode_token(Freshness("policy", "000000", 1_000 + MAX_CLOCK_SKEW))
     assert decode_token(token, 1_000) is not None
     with pytest.raises(InvalidArgument):
         decode_token(token, 999)

@@ -30,7 +30,7 @@ def rpc_error() -> grpc.aio.AioRpcError:
 async def test_every_loss_is_told_and_followed_by_another_connection(
     error: Callable[[], Exception], told: tuple[str, str]
 ) -> None:
-    losses: list[tuple[str, str]] = []
+    failures: list[tuple[str, str]] = []
     connections = 0
     held = asyncio.Event()
 
@@ -42,12 +42,12 @@ async def test_every_loss_is_told_and_followed_by_another_connection(
         held.set()
         await asyncio.Event().wait()
 
-    keeping = asyncio.ensure_future(reconnect_forever(connect, lambda *why: losses.append(why), NO_WAIT))
+    keeping = asyncio.ensure_future(reconnect_forever(connect, lambda *why: failures.append(why), NO_WAIT))
     await held.wait()
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping
-    assert losses == [told, told]
+    assert failures == [told, told]
 
 
 async def test_a_connection_that_is_renewed_is_no_loss() -> None:
@@ -71,8 +71,8 @@ async def test_a_connection_that_is_renewed_is_no_loss() -> None:
 
 def test_waits_are_doubled_up_to_the_longest_and_spread() -> None:
     backoff = Backoff(0.1, 2.0)
-    for losses, whole in ((1, 0.1), (2, 0.2), (3, 0.4), (5, 1.6), (6, 2.0), (1000, 2.0)):
-        waits = [backoff.seconds(losses) for _ in range(50)]
+    for failures, whole in ((1, 0.1), (2, 0.2), (3, 0.4), (5, 1.6), (6, 2.0), (1000, 2.0)):
+        waits = [backoff.seconds(failures) for _ in range(50)]
         assert whole / 2 <= min(waits)
         assert max(waits) <= whole
         assert len(set(waits)) > 1

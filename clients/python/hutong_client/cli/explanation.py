@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.formatting import moment, word
+from hutong_client.formatting import moment, source_name, word
 
 Decision = decision_pb2.Decision
 
@@ -29,23 +29,25 @@ REASONS = {
     decision_pb2.DECISION_REASON_SOURCE_UNAVAILABLE: "a source did not answer; that is no ground against the holder",
 }
 USES = {
-    decision_pb2.USE_USED: "used",
-    decision_pb2.USE_OTHER_EXPIRES_LATER: "valid too; another stays valid longer",
-    decision_pb2.USE_EXPIRED: "not used: outside the window",
-    decision_pb2.USE_RECALLED: "not used: taken back",
-    decision_pb2.USE_LAB_NOT_AUTHORIZED: "not used: the laboratory was not authorised then",
-    decision_pb2.USE_NOT_YET_REPORTED: "not used: reported only after the time of use",
-    decision_pb2.USE_TIMES_IMPOSSIBLE: "not used: its times cannot be",
-    decision_pb2.USE_CONTRADICTS_RECORD: "not used: differs from the record",
-    decision_pb2.USE_SAME_AS_RECORD: "equals its record, which counts in its place",
-    decision_pb2.USE_NOT_IDENTIFIABLE: "not used: names no laboratory and report number, or no time to count from",
-    decision_pb2.USE_SAMPLING_PROOF_NOT_ACCEPTED: "not used: a sampling record does not count here",
-    decision_pb2.USE_INCONCLUSIVE: "not used: the assay gave no usable answer",
-    decision_pb2.USE_GOVERNS: "governs",
-    decision_pb2.USE_CLEARED: "cleared by a later negative",
-    decision_pb2.USE_OUTWEIGHED: "not used: a positive or a pool outweighs it",
-    decision_pb2.USE_NOT_RECORDED: "shown and not on record: it does not govern",
-    decision_pb2.USE_NOT_NEEDED: "not looked at",
+    decision_pb2.EVIDENCE_USE_USED: "used",
+    decision_pb2.EVIDENCE_USE_OTHER_EXPIRES_LATER: "valid too; another stays valid longer",
+    decision_pb2.EVIDENCE_USE_EXPIRED: "not used: outside the window",
+    decision_pb2.EVIDENCE_USE_RECALLED: "not used: taken back",
+    decision_pb2.EVIDENCE_USE_LAB_NOT_AUTHORIZED: "not used: the laboratory was not authorised then",
+    decision_pb2.EVIDENCE_USE_NOT_YET_REPORTED: "not used: reported only after the time of use",
+    decision_pb2.EVIDENCE_USE_TIMES_IMPOSSIBLE: "not used: its times cannot be",
+    decision_pb2.EVIDENCE_USE_CONTRADICTS_RECORD: "not used: differs from the record",
+    decision_pb2.EVIDENCE_USE_SAME_AS_RECORD: "equals its record, which counts in its place",
+    decision_pb2.EVIDENCE_USE_NOT_IDENTIFIABLE: (
+        "not used: names no laboratory and report number, or no time to count from"
+    ),
+    decision_pb2.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: "not used: a sampling record does not count here",
+    decision_pb2.EVIDENCE_USE_INCONCLUSIVE: "not used: the assay gave no usable answer",
+    decision_pb2.EVIDENCE_USE_GOVERNS: "governs",
+    decision_pb2.EVIDENCE_USE_CLEARED: "cleared by a later negative",
+    decision_pb2.EVIDENCE_USE_OUTWEIGHED: "not used: a positive or a pool outweighs it",
+    decision_pb2.EVIDENCE_USE_NOT_RECORDED: "shown and not on record: it does not govern",
+    decision_pb2.EVIDENCE_USE_NOT_NEEDED: "not looked at",
 }
 _EXIT_CODES = {
     decision_pb2.DECISION_OUTCOME_RECOGNIZED: ExitCode.DONE,
@@ -74,10 +76,10 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
         lines.append("  Weighed:")
         lines += [f"    {_subject(item)}: {_use(item)}" for item in decision.considered]
     lines += [
-        f"  Source {source.source}: {word(lookup_pb2.SourceState, source.state, 'SOURCE_STATE_')}"
+        f"  Source {source_name(source)}: {word(lookup_pb2.SourceState, source.state, 'SOURCE_STATE_')}"
         for source in decision.sources
     ]
-    lines += [f"  To do: {_follow_up(item)}" for item in decision.follow_ups]
+    lines += [f"  To do: {_next_step(item)}" for item in decision.next_steps]
     lines += [f"  Advice: {text}" for text in decision.advice]
     if decision.refusal_permitted:
         lines.append("  The place's own rule lets it turn this person away.")
@@ -123,5 +125,5 @@ def _use(item: decision_pb2.Considered) -> str:
     return f"{USES.get(item.use, str(item.use))}{differing}{expiry}"
 
 
-def _follow_up(item: follow_up_pb2.FollowUp) -> str:
-    return item.description or word(follow_up_pb2.FollowUpAction, item.action, "FOLLOW_UP_ACTION_")
+def _next_step(item: next_step_pb2.NextStep) -> str:
+    return item.description or word(next_step_pb2.NextStepAction, item.action, "NEXT_STEP_ACTION_")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from hutong_client.cli.commands.follow_ups import follow_ups
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
+from hutong_client.cli.commands.missing_reports import missing_reports
 from hutong_client.cli.commands.policy import policy
 from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policy_calendar import show_calendar
@@ -40,8 +41,17 @@ def hutong(context: click.Context) -> None:
     context.ensure_object(Node)
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, follow_ups):
+def _hidden(command: click.Command) -> click.Command:
+    """The same command, which no help mentions."""
+    alias = copy.copy(command)
+    alias.hidden = True
+    return alias
+
+
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports):
     hutong.add_command(_command)
+# The command's name until it was called by what it lists.
+hutong.add_command(_hidden(missing_reports), "follow-ups")
 for _policy_command in (apply_files, diff_files, lint_files, show_calendar):
     policy.add_command(_policy_command)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -37,11 +37,23 @@ class Node:
 
 
 class NodeCommand(click.Command):
-    """A command that calls a node: takes the node's options after its own name too."""
+    """A command that calls a node: takes the node's options after its own name too.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    `former` gives the present option for each former one, which is still understood and in no help.
+    """
+
+    def __init__(self, *args: Any, former: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += node_params()
+        self._former = former or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, with each former option under its present name."""
+        return super().parse_args(ctx, [self._present(argument) for argument in args])
+
+    def _present(self, argument: str) -> str:
+        option, equals, value = argument.partition("=")
+        return self._former.get(option, option) + equals + value
 
 
 def node_params() -> list[click.Option]:

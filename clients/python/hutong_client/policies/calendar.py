@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_OTHER_PROVINCE, ORIGIN_SAME_PROVINCE, EffectivePolicy
+from hutong.policy.v1.policy_pb2 import (
+    TRAVELER_ORIGIN_ANY,
+    TRAVELER_ORIGIN_OTHER_PROVINCE,
+    TRAVELER_ORIGIN_SAME_PROVINCE,
+    EffectivePolicy,
+)
 from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest, ResolvePolicyRequest
 from hutong.type.v1.purpose_pb2 import Purpose
 
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import from_status
 
-_ORIGINS: tuple[int, ...] = (ORIGIN_SAME_PROVINCE, ORIGIN_OTHER_PROVINCE)
+_ORIGINS: tuple[int, ...] = (TRAVELER_ORIGIN_SAME_PROVINCE, TRAVELER_ORIGIN_OTHER_PROVINCE)
 PURPOSES = tuple(number for number in Purpose.values() if number)
 _ELSEWHERE = ("110000", "310000")
 """Places of two provinces: one of them is another province, wherever one is."""
@@ -34,7 +39,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Kinds of question that are answered the same all the time: purposes, and one origin or ORIGIN_ANY for both."""
+    """Kinds of question that are answered the same all the time: purposes, and one origin or ANY for both."""
 
     purposes: tuple[int, ...]
     origin: int
@@ -92,8 +97,8 @@ def _question(region: str, kind: Kind, at: int) -> ResolvePolicyRequest:
     return ResolvePolicyRequest(
         region=region,
         purpose=Purpose.ValueType(purpose),
-        arriving_from=elsewhere if origin == ORIGIN_OTHER_PROVINCE else "",
-        at_time=Timestamp(seconds=at),
+        arriving_from=elsewhere if origin == TRAVELER_ORIGIN_OTHER_PROVINCE else "",
+        effective_time=Timestamp(seconds=at),
     )
 
 
@@ -112,7 +117,7 @@ def _joined(lanes: Sequence[Lane]) -> list[Lane]:
     by_purpose: list[Lane] = []
     for same, other in zip(lanes[::2], lanes[1::2], strict=True):
         if same.stretches == other.stretches:
-            by_purpose.append(replace(same, origin=ORIGIN_ANY))
+            by_purpose.append(replace(same, origin=TRAVELER_ORIGIN_ANY))
         else:
             by_purpose += [same, other]
     joined: list[Lane] = []

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
-from hutong.policy.v1.policy_pb2 import BASIS_UNSPECIFIED, ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
 
 from hutong_client.formatting import SHANGHAI, as_dict
-from hutong_client.policies.contract_rules import find_broken_rules
+from hutong_client.policies.faults import find_broken_rules, find_faults
 
-_OUTPUT_ONLY = ("revision", "publish_time", "withdraw_time", "withdraw_reason", "content_hash")
+_ADDED = tuple(
+    field.name for field in Policy.DESCRIPTOR.fields if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
+)
+"""The fields that the service adds to what an authority stated."""
 _PUBLICATION = "retroactive_reason"
 """In a file it is what PublishPolicyRequest takes; in a published policy it is told back."""
 _SETS = ("purposes", "channels", "forbidden_grounds")
 """Lists whose order means nothing."""
-_NAME = re.compile(r"jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}")
+_FORMER_PREFIXES = {"basis": "VALIDITY_", "origin": "TRAVELER_"}
+"""What the values of two enums did not begin with before; files may go on saying BASIS_REPORT_TIME."""
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
@@ -68,18 +71,28 @@ def read_policy_file(path: Path) -> PolicyFile:
         return PolicyFile(
             path, Policy(), "", ("the file holds no policy: its top must be keys such as name and title",)
         )
-    faults = [f"{key} is given by the service; leave it out" for key in _OUTPUT_ONLY if key in content]
     reason = content.pop(_PUBLICATION, None) or ""
+    faults = [f"{key} is given by the service; leave it out" for key in _ADDED if key in content]
     if not isinstance(reason, str):
         reason = ""
         faults.append(f"{_PUBLICATION}: must be a text")
-    faults += _describe(find_broken_rules(PublishPolicyRequest(retroactive_reason=reason)))
+    faults += find_broken_rules(PublishPolicyRequest(retroactive_reason=reason))
     policy = Policy()
     try:
-        ParseDict({key: value for key, value in content.items() if key not in _OUTPUT_ONLY}, policy)
+        _rename_former(content)
+        ParseDict({key: value for key, value in content.items() if key not in _ADDED}, policy)
     except (ParseError, RecursionError) as error:
         return PolicyFile(path, policy, reason, (*faults, " ".join(str(error).split())))
-    return PolicyFile(path, policy, reason, (*faults, *_find_faults(policy)))
+    return PolicyFile(path, policy, reason, (*faults, *find_faults(policy)))
+
+
+def _rename_former(content: dict[str, Any]) -> None:
+    """Put the present names of enum values in the place of former ones."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            _rename_former(value)
+        elif isinstance(value, str) and key in _FORMER_PREFIXES and value.startswith(f"{key.upper()}_"):
+            content[key] = _FORMER_PREFIXES[key] + value
 
 
 def stated(policy: Policy) -> dict[str, Any]:
@@ -87,14 +100,14 @@ def stated(policy: Policy) -> dict[str, Any]:
     plain = Policy()
     plain.CopyFrom(policy)
     plain.name = policy.name.split("@")[0]
-    for field in (*_OUTPUT_ONLY, _PUBLICATION):
+    for field in _ADDED:
         plain.ClearField(field)  # type: ignore[arg-type]
     for field in _SETS:
         items = sorted(getattr(plain, field))
         plain.ClearField(field)  # type: ignore[arg-type]
         getattr(plain, field).extend(items)
-    if plain.origin == ORIGIN_UNSPECIFIED:
-        plain.origin = ORIGIN_ANY
+    if plain.origin == TRAVELER_ORIGIN_UNSPECIFIED:
+        plain.origin = TRAVELER_ORIGIN_ANY
     return {key: _civil(key, value) for key, value in as_dict(plain).items()}
 
 
@@ -113,49 +126,6 @@ def _civil(key: str, value: Any) -> Any:
     if key.endswith("_time"):
         return datetime.fromisoformat(value).astimezone(SHANGHAI).isoformat()
     return value
-
-
-def _find_faults(policy: Policy) -> Iterator[str]:
-    if not _NAME.fullmatch(policy.name):
-        yield "name: must be jurisdictions/{region}/policies/{policy_id}, without a revision"
-    if not policy.title:
-        yield "title: must have 1 to 200 characters"
-    if not policy.HasField("effective_start_time"):
-        yield "effective_start_time: is missing"
-    elif policy.HasField("effective_end_time") and (
-        policy.effective_end_time.ToNanoseconds() <= policy.effective_start_time.ToNanoseconds()
-    ):
-        yield "effective_end_time: must be after effective_start_time"
-    for name in _SETS:
-        items = list(getattr(policy, name))
-        if len(items) != len(set(items)):
-            yield f"{name}: names one twice"
-        if 0 in items:
-            yield f"{name}: UNSPECIFIED is not one"
-    yield from _find_requirement_faults(policy)
-    yield from _describe(rule for rule in find_broken_rules(policy) if rule[0] != "name")
-
-
-def _describe(broken_rules: Iterable[tuple[str, str]]) -> list[str]:
-    return [f"{field}: {fault}" for field, fault in broken_rules]
-
-
-def _find_requirement_faults(policy: Policy) -> Iterator[str]:
-    requirement = policy.WhichOneof("requirement")
-    if requirement is None:
-        yield "test_required or not_required: one of them is needed"
-    if requirement != "test_required":
-        return
-    window = policy.test_required.window
-    length = window.WhichOneof("length")
-    if window.basis == BASIS_UNSPECIFIED:
-        yield "test_required.window.basis: is missing"
-    if policy.floor and length:
-        yield "test_required.window: a floor has a basis and no length; the hours are each place's own"
-    if not policy.floor and not length:
-        yield "test_required.window: duration or calendar_days is needed"
-    if length == "calendar_days" and window.calendar_days < 1:
-        yield "test_required.window.calendar_days: must be at least 1"
 
 
 class _Loader(yaml.SafeLoader):

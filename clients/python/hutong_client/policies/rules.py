@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hutong.policy.v1.policy_pb2 import Basis, EffectivePolicy, Origin, Policy
+from hutong.policy.v1.policy_pb2 import EffectivePolicy, FloorOverride, Policy, TravelerOrigin, ValidityBasis
+from hutong.type.v1.channel_pb2 import Channel
 from hutong.type.v1.purpose_pb2 import Purpose
 
 from hutong_client.formatting import span, word
@@ -20,7 +21,7 @@ def describe_requirement(it: Policy | EffectivePolicy) -> str:
     if requirement == "not_required":
         return "no result"
     length = describe_length(it)
-    basis = word(Basis, it.test_required.window.basis, "BASIS_")
+    basis = word(ValidityBasis, it.test_required.window.basis, "VALIDITY_BASIS_")
     sampled = ""
     if it.test_required.HasField("sampling_proof_window"):
         sampled = f", or proof of sampling of {span(it.test_required.sampling_proof_window)}"
@@ -43,4 +44,18 @@ def describe_purposes(purposes: Iterable[int]) -> str:
 
 def describe_origin(origin: int) -> str:
     """From where: "anywhere", "the same province", "another province"."""
-    return _ORIGINS[word(Origin, origin, "ORIGIN_")]
+    return _ORIGINS[word(TravelerOrigin, origin, "TRAVELER_ORIGIN_")]
+
+
+def describe_override(it: FloorOverride) -> str:
+    """What a floor replaced, and by what: "basis: sample time → report time"."""
+    if it.WhichOneof("replaced") == "basis":
+        stated, applied = (
+            word(ValidityBasis, basis, "VALIDITY_BASIS_") for basis in (it.basis.stated, it.basis.applied)
+        )
+        return f"basis: {stated} → {applied}"
+    stated, applied = (
+        ", ".join(word(Channel, channel, "CHANNEL_") for channel in channels)
+        for channels in (it.channels.stated, it.channels.applied)
+    )
+    return f"channels: {stated} → {applied}"

@@ -7,8 +7,10 @@ a clerk is told what to write into the cell.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from hutong_client.predefined_rules import MESSAGES
+from buf.validate import validate_pb2
+from hutong.type.v1 import rules_pb2
 
 _EXPECTED = {
     "tube_code": "write a tube code of 1 to 64 characters, without line breaks or tabs",
@@ -36,7 +38,15 @@ _MACHINE_MADE = re.compile(
     r"value must be one of the defined|does not match regex|must be at most \d+ char|must be greater than|must contain "
 )
 
-_GENERAL = frozenset(MESSAGES.values())
+
+def _general_messages() -> Iterator[str]:
+    for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
+        if extension.containing_type is validate_pb2.StringRules.DESCRIPTOR:
+            rules: validate_pb2.PredefinedRules = extension.GetOptions().Extensions[validate_pb2.predefined]  # type: ignore[index]
+            yield from (rule.message for rule in rules.cel)
+
+
+_GENERAL = frozenset(_general_messages())
 """What the contract's predefined rules say of every text that they hold for."""
 
 

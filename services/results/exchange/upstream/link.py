@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
 from services.domain.subject import Pepper
 from services.results.exchange.upstream.nation_client import NationClient
-from services.results.exchange.upstream.notice_listener import NoticeListener
-from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.exchange.upstream.notification_listener import NotificationListener
+from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.sender import Sender
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
@@ -20,11 +20,11 @@ from services.runtime.clock import Clock
 from services.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
+    from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 
 class UpstreamLink:
-    """What goes up: changes, and questions about persons. What comes down: notices.
+    """What goes up: changes, and questions about persons. What comes down: notifications.
 
     Attributes:
         nation: asks the nation about persons for a look-up.
@@ -32,15 +32,15 @@ class UpstreamLink:
     """
 
     def __init__(
-        self, settings: Settings, store: UpstreamStore, notices: NoticeStore, pepper: Pepper, clock: Clock
+        self, settings: Settings, store: UpstreamStore, notifications: NotificationStore, pepper: Pepper, clock: Clock
     ) -> None:
         region = settings.jurisdiction
-        open_to_nation = partial(open_channel, settings.upstream, settings, apart=True)
+        open_to_nation = partial(open_channel, settings.upstream, settings, dedicated=True)
         self._line: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
         self.nation = NationClient(self._line, region)
         self.subscriptions = SubscriptionClient(self._line, region)
         self._sender = Sender(store, open_to_nation, region, pepper, clock)
-        self._listener = NoticeListener(notices, open_to_nation, self.subscriptions, region, pepper)
+        self._listener = NotificationListener(notifications, open_to_nation, self.subscriptions, region, pepper)
 
     def begin(self) -> None:
         """Send and listen from now on, in the background."""

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
-from hutong.results.v1.exchange_pb2 import ReplicatedResult
-from hutong.results.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
+from hutong.exchange.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
+from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.results.v1.lookup_pb2 import ClaimedReport
 
 from services.domain.errors import HutongError, Unavailable
@@ -25,7 +25,9 @@ from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.server.status import error_info
 
 if TYPE_CHECKING:
-    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
+    from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
+
+    from services.results.labs.model import Standing
 
 
 MAX_BATCH = 250
@@ -35,7 +37,7 @@ CALLS_AT_ONCE = 4
 NATION_SECONDS = 1.0
 """The longest a look-up waits for the nation: half of what Verification gives Results, so that what is known here
 still serves a decision when the nation does not answer."""
-LOST_SECONDS = 0.1
+OPEN_SECONDS = 0.1
 """The same while the nation does not answer; one across the country that is well again answers within it."""
 
 
@@ -46,7 +48,7 @@ class NationClient:
         self._line = line
         self._node = format_node(jurisdiction)
         self._patience = CircuitBreaker(
-            f"{format_node(NATION)}/results", longest_seconds=NATION_SECONDS, lost_seconds=LOST_SECONDS
+            f"{format_node(NATION)}/results", longest_seconds=NATION_SECONDS, open_seconds=OPEN_SECONDS
         )
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
             partial(self._ask_together, UPSTREAM_SECONDS), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
@@ -89,7 +91,7 @@ class NationClient:
         """
         for future in futures:
             if not future.done():
-                self._patience.lose("no answer in time")
+                self._patience.record_failure("no answer in time")
                 future.set_result(None)
 
     async def _ask_together(self, seconds: float, questions: list[SubjectQuestion]) -> list[SubjectAnswer | None]:
@@ -111,11 +113,11 @@ class NationClient:
         except grpc.aio.AioRpcError as error:
             not_fresh = _not_fresh(error)
             if not_fresh is not None:
-                self._patience.regain()
+                self._patience.record_success()
                 raise not_fresh from None
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
                 # It answers, and finds fault with one of them, or has more to tell than a message holds.
-                self._patience.regain()
+                self._patience.record_success()
                 if len(questions) == 1:
                     return [None]
                 half = len(questions) // 2
@@ -123,7 +125,7 @@ class NationClient:
                     *await self._ask_together(seconds, questions[:half]),
                     *await self._ask_together(seconds, questions[half:]),
                 ]
-            self._patience.lose(error.code().name)
+            self._patience.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and seconds >= NATION_SECONDS:
                 self._line.renew(stub)
             return [None] * len(questions)
@@ -131,9 +133,9 @@ class NationClient:
             answers = _pair(questions, response)
         except (HutongError, ValueError):
             # Of another make than ours: what cannot be read says nothing.
-            self._patience.lose("an answer that cannot be read")
+            self._patience.record_failure("an answer that cannot be read")
             return [None] * len(questions)
-        self._patience.regain()
+        self._patience.record_success()
         return answers
 
 
@@ -151,11 +153,16 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
         own = [next(claims) for _ in question.claims]
         answers.append(
             SubjectAnswer(
-                [_known(result) for result in subject.results],
+                [
+                    _known(result, standing)
+                    for result, standing in zip(subject.results, subject.lab_standings, strict=True)
+                ],
                 list(subject.subject_keys),
                 [
                     RemoteClaim(
-                        _known(claim.result) if claim.HasField("result") else None, claim.lab_standing, claim.lab_region
+                        _known(claim.result, claim.record_lab_standing) if claim.HasField("result") else None,
+                        claim.lab_standing,
+                        claim.lab_region,
                     )
                     for claim in own
                 ],
@@ -165,8 +172,8 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
     return answers
 
 
-def _known(message: ReplicatedResult) -> RemoteMatch:
-    return RemoteMatch(replica_from_proto(message).result, message.test_result.lab_standing)
+def _known(message: ReplicatedResult, standing: Standing) -> RemoteMatch:
+    return RemoteMatch(replica_from_proto(message).result, standing)
 
 
 def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import grpc
 import structlog
-from hutong.results.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from prometheus_client import Gauge
 
 from services.domain.errors import HutongError
@@ -237,9 +237,9 @@ class Sender:
             if frame.sent_time is not None and frame.request.HasField("checkpoint"):
                 self._note_skew(frame.sent_time, answer)
             self._backlog.note(map(position_from_proto, answer.positions))
-            nationwide_time = from_timestamp(answer.commit_time)
+            national_receive_time = from_timestamp(answer.commit_time)
             if frame.commits:
-                await self._store.note_arrived([_arrived(commit, nationwide_time) for commit in frame.commits])
+                await self._store.note_arrived([_arrived(commit, national_receive_time) for commit in frame.commits])
 
 
 async def _read(call: Any) -> ReplicateResponse:
@@ -254,9 +254,9 @@ async def _read(call: Any) -> ReplicateResponse:
     return answer
 
 
-def _arrived(commit: Outgoing, nationwide_time: Instant) -> Arrived:
+def _arrived(commit: Outgoing, national_receive_time: Instant) -> Arrived:
     entry = commit.entry
     report_times = [time for tubes in commit.tubes for time in tubes.report_times()]
-    report_times += [replica.result.file_time for replica in uploads_among(commit.changes)]
+    report_times += [replica.result.reference_time for replica in uploads_among(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
-    return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, nationwide_time)
+    return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, national_receive_time)

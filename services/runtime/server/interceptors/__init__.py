@@ -1,1 +1,1 @@
-"""What happens around every call, one small file each, in one order that is written down in `chain.LAYERS`."""
+"""The layers around every call, one in each module; `chain.ordered_layers` has their order."""

@@ -1,4 +1,4 @@
-"""Writes one structured line for each call: method, code, reason, duration. Never a field of a request."""
+"""Access log: one line for each call with method, code, reason and duration. It never contains a request's field."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _log = structlog.get_logger("access")
 
 
 class AccessLog:
-    """The outermost layer that sees how a call ended.
+    """Logs each call when it has ended. It is outside every layer that changes a call's outcome.
 
-    It holds on to the call from the beginning: a stream dropped half way is closed later, by whatever task runs then.
+    It reads the current call at the beginning, because an abandoned stream may be closed later in another task.
     """
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Log the call once it has ended, however it did."""
+        """Log the call after it has ended in any way."""
 
         async def handle(request: Any, context: Context) -> Any:
             call, start = current_call.get(), time.perf_counter()
@@ -37,7 +37,7 @@ class AccessLog:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Log the call once it has ended, however it did, with the number of its responses."""
+        """Log the call after it has ended in any way, with the number of its responses."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             call, start = current_call.get(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Sheds unary calls beyond what a process can do, at once and with a clear answer, so that those inside stay fast."""
+"""Admission: refuses unary calls beyond a limit at once, so that the admitted calls stay fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 
 
 class Admission:
-    """Counts the calls in flight over all methods of the server. Streams have limits of their own."""
+    """Counts the calls in flight over all methods of the server. Streams have their own limits in their services."""
 
     def __init__(self, max_calls: int) -> None:
         self._max_calls = max_calls
@@ -20,14 +20,14 @@ class Admission:
         self._streams = 0
         self._ended = asyncio.Event()
 
-    async def emptied(self) -> None:
-        """Wait until no call is left; for a server that takes no new ones."""
+    async def wait_until_idle(self) -> None:
+        """Wait until no call is in flight. The server must accept no new ones."""
         while self._in_flight or self._streams:
             self._ended.clear()
             await self._ended.wait()
 
     def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Refuse the call when too many are in flight."""
+        """Refuse the call if too many are in flight."""
 
         async def handle(request: Any, context: Context) -> Any:
             if self._in_flight >= self._max_calls:
@@ -47,7 +47,7 @@ class Admission:
         return handle
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Let every stream in."""
+        """Admit every stream."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             self._streams += 1

@@ -1,8 +1,7 @@
 """The ordered chain of layers around every method, as one generic handler.
 
-gRPC would walk its interceptors anew for each call, and for methods that are registered with it one by one it waits
-with a future for each, at a cost that every call pays for all of them. Here each method's handler is wrapped once and
-found by its name.
+Each method's handler is wrapped once and found by its name. gRPC's own interceptors would build the chain again
+for each call. gRPC also keeps a waiting future for each method registered with it, and every call pays for all of them.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ import grpc
 from services.runtime.server.interceptors.access_log import AccessLog
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.deadline import Deadline
-from services.runtime.server.interceptors.decoding import marking_unreadable
+from services.runtime.server.interceptors.decoding import mark_unreadable
 from services.runtime.server.interceptors.error_status import ErrorStatus
 from services.runtime.server.interceptors.method import Method, StreamHandler, UnaryHandler
 from services.runtime.server.interceptors.metrics import Metrics
 from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
-PLUMBING = ("/grpc.health.", "/grpc.reflection.")
-"""Services of the runtime itself: nothing to log, limit or validate, and their handlers are of another make."""
+UNWRAPPED_SERVICES = ("/grpc.health.", "/grpc.reflection.")
+"""Health and reflection are not wrapped. They need no log, limit or validation, and have another form of handler."""
 
 
 class Layer(Protocol):
-    """One concern around every call."""
+    """A concern that wraps every handler."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Wrap a handler that returns one response."""
@@ -39,22 +38,22 @@ class Layer(Protocol):
         ...
 
 
-def ordered_layers(admission: Admission) -> list[Layer]:
-    """The layers, outermost first: what stands earlier sees what those after it did to the call."""
+def ordered_layers(admission: Admission, deadline_seconds: float) -> list[Layer]:
+    """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
         RequestId(),
         AccessLog(),
         Metrics(),
         ErrorStatus(),
         admission,
-        Deadline(),
+        Deadline(deadline_seconds),
         Validation(),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Handler:
-    """A method handler as gRPC wants one, wrapped."""
+    """A wrapped method handler with the attributes that gRPC reads."""
 
     request_streaming: bool
     response_streaming: bool
@@ -67,27 +66,27 @@ class _Handler:
 
 
 class Routes(grpc.GenericRpcHandler):
-    """Every method of a server, wrapped in the layers. Generated code registers its servicers here as with a server."""
+    """Every method of a server, wrapped in the layers. Generated code registers servicers here, as at a server."""
 
     def __init__(self, layers: list[Layer]) -> None:
         self._layers = layers
         self._handlers: dict[str, Any] = {}
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Take a service's methods."""
+        """Wrap and keep the methods of a service."""
         for method, plain in handlers.items():
             name = f"/{service}/{method}"
-            self._handlers[name] = plain if name.startswith(PLUMBING) else self._wrap(name, plain)
+            self._handlers[name] = plain if name.startswith(UNWRAPPED_SERVICES) else self._wrap(name, plain)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """The same methods once more, as generated code passes them for servers of old."""
+        """Do nothing: generated code passes the same methods again here, for old servers."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of the method that is called; for a method nobody serves, one that says so."""
+        """Return the handler of the called method; for an unknown method, one that ends with NOT_SERVED."""
         name: str = handler_call_details.method
         handler = self._handlers.get(name)
         if handler is None:
-            # Not remembered: its name is the caller's invention.
+            # Not kept, because callers could invent any number of names.
             return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
         return handler
 
@@ -103,7 +102,7 @@ class Routes(grpc.GenericRpcHandler):
         return _Handler(
             plain.request_streaming,
             plain.response_streaming,
-            marking_unreadable(plain.request_deserializer),
+            mark_unreadable(plain.request_deserializer),
             plain.response_serializer,
             **{kind: wrapped},
         )

@@ -1,4 +1,4 @@
-"""Holds every unary call to a deadline a little before the caller's own, so that a precise answer can still go out."""
+"""Deadline: ends every unary call shortly before the caller's deadline, so that the error still reaches the caller."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from services.domain.errors import DeadlineExceeded
 from services.runtime.call import current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
-DEFAULT_SECONDS = 30.0
-"""For a caller that states none; longer than any unary call here takes when all is well."""
-SHAVED_SHARE = 0.05
-"""What is kept back of the caller's time to bring the answer home, at most SHAVED_SECONDS."""
-SHAVED_SECONDS = 0.1
+RESERVED_SHARE = 0.05
+"""The share of the caller's time that is reserved for sending the answer, at most RESERVED_SECONDS."""
+RESERVED_SECONDS = 0.1
 
 
 class Deadline:
-    """Sets the call's deadline; calls to other services are given what is left of it."""
+    """Sets the call's deadline. Calls to other services get what is left of it.
+
+    `default_seconds` is the deadline of a caller that sets none.
+    """
+
+    def __init__(self, default_seconds: float) -> None:
+        self._default_seconds = default_seconds
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Run the call under its deadline."""
 
         async def handle(request: Any, context: Context) -> Any:
             given = context.time_remaining()
-            seconds = DEFAULT_SECONDS if given is None else given - min(SHAVED_SECONDS, given * SHAVED_SHARE)
+            seconds = self._default_seconds if given is None else given - min(RESERVED_SECONDS, given * RESERVED_SHARE)
             if seconds <= 0:
                 raise _too_late(method)
             call = current_call.get()
@@ -36,14 +40,14 @@ class Deadline:
                     return await proceed(request, context)
             except TimeoutError:
                 if not limit.expired():
-                    # A timeout of something within, for which the caller still had time.
+                    # The timeout came from the handler's own work, and the caller still has time.
                     raise
                 raise _too_late(method) from None
 
         return handle
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Leave the stream to its caller's deadline, if it has one: an upload or a watch may last for days."""
+        """Leave the stream its caller's deadline, if there is one. An upload or a watch may last for days."""
 
         def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             given, call = context.time_remaining(), current_call.get()

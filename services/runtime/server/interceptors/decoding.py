@@ -1,7 +1,7 @@
-"""Bytes that are no message, or too many: marked where gRPC decodes, so that the layers can refuse them properly.
+"""Messages that cannot be decoded or are too large. They are marked while gRPC decodes, and refused in a layer.
 
-gRPC decodes outside of all layers and would answer UNKNOWN with the exception's own text. The usual cause is text that
-is not UTF-8. And what exceeds its own limit it ends without a word that a program could read, so that limit is wider.
+gRPC decodes outside all layers. If decoding fails, usually because a text is not UTF-8, gRPC answers UNKNOWN with the
+exception's text. If a message exceeds gRPC's own limit, gRPC ends the call without a reason that programs can read.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from services.domain.errors import InvalidArgument, Violation
 from services.runtime.limits import MAX_MESSAGE_BYTES
 
 MAX_RECEIVED_BYTES = 4 * MAX_MESSAGE_BYTES
-"""What gRPC itself takes in: up to here a message that is too large is told so with its reason."""
+"""gRPC's own limit. A message between MAX_MESSAGE_BYTES and this is refused with the reason BATCH_TOO_LARGE."""
 
 
 class _Mark:
-    """Stands for a request that was not decoded."""
+    """A stand-in for a request that was not decoded."""
 
 
 _UNREADABLE = _Mark()
 _TOO_LARGE = _Mark()
 
 
-def marking_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """A decoder that marks what it cannot or will not read instead of failing; None, for raw bytes, as it is."""
+def mark_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Return a decoder that marks broken or too large messages instead of failing; None for None, which means bytes."""
     if decode is None:
         return None
 
@@ -43,7 +43,7 @@ def marking_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes
 
 
 def refuse_unreadable(request: object) -> None:
-    """Refuse a request that was marked."""
+    """Raise InvalidArgument for a marked request."""
     if request is _UNREADABLE:
         raise InvalidArgument.field("", "the message cannot be decoded: broken bytes, or text that is not UTF-8")
     if request is _TOO_LARGE:

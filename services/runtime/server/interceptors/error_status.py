@@ -1,4 +1,4 @@
-"""Turns whatever a call raised into a status with its details. The only layer that may catch broadly."""
+"""Error status: turns whatever a call raises into a status with details. Only this layer may catch every exception."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_SERVED = "NOT_SERVED"
 
 
 class ErrorStatus:
-    """Ends failed calls with `google.rpc.Status`; no exception's own text ever reaches a caller."""
+    """Ends failed calls with `google.rpc.Status`. The text of an unexpected exception never reaches a caller."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """End the call with the status of what it raised."""
@@ -33,7 +33,7 @@ class ErrorStatus:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """End the call with the status of what it raised; responses already sent stand."""
+        """End the call with the status of what it raised. Responses already sent remain valid."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             try:

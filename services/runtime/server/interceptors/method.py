@@ -1,4 +1,4 @@
-"""What layers know of a method, and the two shapes of handlers they wrap."""
+"""A method as the layers see it, and the two kinds of handlers that they wrap."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Context: TypeAlias = Any
-"""grpc.aio.ServicerContext; its stubs do not type what the layers use of it."""
+"""grpc.aio.ServicerContext. Its type stubs lack what the layers use of it."""
 UnaryHandler: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
-"""Takes a request, or an iterator of them, and returns one response."""
+"""Takes a request or an iterator of requests, and returns one response."""
 StreamHandler: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
-"""Takes a request, or an iterator of them, and yields responses."""
+"""Takes a request or an iterator of requests, and yields responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method by its full name, "/hutong.results.v1.ResultsService/GetResult", and its shape."""
+    """A method: its full name, such as "/hutong.results.v1.ResultsService/GetResult", and which sides stream."""
 
     name: str
     request_streaming: bool
     response_streaming: bool
     served: bool = True
-    """False for a name that a caller made up."""
+    """False for a name that no service of this server has."""
 
     @property
     def kind(self) -> str:
-        """The attribute of a gRPC handler that holds its behaviour: "unary_unary" and so on."""
+        """The attribute of a gRPC handler that holds the function, such as "unary_unary"."""
         return f"{_shape(self.request_streaming)}_{_shape(self.response_streaming)}"
 
 

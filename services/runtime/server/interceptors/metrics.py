@@ -1,6 +1,6 @@
-"""Counts calls and their durations for Prometheus, by the names and labels of the gRPC ecosystem's dashboards.
+"""Metrics of calls for Prometheus. Names and labels are those that dashboards for gRPC expect.
 
-Calls under way are `grpc_server_started_total` minus `grpc_server_handled_total`.
+The calls in flight are `grpc_server_started_total` minus `grpc_server_handled_total`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HANDLED = Counter("grpc_server_handled_total", "Calls that have ended, by code",
 SECONDS = Histogram("grpc_server_handling_seconds", "Duration of unary calls in seconds", _LABELS, buckets=_BUCKETS)
 
 NOT_SERVED = "(not served)"
-"""The service and method of every name nobody serves: a caller who makes up names must not make up series."""
+"""The service and method label of every unknown method, so that callers cannot create series by inventing names."""
 
 
 class Metrics:
@@ -49,7 +49,7 @@ class Metrics:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Count the call; a stream's duration says little and is left out."""
+        """Count the call. It is not timed, because the duration of a stream says little."""
         labels = _labels(method)
         started, ok = STARTED.labels(*labels), HANDLED.labels(*labels, "OK")
 
@@ -103,4 +103,4 @@ _CODES = {
     "DATA_LOSS": "DataLoss",
     "UNAUTHENTICATED": "Unauthenticated",
 }
-"""Codes as stock dashboards match them: in Go's spelling."""
+"""The codes in Go's spelling, which stock dashboards match."""

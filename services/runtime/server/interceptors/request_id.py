@@ -1,4 +1,4 @@
-"""Gives every call an id, the caller's `x-request-id` or else a new UUID, and its place in the caller's trace."""
+"""Request id: gives every call an id, the caller's `x-request-id` or a new UUID, and a span in the caller's trace."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from services.runtime.ids import uuid7
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
-"""Nothing that could be a document's number: an id is logged as it is."""
+"""The ids that are accepted: no 15 digits in a row, because an id is logged and must not be a document's number."""
 
 
 class RequestId:
-    """Opens the call's record, under which everything about it is logged."""
+    """Makes the `Call` whose id is in every log line about it."""
 
     def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Set the current call, then go on."""

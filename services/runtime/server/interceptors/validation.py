@@ -1,4 +1,4 @@
-"""Holds every request, and every frame of a stream, to the rules in the .proto files."""
+"""Validation: checks every request, and every frame of a stream, by the rules in the .proto files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from services.runtime.server.validation import check
 
 
 class Validation:
-    """Refuses what breaks a rule before a servicer sees it. Batch items are left to the servicer, one by one."""
+    """Refuses a request that breaks a rule before a servicer gets it. Servicers check a batch's items one by one."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Check the request, or each of its frames as it comes."""
+        """Check the request, or each frame of a client's stream as it arrives."""
         if method.request_streaming:
 
             async def handle_frames(requests: AsyncIterator[Any], context: Context) -> Any:
@@ -29,7 +29,7 @@ class Validation:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Check the request, or each of its frames as it comes."""
+        """Check the request, or each frame of a client's stream as it arrives."""
 
         def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             if method.request_streaming:

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hutong.results.v1.lookup_pb2 import SCOPE_LOCAL, SCOPE_NATIONWIDE, SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE
+from hutong.results.v1.lookup_pb2 import (
+    LOOKUP_SCOPE_LOCAL,
+    LOOKUP_SCOPE_NATIONWIDE,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_UNAVAILABLE,
+)
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
+from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
 from services.results.exchange.downstream.freshness import SILENT
@@ -82,7 +88,7 @@ async def connected(gate: Gate) -> None:
 
 def sources(decision: pb.Decision) -> dict[str, int]:
     """Each source's state."""
-    return {source.source: source.state for source in decision.sources}
+    return {source_name(source): source.state for source in decision.sources}
 
 
 def silence(country: Country, region: str) -> None:
@@ -107,7 +113,7 @@ async def test_a_result_of_jilin_is_recognised_in_henan(country: Country, gate: 
         f"nodes/{HENAN}/results": SOURCE_STATE_OK,
         "nodes/000000/results": SOURCE_STATE_OK,
     }
-    here = await gate.verify(1, scope=SCOPE_LOCAL)
+    here = await gate.verify(1, scope=LOOKUP_SCOPE_LOCAL)
     assert (here.reason, here.refusal_permitted) == (LACK, False)
     nobody = await gate.verify(2)
     assert (nobody.reason, nobody.refusal_permitted) == (LACK, True)
@@ -124,7 +130,7 @@ async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country
     assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, AWAY)
     assert not decision.refusal_permitted
     assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
-    assert [one.source for one in decision.follow_ups] == [f"nodes/{JILIN}/results"]
+    assert [one.results_service for one in decision.next_steps] == [f"nodes/{JILIN}"]
     assert await gate.is_repeatable(decision)
     assert (await gate.verify(1)).reason == VALID
 
@@ -166,7 +172,7 @@ async def test_a_slow_nation_slows_nobody_who_asks_the_province(henan: Member, g
     ]
     try:
         await until(lambda: link.held > 0)
-        local = gate.question(1, scope=SCOPE_LOCAL)
+        local = gate.question(1, scope=LOOKUP_SCOPE_LOCAL)
         assert (await gate.decisions.Verify(local)).decision.reason == VALID
         (item,) = (await gate.decisions.BatchVerify(BatchVerifyRequest(requests=[local]))).items
         assert item.decision.reason == VALID
@@ -186,7 +192,7 @@ async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gat
         await upload(jilin, 0)
         await until(lambda: len(country.nation.results()) == 1)
         way.slow(0.2)
-        for person, scope in ((1, SCOPE_LOCAL), (2, SCOPE_NATIONWIDE), (3, SCOPE_NATIONWIDE)):
+        for person, scope in ((1, LOOKUP_SCOPE_LOCAL), (2, LOOKUP_SCOPE_NATIONWIDE), (3, LOOKUP_SCOPE_NATIONWIDE)):
             token = await upload(jilin, person)
             assert (await gate.verify(person)).reason == LACK
             assert (await gate.verify(person, at_least_as_fresh=token, scope=scope)).reason == VALID
@@ -219,7 +225,7 @@ async def test_a_clock_that_is_a_minute_off_turns_no_decision(country: Country, 
     """A report issued this moment by the clock of Jilin is recognised in Henan; of a stated time it is told exactly."""
     jilin = await join_jilin(country, ahead=ahead)
     token = await upload(jilin, 1, ahead=ahead - SECOND)
-    decision = await gate.verify(1, at_least_as_fresh=token, record=True)
+    decision = await gate.verify(1, at_least_as_fresh=token, store_decision=True)
     assert decision.reason == VALID
     assert await gate.is_repeatable(decision)
     stated = await gate.verify(1, use_time=to_timestamp(SystemClock().now()))

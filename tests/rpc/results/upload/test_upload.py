@@ -57,7 +57,7 @@ async def test_a_stream_that_breaks_the_contract_is_told_why(node: ResultsNode) 
         answers, error = await node.send(frames)
         assert answers == []
         assert error is not None
-        assert (error.code(), error_info(error).domain) == (INVALID, "hutong")
+        assert (error.code(), error_info(error).domain) == (INVALID, "hutong.org")
         told[wrong] = (field_violations(error), error_info(error).reason)
     assert told == {wrong: ({field: reason}, reason) for wrong, (_, reason, field) in WRONG_STREAMS.items()}
     (answer,) = await node.upload(make_tubes(1), "next")

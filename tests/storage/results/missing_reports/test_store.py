@@ -15,10 +15,10 @@ from services.results.changelog.log import ChangeLog, read_entries
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.notices import notify_nodes
+from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.model import Change
 from services.results.exchange.result_writer import Arrival
-from services.results.exchange.tables import lab_homes, nodes, notices
+from services.results.exchange.tables import lab_homes, nodes, notifications
 from services.results.labs.tables import labs
 from services.results.missing_reports import store as missing_report_store
 from services.results.missing_reports.model import ListedReport, MissingReport, ShownReport
@@ -26,7 +26,7 @@ from services.results.missing_reports.queue import MissingReportQueue
 from services.results.missing_reports.routing import UpwardRouter
 from services.results.missing_reports.store import (
     KEPT,
-    can_be_reminded_of,
+    can_be_missing,
     list_missing_reports,
     remove_old,
     remove_with_keys,
@@ -90,7 +90,7 @@ async def settle(store: Laboratory, node: str, uscc: str = USCC) -> None:
         connection.execute(insert(lab_homes).values(uscc=uscc, node=node))
         connection.execute(
             insert(nodes).values(
-                node=node, contact_time=NOW, backlog=0, clock_skew=0, conflict_count=0, newest_notice=0
+                node=node, contact_time=NOW, backlog=0, clock_skew=0, conflict_count=0, newest_notification=0
             )
         )
 
@@ -111,14 +111,14 @@ async def numbers(store: Laboratory, lab: str = "", *, include_closed: bool = Fa
 async def passed_on(store: Laboratory) -> list[list[str]]:
     """What the log tells of reminders: the numbers of each entry."""
     entries = await store.database.read(read_entries, {})
-    return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.FOLLOW_UPS]
+    return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.MISSING_REPORTS]
 
 
-async def notice_rows(store: Laboratory) -> list[tuple[str, int, int]]:
-    """Node, number and kind of every notice."""
+async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
+    """Node, number and kind of every notification."""
 
     def work(connection: Connection) -> list[tuple[str, int, int]]:
-        table = notices
+        table = notifications
         query = select(table.c.node, table.c.number, table.c.kind).order_by(table.c.node, table.c.number)
         return [(row.node, row.number, row.kind) for row in connection.execute(query)]
 
@@ -171,7 +171,10 @@ async def test_the_nation_tells_the_laboratorys_node_and_not_the_one_that_raised
     await settle(store, JILIN)
     await settle(store, HENAN)
     await show(store, claim("R1"), node=NATION, has_upstream=False)
-    assert await notice_rows(store) == [(JILIN, 1, ChangeKind.FOLLOW_UPS), (HENAN, 1, ChangeKind.FOLLOW_UPS)]
+    assert await notification_rows(store) == [
+        (JILIN, 1, ChangeKind.MISSING_REPORTS),
+        (HENAN, 1, ChangeKind.MISSING_REPORTS),
+    ]
     assert await listed(store) == []
 
 
@@ -189,7 +192,7 @@ async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Lab
 
 async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_believed(store: Laboratory) -> None:
     await receive(store, MissingReport(USCC, "R1", NOW, JILIN), node=NATION, sender=HENAN)
-    assert [each.report.raised_by for each in await listed(store)] == [HENAN]
+    assert [each.report.raising_node for each in await listed(store)] == [HENAN]
 
 
 async def test_a_laboratory_that_is_registered_later_finds_its_reminders(store: Laboratory) -> None:
@@ -210,7 +213,7 @@ async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_labo
     for _ in range(2):
         await apply(store, make_lab(), sender=HENAN)
     assert await numbers(store) == []
-    assert await notice_rows(store) == [(JILIN, 1, ChangeKind.FOLLOW_UPS)]
+    assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 
 
 async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before(store: Laboratory) -> None:
@@ -219,7 +222,7 @@ async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before
     await settle(store, JILIN)
     await apply(store, make_lab(), sender=JILIN)
     assert await numbers(store) == []
-    assert await notice_rows(store) == [(JILIN, 1, ChangeKind.FOLLOW_UPS)]
+    assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 
 
 async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:
@@ -236,17 +239,17 @@ async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:
     "number", ["", "-", "无", "0", "000000", "no number", "R/1", "R@1", "a\0b1", "R1\n", "x" * 64, "R" + "1" * 64]
 )
 def test_what_is_no_report_number_is_not_chased(number: str) -> None:
-    assert not can_be_reminded_of(USCC, number)
+    assert not can_be_missing(USCC, number)
 
 
 def test_an_identity_cards_number_is_never_kept() -> None:
-    assert not can_be_reminded_of(USCC, resident_number(7))
-    assert not can_be_reminded_of(USCC, f"R-{resident_number(7)}")
+    assert not can_be_missing(USCC, resident_number(7))
+    assert not can_be_missing(USCC, f"R-{resident_number(7)}")
 
 
 @given(st.text(max_size=80))
 def test_whatever_is_chased_could_be_uploaded(number: str) -> None:
-    if can_be_reminded_of(USCC, number):
+    if can_be_missing(USCC, number):
         assert 0 < len(number) <= 64
         assert not set(number) & set(" /@\0\n\x7f")
 

@@ -24,7 +24,7 @@ from services.runtime.server.service import Drain
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, make_tubes
 from tests.support.results.store import Laboratory, open_laboratory
-from tests.support.virtual_time import pass_time, run_in_virtual_time
+from tests.support.virtual_time import in_virtual_time, pass_time
 from tests.support.waiting import PATIENCE_SECONDS, turns, until
 
 AT_ONCE_SECONDS = 0.2
@@ -263,18 +263,16 @@ async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_wh
         assert (await one.next(AT_ONCE_SECONDS)).as_of_time == NOW
 
 
-def test_nobody_reads_when_nobody_follows() -> None:
-    async def check() -> None:
-        log = FailingLog()
-        tail = ChangeTail(log, FixedClock(NOW), Drain(), asyncio.Event())
-        for _ in range(2):
-            async with tail.follow({}) as follower:
-                await follower.next(AT_ONCE_SECONDS)
-            read = log.looks
-            await pass_time(3 * tail_module.POLL_SECONDS)
-            assert log.looks == read > 1
-
-    run_in_virtual_time(check())
+@in_virtual_time
+async def test_nobody_reads_when_nobody_follows() -> None:
+    log = FailingLog()
+    tail = ChangeTail(log, FixedClock(NOW), Drain(), asyncio.Event())
+    for _ in range(2):
+        async with tail.follow({}) as follower:
+            await follower.next(AT_ONCE_SECONDS)
+        read = log.looks
+        await pass_time(3 * tail_module.POLL_SECONDS)
+        assert log.looks == read > 1
 
 
 async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) -> None:

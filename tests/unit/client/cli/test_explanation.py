@@ -17,7 +17,7 @@ EXPIRY = Timestamp(seconds=1_660_181_400)  # 2022-08-11 09:30 in China
 def test_every_reason_and_use_has_words() -> None:
     """A new one in the contract must not come out as a number."""
     assert set(REASONS) == set(decision_pb2.DecisionReason.values()) - {0}
-    assert set(USES) == set(decision_pb2.Use.values()) - {0}
+    assert set(USES) == set(decision_pb2.EvidenceUse.values()) - {0}
 
 
 def test_recognition_is_told_with_its_rule_and_its_end_in_civil_time() -> None:
@@ -43,10 +43,10 @@ def test_what_was_not_used_is_told_with_the_reason() -> None:
         reason=decision_pb2.DECISION_REASON_EXPIRED,
         expire_time=EXPIRY,
         considered=[
-            Considered(result="labs/x/results/R1@1", use=decision_pb2.USE_EXPIRED, expire_time=EXPIRY),
+            Considered(result="labs/x/results/R1@1", use=decision_pb2.EVIDENCE_USE_EXPIRED, expire_time=EXPIRY),
             Considered(
                 evidence=PresentedEvidence(channel=channel_pb2.CHANNEL_PAPER_REPORT, report_number="R2"),
-                use=decision_pb2.USE_CONTRADICTS_RECORD,
+                use=decision_pb2.EVIDENCE_USE_CONTRADICTS_RECORD,
                 differing_fields=["report_time"],
             ),
         ],

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 import pytest
+from click.testing import CliRunner
 from hutong.type.v1 import channel_pb2, outcome_pb2, purpose_pb2
+from hutong_client.cli.commands.policy import list_policies, resolve
+from hutong_client.cli.commands.verify import verify
 from hutong_client.cli.evidence import EvidenceOf
-from hutong_client.cli.options import PURPOSE, read_instant
+from hutong_client.cli.options import PURPOSE, NodeCommand, read_instant
 
 
 def test_words_are_taken_in_every_spelling() -> None:
@@ -34,3 +37,28 @@ def test_evidence_is_read_part_by_part() -> None:
     for wrong in ("channel=carrier-pigeon", "colour=red", "{"):
         with pytest.raises(click.UsageError):
             EvidenceOf().convert(wrong, None, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "former", "present"),
+    [
+        (resolve, "--at", "--effective-time"),
+        (resolve, "--known", "--as-of-time"),
+        (list_policies, "--in-force", "--effective-time"),
+        (verify, "--record", "--store-decision"),
+    ],
+)
+def test_former_options_are_understood_and_in_no_help(command: NodeCommand, former: str, present: str) -> None:
+    """Whoever has a script need not change it."""
+    (parameter,) = (it for it in command.params if present in it.opts)
+    value = [] if getattr(parameter, "is_flag", False) else ["2022-08-11T09:30:00+08:00"]
+    given = [
+        command.make_context("it", [option, *value, *_needed(command)], resilient_parsing=False).params[parameter.name]
+        for option in (former, present)
+    ]
+    assert given[0] == given[1] not in (None, False)
+    assert f"{former} " not in CliRunner().invoke(command, ["--help"]).stdout
+
+
+def _needed(command: NodeCommand) -> list[str]:
+    return ["--region", "410105", "--purpose", "hotel"] if command is resolve else []

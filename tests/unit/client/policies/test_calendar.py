@@ -6,7 +6,11 @@ from datetime import datetime
 from itertools import pairwise
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_OTHER_PROVINCE, ORIGIN_SAME_PROVINCE
+from hutong.policy.v1.policy_pb2 import (
+    TRAVELER_ORIGIN_ANY,
+    TRAVELER_ORIGIN_OTHER_PROVINCE,
+    TRAVELER_ORIGIN_SAME_PROVINCE,
+)
 from hutong.type.v1.purpose_pb2 import PURPOSE_CITY_TRANSPORT, PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE, PURPOSE_SCHOOL
 from hutong_client.formatting import SHANGHAI
 
@@ -18,10 +22,10 @@ def test_every_answer_stands_once_from_its_start_to_its_end() -> None:
     """Without gap or overlap, inside the year; purposes and origins that are answered alike share a lane."""
     calendar, rules = read_year(VENUE, REVISED, LOCAL)
     assert [(lane.purposes, lane.origin) for lane in calendar.lanes] == [
-        ((PURPOSE_PUBLIC_VENUE, PURPOSE_CITY_TRANSPORT), ORIGIN_ANY),
-        ((PURPOSE_HOTEL,), ORIGIN_SAME_PROVINCE),
-        ((PURPOSE_HOTEL,), ORIGIN_OTHER_PROVINCE),
-        ((PURPOSE_SCHOOL,), ORIGIN_ANY),
+        ((PURPOSE_PUBLIC_VENUE, PURPOSE_CITY_TRANSPORT), TRAVELER_ORIGIN_ANY),
+        ((PURPOSE_HOTEL,), TRAVELER_ORIGIN_SAME_PROVINCE),
+        ((PURPOSE_HOTEL,), TRAVELER_ORIGIN_OTHER_PROVINCE),
+        ((PURPOSE_SCHOOL,), TRAVELER_ORIGIN_ANY),
     ]
     venue, local, *_ = calendar.lanes
     days = [seconds(day) for day in ("2022-01-01", "2022-06-01", "2022-10-12", "2022-12-07", "2023-01-01")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, ORIGIN_UNSPECIFIED, Policy
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
 
@@ -44,17 +44,25 @@ def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
         ("PURPOSE_PUBLIC_VENUE", "PURPOSE_SHOP", "PURPOSE_SHOP"),
         ("title: 郑州 venues", "title: a\ntitle: b", "title stands twice"),
         ("title: 郑州 venues", "revision: 3\ntitle: a", "revision is given by the service"),
-        ("title: 郑州 venues\n", "", "title: must have"),
+        ("title: 郑州 venues\n", "", "title: is required"),
         ("410100/policies/venue", "410100/policies/Venue", "name: must be"),
         ("+08:00", "", "effective_start_time"),
-        ("effective_start_time: 2022-08-05T00:00:00+08:00\n", "", "effective_start_time: is missing"),
+        ("effective_start_time: 2022-08-05T00:00:00+08:00\n", "", "effective_start_time: is required"),
         ("title:", "effective_end_time: 2022-08-05T00:00:00+08:00\ntitle:", "must be after"),
         ("duration: 172800s, ", "", "duration or calendar_days is needed"),
-        (", basis: BASIS_REPORT_TIME", "", "basis: is missing"),
-        ("172800s", "0s", "more than zero"),
+        (", basis: VALIDITY_BASIS_REPORT_TIME", "", "basis: is required"),
+        ("172800s", "0s", "greater than 0s"),
         ("title:", "floor: true\ntitle:", "a floor has a basis and no length"),
-        ("[PURPOSE_PUBLIC_VENUE]", "[PURPOSE_HOTEL, PURPOSE_HOTEL]", "names one twice"),
-        ("test_required:\n  window: {duration: 172800s, basis: BASIS_REPORT_TIME}\n", "", "one of them is needed"),
+        (
+            "[PURPOSE_PUBLIC_VENUE]",
+            "[PURPOSE_HOTEL, PURPOSE_HOTEL]",
+            "purposes: repeated value must contain unique items",
+        ),
+        (
+            "test_required:\n  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}\n",
+            "",
+            "one of them is needed",
+        ),
         ("purposes: [", "purposes: [[", "line 3"),
     ],
 )
@@ -82,11 +90,11 @@ def test_what_a_service_adds_is_no_difference(tmp_path: Path) -> None:
     published.CopyFrom(policy)
     published.MergeFrom(Policy(name=policy.name + "@3", revision=3, content_hash="ab", retroactive_reason="x"))
     published.publish_time.GetCurrentTime()
-    published.origin = ORIGIN_ANY
+    published.origin = TRAVELER_ORIGIN_ANY
     policy.purposes.append(PURPOSE_HOTEL)
     published.ClearField("purposes")
     published.purposes.extend([PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE])
-    assert policy.origin == ORIGIN_UNSPECIFIED
+    assert policy.origin == TRAVELER_ORIGIN_UNSPECIFIED
     assert stated(published) == stated(policy)
 
 
@@ -109,18 +117,26 @@ def test_diff_shows_what_changes_in_the_files_own_words(tmp_path: Path) -> None:
     [
         ("title: 郑州 venues", 'title: "a\\0b"', "title: must not hold line breaks, tabs or other control characters"),
         ("title: 郑州 venues", 'title: "a\\eb"', "title: must not hold line breaks, tabs or other control characters"),
-        ("title: 郑州 venues", f"title: {'郑' * 201}", "title: must have at most 200 characters"),
+        ("title: 郑州 venues", f"title: {'郑' * 201}", "title: must be at most 200 characters"),
         ("title: 郑州 venues", "title: [a]", "title"),
-        ("title:", f"advice: [{'x, ' * 10}x]\ntitle:", "advice: must have at most 10 items"),
-        ("title:", f"advice: [a, {'x' * 301}]\ntitle:", "advice[1]: must have at most 300 characters"),
+        ("title:", f"advice: [{'x, ' * 10}x]\ntitle:", "advice: must contain no more than 10 item(s)"),
+        ("title:", f"advice: [a, {'x' * 301}]\ntitle:", "advice[1]: must be at most 300 characters"),
         ("title:", "source: {issue_date: 5 August}\ntitle:", "source.issue_date: must be a date like 2022-08-09"),
-        ("duration: 172800s", "duration: 31536001s", "window.duration: must be at most 31536000s"),
-        ("duration: 172800s", "calendar_days: 366", "window.calendar_days: must be at most 365"),
-        ("2022-08-05", "1899-08-05", "effective_start_time: must be at least 1900"),
+        (
+            "duration: 172800s",
+            "duration: 31536001s",
+            "window.duration: must be greater than 0s and less than or equal to 31536000s",
+        ),
+        (
+            "duration: 172800s",
+            "calendar_days: 366",
+            "window.calendar_days: must be greater than or equal to 1 and less than or equal to 365",
+        ),
+        ("2022-08-05", "1899-08-05", "effective_start_time: must be greater than or equal to 1900"),
         ("a sample", "[a, list]", "retroactive_reason: must be a text"),
         ("a sample", "5", "retroactive_reason: must be a text"),
         ("a sample", '"a\\0b"', "retroactive_reason: must not hold the character NUL"),
-        ("a sample", "x" * 501, "retroactive_reason: must have at most 500 characters"),
+        ("a sample", "x" * 501, "retroactive_reason: must be at most 500 characters"),
         ("title:", f"advice: {'[' * 3000}{']' * 3000}\ntitle:", "nested too deep"),
         ("title:", "advice: &a [*a]\ntitle:", "advice"),
         ("title:", "5: x\ntitle:", "5"),
@@ -129,6 +145,17 @@ def test_diff_shows_what_changes_in_the_files_own_words(tmp_path: Path) -> None:
 def test_limit_of_the_contract_is_named_offline(tmp_path: Path, old: str, new: str, hint: str) -> None:
     """The limits are the contract's own, and no file makes the command fail in another way."""
     assert hint in read(tmp_path, GOOD.replace(old, new))[1]
+
+
+def test_former_names_of_enum_values_are_still_read(tmp_path: Path) -> None:
+    """Until the first release authorities' files may say them; what is shown has the present names."""
+    former = GOOD.replace("VALIDITY_BASIS_", "BASIS_").replace("title:", "origin: ORIGIN_SAME_PROVINCE\ntitle:")
+    present = GOOD.replace("title:", "origin: TRAVELER_ORIGIN_SAME_PROVINCE\ntitle:")
+    assert former != GOOD
+    policy, faults = read(tmp_path, former)
+    assert not faults
+    assert policy == read(tmp_path, present)[0]
+    assert stated(policy)["origin"] == "TRAVELER_ORIGIN_SAME_PROVINCE"
 
 
 def test_two_files_for_the_same_rule_and_start_are_a_fault(tmp_path: Path) -> None:

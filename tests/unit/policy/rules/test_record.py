@@ -31,7 +31,7 @@ def book() -> PolicyBook:
 def test_place_answers_as_on_that_day(book: PolicyBook, row: str) -> None:
     """The rule, its window and basis, and all else that the scenarios of the row mention."""
     for question, expected in ((case.question, case.expected) for case in CASES if case.row == row):
-        at = from_timestamp(question.at_time)
+        at = from_timestamp(question.effective_time)
         answer = book.resolve(question.region, question.purpose, question.arriving_from, at)
         assert record.told_as_expected(answer_to_proto(answer), expected) == expected, question
 

@@ -190,7 +190,7 @@ def test_withdrawing_all_leaves_an_explicit_answer() -> None:
     assert (answer.effective.governing, answer.start, answer.end) == ("", None, None)
 
 
-def test_known_time_answers_with_what_was_known_then() -> None:
+def test_as_of_time_answers_with_what_was_known_then() -> None:
     """A publication counts from its own instant, a withdrawal ends it from its own."""
     revisions = [make_revision(published=10, withdrawn=20)]
     known = [bool(PolicyBook(revisions, at).resolve("410100", 1, "", 50).effective.governing) for at in (9, 10, 19, 20)]

@@ -8,7 +8,7 @@ import pytest
 from hutong.policy.v1 import policy_pb2
 
 from services.domain.instant import to_timestamp
-from services.policy.convert import bare_statement, content_hash, revision_from_proto, revision_to_proto
+from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
 from services.policy.rules.resolve import PolicyBook
 from services.policy.upstream.snapshot import SnapshotUpdate
 
@@ -17,8 +17,8 @@ NAME = "jurisdictions/000000/policies/hotel"
 
 def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn: bool = False) -> policy_pb2.Policy:
     """A revision as a nation tells it."""
-    bare = policy_pb2.Policy(name=name, title=title, origin=policy_pb2.ORIGIN_ANY)
-    bare.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    bare = policy_pb2.Policy(name=name, title=title, origin=policy_pb2.TRAVELER_ORIGIN_ANY)
+    bare.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     bare.test_required.window.duration.seconds = 172_800
     bare.effective_start_time.seconds = 1_660_000_000
     policy = revision_to_proto(revision_from_proto(bare_statement(bare), number, 1_650_000_000_000_000))
@@ -44,7 +44,7 @@ def _in_other_words(policy: policy_pb2.Policy) -> None:
 
 def _with_a_purpose_of_a_later_version(policy: policy_pb2.Policy) -> None:
     policy.purposes[:] = [99]  # type: ignore[list-item]
-    policy.content_hash = content_hash(bare_statement(policy))
+    policy.content_hash = revision_from_proto(bare_statement(policy), 1, 0).content_hash
 
 
 def _under_another_number(policy: policy_pb2.Policy) -> None:

@@ -55,7 +55,7 @@ def test_every_error_has_its_code(kind: type[HutongError], code: grpc.StatusCode
     status = to_status(kind("SOME_REASON", "some text", metadata={"field": "lab"}))
     assert grpc_code(status) is code
     assert status.message == "some text"
-    assert (info(status).reason, info(status).domain) == ("SOME_REASON", "hutong")
+    assert (info(status).reason, info(status).domain) == ("SOME_REASON", "hutong.org")
     assert dict(info(status).metadata) == {"field": "lab"}
 
 
@@ -99,7 +99,7 @@ def test_unavailable_and_exhausted_say_when_to_come_back() -> None:
 def test_what_is_not_found_is_named_as_a_resource() -> None:
     """ResourceInfo with our type and its name."""
     (resource,) = details(to_status(errors.NotFound.resource("labs/1")), error_details_pb2.ResourceInfo)
-    assert (resource.resource_type, resource.resource_name) == ("hutong/labs", "labs/1")
+    assert (resource.resource_type, resource.resource_name) == ("hutong.org/labs", "labs/1")
 
 
 def test_faulty_fields_are_a_bad_request() -> None:

@@ -126,10 +126,10 @@ def test_an_upload_never_lengthens_an_issued_report(hours: int, later: int, seco
     """Recognised on paper, then uploaded, at whatever time: the report expires when it did, whole seconds told."""
     report_time = NOON - 47 * HOUR + second * SECOND
     shown = Evidence(7, LABS[0], "R1", NEGATIVE, report_time - HOUR, report_time)
-    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED)
     on_paper = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
     record = _negative("R1", report_time)
-    found = Claim(lookup_pb2.CLAIM_STATE_FOUND, record, AUTHORIZED)
+    found = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, record, AUTHORIZED)
     uploaded = decide(Inputs(NOON, NOON, VENUE, (record,), (shown,), (found,), ANSWERED))
     assert on_paper.outcome == uploaded.outcome == RECOGNIZED
     assert on_paper.expire_time == uploaded.expire_time
@@ -193,7 +193,7 @@ def test_a_report_to_come_takes_nothing_from_its_sampling_record(inputs: Inputs,
 def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None:
     """A sampling record whose positive has arrived is used for nothing, though the report is issued only later."""
     decision = decide(_with_reports_to_come(inputs, outcome))
-    used = [one.subject for one in decision.considered if one.use == pb.USE_USED]
+    used = [one.subject for one in decision.considered if one.use == pb.EVIDENCE_USE_USED]
     assert not [one for one in used if isinstance(one, Record) and one.revision == 9]
 
 
@@ -219,7 +219,7 @@ def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs,
     else:
         assert after.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
         assert not after.refusal_permitted
-        assert away.source in [follow_up.source for follow_up in after.follow_ups]
+        assert away.source in [next_step.source for next_step in after.next_steps]
     assert away in after.sources
 
 
@@ -243,8 +243,8 @@ def test_everything_weighed_is_explained(inputs: Inputs) -> None:
     names = [one.subject.name for one in decision.considered if isinstance(one.subject, Record)]
     assert len(names) == len(set(names))
     assert len(decision.considered) == len(names) + len(inputs.evidence)
-    assert all(one.use != pb.USE_UNSPECIFIED for one in decision.considered)
-    used = [one for one in decision.considered if one.use == pb.USE_USED]
+    assert all(one.use != pb.EVIDENCE_USE_UNSPECIFIED for one in decision.considered)
+    used = [one for one in decision.considered if one.use == pb.EVIDENCE_USE_USED]
     assert len(used) == (decision.outcome == RECOGNIZED)
 
 
@@ -272,7 +272,7 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
     """A later negative on paper leaves a recorded positive standing; recorded, it clears it."""
     positive = _negative("P", NOON - 30 * HOUR, outcome=POSITIVE)
     shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
-    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED)
     on_paper = decide(Inputs(NOON, NOON, VENUE, (positive,), (shown,), (claim,), ANSWERED))
     assert on_paper.reason == pb.DECISION_REASON_POSITIVE_RESULT
     recorded = decide(Inputs(NOON, NOON, VENUE, (positive, _negative("N", NOON - 2 * HOUR)), (), (), ANSWERED))
@@ -283,10 +283,10 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
 def test_nobody_is_asked_to_upload_what_retention_has_removed(horizon_time: int | None) -> None:
     """Evidence from before the horizon counts as any other, but its laboratory would be refused."""
     shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
-    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED, horizon_time)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED, horizon_time)
     decision = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
     assert decision.reason == pb.DECISION_REASON_VALID
-    assert [follow_up.report_number for follow_up in decision.follow_ups] == ([] if horizon_time else ["N"])
+    assert [next_step.report_number for next_step in decision.next_steps] == ([] if horizon_time else ["N"])
 
 
 @pytest.mark.parametrize(
@@ -312,16 +312,16 @@ def test_a_sampling_proof_in_hand_outlives_its_report_to_come(outcome: int, proo
     policy = VENUE._replace(required=RULE._replace(sampling_proof_window=proof_window))
     record = _negative("R", NOON + 4 * MINUTE, sample_time=NOON - 5 * HOUR, outcome=outcome)
     shown = Evidence(7, LABS[0], "R", PENDING, NOON - 5 * HOUR, None)
-    claim = Claim(lookup_pb2.CLAIM_STATE_FOUND, record, AUTHORIZED)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, record, AUTHORIZED)
     decision = decide(Inputs(NOON, NOON, policy, (record,), (shown,), (claim,), ANSWERED))
     if proof_window is None:
         assert decision.reason == pb.DECISION_REASON_NOT_YET_REPORTED
         return
     assert (decision.reason, decision.basis) == (pb.DECISION_REASON_VALID, pb.DECISION_BASIS_RECORD)
     assert decision.expire_time == NOON + 19 * HOUR
-    assert [one.use for one in decision.considered] == [pb.USE_USED, pb.USE_SAME_AS_RECORD]
+    assert [one.use for one in decision.considered] == [pb.EVIDENCE_USE_USED, pb.EVIDENCE_USE_SAME_AS_RECORD]
 
 
 def test_items_begin_usable() -> None:
     """An item without a verdict is one that may still count."""
-    assert Item(_negative("R", NOON), pb.USE_UNSPECIFIED).sample_time == NOON - HOUR
+    assert Item(_negative("R", NOON), pb.EVIDENCE_USE_UNSPECIFIED).sample_time == NOON - HOUR

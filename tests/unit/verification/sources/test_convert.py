@@ -12,7 +12,7 @@ from services.verification.sources.convert import policy_from_proto
 def _policy() -> policy_pb2.EffectivePolicy:
     policy = policy_pb2.EffectivePolicy(governing="jurisdictions/410100/policies/venue@1", forbidden_grounds=[1, 2])
     policy.test_required.window.duration.CopyFrom(Duration(seconds=48 * 3600))
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     return policy
 
 
@@ -31,3 +31,17 @@ def test_spans_keep_their_fractions() -> None:
     required = policy_from_proto(policy).required
     assert required is not None
     assert required.sampling_proof_window == 3 * SECOND // 2
+
+
+def test_answer_stored_with_overrides_as_text_is_read_as_any_other() -> None:
+    """Decisions of before hold names of enum values there: they can be made again, and their bytes are kept."""
+    answer = policy_pb2.EffectivePolicy(governing="jurisdictions/110000/policies/venue@1")
+    answer.not_required.SetInParent()
+    floor = "jurisdictions/000000/policies/notice@1"
+    texts = {1: "channels", 2: "CHANNEL_MOBILE_APP", 3: "CHANNEL_MOBILE_APP,CHANNEL_PAPER_REPORT", 4: floor}
+    former = b"".join(bytes([number << 3 | 2, len(text)]) + text.encode() for number, text in texts.items())
+    stored = answer.SerializeToString() + bytes([9 << 3 | 2, len(former)]) + former
+    read = policy_pb2.EffectivePolicy.FromString(stored)
+    assert policy_from_proto(read) == policy_from_proto(answer)
+    assert [(it.floor, it.WhichOneof("replaced")) for it in read.overrides] == [(floor, None)]
+    assert len(read.SerializeToString()) == len(stored)

@@ -46,7 +46,7 @@ def _result(record: Record) -> result_pb2.TestResult:
 
 def _response(inputs: Inputs) -> LookupLatestResponse:
     response = LookupLatestResponse(out_of_region=[_result(record) for record in inputs.records])
-    response.sources.add(source="nodes/410000", state=lookup_pb2.SOURCE_STATE_OK, as_of_time=to_timestamp(NOON))
+    response.sources.add(node="nodes/410000", state=lookup_pb2.SOURCE_STATE_OK, as_of_time=to_timestamp(NOON))
     for evidence, claim in zip(inputs.evidence, inputs.claims, strict=True):
         if evidence.lab and evidence.report_number:
             added = response.claims.add(state=claim.state, lab_standing=claim.lab_standing)
@@ -58,7 +58,7 @@ def _response(inputs: Inputs) -> LookupLatestResponse:
 def _policy() -> policy_pb2.EffectivePolicy:
     policy = policy_pb2.EffectivePolicy(governing="jurisdictions/410100/policies/venue@1", forbidden_grounds=[1, 2])
     policy.test_required.window.duration.CopyFrom(Duration(seconds=48 * 3600))
-    policy.test_required.window.basis = policy_pb2.BASIS_REPORT_TIME
+    policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     return policy
 
 

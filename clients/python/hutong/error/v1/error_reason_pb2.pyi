@@ -25,108 +25,108 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """A field breaks its rule. INVALID_ARGUMENT with BadRequest.
-    Example: {"reason":"INVALID_FIELD","domain":"hutong","metadata":{"field":"document.number"}}
+    Example: {"reason":"INVALID_FIELD","domain":"hutong.org","metadata":{"field":"document.number"}}
     """
     ERROR_REASON_MALFORMED_NAME: _ErrorReason.ValueType  # 2
     """A resource name is not of its form. INVALID_ARGUMENT with BadRequest.
-    Example: {"reason":"MALFORMED_NAME","domain":"hutong","metadata":{"field":"name","expected":"labs/{uscc}"}}
+    Example: {"reason":"MALFORMED_NAME","domain":"hutong.org","metadata":{"field":"name","expected":"labs/{uscc}"}}
     """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 3
     """The named resource is not known to this service. NOT_FOUND with ResourceInfo.
-    Example: {"reason":"NOT_FOUND","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
+    Example: {"reason":"NOT_FOUND","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 4
     """The resource to create is there already, with other content. ALREADY_EXISTS with ResourceInfo.
-    Example: {"reason":"ALREADY_EXISTS","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
+    Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
     """A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
-    Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong","metadata":{"field":"request_id"}}
+    Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
     """
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 6
     """A page token was not issued for this request. INVALID_ARGUMENT with BadRequest.
-    Example: {"reason":"INVALID_PAGE_TOKEN","domain":"hutong","metadata":{"field":"page_token"}}
+    Example: {"reason":"INVALID_PAGE_TOKEN","domain":"hutong.org","metadata":{"field":"page_token"}}
     """
     ERROR_REASON_INVALID_CONSISTENCY_TOKEN: _ErrorReason.ValueType  # 7
     """A consistency token is not one of ours. INVALID_ARGUMENT with BadRequest.
-    Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong","metadata":{"field":"at_least_as_fresh"}}
+    Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong.org","metadata":{"field":"at_least_as_fresh"}}
     """
     ERROR_REASON_UPLOAD_NOT_STARTED: _ErrorReason.ValueType  # 8
     """The first frame of an upload was not "start", or a second "start" came. INVALID_ARGUMENT with BadRequest.
-    Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong","metadata":{"field":"start"}}
+    Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong.org","metadata":{"field":"start"}}
     """
     ERROR_REASON_UPLOAD_GAP: _ErrorReason.ValueType  # 9
     """A batch starts beyond what is committed. OUT_OF_RANGE; resume at committed_offset.
-    Example: {"reason":"UPLOAD_GAP","domain":"hutong","metadata":{"committed_offset":"3000","offset":"5000"}}
+    Example: {"reason":"UPLOAD_GAP","domain":"hutong.org","metadata":{"committed_offset":"3000","offset":"5000"}}
     """
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 10
     """A batch has over 1,000 tubes or over 1 MiB, or its answers would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
-    Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong","metadata":{"field":"batch","limit":"1000"}}
+    Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong.org","metadata":{"field":"batch","limit":"1000"}}
     """
     ERROR_REASON_LAB_UNKNOWN: _ErrorReason.ValueType  # 11
     """The laboratory is not registered here. FAILED_PRECONDITION with PreconditionFailure when uploading.
-    Example: {"reason":"LAB_UNKNOWN","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X"}}
+    Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_POLICY_BREACH: _ErrorReason.ValueType  # 12
     """A policy to publish breaks floors or other guards. FAILED_PRECONDITION with one PreconditionFailure violation for
     each breach, the floor's revision as its subject.
-    Example: {"reason":"POLICY_BREACH","domain":"hutong","metadata":{"breaches":"2"}}
+    Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
     """
     ERROR_REASON_AMBIGUOUS: _ErrorReason.ValueType  # 13
     """A policy to publish ties with another for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
-    Example: {"reason":"AMBIGUOUS","domain":"hutong","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
+    Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
     """
     ERROR_REASON_RETROACTIVE: _ErrorReason.ValueType  # 14
     """A policy to publish begins in the past without retroactive_reason. FAILED_PRECONDITION.
-    Example: {"reason":"RETROACTIVE","domain":"hutong","metadata":{"field":"retroactive_reason"}}
+    Example: {"reason":"RETROACTIVE","domain":"hutong.org","metadata":{"field":"retroactive_reason"}}
     """
     ERROR_REASON_ALREADY_WITHDRAWN: _ErrorReason.ValueType  # 15
     """The policy revision is withdrawn already. FAILED_PRECONDITION.
-    Example: {"reason":"ALREADY_WITHDRAWN","domain":"hutong","metadata":{"resource":"jurisdictions/410100/policies/venue@1"}}
+    Example: {"reason":"ALREADY_WITHDRAWN","domain":"hutong.org","metadata":{"resource":"jurisdictions/410100/policies/venue@1"}}
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 16
     """A change contradicts what is stored and has its own call. FAILED_PRECONDITION; in an upload a rejection's reason.
-    Example: {"reason":"CONFLICT","domain":"hutong","metadata":{"use":"CorrectResult"}}
+    Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 17
     """A cursor is older than the change log that is kept, or of another log. OUT_OF_RANGE; begin again from a snapshot.
-    Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
+    Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_FRESH_ENOUGH: _ErrorReason.ValueType  # 18
     """A token asks for a world this node has not seen within the deadline. UNAVAILABLE with RetryInfo.
-    Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong","metadata":{"node":"nodes/370000"}}
+    Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 19
     """The database cannot be reached. UNAVAILABLE with RetryInfo.
-    Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong","metadata":{"service":"results"}}
+    Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"results"}}
     """
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 20
     """Another service or node that the answer needs cannot be reached. UNAVAILABLE with RetryInfo.
-    Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong","metadata":{"service":"policy"}}
+    Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"policy"}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 21
     """More is asked than this process can do now. RESOURCE_EXHAUSTED with RetryInfo.
-    Example: {"reason":"OVERLOADED","domain":"hutong","metadata":{"limit":"2048","what":"calls in flight"}}
+    Example: {"reason":"OVERLOADED","domain":"hutong.org","metadata":{"limit":"2048","what":"calls in flight"}}
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 22
     """A laboratory sends more than its share. RESOURCE_EXHAUSTED with RetryInfo.
-    Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
+    Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
     """
     ERROR_REASON_DEADLINE: _ErrorReason.ValueType  # 23
     """The call's time was over before the work was. DEADLINE_EXCEEDED.
-    Example: {"reason":"DEADLINE","domain":"hutong","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
+    Example: {"reason":"DEADLINE","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 24
     """The server is draining; another process will take the call. UNAVAILABLE with RetryInfo.
-    Example: {"reason":"SHUTTING_DOWN","domain":"hutong","metadata":{"service":"results"}}
+    Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
     """
     ERROR_REASON_NOT_PERMITTED: _ErrorReason.ValueType  # 25
     """The caller may not do this. PERMISSION_DENIED.
-    Example: {"reason":"NOT_PERMITTED","domain":"hutong","metadata":{"resource":"jurisdictions/370000"}}
+    Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 26
     """A fault of the service. INTERNAL with a fixed text; the log of the request id has the rest.
-    Example: {"reason":"INTERNAL","domain":"hutong","metadata":{"request_id":"0192f0c1-..."}}
+    Example: {"reason":"INTERNAL","domain":"hutong.org","metadata":{"request_id":"0192f0c1-..."}}
     """
     ERROR_REASON_TIMES_OUT_OF_ORDER: _ErrorReason.ValueType  # 27
     """Only in a rejection: report_time, test_time, receive_time and sample_time are not in this order.
@@ -158,42 +158,42 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_BEFORE_HORIZON: _ErrorReason.ValueType  # 34
     """The answer would rest on rows that retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
-    Example: {"reason":"BEFORE_HORIZON","domain":"hutong","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
+    Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 35
     """The method exists in the contract and is not served by this process. UNIMPLEMENTED.
-    Example: {"reason":"NOT_SERVED","domain":"hutong","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
+    Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
     """
     ERROR_REASON_PEPPER_MISMATCH: _ErrorReason.ValueType  # 36
     """A node calls with subject keys made under another pepper: nobody would be found. FAILED_PRECONDITION.
-    Example: {"reason":"PEPPER_MISMATCH","domain":"hutong","metadata":{"node":"nodes/410000"}}
+    Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
     """
     ERROR_REASON_NOT_AN_UPSTREAM: _ErrorReason.ValueType  # 37
     """A node was taken for the national one and is not, or the caller calls itself the nation. FAILED_PRECONDITION.
-    Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/370000"}}
+    Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_NO_UPSTREAM: _ErrorReason.ValueType  # 38
     """What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
-    Example: {"reason":"NO_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/410000"}}
+    Example: {"reason":"NO_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
     """
     ERROR_REASON_UPLOAD_ID_REUSED: _ErrorReason.ValueType  # 39
     """An upload_id was used before for other tubes: what is sent again below the committed offset is not stored.
     INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
-    Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong","metadata":{"field":"start.upload_id","offset":"7"}}
+    Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
     """
     ERROR_REASON_TOO_MANY_LINKED: _ErrorReason.ValueType  # 40
     """A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
-    Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
+    Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
     """
     ERROR_REASON_NOT_THE_ORIGIN: _ErrorReason.ValueType  # 41
     """The report was received by another node, which alone may correct it. FAILED_PRECONDITION; in an upload a rejection's
     reason: the result of a sampling record goes to the node that received the record.
-    Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong","metadata":{"node":"nodes/220000"}}
+    Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo whose domain is "hutong", whose reason
-    is the name of one of these values without the prefix ERROR_REASON_, and whose metadata is listed with each value.
+    """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo whose domain is "hutong.org", whose
+    reason is the name of one of these values without the prefix ERROR_REASON_, and whose metadata is listed with each value.
     More details ride along where they help: BadRequest (the first 20 faulty fields), RetryInfo (a retry helps, after
     that delay), PreconditionFailure and ResourceInfo. All details together stay under 4 KiB and none ever holds an
     identity. Verdicts (not recognised, no policy in force) are data in a response, never one of these.
@@ -202,108 +202,108 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """A field breaks its rule. INVALID_ARGUMENT with BadRequest.
-Example: {"reason":"INVALID_FIELD","domain":"hutong","metadata":{"field":"document.number"}}
+Example: {"reason":"INVALID_FIELD","domain":"hutong.org","metadata":{"field":"document.number"}}
 """
 ERROR_REASON_MALFORMED_NAME: ErrorReason.ValueType  # 2
 """A resource name is not of its form. INVALID_ARGUMENT with BadRequest.
-Example: {"reason":"MALFORMED_NAME","domain":"hutong","metadata":{"field":"name","expected":"labs/{uscc}"}}
+Example: {"reason":"MALFORMED_NAME","domain":"hutong.org","metadata":{"field":"name","expected":"labs/{uscc}"}}
 """
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 3
 """The named resource is not known to this service. NOT_FOUND with ResourceInfo.
-Example: {"reason":"NOT_FOUND","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
+Example: {"reason":"NOT_FOUND","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 4
 """The resource to create is there already, with other content. ALREADY_EXISTS with ResourceInfo.
-Example: {"reason":"ALREADY_EXISTS","domain":"hutong","metadata":{"resource":"labs/91410100MA0000001X"}}
+Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
 """A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
-Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong","metadata":{"field":"request_id"}}
+Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
 """
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 6
 """A page token was not issued for this request. INVALID_ARGUMENT with BadRequest.
-Example: {"reason":"INVALID_PAGE_TOKEN","domain":"hutong","metadata":{"field":"page_token"}}
+Example: {"reason":"INVALID_PAGE_TOKEN","domain":"hutong.org","metadata":{"field":"page_token"}}
 """
 ERROR_REASON_INVALID_CONSISTENCY_TOKEN: ErrorReason.ValueType  # 7
 """A consistency token is not one of ours. INVALID_ARGUMENT with BadRequest.
-Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong","metadata":{"field":"at_least_as_fresh"}}
+Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong.org","metadata":{"field":"at_least_as_fresh"}}
 """
 ERROR_REASON_UPLOAD_NOT_STARTED: ErrorReason.ValueType  # 8
 """The first frame of an upload was not "start", or a second "start" came. INVALID_ARGUMENT with BadRequest.
-Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong","metadata":{"field":"start"}}
+Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong.org","metadata":{"field":"start"}}
 """
 ERROR_REASON_UPLOAD_GAP: ErrorReason.ValueType  # 9
 """A batch starts beyond what is committed. OUT_OF_RANGE; resume at committed_offset.
-Example: {"reason":"UPLOAD_GAP","domain":"hutong","metadata":{"committed_offset":"3000","offset":"5000"}}
+Example: {"reason":"UPLOAD_GAP","domain":"hutong.org","metadata":{"committed_offset":"3000","offset":"5000"}}
 """
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 10
 """A batch has over 1,000 tubes or over 1 MiB, or its answers would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
-Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong","metadata":{"field":"batch","limit":"1000"}}
+Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong.org","metadata":{"field":"batch","limit":"1000"}}
 """
 ERROR_REASON_LAB_UNKNOWN: ErrorReason.ValueType  # 11
 """The laboratory is not registered here. FAILED_PRECONDITION with PreconditionFailure when uploading.
-Example: {"reason":"LAB_UNKNOWN","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X"}}
+Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_POLICY_BREACH: ErrorReason.ValueType  # 12
 """A policy to publish breaks floors or other guards. FAILED_PRECONDITION with one PreconditionFailure violation for
 each breach, the floor's revision as its subject.
-Example: {"reason":"POLICY_BREACH","domain":"hutong","metadata":{"breaches":"2"}}
+Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
 """
 ERROR_REASON_AMBIGUOUS: ErrorReason.ValueType  # 13
 """A policy to publish ties with another for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
-Example: {"reason":"AMBIGUOUS","domain":"hutong","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
+Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
 """
 ERROR_REASON_RETROACTIVE: ErrorReason.ValueType  # 14
 """A policy to publish begins in the past without retroactive_reason. FAILED_PRECONDITION.
-Example: {"reason":"RETROACTIVE","domain":"hutong","metadata":{"field":"retroactive_reason"}}
+Example: {"reason":"RETROACTIVE","domain":"hutong.org","metadata":{"field":"retroactive_reason"}}
 """
 ERROR_REASON_ALREADY_WITHDRAWN: ErrorReason.ValueType  # 15
 """The policy revision is withdrawn already. FAILED_PRECONDITION.
-Example: {"reason":"ALREADY_WITHDRAWN","domain":"hutong","metadata":{"resource":"jurisdictions/410100/policies/venue@1"}}
+Example: {"reason":"ALREADY_WITHDRAWN","domain":"hutong.org","metadata":{"resource":"jurisdictions/410100/policies/venue@1"}}
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 16
 """A change contradicts what is stored and has its own call. FAILED_PRECONDITION; in an upload a rejection's reason.
-Example: {"reason":"CONFLICT","domain":"hutong","metadata":{"use":"CorrectResult"}}
+Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 17
 """A cursor is older than the change log that is kept, or of another log. OUT_OF_RANGE; begin again from a snapshot.
-Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
+Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_FRESH_ENOUGH: ErrorReason.ValueType  # 18
 """A token asks for a world this node has not seen within the deadline. UNAVAILABLE with RetryInfo.
-Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong","metadata":{"node":"nodes/370000"}}
+Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 19
 """The database cannot be reached. UNAVAILABLE with RetryInfo.
-Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong","metadata":{"service":"results"}}
+Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"results"}}
 """
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 20
 """Another service or node that the answer needs cannot be reached. UNAVAILABLE with RetryInfo.
-Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong","metadata":{"service":"policy"}}
+Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"policy"}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 21
 """More is asked than this process can do now. RESOURCE_EXHAUSTED with RetryInfo.
-Example: {"reason":"OVERLOADED","domain":"hutong","metadata":{"limit":"2048","what":"calls in flight"}}
+Example: {"reason":"OVERLOADED","domain":"hutong.org","metadata":{"limit":"2048","what":"calls in flight"}}
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 22
 """A laboratory sends more than its share. RESOURCE_EXHAUSTED with RetryInfo.
-Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
+Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
 """
 ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 23
 """The call's time was over before the work was. DEADLINE_EXCEEDED.
-Example: {"reason":"DEADLINE","domain":"hutong","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
+Example: {"reason":"DEADLINE","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 24
 """The server is draining; another process will take the call. UNAVAILABLE with RetryInfo.
-Example: {"reason":"SHUTTING_DOWN","domain":"hutong","metadata":{"service":"results"}}
+Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
 """
 ERROR_REASON_NOT_PERMITTED: ErrorReason.ValueType  # 25
 """The caller may not do this. PERMISSION_DENIED.
-Example: {"reason":"NOT_PERMITTED","domain":"hutong","metadata":{"resource":"jurisdictions/370000"}}
+Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 26
 """A fault of the service. INTERNAL with a fixed text; the log of the request id has the rest.
-Example: {"reason":"INTERNAL","domain":"hutong","metadata":{"request_id":"0192f0c1-..."}}
+Example: {"reason":"INTERNAL","domain":"hutong.org","metadata":{"request_id":"0192f0c1-..."}}
 """
 ERROR_REASON_TIMES_OUT_OF_ORDER: ErrorReason.ValueType  # 27
 """Only in a rejection: report_time, test_time, receive_time and sample_time are not in this order.
@@ -335,36 +335,36 @@ Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
 """
 ERROR_REASON_BEFORE_HORIZON: ErrorReason.ValueType  # 34
 """The answer would rest on rows that retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
-Example: {"reason":"BEFORE_HORIZON","domain":"hutong","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
+Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
 """The method exists in the contract and is not served by this process. UNIMPLEMENTED.
-Example: {"reason":"NOT_SERVED","domain":"hutong","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
+Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
 """
 ERROR_REASON_PEPPER_MISMATCH: ErrorReason.ValueType  # 36
 """A node calls with subject keys made under another pepper: nobody would be found. FAILED_PRECONDITION.
-Example: {"reason":"PEPPER_MISMATCH","domain":"hutong","metadata":{"node":"nodes/410000"}}
+Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
 """
 ERROR_REASON_NOT_AN_UPSTREAM: ErrorReason.ValueType  # 37
 """A node was taken for the national one and is not, or the caller calls itself the nation. FAILED_PRECONDITION.
-Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/370000"}}
+Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_NO_UPSTREAM: ErrorReason.ValueType  # 38
 """What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
-Example: {"reason":"NO_UPSTREAM","domain":"hutong","metadata":{"node":"nodes/410000"}}
+Example: {"reason":"NO_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
 """
 ERROR_REASON_UPLOAD_ID_REUSED: ErrorReason.ValueType  # 39
 """An upload_id was used before for other tubes: what is sent again below the committed offset is not stored.
 INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
-Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong","metadata":{"field":"start.upload_id","offset":"7"}}
+Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
 """
 ERROR_REASON_TOO_MANY_LINKED: ErrorReason.ValueType  # 40
 """A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
-Example: {"reason":"TOO_MANY_LINKED","domain":"hutong","metadata":{"limit":"16","count":"17"}}
+Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
 """
 ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41
 """The report was received by another node, which alone may correct it. FAILED_PRECONDITION; in an upload a rejection's
 reason: the result of a sampling record goes to the node that received the record.
-Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong","metadata":{"node":"nodes/220000"}}
+Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -78,7 +78,7 @@ class PolicyImpact(_message.Message):
     """Where, GB/T 2260."""
     purpose: _purpose_pb2.Purpose.ValueType
     """For what."""
-    origin: _policy_pb2.Origin.ValueType
+    origin: _policy_pb2.TravelerOrigin.ValueType
     """For whom."""
     @_builtins.property
     def before(self) -> _policy_pb2.EffectivePolicy:
@@ -93,7 +93,7 @@ class PolicyImpact(_message.Message):
         *,
         region: _builtins.str = ...,
         purpose: _purpose_pb2.Purpose.ValueType = ...,
-        origin: _policy_pb2.Origin.ValueType = ...,
+        origin: _policy_pb2.TravelerOrigin.ValueType = ...,
         before: _policy_pb2.EffectivePolicy | None = ...,
         after: _policy_pb2.EffectivePolicy | None = ...,
     ) -> None: ...
@@ -126,7 +126,7 @@ class PublishPolicyResponse(_message.Message):
         """The revision as stored, or as it would be with validate_only."""
 
     @_builtins.property
-    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.Override]:
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
         """For a floor: what it overrides in lower policies, from when; the first 500, by region."""
 
     @_builtins.property
@@ -139,7 +139,7 @@ class PublishPolicyResponse(_message.Message):
         self,
         *,
         policy: _policy_pb2.Policy | None = ...,
-        overrides: _abc.Iterable[_policy_pb2.Override] | None = ...,
+        overrides: _abc.Iterable[_policy_pb2.FloorOverride] | None = ...,
         impacts: _abc.Iterable[Global___PolicyImpact] | None = ...,
         consistency_token: _builtins.str = ...,
         impact_count: _builtins.int = ...,

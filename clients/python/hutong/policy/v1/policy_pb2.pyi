@@ -24,55 +24,55 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Origin:
+class _TravelerOrigin:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _OriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Origin.ValueType], _builtins.type):
+class _TravelerOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TravelerOrigin.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    ORIGIN_UNSPECIFIED: _Origin.ValueType  # 0
+    TRAVELER_ORIGIN_UNSPECIFIED: _TravelerOrigin.ValueType  # 0
     """As ANY."""
-    ORIGIN_ANY: _Origin.ValueType  # 1
+    TRAVELER_ORIGIN_ANY: _TravelerOrigin.ValueType  # 1
     """From anywhere."""
-    ORIGIN_SAME_PROVINCE: _Origin.ValueType  # 2
+    TRAVELER_ORIGIN_SAME_PROVINCE: _TravelerOrigin.ValueType  # 2
     """From the same province (省内)."""
-    ORIGIN_OTHER_PROVINCE: _Origin.ValueType  # 3
+    TRAVELER_ORIGIN_OTHER_PROVINCE: _TravelerOrigin.ValueType  # 3
     """From another province (省外)."""
 
-class Origin(_Origin, metaclass=_OriginEnumTypeWrapper):
+class TravelerOrigin(_TravelerOrigin, metaclass=_TravelerOriginEnumTypeWrapper):
     """From where a person comes, seen from the jurisdiction whose policy it is."""
 
-ORIGIN_UNSPECIFIED: Origin.ValueType  # 0
+TRAVELER_ORIGIN_UNSPECIFIED: TravelerOrigin.ValueType  # 0
 """As ANY."""
-ORIGIN_ANY: Origin.ValueType  # 1
+TRAVELER_ORIGIN_ANY: TravelerOrigin.ValueType  # 1
 """From anywhere."""
-ORIGIN_SAME_PROVINCE: Origin.ValueType  # 2
+TRAVELER_ORIGIN_SAME_PROVINCE: TravelerOrigin.ValueType  # 2
 """From the same province (省内)."""
-ORIGIN_OTHER_PROVINCE: Origin.ValueType  # 3
+TRAVELER_ORIGIN_OTHER_PROVINCE: TravelerOrigin.ValueType  # 3
 """From another province (省外)."""
-Global___Origin: _TypeAlias = Origin  # noqa: Y015
+Global___TravelerOrigin: _TypeAlias = TravelerOrigin  # noqa: Y015
 
-class _Basis:
+class _ValidityBasis:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _BasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Basis.ValueType], _builtins.type):
+class _ValidityBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValidityBasis.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    BASIS_UNSPECIFIED: _Basis.ValueType  # 0
-    BASIS_REPORT_TIME: _Basis.ValueType  # 1
+    VALIDITY_BASIS_UNSPECIFIED: _ValidityBasis.ValueType  # 0
+    VALIDITY_BASIS_REPORT_TIME: _ValidityBasis.ValueType  # 1
     """From the instant the report was issued (以出具报告时间为准)."""
-    BASIS_SAMPLE_TIME: _Basis.ValueType  # 2
+    VALIDITY_BASIS_SAMPLE_TIME: _ValidityBasis.ValueType  # 2
     """From the instant the specimen was taken (以采样时间为准)."""
 
-class Basis(_Basis, metaclass=_BasisEnumTypeWrapper):
+class ValidityBasis(_ValidityBasis, metaclass=_ValidityBasisEnumTypeWrapper):
     """From which of a result's instants its validity counts."""
 
-BASIS_UNSPECIFIED: Basis.ValueType  # 0
-BASIS_REPORT_TIME: Basis.ValueType  # 1
+VALIDITY_BASIS_UNSPECIFIED: ValidityBasis.ValueType  # 0
+VALIDITY_BASIS_REPORT_TIME: ValidityBasis.ValueType  # 1
 """From the instant the report was issued (以出具报告时间为准)."""
-BASIS_SAMPLE_TIME: Basis.ValueType  # 2
+VALIDITY_BASIS_SAMPLE_TIME: ValidityBasis.ValueType  # 2
 """From the instant the specimen was taken (以采样时间为准)."""
-Global___Basis: _TypeAlias = Basis  # noqa: Y015
+Global___ValidityBasis: _TypeAlias = ValidityBasis  # noqa: Y015
 
 @_typing.final
 class ValidityWindow(_message.Message):
@@ -86,7 +86,7 @@ class ValidityWindow(_message.Message):
     INCLUDES_BOUNDARY_FIELD_NUMBER: _builtins.int
     calendar_days: _builtins.int
     """So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N."""
-    basis: Global___Basis.ValueType
+    basis: Global___ValidityBasis.ValueType
     """The instant it counts from."""
     includes_boundary: _builtins.bool
     """Whether the exact last instant still counts. Default false. Has no meaning for calendar_days."""
@@ -99,7 +99,7 @@ class ValidityWindow(_message.Message):
         *,
         duration: _duration_pb2.Duration | None = ...,
         calendar_days: _builtins.int = ...,
-        basis: Global___Basis.ValueType = ...,
+        basis: Global___ValidityBasis.ValueType = ...,
         includes_boundary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["calendar_days", b"calendar_days", "duration", b"duration", "length", b"length"]  # noqa: Y015
@@ -233,7 +233,7 @@ class Policy(_message.Message):
     """1 for the first of the series."""
     title: _builtins.str
     """What people call it, 1 to 200 characters without control characters."""
-    origin: Global___Origin.ValueType
+    origin: Global___TravelerOrigin.ValueType
     """Whom it covers. Default ANY."""
     floor: _builtins.bool
     """Whether it binds everything below its jurisdiction instead of governing by itself. A floor has a basis and no length."""
@@ -297,7 +297,7 @@ class Policy(_message.Message):
         title: _builtins.str = ...,
         source: Global___PolicySource | None = ...,
         purposes: _abc.Iterable[_purpose_pb2.Purpose.ValueType] | None = ...,
-        origin: Global___Origin.ValueType = ...,
+        origin: Global___TravelerOrigin.ValueType = ...,
         not_required: Global___NotRequired | None = ...,
         test_required: Global___TestRequired | None = ...,
         channels: _abc.Iterable[_channel_pb2.Channel.ValueType] | None = ...,
@@ -323,27 +323,84 @@ class Policy(_message.Message):
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
-class Override(_message.Message):
-    """Something a floor replaced in a lower policy."""
+class BasisOverride(_message.Message):
+    """What a floor replaced of a lower policy's basis."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    FIELD_FIELD_NUMBER: _builtins.int
     STATED_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
+    stated: Global___ValidityBasis.ValueType
+    """What the lower policy says."""
+    applied: Global___ValidityBasis.ValueType
+    """What applies."""
+    def __init__(
+        self,
+        *,
+        stated: Global___ValidityBasis.ValueType = ...,
+        applied: Global___ValidityBasis.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "stated", b"stated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BasisOverride: _TypeAlias = BasisOverride  # noqa: Y015
+
+@_typing.final
+class ChannelsOverride(_message.Message):
+    """What a floor added to a lower policy's channels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATED_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stated(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
+        """Those of the lower policy."""
+
+    @_builtins.property
+    def applied(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
+        """Those that apply."""
+
+    def __init__(
+        self,
+        *,
+        stated: _abc.Iterable[_channel_pb2.Channel.ValueType] | None = ...,
+        applied: _abc.Iterable[_channel_pb2.Channel.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "stated", b"stated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelsOverride: _TypeAlias = ChannelsOverride  # noqa: Y015
+
+@_typing.final
+class FloorOverride(_message.Message):
+    """Something that a floor replaced in a lower policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
     FLOOR_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
-    field: _builtins.str
-    """What: "test_required.window.basis" or "channels"."""
-    stated: _builtins.str
-    """What the lower policy said, as enum names separated by commas."""
-    applied: _builtins.str
-    """What applies."""
     floor: _builtins.str
     """The floor that says so, "jurisdictions/{region}/policies/{policy_id}@{revision}"."""
     policy: _builtins.str
     """The lower policy, "…@{revision}"."""
+    @_builtins.property
+    def basis(self) -> Global___BasisOverride:
+        """test_required.window.basis."""
+
+    @_builtins.property
+    def channels(self) -> Global___ChannelsOverride:
+        """channels."""
+
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From when, in a publication's answer; absent in a resolution's."""
@@ -351,20 +408,21 @@ class Override(_message.Message):
     def __init__(
         self,
         *,
-        field: _builtins.str = ...,
-        stated: _builtins.str = ...,
-        applied: _builtins.str = ...,
+        basis: Global___BasisOverride | None = ...,
+        channels: Global___ChannelsOverride | None = ...,
         floor: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         policy: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "channels", b"channels", "replaced", b"replaced", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "field", b"field", "floor", b"floor", "policy", b"policy", "start_time", b"start_time", "stated", b"stated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "channels", b"channels", "floor", b"floor", "policy", b"policy", "replaced", b"replaced", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_replaced: _TypeAlias = _typing.Literal["basis", "channels"]  # noqa: Y015
+    _WhichOneofArgType_replaced: _TypeAlias = _typing.Literal["replaced", b"replaced"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_replaced) -> _WhichOneofReturnType_replaced | None: ...
 
-Global___Override: _TypeAlias = Override  # noqa: Y015
+Global___FloorOverride: _TypeAlias = FloorOverride  # noqa: Y015
 
 @_typing.final
 class EffectivePolicy(_message.Message):
@@ -414,7 +472,7 @@ class EffectivePolicy(_message.Message):
         """Floors of lower authorities that bind it too, from the nation downwards."""
 
     @_builtins.property
-    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___Override]:
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___FloorOverride]:
         """What the floors replaced."""
 
     @_builtins.property
@@ -448,7 +506,7 @@ class EffectivePolicy(_message.Message):
         governing: _builtins.str = ...,
         floor: _builtins.str = ...,
         lower_floors: _abc.Iterable[_builtins.str] | None = ...,
-        overrides: _abc.Iterable[Global___Override] | None = ...,
+        overrides: _abc.Iterable[Global___FloorOverride] | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from hutong.policy.v1 import policy_pb2 as _policy_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
@@ -21,6 +22,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PolicyEventType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PolicyEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PolicyEventType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POLICY_EVENT_TYPE_UNSPECIFIED: _PolicyEventType.ValueType  # 0
+    POLICY_EVENT_TYPE_SNAPSHOT: _PolicyEventType.ValueType  # 1
+    """Nothing new: it was there before the watch began."""
+    POLICY_EVENT_TYPE_PUBLISHED: _PolicyEventType.ValueType  # 2
+    """It was published."""
+    POLICY_EVENT_TYPE_WITHDRAWN: _PolicyEventType.ValueType  # 3
+    """It was withdrawn. The watch may not have told of its publication, when one followed the other closely."""
+
+class PolicyEventType(_PolicyEventType, metaclass=_PolicyEventTypeEnumTypeWrapper):
+    """What became of a revision."""
+
+POLICY_EVENT_TYPE_UNSPECIFIED: PolicyEventType.ValueType  # 0
+POLICY_EVENT_TYPE_SNAPSHOT: PolicyEventType.ValueType  # 1
+"""Nothing new: it was there before the watch began."""
+POLICY_EVENT_TYPE_PUBLISHED: PolicyEventType.ValueType  # 2
+"""It was published."""
+POLICY_EVENT_TYPE_WITHDRAWN: PolicyEventType.ValueType  # 3
+"""It was withdrawn. The watch may not have told of its publication, when one followed the other closely."""
+Global___PolicyEventType: _TypeAlias = PolicyEventType  # noqa: Y015
 
 @_typing.final
 class GetPolicyRequest(_message.Message):
@@ -68,31 +95,31 @@ Global___GetPolicyResponse: _TypeAlias = GetPolicyResponse  # noqa: Y015
 class ListPoliciesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    PARENT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    IN_FORCE_TIME_FIELD_NUMBER: _builtins.int
-    parent: _builtins.str
-    """"jurisdictions/{region}", or "jurisdictions/-" for all."""
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, larger than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    jurisdiction: _builtins.str
+    """Only those of this jurisdiction, "jurisdictions/{region}"; empty for all."""
     @_builtins.property
-    def in_force_time(self) -> _timestamp_pb2.Timestamp:
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
         """Only policies in force at this instant; absent for all."""
 
     def __init__(
         self,
         *,
-        parent: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        in_force_time: _timestamp_pb2.Timestamp | None = ...,
+        jurisdiction: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["in_force_time", b"in_force_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force_time", b"in_force_time", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "jurisdiction", b"jurisdiction", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,21 +155,21 @@ Global___ListPoliciesResponse: _TypeAlias = ListPoliciesResponse  # noqa: Y015
 class ListPolicyRevisionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    NAME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """"jurisdictions/{region}/policies/{policy_id}"."""
+    NAME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, larger than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    name: _builtins.str
+    """"jurisdictions/{region}/policies/{policy_id}"."""
     def __init__(
         self,
         *,
-        name: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -185,8 +212,8 @@ class ResolvePolicyRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     ARRIVING_FROM_FIELD_NUMBER: _builtins.int
-    AT_TIME_FIELD_NUMBER: _builtins.int
-    KNOWN_TIME_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """Where, GB/T 2260 six digits. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -194,11 +221,11 @@ class ResolvePolicyRequest(_message.Message):
     arriving_from: _builtins.str
     """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
     @_builtins.property
-    def at_time(self) -> _timestamp_pb2.Timestamp:
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
         """For which instant; absent means now."""
 
     @_builtins.property
-    def known_time(self) -> _timestamp_pb2.Timestamp:
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """By what was published, and not yet withdrawn, at this instant; absent means by what is known now."""
 
     def __init__(
@@ -207,12 +234,12 @@ class ResolvePolicyRequest(_message.Message):
         region: _builtins.str = ...,
         purpose: _purpose_pb2.Purpose.ValueType = ...,
         arriving_from: _builtins.str = ...,
-        at_time: _timestamp_pb2.Timestamp | None = ...,
-        known_time: _timestamp_pb2.Timestamp | None = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "known_time", b"known_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_time", b"at_time", "known_time", b"known_time", "purpose", b"purpose", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "as_of_time", b"as_of_time", "effective_time", b"effective_time", "purpose", b"purpose", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,19 +398,47 @@ class PolicyCheckpoint(_message.Message):
 Global___PolicyCheckpoint: _TypeAlias = PolicyCheckpoint  # noqa: Y015
 
 @_typing.final
+class PolicyEvent(_message.Message):
+    """A revision in a watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    type: Global___PolicyEventType.ValueType
+    """What became of it."""
+    @_builtins.property
+    def policy(self) -> _policy_pb2.Policy:
+        """The revision as it stands now. One of the snapshot may be withdrawn."""
+
+    def __init__(
+        self,
+        *,
+        type: Global___PolicyEventType.ValueType = ...,
+        policy: _policy_pb2.Policy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyEvent: _TypeAlias = PolicyEvent  # noqa: Y015
+
+@_typing.final
 class WatchPoliciesResponse(_message.Message):
     """One message of a watch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    POLICY_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Give it back to go on after this message."""
     @_builtins.property
-    def policy(self) -> _policy_pb2.Policy:
-        """A revision as it stands now: one of the snapshot, newly published, or withdrawn."""
+    def event(self) -> Global___PolicyEvent:
+        """What became of a revision."""
 
     @_builtins.property
     def checkpoint(self) -> Global___PolicyCheckpoint:
@@ -392,16 +447,16 @@ class WatchPoliciesResponse(_message.Message):
     def __init__(
         self,
         *,
-        policy: _policy_pb2.Policy | None = ...,
+        event: Global___PolicyEvent | None = ...,
         checkpoint: Global___PolicyCheckpoint | None = ...,
         cursor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "event", b"event", "policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "event", b"event", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cursor", b"cursor", "event", b"event", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cursor", b"cursor", "event", b"event", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["policy", "checkpoint"]  # noqa: Y015
-    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["event", "checkpoint"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___WatchPoliciesResponse: _TypeAlias = WatchPoliciesResponse  # noqa: Y015

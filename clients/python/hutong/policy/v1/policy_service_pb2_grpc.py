@@ -81,7 +81,7 @@ class PolicyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListPolicies(self, request, context):
-        """Lists the newest revision of each policy of a jurisdiction, by name, paged (AIP-158).
+        """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

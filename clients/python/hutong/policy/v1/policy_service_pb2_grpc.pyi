@@ -38,7 +38,7 @@ class PolicyServiceStub:
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]
     """Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND."""
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoliciesRequest, _policy_service_pb2.ListPoliciesResponse]
-    """Lists the newest revision of each policy of a jurisdiction, by name, paged (AIP-158)."""
+    """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158)."""
     ListPolicyRevisions: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyRevisionsRequest, _policy_service_pb2.ListPolicyRevisionsResponse]
     """Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none."""
     ResolvePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ResolvePolicyRequest, _policy_service_pb2.ResolvePolicyResponse]
@@ -63,7 +63,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
     """Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND."""
     ListPolicies: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoliciesRequest, _policy_service_pb2.ListPoliciesResponse]  # type: ignore[assignment]
-    """Lists the newest revision of each policy of a jurisdiction, by name, paged (AIP-158)."""
+    """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158)."""
     ListPolicyRevisions: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyRevisionsRequest, _policy_service_pb2.ListPolicyRevisionsResponse]  # type: ignore[assignment]
     """Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none."""
     ResolvePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ResolvePolicyRequest, _policy_service_pb2.ResolvePolicyResponse]  # type: ignore[assignment]
@@ -97,7 +97,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ListPoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ListPoliciesResponse, _abc.Awaitable[_policy_service_pb2.ListPoliciesResponse]]:
-        """Lists the newest revision of each policy of a jurisdiction, by name, paged (AIP-158)."""
+        """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158)."""
 
     @_abc_1.abstractmethod
     def ListPolicyRevisions(

@@ -10,9 +10,9 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.policy.v1 import policy_pb2 as _policy_pb2
-from hutong.results.v1 import follow_up_pb2 as _follow_up_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
+from hutong.results.v1 import next_step_pb2 as _next_step_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
@@ -150,91 +150,91 @@ DECISION_BASIS_PRESENTED: DecisionBasis.ValueType  # 2
 """On evidence in hand that has no record yet."""
 Global___DecisionBasis: _TypeAlias = DecisionBasis  # noqa: Y015
 
-class _Use:
+class _EvidenceUse:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _UseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Use.ValueType], _builtins.type):
+class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceUse.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    USE_UNSPECIFIED: _Use.ValueType  # 0
-    USE_USED: _Use.ValueType  # 1
+    EVIDENCE_USE_UNSPECIFIED: _EvidenceUse.ValueType  # 0
+    EVIDENCE_USE_USED: _EvidenceUse.ValueType  # 1
     """The decision rests on it."""
-    USE_OTHER_EXPIRES_LATER: _Use.ValueType  # 2
+    EVIDENCE_USE_OTHER_EXPIRES_LATER: _EvidenceUse.ValueType  # 2
     """Valid too, but another stays valid longer."""
-    USE_EXPIRED: _Use.ValueType  # 3
+    EVIDENCE_USE_EXPIRED: _EvidenceUse.ValueType  # 3
     """Outside the window at the time of use."""
-    USE_RECALLED: _Use.ValueType  # 4
+    EVIDENCE_USE_RECALLED: _EvidenceUse.ValueType  # 4
     """Taken back."""
-    USE_LAB_NOT_AUTHORIZED: _Use.ValueType  # 5
+    EVIDENCE_USE_LAB_NOT_AUTHORIZED: _EvidenceUse.ValueType  # 5
     """Its laboratory was not authorised at report time."""
-    USE_NOT_YET_REPORTED: _Use.ValueType  # 6
+    EVIDENCE_USE_NOT_YET_REPORTED: _EvidenceUse.ValueType  # 6
     """Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
     counts as one until then and has another use.
     """
-    USE_TIMES_IMPOSSIBLE: _Use.ValueType  # 7
+    EVIDENCE_USE_TIMES_IMPOSSIBLE: _EvidenceUse.ValueType  # 7
     """Its times are out of order or lie in the future."""
-    USE_CONTRADICTS_RECORD: _Use.ValueType  # 8
+    EVIDENCE_USE_CONTRADICTS_RECORD: _EvidenceUse.ValueType  # 8
     """It differs from the record of the same report."""
-    USE_SAME_AS_RECORD: _Use.ValueType  # 9
+    EVIDENCE_USE_SAME_AS_RECORD: _EvidenceUse.ValueType  # 9
     """It equals a record, which is considered in its place."""
-    USE_NOT_IDENTIFIABLE: _Use.ValueType  # 10
+    EVIDENCE_USE_NOT_IDENTIFIABLE: _EvidenceUse.ValueType  # 10
     """It names no laboratory and report number, or no time to count from."""
-    USE_SAMPLING_PROOF_NOT_ACCEPTED: _Use.ValueType  # 11
+    EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: _EvidenceUse.ValueType  # 11
     """A sampling record where the place does not take it, or takes it no longer."""
-    USE_INCONCLUSIVE: _Use.ValueType  # 12
+    EVIDENCE_USE_INCONCLUSIVE: _EvidenceUse.ValueType  # 12
     """No usable answer of the assay."""
-    USE_GOVERNS: _Use.ValueType  # 13
+    EVIDENCE_USE_GOVERNS: _EvidenceUse.ValueType  # 13
     """A positive, or a positive pool, that governs."""
-    USE_CLEARED: _Use.ValueType  # 14
+    EVIDENCE_USE_CLEARED: _EvidenceUse.ValueType  # 14
     """A positive, or a positive pool, that a later recorded negative has cleared."""
-    USE_OUTWEIGHED: _Use.ValueType  # 15
+    EVIDENCE_USE_OUTWEIGHED: _EvidenceUse.ValueType  # 15
     """A negative that a governing positive or pool outweighs."""
-    USE_NOT_NEEDED: _Use.ValueType  # 16
+    EVIDENCE_USE_NOT_NEEDED: _EvidenceUse.ValueType  # 16
     """Not looked at: the place asks for no result, or has no rule in force."""
-    USE_NOT_RECORDED: _Use.ValueType  # 17
+    EVIDENCE_USE_NOT_RECORDED: _EvidenceUse.ValueType  # 17
     """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
 
-class Use(_Use, metaclass=_UseEnumTypeWrapper):
+class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
 
-USE_UNSPECIFIED: Use.ValueType  # 0
-USE_USED: Use.ValueType  # 1
+EVIDENCE_USE_UNSPECIFIED: EvidenceUse.ValueType  # 0
+EVIDENCE_USE_USED: EvidenceUse.ValueType  # 1
 """The decision rests on it."""
-USE_OTHER_EXPIRES_LATER: Use.ValueType  # 2
+EVIDENCE_USE_OTHER_EXPIRES_LATER: EvidenceUse.ValueType  # 2
 """Valid too, but another stays valid longer."""
-USE_EXPIRED: Use.ValueType  # 3
+EVIDENCE_USE_EXPIRED: EvidenceUse.ValueType  # 3
 """Outside the window at the time of use."""
-USE_RECALLED: Use.ValueType  # 4
+EVIDENCE_USE_RECALLED: EvidenceUse.ValueType  # 4
 """Taken back."""
-USE_LAB_NOT_AUTHORIZED: Use.ValueType  # 5
+EVIDENCE_USE_LAB_NOT_AUTHORIZED: EvidenceUse.ValueType  # 5
 """Its laboratory was not authorised at report time."""
-USE_NOT_YET_REPORTED: Use.ValueType  # 6
+EVIDENCE_USE_NOT_YET_REPORTED: EvidenceUse.ValueType  # 6
 """Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
 counts as one until then and has another use.
 """
-USE_TIMES_IMPOSSIBLE: Use.ValueType  # 7
+EVIDENCE_USE_TIMES_IMPOSSIBLE: EvidenceUse.ValueType  # 7
 """Its times are out of order or lie in the future."""
-USE_CONTRADICTS_RECORD: Use.ValueType  # 8
+EVIDENCE_USE_CONTRADICTS_RECORD: EvidenceUse.ValueType  # 8
 """It differs from the record of the same report."""
-USE_SAME_AS_RECORD: Use.ValueType  # 9
+EVIDENCE_USE_SAME_AS_RECORD: EvidenceUse.ValueType  # 9
 """It equals a record, which is considered in its place."""
-USE_NOT_IDENTIFIABLE: Use.ValueType  # 10
+EVIDENCE_USE_NOT_IDENTIFIABLE: EvidenceUse.ValueType  # 10
 """It names no laboratory and report number, or no time to count from."""
-USE_SAMPLING_PROOF_NOT_ACCEPTED: Use.ValueType  # 11
+EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: EvidenceUse.ValueType  # 11
 """A sampling record where the place does not take it, or takes it no longer."""
-USE_INCONCLUSIVE: Use.ValueType  # 12
+EVIDENCE_USE_INCONCLUSIVE: EvidenceUse.ValueType  # 12
 """No usable answer of the assay."""
-USE_GOVERNS: Use.ValueType  # 13
+EVIDENCE_USE_GOVERNS: EvidenceUse.ValueType  # 13
 """A positive, or a positive pool, that governs."""
-USE_CLEARED: Use.ValueType  # 14
+EVIDENCE_USE_CLEARED: EvidenceUse.ValueType  # 14
 """A positive, or a positive pool, that a later recorded negative has cleared."""
-USE_OUTWEIGHED: Use.ValueType  # 15
+EVIDENCE_USE_OUTWEIGHED: EvidenceUse.ValueType  # 15
 """A negative that a governing positive or pool outweighs."""
-USE_NOT_NEEDED: Use.ValueType  # 16
+EVIDENCE_USE_NOT_NEEDED: EvidenceUse.ValueType  # 16
 """Not looked at: the place asks for no result, or has no rule in force."""
-USE_NOT_RECORDED: Use.ValueType  # 17
+EVIDENCE_USE_NOT_RECORDED: EvidenceUse.ValueType  # 17
 """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
-Global___Use: _TypeAlias = Use  # noqa: Y015
+Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015
 
 @_typing.final
 class Considered(_message.Message):
@@ -249,7 +249,7 @@ class Considered(_message.Message):
     DIFFERING_FIELDS_FIELD_NUMBER: _builtins.int
     result: _builtins.str
     """A record, "labs/{uscc}/results/{report_number}@{revision}"."""
-    use: Global___Use.ValueType
+    use: Global___EvidenceUse.ValueType
     """Why it was or was not used."""
     @_builtins.property
     def evidence(self) -> _evidence_pb2.PresentedEvidence:
@@ -268,7 +268,7 @@ class Considered(_message.Message):
         *,
         result: _builtins.str = ...,
         evidence: _evidence_pb2.PresentedEvidence | None = ...,
-        use: Global___Use.ValueType = ...,
+        use: Global___EvidenceUse.ValueType = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         differing_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
@@ -299,7 +299,7 @@ class Decision(_message.Message):
     FLOOR_POLICY_FIELD_NUMBER: _builtins.int
     CONSIDERED_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
-    FOLLOW_UPS_FIELD_NUMBER: _builtins.int
+    NEXT_STEPS_FIELD_NUMBER: _builtins.int
     ADVICE_FIELD_NUMBER: _builtins.int
     REFUSAL_PERMITTED_FIELD_NUMBER: _builtins.int
     FORBIDDEN_GROUNDS_FIELD_NUMBER: _builtins.int
@@ -336,11 +336,11 @@ class Decision(_message.Message):
         """Everything that was weighed, and what became of it."""
 
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """Each source that was asked, how it answered and how old its answer is."""
 
     @_builtins.property
-    def follow_ups(self) -> _containers.RepeatedCompositeFieldContainer[_follow_up_pb2.FollowUp]:
+    def next_steps(self) -> _containers.RepeatedCompositeFieldContainer[_next_step_pb2.NextStep]:
         """What somebody ought to do."""
 
     @_builtins.property
@@ -372,8 +372,8 @@ class Decision(_message.Message):
         governing_policy: _builtins.str = ...,
         floor_policy: _builtins.str = ...,
         considered: _abc.Iterable[Global___Considered] | None = ...,
-        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
-        follow_ups: _abc.Iterable[_follow_up_pb2.FollowUp] | None = ...,
+        sources: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
+        next_steps: _abc.Iterable[_next_step_pb2.NextStep] | None = ...,
         advice: _abc.Iterable[_builtins.str] | None = ...,
         refusal_permitted: _builtins.bool = ...,
         forbidden_grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
@@ -382,7 +382,7 @@ class Decision(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["basis_time", b"basis_time", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "follow_ups", b"follow_ups", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "name", b"name", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,7 +398,7 @@ class ClaimedRecord(_message.Message):
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     HORIZON_TIME_FIELD_NUMBER: _builtins.int
-    state: _lookup_pb2.ClaimState.ValueType
+    state: _lookup_pb2.ClaimedReportMatchState.ValueType
     """Whose record it is, if there is one."""
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the evidence's report time."""
@@ -408,14 +408,14 @@ class ClaimedRecord(_message.Message):
 
     @_builtins.property
     def horizon_time(self) -> _timestamp_pb2.Timestamp:
-        """As in hutong.results.v1.Claim: present when the evidence is of a time before this instant, of which retention keeps
-        nothing. Then nobody is asked to upload it.
+        """As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
+        retention keeps nothing. Then nobody is asked to upload it.
         """
 
     def __init__(
         self,
         *,
-        state: _lookup_pb2.ClaimState.ValueType = ...,
+        state: _lookup_pb2.ClaimedReportMatchState.ValueType = ...,
         test_result: _result_pb2.TestResult | None = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         horizon_time: _timestamp_pb2.Timestamp | None = ...,
@@ -472,7 +472,7 @@ class DecisionInputs(_message.Message):
         """For each piece of evidence what was found of it."""
 
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """Each source that was asked."""
 
     def __init__(
@@ -484,7 +484,7 @@ class DecisionInputs(_message.Message):
         records: _abc.Iterable[_result_pb2.TestResult] | None = ...,
         evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
         claims: _abc.Iterable[Global___ClaimedRecord] | None = ...,
-        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
+        sources: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
         region: _builtins.str = ...,
         purpose: _purpose_pb2.Purpose.ValueType = ...,
     ) -> None: ...

@@ -27,6 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import interval_pb2 as google_dot_type_dot_interval__pb2
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
 from hutong.type.v1 import refusal_ground_pb2 as hutong_dot_type_dot_v1_dot_refusal__ground__pb2
@@ -35,7 +36,7 @@ from hutong.verification.v1 import evidence_pb2 as hutong_dot_verification_dot_v
 from hutong.verification.v1 import refusal_pb2 as hutong_dot_verification_dot_v1_dot_refusal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\x82\x04\n\x14ReportRefusalRequest\x12\"\n\x06region\x18\x01 \x01(\tB\x12\xe2\x41\x01\x02\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x17\n\x05venue\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x39\n\x07purpose\x18\x03 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12;\n\x0brefuse_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12I\n\x07grounds\x18\x05 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x19\xe2\x41\x01\x02\xbaH\x12\x92\x01\x0f\x08\x01\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x31\n\x08\x64\x65\x63ision\x18\x06 \x01(\tB\x1f\xfa\x41\x15\n\x13hutong.org/Decision\xbaH\x04r\x02\x18@\x12\x32\n\x08\x64ocument\x18\x07 \x01(\x0b\x32 .hutong.type.v1.IdentityDocument\x12\x1b\n\tstatement\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1f\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x08\x65vidence\x18\n \x03(\x0b\x32).hutong.verification.v1.PresentedEvidenceB\x08\xbaH\x05\x92\x01\x02\x10\n\"I\n\x15ReportRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"H\n\x11GetRefusalRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x14\n\x12hutong.org/Refusal\xbaH\x07r\x02\x18@\xc8\x01\x01\"F\n\x12GetRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\x9e\x03\n\x13ListRefusalsRequest\x12\x1e\n\x06region\x18\x01 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12=\n\x07grounds\x18\x02 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x43\n\x06states\x18\x03 \x03(\x0e\x32$.hutong.verification.v1.RefusalStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12K\n\njudgements\x18\x04 \x03(\x0e\x32(.hutong.verification.v1.RefusalJudgementB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"b\n\x14ListRefusalsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x1f.hutong.verification.v1.Refusal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x14\x41nswerRefusalRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x14\n\x12hutong.org/Refusal\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x1f\n\x06\x61nswer\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x02\xbaH\x08r\x03\x18\xd0\x0f\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x15\x41nswerRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\xf5\x01\n\x18SummarizeRefusalsRequest\x12\x1e\n\x06region\x18\x01 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12:\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x38\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x43\n\x08interval\x18\x04 \x01(\x0e\x32\'.hutong.verification.v1.SummaryIntervalB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xaa\x02\n\x0eRefusalSummary\x12\x0e\n\x06region\x18\x01 \x01(\t\x12-\n\x06ground\x18\x02 \x01(\x0e\x32\x1d.hutong.type.v1.RefusalGround\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrefusal_count\x18\x05 \x01(\x03\x12\x16\n\x0eunlawful_count\x18\x06 \x01(\x03\x12\x12\n\nopen_count\x18\x07 \x01(\x03\x12\x38\n\x15median_time_to_answer\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"^\n\x19SummarizeRefusalsResponse\x12\x41\n\x11refusal_summaries\x18\x01 \x03(\x0b\x32&.hutong.verification.v1.RefusalSummary*\x84\x01\n\x0fSummaryInterval\x12 \n\x1cSUMMARY_INTERVAL_UNSPECIFIED\x10\x00\x12\x18\n\x14SUMMARY_INTERVAL_DAY\x10\x01\x12\x19\n\x15SUMMARY_INTERVAL_WEEK\x10\x02\x12\x1a\n\x16SUMMARY_INTERVAL_MONTH\x10\x03\x32\xcf\x04\n\x0eRefusalService\x12q\n\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"\x03\x90\x02\x02\x12h\n\nGetRefusal\x12).hutong.verification.v1.GetRefusalRequest\x1a*.hutong.verification.v1.GetRefusalResponse\"\x03\x90\x02\x01\x12n\n\x0cListRefusals\x12+.hutong.verification.v1.ListRefusalsRequest\x1a,.hutong.verification.v1.ListRefusalsResponse\"\x03\x90\x02\x01\x12q\n\rAnswerRefusal\x12,.hutong.verification.v1.AnswerRefusalRequest\x1a-.hutong.verification.v1.AnswerRefusalResponse\"\x03\x90\x02\x02\x12}\n\x11SummarizeRefusals\x12\x30.hutong.verification.v1.SummarizeRefusalsRequest\x1a\x31.hutong.verification.v1.SummarizeRefusalsResponse\"\x03\x90\x02\x01\x42~\n\x1aorg.hutong.verification.v1P\x01ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\x82\x04\n\x14ReportRefusalRequest\x12\"\n\x06region\x18\x01 \x01(\tB\x12\xe2\x41\x01\x02\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x17\n\x05venue\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x39\n\x07purpose\x18\x03 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12;\n\x0brefuse_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12I\n\x07grounds\x18\x05 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x19\xe2\x41\x01\x02\xbaH\x12\x92\x01\x0f\x08\x01\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x31\n\x08\x64\x65\x63ision\x18\x06 \x01(\tB\x1f\xfa\x41\x15\n\x13hutong.org/Decision\xbaH\x04r\x02\x18@\x12\x32\n\x08\x64ocument\x18\x07 \x01(\x0b\x32 .hutong.type.v1.IdentityDocument\x12\x1b\n\tstatement\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1f\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x08\x65vidence\x18\n \x03(\x0b\x32).hutong.verification.v1.PresentedEvidenceB\x08\xbaH\x05\x92\x01\x02\x10\n\"I\n\x15ReportRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"H\n\x11GetRefusalRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x14\n\x12hutong.org/Refusal\xbaH\x07r\x02\x18@\xc8\x01\x01\"F\n\x12GetRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\xf0\x02\n\x13ListRefusalsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12=\n\x07grounds\x18\x04 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x43\n\x06states\x18\x05 \x03(\x0e\x32$.hutong.verification.v1.RefusalStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12K\n\njudgements\x18\x06 \x03(\x0e\x32(.hutong.verification.v1.RefusalJudgementB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12.\n\x0frefuse_interval\x18\x07 \x01(\x0b\x32\x15.google.type.Interval\"b\n\x14ListRefusalsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x1f.hutong.verification.v1.Refusal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x14\x41nswerRefusalRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x14\n\x12hutong.org/Refusal\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x1f\n\x06\x61nswer\x18\x02 \x01(\tB\x0f\xe2\x41\x01\x02\xbaH\x08r\x03\x18\xd0\x0f\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"I\n\x15\x41nswerRefusalResponse\x12\x30\n\x07refusal\x18\x01 \x01(\x0b\x32\x1f.hutong.verification.v1.Refusal\"\xcf\x03\n\x18SummarizeRefusalsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\x97\x02\n\x08interval\x18\x04 \x01(\x0b\x32\x15.google.type.IntervalB\xed\x01\xe2\x41\x01\x02\xbaH\xe5\x01\xba\x01Y\n\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01\x12?\n\x06period\x18\x05 \x01(\x0e\x32%.hutong.verification.v1.SummaryPeriodB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x8c\x01\n\rRefusalCounts\x12\x15\n\rrefusal_count\x18\x01 \x01(\x03\x12\x16\n\x0eunlawful_count\x18\x02 \x01(\x03\x12\x12\n\nopen_count\x18\x03 \x01(\x03\x12\x38\n\x15median_time_to_answer\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\rGroundSummary\x12-\n\x06ground\x18\x01 \x01(\x0e\x32\x1d.hutong.type.v1.RefusalGround\x12\x35\n\x06\x63ounts\x18\x02 \x01(\x0b\x32%.hutong.verification.v1.RefusalCounts\"\xb7\x01\n\x0eRefusalSummary\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\'\n\x08interval\x18\x02 \x01(\x0b\x32\x15.google.type.Interval\x12\x34\n\x05total\x18\x03 \x01(\x0b\x32%.hutong.verification.v1.RefusalCounts\x12\x36\n\x07grounds\x18\x04 \x03(\x0b\x32%.hutong.verification.v1.GroundSummary\"w\n\x19SummarizeRefusalsResponse\x12\x41\n\x11refusal_summaries\x18\x01 \x03(\x0b\x32&.hutong.verification.v1.RefusalSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*z\n\rSummaryPeriod\x12\x1e\n\x1aSUMMARY_PERIOD_UNSPECIFIED\x10\x00\x12\x16\n\x12SUMMARY_PERIOD_DAY\x10\x01\x12\x17\n\x13SUMMARY_PERIOD_WEEK\x10\x02\x12\x18\n\x14SUMMARY_PERIOD_MONTH\x10\x03\x32\xcf\x04\n\x0eRefusalService\x12q\n\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"\x03\x90\x02\x02\x12h\n\nGetRefusal\x12).hutong.verification.v1.GetRefusalRequest\x1a*.hutong.verification.v1.GetRefusalResponse\"\x03\x90\x02\x01\x12n\n\x0cListRefusals\x12+.hutong.verification.v1.ListRefusalsRequest\x1a,.hutong.verification.v1.ListRefusalsResponse\"\x03\x90\x02\x01\x12q\n\rAnswerRefusal\x12,.hutong.verification.v1.AnswerRefusalRequest\x1a-.hutong.verification.v1.AnswerRefusalResponse\"\x03\x90\x02\x02\x12}\n\x11SummarizeRefusals\x12\x30.hutong.verification.v1.SummarizeRefusalsRequest\x1a\x31.hutong.verification.v1.SummarizeRefusalsResponse\"\x03\x90\x02\x01\x42~\n\x1aorg.hutong.verification.v1P\x01ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,6 +64,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTREFUSALREQUEST'].fields_by_name['evidence']._serialized_options = b'\272H\005\222\001\002\020\n'
   _globals['_GETREFUSALREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETREFUSALREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\024\n\022hutong.org/Refusal\272H\007r\002\030@\310\001\001'
+  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_LISTREFUSALSREQUEST'].fields_by_name['region']._loaded_options = None
   _globals['_LISTREFUSALSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\013r\006\310\352\201\312\006\001\330\001\001'
   _globals['_LISTREFUSALSREQUEST'].fields_by_name['grounds']._loaded_options = None
@@ -71,24 +76,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREFUSALSREQUEST'].fields_by_name['states']._serialized_options = b'\272H\n\222\001\007\"\005\202\001\002\020\001'
   _globals['_LISTREFUSALSREQUEST'].fields_by_name['judgements']._loaded_options = None
   _globals['_LISTREFUSALSREQUEST'].fields_by_name['judgements']._serialized_options = b'\272H\n\222\001\007\"\005\202\001\002\020\001'
-  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
-  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTREFUSALSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_ANSWERREFUSALREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_ANSWERREFUSALREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\024\n\022hutong.org/Refusal\272H\007r\002\030@\310\001\001'
   _globals['_ANSWERREFUSALREQUEST'].fields_by_name['answer']._loaded_options = None
   _globals['_ANSWERREFUSALREQUEST'].fields_by_name['answer']._serialized_options = b'\342A\001\002\272H\010r\003\030\320\017\310\001\001'
   _globals['_ANSWERREFUSALREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_ANSWERREFUSALREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['region']._loaded_options = None
   _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\013r\006\310\352\201\312\006\001\330\001\001'
-  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['start_time']._loaded_options = None
-  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['start_time']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
-  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['end_time']._loaded_options = None
-  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['end_time']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['interval']._loaded_options = None
-  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['interval']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['interval']._serialized_options = b'\342A\001\002\272H\345\001\272\001Y\n\rinterval.ends\022\034must have a start and an end\032*has(this.start_time) && has(this.end_time)\272\001\202\001\n\016interval.order\022\037its end must be after the start\032O!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\310\001\001'
+  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['period']._loaded_options = None
+  _globals['_SUMMARIZEREFUSALSREQUEST'].fields_by_name['period']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_REFUSALSERVICE'].methods_by_name['ReportRefusal']._loaded_options = None
   _globals['_REFUSALSERVICE'].methods_by_name['ReportRefusal']._serialized_options = b'\220\002\002'
   _globals['_REFUSALSERVICE'].methods_by_name['GetRefusal']._loaded_options = None
@@ -99,30 +102,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSALSERVICE'].methods_by_name['AnswerRefusal']._serialized_options = b'\220\002\002'
   _globals['_REFUSALSERVICE'].methods_by_name['SummarizeRefusals']._loaded_options = None
   _globals['_REFUSALSERVICE'].methods_by_name['SummarizeRefusals']._serialized_options = b'\220\002\001'
-  _globals['_SUMMARYINTERVAL']._serialized_start=2549
-  _globals['_SUMMARYINTERVAL']._serialized_end=2681
-  _globals['_REPORTREFUSALREQUEST']._serialized_start=430
-  _globals['_REPORTREFUSALREQUEST']._serialized_end=944
-  _globals['_REPORTREFUSALRESPONSE']._serialized_start=946
-  _globals['_REPORTREFUSALRESPONSE']._serialized_end=1019
-  _globals['_GETREFUSALREQUEST']._serialized_start=1021
-  _globals['_GETREFUSALREQUEST']._serialized_end=1093
-  _globals['_GETREFUSALRESPONSE']._serialized_start=1095
-  _globals['_GETREFUSALRESPONSE']._serialized_end=1165
-  _globals['_LISTREFUSALSREQUEST']._serialized_start=1168
-  _globals['_LISTREFUSALSREQUEST']._serialized_end=1582
-  _globals['_LISTREFUSALSRESPONSE']._serialized_start=1584
-  _globals['_LISTREFUSALSRESPONSE']._serialized_end=1682
-  _globals['_ANSWERREFUSALREQUEST']._serialized_start=1685
-  _globals['_ANSWERREFUSALREQUEST']._serialized_end=1826
-  _globals['_ANSWERREFUSALRESPONSE']._serialized_start=1828
-  _globals['_ANSWERREFUSALRESPONSE']._serialized_end=1901
-  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_start=1904
-  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_end=2149
-  _globals['_REFUSALSUMMARY']._serialized_start=2152
-  _globals['_REFUSALSUMMARY']._serialized_end=2450
-  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_start=2452
-  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_end=2546
-  _globals['_REFUSALSERVICE']._serialized_start=2684
-  _globals['_REFUSALSERVICE']._serialized_end=3275
+  _globals['_SUMMARYPERIOD']._serialized_start=2920
+  _globals['_SUMMARYPERIOD']._serialized_end=3042
+  _globals['_REPORTREFUSALREQUEST']._serialized_start=458
+  _globals['_REPORTREFUSALREQUEST']._serialized_end=972
+  _globals['_REPORTREFUSALRESPONSE']._serialized_start=974
+  _globals['_REPORTREFUSALRESPONSE']._serialized_end=1047
+  _globals['_GETREFUSALREQUEST']._serialized_start=1049
+  _globals['_GETREFUSALREQUEST']._serialized_end=1121
+  _globals['_GETREFUSALRESPONSE']._serialized_start=1123
+  _globals['_GETREFUSALRESPONSE']._serialized_end=1193
+  _globals['_LISTREFUSALSREQUEST']._serialized_start=1196
+  _globals['_LISTREFUSALSREQUEST']._serialized_end=1564
+  _globals['_LISTREFUSALSRESPONSE']._serialized_start=1566
+  _globals['_LISTREFUSALSRESPONSE']._serialized_end=1664
+  _globals['_ANSWERREFUSALREQUEST']._serialized_start=1667
+  _globals['_ANSWERREFUSALREQUEST']._serialized_end=1808
+  _globals['_ANSWERREFUSALRESPONSE']._serialized_start=1810
+  _globals['_ANSWERREFUSALRESPONSE']._serialized_end=1883
+  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_start=1886
+  _globals['_SUMMARIZEREFUSALSREQUEST']._serialized_end=2349
+  _globals['_REFUSALCOUNTS']._serialized_start=2352
+  _globals['_REFUSALCOUNTS']._serialized_end=2492
+  _globals['_GROUNDSUMMARY']._serialized_start=2494
+  _globals['_GROUNDSUMMARY']._serialized_end=2611
+  _globals['_REFUSALSUMMARY']._serialized_start=2614
+  _globals['_REFUSALSUMMARY']._serialized_end=2797
+  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_start=2799
+  _globals['_SUMMARIZEREFUSALSRESPONSE']._serialized_end=2918
+  _globals['_REFUSALSERVICE']._serialized_start=3045
+  _globals['_REFUSALSERVICE']._serialized_end=3636
 # @@protoc_insertion_point(module_scope)

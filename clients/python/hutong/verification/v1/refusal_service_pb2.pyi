@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import interval_pb2 as _interval_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
@@ -26,33 +27,33 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _SummaryInterval:
+class _SummaryPeriod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _SummaryIntervalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SummaryInterval.ValueType], _builtins.type):
+class _SummaryPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SummaryPeriod.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    SUMMARY_INTERVAL_UNSPECIFIED: _SummaryInterval.ValueType  # 0
-    """One row for the whole time."""
-    SUMMARY_INTERVAL_DAY: _SummaryInterval.ValueType  # 1
+    SUMMARY_PERIOD_UNSPECIFIED: _SummaryPeriod.ValueType  # 0
+    """One row for the whole interval."""
+    SUMMARY_PERIOD_DAY: _SummaryPeriod.ValueType  # 1
     """One row a day, Asia/Shanghai."""
-    SUMMARY_INTERVAL_WEEK: _SummaryInterval.ValueType  # 2
+    SUMMARY_PERIOD_WEEK: _SummaryPeriod.ValueType  # 2
     """One row a week, from Monday, Asia/Shanghai."""
-    SUMMARY_INTERVAL_MONTH: _SummaryInterval.ValueType  # 3
+    SUMMARY_PERIOD_MONTH: _SummaryPeriod.ValueType  # 3
     """One row a month, Asia/Shanghai."""
 
-class SummaryInterval(_SummaryInterval, metaclass=_SummaryIntervalEnumTypeWrapper):
+class SummaryPeriod(_SummaryPeriod, metaclass=_SummaryPeriodEnumTypeWrapper):
     """How a summary is split up."""
 
-SUMMARY_INTERVAL_UNSPECIFIED: SummaryInterval.ValueType  # 0
-"""One row for the whole time."""
-SUMMARY_INTERVAL_DAY: SummaryInterval.ValueType  # 1
+SUMMARY_PERIOD_UNSPECIFIED: SummaryPeriod.ValueType  # 0
+"""One row for the whole interval."""
+SUMMARY_PERIOD_DAY: SummaryPeriod.ValueType  # 1
 """One row a day, Asia/Shanghai."""
-SUMMARY_INTERVAL_WEEK: SummaryInterval.ValueType  # 2
+SUMMARY_PERIOD_WEEK: SummaryPeriod.ValueType  # 2
 """One row a week, from Monday, Asia/Shanghai."""
-SUMMARY_INTERVAL_MONTH: SummaryInterval.ValueType  # 3
+SUMMARY_PERIOD_MONTH: SummaryPeriod.ValueType  # 3
 """One row a month, Asia/Shanghai."""
-Global___SummaryInterval: _TypeAlias = SummaryInterval  # noqa: Y015
+Global___SummaryPeriod: _TypeAlias = SummaryPeriod  # noqa: Y015
 
 @_typing.final
 class ReportRefusalRequest(_message.Message):
@@ -190,20 +191,19 @@ Global___GetRefusalResponse: _TypeAlias = GetRefusalResponse  # noqa: Y015
 class ListRefusalsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     GROUNDS_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     JUDGEMENTS_FIELD_NUMBER: _builtins.int
-    START_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    region: _builtins.str
-    """Only in this region or below it; empty for all."""
+    REFUSE_INTERVAL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, larger than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    region: _builtins.str
+    """Only in this region or below it; empty for all."""
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
         """Only with one of these grounds; none for all."""
@@ -217,28 +217,23 @@ class ListRefusalsRequest(_message.Message):
         """Only with one of these judgements; none for all."""
 
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only refusals at or after this instant; absent for no limit."""
-
-    @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Only refusals before this instant; absent for no limit."""
+    def refuse_interval(self) -> _interval_pb2.Interval:
+        """Only refusals that happened in this interval. Either end may be absent: no limit."""
 
     def __init__(
         self,
         *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
         region: _builtins.str = ...,
         grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
         states: _abc.Iterable[_refusal_pb2.RefusalState.ValueType] | None = ...,
         judgements: _abc.Iterable[_refusal_pb2.RefusalJudgement.ValueType] | None = ...,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
+        refuse_interval: _interval_pb2.Interval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refuse_interval", b"refuse_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "grounds", b"grounds", "judgements", b"judgements", "page_size", b"page_size", "page_token", b"page_token", "region", b"region", "start_time", b"start_time", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grounds", b"grounds", "judgements", b"judgements", "page_size", b"page_size", "page_token", b"page_token", "refuse_interval", b"refuse_interval", "region", b"region", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,37 +319,103 @@ Global___AnswerRefusalResponse: _TypeAlias = AnswerRefusalResponse  # noqa: Y015
 class SummarizeRefusalsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
-    START_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, larger than 500 means 500."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
     region: _builtins.str
     """Only in this region or below it; empty for all."""
-    interval: Global___SummaryInterval.ValueType
-    """How to split the time up. Default one row for all of it."""
+    period: Global___SummaryPeriod.ValueType
+    """How to split the interval up. Default one row for all of it."""
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Refusals at or after this instant."""
-
-    @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Refusals before this instant."""
+    def interval(self) -> _interval_pb2.Interval:
+        """Refusals that happened in this interval. Both ends are needed, and the end is after the start."""
 
     def __init__(
         self,
         *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
         region: _builtins.str = ...,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
-        interval: Global___SummaryInterval.ValueType = ...,
+        interval: _interval_pb2.Interval | None = ...,
+        period: Global___SummaryPeriod.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "interval", b"interval", "region", b"region", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SummarizeRefusalsRequest: _TypeAlias = SummarizeRefusalsRequest  # noqa: Y015
+
+@_typing.final
+class RefusalCounts(_message.Message):
+    """Counts of some reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSAL_COUNT_FIELD_NUMBER: _builtins.int
+    UNLAWFUL_COUNT_FIELD_NUMBER: _builtins.int
+    OPEN_COUNT_FIELD_NUMBER: _builtins.int
+    MEDIAN_TIME_TO_ANSWER_FIELD_NUMBER: _builtins.int
+    refusal_count: _builtins.int
+    """Reports."""
+    unlawful_count: _builtins.int
+    """Of these, judged unlawful."""
+    open_count: _builtins.int
+    """Of these, not answered yet."""
+    @_builtins.property
+    def median_time_to_answer(self) -> _duration_pb2.Duration:
+        """The median time from report to answer, over answered ones; absent when none is."""
+
+    def __init__(
+        self,
+        *,
+        refusal_count: _builtins.int = ...,
+        unlawful_count: _builtins.int = ...,
+        open_count: _builtins.int = ...,
+        median_time_to_answer: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["median_time_to_answer", b"median_time_to_answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["median_time_to_answer", b"median_time_to_answer", "open_count", b"open_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusalCounts: _TypeAlias = RefusalCounts  # noqa: Y015
+
+@_typing.final
+class GroundSummary(_message.Message):
+    """Counts of the reports that name one ground."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUND_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    ground: _refusal_ground_pb2.RefusalGround.ValueType
+    """The ground."""
+    @_builtins.property
+    def counts(self) -> Global___RefusalCounts:
+        """The reports that name it, alone or among others."""
+
+    def __init__(
+        self,
+        *,
+        ground: _refusal_ground_pb2.RefusalGround.ValueType = ...,
+        counts: Global___RefusalCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "ground", b"ground"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroundSummary: _TypeAlias = GroundSummary  # noqa: Y015
 
 @_typing.final
 class RefusalSummary(_message.Message):
@@ -363,50 +424,34 @@ class RefusalSummary(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_FIELD_NUMBER: _builtins.int
-    GROUND_FIELD_NUMBER: _builtins.int
-    START_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
-    REFUSAL_COUNT_FIELD_NUMBER: _builtins.int
-    UNLAWFUL_COUNT_FIELD_NUMBER: _builtins.int
-    OPEN_COUNT_FIELD_NUMBER: _builtins.int
-    MEDIAN_TIME_TO_ANSWER_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    GROUNDS_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The jurisdiction, GB/T 2260."""
-    ground: _refusal_ground_pb2.RefusalGround.ValueType
-    """The ground; UNSPECIFIED for all grounds together."""
-    refusal_count: _builtins.int
-    """Reports."""
-    unlawful_count: _builtins.int
-    """Of these, judged unlawful."""
-    open_count: _builtins.int
-    """Of these, not answered yet."""
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp:
-        """The first instant of the row's time."""
+    def interval(self) -> _interval_pb2.Interval:
+        """The row's part of the interval."""
 
     @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The instant after its last."""
+    def total(self) -> Global___RefusalCounts:
+        """All its reports, each once."""
 
     @_builtins.property
-    def median_time_to_answer(self) -> _duration_pb2.Duration:
-        """The median time from report to answer, over answered ones; absent when none is."""
+    def grounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroundSummary]:
+        """By ground, in the order of RefusalGround. A report is counted under each ground that it names."""
 
     def __init__(
         self,
         *,
         region: _builtins.str = ...,
-        ground: _refusal_ground_pb2.RefusalGround.ValueType = ...,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
-        refusal_count: _builtins.int = ...,
-        unlawful_count: _builtins.int = ...,
-        open_count: _builtins.int = ...,
-        median_time_to_answer: _duration_pb2.Duration | None = ...,
+        interval: _interval_pb2.Interval | None = ...,
+        total: Global___RefusalCounts | None = ...,
+        grounds: _abc.Iterable[Global___GroundSummary] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "median_time_to_answer", b"median_time_to_answer", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "ground", b"ground", "median_time_to_answer", b"median_time_to_answer", "open_count", b"open_count", "refusal_count", b"refusal_count", "region", b"region", "start_time", b"start_time", "unlawful_count", b"unlawful_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grounds", b"grounds", "interval", b"interval", "region", b"region", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,18 +462,22 @@ class SummarizeRefusalsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSAL_SUMMARIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Give it back for the next page; empty at the end."""
     @_builtins.property
     def refusal_summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalSummary]:
-        """The rows, by jurisdiction, time and ground."""
+        """The rows, by jurisdiction and time; none without reports."""
 
     def __init__(
         self,
         *,
         refusal_summaries: _abc.Iterable[Global___RefusalSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal_summaries", b"refusal_summaries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "refusal_summaries", b"refusal_summaries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

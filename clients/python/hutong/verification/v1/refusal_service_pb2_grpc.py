@@ -98,7 +98,8 @@ class RefusalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeRefusals(self, request, context):
-        """Counts reports by jurisdiction and ground over an interval.
+        """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
+        comes in meanwhile is in the pages after it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

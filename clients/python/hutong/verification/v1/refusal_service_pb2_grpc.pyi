@@ -47,7 +47,9 @@ class RefusalServiceStub:
     again changes nothing.
     """
     SummarizeRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]
-    """Counts reports by jurisdiction and ground over an interval."""
+    """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
+    comes in meanwhile is in the pages after it.
+    """
 
 @_typing.type_check_only
 class RefusalServiceAsyncStub(RefusalServiceStub):
@@ -68,7 +70,9 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     again changes nothing.
     """
     SummarizeRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]  # type: ignore[assignment]
-    """Counts reports by jurisdiction and ground over an interval."""
+    """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
+    comes in meanwhile is in the pages after it.
+    """
 
 class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
     """The message board: people tell where they were refused, jurisdictions answer, supervisors see."""
@@ -116,6 +120,8 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.SummarizeRefusalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.SummarizeRefusalsResponse, _abc.Awaitable[_refusal_service_pb2.SummarizeRefusalsResponse]]:
-        """Counts reports by jurisdiction and ground over an interval."""
+        """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
+        comes in meanwhile is in the pages after it.
+        """
 
 def add_RefusalServiceServicer_to_server(servicer: RefusalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

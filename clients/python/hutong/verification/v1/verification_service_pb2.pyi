@@ -37,14 +37,14 @@ class VerifyRequest(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
-    RECORD_FIELD_NUMBER: _builtins.int
+    STORE_DECISION_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The place that checks, GB/T 2260 six digits: its window counts."""
     purpose: _purpose_pb2.Purpose.ValueType
     """For what."""
     arriving_from: _builtins.str
     """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
-    scope: _lookup_pb2.Scope.ValueType
+    scope: _lookup_pb2.LookupScope.ValueType
     """How far to look for records. Default LOCAL."""
     at_least_as_fresh: _builtins.str
     """The token of an upload, a correction or a publication: the decision never rests on an older world. One of another
@@ -52,7 +52,7 @@ class VerifyRequest(_message.Message):
     seen in time nothing is held against the holder: that node, or the nation, is a source that did not answer. Empty for
     none.
     """
-    record: _builtins.bool
+    store_decision: _builtins.bool
     """Store the decision whatever it is. Default false: adverse ones and those on presented evidence are stored, others not."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
@@ -79,13 +79,13 @@ class VerifyRequest(_message.Message):
         arriving_from: _builtins.str = ...,
         use_time: _timestamp_pb2.Timestamp | None = ...,
         evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
-        scope: _lookup_pb2.Scope.ValueType = ...,
+        scope: _lookup_pb2.LookupScope.ValueType = ...,
         at_least_as_fresh: _builtins.str = ...,
-        record: _builtins.bool = ...,
+        store_decision: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_least_as_fresh", b"at_least_as_fresh", "document", b"document", "evidence", b"evidence", "purpose", b"purpose", "record", b"record", "region", b"region", "scope", b"scope", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_least_as_fresh", b"at_least_as_fresh", "document", b"document", "evidence", b"evidence", "purpose", b"purpose", "region", b"region", "scope", b"scope", "store_decision", b"store_decision", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,7 +12,7 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, document_options, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS
-from hutong_client.formatting import moment, word
+from hutong_client.formatting import moment, source_name, word
 
 _COLUMNS = ("report", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
 
@@ -30,7 +30,7 @@ def lookup(
 
     "Nothing on record" never means "not tested".
     """
-    scope = lookup_pb2.SCOPE_NATIONWIDE if nationwide else lookup_pb2.SCOPE_LOCAL
+    scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE if nationwide else lookup_pb2.LOOKUP_SCOPE_LOCAL
     request = results_service_pb2.LookupLatestRequest(document=document, scope=scope, limit=limit)
     with node.connect() as connection:
         response = connection.results.LookupLatest(request, timeout=CALL_SECONDS)
@@ -46,18 +46,18 @@ def lookup(
         click.echo("Nothing on record here. That does not mean that the person was not tested.")
     for source in describe_sources(response.sources):
         click.echo(source)
-    for follow_up in response.follow_ups:
-        click.echo(f"To do: {follow_up.description}")
+    for next_step in response.next_steps:
+        click.echo(f"To do: {next_step.description}")
     return ExitCode.DONE
 
 
-def describe_sources(sources: Iterable[lookup_pb2.Source]) -> list[str]:
+def describe_sources(sources: Iterable[lookup_pb2.DataSource]) -> list[str]:
     """One line for each source that was asked: how it answered, and how old its answer is."""
     lines = []
     for source in sources:
         state = word(lookup_pb2.SourceState, source.state, "SOURCE_STATE_")
         as_of = f", as of {moment(source.as_of_time)}" if source.HasField("as_of_time") else ""
-        lines.append(f"Source {source.source}: {state}{as_of}")
+        lines.append(f"Source {source_name(source)}: {state}{as_of}")
     return lines
 
 

@@ -17,7 +17,7 @@ from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import Enum, as_dict, moment, word
 from hutong_client.paging import all_pages
 from hutong_client.policies.publication import list_revisions
-from hutong_client.policies.rules import describe_requirement
+from hutong_client.policies.rules import describe_override, describe_requirement
 
 
 @click.group()
@@ -25,12 +25,12 @@ def policy() -> None:
     """The rules of every place: put them into force from files, see them, resolve them."""
 
 
-@policy.command(cls=NodeCommand)
+@policy.command(cls=NodeCommand, former={"--at": "--effective-time", "--known": "--as-of-time"})
 @click.option("--region", required=True, help="Where, GB/T 2260.")
 @click.option("--purpose", type=PURPOSE, required=True, help="For what: " + ", ".join(PURPOSE.words) + ".")
 @click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: the region]")
-@click.option("--at", "at_time", type=INSTANT, help="For which instant.  [default: now]")
-@click.option("--known", "known_time", type=INSTANT, help="By what was published then.  [default: now]")
+@click.option("--effective-time", type=INSTANT, help="For which instant.  [default: now]")
+@click.option("--as-of-time", type=INSTANT, help="By what was published then.  [default: now]")
 @json_option
 @click.pass_obj
 def resolve(
@@ -38,8 +38,8 @@ def resolve(
     region: str,
     purpose: int,
     arriving_from: str,
-    at_time: Timestamp | None,
-    known_time: Timestamp | None,
+    effective_time: Timestamp | None,
+    as_of_time: Timestamp | None,
     as_json: bool,
 ) -> ExitCode:
     """Show what applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
@@ -47,8 +47,8 @@ def resolve(
         region=region,
         purpose=purpose_pb2.Purpose.ValueType(purpose),
         arriving_from=arriving_from,
-        at_time=at_time,
-        known_time=known_time,
+        effective_time=effective_time,
+        as_of_time=as_of_time,
     )
     with node.connect() as connection:
         effective = connection.policies.ResolvePolicy(request, timeout=CALL_SECONDS).effective_policy
@@ -69,7 +69,7 @@ def resolve(
         if text:
             click.echo(f"  {what}: {text}")
     for override in effective.overrides:
-        click.echo(f"  Replaced by {override.floor}: {override.field} {override.stated} → {override.applied}")
+        click.echo(f"  Replaced by {override.floor}: {describe_override(override)}")
     return ExitCode.DONE
 
 
@@ -84,15 +84,15 @@ def history(node: Node, name: str, as_json: bool) -> ExitCode:
     return _show_list(revisions, as_json)
 
 
-@policy.command("list", cls=NodeCommand)
-@click.option("--jurisdiction", default="-", help="Only this one, GB/T 2260.  [default: all]")
-@click.option("--in-force", "in_force_time", type=INSTANT, help="Only those in force at this instant.")
+@policy.command("list", cls=NodeCommand, former={"--in-force": "--effective-time"})
+@click.option("--jurisdiction", default="", help="Only this one, GB/T 2260.  [default: all]")
+@click.option("--effective-time", type=INSTANT, help="Only those in force at this instant.")
 @json_option
 @click.pass_obj
-def list_policies(node: Node, jurisdiction: str, in_force_time: Timestamp | None, as_json: bool) -> ExitCode:
+def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | None, as_json: bool) -> ExitCode:
     """List the newest revision of each policy."""
     request = policy_service_pb2.ListPoliciesRequest(
-        parent=f"jurisdictions/{jurisdiction}", in_force_time=in_force_time
+        jurisdiction=f"jurisdictions/{jurisdiction}" if jurisdiction.strip("-") else "", effective_time=effective_time
     )
     with node.connect() as connection:
         policies = [it for page in all_pages(connection.policies.ListPolicies, request) for it in page.policies]

@@ -19,6 +19,7 @@ from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgumen
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.policies.files import PolicyFile, find_policy_files
 from hutong_client.policies.publication import Change, compare, preview, publish
+from hutong_client.policies.rules import describe_override
 
 _files_option = click.option(
     "-f",
@@ -136,7 +137,7 @@ def _describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
     """Which answers change, one line for each place, kind of arrival and pair of rules, with its purposes together."""
     purposes: dict[tuple[str, str, str, str], list[str]] = {}
     for impact in impacts:
-        origin = word(policy_pb2.Origin, impact.origin, "ORIGIN_")
+        origin = word(policy_pb2.TravelerOrigin, impact.origin, "TRAVELER_ORIGIN_")
         before, after = (it.governing or "no rule" for it in (impact.before, impact.after))
         purpose = word(purpose_pb2.Purpose, impact.purpose, "PURPOSE_")
         purposes.setdefault((impact.region, origin, before, after), []).append(purpose)
@@ -164,7 +165,7 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
         click.echo(f"{response.policy.name}: {action}, {response.policy.title}")
         for it in response.overrides:
             since = f" from {moment(it.start_time)}"
-            click.echo(f"  overrides {it.policy}: {it.field} {it.stated} → {it.applied}{since}")
+            click.echo(f"  overrides {it.policy}: {describe_override(it)}{since}")
         if response.override_count > len(response.overrides):
             click.echo(f"  overrides {response.override_count:,} policies in all")
     return told | {"action": action, **as_dict(response)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from hutong.policy.v1.policy_pb2 import Origin, Policy
+from hutong.policy.v1.policy_pb2 import Policy, TravelerOrigin
 from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.type.v1.purpose_pb2 import Purpose
 
@@ -70,7 +70,7 @@ def _as_json(calendar: Calendar) -> dict[str, Any]:
         "lanes": [
             {
                 "purposes": [Purpose.Name(Purpose.ValueType(purpose)) for purpose in lane.purposes],
-                "origin": Origin.Name(Origin.ValueType(lane.origin)),
+                "origin": TravelerOrigin.Name(TravelerOrigin.ValueType(lane.origin)),
                 "stretches": [
                     {
                         "start_time": datetime.fromtimestamp(it.start, SHANGHAI).isoformat(),

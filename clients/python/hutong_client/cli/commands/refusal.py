@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
@@ -26,14 +27,14 @@ from hutong_client.cli.options import (
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.refusals import Asked, refusals_page
-from hutong_client.connection import CALL_SECONDS
+from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.formatting import as_dict, moment, span, word
 from hutong_client.paging import all_pages
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
 STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
 JUDGEMENT = Word(refusal_pb2.RefusalJudgement, "REFUSAL_JUDGEMENT_")
-INTERVAL = Word(refusal_service_pb2.SummaryInterval, "SUMMARY_INTERVAL_")
+PERIOD = Word(refusal_service_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
 
 
 @click.group()
@@ -126,8 +127,7 @@ def list_refusals(
         grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
         states=[refusal_pb2.RefusalState.ValueType(state) for state in states],
         judgements=[refusal_pb2.RefusalJudgement.ValueType(judgement) for judgement in judgements],
-        start_time=start_time,
-        end_time=end_time,
+        refuse_interval=Interval(start_time=start_time, end_time=end_time),
     )
     with node.connect() as connection:
         refusals = [it for page in all_pages(connection.refusals.ListRefusals, request) for it in page.refusals]
@@ -154,7 +154,7 @@ def list_refusals(
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
-@click.option("--by", "interval", type=INTERVAL, help="One row a day, week or month.  [default: one for all]")
+@click.option("--by", "period", type=PERIOD, help="One row a day, week or month.  [default: one for all]")
 @html_option
 @json_option
 @click.pass_obj
@@ -163,7 +163,7 @@ def summary(
     region: str,
     start_time: Timestamp,
     end_time: Timestamp,
-    interval: int | None,
+    period: int | None,
     html_path: Path | None,
     as_json: bool,
 ) -> ExitCode:
@@ -172,37 +172,45 @@ def summary(
         raise click.UsageError("give either --html or --json")
     request = refusal_service_pb2.SummarizeRefusalsRequest(
         region=region,
-        start_time=start_time,
-        end_time=end_time,
-        interval=refusal_service_pb2.SummaryInterval.ValueType(interval or 0),
+        interval=Interval(start_time=start_time, end_time=end_time),
+        period=refusal_service_pb2.SummaryPeriod.ValueType(period or 0),
     )
     with node.connect() as connection:
         if html_path:
-            request.interval = request.interval or refusal_service_pb2.SUMMARY_INTERVAL_DAY
-        response = connection.refusals.SummarizeRefusals(request, timeout=CALL_SECONDS)
+            request.period = request.period or refusal_service_pb2.SUMMARY_PERIOD_DAY
+        summaries = _summaries(connection, request)
         if html_path:
-            request.ClearField("interval")
-            whole = connection.refusals.SummarizeRefusals(request, timeout=CALL_SECONDS)
-            asked = Asked(region, start_time, end_time)
-            write_page(html_path, refusals_page(whole.refusal_summaries, response.refusal_summaries, asked))
+            request.ClearField("period")
+            whole = _summaries(connection, request)
+            write_page(html_path, refusals_page(whole, summaries, Asked(region, start_time, end_time)))
             return ExitCode.DONE
     if as_json:
-        print_json(response)
+        print_json({"refusal_summaries": [as_dict(it) for it in summaries]})
         return ExitCode.DONE
     rows = [
         (
             it.region,
-            moment(it.start_time),
-            _grounds([it.ground]) if it.ground else "all",
-            str(it.refusal_count),
-            str(it.unlawful_count),
-            str(it.open_count),
-            span(it.median_time_to_answer) if it.HasField("median_time_to_answer") else "",
+            moment(it.interval.start_time),
+            ground,
+            str(counts.refusal_count),
+            str(counts.unlawful_count),
+            str(counts.open_count),
+            span(counts.median_time_to_answer) if counts.HasField("median_time_to_answer") else "",
         )
-        for it in response.refusal_summaries
+        for it in summaries
+        for ground, counts in (("all", it.total), *((_grounds([own.ground]), own.counts) for own in it.grounds))
     ]
     print_table(("region", "from", "ground", "reports", "unlawful", "open", "median to answer"), rows)
     return ExitCode.DONE
+
+
+def _summaries(
+    connection: Connection, request: refusal_service_pb2.SummarizeRefusalsRequest
+) -> list[refusal_service_pb2.RefusalSummary]:
+    """The rows of all pages."""
+    request.page_token = ""
+    pages = all_pages(connection.refusals.SummarizeRefusals, request)
+    return [it for page in pages for it in page.refusal_summaries]
 
 
 def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:

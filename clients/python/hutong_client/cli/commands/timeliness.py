@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles
-from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest, SummarizeTimelinessResponse
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, html_option, json_option
@@ -48,14 +49,17 @@ def timeliness(
     request = SummarizeTimelinessRequest(
         lab=lab,  # type: ignore[arg-type] # None leaves it unset, which the stubs do not know
         region=region,  # type: ignore[arg-type]
-        start_time=start_time,
-        end_time=end_time,
+        interval=Interval(start_time=start_time, end_time=end_time),
         late_threshold=Duration(seconds=round(late_after_hours * 3600)),
     )
     with node.connect() as connection:
-        response = connection.timeliness.SummarizeTimeliness(request, timeout=CALL_SECONDS)
-        if response.HasField("horizon_time"):
-            say(f"Not counted: reports issued before {moment(response.horizon_time)}, which are not kept any more.")
+        response = SummarizeTimelinessResponse()
+        for page in all_pages(connection.timeliness.SummarizeTimeliness, request):
+            response.MergeFrom(page)
+        response.ClearField("next_page_token")
+        if response.HasField("retention_start_time"):
+            kept_from = moment(response.retention_start_time)
+            say(f"Not counted: reports issued before {kept_from}, which are not kept any more.")
         if html_path:
             names = _lab_names(connection, lab, region or "")
             asked = Asked(lab or region or "", start_time, end_time, request.late_threshold, names)
@@ -66,7 +70,7 @@ def timeliness(
         return ExitCode.DONE
     rows = [
         (
-            it.subject,
+            it.lab or it.region,
             str(it.result_count),
             *_quantiles(it.report_to_upload),
             *_quantiles(it.upload_to_nationwide),

@@ -38,7 +38,7 @@ _TITLE_SECONDS = 2.0
 """A rule's title is pleasant to have and nothing waits for it longer."""
 
 
-@click.command(cls=NodeCommand)
+@click.command(cls=NodeCommand, former={"--record": "--store-decision"})
 @click.argument("people", required=False)
 @document_options(needed=False)
 @click.option("--region", default="", help="The place that checks, GB/T 2260: its window counts.")
@@ -48,7 +48,7 @@ _TITLE_SECONDS = 2.0
 @evidence_option
 @click.option("--nationwide", is_flag=True, help="Ask the national node too.")
 @click.option("--at-least-as-fresh", default="", help="A consistency token: never rest on an older world.")
-@click.option("--record", is_flag=True, help="Keep the decision whatever it is.")
+@click.option("--store-decision", is_flag=True, help="Keep the decision whatever it is.")
 @json_option
 @click.pass_obj
 def verify(
@@ -62,7 +62,7 @@ def verify(
     evidence: Sequence[PresentedEvidence],
     nationwide: bool,
     at_least_as_fresh: str,
-    record: bool,
+    store_decision: bool,
     as_json: bool,
 ) -> ExitCode:
     """Decide for one person (--number), for the PEOPLE of a file (CSV, XLSX or NDJSON), or, with -, for a gate's pipe.
@@ -78,9 +78,9 @@ def verify(
         arriving_from=arriving_from,
         use_time=use_time,
         evidence=evidence,
-        scope=lookup_pb2.SCOPE_NATIONWIDE if nationwide else lookup_pb2.SCOPE_LOCAL,
+        scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE if nationwide else lookup_pb2.LOOKUP_SCOPE_LOCAL,
         at_least_as_fresh=at_least_as_fresh,
-        record=record,
+        store_decision=store_decision,
     )
     if bool(people) == bool(document):
         raise click.UsageError("give either --number or a file of people")

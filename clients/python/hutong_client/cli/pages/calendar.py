@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hutong.policy.v1.policy_pb2 import ORIGIN_ANY, EffectivePolicy, Policy
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, EffectivePolicy, Policy
 
 from hutong_client.cli.pages.charts import Lane as Row
 from hutong_client.cli.pages.charts import Segment, Tick, lanes
@@ -114,7 +114,7 @@ def _rule(rule: Policy) -> Sequence[str]:
 
 def _requirement_words(effective: EffectivePolicy) -> str:
     """What is asked for, and whether that is what the rule itself says."""
-    replaced = any(override.field == "test_required.window.basis" for override in effective.overrides)
+    replaced = any(override.WhichOneof("replaced") == "basis" for override in effective.overrides)
     return describe_requirement(effective) + (", as the floor says" if replaced else "")
 
 
@@ -129,7 +129,7 @@ def day(seconds: int) -> str:
 
 
 def _label(lane: Lane) -> str:
-    origin = "" if lane.origin == ORIGIN_ANY else f", from {describe_origin(lane.origin)}"
+    origin = "" if lane.origin == TRAVELER_ORIGIN_ANY else f", from {describe_origin(lane.origin)}"
     return describe_purposes(lane.purposes) + origin
 
 

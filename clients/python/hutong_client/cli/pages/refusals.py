@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.refusal_ground_pb2 import RefusalGround
-from hutong.verification.v1.refusal_service_pb2 import RefusalSummary
+from hutong.verification.v1.refusal_service_pb2 import RefusalCounts, RefusalSummary
 
 from hutong_client.cli.pages.charts import Bar, bars, columns
 from hutong_client.cli.pages.frame import Column, Figure, badge, figures, legend, page, section, table
@@ -38,10 +38,10 @@ class _Sum:
     unlawful: int = 0
     open: int = 0
 
-    def add(self, row: RefusalSummary) -> None:
-        self.reports += row.refusal_count
-        self.unlawful += row.unlawful_count
-        self.open += row.open_count
+    def add(self, counts: RefusalCounts) -> None:
+        self.reports += counts.refusal_count
+        self.unlawful += counts.unlawful_count
+        self.open += counts.open_count
 
     def bar(self, label: str) -> Bar:
         words = f"{self.reports:,} · {self.unlawful:,} unlawful"
@@ -53,12 +53,10 @@ class _Sum:
 
 def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSummary], asked: Asked) -> str:
     """The page; `whole` has one row for all the time, `over_time` the same split up, both as the service answers."""
-    together = [row for row in whole if not row.ground]
-    by_ground = [row for row in whole if row.ground]
-    parts = [figures(_figures(together))]
-    if together:
-        provinces = _sum(together, lambda row: province_of(row.region))
-        grounds = _sum(by_ground, lambda row: _ground(row.ground))
+    parts = [figures(_figures(whole))]
+    if whole:
+        provinces = _sum((province_of(row.region), row.total) for row in whole)
+        grounds = _sum((_ground(it.ground), it.counts) for row in whole for it in row.grounds)
         parts += [
             section("By province", _LEGEND, bars(_by_reports(provinces, region_words)), note="Most reports first."),
             section(
@@ -68,8 +66,8 @@ def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSu
                 note="What people were told. A report may name several grounds and is counted under each.",
             ),
             _over_time(over_time),
-            _times_to_answer(together),
-            section("All figures", table(_COLUMNS, [_row(row) for row in whole])),
+            _times_to_answer(whole),
+            section("All figures", table(_COLUMNS, [line for row in whole for line in _lines(row)])),
         ]
     else:
         parts.append(section("Nothing was reported", note="No report of a refusal in this time and place."))
@@ -85,7 +83,7 @@ def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSu
 def _figures(rows: Sequence[RefusalSummary]) -> list[Figure]:
     total = _Sum()
     for row in rows:
-        total.add(row)
+        total.add(row.total)
     share = f" ({total.unlawful / total.reports:.0%})" if total.reports else ""
     return [
         Figure(f"{total.reports:,}", "reports of refusals"),
@@ -95,10 +93,10 @@ def _figures(rows: Sequence[RefusalSummary]) -> list[Figure]:
     ]
 
 
-def _sum(rows: Iterable[RefusalSummary], key: Callable[[RefusalSummary], str]) -> dict[str, _Sum]:
+def _sum(counted: Iterable[tuple[str, RefusalCounts]]) -> dict[str, _Sum]:
     sums: dict[str, _Sum] = defaultdict(_Sum)
-    for row in rows:
-        sums[key(row)].add(row)
+    for key, counts in counted:
+        sums[key].add(counts)
     return sums
 
 
@@ -109,7 +107,7 @@ def _by_reports(sums: dict[str, _Sum], words: Callable[[str], str]) -> list[Bar]
 
 def _over_time(rows: Sequence[RefusalSummary]) -> Html:
     """A column for each day, week or month that had reports."""
-    sums = _sum((row for row in rows if not row.ground), lambda row: moment(row.start_time)[:10])
+    sums = _sum((moment(row.interval.start_time)[:10], row.total) for row in rows)
     shown = [replace(it.bar(day), label=day[5:]) for day, it in sorted(sums.items())]
     note = "By the day on which a day, week or month of reports begins; times without reports are left out."
     return section("Over time", _LEGEND, columns(shown), note=note) if len(shown) > 1 else Html()
@@ -117,20 +115,20 @@ def _over_time(rows: Sequence[RefusalSummary]) -> Html:
 
 def _times_to_answer(rows: Sequence[RefusalSummary]) -> Html:
     """Who takes long, and who does not answer at all."""
-    answering = [row for row in rows if row.HasField("median_time_to_answer")]
-    answering.sort(key=lambda row: -row.median_time_to_answer.seconds)
+    answering = [(row.region, row.total) for row in rows if row.total.HasField("median_time_to_answer")]
+    answering.sort(key=lambda it: -it[1].median_time_to_answer.seconds)
     shown = [
         Bar(
-            region_words(row.region),
-            row.median_time_to_answer.seconds,
-            span(row.median_time_to_answer),
-            detail=f"{row.refusal_count - row.open_count:,} answered, {row.open_count:,} open",
+            region_words(region),
+            total.median_time_to_answer.seconds,
+            span(total.median_time_to_answer),
+            detail=f"{total.refusal_count - total.open_count:,} answered, {total.open_count:,} open",
         )
-        for row in answering[:MOST_SHOWN]
+        for region, total in answering[:MOST_SHOWN]
     ]
-    mute = [row for row in rows if not row.HasField("median_time_to_answer")]
-    mute.sort(key=lambda row: (-row.open_count, row.region))
-    items = [tag("li", f"{region_words(row.region)}: {row.open_count:,} open") for row in mute]
+    mute = [(row.region, row.total) for row in rows if not row.total.HasField("median_time_to_answer")]
+    mute.sort(key=lambda it: (-it[1].open_count, it[0]))
+    items = [tag("li", f"{region_words(region)}: {total.open_count:,} open") for region, total in mute]
     return section(
         "Time to answer",
         bars(shown) if shown else Html(),
@@ -150,14 +148,20 @@ _COLUMNS = (
 )
 
 
-def _row(row: RefusalSummary) -> Sequence[str]:
+def _lines(row: RefusalSummary) -> Iterator[Sequence[str]]:
+    """The line of all grounds together, and one for each ground."""
+    yield _line(row.region, tag("strong", "all grounds"), row.total)
+    yield from (_line(row.region, _ground(it.ground), it.counts) for it in row.grounds)
+
+
+def _line(region: str, ground: str, counts: RefusalCounts) -> Sequence[str]:
     return (
-        region_words(row.region),
-        _ground(row.ground) if row.ground else tag("strong", "all grounds"),
-        f"{row.refusal_count:,}",
-        badge(f"{row.unlawful_count:,}", "bad") if row.unlawful_count else "0",
-        badge(f"{row.open_count:,}", "warn") if row.open_count else "0",
-        span(row.median_time_to_answer) if row.HasField("median_time_to_answer") else "",
+        region_words(region),
+        ground,
+        f"{counts.refusal_count:,}",
+        badge(f"{counts.unlawful_count:,}", "bad") if counts.unlawful_count else "0",
+        badge(f"{counts.open_count:,}", "warn") if counts.open_count else "0",
+        span(counts.median_time_to_answer) if counts.HasField("median_time_to_answer") else "",
     )
 
 

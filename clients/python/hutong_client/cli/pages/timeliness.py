@@ -35,7 +35,7 @@ class Asked:
 def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
     """The page; `found` as the service answers: the asked subject first, for a region its laboratories after it."""
     whole = found[0]
-    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.subject))
+    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.lab))
     reported = [it for it in labs if it.result_count]
     silent = [it for it in labs if not it.result_count]
     late = [it for it in reported if it.late_count]
@@ -71,6 +71,11 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
         f" {moment(asked.end_time)[:16]} (China time) · late is more than {threshold} after the report",
         footer="Delays are kept in classes a twentieth wide, so a quantile is at most 5 % too long.",
     )
+
+
+def subject_of(shown: Timeliness) -> str:
+    """Whose timeliness it is: "labs/{uscc}" or a region."""
+    return shown.lab or shown.region
 
 
 def late_share(shown: Timeliness) -> float:
@@ -175,12 +180,12 @@ def _tone(shown: Timeliness) -> Tone:
 
 
 def _name(shown: Timeliness, asked: Asked) -> str:
-    return asked.lab_names.get(shown.subject) or _words(shown.subject, asked)
+    return asked.lab_names.get(subject_of(shown)) or _words(subject_of(shown), asked)
 
 
 def _code(shown: Timeliness, asked: Asked) -> str:
     """What stands under a name; empty where the name is the code already."""
-    return shown.subject if shown.subject in asked.lab_names else ""
+    return subject_of(shown) if subject_of(shown) in asked.lab_names else ""
 
 
 def _words(subject: str, asked: Asked) -> str:

@@ -11,24 +11,20 @@ from typing import Any
 
 import grpc
 import pytest
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1 import lookup_pb2, result_pb2
-from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, WatchNoticesRequest
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
-from hutong.results.v1.results_service_pb2 import (
-    ImportResultsRequest,
-    ImportResultsResponse,
-    LinkDocumentsRequest,
-    LookupLatestRequest,
-    UnlinkDocumentsRequest,
-    WatchResultsRequest,
-)
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResultsRequest
 
 from services.domain.instant import HOUR, to_timestamp
 from services.results.documents.tables import document_links
-from services.results.exchange.tables import followed_subjects, lab_homes, notice_places, notices
-from services.results.exchange.upstream import notice_listener, sender, subscription_client
+from services.results.exchange.tables import lab_homes, notification_positions, notifications, subscriptions
+from services.results.exchange.upstream import notification_listener, sender, subscription_client
 from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
@@ -76,7 +72,7 @@ async def report_in_jilin(country: Country, persons: int = 1) -> Member:
 
 async def import_person(member: Member, person: int = 0, request_id: str = "") -> ImportResultsResponse:
     request = ImportResultsRequest(document=make_document(person), request_id=request_id)
-    response: ImportResultsResponse = await member.node.results.ImportResults(request)
+    response: ImportResultsResponse = await member.node.imports.ImportResults(request)
     return response
 
 
@@ -94,7 +90,7 @@ async def test_imported_results_are_in_the_local_store_with_where_they_are_from(
     (imported,) = answer.test_results
     assert answer.imported_count == 1
     assert imported == (await local(henan))[0]
-    assert (imported.origin, imported.revision) == ("nodes/220000", 1)
+    assert (imported.source_node, imported.revision) == ("nodes/220000", 1)
     assert imported.upload_time == original.upload_time
     assert imported.masked_number == original.masked_number
     assert imported.masked_name == ""
@@ -135,8 +131,7 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     await jilin.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
-            report_start_time=to_timestamp(0),
-            report_end_time=to_timestamp(SystemClock().now()),
+            report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
             reason="contaminated",
         )
     )
@@ -164,8 +159,7 @@ async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: C
     correction = CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     recall = RecallResultsRequest(
         lab=LAB_NAME,
-        report_start_time=to_timestamp(0),
-        report_end_time=to_timestamp(SystemClock().now()),
+        report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
         reason="contaminated",
     )
     for member in (henan, country.nation):
@@ -214,8 +208,7 @@ async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country
     await country.nation.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
-            report_start_time=to_timestamp(0),
-            report_end_time=to_timestamp(SystemClock().now()),
+            report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
             reason="contaminated",
         )
     )
@@ -240,7 +233,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
     """Their number was not shown here. When the tie ends, so does what it made one person's."""
     jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
     tie = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
-    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
+    await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**tie))
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     answer = await import_person(henan)
     masks = {result.report_number: result.masked_number for result in answer.test_results}
@@ -252,7 +245,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
         CorrectResultRequest(name=f"{LAB_NAME}/results/R1", outcome=POSITIVE, reason="mixed up")
     )
     await until(lambda: ("R1", 2) in henan.rows(report_keys, "report_number", "revision"))
-    await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**tie))
+    await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**tie))
 
     async def apart() -> bool:
         return (await numbers(henan, 0), await numbers(henan, 1)) == (["R0"], ["R1"])
@@ -265,7 +258,7 @@ async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_co
     jilin, henan = await report_in_jilin(sqlite_country, persons=3), await sqlite_country.join(HENAN)
     await import_person(henan)
     tie = {"document": make_document(2), "linked_document": make_document(0), "reason": "seen both"}
-    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
+    await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**tie))
 
     async def together() -> bool:
         return await numbers(henan, 0) == await numbers(henan, 2) == ["R0", "R2"]
@@ -317,7 +310,7 @@ async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_
                 CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=outcome, reason="mixed up")
             )
         await until(lambda: henan.rows(report_keys, "revision") == [(3,)])
-        assert henan.rows(notice_places, "dealt") != [(0,)]
+        assert henan.rows(notification_positions, "dealt") != [(0,)]
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "new", urls["new"], urls["jilin"]))
         await jilin.node.admin.CorrectResult(
@@ -328,7 +321,7 @@ async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_
             open_member(tmp_path / "henan-after", urls["henan"], HENAN, upstream=nation.address)
         )
         await until(lambda: henan.rows(report_keys, "revision") == [(4,)])
-        await until(lambda: nation.rows(followed_subjects, "node") == [(HENAN,)])
+        await until(lambda: nation.rows(subscriptions, "node") == [(HENAN,)])
         assert len(await local(henan)) == 1
 
 
@@ -354,7 +347,7 @@ async def test_while_the_nation_is_away_the_caller_is_told_to_come_again(tmp_pat
     async with open_member(tmp_path / "cut", sqlite_url("results"), HENAN, upstream="127.0.0.1:9") as cut:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await import_person(cut)
-        assert cut.rows(followed_subjects, "node") == []
+        assert cut.rows(subscriptions, "node") == []
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(refused.value).reason == "UPSTREAM_UNAVAILABLE"
 
@@ -389,16 +382,16 @@ async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) 
     precondition = grpc.StatusCode.FAILED_PRECONDITION
     for region in ("000000", "999999"):
         node = f"nodes/{region}"
-        follow = nation.FollowSubjects(FollowSubjectsRequest(node=node, subject_keys=keys))
+        follow = nation.SubscribeSubjects(SubscribeSubjectsRequest(node=node, subject_keys=keys))
         assert await refusal(follow) == (precondition, "NOT_AN_UPSTREAM")
-        watch = nation.WatchNotices(WatchNoticesRequest(node=node, pepper_mark=mark))
+        watch = nation.WatchNotifications(WatchNotificationsRequest(node=node, pepper_mark=mark))
         assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
     jilin = "nodes/220000"
-    watch = nation.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=b"\0" * 16))
+    watch = nation.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=b"\0" * 16))
     assert await refusal(watch) == (precondition, "PEPPER_MISMATCH")
-    watch = province.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=mark))
+    watch = province.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=mark))
     assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
-    assert sqlite_country.nation.rows(followed_subjects, "node") == []
+    assert sqlite_country.nation.rows(subscriptions, "node") == []
 
 
 async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
@@ -408,21 +401,21 @@ async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: len(country.nation.rows(notices, "number")) == 2)
-    ((_, told_at),) = country.nation.rows(notices, "number", "commit_time")[1:]
+    await until(lambda: len(country.nation.rows(notifications, "number")) == 2)
+    ((_, told_at),) = country.nation.rows(notifications, "number", "commit_time")[1:]
     mark = pepper_mark(PEPPER)
     for cursor, at in ((3, told_at), (2, told_at - HOUR), (2, None)):
-        request = WatchNoticesRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
+        request = WatchNotificationsRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
         if at is not None:
             request.commit_time.CopyFrom(to_timestamp(at))
-        call = country.nation.exchange.WatchNotices(request)
+        call = country.nation.exchange.WatchNotifications(request)
         assert await refusal(call) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD")
 
 
 async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     async with open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation:
-        request = WatchNoticesRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
-        call = nation.exchange.WatchNotices(request)
+        request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+        call = nation.exchange.WatchNotifications(request)
         first = await call.read()
         assert (first.cursor, len(first.changes)) == (0, 0)
         nation.node.server.service.drain.begin()
@@ -433,9 +426,9 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
     sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither side is told that it is dead. What happened meanwhile goes both ways by new ones."""
-    monkeypatch.setattr(notice_listener, "SILENCE_SECONDS", 4.0)
+    monkeypatch.setattr(notification_listener, "SILENCE_SECONDS", 4.0)
     monkeypatch.setattr(sender, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.5)
+    monkeypatch.setattr(subscription_client, "SUBSCRIBE_SECONDS", 0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:
         henan = await sqlite_country.join(HENAN, upstream=link.address)
@@ -462,7 +455,7 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
         await henan.node.register()
         await henan.node.upload(make_tubes(1, 70))
         await until(lambda: len(sqlite_country.nation.results(of=HENAN)) == 1)
-        nationwide = LookupLatestRequest(document=make_document(0), scope=lookup_pb2.SCOPE_NATIONWIDE)
+        nationwide = LookupLatestRequest(document=make_document(0), scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE)
 
         async def answered() -> bool:
             answer = await henan.node.results.LookupLatest(nationwide)

@@ -10,14 +10,14 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from hutong.results.v1.exchange_service_pb2 import (
-    FollowSubjectsRequest,
-    FollowSubjectsResponse,
+from hutong.exchange.v1.exchange_service_pb2 import (
     LookupSubjectsRequest,
     LookupSubjectsResponse,
     SubjectResults,
+    SubscribeSubjectsRequest,
+    SubscribeSubjectsResponse,
 )
-from hutong.results.v1.exchange_service_pb2_grpc import (
+from hutong.exchange.v1.exchange_service_pb2_grpc import (
     ExchangeServiceServicer,
     ExchangeServiceStub,
     add_ExchangeServiceServicer_to_server,
@@ -28,9 +28,9 @@ from services.domain.errors import Unavailable
 from services.results.exchange.upstream import subscription_client
 from services.results.exchange.upstream.nation_client import (
     CALLS_AT_ONCE,
-    LOST_SECONDS,
     MAX_BATCH,
     NATION_SECONDS,
+    OPEN_SECONDS,
     NationClient,
 )
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
@@ -68,15 +68,15 @@ class Nation(ExchangeServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "poisoned")
         response = LookupSubjectsResponse()
         if not self.answers_nothing:
-            response.sources.add(source="nodes/000000", state=SOURCE_STATE_OK)
+            response.sources.add(node="nodes/000000", state=SOURCE_STATE_OK)
             for key in request.subject_keys:
                 response.subjects.add(subject_keys=[key])
         return response
 
-    async def FollowSubjects(self, request: FollowSubjectsRequest, _context: Any) -> FollowSubjectsResponse:
+    async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, _context: Any) -> SubscribeSubjectsResponse:
         await self.open.wait()
         subjects = [SubjectResults(subject_keys=[key]) for key in request.subject_keys]
-        return FollowSubjectsResponse(subjects=subjects)
+        return SubscribeSubjectsResponse(subjects=subjects)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
     """And its answer, however late, restores trust."""
     nation.open.clear()
     assert await seconds_of(gateway.ask_each(questions(1))) >= NATION_SECONDS
-    assert LOST_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS
+    assert OPEN_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS
     nation.open.set()
     (answer,) = await gateway.ask_each(questions(1))
     assert answer is not None
@@ -194,23 +194,23 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
     nation: Nation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several the later to fail does not close the line that the first one opened and others use already."""
-    monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.3)
+    monkeypatch.setattr(subscription_client, "SUBSCRIBE_SECONDS", 0.3)
     opened: list[grpc.aio.Channel] = []
     async with bare_server(add_ExchangeServiceServicer_to_server, nation) as address:
 
         def open_channel() -> grpc.aio.Channel:
-            opened.append(open_apart(address, Settings.from_environment({}), apart=True))
+            opened.append(open_apart(address, Settings.from_environment({}), dedicated=True))
             return opened[-1]
 
         line = ReconnectingStub(open_channel, ExchangeServiceStub)
         gateway = SubscriptionClient(line, HENAN)
         silent = line.stub
         nation.open.clear()
-        failures = await asyncio.gather(*(gateway.follow_each([POISON]) for _ in range(3)), return_exceptions=True)
+        failures = await asyncio.gather(*(gateway.subscribe_each([POISON]) for _ in range(3)), return_exceptions=True)
         assert [type(failure) for failure in failures] == [Unavailable] * 3
         assert len(opened) == 2
         nation.open.set()
-        await gateway.follow_each([POISON])
+        await gateway.subscribe_each([POISON])
         line.renew(silent)
         assert len(opened) == 2
         line.renew(line.stub)

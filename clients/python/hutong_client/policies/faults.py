@@ -1,0 +1,53 @@
+"""What is wrong with a policy, as far as it can be told without a service: the contract's rules, and those of files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import protovalidate
+from google.protobuf.message import Message
+from hutong.policy.v1.policy_pb2 import Policy
+
+_NAME = re.compile(r"jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}")
+_OWN_WORDS = {"name", "requirement"}
+"""Fields of which a file's author is told in other words than those of the contract's rules."""
+
+
+def find_faults(policy: Policy) -> Iterator[str]:
+    """Each fault of a policy as a file states it."""
+    if not _NAME.fullmatch(policy.name):
+        yield "name: must be jurisdictions/{region}/policies/{policy_id}, without a revision"
+    yield from _find_requirement_faults(policy)
+    yield from find_broken_rules(policy)
+
+
+def find_broken_rules(message: Message) -> list[str]:
+    """Each rule of the contract that a message breaks: the field's path, and what the service would say of it."""
+    violations = protovalidate.collect_violations(message)
+    described = [(_path(violation), violation.proto.message.removeprefix("value ")) for violation in violations]
+    return [f"{path}: {text}" if path else text for path, text in described if path not in _OWN_WORDS]
+
+
+def _path(violation: protovalidate.Violation) -> str:
+    """A field's path, as "advice[1]"; empty for a rule on the whole message."""
+    path = ""
+    if violation.proto.field is not None:
+        for element in violation.proto.field.elements:
+            path += f".{element.field_name}" if path else str(element.field_name)
+            if element.subscript is not None and element.subscript.field == "index":
+                path += f"[{element.subscript.value}]"
+    return path
+
+
+def _find_requirement_faults(policy: Policy) -> Iterator[str]:
+    requirement = policy.WhichOneof("requirement")
+    if requirement is None:
+        yield "test_required or not_required: one of them is needed"
+    if requirement != "test_required":
+        return
+    length = policy.test_required.window.WhichOneof("length")
+    if policy.floor and length:
+        yield "test_required.window: a floor has a basis and no length; the hours are each place's own"
+    if not policy.floor and not length:
+        yield "test_required.window: duration or calendar_days is needed"
