@@ -56,6 +56,7 @@ from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.pepper_check import is_pepper_of_store
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
+from services.results.timing import ResultsTiming
 from services.results.upload.quotas import Limits, Quotas
 from services.results.upload.servicer import UploadServicer
 from services.results.upload.store import UploadStore
@@ -101,14 +102,22 @@ class Stores:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, secret: bytes, node: str = "", *, joined: bool = False
+        self,
+        database: Database,
+        clock: Clock,
+        secret: bytes,
+        node: str = "",
+        *,
+        joined: bool = False,
+        timing: ResultsTiming | None = None,
     ) -> None:
         self.database = database
+        self.timing = timing or ResultsTiming()
         at_nation = node == NATION
         self.change_log = ChangeLog([list_at_new_home, notify_nodes] if at_nation else [list_at_new_home])
         writer = IdempotentWriter(database, requests, secret)
         self.lab_cache = cache = LabCache()
-        self.partitions = PartitionMaintainer(database, clock)
+        self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
         self.router = NationRouter(self.change_log) if at_nation else UpwardRouter(self.change_log, has_upstream=joined)
         self.applier = ChangeApplier(self.change_log, self.router)
@@ -121,7 +130,7 @@ class Stores:
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, node)
 
 
-async def open_results(settings: Settings, clock: Clock | None = None) -> Service:
+async def open_results(settings: Settings, clock: Clock | None = None, timing: ResultsTiming | None = None) -> Service:
     """Open the Results service on its settings' database; UnusableDatabase for one that another process serves.
 
     Several processes may serve one PostgreSQL. On SQLite one alone sends to the nation, wakes its watchers at once and
@@ -131,13 +140,15 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Servic
     try:
         if not serving.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving")):
             raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
-        return await _open_results(settings, clock or SystemClock(), serving)
+        return await _open_results(settings, clock or SystemClock(), timing or ResultsTiming(), serving)
     except BaseException:
         serving.close()
         raise
 
 
-async def _open_results(settings: Settings, clock: Clock, serving: contextlib.ExitStack) -> Service:
+async def _open_results(
+    settings: Settings, clock: Clock, timing: ResultsTiming, serving: contextlib.ExitStack
+) -> Service:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper)
@@ -149,16 +160,19 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     except BadSetting:
         await asyncio.to_thread(database.close)
         raise
-    stores = Stores(database, clock, pepper.secret, settings.jurisdiction, joined=bool(settings.upstream))
+    stores = Stores(
+        database, clock, pepper.secret, settings.jurisdiction, joined=bool(settings.upstream), timing=timing
+    )
     tokens = PageTokens(pepper.secret)
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
     link = _link(settings, stores, pepper, clock)
-    missing_reports = MissingReportQueue(database, stores.router, settings.jurisdiction, clock)
+    missing_reports = MissingReportQueue(database, stores.router, settings.jurisdiction, clock, timing)
     nationwide = NationwideLookup(stores.lookup, settings.jurisdiction, clock, freshness, link.nation if link else None)
     lookup = LookupHandler(stores.lookup, pepper, settings.jurisdiction, clock, missing_reports, nationwide)
-    watch = Watch(stores.watch, ChangeTail(stores.watch, clock, drain, database.written), drain, settings.watchers)
+    tail = ChangeTail(stores.watch, clock, drain, database.written, timing)
+    watch = Watch(stores.watch, tail, drain, settings.watchers, timing)
     pool = ValidationPool(
         WorkerContext(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers
     )
@@ -178,7 +192,7 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         NodeAuthenticator(settings.jurisdiction),
         downstream,
         ReplicationReceiver(downstream, pepper, clock, drain),
-        NotificationStream(database, pepper, clock, drain),
+        NotificationStream(database, pepper, clock, drain, timing),
         SubjectLookup(stores.lookup, freshness, pepper, clock),
         tokens,
     )
@@ -196,19 +210,9 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     missing = MissingReportServicer(database, tokens)
     admin = ResultsAdminServicer(stores.corrections, stores.labs, settings.jurisdiction, clock)
 
-    async def start() -> None:
-        stores.partitions.begin()
-        missing_reports.begin()
-        await pool.warm()
-        # Laboratories first: a backlog would take the workers' time to start.
-        if link is not None:
-            link.begin()
-
     async def close() -> None:
-        await missing_reports.end()
         if link is not None:
-            await link.end()
-        await stores.partitions.end()
+            await link.close()
         await asyncio.to_thread(pool.close)
         await asyncio.to_thread(database.close)
         serving.close()
@@ -246,7 +250,9 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         ),
         check=check,
         close=close,
-        start=start,
+        # The workers first: a backlog would take the time that they need to start.
+        start=pool.warm,
+        background=(stores.partitions.run, missing_reports.run, *(link.jobs if link is not None else ())),
         drain=drain,
     )
 
@@ -257,4 +263,4 @@ def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> U
         return None
     sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
     notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
-    return UpstreamLink(settings, sent, notifications, pepper, clock)
+    return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The newest three results of one person from inside the node's region and from outside, by what this node holds.
+# Looks up the newest three results of one person from inside the node's region and three from outside, in this node's
+# store.
 set -eu
 grpcurl -plaintext -d '{
     "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},

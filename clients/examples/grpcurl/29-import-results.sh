@@ -1,6 +1,6 @@
 #!/bin/sh
-# Takes one person's results of the whole country into a province's store; corrections and recalls follow by themselves.
-# At the nation, where all is already, it answers what is there.
+# Imports one person's nationwide results into a province's store. Later corrections and recalls of them arrive
+# automatically. At the nation, which has all results already, it returns the stored ones.
 set -eu
 grpcurl -plaintext -d '{
     "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},

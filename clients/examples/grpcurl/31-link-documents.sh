@@ -1,5 +1,5 @@
 #!/bin/sh
-# Ties a person's identity card and passport together: results filed under either are found by both.
+# Links a person's identity card and passport, so that either document finds the results of both.
 set -eu
 grpcurl -plaintext -d '{
     "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},

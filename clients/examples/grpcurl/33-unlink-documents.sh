@@ -1,5 +1,5 @@
 #!/bin/sh
-# Unties the two documents of 31-link-documents.sh; the link stays in history.
+# Removes the link of 31-link-documents.sh. The link stays in the history.
 set -eu
 grpcurl -plaintext -d '{
     "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes back what a laboratory reported in ten minutes.
+# Recalls the results that a laboratory reported within ten minutes.
 set -eu
 grpcurl -plaintext -d '{
     "lab": "labs/91220502MA000LAB8G",

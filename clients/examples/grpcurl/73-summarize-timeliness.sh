@@ -1,5 +1,5 @@
 #!/bin/sh
-# How long a laboratory's reports of 9 August 2022 took to be uploaded.
+# Summarises how long a laboratory took to upload its reports of 9 August 2022.
 set -eu
 grpcurl -plaintext -d '{
     "lab": "labs/91220502MA000LAB8G",

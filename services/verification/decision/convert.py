@@ -44,8 +44,10 @@ def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
 def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
     """What was found of a piece of evidence."""
     record = record_from_proto(claim.test_result) if claim.HasField("test_result") else None
-    horizon_time = from_timestamp(claim.horizon_time) if claim.HasField("horizon_time") else None
-    return Claim(claim.state, record, claim.lab_standing, horizon_time)
+    retention_start_time = (
+        from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
+    )
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time)
 
 
 def source_from_proto(source: lookup_pb2.DataSource) -> SourceStatus:

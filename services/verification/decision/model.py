@@ -91,14 +91,14 @@ class Evidence(NamedTuple):
 class Claim(NamedTuple):
     """What was found of a piece of evidence: whose record it names, and the record when it is this person's.
 
-    `lab_standing` is the laboratory's at the report time on the evidence. `horizon_time` is there where that time lies
-    before it: of what was reported then retention keeps nothing.
+    `lab_standing` is the laboratory's at the report time on the evidence. `retention_start_time` is there where that
+    time lies before it: of what was reported then retention keeps nothing.
     """
 
     state: ClaimedReportMatchState
     record: Record | None
     lab_standing: Standing
-    horizon_time: Instant | None = None
+    retention_start_time: Instant | None = None
 
 
 NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)

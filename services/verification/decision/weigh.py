@@ -77,7 +77,7 @@ def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str,
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, ("person",))
     item = Item(evidence, _fault(evidence, claim.lab_standing, inputs))
-    if claim.horizon_time is None:
+    if claim.retention_start_time is None:
         # Otherwise its record may have been removed, and the laboratory would be refused.
         item.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
     return item

@@ -100,7 +100,7 @@ def inputs_to_proto(
             added.state = claim.state
             added.lab_standing = claim.lab_standing
             if claim.HasField("retention_start_time"):
-                added.horizon_time.CopyFrom(claim.retention_start_time)
+                added.retention_start_time.CopyFrom(claim.retention_start_time)
             if claim.HasField("result"):
                 added.test_result.CopyFrom(without_masks(claim.result))
     return message
@@ -151,5 +151,7 @@ def _claim(claim: lookup_pb2.ClaimedReportMatch | None) -> Claim:
     if claim is None:
         return NOT_LOOKED_UP
     record = record_from_proto(claim.result) if claim.HasField("result") else None
-    horizon_time = from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
-    return Claim(claim.state, record, claim.lab_standing, horizon_time)
+    retention_start_time = (
+        from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
+    )
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time)

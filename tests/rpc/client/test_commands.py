@@ -70,7 +70,7 @@ def test_decision_names_its_rule_with_its_title(hutong: Shell, who: tuple[str, .
     """So that a checker can tell the person why."""
     use = ("--use-time", "2022-08-10T23:00:00+08:00")
     text = hutong("verify", *who, *PLACE, *use, stdin=hutong.traveller["card_no"]).stdout
-    assert "Rule: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
+    assert "Policy: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
 
 
 def test_people_of_a_file_are_decided_row_by_row(hutong: Shell, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) ->
     for whose in (("--region", "220000"), ("--lab", LAB)):
         assert str(page) in hutong("timeliness", *whose, *day, "--html", str(page)).stderr
         text = page.read_text(encoding="utf-8")
-        assert "Who reports late" in text
+        assert "Timeliness of reports" in text
         assert "200 of 200" in text
         assert "2022-08-09 00:00 to 2022-08-10 00:00" in text
     assert "吉林" not in text

@@ -15,6 +15,7 @@ from hutong.exchange.v1.node_pb2 import Node
 from sqlalchemy import Connection, Table, select
 
 from services.results.records.tables import results
+from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
@@ -86,6 +87,7 @@ class Country:
     make_url: MakeUrl
     nation: Member
     stack: contextlib.AsyncExitStack
+    timing: ResultsTiming | None = None
     provinces: dict[str, Member] = field(default_factory=dict)
 
     async def join(self, region: str, *, upstream: str = "", clock: Clock | None = None, **variables: str) -> Member:
@@ -96,6 +98,7 @@ class Country:
                 self.make_url("results"),
                 region,
                 clock,
+                self.timing,
                 upstream=upstream or self.nation.address,
                 **variables,
             )
@@ -106,22 +109,31 @@ class Country:
 
 @contextlib.asynccontextmanager
 async def open_member(
-    directory: Path, url: str, region: str, clock: Clock | None = None, **variables: str
+    directory: Path,
+    url: str,
+    region: str,
+    clock: Clock | None = None,
+    timing: ResultsTiming | None = None,
+    **variables: str,
 ) -> AsyncIterator[Member]:
     """One node on a database, by the machine's clock unless it is given another."""
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
-    async with results_node(directory, url, clock=clock or SystemClock(), jurisdiction=region, **variables) as node:
+    async with results_node(
+        directory, url, clock=clock or SystemClock(), timing=timing, jurisdiction=region, **variables
+    ) as node:
         yield Member(region, node, url)
 
 
 @contextlib.asynccontextmanager
-async def open_country(directory: Path, make_url: MakeUrl) -> AsyncIterator[Country]:
-    """A nation without provinces."""
+async def open_country(
+    directory: Path, make_url: MakeUrl, timing: ResultsTiming | None = None
+) -> AsyncIterator[Country]:
+    """A nation without provinces; those that join keep its timing."""
     async with (
-        open_member(directory / "nation", make_url("results"), "000000") as nation,
+        open_member(directory / "nation", make_url("results"), "000000", timing=timing) as nation,
         contextlib.AsyncExitStack() as stack,
     ):
-        yield Country(directory, make_url, nation, stack)
+        yield Country(directory, make_url, nation, stack, timing)
 
 
 def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:

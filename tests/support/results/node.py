@@ -23,6 +23,7 @@ from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResults
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.results.main import open_results
+from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, FixedClock
 from services.runtime.server.server import RunningServer, running
 from tests.support.results.factories import LAB_NAME, NOW, lab_to_register
@@ -136,13 +137,18 @@ def batch_of(tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> UploadResults
 
 @contextlib.asynccontextmanager
 async def results_node(
-    directory: Path, url: str, workers: int = 0, clock: Clock | None = None, **variables: str
+    directory: Path,
+    url: str,
+    workers: int = 0,
+    clock: Clock | None = None,
+    timing: ResultsTiming | None = None,
+    **variables: str,
 ) -> AsyncIterator[ResultsNode]:
     """A node of Jilin on a database, judging in a thread unless workers are asked for; other settings by keyword."""
     variables = {"jurisdiction": "220000", "drain_seconds": "5", "upload_workers": str(workers)} | variables
     settings = settings_for(directory, results_database_url=url, **variables)
     fixed = FixedClock(NOW)
-    unit = await open_results(settings, clock or fixed)
+    unit = await open_results(settings, clock or fixed, timing)
     async with (
         running(unit, "127.0.0.1:0", settings, 5.0) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,

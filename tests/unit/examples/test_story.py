@@ -13,7 +13,7 @@ from hutong.verification.v1 import decision_pb2
 from stdnum.cn import uscc
 
 from clients.examples import demo
-from clients.examples.story import LABS, Expected, Scene, tell_story
+from clients.examples.story import LABS, Expected, Scene, build_scenes
 
 UNTIL = datetime.fromisoformat("2022-08-11T09:00:00+08:00")
 EXPECTED = Expected(
@@ -37,7 +37,7 @@ def as_expected() -> decision_pb2.Decision:
 @pytest.fixture(scope="module")
 def story() -> list[Scene]:
     """The scenes, played by people of the committed day."""
-    return tell_story(demo.DAY)
+    return build_scenes(demo.DAY)
 
 
 def test_nothing_differs_when_all_is_as_told() -> None:

@@ -34,6 +34,7 @@ from services.results.exchange.downstream.subscriptions import (
 )
 from services.results.exchange.model import NotificationPosition
 from services.results.records.pepper_check import pepper_mark
+from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.service import Drain
@@ -43,10 +44,6 @@ MAX_MESSAGE_CHANGES = 1_000
 """Changes in one message: some 300 KiB."""
 MAX_WATCHES = 256
 """Watches at once in one process: several for each province."""
-POLL_SECONDS = 0.1
-"""Between two looks for new notifications, one for all watchers together: how late one may be told."""
-HEARTBEAT_SECONDS = 3.0
-"""The longest silence; five are promised."""
 _GLANCE_SECONDS = 0.5
 """How often a waiting watch sees whether the server is to stop."""
 _SETTLE_SECONDS = 0.005
@@ -58,7 +55,17 @@ _log = structlog.get_logger(__name__)
 class NotificationStream:
     """Registers subscriptions and notifies nodes, each from a cursor of its own."""
 
-    def __init__(self, database: Database, pepper: Pepper, clock: Clock, drain: Drain) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pepper: Pepper,
+        clock: Clock,
+        drain: Drain,
+        timing: ResultsTiming,
+        max_watches: int = MAX_WATCHES,
+    ) -> None:
+        self._timing = timing
+        self._max_watches = max_watches
         self._database = database
         self._mark = pepper_mark(pepper)
         self._clock = clock
@@ -118,7 +125,7 @@ class NotificationStream:
                 cursor = notification.position.number
             if notifications:
                 spoken = loop.time()
-            elif loop.time() - spoken >= HEARTBEAT_SECONDS:
+            elif loop.time() - spoken >= self._timing.notification_heartbeat:
                 yield self._message(cursor)
                 spoken = loop.time()
             else:
@@ -147,7 +154,7 @@ class NotificationStream:
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
         """One of the watches that there may be; while there is any, somebody looks for news."""
-        if self._watches >= MAX_WATCHES:
+        if self._watches >= self._max_watches:
             raise ResourceExhausted("OVERLOADED", "there are too many watches; watch again a little later")
         self._watches += 1
         if self._looking is None or self._looking.done():
@@ -168,7 +175,7 @@ class NotificationStream:
                 self._newest = newest
                 self._news.set()
                 self._news = asyncio.Event()
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(self._timing.notification_poll)
 
     async def _wait(self, region: str, seen: int) -> None:
         """Wait for a notification beyond what was seen, but not for long."""

@@ -7,8 +7,6 @@ position, the province subscribes again to every subject whose results it has ta
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 from collections.abc import Sequence
 
 import grpc
@@ -28,15 +26,9 @@ from services.results.exchange.model import Change, NotificationPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import MAX_SUBSCRIBED, SubscriptionClient
 from services.results.records.pepper_check import pepper_mark
+from services.results.timing import ResultsTiming
+from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
-
-SILENCE_SECONDS = 15.0
-"""A watch that says nothing for longer is given up: heartbeats come at least every five seconds."""
-RENEWAL_SECONDS = 600.0
-"""How long one watch is kept: by the position that the next one begins with the nation knows what it may forget."""
-FIRST_RETRY_SECONDS = 0.1
-LONGEST_RETRY_SECONDS = 2.0
-"""After failures, doubled from the first to the longest, and spread so that provinces do not come back as one."""
 
 LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are being heard: 1 or 0")
 
@@ -50,50 +42,29 @@ class NotificationListener:
         self,
         store: NotificationStore,
         open_channel: OpenChannel,
-        gateway: SubscriptionClient,
+        subscriptions: SubscriptionClient,
         jurisdiction: str,
         pepper: Pepper,
+        timing: ResultsTiming,
     ) -> None:
         self._store = store
         self._open_channel = open_channel
-        self._gateway = gateway
+        self._subscriptions = subscriptions
         self._node = format_node(jurisdiction)
         self._mark = pepper_mark(pepper)
-        self._task: asyncio.Task[None] | None = None
-        self._failures = 0
+        self._timing = timing
+        self._is_listening = False
+        self._why = ""
 
-    def begin(self) -> None:
-        """Begin, without waiting."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+    async def run(self) -> None:
+        """Watch until cancelled. A background job."""
+        await reconnect_forever(self._listen, self._lost, self._timing.listener_backoff)
 
-    async def end(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._listen()
-            except grpc.aio.AioRpcError as error:
-                self._lapse(error.code().name)
-            except TimeoutError:
-                self._lapse("silent")
-            except HutongError as error:
-                self._lapse(error.reason)
-            except Exception:  # noqa: BLE001 - whatever it is, the next try may do
-                _log.exception("what the nation told was not taken in")
-                self._lapse("failure")
-            if self._failures:
-                longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._failures, 10))
-                await asyncio.sleep(random.uniform(FIRST_RETRY_SECONDS / 2, longest))  # noqa: S311 - no secret
-
-    def _lapse(self, why: str) -> None:
-        if not self._failures:
-            _log.warning("the nation is not heard", why=why)
-        self._failures += 1
+    def _lost(self, why: str, text: str) -> None:
+        if self._is_listening or not self._why:
+            _log.warning("the nation's notifications are not received", why=why, text=text)
+        self._why = why
+        self._is_listening = False
         LISTENING.set(0)
 
     async def _listen(self) -> None:
@@ -115,14 +86,14 @@ class NotificationListener:
     async def _begin_anew(self, position: NotificationPosition | None) -> None:
         after = b""
         while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
-            for subscribed in await self._gateway.subscribe_each(keys):
+            for subscribed in await self._subscriptions.subscribe_each(keys):
                 await self._store.take([*subscribed.links, *subscribed.replicas])
             after = keys[-1]
         await self._store.begin_anew(position)
 
     async def _watch(self, position: NotificationPosition) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + RENEWAL_SECONDS
+        until = loop.time() + self._timing.listener_renewal
         request = WatchNotificationsRequest(node=self._node, cursor=position.number, pepper_mark=self._mark)
         if position.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(position.commit_time))
@@ -130,14 +101,14 @@ class NotificationListener:
         async with self._open_channel() as channel:
             call = ExchangeServiceStub(channel).WatchNotifications(request)
             while loop.time() < until:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(self._timing.listener_silence):
                     message = await call.read()
                 if not isinstance(message, WatchNotificationsResponse):
                     # Ended without a word, which no server does.
-                    raise TimeoutError
-                if self._failures:
-                    _log.info("the nation is heard again")
-                    self._failures = 0
+                    raise TimeoutError("the watch ended")
+                if not self._is_listening:
+                    _log.info("the nation's notifications are received")
+                    self._is_listening = True
                 LISTENING.set(1)
                 position = await self._take(message, position)
 
@@ -162,7 +133,7 @@ class NotificationListener:
         ]
         found: list[Change] = []
         for start in range(0, len(tied), MAX_SUBSCRIBED):
-            for subscribed in await self._gateway.subscribe_each(tied[start : start + MAX_SUBSCRIBED]):
+            for subscribed in await self._subscriptions.subscribe_each(tied[start : start + MAX_SUBSCRIBED]):
                 found += [*subscribed.links, *subscribed.replicas]
         return found
 

@@ -16,6 +16,7 @@ from services.domain.region import NATION
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert import link_from_proto, replica_from_proto
 from services.results.exchange.model import Replica
+from services.results.timing import ResultsTiming
 from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -23,8 +24,6 @@ from services.runtime.client.reconnecting import ReconnectingStub
 if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
-SUBSCRIBE_SECONDS = 5.0
-"""The longest a call to the nation may take."""
 MAX_SUBSCRIBED = 20
 """Persons in one call: 200 results of each mostly stay well under the largest message; otherwise it is halved."""
 _SHARE = 0.8
@@ -44,7 +43,10 @@ class SubscribedSubject(NamedTuple):
 class SubscriptionClient:
     """Subscribes to subjects at the nation. Calls that meet are made as one."""
 
-    def __init__(self, line: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(
+        self, line: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str, timing: ResultsTiming
+    ) -> None:
+        self._timing = timing
         self._line = line
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(self.subscribe_each, max_batch=MAX_SUBSCRIBED)
@@ -52,7 +54,7 @@ class SubscriptionClient:
     async def subscribe(self, subject_key: bytes) -> SubscribedSubject:
         """Subscribe to a subject: all that the nation keeps of it now. UPSTREAM_UNAVAILABLE."""
         try:
-            async with asyncio.timeout(seconds_left(SUBSCRIBE_SECONDS / _SHARE) * _SHARE):
+            async with asyncio.timeout(seconds_left(self._timing.subscribe / _SHARE) * _SHARE):
                 return await self._coalescer.ask(subject_key)
         except TimeoutError:
             raise _away() from None
@@ -62,7 +64,9 @@ class SubscriptionClient:
         request = SubscribeSubjectsRequest(node=self._node, subject_keys=subject_keys)
         stub = self._line.stub
         try:
-            response = await stub.SubscribeSubjects(request, timeout=SUBSCRIBE_SECONDS, metadata=outgoing_metadata())
+            response = await stub.SubscribeSubjects(
+                request, timeout=self._timing.subscribe, metadata=outgoing_metadata()
+            )
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT and len(subject_keys) > 1:
                 # It has more to tell than a message holds, or finds fault with one of them.

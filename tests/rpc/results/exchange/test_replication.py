@@ -24,13 +24,13 @@ from structlog.testing import capture_logs
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import lab_homes, replicated_positions
-from services.results.exchange.upstream import sender
 from services.results.exchange.upstream.backlog import BACKLOG
 from services.results.exchange.upstream.outbox import Page
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.labs.tables import labs
 from services.results.records.tables import results
 from services.results.timeliness.tables import national_delays, national_receive_times
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.link import link_to
@@ -237,8 +237,8 @@ async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_nam
     assert len({log for (log,) in country.nation.rows(replicated_positions, "log_id")}) == 2
 
 
-async def test_a_stream_that_hangs_is_opened_again(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "ANSWER_SECONDS", 1.0)
+async def test_a_stream_that_hangs_is_opened_again(country: Country) -> None:
+    country.timing = ResultsTiming(sender_answer=1.0)
     async with link_to(country.nation.address) as link:
         jilin = await country.join(JILIN, upstream=link.address)
         await jilin.node.register()

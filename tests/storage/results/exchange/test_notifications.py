@@ -1,4 +1,4 @@
-"""Notices: whoever begins to follow misses nothing that is committed meanwhile; numbers and commits have one order."""
+"""Notifications: a node that subscribes misses nothing that is committed meanwhile, and numbers have commit order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest
+from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
 from sqlalchemy import Connection, delete, insert
 
-from services.domain.errors import OutOfRange
+from services.domain.errors import OutOfRange, ResourceExhausted
 from services.domain.instant import HOUR, SECOND, Instant
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink, LinkedDocument
@@ -23,8 +23,10 @@ from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.tables import lab_homes
 from services.results.missing_reports.model import MissingReport
 from services.results.records.partitions import month_of, month_start
+from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.retention.purge import purge
+from services.results.timing import ResultsTiming
 from services.runtime.server.service import Drain
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
@@ -48,7 +50,7 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
         yield Laboratory(opened.database, opened.clock, source_node="000000")
 
 
-async def follow(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> None:
+async def subscribe(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> None:
     keys = [subject_key(person) for person in persons]
     await laboratory.database.write(subscribe_node, node, keys, now)
 
@@ -69,9 +71,9 @@ def names(changes: Sequence[object]) -> list[str]:
     ]
 
 
-async def test_each_follower_is_told_of_its_persons_alone_once_a_commit(nation: Laboratory) -> None:
-    await follow(nation, HENAN, 0, 2)
-    await follow(nation, SHANDONG, 2)
+async def test_each_subscriber_is_told_of_its_persons_alone_once_a_commit(nation: Laboratory) -> None:
+    await subscribe(nation, HENAN, 0, 2)
+    await subscribe(nation, SHANDONG, 2)
     await nation.send(make_tubes(4))
     await nation.send([make_tube(7)], upload_id="v")
     assert await told(nation, HENAN) == [(1, []), (2, ["R0@1", "R2@1"])]
@@ -79,28 +81,28 @@ async def test_each_follower_is_told_of_its_persons_alone_once_a_commit(nation: 
     assert await told(nation, HENAN, after=2) == []
 
 
-async def test_whom_nobody_follows_leaves_no_notice(nation: Laboratory) -> None:
+async def test_whom_nobody_subscribes_to_leaves_no_notification(nation: Laboratory) -> None:
     await nation.send(make_tubes(4))
-    await follow(nation, HENAN, 9)
+    await subscribe(nation, HENAN, 9)
     await nation.send(make_tubes(4, 20), upload_id="v")
     assert await told(nation, HENAN) == [(1, [])]
 
 
-async def test_a_following_takes_a_number_unless_all_were_followed(nation: Laboratory) -> None:
-    """The place after it is then one that a nation without the following does not know."""
-    await follow(nation, HENAN, 0, 1)
-    await follow(nation, HENAN, 1)
-    await follow(nation, HENAN, 1, 2, now=NOW + SECOND)
+async def test_a_subscription_takes_a_number_unless_all_are_known(nation: Laboratory) -> None:
+    """The place after it is then one that a nation without the subscription does not know."""
+    await subscribe(nation, HENAN, 0, 1)
+    await subscribe(nation, HENAN, 1)
+    await subscribe(nation, HENAN, 1, 2, now=NOW + SECOND)
     await nation.database.write(open_watch, HENAN, NotificationPosition(2, NOW + SECOND))
     assert await told(nation, HENAN) == [(2, [])]
     with pytest.raises(OutOfRange):
         await nation.database.write(open_watch, SHANDONG, NotificationPosition(1, NOW))
 
 
-async def test_following_twice_is_following(nation: Laboratory) -> None:
+async def test_subscribing_twice_is_subscribing(nation: Laboratory) -> None:
     await nation.send([make_tube(0)])
-    await follow(nation, HENAN, 0)
-    await follow(nation, HENAN, 0, 1)
+    await subscribe(nation, HENAN, 0)
+    await subscribe(nation, HENAN, 0, 1)
     assert await nation.database.read(list_subscribed, HENAN, b"", 10) == sorted([subject_key(0), subject_key(1)])
     (known,) = await nation.database.read(read_subscribed, [[subject_key(0)]])
     assert names(known.replicas) == ["R0@1"]
@@ -108,7 +110,7 @@ async def test_following_twice_is_following(nation: Laboratory) -> None:
 
 
 async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nation: Laboratory) -> None:
-    await follow(nation, HENAN, *range(5))
+    await subscribe(nation, HENAN, *range(5))
     for person in range(5):
         await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
     await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
@@ -124,7 +126,7 @@ async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nati
 
 async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None:
     """Many uploads at once: whoever reads as they come never finds a number below one he has read."""
-    await follow(postgresql, HENAN, *range(60))
+    await subscribe(postgresql, HENAN, *range(60))
     uploads = [
         asyncio.ensure_future(postgresql.send([make_tube(person)], upload_id=f"u{person}")) for person in range(60)
     ]
@@ -138,7 +140,7 @@ async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None
     assert seen == list(range(2, 62))
 
 
-async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
+async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
     """Such a commit tells him nothing: what it writes must be in the answer."""
     looked, may_end = threading.Event(), threading.Event()
 
@@ -151,26 +153,26 @@ async def test_who_begins_to_follow_waits_for_commits_that_have_looked_before(po
 
     committing = asyncio.ensure_future(postgresql.database.write(commit))
     await asyncio.to_thread(looked.wait, 30)
-    desk = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain())
+    desk = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain(), ResultsTiming())
     request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
-    following = asyncio.ensure_future(desk.subscribe(request))
+    subscribing = asyncio.ensure_future(desk.subscribe(request))
 
     async def registered() -> bool:
         return bool(await postgresql.database.read(list_subscribed, HENAN, b"", 1))
 
     await until(registered)
     assert len(await postgresql.database.read(find_under_way)) == 1
-    done, _ = await asyncio.wait([following], timeout=0.2)
+    done, _ = await asyncio.wait([subscribing], timeout=0.2)
     assert not done
     may_end.set()
-    await following
+    await subscribing
     assert committing.done() or await committing is None
     assert await postgresql.database.read(find_under_way) == set()
 
 
-async def test_who_begins_to_follow_while_reports_come_in_misses_none(nation: Laboratory) -> None:
+async def test_who_subscribes_while_reports_come_in_misses_none(nation: Laboratory) -> None:
     """Each is in his answer or told by a notification."""
-    desk = NotificationStream(nation.database, PEPPER, nation.clock, Drain())
+    desk = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
     persons = range(40)
 
     async def report(person: int) -> None:
@@ -190,10 +192,27 @@ async def test_who_begins_to_follow_while_reports_come_in_misses_none(nation: La
     assert in_answers | by_notification == {f"R{person}" for person in persons}
 
 
+async def test_there_are_so_many_watches_and_no_more(nation: Laboratory) -> None:
+    """And a new one when one has ended."""
+    stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming(), max_watches=2)
+    request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+    watches = [aiter(stream.watch(request)) for _ in range(2)]
+    for watch in watches:
+        await anext(watch)
+    with pytest.raises(ResourceExhausted) as refused:
+        await anext(aiter(stream.watch(request)))
+    assert refused.value.reason == "OVERLOADED"
+    await watches.pop().aclose()
+    watches.append(aiter(stream.watch(request)))
+    await anext(watches[-1])
+    for watch in watches:
+        await watch.aclose()
+
+
 async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgresql: Laboratory) -> None:
     nodes = (HENAN, SHANDONG, "220000")
     for node in nodes:
-        await follow(postgresql, node, *range(80))
+        await subscribe(postgresql, node, *range(80))
 
     async def commit(first: int) -> None:
         await postgresql.send(make_tubes(4, first), upload_id=f"u{first}")
@@ -204,9 +223,9 @@ async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgr
         assert [number for number, _ in page] == list(range(1, 22))
 
 
-async def test_of_what_retention_removed_the_notice_alone_is_left(nation: Laboratory) -> None:
+async def test_of_what_retention_removed_the_notification_alone_is_left(nation: Laboratory) -> None:
     """Its number is still told, so that the reader goes on."""
-    await follow(nation, HENAN, 0)
+    await subscribe(nation, HENAN, 0)
     await nation.send([make_tube(0)])
 
     def remove(connection: Connection) -> None:
@@ -217,15 +236,17 @@ async def test_of_what_retention_removed_the_notice_alone_is_left(nation: Labora
     assert await told(nation, HENAN) == [(1, []), (2, [])]
 
 
-async def test_a_following_ends_when_nothing_is_kept_of_the_person_and_nobody_asked_since(nation: Laboratory) -> None:
-    """Of those who were followed long ago stays who has a result, by whatever document, or was asked for again."""
+async def test_a_subscription_ends_when_nothing_is_kept_of_the_person_and_nobody_asked_since(
+    nation: Laboratory,
+) -> None:
+    """Of old subscriptions those stay whose subject has a result, by whatever document, or was asked for again."""
     horizon = month_start(month_of(NOW))
     await nation.send([make_tube(0, reported=horizon - HOUR), make_tube(1, reported=horizon + HOUR)])
     tie = DocumentLink("l", LinkedDocument(subject_key(3), 1, ""), LinkedDocument(subject_key(1), 1, ""), "", NOW)
     await nation.database.write(insert_link, tie)
     for node in (HENAN, SHANDONG):
-        await follow(nation, node, 0, 1, 2, 4, now=horizon - 1)
-    await follow(nation, HENAN, 2, now=horizon)
+        await subscribe(nation, node, 0, 1, 2, 4, now=horizon - 1)
+    await subscribe(nation, HENAN, 2, now=horizon)
     await asyncio.to_thread(purge, nation.database, horizon, NOW)
     everybody = [sorted(subject_key(person) for person in persons) for persons in ((1, 2, 3), (1, 3))]
     assert [await nation.database.read(list_subscribed, node, b"", 9) for node in (HENAN, SHANDONG)] == everybody

@@ -1,4 +1,4 @@
-"""Reminders in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
+"""Missing reports in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection, insert, select
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant
@@ -32,11 +33,14 @@ from services.results.missing_reports.store import (
     remove_with_keys,
 )
 from services.results.records.tables import deletions
+from services.results.timing import ResultsTiming
+from services.runtime.background import Background
 from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.people import resident_number
 from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_lab, make_tube
 from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.waiting import until
 
 HENAN, JILIN, NATION = "410000", "220000", "000000"
 
@@ -57,7 +61,7 @@ async def show(
     """Claims that were made at a node; how many found no room."""
     change_log = ChangeLog([notify_nodes])
     router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=has_upstream)
-    queue = MissingReportQueue(store.database, router, node, store.clock)
+    queue = MissingReportQueue(store.database, router, node, store.clock, ResultsTiming())
     return await store.database.write(queue.raise_reports, claims, now)
 
 
@@ -109,7 +113,7 @@ async def numbers(store: Laboratory, lab: str = "", *, include_closed: bool = Fa
 
 
 async def passed_on(store: Laboratory) -> list[list[str]]:
-    """What the log tells of reminders: the numbers of each entry."""
+    """What the log tells of missing reports: the numbers of each entry."""
     entries = await store.database.read(read_entries, {})
     return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.MISSING_REPORTS]
 
@@ -125,7 +129,7 @@ async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
     return await store.database.read(work)
 
 
-async def test_a_reminder_to_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
+async def test_a_missing_report_of_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
     store: Laboratory,
 ) -> None:
     await register(store)
@@ -147,7 +151,7 @@ async def test_a_node_without_a_nation_lists_them_all(store: Laboratory) -> None
     assert await passed_on(store) == []
 
 
-async def test_what_has_a_record_needs_no_reminder(store: Laboratory) -> None:
+async def test_what_has_a_record_is_not_missing(store: Laboratory) -> None:
     await store.send([make_tube(1)])
     await show(store, claim("R1"), claim("R2"))
     await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=JILIN, sender=NATION)
@@ -179,9 +183,9 @@ async def test_the_nation_tells_the_laboratorys_node_and_not_the_one_that_raised
 
 
 async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(store: Laboratory) -> None:
-    reminder = MissingReport(USCC, "R1", NOW, HENAN)
-    assert await receive(store, reminder, reminder, node=NATION, sender=HENAN) == []
-    assert await listed(store) == [ListedReport(reminder, None)]
+    report = MissingReport(USCC, "R1", NOW, HENAN)
+    assert await receive(store, report, report, node=NATION, sender=HENAN) == []
+    assert await listed(store) == [ListedReport(report, None)]
 
 
 async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Laboratory) -> None:
@@ -195,7 +199,7 @@ async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_belie
     assert [each.report.raising_node for each in await listed(store)] == [HENAN]
 
 
-async def test_a_laboratory_that_is_registered_later_finds_its_reminders(store: Laboratory) -> None:
+async def test_a_laboratory_that_is_registered_later_finds_its_missing_reports(store: Laboratory) -> None:
     """At the node where they were raised, and by way of the nation at another."""
     await show(store, claim("R1"))
     assert await listed(store) == []
@@ -315,3 +319,26 @@ async def test_old_ones_and_those_whose_report_is_about_to_be_removed_are_forgot
     await store.send([make_tube(1)])
     await store.database.write(remove_with_keys, REPORTED + 1)
     assert await numbers(store, include_closed=True) == ["R2"]
+
+
+async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laboratory) -> None:
+    """Their holders show them again."""
+
+    def dropped() -> float:
+        return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "queue full"}) or 0.0
+
+    router = UpwardRouter(ChangeLog(), has_upstream=False)
+    queue = MissingReportQueue(store.database, router, JILIN, store.clock, ResultsTiming(), capacity=100)
+    await register(store)
+    before = dropped()
+    for number in range(1000):
+        queue.remember(USCC, f"F{number}", REPORTED, NOW)
+    assert dropped() - before == 900
+    writing = Background([queue.run])
+    writing.start()
+    await until(lambda: _has(store, 100))
+    await writing.stop()
+
+
+async def _has(store: Laboratory, count: int) -> bool:
+    return len(await listed(store)) == count

@@ -279,14 +279,14 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
     assert recorded.reason == pb.DECISION_REASON_VALID
 
 
-@pytest.mark.parametrize("horizon_time", [None, NOON - HOUR])
-def test_nobody_is_asked_to_upload_what_retention_has_removed(horizon_time: int | None) -> None:
+@pytest.mark.parametrize("retention_start_time", [None, NOON - HOUR])
+def test_nobody_is_asked_to_upload_what_retention_has_removed(retention_start_time: int | None) -> None:
     """Evidence from before the horizon counts as any other, but its laboratory would be refused."""
     shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
-    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED, horizon_time)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED, retention_start_time)
     decision = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
     assert decision.reason == pb.DECISION_REASON_VALID
-    assert [next_step.report_number for next_step in decision.next_steps] == ([] if horizon_time else ["N"])
+    assert [next_step.report_number for next_step in decision.next_steps] == ([] if retention_start_time else ["N"])
 
 
 @pytest.mark.parametrize(

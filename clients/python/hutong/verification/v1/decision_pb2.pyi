@@ -397,7 +397,7 @@ class ClaimedRecord(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
-    HORIZON_TIME_FIELD_NUMBER: _builtins.int
+    RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
     state: _lookup_pb2.ClaimedReportMatchState.ValueType
     """Whose record it is, if there is one."""
     lab_standing: _lab_pb2.LabStanding.ValueType
@@ -407,7 +407,7 @@ class ClaimedRecord(_message.Message):
         """The record, when it is this person's."""
 
     @_builtins.property
-    def horizon_time(self) -> _timestamp_pb2.Timestamp:
+    def retention_start_time(self) -> _timestamp_pb2.Timestamp:
         """As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
         retention keeps nothing. Then nobody is asked to upload it.
         """
@@ -418,11 +418,11 @@ class ClaimedRecord(_message.Message):
         state: _lookup_pb2.ClaimedReportMatchState.ValueType = ...,
         test_result: _result_pb2.TestResult | None = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
-        horizon_time: _timestamp_pb2.Timestamp | None = ...,
+        retention_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "test_result", b"test_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retention_start_time", b"retention_start_time", "test_result", b"test_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "lab_standing", b"lab_standing", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_standing", b"lab_standing", "retention_start_time", b"retention_start_time", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,7 +14,7 @@ from hutong_client.paging import all_pages
 
 @click.command("missing-reports", cls=NodeCommand)
 @click.option("--lab", type=LAB, help="Only reports of this laboratory.")
-@click.option("--all", "include_closed", is_flag=True, help="Also those that have come in since.")
+@click.option("--all", "include_closed", is_flag=True, help="Also reports that were uploaded later.")
 @json_option
 @click.pass_obj
 def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: bool) -> ExitCode:
@@ -42,5 +42,5 @@ def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: 
         )
         for it in found
     ]
-    print_table(("laboratory", "report", "shown", "at", "came in"), rows)
+    print_table(("laboratory", "report", "shown", "at", "uploaded"), rows)
     return ExitCode.DONE

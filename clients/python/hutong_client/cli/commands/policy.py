@@ -1,4 +1,4 @@
-"""`hutong policy` and those of its commands that show what is published."""
+"""`hutong policy` and its commands that show published policies."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from hutong_client.policies.rules import describe_override, describe_requirement
 
 @click.group()
 def policy() -> None:
-    """The rules of every place: put them into force from files, see them, resolve them."""
+    """Publish policies from files, show them and resolve them."""
 
 
 @policy.command(cls=NodeCommand, former={"--at": "--effective-time", "--known": "--as-of-time"})
-@click.option("--region", required=True, help="Where, GB/T 2260.")
-@click.option("--purpose", type=PURPOSE, required=True, help="For what: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: the region]")
-@click.option("--effective-time", type=INSTANT, help="For which instant.  [default: now]")
-@click.option("--as-of-time", type=INSTANT, help="By what was published then.  [default: now]")
+@click.option("--region", required=True, help="The region that checks, GB/T 2260.")
+@click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: --region]")
+@click.option("--effective-time", type=INSTANT, help="The instant of use.  [default: now]")
+@click.option("--as-of-time", type=INSTANT, help="Use only what was published by this instant.  [default: now]")
 @json_option
 @click.pass_obj
 def resolve(
@@ -42,7 +42,7 @@ def resolve(
     as_of_time: Timestamp | None,
     as_json: bool,
 ) -> ExitCode:
-    """Show what applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
+    """Show the policy that applies to a region, a purpose, an origin and an instant."""
     request = policy_service_pb2.ResolvePolicyRequest(
         region=region,
         purpose=purpose_pb2.Purpose.ValueType(purpose),
@@ -57,7 +57,7 @@ def resolve(
         return ExitCode.DONE
     click.echo(describe_requirement(effective))
     lines = {
-        "Rule": effective.governing,
+        "Policy": effective.governing,
         "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
         "Channels": _words(channel_pb2.Channel, effective.channels, "CHANNEL_") or ("all" * bool(effective.governing)),
         "Never a ground": _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
@@ -78,15 +78,15 @@ def resolve(
 @json_option
 @click.pass_obj
 def history(node: Node, name: str, as_json: bool) -> ExitCode:
-    """List all revisions of NAME, jurisdictions/{region}/policies/{policy_id}, newest first."""
+    """List all revisions of the policy NAME, jurisdictions/{region}/policies/{policy_id}, newest first."""
     with node.connect() as connection:
         revisions = list_revisions(connection, name)
     return _show_list(revisions, as_json)
 
 
 @policy.command("list", cls=NodeCommand, former={"--in-force": "--effective-time"})
-@click.option("--jurisdiction", default="", help="Only this one, GB/T 2260.  [default: all]")
-@click.option("--effective-time", type=INSTANT, help="Only those in force at this instant.")
+@click.option("--jurisdiction", default="", help="Only policies of this jurisdiction, GB/T 2260.  [default: all]")
+@click.option("--effective-time", type=INSTANT, help="Only policies in force at this instant.")
 @json_option
 @click.pass_obj
 def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | None, as_json: bool) -> ExitCode:
@@ -101,9 +101,9 @@ def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | Non
 
 @policy.command()
 def schema() -> ExitCode:
-    """Print the JSON Schema of policy files, by which editors complete and check them; with or without --json.
+    """Print the JSON Schema of policy files, with or without --json. Editors use it to complete and check files.
 
-    In a file's first line: # yaml-language-server: $schema=PATH
+    Name it in a file's first line: # yaml-language-server: $schema=PATH
     """
     click.echo(files("hutong_client.policies").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
     return ExitCode.DONE

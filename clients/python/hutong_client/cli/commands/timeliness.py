@@ -1,4 +1,4 @@
-"""`hutong timeliness`: who reports late."""
+"""`hutong timeliness`: how long laboratories take to upload their reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ from hutong_client.paging import all_pages
 @click.option("--region", help="All laboratories of a region, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
-@click.option("--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="What is late.")
+@click.option(
+    "--late-after-hours",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    help="Hours after which an upload is late.",
+)
 @html_option
 @json_option
 @click.pass_obj
@@ -41,7 +47,7 @@ def timeliness(
     html_path: Path | None,
     as_json: bool,
 ) -> ExitCode:
-    """Show how long reports took to be uploaded and visible nationwide, for one laboratory or those of a region."""
+    """Show how long reports took until upload and until the national node had them, for a laboratory or a region."""
     if bool(lab) == bool(region):
         raise click.UsageError("give either --lab or --region")
     if html_path and as_json:
@@ -59,7 +65,7 @@ def timeliness(
         response.ClearField("next_page_token")
         if response.HasField("retention_start_time"):
             kept_from = moment(response.retention_start_time)
-            say(f"Not counted: reports issued before {kept_from}, which are not kept any more.")
+            say(f"Not counted: reports issued before {kept_from}, which are no longer kept.")
         if html_path:
             names = _lab_names(connection, lab, region or "")
             asked = Asked(lab or region or "", start_time, end_time, request.late_threshold, names)
@@ -85,7 +91,7 @@ def timeliness(
 
 
 def _lab_names(connection: Connection, lab: str | None, region: str) -> dict[str, str]:
-    """What the laboratories are called, by "labs/{uscc}"."""
+    """Read the laboratories' display names, by "labs/{uscc}"."""
     if lab:
         named = [connection.labs.GetLab(GetLabRequest(name=lab), timeout=CALL_SECONDS).lab]
     else:

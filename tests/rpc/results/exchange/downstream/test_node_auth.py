@@ -117,8 +117,8 @@ async def test_a_province_is_nobodys_upstream(tmp_path: Path, sqlite_url: MakeUr
         assert await ending(henan.exchange, start()) == (PRECONDITION, "NOT_AN_UPSTREAM")
         look_up = LookupSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
         assert (await told(henan.exchange.LookupSubjects(look_up)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
-        follow = SubscribeSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
-        assert (await told(henan.exchange.SubscribeSubjects(follow)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+        subscription = SubscribeSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
+        assert (await told(henan.exchange.SubscribeSubjects(subscription)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
 
 
 async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) -> None:

@@ -24,10 +24,10 @@ from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResu
 from services.domain.instant import HOUR, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import lab_homes, notification_positions, notifications, subscriptions
-from services.results.exchange.upstream import notification_listener, sender, subscription_client
 from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
@@ -254,7 +254,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
 
 
 async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_country: Country) -> None:
-    """With its results, which are followed from then on."""
+    """With its results, which are subscribed to from then on."""
     jilin, henan = await report_in_jilin(sqlite_country, persons=3), await sqlite_country.join(HENAN)
     await import_person(henan)
     tie = {"document": make_document(2), "linked_document": make_document(0), "reason": "seen both"}
@@ -294,7 +294,7 @@ async def test_what_happens_while_the_province_is_away_is_told_when_it_is_back(
 
 
 async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_url: MakeUrl) -> None:
-    """It has forgotten who follows whom and begins its numbers again: the province does not wait for the old ones."""
+    """It has forgotten its subscriptions and begins its numbers again: the province does not wait for the old ones."""
     urls = {name: database_url("results") for name in ("old", "new", "jilin", "henan")}
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "old", urls["old"], urls["jilin"]))
@@ -382,8 +382,8 @@ async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) 
     precondition = grpc.StatusCode.FAILED_PRECONDITION
     for region in ("000000", "999999"):
         node = f"nodes/{region}"
-        follow = nation.SubscribeSubjects(SubscribeSubjectsRequest(node=node, subject_keys=keys))
-        assert await refusal(follow) == (precondition, "NOT_AN_UPSTREAM")
+        subscription = nation.SubscribeSubjects(SubscribeSubjectsRequest(node=node, subject_keys=keys))
+        assert await refusal(subscription) == (precondition, "NOT_AN_UPSTREAM")
         watch = nation.WatchNotifications(WatchNotificationsRequest(node=node, pepper_mark=mark))
         assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
     jilin = "nodes/220000"
@@ -422,13 +422,9 @@ async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_ur
         assert await refusal(call) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
 
 
-async def test_a_link_that_carries_nothing_more_is_given_up(
-    sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_link_that_carries_nothing_more_is_given_up(sqlite_country: Country) -> None:
     """Neither side is told that it is dead. What happened meanwhile goes both ways by new ones."""
-    monkeypatch.setattr(notification_listener, "SILENCE_SECONDS", 4.0)
-    monkeypatch.setattr(sender, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(subscription_client, "SUBSCRIBE_SECONDS", 0.5)
+    sqlite_country.timing = ResultsTiming(listener_silence=4.0, sender_answer=2.0, subscribe=0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:
         henan = await sqlite_country.join(HENAN, upstream=link.address)

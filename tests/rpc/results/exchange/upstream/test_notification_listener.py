@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -26,21 +27,20 @@ from structlog.testing import capture_logs
 
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
-from services.results.exchange.downstream import notification_stream
 from services.results.exchange.model import NotificationPosition
 from services.results.exchange.subscribers import add_subscriptions
-from services.results.exchange.upstream import notification_listener as listener_module
 from services.results.exchange.upstream.notification_listener import NotificationListener
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.pepper_check import pepper_mark
+from services.results.timing import ResultsTiming
+from services.runtime.background import Background
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info
-from tests.support.results.country import HENAN, Country
+from tests.support.results.country import HENAN, Country, open_country
 from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
 from tests.support.waiting import until
@@ -55,7 +55,7 @@ class PretendedNation(ExchangeServiceServicer):
         self._watches = list(watches)
         self._most = most
         self.asked: list[WatchNotificationsRequest] = []
-        self.followed: list[bytes] = []
+        self.subscribed: list[bytes] = []
 
     async def WatchNotifications(
         self, request: WatchNotificationsRequest, context: Any
@@ -68,7 +68,7 @@ class PretendedNation(ExchangeServiceServicer):
     async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Any) -> SubscribeSubjectsResponse:
         if len(request.subject_keys) > self._most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "")
-        self.followed += request.subject_keys
+        self.subscribed += request.subject_keys
         return SubscribeSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
 
 
@@ -87,7 +87,9 @@ async def henan(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 
 @contextlib.asynccontextmanager
-async def listening(henan: Laboratory, port: int) -> AsyncIterator[NotificationStore]:
+async def listening(
+    henan: Laboratory, port: int, timing: ResultsTiming | None = None
+) -> AsyncIterator[NotificationStore]:
     """Henan's listener at a port."""
     store = NotificationStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
 
@@ -95,16 +97,18 @@ async def listening(henan: Laboratory, port: int) -> AsyncIterator[NotificationS
         return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True)
 
     line = ReconnectingStub(open_apart, ExchangeServiceStub)
-    listener = NotificationListener(store, open_apart, SubscriptionClient(line, HENAN), HENAN, PEPPER)
-    listener.begin()
+    timing = timing or ResultsTiming()
+    subscriptions = SubscriptionClient(line, HENAN, timing)
+    listening_on = Background([NotificationListener(store, open_apart, subscriptions, HENAN, PEPPER, timing).run])
+    listening_on.start()
     try:
         yield store
     finally:
-        await listener.end()
+        await listening_on.stop()
         await line.close()
 
 
-def reminder(number: str) -> ReplicatedChange:
+def missing(number: str) -> ReplicatedChange:
     report = ReplicatedMissingReport(
         lab=LAB_NAME, report_number=number, create_time=to_timestamp(NOW), raising_node="nodes/370000"
     )
@@ -134,7 +138,7 @@ def ending(code: grpc.StatusCode) -> Callable[[Any], Awaitable[None]]:
     return end
 
 
-async def reminded(henan: Laboratory) -> list[str]:
+async def missing_numbers(henan: Laboratory) -> list[str]:
     query = missing_reports.select().order_by(missing_reports.c.report_number)
     return await henan.database.read(lambda connection: [row.report_number for row in connection.execute(query)])
 
@@ -147,18 +151,17 @@ async def stands_at(store: NotificationStore, number: int) -> None:
     await until(there)
 
 
-async def test_a_silent_nation_is_called_again(henan: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
     """As one behind a link that is half open, from where this node stood."""
-    monkeypatch.setattr(listener_module, "SILENCE_SECONDS", 0.2)
-    nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, reminder("R1"))))
+    nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, missing("R1"))))
     server, port = await serve(nation)
-    async with listening(henan, port) as store:
+    async with listening(henan, port, ResultsTiming(listener_silence=0.2)) as store:
         await stands_at(store, 1)
         await until(lambda: len(nation.asked) >= 3)
     await server.stop(None)
     assert [request.cursor for request in nation.asked[:3]] == [0, 0, 1]
     assert nation.asked[2].commit_time == to_timestamp(NOW + 1)
-    assert await reminded(henan) == ["R1"]
+    assert await missing_numbers(henan) == ["R1"]
 
 
 async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> None:
@@ -167,8 +170,8 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
         await stands_at(store, 0)
         with capture_logs() as logs:
             await server.stop(None)
-            await until(lambda: any(line["event"] == "the nation is not heard" for line in logs))
-        server, _ = await serve(PretendedNation(telling(notification(1, reminder("R1")))), port)
+            await until(lambda: any(line["event"] == "the nation's notifications are not received" for line in logs))
+        server, _ = await serve(PretendedNation(telling(notification(1, missing("R1")))), port)
         await stands_at(store, 1)
     await server.stop(None)
 
@@ -176,26 +179,26 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
 async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None:
     """It is told again from its beginning."""
     nation = PretendedNation(
-        telling(notification(0, reminder("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
-        telling(notification(0, reminder("R1")), notification(1, reminder("R2"))),
+        telling(notification(0, missing("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(notification(0, missing("R1")), notification(1, missing("R2"))),
     )
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
     await server.stop(None)
     assert [request.cursor for request in nation.asked] == [0, 0]
-    assert await reminded(henan) == ["R1", "R2"]
+    assert await missing_numbers(henan) == ["R1", "R2"]
 
 
 async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
     """A change of a kind that is not known yet, one without what it needs, one that no store could take."""
     broken = [ReplicatedChange(), ReplicatedChange(missing_report=ReplicatedMissingReport(lab="labs/?"))]
-    nation = PretendedNation(telling(notification(1, *broken, reminder("x" * 65), reminder("a\0b1"), reminder("R1"))))
+    nation = PretendedNation(telling(notification(1, *broken, missing("x" * 65), missing("a\0b1"), missing("R1"))))
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
     await server.stop(None)
-    assert await reminded(henan) == ["R1"]
+    assert await missing_numbers(henan) == ["R1"]
 
 
 async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed_again(henan: Laboratory) -> None:
@@ -204,7 +207,7 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
     nation = PretendedNation(
         telling(notification(7), then=ending(grpc.StatusCode.UNAVAILABLE)),
         telling(then=ending(grpc.StatusCode.OUT_OF_RANGE)),
-        telling(notification(1, reminder("R1"))),
+        telling(notification(1, missing("R1"))),
     )
     server, port = await serve(nation)
     async with listening(henan, port) as store:
@@ -212,27 +215,27 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
     await server.stop(None)
     assert [request.cursor for request in nation.asked] == [0, 7, 0]
     # Once because it was never told anything, once because its place was lost.
-    assert nation.followed == keys + keys
+    assert nation.subscribed == keys + keys
 
 
 async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in_halves(henan: Laboratory) -> None:
-    """Whether everybody is followed again, or several are imported at once."""
+    """Whether every subject is subscribed to again, or several are imported at once."""
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(telling(notification(1)), most=3)
     server, port = await serve(nation)
     async with listening(henan, port) as store:
         await stands_at(store, 1)
-        assert nation.followed == keys
+        assert nation.subscribed == keys
         line = ReconnectingStub(
             lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True),
             ExchangeServiceStub,
         )
-        gateway = SubscriptionClient(line, HENAN)
+        gateway = SubscriptionClient(line, HENAN, ResultsTiming())
         together = await asyncio.gather(*(gateway.subscribe(key) for key in keys))
         await line.close()
     await server.stop(None)
-    assert [followed.subject_keys for followed in together] == [[key] for key in keys]
+    assert [subscribed.subject_keys for subscribed in together] == [[key] for key in keys]
 
 
 async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory) -> None:
@@ -249,31 +252,10 @@ def watch(country: Country, region: str = HENAN) -> Any:
     return country.nation.exchange.WatchNotifications(request)
 
 
-async def test_who_has_nothing_to_hear_hears_a_heartbeat(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notification_stream, "HEARTBEAT_SECONDS", 0.1)
-    call = watch(country)
-    beats = [await call.read() for _ in range(3)]
-    call.cancel()
+async def test_who_has_nothing_to_hear_hears_a_heartbeat(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    async with open_country(tmp_path, sqlite_url, ResultsTiming(notification_heartbeat=0.1)) as country:
+        call = watch(country)
+        beats = [await call.read() for _ in range(3)]
+        call.cancel()
     assert [(beat.cursor, len(beat.changes)) for beat in beats] == [(0, 0)] * 3
     assert beats[0].send_time.ToMicroseconds() < beats[2].send_time.ToMicroseconds()
-
-
-async def test_there_are_so_many_watches_and_no_more(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a new one when one has ended."""
-    monkeypatch.setattr(notification_stream, "MAX_WATCHES", 2)
-    calls = [watch(country) for _ in range(2)]
-    for call in calls:
-        await call.read()
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await anext(aiter(watch(country)))
-    assert error_info(refused.value).reason == "OVERLOADED"
-    calls[0].cancel()
-
-    async def let_in() -> bool:
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            async for _ in watch(country):
-                return True
-        return False
-
-    await until(let_in)
-    calls[1].cancel()
