@@ -9,7 +9,7 @@ PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
 TOOLS  := .tools
 # Tests run side by side, a worker for each core; each worker has databases of its own.
-SIDE_BY_SIDE ?= -n auto --dist worksteal
+SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
