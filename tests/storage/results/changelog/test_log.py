@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
@@ -23,19 +23,6 @@ from tests.support.results.store import Laboratory, open_laboratory
 from tests.support.work import counting_work
 
 MANY = 1_000
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """Only PostgreSQL has concurrent write transactions."""
-    async with open_laboratory(postgres_url("results")) as opened:
-        yield opened
 
 
 async def read_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list[Part]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,12 +36,6 @@ HORIZON = month_start(month_of(NOW))
 BEFORE = HORIZON - HOUR
 AFTER = HORIZON + HOUR
 WRITERS = 4
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
 
 
 def remove(laboratory: Laboratory, before: Instant = HORIZON) -> Deletion:
@@ -368,12 +361,6 @@ async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> N
     for dry_run in (True, False):
         with pytest.raises(FailedPrecondition):
             await laboratory.stores.corrections.recall(Recall(USCC, 0, BEFORE, (), "x"), idempotent, dry_run=dry_run)
-
-
-@pytest.fixture
-async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(postgres_url("results")) as opened:
-        yield opened
 
 
 def partitions(laboratory: Laboratory) -> list[str]:

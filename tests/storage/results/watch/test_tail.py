@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 import pytest
@@ -21,26 +21,12 @@ from services.results.watch.batches import ChangeBatch
 from services.results.watch.tail import ChangePage, ChangeTail, Follower, TailLimits
 from services.runtime.clock import FixedClock
 from services.runtime.server.service import Drain
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, make_tubes
 from tests.support.results.store import Laboratory, open_laboratory
 from tests.support.virtual_time import in_virtual_time, pass_time
 from tests.support.waiting import PATIENCE_SECONDS, turns, until
 
 AT_ONCE_SECONDS = 0.2
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def sqlite(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """Where the engine makes no difference."""
-    async with open_laboratory(sqlite_url("results")) as opened:
-        yield opened
 
 
 def tail_of(
