@@ -13,12 +13,13 @@ from typing import BinaryIO
 
 from sqlalchemy import URL, make_url
 
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database, make_directory
 from services.storage.errors import UnusableDatabase
 
 
 @contextlib.contextmanager
-def try_process_lock(database: Database, task: str, key: int) -> Iterator[bool]:
+def try_process_lock(database: Database, task: str, key: AdvisoryLock) -> Iterator[bool]:
     """Try to lock a task for as long as the block lasts. Yield False if another process holds the lock.
 
     `task` identifies the lock beside a SQLite database, `key` among the advisory locks of PostgreSQL.

@@ -37,7 +37,7 @@ from tests.support.waiting import random_instant, until
 ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 REGIONS = ("410000", "370000", "220000")
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 APART = 2_000_000
 """Between the first persons of two provinces."""
 
@@ -162,7 +162,7 @@ async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
         return Counter(read_rows(nation_url, results, *SAME_EVERYWHERE))
 
     try:
-        await until(lambda: found() == wanted)
+        await until(lambda: found() == wanted, TIMEOUT_SECONDS)
     except TimeoutError:
         missing, more = wanted - found(), found() - wanted
         text = f"seed {SEED}: {missing.total()} missing, {more.total()} too many"
@@ -186,5 +186,5 @@ async def _check_at_rest(nation_address: str) -> None:
         async def is_at_rest() -> bool:
             return [node.backlog for node in await nodes()] == [0, 0, 0]
 
-        await until(is_at_rest)
+        await until(is_at_rest, TIMEOUT_SECONDS)
         assert [node.conflict_count for node in await nodes()] == [0, 0, 0]

@@ -7,12 +7,12 @@ import random
 import threading
 from collections.abc import Awaitable, Callable
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 """How long anything may take that takes a fraction of it on an idle machine. Only what hangs takes longer."""
 _POLL_SECONDS = 0.01
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = PATIENCE_SECONDS) -> None:
+async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = TIMEOUT_SECONDS) -> None:
     """Wait for a condition; fails the test when it does not come."""
     async with asyncio.timeout(seconds):
         while True:
@@ -22,7 +22,7 @@ async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float 
             await asyncio.sleep(_POLL_SECONDS)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> None:
     """As `until`, in a test without an event loop."""
     for _ in range(round(seconds / _POLL_SECONDS)):
         if condition():

@@ -1,4 +1,4 @@
-"""Wire ↔ domain of Policy's questions and answers."""
+"""Converts Policy's questions and answers between wire and domain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 
 
 def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
-    """Encode a question."""
+    """Return the message of a question."""
     return ResolvePolicyRequest(
         region=question.region,
         purpose=question.purpose,  # type: ignore[arg-type]
@@ -23,7 +23,7 @@ def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
 def policy_answer_from_proto(
     message: policy_pb2.EffectivePolicy, now: Instant, ask_time: float, epoch: int
 ) -> PolicyAnswer:
-    """An answer that has just come; `now` stands in for an as_of_time it does not bear."""
+    """Return a received answer. `now` stands in for an absent as_of_time."""
     has = message.HasField
     return PolicyAnswer(
         policy_from_proto(message),
@@ -38,7 +38,7 @@ def policy_answer_from_proto(
 
 
 def policy_from_proto(policy: policy_pb2.EffectivePolicy) -> EffectivePolicy:
-    """What applies. A requirement without a length says nothing, and so is as good as no rule in force."""
+    """Return what applies. A requirement of an unknown kind or length counts as no policy in force."""
     required: Requirement | None = None
     governing = policy.governing
     if policy.HasField("test_required"):

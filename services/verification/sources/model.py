@@ -1,4 +1,4 @@
-"""What Policy is asked, and what it answers, as values."""
+"""Policy's questions and answers as values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from services.runtime.consistency import Freshness
 from services.verification.decision.model import EffectivePolicy
 
 PolicyKey: TypeAlias = tuple[str, int, str]
-"""What selects the policies: region, purpose and province of source_node. No policy knows a finer source_node."""
+"""The part of a question that selects policies: region, purpose and province of origin. No policy knows a finer one."""
 
 
 class PolicyQuestion(NamedTuple):
-    """Which policy applies: where, for what, to whom, when. `seen` is what its source must have seen too."""
+    """A question: which policy applies to a region, a purpose and an origin at a time.
+
+    `seen` is the write that Policy must have seen before it answers.
+    """
 
     region: str
     purpose: int
@@ -26,7 +29,7 @@ class PolicyQuestion(NamedTuple):
 
     @property
     def key(self) -> PolicyKey:
-        """What selects the policies; questions that differ in the instant alone share it."""
+        """The part that selects policies. Questions that differ only in the instant share it."""
         return self.region, self.purpose, self.arriving_from[:2]
 
 
@@ -36,11 +39,14 @@ class PolicyAnswer:
 
     Attributes:
         effective: what applies.
-        message: the answer as it came, for a stored decision's inputs.
-        as_of_time: up to when the publications behind it are complete.
-        nation_as_of_time: the same of the national node's, by its clock; 0 where that is not known.
-        ask_time: when it was asked for, in the event loop's seconds.
-        epoch: the watch under which changes to it are told; an older one's answers may be out of date unnoticed.
+        message: the answer as it was received, for the inputs of a stored decision.
+        start_time: the first instant of the interval in which the clock alone cannot change the answer; None is
+            unbounded.
+        end_time: the end of that interval, exclusive; None is unbounded.
+        as_of_time: up to when the publications behind the answer are complete.
+        nation_as_of_time: the same for the national node's publications, by its clock; 0 if unknown.
+        ask_time: when the question was sent, in seconds of the event loop's clock.
+        epoch: the epoch of the watch at that time. The watch reports changes only to answers of its current epoch.
     """
 
     effective: EffectivePolicy
@@ -53,7 +59,7 @@ class PolicyAnswer:
     epoch: int
 
     def covers(self, instant: Instant) -> bool:
-        """Whether the answer is that for the instant too."""
+        """Return whether the answer also holds at an instant."""
         return (self.start_time is None or self.start_time <= instant) and (
             self.end_time is None or instant < self.end_time
         )

@@ -27,7 +27,7 @@ from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl, PostgresServer
 from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
-from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 PREFECTURES = [f"{province}{prefecture:02}00" for province in ("41", "37") for prefecture in range(1, 14)]
 """Twenty-six cities of Henan and Shandong."""
@@ -350,7 +350,7 @@ async def test_watcher_of_one_server_is_told_of_another_within_a_second(database
         call = other.read.WatchPolicies(WatchPoliciesRequest())
         assert (await call.read()).WhichOneof("message") == "checkpoint"
         await one.publish(make_policy())
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while (await call.read()).WhichOneof("message") != "event":
                 pass
         call.cancel()
@@ -382,7 +382,7 @@ async def test_publication_reaches_every_watcher_at_once(database_url: MakeUrl, 
             assert (await call.read()).WhichOneof("message") == "checkpoint"
         for hours in range(24, 29):
             await service.publish(make_policy(hours=hours))
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 for call in calls:
                     while (await call.read()).WhichOneof("message") != "event":
                         pass

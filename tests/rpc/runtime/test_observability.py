@@ -23,7 +23,7 @@ from services.domain.errors import NotFound
 from services.runtime.server.timing import ServerTiming
 from tests.support.fake_service import GET_LAB, LAB_SERVICE, UPLOAD_RESULTS, UPLOAD_SERVICE, Gate, answer, pretend
 from tests.support.servers import channel_to, settings_for
-from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -190,7 +190,7 @@ async def test_health_follows_the_check(tmp_path: Path) -> None:
     quick = ServerTiming(check=0.01)
     async with (
         channel_to(pretend(check=check), settings_for(tmp_path), quick) as channel,
-        asyncio.timeout(PATIENCE_SECONDS),
+        asyncio.timeout(TIMEOUT_SECONDS),
     ):
         for service in ("", LAB_SERVICE, UPLOAD_SERVICE):
             assert await status_of(channel, service) == NOT_SERVING

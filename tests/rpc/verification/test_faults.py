@@ -18,7 +18,7 @@ from services.domain.instant import HOUR, SECOND, from_timestamp
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS
 from services.runtime.clock import SystemClock
 from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling, paper, question
-from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROUNDS = 3
@@ -109,7 +109,7 @@ async def test_results_killed(node: Node, callers: Callers) -> None:
 
 async def _verify_until_undetermined(callers: Callers, outcomes: set[int]) -> None:
     """Ask again and again, until Results is missed; adds every outcome."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while pb.DECISION_OUTCOME_UNDETERMINED not in outcomes:
             outcomes.add((await callers.decisions.Verify(question(NUMBERS[0]))).decision.outcome)
 
@@ -118,7 +118,7 @@ async def test_results_frozen(node: Node, callers: Callers) -> None:
     """A frozen Results costs each caller a bounded wait, exhausts nothing, and is trusted again when it thaws."""
     node.freeze("results")
     asked = question(NUMBERS[0])
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         verifying = (callers.decisions.Verify(asked, timeout=NO_DEADLINE) for _ in range(300))
         decisions = await asyncio.gather(*verifying)
     assert {one.decision.reason for one in decisions} == {pb.DECISION_REASON_SOURCE_UNAVAILABLE}
@@ -163,7 +163,7 @@ async def test_policy_frozen(node: Node, callers: Callers) -> None:
     node.freeze("policy")
     decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
     assert decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         asked = question(NUMBERS[0], region="411100")
         unknown = (await callers.decisions.Verify(asked, timeout=NO_DEADLINE)).decision
     assert unknown.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE

@@ -1,4 +1,4 @@
-"""What a node has sent to the node above, and what that one has acknowledged."""
+"""The store of what a node sends to the node above, and of what that node has acknowledged."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sqlalchemy import Connection, Engine
 
 from services.results.exchange.model import WriterPosition
 from services.results.exchange.upstream import acknowledgements, outbox
-from services.results.exchange.upstream.acknowledgements import Arrived
+from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.outbox import Page
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 
-_SENDER_LOCK = 0x48755065
-"""Of the advisory lock that the one process of a node holds which sends its changes to the node above."""
+_SENDER_LOCK_KEY = 0x48755065
+"""Key of the advisory lock that is held by the one process of a node that sends its changes."""
 
 
 class UpstreamStore:
-    """The change log as it is sent, in the database."""
+    """Reads the change log to be sent, and records acknowledgements, in the database."""
 
     def __init__(self, database: Database, clock: Clock, jurisdiction: str) -> None:
         self._database = database
@@ -29,73 +29,76 @@ class UpstreamStore:
         self._jurisdiction = jurisdiction
 
     async def read_log_id(self) -> str:
-        """The identity of this node's log."""
+        """Return the identity of this node's log. The first call creates it."""
         return await self._database.write(outbox.read_log_id)
 
     async def removed_positions(self) -> list[WriterPosition]:
-        """Of how many commits of each writer retention has removed the entries."""
+        """Return for each writer the number of commits whose entries retention has removed."""
         return await self._database.read(outbox.removed_positions)
 
     async def is_of_this_log(self, positions: Sequence[WriterPosition]) -> bool:
-        """Whether what the nation knows can have come from this log."""
+        """Return whether the nation's positions are of this log. They are not if this store is an older copy of it."""
         return await self._database.read(outbox.is_of_this_log, positions)
 
     async def renew_log_id(self) -> None:
-        """Begin the log anew at the nation."""
+        """Give the log a new identity, so that the nation receives everything again."""
         await self._database.write(outbox.renew_log_id)
 
     async def append_registers(self) -> None:
-        """Log every laboratory and every link."""
+        """Log every laboratory and every link again."""
         await self._database.write(outbox.append_registers, self._clock.now())
 
     async def read_page(self, sent: Mapping[int, int]) -> Page:
-        """What comes after the commits that were sent."""
+        """Return the next commits after those that were sent; `sent` counts these for each writer."""
         return await self._database.read(outbox.read_page, sent, self._jurisdiction)
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
-        """Commits beyond those that the nation acknowledged: as they are given, or else as they were taken down."""
+        """Count the unacknowledged commits. `acknowledged` is by writer; None stands for the recorded positions."""
         return await self._database.read(acknowledgements.count_unacknowledged, acknowledged)
 
-    async def note_arrived(self, commits: Sequence[Arrived]) -> None:
-        """Take down that the nation has these commits."""
-        await self._database.write(acknowledgements.note_arrived, commits)
+    async def record_acknowledged(self, commits: Sequence[AcknowledgedCommit]) -> None:
+        """Record that the nation has these commits."""
+        await self._database.write(acknowledgements.record_acknowledged, commits)
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[bool]:
-        """Whether this process is the one that sends, for as long as the block lasts. On SQLite there is no other."""
+        """Yield whether this process is the sender of its node during the block. On SQLite it is the only process."""
         if self._database.is_sqlite:
             yield True
             return
-        turn = _Turn(self._database.engine)
+        lock = _SenderLock(self._database.engine)
         try:
-            yield await asyncio.to_thread(turn.take)
+            yield await asyncio.to_thread(lock.acquire)
         finally:
-            await asyncio.to_thread(turn.leave)
+            await asyncio.to_thread(lock.release)
 
 
-class _Turn:
-    """An advisory lock of PostgreSQL, held by a session of its own. Used from threads, of which one may be late."""
+class _SenderLock:
+    """An advisory lock of PostgreSQL, held by a session of its own.
+
+    Both methods run in threads. A cancelled caller may release the lock before `acquire` has begun.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._guard = threading.Lock()
         self._connection: Connection | None = None
-        self._left = False
+        self._released = False
 
-    def take(self) -> bool:
-        """Whether it was free."""
+    def acquire(self) -> bool:
+        """Take the lock if it is free. Return whether it was."""
         connection = self._engine.connect()
         with self._guard:
-            if self._left:
+            if self._released:
                 connection.close()
                 return False
             self._connection = connection
-            return bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_SENDER_LOCK})").scalar_one())
+            return bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_SENDER_LOCK_KEY})").scalar_one())
 
-    def leave(self) -> None:
-        """Give it back, with the session: it does not go back to the pool."""
+    def release(self) -> None:
+        """Release the lock by ending its session, which does not return to the pool."""
         with self._guard:
-            self._left = True
+            self._released = True
             if self._connection is not None:
                 self._connection.invalidate()
                 self._connection.close()

@@ -26,7 +26,7 @@ from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, Look
 
 from services.domain.instant import MINUTE, SECOND, to_timestamp
 from services.results.documents.tables import document_links
-from services.results.exchange.downstream.freshness import SILENT
+from services.results.exchange.downstream.freshness import MAX_SILENCE
 from services.results.exchange.tables import nodes
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
@@ -43,7 +43,7 @@ from tests.support.results.factories import (
     make_tube,
     make_tubes,
 )
-from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_a_silent_province_is_a_source_that_does_not_answer(
     await until(lambda: country.nation.rows(nodes, "node") == [(JILIN,), (HENAN,)])
     await jilin.node.server.stop(0)
     database = open_database(country.nation.url)
-    silent = SystemClock().now() - SILENT - SECOND
+    silent = SystemClock().now() - MAX_SILENCE - SECOND
     database.write_now(
         lambda connection: connection.execute(nodes.update().where(nodes.c.node == JILIN).values(contact_time=silent))
     )
@@ -241,7 +241,7 @@ async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, 
     database.write_now(lambda connection: connection.execute(nodes.update().values(as_of_time=1)))
     database.close()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await look_up(henan, 0, at_least_as_fresh=answer.consistency_token)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"

@@ -14,10 +14,10 @@ from services.domain.instant import HOUR
 from services.results.upload.dry_run import DryRunBudget
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info, told
+from tests.support.errors import error_info, failure_of
 from tests.support.results.factories import REPORTED, make_document, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, ending, results_node, start
-from tests.support.waiting import PATIENCE_SECONDS, turns, until
+from tests.support.waiting import TIMEOUT_SECONDS, turns, until
 
 PERSONS = 25
 RESULTS = 40
@@ -55,7 +55,7 @@ async def test_a_stream_without_its_first_frame_does_not_hold_the_drain(tmp_path
         call = node.uploads.UploadResults()
         await until(lambda: uploads_begun() > before)
         stopping = asyncio.ensure_future(node.server.stop(3600.0))
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             _, error = await ending(call)
             assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
             await stopping
@@ -77,7 +77,7 @@ async def test_answers_beyond_a_message_are_refused_and_smaller_batches_answered
         return BatchLookupLatestRequest(requests=asked)
 
     code = grpc.StatusCode.INVALID_ARGUMENT
-    assert await told(node.results.BatchLookupLatest(batch(500))) == (code, "BATCH_TOO_LARGE", ["requests"])
+    assert await failure_of(node.results.BatchLookupLatest(batch(500))) == (code, "BATCH_TOO_LARGE", ["requests"])
     for count in (250, 125, 62):
         try:
             answer = await node.results.BatchLookupLatest(batch(count))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.runtime.call import Call, current_call, seconds_left
 from services.runtime.client.coalescer import Coalescer
-from tests.support.waiting import PATIENCE_SECONDS, turns
+from tests.support.waiting import TIMEOUT_SECONDS, turns
 
 
 class Desk:
@@ -240,7 +240,7 @@ def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_fli
             else:
                 fates.append(answer == number * 2)
 
-        async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
             for number in range(askers):
                 group.create_task(ask(number))
 
