@@ -20,9 +20,8 @@ from services.results.changelog.model import ChangeKind, Entry, LoggedChange
 from services.results.exchange import tables
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition
+from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 
-SUBSCRIPTION_LOCK = 0x48755466
-"""Key of the advisory lock that commits share while they look up subscribers. A new subscription waits for them."""
 PAGE = 50
 """Notifications that one read returns."""
 
@@ -105,9 +104,8 @@ def _append(
 
 def has_subscriptions(connection: Connection) -> bool:
     """Return whether there are subscriptions. A node that subscribes later waits for the present transaction."""
-    if connection.dialect.name == "postgresql":
-        # In a statement before the query: a subscription that the query misses is committed later, and sees the lock.
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({SUBSCRIPTION_LOCK})")
+    # In a statement before the query: a subscription that the query misses is committed later, and sees the lock.
+    share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return connection.execute(select(literal(1)).select_from(_subscriptions).limit(1)).first() is not None
 
 

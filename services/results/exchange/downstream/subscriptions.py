@@ -12,7 +12,7 @@ from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_linked, find_links
 from services.results.documents.tables import document_links
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notifications import SUBSCRIPTION_LOCK, note_subscription
+from services.results.exchange.downstream.notifications import note_subscription
 from services.results.exchange.model import Replica
 from services.results.exchange.subscribers import add_subscriptions
 from services.results.exchange.tables import subscriptions
@@ -20,6 +20,7 @@ from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import StoredResult
 from services.results.records.queries import COLUMNS, IS_NEWEST
 from services.results.records.tables import report_keys, results
+from services.storage.advisory_locks import AdvisoryLock
 
 _subscriptions = subscriptions
 _links = document_links
@@ -64,7 +65,7 @@ def find_open_transactions(connection: Connection) -> set[str]:
         " AND objid = :lock AND objsubid = 1"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    return set(connection.execute(held, {"lock": SUBSCRIPTION_LOCK}).scalars())
+    return set(connection.execute(held, {"lock": int(AdvisoryLock.SUBSCRIPTION)}).scalars())
 
 
 def find_active_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:

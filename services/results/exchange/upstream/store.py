@@ -14,10 +14,8 @@ from services.results.exchange.upstream import acknowledgements, outbox
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.outbox import Page
 from services.runtime.clock import Clock
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database
-
-_SENDER_LOCK_KEY = 0x48755065
-"""Key of the advisory lock that is held by the one process of a node that sends its changes."""
 
 
 class UpstreamStore:
@@ -93,7 +91,8 @@ class _SenderLock:
                 connection.close()
                 return False
             self._connection = connection
-            return bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_SENDER_LOCK_KEY})").scalar_one())
+            taken = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (int(AdvisoryLock.SENDER),))
+            return bool(taken.scalar_one())
 
     def release(self) -> None:
         """Release the lock by ending its session, which does not return to the pool."""
