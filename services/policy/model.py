@@ -91,7 +91,7 @@ class Revision:
     def known_at(self, instant: Instant | None) -> bool:
         """Return whether the revision was published and not withdrawn at an instant.
 
-        None means now, whatever the clocks of publishers say.
+        None means now, and then no clock is compared.
         """
         if instant is None:
             return self.withdraw_time is None

@@ -42,7 +42,7 @@ from services.runtime.server.status import to_status
 from services.runtime.server.validation import check
 
 Context = Any
-"""grpc.aio.ServicerContext. The interceptors have read from it what a call needs."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class PolicyServicer(PolicyServiceServicer):

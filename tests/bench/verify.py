@@ -34,7 +34,7 @@ SERVICE = "/hutong.verification.v1.VerificationService"
 VERIFY_SHARE = 0.5
 """The least rate of Verify, as a share of a bare echo's rate."""
 LONGEST_MS = 20
-"""The longest 99th percentile of calls, in milliseconds, at half of that rate."""
+"""The longest 99th percentile of Verify calls, in milliseconds, at half of the rate above."""
 LEAST_DECISIONS = 20_000
 """The least rate of BatchVerify on two cores, in decisions a second."""
 CALLERS = 128

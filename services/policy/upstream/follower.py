@@ -26,7 +26,7 @@ from services.runtime.clock import Clock
 MAX_REVISIONS_PER_WRITE = 500
 """Revisions that one transaction stores. Local publications wait for such a transaction, so it has to be short."""
 
-FOLLOWING = Gauge("hutong_policy_upstream_following", "Whether the nation's policies are being followed: 1 or 0")
+FOLLOWING = Gauge("hutong_policy_upstream_following", "Whether the nation's policies are being watched: 1 or 0")
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
 )

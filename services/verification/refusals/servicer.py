@@ -34,7 +34,7 @@ from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import summarize
 
 Context = Any
-"""grpc.aio.ServicerContext. The interceptors have read from it what a call needs."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class RefusalServicer(RefusalServiceServicer):

@@ -23,7 +23,7 @@ def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
 def policy_answer_from_proto(
     message: policy_pb2.EffectivePolicy, now: Instant, ask_time: float, epoch: int
 ) -> PolicyAnswer:
-    """Return a received answer. `now` stands in for an absent as_of_time."""
+    """Return a received answer. `now` replaces an absent as_of_time."""
     has = message.HasField
     return PolicyAnswer(
         policy_from_proto(message),

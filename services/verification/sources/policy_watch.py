@@ -1,4 +1,4 @@
-"""Watches Policy: reports whose answers are out of date by jurisdiction, and whether it would report a change now."""
+"""Watches Policy: reports each jurisdiction whose policies changed, and says whether it would report a change now."""
 
 from __future__ import annotations
 

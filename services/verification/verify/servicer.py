@@ -27,7 +27,7 @@ from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
 
 Context = Any
-"""grpc.aio.ServicerContext. The interceptors have read from it what a call needs."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class VerificationServicer(VerificationServiceServicer):

@@ -1,4 +1,4 @@
-"""Tags a stored decision with its subject, so that only someone who has the document can check whose it is. Pure."""
+"""Tags a stored decision with its subject, so that only a holder of the document can check whom it is about. Pure."""
 
 from __future__ import annotations
 

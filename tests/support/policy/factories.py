@@ -17,7 +17,7 @@ PURPOSES = (1, 4, 6)
 ORIGINS = (ANY, SAME_PROVINCE, OTHER_PROVINCE)
 HOUR = 3_600_000_000
 MONTH = 100
-"""Made-up instants are the numbers from 0 to this."""
+"""The instants of these policies are numbers from 0 to this."""
 
 
 def make_revision(

@@ -65,7 +65,7 @@ def find_open_transactions(connection: Connection) -> set[str]:
         " AND objid = :lock AND objsubid = 1"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    return set(connection.execute(held, {"lock": int(AdvisoryLock.SUBSCRIPTION)}).scalars())
+    return set(connection.execute(held, {"lock": AdvisoryLock.SUBSCRIPTION}).scalars())
 
 
 def find_active_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-
-from sqlalchemy import Connection, Engine
 
 from services.results.exchange.model import WriterPosition
 from services.results.exchange.upstream import acknowledgements, outbox
@@ -16,6 +12,7 @@ from services.results.exchange.upstream.outbox import Page
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database
+from services.storage.process_lock import aio_try_process_lock
 
 
 class UpstreamStore:
@@ -60,44 +57,6 @@ class UpstreamStore:
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[bool]:
-        """Yield whether this process is the sender of its node during the block. On SQLite it is the only process."""
-        if self._database.is_sqlite:
-            yield True
-            return
-        lock = _SenderLock(self._database.engine)
-        try:
-            yield await asyncio.to_thread(lock.acquire)
-        finally:
-            await asyncio.to_thread(lock.release)
-
-
-class _SenderLock:
-    """An advisory lock of PostgreSQL, held by a session of its own.
-
-    Both methods run in threads. A cancelled caller may release the lock before `acquire` has begun.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._guard = threading.Lock()
-        self._connection: Connection | None = None
-        self._released = False
-
-    def acquire(self) -> bool:
-        """Take the lock if it is free. Return whether it was."""
-        connection = self._engine.connect()
-        with self._guard:
-            if self._released:
-                connection.close()
-                return False
-            self._connection = connection
-            taken = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (int(AdvisoryLock.SENDER),))
-            return bool(taken.scalar_one())
-
-    def release(self) -> None:
-        """Release the lock by ending its session, which does not return to the pool."""
-        with self._guard:
-            self._released = True
-            if self._connection is not None:
-                self._connection.invalidate()
-                self._connection.close()
+        """Yield whether this process is the sender of its node during the block."""
+        async with aio_try_process_lock(self._database, "sender", AdvisoryLock.SENDER) as is_held:
+            yield is_held
