@@ -11,6 +11,7 @@ from services.storage.advisory_locks import AdvisoryLock, migration_lock
 from services.storage.engine import Database, open_database
 from services.storage.process_lock import aio_try_process_lock, try_process_lock
 from tests.support.databases import MakeUrl
+from tests.support.waiting import turns
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def test_a_cancelled_holder_releases_the_lock(two: tuple[Database, Databas
             assert not await asyncio.to_thread(is_free, other)
         else:
             # The thread has been given the work and nothing has waited for it.
-            await asyncio.sleep(0)
+            await turns(1)
         holder.cancel()
         with pytest.raises(asyncio.CancelledError):
             await holder

@@ -93,7 +93,7 @@ async def test_a_recalled_result_is_returned_as_recalled_with_all_its_content(la
     matches = await laboratory.stores.lookup.find_subjects([subject_key(0)], [(USCC, "R0")], NOW)
     assert (list(matches.by_subject), matches.by_report) == ([[expected]], {(USCC, "R0"): expected})
     changes = await laboratory.stores.watch.read_changes({}, NOW, 9)
-    assert list(changes.parts[-1].entry.reports) == [("R0", 2)]
+    assert list(changes.slices[-1].entry.reports) == [("R0", 2)]
 
 
 async def test_what_was_recalled_never_counts_again(laboratory: Laboratory) -> None:
