@@ -40,6 +40,9 @@ from services.verification.decision.window import basis_time, counts, expire_tim
 if TYPE_CHECKING:
     from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
 
+RULES_VERSION = 1
+"""Stored with each decision. Every change after which the same inputs may give another answer raises it."""
+
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
     (pb.EVIDENCE_USE_RECALLED, pb.DECISION_REASON_RESULT_RECALLED),

@@ -15,6 +15,7 @@ from services.verification.decision.convert import (
     record_from_proto,
     source_from_proto,
 )
+from services.verification.decision.decide import RULES_VERSION
 from services.verification.decision.model import (
     NEGATIVE,
     NOT_LOOKED_UP,
@@ -87,6 +88,7 @@ def inputs_to_proto(
         evidence=question.evidence_messages,
         region=question.policy.region,
         purpose=question.policy.purpose,  # type: ignore[arg-type]
+        rules_version=RULES_VERSION,
     )
     for status in inputs.sources:
         fill_source(message.sources.add(), status)

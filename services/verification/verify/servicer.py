@@ -55,5 +55,4 @@ class VerificationServicer(VerificationServiceServicer):
         )
 
     async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
-        decision, identical = await self._verifier.replay(parse_decision(request.name))
-        return ReplayDecisionResponse(decision=decision, identical=identical)
+        return await self._verifier.replay(parse_decision(request.name))

@@ -8,8 +8,12 @@ from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import (
+    REPLAY_COMPARISON_DIFFERENT,
+    REPLAY_COMPARISON_IDENTICAL,
+    REPLAY_COMPARISON_OTHER_RULES,
     BatchVerifyRequest,
     BatchVerifyResponse,
+    ReplayDecisionResponse,
     StreamVerifyResponse,
     VerifyItem,
     VerifyRequest,
@@ -23,7 +27,7 @@ from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
-from services.verification.decision.decide import decide
+from services.verification.decision.decide import RULES_VERSION, decide
 from services.verification.decision.model import Decision, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
@@ -126,12 +130,24 @@ class Verifier:
                 for reply, _ in to_keep:
                     reply.error.CopyFrom(status)
 
-    async def replay(self, uuid: str) -> tuple[pb.Decision, bool]:
-        """Make a stored decision again from its inputs, and whether it equals the stored one bit for bit. NotFound."""
+    async def replay(self, uuid: str) -> ReplayDecisionResponse:
+        """Make a stored decision again from its inputs. Compared only if the same rules made the stored one. NotFound."""
         stored = await self._store.get_decision(uuid)
-        inputs = inputs_from_proto(pb.DecisionInputs.FromString(stored.inputs))
-        message = decision_to_proto(decide(inputs), inputs, format_decision(uuid))
-        return message, message.SerializeToString(deterministic=True) == stored.decision
+        inputs = pb.DecisionInputs.FromString(stored.inputs)
+        values = inputs_from_proto(inputs)
+        message = decision_to_proto(decide(values), values, format_decision(uuid))
+        if inputs.rules_version != RULES_VERSION:
+            comparison = REPLAY_COMPARISON_OTHER_RULES
+        elif message.SerializeToString(deterministic=True) == stored.decision:
+            comparison = REPLAY_COMPARISON_IDENTICAL
+        else:
+            comparison = REPLAY_COMPARISON_DIFFERENT
+        return ReplayDecisionResponse(
+            decision=message,
+            comparison=comparison,
+            stored_rules_version=inputs.rules_version,
+            rules_version=RULES_VERSION,
+        )
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask both sources at once; only Policy when it is at hand that no result is asked for."""

@@ -35,7 +35,8 @@ async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> Non
             assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
             assert not decision.refusal_permitted
             replay = verification_service_pb2.ReplayDecisionRequest(name=decision.name)
-            assert (await callers.decisions.ReplayDecision(replay)).identical
+            replayed = await callers.decisions.ReplayDecision(replay)
+            assert replayed.comparison == verification_service_pb2.REPLAY_COMPARISON_IDENTICAL
             report = service.ReportRefusalRequest(
                 region="410105",
                 purpose=purpose_pb2.PURPOSE_HOTEL,

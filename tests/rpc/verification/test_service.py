@@ -138,7 +138,7 @@ async def test_decisions_replay_bit_for_bit_after_the_world_has_changed(callers:
     await callers.publish("411000", HOUR // 2)
     await callers.upload(_person(7), _report(), SystemClock().now() - HOUR, outcome_pb2.OUTCOME_POSITIVE)
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=first.name))
-    assert replayed.identical
+    assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
     assert replayed.decision == first
 
 

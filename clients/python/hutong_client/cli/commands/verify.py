@@ -43,7 +43,7 @@ _TITLE_SECONDS = 2.0
 @document_options(needed=False)
 @click.option("--region", default="", help="The place that checks, GB/T 2260: its window counts.")
 @click.option("--purpose", type=PURPOSE, help="For what: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: the region]")
+@click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: not known]")
 @click.option("--use-time", type=INSTANT, help="The instant of use, as a departure.  [default: now]")
 @evidence_option
 @click.option("--nationwide", is_flag=True, help="Ask the national node too.")
