@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
 
@@ -11,12 +11,18 @@ from services.domain.instant import Instant
 from services.runtime.consistency import Freshness
 from services.verification.decision.model import EffectivePolicy
 
+if TYPE_CHECKING:
+    from services.verification.decision.model import Ground
+
 PolicyKey: TypeAlias = tuple[str, int, str]
 """What selects the policies: region, purpose and province of origin. No policy knows a finer origin."""
 
 
 class PolicyQuestion(NamedTuple):
-    """Which policy applies: where, for what, to whom, when. `seen` is what its source must have seen too."""
+    """Which policy applies: where, for what, to whom, when. `seen` is what its source must have seen too.
+
+    `arriving_from` is empty if the origin is not known.
+    """
 
     region: str
     purpose: int
@@ -35,7 +41,8 @@ class PolicyAnswer:
     """An answer of Policy.
 
     Attributes:
-        effective: what applies.
+        effective: what applies; to people of the same province, if `elsewhere` is there.
+        elsewhere: what applies to people of another province, if the origin is not known and the policies differ.
         message: the answer as it came, for a stored decision's inputs.
         as_of_time: up to when the publications behind it are complete.
         nation_as_of_time: the same of the national node's, by its clock; 0 where that is not known.
@@ -44,13 +51,30 @@ class PolicyAnswer:
     """
 
     effective: EffectivePolicy
-    message: policy_pb2.EffectivePolicy
+    elsewhere: EffectivePolicy | None
+    message: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin
     start_time: Instant | None
     end_time: Instant | None
     as_of_time: Instant
     nation_as_of_time: Instant
     ask_time: float
     epoch: int
+
+    @property
+    def needs_results(self) -> bool:
+        """Whether results are looked up at all: not where the better rule asks nobody for one."""
+        if self.effective.asks_nothing or (self.elsewhere is not None and self.elsewhere.asks_nothing):
+            return False
+        return self.effective.required is not None or (
+            self.elsewhere is not None and self.elsewhere.required is not None
+        )
+
+    @property
+    def forbidden_grounds(self) -> tuple[Ground, ...]:
+        """Grounds on which nobody may be refused, whichever the origin is."""
+        if self.elsewhere is None:
+            return self.effective.forbidden_grounds
+        return tuple({*self.effective.forbidden_grounds, *self.elsewhere.forbidden_grounds})
 
     def covers(self, instant: Instant) -> bool:
         """Whether the answer is that for the instant too."""
