@@ -1,4 +1,4 @@
-"""One day of an invented laboratory in Tonghua, Jilin: tubes and the rows of its CSV, all of them right."""
+"""Generate one day of an invented laboratory in Tonghua, Jilin: tubes and the valid rows of its CSV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 from clients.examples.people import Person, invent_people
 
 LAB = "91220502MA000LAB8G"
-"""The laboratory's GB 32100 code: invented, with right check characters, registered in 220502 东昌区."""
+"""The laboratory's GB 32100 code: invented, with valid check characters, registered in 220502 东昌区."""
 LAB_NAME = "通化示例检验所"
 
 COLUMNS = (
@@ -45,16 +45,16 @@ _SITES = {
 }
 _CHINA = timezone(timedelta(hours=8))
 _FIRST_SAMPLE = time(5, 30)
-_SAMPLING_MINUTES = 600  # the last specimen at 15:30, so that every report is out before midnight
+_SAMPLING_MINUTES = 600  # sampling ends at 15:30, so that every report is issued before midnight
 _POOL_SIZES = (1, 1, 1, 5, 5, 10, 10, 10, 20)
-# Of the tubes, in ten thousand: few enough for a quiet day, enough for every story.
+# Tubes of every 10,000: as few as on a normal day, and enough for every scene of the story.
 _POSITIVE_PER_10000 = 20
 _INCONCLUSIVE_PER_10000 = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the file: one person's share of a tube. Fields are the columns, in order, as they are printed."""
+    """One row of the file: one person in a tube. The fields are the columns, in the same order, as text."""
 
     name: str
     card_no: str
@@ -73,16 +73,16 @@ class Row:
     sample_region: str
 
     def of(self, person: Person) -> Row:
-        """The same row for somebody else."""
+        """Return the same row for another person."""
         return replace(self, name=person.name, card_no=person.card_no, card_type=person.card_type)
 
 
 Tube = tuple[Row, ...]
-"""Rows that stand together in the file and share everything but the person and the report number."""
+"""Consecutive rows of the file that differ only in the person and the report number."""
 
 
 class Day:
-    """A day's tubes and the numbers it gives out."""
+    """Generator of a day's tubes, report numbers and tube codes."""
 
     def __init__(self, random: Random, on: date, lab: str = LAB) -> None:
         self._random = random
@@ -93,9 +93,9 @@ class Day:
         self._tubes = 0
 
     def tubes(self, people: int) -> list[Tube]:
-        """Tubes of so many people, in the order in which their reports are issued.
+        """Return tubes with this number of people, in the order in which their reports are issued.
 
-        The first two tubes settle what every day must have: a positive pool of ten and a positive single tube.
+        A day of at least eleven people has a positive pool of ten and a positive single tube, which the story needs.
         """
         tubes = [self.tube(10, 10, POOL_POSITIVE), self.tube(1, 1, POSITIVE)] if people >= 11 else []
         left = people - sum(map(len, tubes))
@@ -108,21 +108,21 @@ class Day:
         return sorted(tubes, key=lambda tube: (tube[0].report_date, tube[0].tube_code))
 
     def tube(self, pool_size: int, members: int, result: str = NEGATIVE, card_type: str = "") -> Tube:
-        """One tube with new people in it; with a card type, the first of them holds such a card."""
+        """Return one tube with new people. With a card type, the first person has a document of this type."""
         first = self._row(pool_size, result, self.person(card_type))
         return (first, *(replace(first.of(self.person()), report_no=self.report_no()) for _ in range(members - 1)))
 
     def person(self, card_type: str = "") -> Person:
-        """Somebody new; with a card type, the next who holds such a card."""
+        """Return a new person. With a card type, the person has a document of this type."""
         return next(person for person in self._people if card_type in ("", person.card_type))
 
     def report_no(self) -> str:
-        """A new report number."""
+        """Return a new report number."""
         self._reports += 1
         return f"R{self._on:%y%m%d}{self._reports:05}"
 
     def tube_code(self) -> str:
-        """A new tube code."""
+        """Return a new tube code."""
         self._tubes += 1
         return f"T{self._on:%y%m%d}{self._tubes:05}"
 

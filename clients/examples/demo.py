@@ -1,7 +1,7 @@
-"""The whole of Hutong in one sitting: from an empty disk to decisions for people on the road.
+"""Demonstrate Hutong from an empty disk to decisions for travellers.
 
-Starts the three services, registers laboratories, puts the rules of 2022 into force, uploads one laboratory's day and
-asks for decisions. Every decision is compared with what the story says: exit code 1 when one differs.
+The demonstration starts the three services, registers laboratories, publishes the policies of 2022, uploads one
+laboratory's day and asks for decisions. It compares every decision with the story and exits with 1 if one differs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from clients.examples.day import LAB
 from clients.examples.faults import DUPLICATE
 from clients.examples.generate_day import PEOPLE, WRONG
 from clients.examples.node import Node, NotServing, running_node
-from clients.examples.stage import CALL_SECONDS, StoryDiffers, run_hutong, tell
-from clients.examples.story import LABS, tell_story
+from clients.examples.stage import CALL_SECONDS, StoryDiffers, announce, run_hutong
+from clients.examples.story import LABS, build_scenes
 
 EXAMPLES = Path(__file__).parent
 DAY = EXAMPLES / "lab-day.csv"
@@ -41,7 +41,7 @@ _CHINA = timezone(timedelta(hours=8))
 # The hutong command's exit code when rows were rejected.
 _PARTLY = 3
 _INVITATION = """
-The node stays up until Ctrl-C. In another terminal, with .venv/bin on the PATH:
+The node keeps running until Ctrl-C. In another terminal, with .venv/bin on the PATH:
 
   hutong lookup --number {number}
   hutong verify --number {number} --region 410105 --purpose hotel \\
@@ -53,9 +53,13 @@ The node stays up until Ctrl-C. In another terminal, with .venv/bin on the PATH:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code."""
+    """Run the demonstration and return its exit code."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument("--stay", action="store_true", help="on the default ports, data in .hutong/, until Ctrl-C")
+    parser.add_argument(
+        "--stay",
+        action="store_true",
+        help="keep the node running until Ctrl-C, on the default ports, with data in .hutong/",
+    )
     stay = parser.parse_args(arguments).stay
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
@@ -65,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"Hutong: one laboratory's day, from an empty disk to decisions. Data in {where}.", flush=True)
             node = stack.enter_context(running_node(where, _stay_addresses() if stay else None))
             play(node, where)
-            print(f"\nAll came out as told, in {time.monotonic() - started:.0f} s.", flush=True)
+            print(f"\nAll answers are as expected, after {time.monotonic() - started:.0f} s.", flush=True)
             if stay:
                 print(_invite(node), flush=True)
                 signal.pause()
         except (StoryDiffers, NotServing, HutongError) as failure:
-            print(f"\nNot as told: {failure}", file=sys.stderr)
+            print(f"\nNot as expected: {failure}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\nStopping.", flush=True)
@@ -78,12 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def play(node: Node, where: Path) -> None:
-    """Register, publish, upload, ask.
+    """Register laboratories, publish policies, upload the day and ask for decisions.
 
     Raises:
-        StoryDiffers: with all that differs.
+        StoryDiffers: an answer differs; the text lists all differences.
     """
-    tell("Three services are up: " + ", ".join(f"{name} at {address}" for name, address in node.addresses.items()))
+    announce(
+        "Three services are running: " + ", ".join(f"{name} at {address}" for name, address in node.addresses.items())
+    )
     with connect(environment=node.environment) as connection:
         _register_labs(connection)
         _publish_policies(node)
@@ -92,7 +98,7 @@ def play(node: Node, where: Path) -> None:
 
 
 def _stay_addresses() -> dict[str, str]:
-    """Where the environment says, else the default ports."""
+    """Return the addresses from the environment, or the default ones."""
     return {
         service: os.environ.get(f"HUTONG_{service.upper()}_ADDRESS") or default
         for service, default in DEFAULT_ADDRESSES.items()
@@ -102,11 +108,11 @@ def _stay_addresses() -> dict[str, str]:
 def _register_labs(connection: Connection) -> None:
     for lab in LABS:
         connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=CALL_SECONDS)
-    tell("Laboratories registered: " + ", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS))
+    announce("Laboratories registered: " + ", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS))
 
 
 def _publish_policies(node: Node) -> None:
-    tell(f"The rules of 2022: hutong policy apply -f {os.path.relpath(POLICIES)}")
+    announce(f"The policies of 2022: hutong policy apply -f {os.path.relpath(POLICIES)}")
     for item in run_hutong(node, "policy", "apply", "-f", str(POLICIES), "--yes")["policies"]:
         policy = item["policy"]
         start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
@@ -117,9 +123,9 @@ def _publish_policies(node: Node) -> None:
 
 
 def _upload_day(node: Node, where: Path) -> None:
-    # The command leaves its journal and the rejected rows beside the file.
+    # Copied, because the command writes its journal and the rejected rows beside the file.
     day = Path(shutil.copy(DAY, where))
-    tell(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
+    announce(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
     answer = run_hutong(node, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
     print("  accepted {accepted}, duplicates {duplicates}, rejected {rejected}".format(**answer))
     examples = _first_rejected(Path(answer["rejects_file"]))
@@ -128,15 +134,15 @@ def _upload_day(node: Node, where: Path) -> None:
     with DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
         expected = Counter(row["expected"] for row in csv.DictReader(file))
     duplicates = expected.pop(DUPLICATE)
-    # On a node that is started again all that was accepted the first time is a duplicate.
+    # On a node that was started before, all rows that were accepted the first time are duplicates.
     if answer["accepted"] + answer["duplicates"] != PEOPLE + duplicates or answer["rejected_by_reason"] != expected:
         raise StoryDiffers(
-            f"the upload was to accept {PEOPLE}, find {duplicates} duplicates and reject {dict(expected)}"
+            f"the upload should accept {PEOPLE}, find {duplicates} duplicates and reject {dict(expected)}"
         )
 
 
 def _first_rejected(rejects: Path) -> dict[str, str]:
-    """For each reason the first row that was rejected for it alone, in the command's words."""
+    """Return, for each reason, the command's description of the first row that was rejected for it alone."""
     found: dict[str, str] = {}
     with rejects.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
@@ -145,29 +151,29 @@ def _first_rejected(rejects: Path) -> dict[str, str]:
 
 
 def _ask_for_decisions(connection: Connection) -> None:
-    """Print the first decision in full, of the others the verdict, why, by which rule, and what is to be done."""
+    """Print the first decision in full, and the outcome, reason, policy and next steps of the others."""
 
     @cache
     def title_of(name: str) -> str:
         request = policy_service_pb2.GetPolicyRequest(name=name)
         return f"“{connection.policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title}”"
 
-    tell("People on the road. The first decision in full, as `hutong verify` shows it:")
+    announce("Travellers. The first decision in full, as `hutong verify` shows it:")
     differences = []
-    for number, scene in enumerate(tell_story(DAY), start=1):
+    for number, scene in enumerate(build_scenes(DAY), start=1):
         decision = connection.verification.Verify(scene.request, timeout=CALL_SECONDS).decision
         lines = explain(decision, title_of)
         if number > 1:
-            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.follow_ups)]
-        print("\n".join(["", f"{number:2}. {scene.told}", *(f"    {line}" for line in lines)]), flush=True)
+            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.next_steps)]
+        print("\n".join(["", f"{number:2}. {scene.title}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
     if differences:
         raise StoryDiffers("; ".join(differences))
 
 
 def _invite(node: Node) -> str:
-    """What to try on a node that stays up. The number is an invented person's of the first scene."""
-    number = tell_story(DAY)[0].request.document.number
+    """Return commands to try on the running node. The number belongs to the invented person of the first scene."""
+    number = build_scenes(DAY)[0].request.document.number
     return _INVITATION.format(number=number, results=node.addresses["results"])
 
 

@@ -1,8 +1,8 @@
-"""Hutong across provinces: a national node and three provinces, and a person tested in Tonghua on the road.
+"""Demonstrate Hutong across provinces: a national node, three provinces, and a traveller who was tested in Tonghua.
 
-Starts a national node and those of Henan, Shandong and Jilin on this machine. The nation publishes its notice, the
-provinces their windows; a laboratory in Tonghua uploads its day in Jilin; the person walks into a hotel in Zhengzhou.
-Everything is compared with what the story says: exit code 1 when something differs.
+The demonstration starts a national node and the nodes of Henan, Shandong and Jilin on this machine. The nation
+publishes its notice and the provinces publish their windows. A laboratory in Tonghua uploads its day in Jilin, and the
+traveller goes to a hotel in Zhengzhou. Every answer is compared with the story; exit code 1 means that one differs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1 import exchange_service_pb2
 from hutong.policy.v1 import policy_service_pb2
 from hutong.results.v1 import (
-    exchange_service_pb2,
+    import_service_pb2,
     lab_service_pb2,
     lookup_pb2,
     result_pb2,
@@ -40,7 +42,7 @@ from clients.examples.day import LAB
 from clients.examples.demo import DAY, POLICIES
 from clients.examples.generate_day import PEOPLE
 from clients.examples.node import Node, NotServing, free_addresses, running_node
-from clients.examples.stage import CALL_SECONDS, StoryDiffers, run_hutong, tell
+from clients.examples.stage import CALL_SECONDS, StoryDiffers, announce, run_hutong
 from clients.examples.story import LABS, Expected, Report, ask, find_travellers, timestamp
 
 PROVINCES = {"Henan": "410000", "Shandong": "370000", "Jilin": "220000"}
@@ -51,7 +53,7 @@ _PUBLISHERS = {
     "Jilin": ("tonghua",),
 }
 _HOTEL = purpose_pb2.PURPOSE_HOTEL
-# Of Shandong's windows in August 2022 none is on record here.
+# The public record has no window of Shandong in August 2022.
 _EXAMPLE_RULE = """
 name: jurisdictions/370000/policies/example-hotel
 title: 示例：住宿，72小时
@@ -64,7 +66,8 @@ effective_start_time: "2022-08-01T00:00:00+08:00"
 effective_end_time: "2022-09-13T00:00:00+08:00"
 retroactive_reason: a demonstration
 """
-_PATIENCE_SECONDS = 60.0
+_WAIT_SECONDS = 60.0
+"""The longest wait for a change to reach another node, with a wide margin for a slow machine."""
 _PARTLY = 3
 
 
@@ -80,7 +83,7 @@ class Country:
         self._pepper.write_bytes(secrets.token_bytes(32))
 
     def start(self, name: str, region: str) -> Node:
-        """Start a node; the first is the nation, which the others join."""
+        """Start a node. The first one is the nation, and the others use it as their upstream."""
         variables = {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
         if self.nodes:
             nation = self.nodes["Nation"].addresses
@@ -91,24 +94,24 @@ class Country:
         return node
 
     def replicated(self) -> Mapping[str, int]:
-        """How many commits each province has yet to send, as the nation was told."""
+        """Return the backlog of each province in commits, as last reported to the nation."""
         exchange = self.calls["Nation"].exchange
         nodes = exchange.ListNodes(exchange_service_pb2.ListNodesRequest(), timeout=CALL_SECONDS).nodes
         return {node.name: node.backlog for node in nodes}
 
 
 def main() -> int:
-    """Run the demonstration; its exit code."""
+    """Run the demonstration and return its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     with ExitStack() as stack:
         where = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hutong-nation-")))
         try:
-            print("Hutong: a nation and three provinces, and one person on the road.", flush=True)
+            print("Hutong: a nation, three provinces and one traveller.", flush=True)
             play(Country(stack, where), where)
-            print(f"\nAll came out as told, in {time.monotonic() - started:.0f} s.", flush=True)
+            print(f"\nAll answers are as expected, after {time.monotonic() - started:.0f} s.", flush=True)
         except (StoryDiffers, NotServing, HutongError) as failure:
-            print(f"\nNot as told: {failure}", file=sys.stderr)
+            print(f"\nNot as expected: {failure}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\nStopping.", flush=True)
@@ -116,25 +119,28 @@ def main() -> int:
 
 
 def play(country: Country, where: Path) -> None:
-    """Start, publish, upload, walk; then without the nation; then a recall.
+    """Start, publish, upload and verify; then verify without the nation; then a missing report and a recall.
 
     Raises:
-        StoryDiffers: something did not come out as told.
+        StoryDiffers: an answer differs.
     """
     for name, region in {"Nation": "000000", **PROVINCES}.items():
         node = country.start(name, region)
-        print(f"  {name}, nodes/{region}: " + ", ".join(f"{part} at {at}" for part, at in node.addresses.items()))
+        print(
+            f"  {name}, nodes/{region}: "
+            + ", ".join(f"{service} at {address}" for service, address in node.addresses.items())
+        )
     _publish(country, where)
     _upload(country, where)
     traveller, other = find_travellers(DAY)
     _walk(country, traveller)
-    _lose_the_nation(country, traveller)
-    _remind(country)
+    _kill_the_nation(country, traveller)
+    _show_missing_report(country)
     _recall(country, other)
 
 
 def _publish(country: Country, where: Path) -> None:
-    tell("Each publishes its own rules of 2022; the nation's flow down to the provinces:")
+    announce("Each node publishes its own policies of 2022, and the provinces receive those of the nation:")
     for name, stems in _PUBLISHERS.items():
         mine = where / f"policies-{name}"
         mine.mkdir()
@@ -162,28 +168,28 @@ def _has_policy(calls: Connection, name: str) -> bool:
 def _upload(country: Country, where: Path) -> None:
     jilin = country.nodes["Jilin"]
     country.calls["Jilin"].labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=LABS[0]), timeout=CALL_SECONDS)
-    tell(f"A laboratory in Tonghua uploads its day in Jilin: hutong upload lab-day.csv --lab {LAB}")
+    announce(f"A laboratory in Tonghua uploads its day in Jilin: hutong upload lab-day.csv --lab {LAB}")
     day = Path(shutil.copy(DAY, where))
     answer = run_hutong(jilin, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
     begun = time.monotonic()
     if answer["accepted"] != PEOPLE:
-        raise StoryDiffers(f"the upload was to accept {PEOPLE} and accepted {answer['accepted']}")
+        raise StoryDiffers(f"the upload should accept {PEOPLE} rows and accepted {answer['accepted']}")
     _await("the day at the nation", lambda: country.replicated().get("nodes/220000") == 0)
     print(f"  accepted {answer['accepted']}; at the nation {time.monotonic() - begun:.2f} s after the acknowledgement")
 
 
 def _walk(country: Country, traveller: Report) -> None:
-    tell("The person walks into a hotel in Zhengzhou. Henan asks its own store and the nation:")
+    announce("The traveller goes to a hotel in Zhengzhou. Henan asks its own store and the nation:")
     soon = traveller.reported + timedelta(hours=20)
     question = ask(traveller, "410105", _HOTEL, soon)
-    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     until = traveller.reported + timedelta(hours=48)
     rule = "410000/recognition-from-outside"
     decision = _verify(country, "Henan", question, Expected("RECOGNIZED", "VALID", rule, until, "RECORD"))
     _print(country, "Henan", decision)
-    tell("And in Qingdao, Shandong, the same evening:")
+    announce("The same evening in Qingdao, Shandong:")
     question = ask(traveller, "370202", _HOTEL, soon)
-    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     decision = _verify(country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="RECORD"))
     _print(country, "Shandong", decision)
 
@@ -196,24 +202,24 @@ def _print(country: Country, name: str, decision: decision_pb2.Decision) -> None
     print("\n".join(f"    {line}" for line in explain(decision, title_of)), flush=True)
 
 
-def _lose_the_nation(country: Country, traveller: Report) -> None:
-    tell("The national node is killed. What cannot be reached is never a reason against the holder:")
+def _kill_the_nation(country: Country, traveller: Report) -> None:
+    announce("The national node is killed. An unavailable source is never a ground to refuse the holder:")
     nation = country.nodes["Nation"]
     nation.kill("results")
     nation.kill("policy")
     soon = traveller.reported + timedelta(hours=20)
     bare = ask(traveller, "410105", _HOTEL, soon)
-    bare.scope = lookup_pb2.SCOPE_NATIONWIDE
+    bare.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     decision = _verify(country, "Henan", bare, Expected("UNDETERMINED", "SOURCE_UNAVAILABLE"))
     if decision.refusal_permitted:
         raise StoryDiffers("a refusal was permitted while the nation could not be reached")
-    print("    With nothing in hand: UNDETERMINED, and no refusal is permitted", flush=True)
+    print("    Without a paper report: UNDETERMINED, and no refusal is permitted", flush=True)
     shown = ask(traveller, "410105", _HOTEL, soon, traveller.shown())
-    shown.scope = lookup_pb2.SCOPE_NATIONWIDE
+    shown.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     _verify(
         country, "Henan", shown, Expected("RECOGNIZED", "VALID", "410000/recognition-from-outside", basis="PRESENTED")
     )
-    print("    With the paper report: RECOGNIZED, by equal force, under the nation's floor as last heard", flush=True)
+    print("    With the paper report: RECOGNIZED, with equal force, under the last known floor", flush=True)
     nation.start("results", "policy")
     begun = time.monotonic()
 
@@ -222,41 +228,46 @@ def _lose_the_nation(country: Country, traveller: Report) -> None:
         return decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
 
     _await("recognition after the nation's return", recognised)
-    print(f"    The nation is back: recognised by record again {time.monotonic() - begun:.2f} s later", flush=True)
+    print(f"    The nation is running: recognised by record again {time.monotonic() - begun:.2f} s later", flush=True)
 
 
-def _remind(country: Country) -> None:
-    tell("In Shandong somebody shows a report that no node has a record of; the laboratory's own node is reminded:")
+def _show_missing_report(country: Country) -> None:
+    announce(
+        "In Shandong a person shows a report without a record. The laboratory's node learns of the missing report:"
+    )
     traveller, _ = find_travellers(DAY)
     unknown = Report("韦示例", "450403188009090041", LAB, "TH-LATE-1", traveller.sampled, traveller.reported)
     question = ask(unknown, "370202", _HOTEL, unknown.reported + timedelta(hours=10), unknown.shown())
-    question.scope = lookup_pb2.SCOPE_NATIONWIDE
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     _verify(
-        country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="PRESENTED", follow_up="UPLOAD_REPORT")
+        country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="PRESENTED", next_step="UPLOAD_REPORT")
     )
 
-    def reminded() -> bool:
-        listed = run_hutong(country.nodes["Jilin"], "follow-ups")["follow_ups"]
+    def listed_as_missing() -> bool:
+        listed = run_hutong(country.nodes["Jilin"], "missing-reports")["missing_reports"]
         return any(item["report_number"] == unknown.report_number for item in listed)
 
-    _await("the reminder in Jilin", reminded)
-    print(f"    hutong follow-ups in Jilin: labs/{LAB} is to upload {unknown.report_number}", flush=True)
+    _await("the missing report in Jilin", listed_as_missing)
+    print(f"    hutong missing-reports in Jilin: labs/{LAB} is to upload {unknown.report_number}", flush=True)
 
 
 def _recall(country: Country, other: Report) -> None:
-    tell("Henan imports a person's results; the laboratory recalls one in Jilin, and the copy in Henan knows:")
+    announce(
+        "Henan imports a person's results. The laboratory recalls one in Jilin, and the copy in Henan is recalled:"
+    )
     henan, jilin = country.calls["Henan"], country.calls["Jilin"]
     document = ask(other, "410105", _HOTEL, other.reported).document
-    imported = henan.results.ImportResults(
-        results_service_pb2.ImportResultsRequest(document=document), timeout=CALL_SECONDS
+    imported = henan.imports.ImportResults(
+        import_service_pb2.ImportResultsRequest(document=document), timeout=CALL_SECONDS
     )
-    if [result.origin for result in imported.test_results] != ["nodes/220000"]:
-        raise StoryDiffers("Henan was to import one result of Jilin")
+    if [result.source_node for result in imported.test_results] != ["nodes/220000"]:
+        raise StoryDiffers("Henan should import one result of Jilin")
     jilin.results_admin.RecallResults(
         results_admin_service_pb2.RecallResultsRequest(
             lab=f"labs/{LAB}",
-            report_start_time=timestamp(other.reported),
-            report_end_time=timestamp(other.reported + timedelta(minutes=1)),
+            report_interval=Interval(
+                start_time=timestamp(other.reported), end_time=timestamp(other.reported + timedelta(minutes=1))
+            ),
             reason="contaminated run",
         ),
         timeout=CALL_SECONDS,
@@ -283,15 +294,15 @@ def _verify(
 
 
 def _await(what: str, condition: Callable[[], Any]) -> None:
-    until = time.monotonic() + _PATIENCE_SECONDS
+    until = time.monotonic() + _WAIT_SECONDS
     while not condition():
         if time.monotonic() > until:
-            raise StoryDiffers(f"{what} did not come within {_PATIENCE_SECONDS:.0f} s")
+            raise StoryDiffers(f"{what} did not happen within {_WAIT_SECONDS:.0f} s")
         time.sleep(0.05)
 
 
 if __name__ == "__main__":
-    # The demonstration's own processes alone, whatever node the environment names.
+    # Settings of another node in the environment must not affect the demonstration.
     for variable in [name for name in os.environ if name.startswith("HUTONG_")]:
         del os.environ[variable]
     sys.exit(main())

@@ -1,7 +1,7 @@
-"""Rows that are wrong in the ways of real files, each with what an upload has to say of it.
+"""Add wrong rows, with the faults of real files, to a day, each with the reason that an upload must return.
 
-What is expected is a name from `hutong.error.v1.ErrorReason`, or DUPLICATE for a row that is stored already and is
-counted, not rejected.
+The expected reason is a name of `hutong.error.v1.ErrorReason`, or DUPLICATE for a row that is stored already. A
+duplicate is counted and not rejected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ _NO_SUCH_REGION = "229999"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How to make a tube wrong, and what is expected of each of its rows. A `late` one repeats an earlier tube."""
+    """A way to spoil a tube.
+
+    Attributes:
+        expected: the reason that an upload must return for each row of the tube.
+        spoil: spoils a tube.
+        late: whether the tube is a copy of an earlier one.
+    """
 
     expected: str
     spoil: Callable[[Day, Tube], Tube]
@@ -28,7 +34,7 @@ class Fault:
 
 
 def _each(**changes: Callable[[Row], str]) -> Callable[[Day, Tube], Tube]:
-    """A spoiler that changes columns of every row."""
+    """Return a function that changes columns of every row."""
 
     def spoil(_: Day, tube: Tube) -> Tube:
         return tuple(replace(row, **{column: change(row) for column, change in changes.items()}) for row in tube)
@@ -46,20 +52,20 @@ def _with_wrong_check_character(row: Row) -> str:
 
 
 def _second_outcome(day: Day, tube: Tube) -> Tube:
-    """Two persons of one tube with two outcomes: which one is the tube's cannot be told."""
+    """Return a tube of two persons with two outcomes, so that the outcome of the tube is unknown."""
     (row,) = tube
     second = replace(row.of(day.person()), report_no=day.report_no(), nat_result=POSITIVE)
     return tuple(replace(member, pool_size="5") for member in (row, second))
 
 
 def _overfull(day: Day, tube: Tube) -> Tube:
-    """Two persons in a single tube."""
+    """Return a single tube with two persons."""
     (row,) = tube
     return (row, replace(row.of(day.person()), report_no=day.report_no()))
 
 
 def _other_content(day: Day, tube: Tube) -> Tube:
-    """An earlier report's number on a report with another time, in a tube of its own."""
+    """Return another tube with an earlier report's number and another report time."""
     (row,) = tube
     return (replace(row, report_date=_moved(row.report_date, minutes=45), tube_code=day.tube_code()),)
 
@@ -88,7 +94,7 @@ FAULTS: Mapping[str, Fault] = {
     "report number used twice": Fault("CONFLICT", _other_content, late=True),
 }
 
-# How often each comes in a round of forty rows.
+# Occurrences of each fault in a round of 40 rows.
 _ROUND = (
     ("wrong check character", 6),
     ("permit with a digit too few", 1),
@@ -111,7 +117,7 @@ _KINDS = tuple(kind for kind, times in _ROUND for _ in range(times))
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A row as it stands in the file; kind and expected are empty for a right one."""
+    """A row of the file. `kind` and `expected` are empty for a valid row."""
 
     row: Row
     kind: str = ""
@@ -119,10 +125,10 @@ class Written:
 
 
 def spoil_day(random: Random, day: Day, tubes: list[Tube], wrong: int) -> list[Written]:
-    """The day's rows in order, with so many wrong ones among them.
+    """Return the day's rows in order with this number of wrong rows among them.
 
-    Wrong rows come as tubes of their own, so that none harms a right one, except that half of the wrong check
-    characters sit in a pool that was closed one short: its other members have to be accepted.
+    A wrong row is a tube of its own, so that it does not affect a valid row. The exception is half of the rows with a
+    wrong check character: each is added to a pool with one free slot, and the other members must be accepted.
     """
     placed = [(float(index), tuple(Written(row) for row in tube)) for index, tube in enumerate(tubes)]
     short = [index for index, tube in enumerate(tubes) if 1 < len(tube) == int(tube[0].pool_size) - 1]
@@ -136,24 +142,24 @@ def spoil_day(random: Random, day: Day, tubes: list[Tube], wrong: int) -> list[W
         if fault.late and not singles:
             continue
         if kind == "wrong check character" and turn % 2 and short:
-            _seat(day, placed, short.pop())
+            _add_to_pool(day, placed, short.pop())
             wrong -= 1
             continue
         origin = random.choice(singles) if fault.late else -1
         tube = fault.spoil(day, tubes[origin] if fault.late else day.tube(1, 1, card_type=RESIDENT_ID_CARD))
         if len(tube) > wrong:
             continue
-        # A repetition comes at least one tube after its original; next to it the two would be one tube.
-        place = random.uniform(origin + 1.1, len(tubes))
-        placed.append((place, tuple(Written(row, kind, fault.expected) for row in tube)))
+        # A copy comes at least one tube after its original, because consecutive rows with one code are one tube.
+        position = random.uniform(origin + 1.1, len(tubes))
+        placed.append((position, tuple(Written(row, kind, fault.expected) for row in tube)))
         wrong -= len(tube)
     return [written for _, tube in sorted(placed, key=lambda entry: entry[0]) for written in tube]
 
 
-def _seat(day: Day, placed: list[tuple[float, tuple[Written, ...]]], index: int) -> None:
-    """Put somebody with a wrong check character into the free seat of a pool."""
+def _add_to_pool(day: Day, placed: list[tuple[float, tuple[Written, ...]]], index: int) -> None:
+    """Add a person with a wrong check character to a pool with a free slot."""
     kind = "wrong check character"
-    place, members = placed[index]
+    position, members = placed[index]
     row = replace(members[0].row.of(day.person(RESIDENT_ID_CARD)), report_no=day.report_no())
     row = replace(row, card_no=_with_wrong_check_character(row))
-    placed[index] = (place, (*members, Written(row, kind, FAULTS[kind].expected)))
+    placed[index] = (position, (*members, Written(row, kind, FAULTS[kind].expected)))

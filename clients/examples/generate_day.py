@@ -1,7 +1,7 @@
-"""Write one day of a laboratory as CSV, and beside it the list of its wrong rows.
+"""Write one day of a laboratory as CSV, and the list of its wrong rows beside it.
 
-The same arguments give the same bytes. The day that comes with the project is made by `python -m
-clients.examples.generate_day` without any.
+The same arguments give the same bytes. The project's own day is made by `python -m clients.examples.generate_day`
+without arguments.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ OUT = Path(__file__).with_name("lab-day.csv")
 def generate_day(
     people: int = PEOPLE, wrong: int = WRONG, seed: int = SEED, on: date = DATE, lab: str = LAB
 ) -> list[Written]:
-    """Rows of so many people, right ones, and so many wrong rows among them."""
+    """Return valid rows of this number of people, with this number of wrong rows among them."""
     random = Random(seed)  # noqa: S311 - invented data, no secret
     day = Day(random, on, lab)
     return spoil_day(random, day, day.tubes(people), wrong)
 
 
 def write_day(rows: Sequence[Written], out: Path) -> Path:
-    """Write the file, and the list of its wrong rows beside it; the latter's path. Line 1 is the header's."""
+    """Write the file and the list of its wrong rows, and return the path of the list. Line 1 is the header."""
     _write(out, COLUMNS, (astuple(written.row) for written in rows))
     wrong = out.with_suffix(".wrong.csv")
     lines = ((line, w.expected, w.kind) for line, w in enumerate(rows, start=2) if w.expected)
@@ -45,12 +45,12 @@ def write_day(rows: Sequence[Written], out: Path) -> Path:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="generate_day", description=__doc__)
-    parser.add_argument("--people", type=int, default=PEOPLE, help="people with right rows (default %(default)s)")
+    parser.add_argument("--people", type=int, default=PEOPLE, help="people with valid rows (default %(default)s)")
     parser.add_argument("--wrong", type=int, default=WRONG, help="wrong rows among them (default %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="the same seed gives the same day (default %(default)s)")
     parser.add_argument("--date", type=date.fromisoformat, default=DATE, help="the day (default %(default)s)")
     parser.add_argument("--lab", default=LAB, help="the laboratory's GB 32100 code (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="where to write (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=OUT, help="the path of the file (default %(default)s)")
     given = parser.parse_args(arguments)
     rows = generate_day(given.people, given.wrong, given.seed, given.date, given.lab)
     wrong = write_day(rows, given.out)

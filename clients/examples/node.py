@@ -1,4 +1,4 @@
-"""A node on this machine: the three services as processes of their own, on SQLite in one directory."""
+"""Run a node on this machine: three services as processes, with SQLite databases in one directory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ _STOP_SECONDS = 30.0
 
 
 class NotServing(RuntimeError):
-    """A service ended, or did not begin to serve in time; the text has the end of its log."""
+    """A service ended, or did not begin to serve in time. The text has the end of its log."""
 
 
 class Node:
-    """Starts, kills and stops the processes of one node. Each writes its log to `{service}.log` beside its database.
+    """The processes of one node. Each writes its log to `{service}.log` beside its database.
 
-    `variables` are further settings, by their HUTONG_ names.
+    Args:
+        data_dir: the directory of the databases and logs.
+        addresses: the address of each service.
+        variables: further settings by their HUTONG_ names.
     """
 
     def __init__(
@@ -39,13 +42,13 @@ class Node:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment, with this node in place of any that it names."""
+        """The environment of this process with the addresses of this node and no other HUTONG_ variable."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
         addresses = {f"HUTONG_{service.upper()}_ADDRESS": address for service, address in self.addresses.items()}
         return inherited | addresses
 
     def start(self, *services: str) -> None:
-        """Start services, all three by default, and wait until each says that it serves."""
+        """Start services, all three by default, and wait until the health check of each is SERVING."""
         for service in services or SERVICES:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
@@ -60,13 +63,13 @@ class Node:
             self._await_serving(service)
 
     def kill(self, service: str) -> None:
-        """End a service as a power cut would, with SIGKILL."""
+        """Kill a service with SIGKILL."""
         process = self._processes.pop(service)
         process.kill()
         process.wait(_STOP_SECONDS)
 
     def stop(self) -> None:
-        """Drain and end all that runs."""
+        """Drain and end all running services."""
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -78,7 +81,7 @@ class Node:
         self._processes.clear()
 
     def pids(self) -> dict[str, int]:
-        """The process id of each service that was started."""
+        """Return the process id of each running service."""
         return {service: process.pid for service, process in self._processes.items()}
 
     def _await_serving(self, service: str) -> None:
@@ -87,7 +90,7 @@ class Node:
             health = health_pb2_grpc.HealthStub(channel)
             while time.monotonic() < until and self._processes[service].poll() is None:
                 try:
-                    answer = health.Check(  # type: ignore[attr-defined] # its stubs know no method
+                    answer = health.Check(  # type: ignore[attr-defined] # the type stubs declare no method
                         health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True
                     )
                 except grpc.RpcError:
@@ -109,7 +112,7 @@ def running_node(
     services: Sequence[str] = SERVICES,
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Node]:
-    """A node that runs while the block does, or some of its services; on free loopback ports unless told where."""
+    """Run a node, or some of its services, until the block ends. The default addresses are free loopback ports."""
     node = Node(data_dir, addresses or free_addresses(), variables)
     try:
         node.start(*services)
@@ -119,7 +122,7 @@ def running_node(
 
 
 def free_addresses() -> dict[str, str]:
-    """A free loopback port for each service. All are held at once while choosing, so that no two are the same."""
+    """Choose a free loopback port for each service. All are bound at the same time, so that no two are equal."""
     with contextlib.ExitStack() as held:
         sockets = {service: held.enter_context(socket.socket()) for service in SERVICES}
         for each in sockets.values():

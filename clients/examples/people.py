@@ -1,4 +1,7 @@
-"""Invented people. Nobody of them can be alive: cards name births from 1820 to 1899, permits begin with zeros."""
+"""Invent people with documents that cannot belong to a living person.
+
+Cards have births from 1820 to 1899, and permits begin with zeros.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _GIVEN = (
     "平琪清庆荣瑞山善升诗书树思松涛天婷伟文霞贤祥晓欣新兴秀轩学雪雅岩燕阳怡义英永勇玉元园月云泽珍振正志忠"
     "洲子宗"
 )
-# The counties of Tonghua, more often than the other places where somebody tested there may hail from.
+# The counties of Tonghua, four times as often as the other places of birth.
 _HOMES = ("220502", "220503", "220521", "220523", "220524", "220581", "220582") * 4 + (
     "220102",
     "210502",
@@ -38,7 +41,7 @@ _BIRTH_DAYS = (date(1900, 1, 1) - _FIRST_BIRTH).days
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Name and document as a laboratory's form has them. The number does not show in a repr."""
+    """A name and a document, as in a laboratory's form. The number is left out of the repr."""
 
     name: str
     card_type: str
@@ -46,7 +49,10 @@ class Person:
 
 
 def invent_people(random: Random) -> Iterator[Person]:
-    """People without end, no two with one document: of 400 one holds a permit, all others a resident identity card."""
+    """Yield people without end. No two have the same document.
+
+    One in 400 has a permit, and all others have a resident identity card.
+    """
     given: set[str] = set()
     while True:
         card_type = RESIDENT_ID_CARD
@@ -59,7 +65,7 @@ def invent_people(random: Random) -> Iterator[Person]:
 
 
 def check_character(number: str) -> str:
-    """The 18th character that fits the first 17 of a card (GB 11643, ISO 7064 MOD 11-2)."""
+    """Compute the 18th character of a card from its first 17 (GB 11643, ISO 7064 MOD 11-2)."""
     return "10X98765432"[sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, number[:17], strict=True)) % 11]
 
 

@@ -1,4 +1,4 @@
-"""What the demonstrations share: how they speak, how they run the hutong command, and how they fail."""
+"""Shared by the demonstrations: run the hutong command, print headings, and fail if an answer differs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from clients.examples.node import Node
 
 CALL_SECONDS = 10.0
-"""The longest that a call of a demonstration may take."""
+"""Timeout of a demonstration's call: longer than any call to services on the same machine takes."""
 
 
 class StoryDiffers(Exception):
-    """Something did not come out as the story says."""
+    """An answer differs from the one that the story expects."""
 
 
 def run_hutong(node: Node, *arguments: str, exit_code: int = 0) -> Any:
-    """Run the hutong command against the node; what it prints with --json."""
+    """Run the hutong command against the node with --json, and return its output."""
     command = [sys.executable, "-m", "hutong_client", *arguments, "--json"]
     done = subprocess.run(command, env=node.environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != exit_code:
@@ -26,6 +26,6 @@ def run_hutong(node: Node, *arguments: str, exit_code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
-def tell(text: str) -> None:
-    """Say what comes next."""
+def announce(text: str) -> None:
+    """Print what comes next."""
     print(f"\n{text}", flush=True)

@@ -1,4 +1,4 @@
-"""People on the road in 2022, what they are asked at each place, and what has to be answered."""
+"""Scenes of travellers in 2022: a question to Verification at each place, and the expected decision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1 import follow_up_pb2, lab_pb2
+from hutong.results.v1 import lab_pb2, next_step_pb2
 from hutong.type.v1 import channel_pb2, identity_pb2, outcome_pb2, purpose_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2, verification_service_pb2
 
@@ -16,7 +16,7 @@ from clients.examples.day import LAB, LAB_NAME, NEGATIVE, POOL_POSITIVE
 from clients.examples.people import RESIDENT_ID_CARD, check_character
 
 OTHER_LAB = "91210500MA000LAB8F"
-"""A second invented laboratory, in Benxi, Liaoning: registered here, but its reports are not uploaded yet."""
+"""A second invented laboratory, in Benxi, Liaoning. It is registered, but its reports are not uploaded yet."""
 
 LABS = (
     lab_pb2.Lab(name=f"labs/{LAB}", display_name=LAB_NAME, region="220502", contact="+86 435 0000 000"),
@@ -31,7 +31,7 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One person's report, as its holder has it on paper."""
+    """One person's report on paper."""
 
     name: str
     number: str
@@ -41,7 +41,7 @@ class Report:
     reported: datetime
 
     def shown(self, reported: datetime | None = None) -> evidence_pb2.PresentedEvidence:
-        """The paper, saying negative; with another report time than its own when somebody has edited it."""
+        """Return the paper as evidence, with outcome negative. `reported` is a forged report time."""
         return evidence_pb2.PresentedEvidence(
             channel=PAPER,
             lab=f"labs/{self.lab}",
@@ -54,18 +54,18 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a decision has to say. Empty fields are not looked at."""
+    """The expected content of a decision. Empty fields are not compared."""
 
     outcome: str
     reason: str
     rule: str = ""
     until: datetime | None = None
     basis: str = ""
-    follow_up: str = ""
+    next_step: str = ""
     use: str = ""
 
     def differences(self, decision: decision_pb2.Decision) -> list[str]:
-        """What the decision says otherwise, for a person to read."""
+        """Describe the differences between the decision and the expected content."""
         rule = decision.governing_policy.removeprefix("jurisdictions/").replace("policies/", "").split("@")[0]
         until = decision.expire_time.ToDatetime(self.until.tzinfo) if self.until else None
         pairs = [
@@ -80,9 +80,9 @@ class Expected:
             for what, expected, actual, prefix in pairs
             if expected and expected != actual.removeprefix(prefix)
         ]
-        actions = {follow_up_pb2.FollowUpAction.Name(item.action) for item in decision.follow_ups}
-        if self.follow_up and f"FOLLOW_UP_ACTION_{self.follow_up}" not in actions:
-            found.append(f"follow-up {self.follow_up} is missing")
+        actions = {next_step_pb2.NextStepAction.Name(item.action) for item in decision.next_steps}
+        if self.next_step and f"NEXT_STEP_ACTION_{self.next_step}" not in actions:
+            found.append(f"next step {self.next_step} is missing")
         uses = {decision_pb2.EvidenceUse.Name(item.use) for item in decision.considered}
         if self.use and f"EVIDENCE_USE_{self.use}" not in uses:
             found.append(f"nothing considered is {self.use}")
@@ -91,15 +91,15 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One question at one place, and its right answer."""
+    """One question at one place, with the expected decision."""
 
-    told: str
+    title: str
     request: verification_service_pb2.VerifyRequest
     expected: Expected
 
 
-def tell_story(day: Path) -> list[Scene]:
-    """The scenes, played by people of a day's file."""
+def build_scenes(day: Path) -> list[Scene]:
+    """Return the scenes, with people of a day's file."""
     rows = _right_rows(day)
     traveller, editor = find_travellers(day)
     negatives = [row for row in rows if row["nat_result"] == NEGATIVE and row["card_type"] == RESIDENT_ID_CARD]
@@ -109,14 +109,14 @@ def tell_story(day: Path) -> list[Scene]:
 
 
 def find_travellers(day: Path) -> tuple[Report, Report]:
-    """Two people of the day with a negative report of a single tube."""
+    """Return the reports of two people of the day with a negative single tube."""
     rows = [row for row in _right_rows(day) if row["nat_result"] == NEGATIVE]
     single = [row for row in rows if row["card_type"] == RESIDENT_ID_CARD and row["pool_size"] == "1"]
     return _report(single[0]), _report(single[1])
 
 
 def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
-    """Where a person was tested changes nothing; the place that checks sets the hours."""
+    """Scenes of a report at several places. The place of testing has no effect; the checking place sets the hours."""
     issued = traveller.reported
     henan_ends = issued + 48 * _HOUR
     midnight = (issued + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -133,17 +133,17 @@ def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
             Expected("NOT_RECOGNIZED", "EXPIRED", henan, henan_ends),
         ),
         Scene(
-            "At that minute on the metro in Shanghai, with nothing in hand: there it is 72 hours from the report",
+            "At the same minute on the metro in Shanghai, without a paper: the window is 72 hours from the report",
             ask(traveller, "310104", purpose_pb2.PURPOSE_CITY_TRANSPORT, henan_ends + _MINUTE),
             Expected("RECOGNIZED", "VALID", "310000/venue-and-transport", issued + 72 * _HOUR, "RECORD"),
         ),
         Scene(
-            "And in a shop in Beijing: 3 calendar days, by its own rule from sampling, by the floor from the report",
+            "In a shop in Beijing: 3 calendar days, by its own policy from sampling, by the floor from the report",
             ask(traveller, "110105", purpose_pb2.PURPOSE_PUBLIC_VENUE, henan_ends + _MINUTE),
             Expected("RECOGNIZED", "VALID", "110000/venue", midnight, "RECORD"),
         ),
         Scene(
-            "One of a negative pool of twenty, in a shop in Wuzhou a day later",
+            "A member of a negative pool of twenty, in a shop in Wuzhou a day later",
             ask(pooled, "450403", purpose_pb2.PURPOSE_PUBLIC_VENUE, pooled.reported + 24 * _HOUR),
             Expected("RECOGNIZED", "VALID", "450400/venue", pooled.reported + 72 * _HOUR, "RECORD"),
         ),
@@ -151,7 +151,7 @@ def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
 
 
 def _paper_and_record(editor: Report) -> list[Scene]:
-    """Paper has equal force, and is compared with the record when there is one."""
+    """Scenes with paper reports. Paper has equal force, and is compared with the record if there is one."""
     unknown = Report(
         name="韦示例",
         number="450403188009090041",
@@ -163,7 +163,7 @@ def _paper_and_record(editor: Report) -> list[Scene]:
     edited = editor.reported + timedelta(days=1)
     return [
         Scene(
-            "Tested in Benxi, Liaoning; the report is not on record here, but in hand on paper, at a park in Zhengzhou",
+            "Tested in Benxi, Liaoning; shows a paper report that is not on record here, at a park in Zhengzhou",
             ask(unknown, "410105", purpose_pb2.PURPOSE_SCENIC_SITE, unknown.reported + 20 * _HOUR, unknown.shown()),
             Expected(
                 "RECOGNIZED",
@@ -175,14 +175,14 @@ def _paper_and_record(editor: Report) -> list[Scene]:
             ),
         ),
         Scene(
-            "Shows a paper whose report time was edited to a day later, 60 hours after the true report, in Zhengzhou",
+            "Shows a paper with a forged report time, one day late, 60 hours after the true report, in Zhengzhou",
             ask(editor, "410105", purpose_pb2.PURPOSE_HOTEL, editor.reported + 60 * _HOUR, editor.shown(edited)),
             Expected(
                 "NOT_RECOGNIZED",
                 "EXPIRED",
                 "410000/recognition-from-outside",
                 editor.reported + 48 * _HOUR,
-                follow_up="EXAMINE_EVIDENCE",
+                next_step="EXAMINE_EVIDENCE",
                 use="CONTRADICTS_RECORD",
             ),
         ),
@@ -190,42 +190,42 @@ def _paper_and_record(editor: Report) -> list[Scene]:
 
 
 def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
-    """A positive pool, nothing at all, somebody else's paper, no rule, and no need."""
+    """Scenes without a valid result: positive pool, no result, another person's paper, no policy, not required."""
     noon = datetime.fromisoformat("2022-08-10T12:00:00+08:00")
     digits = "41010518610101001"
-    nobody = Report("赵示例", digits + check_character(digits), "", "", noon, noon)
+    untested = Report("赵示例", digits + check_character(digits), "", "", noon, noon)
     hotel = purpose_pb2.PURPOSE_HOTEL
     return [
         Scene(
-            "One of a positive pool of ten, on the metro in Zhengzhou: not a positive person, but a recheck is due",
+            "A member of a positive pool of ten on the metro in Zhengzhou: not a positive person, but a recheck is due",
             ask(awaiting, "410105", purpose_pb2.PURPOSE_CITY_TRANSPORT, noon),
             Expected(
-                "NOT_RECOGNIZED", "PENDING_RECHECK", "410100/venue-and-transport", follow_up="RECHECK_SINGLE_TUBE"
+                "NOT_RECOGNIZED", "PENDING_RECHECK", "410100/venue-and-transport", next_step="RECHECK_SINGLE_TUBE"
             ),
         ),
         Scene(
             "No report shown and none on record, at a hotel in Zhengzhou",
-            ask(nobody, "410105", hotel, noon),
+            ask(untested, "410105", hotel, noon),
             Expected("NOT_RECOGNIZED", "NO_RESULT", "410000/recognition-from-outside"),
         ),
         Scene(
-            "The same person, with the paper of the traveller of the first scene",
-            ask(nobody, "410105", hotel, noon, traveller.shown()),
+            "The same person with the paper of the traveller of the first scene",
+            ask(untested, "410105", hotel, noon, traveller.shown()),
             Expected(
                 "NOT_RECOGNIZED",
                 "EVIDENCE_CONTRADICTS_RECORD",
                 "410000/recognition-from-outside",
-                follow_up="EXAMINE_EVIDENCE",
+                next_step="EXAMINE_EVIDENCE",
                 use="CONTRADICTS_RECORD",
             ),
         ),
         Scene(
-            "The traveller of the first scene at a hotel in Sanya, Hainan, for which no rule is published here",
+            "The traveller of the first scene at a hotel in Sanya, Hainan, for which no policy is published here",
             ask(traveller, "460200", hotel, noon),
             Expected("UNDETERMINED", "NO_POLICY_IN_FORCE"),
         ),
         Scene(
-            "The same in a shop in Zhengzhou on 8 December 2022, four months after the only test",
+            "The same traveller in a shop in Zhengzhou on 8 December 2022, four months after the only test",
             ask(
                 traveller,
                 "410105",
@@ -244,7 +244,7 @@ def ask(
     use: datetime,
     evidence: evidence_pb2.PresentedEvidence | None = None,
 ) -> verification_service_pb2.VerifyRequest:
-    """A gate's question about somebody who comes from Tonghua."""
+    """Build a gate's question about a person who arrives from Tonghua."""
     return verification_service_pb2.VerifyRequest(
         document=identity_pb2.IdentityDocument(
             type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=report.number, name=report.name
@@ -276,7 +276,7 @@ def _report(row: dict[str, str]) -> Report:
 
 
 def timestamp(moment: datetime) -> Timestamp:
-    """A moment as the contract says it."""
+    """Convert an instant to a Timestamp."""
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp

@@ -77,6 +77,11 @@ def format_result(uscc: str, report_number: str, revision: int | None = None) ->
     return name if revision is None else f"{name}@{revision}"
 
 
+def format_missing_report(uscc: str, report_number: str) -> str:
+    """The name of a missing report."""
+    return f"labs/{uscc}/missingReports/{report_number}"
+
+
 def parse_upload(name: str, field: str = "name") -> tuple[str, str]:
     """Return code and upload id of "labs/{uscc}/uploads/{upload_id}"."""
     match = _match(_UPLOAD, name, field, "labs/{uscc}/uploads/{upload_id}")

@@ -101,11 +101,12 @@ def read_changes(connection: Connection, after: int) -> Changes:
         )
         .order_by(last.c.sequence)
     )
-    revisions = [(int(row.sequence), _from_row(row)) for row in connection.execute(query)]
+    revisions = [(int(row.sequence), revision_from_row(row)) for row in connection.execute(query)]
     return Changes(newest, revisions, commit_times)
 
 
-def _from_row(row: Row) -> Revision:  # type: ignore[type-arg]
+def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
+    """A revision from its row. A row without a hash, older than hashes by number, gets one here."""
     statement = Statement(row.region, row.policy_id, policy_pb2.Policy.FromString(row.statement))
     revision = revision_from_proto(statement, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
     if row.withdraw_time is None:

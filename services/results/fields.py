@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.type.v1 import identity_pb2
 
 from services.domain.document import BadDocument, Document, canonical_document
@@ -27,12 +27,20 @@ def known_region(region: str, field: str) -> str:
     return region
 
 
-def interval(start: Timestamp, end: Timestamp, end_field: str) -> tuple[Instant, Instant]:
-    """Two instants in order; InvalidArgument when they are not."""
-    first, last = from_timestamp(start), from_timestamp(end)
-    if last <= first:
-        raise InvalidArgument.field(end_field, "must be after the start")
-    return first, last
+def closed_interval(interval: Interval, field: str) -> tuple[Instant, Instant]:
+    """The start and the end; InvalidArgument when they are one instant here, where times are microseconds."""
+    start, end = from_timestamp(interval.start_time), from_timestamp(interval.end_time)
+    if end <= start:
+        raise InvalidArgument.field(field, "its end must be after the start")
+    return start, end
+
+
+def open_interval(interval: Interval) -> tuple[Instant | None, Instant | None]:
+    """The start and the end, None where there is no limit."""
+    return (
+        from_timestamp(interval.start_time) if interval.HasField("start_time") else None,
+        from_timestamp(interval.end_time) if interval.HasField("end_time") else None,
+    )
 
 
 def token(node: str, now: Instant) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 from typing import Any
 
-from hutong.results.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_InternalLookupServiceServicer_to_server
+from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
+from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
+from hutong.results.v1.missing_report_service_pb2_grpc import add_MissingReportServiceServicer_to_server
 from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminServiceServicer_to_server
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
 from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
@@ -27,15 +30,16 @@ from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.downstream.missing_report_routing import NationRouter
 from services.results.exchange.downstream.node_auth import NodeAuthenticator
-from services.results.exchange.downstream.notice_stream import NoticeStream
-from services.results.exchange.downstream.notices import notify_nodes
+from services.results.exchange.downstream.notification_stream import NotificationStream
+from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.servicer import ExchangeServicer
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.upstream.import_results import Importer
 from services.results.exchange.upstream.link import UpstreamLink
-from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.exchange.upstream.notification_store import NotificationStore
+from services.results.exchange.upstream.servicer import ImportServicer
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
@@ -43,7 +47,7 @@ from services.results.labs.servicer import LabServicer
 from services.results.labs.store import LabStore
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
-from services.results.lookup.servicer import ResultsServicer
+from services.results.lookup.servicer import InternalLookupServicer, ResultsServicer
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter, list_at_new_home
@@ -52,6 +56,7 @@ from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.pepper_check import is_pepper_of_store
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
+from services.results.timing import ResultsTiming
 from services.results.upload.quotas import Limits, Quotas
 from services.results.upload.servicer import UploadServicer
 from services.results.upload.store import UploadStore
@@ -97,14 +102,22 @@ class Stores:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, secret: bytes, node: str = "", *, joined: bool = False
+        self,
+        database: Database,
+        clock: Clock,
+        secret: bytes,
+        node: str = "",
+        *,
+        joined: bool = False,
+        timing: ResultsTiming | None = None,
     ) -> None:
         self.database = database
+        self.timing = timing or ResultsTiming()
         at_nation = node == NATION
         self.change_log = ChangeLog([list_at_new_home, notify_nodes] if at_nation else [list_at_new_home])
         writer = IdempotentWriter(database, requests, secret)
         self.lab_cache = cache = LabCache()
-        self.partitions = PartitionMaintainer(database, clock)
+        self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
         self.router = NationRouter(self.change_log) if at_nation else UpwardRouter(self.change_log, has_upstream=joined)
         self.applier = ChangeApplier(self.change_log, self.router)
@@ -117,7 +130,7 @@ class Stores:
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, node)
 
 
-async def open_results(settings: Settings, clock: Clock | None = None) -> Service:
+async def open_results(settings: Settings, clock: Clock | None = None, timing: ResultsTiming | None = None) -> Service:
     """Open the Results service on its settings' database; UnusableDatabase for one that another process serves.
 
     Several processes may serve one PostgreSQL. On SQLite one alone sends to the nation, wakes its watchers at once and
@@ -127,13 +140,15 @@ async def open_results(settings: Settings, clock: Clock | None = None) -> Servic
     try:
         if not serving.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving")):
             raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
-        return await _open_results(settings, clock or SystemClock(), serving)
+        return await _open_results(settings, clock or SystemClock(), timing or ResultsTiming(), serving)
     except BaseException:
         serving.close()
         raise
 
 
-async def _open_results(settings: Settings, clock: Clock, serving: contextlib.ExitStack) -> Service:
+async def _open_results(
+    settings: Settings, clock: Clock, timing: ResultsTiming, serving: contextlib.ExitStack
+) -> Service:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper)
@@ -145,16 +160,19 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     except BadSetting:
         await asyncio.to_thread(database.close)
         raise
-    stores = Stores(database, clock, pepper.secret, settings.jurisdiction, joined=bool(settings.upstream))
+    stores = Stores(
+        database, clock, pepper.secret, settings.jurisdiction, joined=bool(settings.upstream), timing=timing
+    )
     tokens = PageTokens(pepper.secret)
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
     link = _link(settings, stores, pepper, clock)
-    missing_reports = MissingReportQueue(database, stores.router, settings.jurisdiction, clock)
+    missing_reports = MissingReportQueue(database, stores.router, settings.jurisdiction, clock, timing)
     nationwide = NationwideLookup(stores.lookup, settings.jurisdiction, clock, freshness, link.nation if link else None)
     lookup = LookupHandler(stores.lookup, pepper, settings.jurisdiction, clock, missing_reports, nationwide)
-    watch = Watch(stores.watch, ChangeTail(stores.watch, clock, drain, database.written), drain, settings.watchers)
+    tail = ChangeTail(stores.watch, clock, drain, database.written, timing)
+    watch = Watch(stores.watch, tail, drain, settings.watchers, timing)
     pool = ValidationPool(
         WorkerContext(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers
     )
@@ -174,8 +192,9 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
         NodeAuthenticator(settings.jurisdiction),
         downstream,
         ReplicationReceiver(downstream, pepper, clock, drain),
-        NoticeStream(database, pepper, clock, drain),
+        NotificationStream(database, pepper, clock, drain, timing),
         SubjectLookup(stores.lookup, freshness, pepper, clock),
+        tokens,
     )
     imports = Importer(
         database,
@@ -190,54 +209,50 @@ async def _open_results(settings: Settings, clock: Clock, serving: contextlib.Ex
     documents = DocumentLinkServicer(stores.documents, pepper, tokens, clock)
     missing = MissingReportServicer(database, tokens)
     admin = ResultsAdminServicer(stores.corrections, stores.labs, settings.jurisdiction, clock)
-    results = SimpleNamespace(
-        GetResult=reading.GetResult,
-        ListResults=reading.ListResults,
-        LookupLatest=reading.LookupLatest,
-        BatchLookupLatest=reading.BatchLookupLatest,
-        WatchResults=reading.WatchResults,
-        ImportResults=imports.ImportResults,
-        ListFollowUps=missing.ListFollowUps,
-        LinkDocuments=documents.LinkDocuments,
-        UnlinkDocuments=documents.UnlinkDocuments,
-        ListLinkedDocuments=documents.ListLinkedDocuments,
-    )
-
-    async def start() -> None:
-        stores.partitions.begin()
-        missing_reports.begin()
-        await pool.warm()
-        # Laboratories first: a backlog would take the workers' time to start.
-        if link is not None:
-            link.begin()
 
     async def close() -> None:
-        await missing_reports.end()
         if link is not None:
-            await link.end()
-        await stores.partitions.end()
+            await link.close()
         await asyncio.to_thread(pool.close)
         await asyncio.to_thread(database.close)
         serving.close()
 
     def registered(service: str, register: Callable[[Any, Any], None], servicer: object) -> Registration:
-        return Registration(f"hutong.results.v1.{service}", register, servicer)
+        return Registration(f"hutong.{service}", register, servicer)
 
     return Service(
         name="results",
         registrations=(
-            registered("LabService", add_LabServiceServicer_to_server, LabServicer(stores.labs, tokens, clock)),
-            registered("UploadService", add_UploadServiceServicer_to_server, UploadServicer(stores.uploads, receiver)),
-            registered("ResultsService", add_ResultsServiceServicer_to_server, results),
-            registered("ResultsAdminService", add_ResultsAdminServiceServicer_to_server, admin),
-            registered("ExchangeService", add_ExchangeServiceServicer_to_server, exchange),
             registered(
-                "TimelinessService", add_TimelinessServiceServicer_to_server, TimelinessServicer(stores.timeliness)
+                "results.v1.LabService", add_LabServiceServicer_to_server, LabServicer(stores.labs, tokens, clock)
+            ),
+            registered(
+                "results.v1.UploadService",
+                add_UploadServiceServicer_to_server,
+                UploadServicer(stores.uploads, receiver),
+            ),
+            registered("results.v1.ResultsService", add_ResultsServiceServicer_to_server, reading),
+            registered(
+                "results.internal.v1.InternalLookupService",
+                add_InternalLookupServiceServicer_to_server,
+                InternalLookupServicer(lookup),
+            ),
+            registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
+            registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),
+            registered("results.v1.ImportService", add_ImportServiceServicer_to_server, ImportServicer(imports)),
+            registered("results.v1.ResultsAdminService", add_ResultsAdminServiceServicer_to_server, admin),
+            registered("exchange.v1.ExchangeService", add_ExchangeServiceServicer_to_server, exchange),
+            registered(
+                "results.v1.TimelinessService",
+                add_TimelinessServiceServicer_to_server,
+                TimelinessServicer(stores.timeliness, tokens),
             ),
         ),
         check=check,
         close=close,
-        start=start,
+        # The workers first: a backlog would take the time that they need to start.
+        start=pool.warm,
+        background=(stores.partitions.run, missing_reports.run, *(link.jobs if link is not None else ())),
         drain=drain,
     )
 
@@ -247,5 +262,5 @@ def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> U
     if not settings.upstream:
         return None
     sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
-    notices = NoticeStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
-    return UpstreamLink(settings, sent, notices, pepper, clock)
+    notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
+    return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing)

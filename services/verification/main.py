@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
@@ -29,7 +29,7 @@ from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
 
 if TYPE_CHECKING:
-    from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
+    from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceAsyncStub
 
 
 async def open_verification(
@@ -42,7 +42,9 @@ async def open_verification(
     store = DecisionStore(database)
     open_to_results = partial(open_channel, settings.results.address, settings, dedicated=True)
     open_to_policy = partial(open_channel, settings.policy.address, settings, dedicated=True)
-    results_stub: ReconnectingStub[ResultsServiceAsyncStub] = ReconnectingStub(open_to_results, ResultsServiceStub)
+    results_stub: ReconnectingStub[InternalLookupServiceAsyncStub] = ReconnectingStub(
+        open_to_results, InternalLookupServiceStub
+    )
     results = ResultsClient(results_stub, settings.jurisdiction)
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
     verifier = Verifier(results, policies, store, pepper, clock)

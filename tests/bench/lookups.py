@@ -81,9 +81,11 @@ def load(url: str, rows: int, keys: Sequence[bytes]) -> None:
     persons = rows // RESULTS_PER_PERSON
     step = persons // len(keys)
     with psycopg.connect(make_url(url).render_as_string(hide_password=False), autocommit=True) as connection:
-        index = connection.execute("SELECT pg_get_indexdef('ix_results_subject_key_file_time'::regclass)").fetchone()
+        index = connection.execute(
+            "SELECT pg_get_indexdef('ix_results_subject_key_reference_time'::regclass)"
+        ).fetchone()
         assert index is not None
-        connection.execute("DROP INDEX ix_results_subject_key_file_time")
+        connection.execute("DROP INDEX ix_results_subject_key_reference_time")
         connection.execute("CREATE TEMPORARY TABLE asked (person bigint PRIMARY KEY, key bytea NOT NULL)")
         with connection.cursor().copy("COPY asked FROM STDIN") as copy:
             for place, key in enumerate(keys):

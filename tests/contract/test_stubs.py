@@ -13,7 +13,8 @@ CLIENT = Path(__file__).parents[2] / "clients/python"
 MODULES = sorted(
     ".".join(path.relative_to(CLIENT).with_suffix("").parts) for path in (CLIENT / "hutong").rglob("*_pb2*.py")
 )
-PROTOS = sorted((CLIENT.parents[1] / "protos/hutong").rglob("*.proto"))
+PROTO_ROOT = CLIENT.parents[1] / "protos"
+PROTOS = sorted((PROTO_ROOT / "hutong").rglob("*.proto"))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -26,7 +27,7 @@ def test_stub_is_importable_and_typed(module: str) -> None:
 def test_every_proto_has_its_stubs() -> None:
     """A service file has stubs of its services too."""
     for proto in PROTOS:
-        place = CLIENT / proto.relative_to(proto.parents[3]).with_suffix("")
+        place = CLIENT / proto.relative_to(PROTO_ROOT).with_suffix("")
         assert place.with_name(place.name + "_pb2.py").exists(), proto.name
         if "\nservice " in proto.read_text(encoding="utf-8"):
             assert place.with_name(place.name + "_pb2_grpc.py").exists(), proto.name

@@ -53,7 +53,7 @@ def test_the_nation_is_played_to_its_end() -> None:
     for told in (
         "accepted 20000",
         "Source nodes/000000/results: ok",
-        "With nothing in hand: UNDETERMINED",
+        "Without a paper report: UNDETERMINED",
         "With the paper report: RECOGNIZED",
         "is to upload TH-LATE-1",
         "recalled in Henan's own store",

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
-from hutong.results.v1.exchange_service_pb2 import ListNodesRequest
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from sqlalchemy import Table
@@ -139,8 +140,7 @@ async def _recall_a_province(province: Province) -> None:
         await ResultsAdminServiceStub(channel).RecallResults(
             RecallResultsRequest(
                 lab=LAB_NAME,
-                report_start_time=to_timestamp(NOW - DAY),
-                report_end_time=to_timestamp(NOW + DAY),
+                report_interval=Interval(start_time=to_timestamp(NOW - DAY), end_time=to_timestamp(NOW + DAY)),
                 reason="contaminated",
             ),
             timeout=60,
@@ -166,7 +166,7 @@ async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
 
 
 def _keys(url: str, table: Table = report_keys) -> list[tuple[object, ...]]:
-    columns = ("lab", "report_number", "subject_key", "file_time", "revision", "outcome", "content_hash")
+    columns = ("lab", "report_number", "subject_key", "reference_time", "revision", "outcome", "content_hash")
     return sorted(read_rows(url, table, *columns))
 
 

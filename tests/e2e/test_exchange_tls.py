@@ -74,5 +74,5 @@ async def test_a_node_replicates_by_its_own_certificate_and_by_no_other(tmp_path
             assert read_rows(url, nodes, "node") == []
             assert await asyncio.to_thread(stranger.terminate) == 0
         with daemon("serve", "results", **settings(province, HENAN, authority, henan), **upstream):
-            await until(lambda: len(read_rows(url, results, "origin")) == PERSONS)
-    assert set(read_rows(url, results, "origin")) == {(HENAN,)}
+            await until(lambda: len(read_rows(url, results, "source_node")) == PERSONS)
+    assert set(read_rows(url, results, "source_node")) == {(HENAN,)}

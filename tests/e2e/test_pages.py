@@ -190,7 +190,7 @@ def test_the_latest_laboratory_is_seen_first(chromium: Browser, tmp_path: Path) 
     )
     assert [tone for tone, _ in widths] == ["bad", "warn"]
     assert widths[0][1] == pytest.approx(widths[1][1] * 333 / 7, rel=0.02)
-    assert chromium.evaluate("document.title") == "Who reports late"
+    assert chromium.evaluate("document.title") == "Timeliness of reports"
     assert EVIL in chromium.evaluate("document.body.textContent")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
@@ -90,11 +91,11 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
             assert datetime.fromisoformat(shown["everything reported before"]).timestamp() * 1_000_000 == horizon
             left = node.listed()
             assert [result.report_number for result in left.test_results] == ["R2"]
-            assert left.horizon_time == to_timestamp(horizon)
+            assert left.retention_start_time == to_timestamp(horizon)
             again = node.upload("again", OLD, OLD + DAY, HOUR)
             assert (again.rejected_count, again.duplicate_count) == (2, 1)
             with pytest.raises(grpc.RpcError) as caught:
-                node.listed(report_end_time=to_timestamp(now - OLD))
+                node.listed(report_interval=Interval(end_time=to_timestamp(now - OLD)))
             assert error_info(caught.value).reason == "BEFORE_HORIZON"  # type: ignore[arg-type]
         finally:
             node.close()

@@ -10,10 +10,7 @@ from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStu
 from hutong.policy.v1.policy_pb2 import VALIDITY_BASIS_SAMPLE_TIME, EffectivePolicy
 from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
-from hutong.type.v1.refusal_ground_pb2 import (
-    REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE,
-    REFUSAL_GROUND_NOT_TESTED_LOCALLY,
-)
+from hutong.type.v1.refusal_ground_pb2 import REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, REFUSAL_GROUND_NOT_TESTED_LOCALLY
 
 from clients.examples.node import running_node
 from tests.support.policy import record

@@ -11,6 +11,7 @@ import grpc
 
 from services.runtime.server.server import running
 from services.runtime.server.service import Service
+from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings
 
 
@@ -24,16 +25,23 @@ def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str
 
 
 @contextlib.asynccontextmanager
-async def serving(service: Service, settings: Settings, grace: float = 1.0) -> AsyncIterator[str]:
+async def serving(
+    service: Service, settings: Settings, grace: float = 1.0, timing: ServerTiming | None = None
+) -> AsyncIterator[str]:
     """Serve a service with all layers on a free port of loopback; yields its address."""
-    async with running(service, "127.0.0.1:0", settings, grace) as server:
+    async with running(service, "127.0.0.1:0", settings, grace, timing) as server:
         yield f"127.0.0.1:{server.port}"
 
 
 @contextlib.asynccontextmanager
-async def channel_to(service: Service, settings: Settings) -> AsyncIterator[grpc.aio.Channel]:
+async def channel_to(
+    service: Service, settings: Settings, timing: ServerTiming | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
     """Serve a service and open a plain channel to it."""
-    async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:
+    async with (
+        serving(service, settings, timing=timing) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
         yield channel
 
 

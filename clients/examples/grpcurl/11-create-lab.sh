@@ -1,5 +1,5 @@
 #!/bin/sh
-# Registers an invented laboratory. Again, it answers the one it has.
+# Registers an invented laboratory. Run again, it returns the registered one.
 set -eu
 grpcurl -plaintext -d '{
     "lab": {

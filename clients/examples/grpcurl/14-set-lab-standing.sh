@@ -1,5 +1,6 @@
 #!/bin/sh
-# Puts a laboratory under warning (yellow light) from an instant on: an entry in its history, and its reports still count.
+# Puts a laboratory under warning (yellow light) from an instant on. This adds an entry to its history; its reports
+# still count.
 set -eu
 grpcurl -plaintext -d '{
     "name": "labs/91220502MA000LAB8G",

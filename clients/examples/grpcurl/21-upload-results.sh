@@ -1,7 +1,7 @@
 #!/bin/sh
-# Uploads two single tubes and a pool of two: the start, then a batch, as frames of one stream. The answer comes once
-# all is durable; the number with a wrong check character is rejected and its neighbour lives on. Again, what is
-# stored counts as duplicate.
+# Uploads two single tubes and a pool of two: the start, then a batch, as two messages of one stream. The response comes
+# when everything is durable. The person with a wrong check character is rejected, and the other person of the pool is
+# stored. Run again, the stored results count as duplicates.
 set -eu
 grpcurl -plaintext -d @ \
   "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.UploadService/UploadResults <<'JSON'

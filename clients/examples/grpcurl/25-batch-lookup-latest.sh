@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks up two persons in one call; the answers stand in the order of the questions.
+# Looks up two persons in one call. The answers are in the order of the questions.
 set -eu
 grpcurl -plaintext -d '{
     "requests": [

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lists the positive results and pools of a laboratory, newest report first.
+# Lists the positive results and positive pools of a laboratory, newest report first.
 set -eu
 grpcurl -plaintext -d '{
     "lab": "labs/91220502MA000LAB8G",

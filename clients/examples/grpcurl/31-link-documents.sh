@@ -1,5 +1,5 @@
 #!/bin/sh
-# Ties a person's identity card and passport together: results filed under either are found by both.
+# Links a person's identity card and passport, so that either document finds the results of both.
 set -eu
 grpcurl -plaintext -d '{
     "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},
@@ -7,4 +7,4 @@ grpcurl -plaintext -d '{
     "reason": "Both were shown at the counter.",
     "request_id": "01829d5e-0000-7000-8000-000000000031"
   }' \
-  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.ResultsService/LinkDocuments
+  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.DocumentLinkService/LinkDocuments

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts a rule into force: hotels in Zhengzhou take results up to 48 hours from the report, an example window.
+# Publishes a policy: hotels in Zhengzhou accept results up to 48 hours after the report, an example window.
 set -eu
 grpcurl -plaintext -d '{
     "policy": {

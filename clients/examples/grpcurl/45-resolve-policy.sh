@@ -1,5 +1,5 @@
 #!/bin/sh
-# What applies at a hotel in Zhengzhou to somebody from Tonghua.
+# Resolves the policy for a person from Tonghua at a hotel in Zhengzhou.
 set -eu
 grpcurl -plaintext -d '{
     "region": "410105",

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Two questions in one call: a hotel in Zhengzhou, and one in Sanya, where this example has no rule.
+# Asks two questions in one call: a hotel in Zhengzhou, and a hotel in Sanya, for which this example has no policy.
 set -eu
 grpcurl -plaintext -d '{
     "requests": [

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks which answers a stricter rule for hotels would change on 12 August, and how; nothing is published.
+# Asks which answers a stricter policy for hotels would change on 12 August, in a dry run.
 set -eu
 grpcurl -plaintext -d '{
     "policy": {

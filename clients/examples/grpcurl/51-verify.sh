@@ -1,5 +1,6 @@
 #!/bin/sh
-# Tested in Tonghua, shown on paper at a hotel in Zhengzhou 46 hours after the report, and recorded there.
+# Verifies a person who was tested in Tonghua and shows the paper at a hotel in Zhengzhou 46 hours after the report. The
+# result is also on record there.
 set -eu
 grpcurl -plaintext -d '{
     "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019"},

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Two persons in one call: one recognised, one of a positive pool who awaits a recheck.
+# Verifies two persons in one call: one is recognised, the other is a member of a positive pool and awaits a recheck.
 set -eu
 grpcurl -plaintext -d '{
     "requests": [

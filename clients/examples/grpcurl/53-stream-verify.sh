@@ -1,5 +1,5 @@
 #!/bin/sh
-# Two questions on a gate's stream; each answer carries its question's mark.
+# Asks two questions on a gate's stream. Each answer carries the correlation_id of its question.
 set -eu
 grpcurl -plaintext -d @ \
   "${HUTONG_VERIFICATION_ADDRESS:-127.0.0.1:50053}" hutong.verification.v1.VerificationService/StreamVerify <<'JSON'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Reads a stored decision and what it was made from: the one named by DECISION, or a new one.
+# Reads a stored decision and its inputs: the decision named by DECISION, or a new one.
 set -eu
 here=$(dirname "$0")
 name=${DECISION:-$(sh "$here/51-verify.sh" | sed -n 's/.*"name": "\(decisions[^"]*\)".*/\1/p')}

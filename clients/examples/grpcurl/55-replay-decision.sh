@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a stored decision again from its stored inputs: the one named by DECISION, or a new one.
+# Replays a stored decision from its stored inputs: the decision named by DECISION, or a new one.
 set -eu
 here=$(dirname "$0")
 name=${DECISION:-$(sh "$here/51-verify.sh" | sed -n 's/.*"name": "\(decisions[^"]*\)".*/\1/p')}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tells of a hotel that turned a person with a valid result away because they were not tested in its city.
-# They had it on paper, which counts as a record does. The request_id makes it one report however often it is sent.
+# Reports that a hotel refused a person with a valid paper report because the person was not tested in its city. The
+# paper has equal force. The request_id makes it one report, even if it is sent several times.
 set -eu
 grpcurl -plaintext -d '{
     "region": "410105",

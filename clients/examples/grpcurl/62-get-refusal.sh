@@ -1,5 +1,5 @@
 #!/bin/sh
-# Reads a report: the one named by REFUSAL, or that of 61-report-refusal.sh.
+# Reads a reported refusal: the one named by REFUSAL, or that of 61-report-refusal.sh.
 set -eu
 here=$(dirname "$0")
 name=${REFUSAL:-$(sh "$here/61-report-refusal.sh" | sed -n 's/.*"name": "\(refusals[^"]*\)".*/\1/p')}

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lists what was reported in Henan and judged unlawful.
+# Lists the reported refusals in Henan that were judged unlawful.
 set -eu
 grpcurl -plaintext -d '{"region": "410000", "judgements": ["REFUSAL_JUDGEMENT_UNLAWFUL"]}' \
   "${HUTONG_VERIFICATION_ADDRESS:-127.0.0.1:50053}" hutong.verification.v1.RefusalService/ListRefusals

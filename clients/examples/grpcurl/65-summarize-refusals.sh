@@ -1,5 +1,5 @@
 #!/bin/sh
-# Counts the reports of Henan in August 2022, day by day.
+# Counts the reported refusals in Henan in August 2022, day by day.
 set -eu
 grpcurl -plaintext -d '{
     "region": "410000",

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Corrects a result that was uploaded as positive by mistake: a new revision, the report time stays.
+# Corrects a result that was uploaded as positive by mistake. This adds a revision, and the report time stays.
 set -eu
 grpcurl -plaintext -d '{
     "name": "labs/91220502MA000LAB8G/results/R-EXAMPLE-4",

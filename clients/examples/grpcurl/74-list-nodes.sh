@@ -1,5 +1,5 @@
 #!/bin/sh
-# The provinces that replicate to the national node: up to when each is known there, and how much it has yet to send.
+# Lists the provinces that replicate to the national node, each with its as-of time and its backlog.
 set -eu
-grpcurl -plaintext -d '{}' \
-  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.results.v1.ExchangeService/ListNodes
+grpcurl -plaintext -d '{"page_size": 50}' \
+  "${HUTONG_RESULTS_ADDRESS:-127.0.0.1:50051}" hutong.exchange.v1.ExchangeService/ListNodes

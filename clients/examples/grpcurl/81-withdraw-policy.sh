@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes the rule of 41-publish-policy.sh back: a fact with a time, nothing is deleted.
+# Withdraws the policy of 41-publish-policy.sh. The withdrawal is stored with its time, and nothing is deleted.
 set -eu
 grpcurl -plaintext -d '{
     "name": "jurisdictions/410100/policies/hotel-example@1",

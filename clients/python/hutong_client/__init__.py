@@ -1,11 +1,11 @@
-"""Client of Hutong: connect to a node, upload with resume, understand its errors.
+"""Client library of Hutong: connect to a node, upload with resume, and map failed calls to exceptions.
 
     from hutong_client import connect
 
     with connect() as node:
         decision = node.verification.Verify(request).decision
 
-The messages and stubs are in `hutong`, generated from the contract.
+The messages and stubs are in the package `hutong`, which is generated from the contract.
 """
 
 from hutong_client.connection import Connection, Tls, connect

@@ -1,4 +1,4 @@
-"""A typed connection to one node: its three services under their own names."""
+"""A typed connection to one node, with a stub for each of its services."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from typing import Self
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+from hutong.exchange.v1 import exchange_service_pb2
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.policy.v1 import policy_admin_service_pb2, policy_service_pb2
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.results.v1 import (
-    exchange_service_pb2,
+    document_link_service_pb2,
+    import_service_pb2,
     lab_service_pb2,
+    missing_report_service_pb2,
     results_admin_service_pb2,
     results_service_pb2,
     timeliness_service_pb2,
     upload_service_pb2,
 )
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
@@ -45,15 +51,18 @@ DEFAULT_ADDRESSES: Mapping[str, str] = {
     "verification": "127.0.0.1:50053",
 }
 CALL_SECONDS = 30.0
-"""How long the library and the command wait for one answer."""
+"""Timeout of the library's and the command's own calls: longer than any call of a working service takes."""
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""The services' own limit."""
+"""The services' limit for one message."""
 
 _SERVICES: tuple[ServiceDescriptor, ...] = tuple(
     service
     for file in (
+        document_link_service_pb2,
         exchange_service_pb2,
+        import_service_pb2,
         lab_service_pb2,
+        missing_report_service_pb2,
         policy_admin_service_pb2,
         policy_service_pb2,
         refusal_service_pb2,
@@ -69,7 +78,7 @@ _SERVICES: tuple[ServiceDescriptor, ...] = tuple(
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A service that is gone without a word is found out within half a minute, one that comes back within a second.
+    # A dead connection is noticed within 30 s, and a service that returns is reconnected within a second.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -79,7 +88,7 @@ _OPTIONS: list[tuple[str, int]] = [
 
 
 def service_config() -> str:
-    """The service config for gRPC: calls that may be repeated are tried up to four times while UNAVAILABLE."""
+    """Return gRPC's service config: repeatable calls are tried up to four times while the service is UNAVAILABLE."""
     names = [
         {"service": service.full_name, "method": method.name}
         for service in _SERVICES
@@ -97,11 +106,11 @@ def service_config() -> str:
 
 
 def _may_be_repeated(method: MethodDescriptor) -> bool:
-    """Whether gRPC may repeat a call by itself, as its `idempotency_level` in the contract says.
+    """Check by the `idempotency_level` in the contract whether gRPC may repeat a call.
 
-    A change is idempotent by its own content or by its request_id, which `RequestIds` gives to every request without
-    one. A client's stream is never repeated: uploads go on from what was acknowledged. Verify has no level, since an
-    adverse decision is stored each time.
+    A change is idempotent by its content or by its request_id, which `RequestIds` adds to every request without one.
+    A client stream is never repeated, because uploads resume from the acknowledged offset. Verify has no level,
+    because an adverse decision is stored each time.
     """
     level = method.GetOptions().idempotency_level
     if method.client_streaming:
@@ -111,12 +120,12 @@ def _may_be_repeated(method: MethodDescriptor) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files in PEM. Without any, a connection is plain text.
+    """TLS files in PEM.
 
     Attributes:
-        ca_file: the authorities that are trusted; None for the system's.
-        certificate_file: this client's own chain, for mutual TLS.
-        key_file: the certificate's private key.
+        ca_file: the trusted authorities; None for the system's.
+        certificate_file: the client's certificate chain, for mutual TLS.
+        key_file: the private key of the certificate.
     """
 
     ca_file: Path | None = None
@@ -125,13 +134,13 @@ class Tls:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Tls | None:
-        """TLS as HUTONG_TLS_SERVER_CA_FILE, HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE say; None without."""
+        """Read HUTONG_TLS_SERVER_CA_FILE, HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE; None if none is set."""
         names = ("HUTONG_TLS_SERVER_CA_FILE", "HUTONG_TLS_CERTIFICATE_FILE", "HUTONG_TLS_KEY_FILE")
         files = [Path(value) if (value := environment.get(name)) else None for name in names]
         return cls(*files) if any(files) else None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The credentials; OSError when a file cannot be read."""
+        """Return the credentials; raise OSError if a file cannot be read."""
         ca, key, certificate = (
             file.read_bytes() if file else None for file in (self.ca_file, self.key_file, self.certificate_file)
         )
@@ -140,9 +149,9 @@ class Tls:
 
 @dataclass(frozen=True)
 class Connection:
-    """A node's services. Channels are opened when first used and closed with the connection.
+    """The services of a node. A channel is opened when it is first used, and closed with the connection.
 
-    Every method raises `hutong_client.HutongError`, or one of its kinds, when a call fails.
+    Without `tls` the connection is plain text. Every call that fails raises a subclass of `hutong_client.HutongError`.
     """
 
     results_address: str = DEFAULT_ADDRESSES["results"]
@@ -170,13 +179,28 @@ class Connection:
 
     @cached_property
     def uploads(self) -> UploadServiceStub:
-        """Uploads; `UploadSession` keeps one going through everything that passes."""
+        """Uploads. `UploadSession` resumes one after transient failures."""
         return UploadServiceStub(self._results)
 
     @cached_property
     def results(self) -> ResultsServiceStub:
-        """Reading results."""
+        """Results: look-ups, lists and watches."""
         return ResultsServiceStub(self._results)
+
+    @cached_property
+    def links(self) -> DocumentLinkServiceStub:
+        """Linked documents of one person."""
+        return DocumentLinkServiceStub(self._results)
+
+    @cached_property
+    def missing_reports(self) -> MissingReportServiceStub:
+        """Missing reports, which holders have shown and no laboratory has uploaded."""
+        return MissingReportServiceStub(self._results)
+
+    @cached_property
+    def imports(self) -> ImportServiceStub:
+        """Imports of results from other nodes."""
+        return ImportServiceStub(self._results)
 
     @cached_property
     def results_admin(self) -> ResultsAdminServiceStub:
@@ -185,32 +209,32 @@ class Connection:
 
     @cached_property
     def timeliness(self) -> TimelinessServiceStub:
-        """Who is late."""
+        """Timeliness of laboratories' uploads."""
         return TimelinessServiceStub(self._results)
 
     @cached_property
     def exchange(self) -> ExchangeServiceStub:
-        """What nodes tell one another; ListNodes says who is late."""
+        """The exchange between nodes. Operators call ListNodes for the backlog of each province."""
         return ExchangeServiceStub(self._results)
 
     @cached_property
     def policies(self) -> PolicyServiceStub:
-        """Reading the rules."""
+        """Policies: reads, resolution and watches."""
         return PolicyServiceStub(self._policy)
 
     @cached_property
     def policy_admin(self) -> PolicyAdminServiceStub:
-        """Putting rules into force."""
+        """Publication and withdrawal of policies."""
         return PolicyAdminServiceStub(self._policy)
 
     @cached_property
     def verification(self) -> VerificationServiceStub:
-        """Is this person's result recognised here, now, for this purpose?"""
+        """Decisions: whether a person's result is recognised in a region, for a purpose, at an instant."""
         return VerificationServiceStub(self._verification)
 
     @cached_property
     def refusals(self) -> RefusalServiceStub:
-        """The message board."""
+        """Reported refusals."""
         return RefusalServiceStub(self._verification)
 
     @cached_property
@@ -242,7 +266,7 @@ def connect(
     tls: Tls | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Connection:
-    """Connect to a node. What is not given comes from HUTONG_*_ADDRESS and HUTONG_TLS_*, or is the local default."""
+    """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults."""
     given = {"results": results, "policy": policy, "verification": verification}
     addresses = {
         service: address or environment.get(f"HUTONG_{service.upper()}_ADDRESS") or DEFAULT_ADDRESSES[service]

@@ -13,7 +13,7 @@ Proceed = Callable[[Any, Any], Any]
 
 
 class _Call:
-    """A call whose failures are Hutong errors; in all else the call that it stands for."""
+    """A wrapper of a call that raises Hutong errors and passes everything else on to the call."""
 
     def __init__(self, call: Any) -> None:
         self._call = call
@@ -31,7 +31,7 @@ class _Call:
             raise from_rpc_error(error) from error
 
     def result(self, timeout: float | None = None) -> Any:
-        """The response of a unary call."""
+        """Return the response of a unary call."""
         try:
             return self._call.result(timeout)
         except grpc.RpcError as error:
@@ -41,16 +41,16 @@ class _Call:
 class ErrorMapping(
     grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor
 ):
-    """Maps the failures of every kind of call that the contract has."""
+    """Client interceptor for the three kinds of call that the contract uses."""
 
     def intercept_unary_unary(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
-        """Map the failure of a single answer."""
+        """Map the failures of a unary call."""
         return _Call(continuation(client_call_details, request))
 
     def intercept_unary_stream(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
-        """Map the failure of a watch."""
+        """Map the failures of a watch."""
         return _Call(continuation(client_call_details, request))
 
     def intercept_stream_stream(self, continuation: Proceed, client_call_details: Any, request_iterator: Any) -> Any:
-        """Map the failure of an upload or a gate's stream."""
+        """Map the failures of an upload or of a gate's stream."""
         return _Call(continuation(client_call_details, request_iterator))

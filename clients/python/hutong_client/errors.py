@@ -1,6 +1,6 @@
-"""Failed calls as exceptions, made from the google.rpc.Status that every Hutong service answers with.
+"""Exceptions for failed calls, made from the google.rpc.Status that every Hutong service returns.
 
-A verdict ("not recognised", "no policy in force") is data in a response and never one of these.
+A decision such as "not recognised" or "no policy in force" is data in a response and never an exception.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DETAILS_KEY = "grpc-status-details-bin"
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One faulty field of a request: its path, a name of `hutong.error.v1.ErrorReason`, and what is expected."""
+    """A faulty field of a request: its path, a name of `hutong.error.v1.ErrorReason`, and what is expected."""
 
     field: str
     reason: str
@@ -28,7 +28,7 @@ class FieldViolation:
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """One thing that stands against a request: its kind, what it is (a resource name), and why."""
+    """A violated precondition: its type, the resource name of its subject, and a description."""
 
     type: str
     subject: str
@@ -37,7 +37,7 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What rode along with a status; empty where nothing did."""
+    """The details of a status; empty if it has none."""
 
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -51,12 +51,12 @@ class HutongError(Exception):
 
     Attributes:
         code: the gRPC status code.
-        message: the service's text, for a person; never holds an identity.
-        reason: a name of `hutong.error.v1.ErrorReason` without its prefix; empty when no Hutong service answered.
-        metadata: what the reason's documentation lists.
-        field_violations: the faulty fields, for INVALID_ARGUMENT; the first 20.
-        preconditions: what stands against it, for FAILED_PRECONDITION.
-        retry_delay: after this span a retry can help; None when the service does not say.
+        message: the service's text for people. It never holds an identity.
+        reason: a name of `hutong.error.v1.ErrorReason` without its prefix; empty if no Hutong service answered.
+        metadata: the entries that the reason's documentation lists.
+        field_violations: the first 20 faulty fields, for INVALID_ARGUMENT.
+        preconditions: the violated preconditions, for FAILED_PRECONDITION.
+        retry_delay: a retry can help after this duration; None if the service gives none.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
@@ -73,60 +73,60 @@ class HutongError(Exception):
 
     @property
     def can_be_retried(self) -> bool:
-        """Whether the same call can succeed later without anything being changed."""
+        """Whether the same call can succeed later, unchanged."""
         return False
 
 
 class InvalidArgument(HutongError):
-    """The request is at fault whatever the state of the world."""
+    """The request is faulty, whatever the state of the service."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class NotFound(HutongError):
-    """The named resource is not known there."""
+    """The named resource is unknown to the service."""
 
     code = grpc.StatusCode.NOT_FOUND
 
 
 class AlreadyExists(HutongError):
-    """The resource to create is there already, with other content."""
+    """The resource to create exists already, with other content."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
 
 
 class FailedPrecondition(HutongError):
-    """The state of the world forbids it."""
+    """The state of the service's data forbids the call."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class OutOfRange(HutongError):
-    """A position lies outside what there is."""
+    """A cursor or offset is outside the range that the service holds."""
 
     code = grpc.StatusCode.OUT_OF_RANGE
 
 
 class PermissionDenied(HutongError):
-    """The caller may not do this."""
+    """The caller is not allowed to make this call."""
 
     code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class Unauthenticated(HutongError):
-    """The service does not know who calls."""
+    """The service cannot identify the caller."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
 class NotServed(HutongError):
-    """The method is not served there."""
+    """The service does not serve the method."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class Retryable(HutongError):
-    """A failure that passes: nothing is wrong with the call itself."""
+    """A transient failure. Nothing is wrong with the call itself."""
 
     @property
     def can_be_retried(self) -> bool:
@@ -135,36 +135,36 @@ class Retryable(HutongError):
 
 
 class Unavailable(Retryable):
-    """The service, or something that it needs, cannot be reached now."""
+    """The service, or a service or database that it needs, cannot be reached now."""
 
     code = grpc.StatusCode.UNAVAILABLE
 
 
 class ResourceExhausted(Retryable):
-    """More is asked than the service can give now, or than the caller's share."""
+    """The service's capacity or the caller's quota is exhausted."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
     @property
     def can_be_retried(self) -> bool:
-        """Only when a service says so: without a reason it is gRPC's own refusal of a message that is too large."""
+        """True if the error has a reason. Without one, gRPC itself has refused a message that is too large."""
         return bool(self.reason)
 
 
 class DeadlineExceeded(Retryable):
-    """The call's time was over before its work was."""
+    """The call did not finish before its deadline."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class ConnectionCut(Retryable):
-    """The call ended without any service answering: a process was killed, or something in between gave up."""
+    """The call ended without an answer, because a process was killed or a proxy closed the connection."""
 
     code = grpc.StatusCode.UNKNOWN
 
 
 class Internal(HutongError):
-    """A fault of the service; its log has the rest under the request id in the metadata."""
+    """A fault of the service. Its log has the details under the request id in the metadata."""
 
     code = grpc.StatusCode.INTERNAL
 
@@ -187,13 +187,12 @@ _KINDS: dict[grpc.StatusCode, type[HutongError]] = {
     )
 }
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-# What gRPC itself reports of a connection that broke in the middle of a call. A service that means one of these sends
-# its reason along.
+# gRPC reports these codes if a connection breaks during a call. A service that returns one of them adds a reason.
 _CUT = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
 
 
 def from_rpc_error(error: grpc.RpcError) -> HutongError:
-    """The exception of a failed call."""
+    """Return the exception for a failed call."""
     code, text = grpc.StatusCode.UNKNOWN, ""
     trailers: dict[str, str | bytes] = {}
     if isinstance(error, grpc.Call):
@@ -205,7 +204,7 @@ def from_rpc_error(error: grpc.RpcError) -> HutongError:
 
 
 def from_status(status: status_pb2.Status) -> HutongError:
-    """The exception of one item of a batch that was answered by an error."""
+    """Return the exception for an error item of a batch."""
     return _build(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, _details(status))
 
 

@@ -1,4 +1,4 @@
-"""Write the contract's values as text: instants, spans, words of enums, JSON."""
+"""Format the contract's values as text: instants, durations, enum values and JSON."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1.lookup_pb2 import DataSource
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
-"""Civil time in all of China; without daylight saving since 1991, so a fixed offset is exact."""
+"""Civil time in all of China. A fixed offset is exact, because there has been no daylight saving since 1991."""
 
 
 class Enum(Protocol):
-    """One of the contract's enums."""
+    """An enum of the contract."""
 
     def Name(self, number: Any) -> str:
-        """The name of a value; ValueError when it is not known."""
+        """Return the name of a value; raise ValueError if the value is unknown."""
 
     def items(self) -> Sequence[tuple[str, Any]]:
-        """Names and values."""
+        """Return all names with their values."""
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """A message by the proto JSON mapping, with the contract's own field names."""
+    """Return a message by the proto JSON mapping, with the contract's snake_case field names."""
     return MessageToDict(message, preserving_proto_field_name=True)
 
 
 def moment(stamp: Timestamp) -> str:
-    """An instant in civil time of China, "2022-08-11 09:30:00"; empty for none."""
+    """Format an instant in civil time of China, "2022-08-11 09:30:00"; an unset one is empty."""
     if not stamp.seconds:
         return ""
     return datetime.fromtimestamp(stamp.seconds, SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def span(duration: Duration) -> str:
-    """A span as people say it: "48 h", "1 h 30 min", "45 s"."""
+    """Format a duration: "48 h", "1 h 30 min" or "45 s"."""
     seconds = duration.seconds
     if seconds < 60:
         return f"{seconds} s"
@@ -47,8 +48,17 @@ def span(duration: Duration) -> str:
 
 
 def word(enum: Enum, number: int, prefix: str) -> str:
-    """An enum's value as people read it: "not recognized"."""
+    """Format an enum value as lower-case words, "not recognized"; an unknown value is its number."""
     try:
         return enum.Name(number).removeprefix(prefix).replace("_", " ").lower()
     except ValueError:
         return str(number)
+
+
+def source_name(source: DataSource) -> str:
+    """Where it was looked: a node, with the service that was asked where that is known, "nodes/410000/policy"."""
+    if source.results_service:
+        return f"{source.results_service}/results"
+    if source.policy_service:
+        return f"{source.policy_service}/policy"
+    return source.node

@@ -1,4 +1,4 @@
-"""Lists that come in pages (AIP-158), read to their end."""
+"""Read paged lists (AIP-158) to their end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from hutong_client.connection import CALL_SECONDS
 
 PAGE_SIZE = 500
-"""The services' own limit."""
+"""The services' limit for a page."""
 
 
 class _Page(Protocol):
@@ -25,7 +25,7 @@ PageRequest = TypeVar("PageRequest", bound=_PageRequest)
 
 
 def all_pages(method: Callable[..., Page], request: PageRequest) -> Iterator[Page]:
-    """Every page of a list; the request's own page fields are overwritten."""
+    """Yield every page of a list. The request's page fields are overwritten."""
     arguments: Any = request
     arguments.page_size = PAGE_SIZE
     while True:

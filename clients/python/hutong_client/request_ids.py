@@ -1,4 +1,4 @@
-"""Give a request_id to every request that can have one (AIP-155), so that gRPC may repeat the call."""
+"""Add a request_id (AIP-155) to every request that can have one, so that gRPC may repeat the call."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import grpc
 
 
 class RequestIds(grpc.UnaryUnaryClientInterceptor):
-    """Sends a request without a request_id under a new one. The caller's own message is left alone."""
+    """Client interceptor that adds a new request_id to a copy of a request without one."""
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
     ) -> Any:
-        """Send the request, with a request_id where its type has one."""
+        """Send the request, with a request_id if its type has this field."""
         if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
             named = type(request)()
             named.CopyFrom(request)

@@ -1,8 +1,8 @@
-"""An upload that survives: batches pipelined over one stream, resumed by itself when the stream breaks.
+"""Upload batches over one stream, and resume automatically when the stream breaks.
 
-Only batches that are not acknowledged yet are kept, `window` of them at most, so memory stays flat however long the
-upload is. After a break the session asks GetUpload how far the service came and sends again what was not acknowledged:
-the service knows a replayed batch, stores nothing twice and tells its rejections again.
+A session keeps only the batches that are not acknowledged yet, at most `window` of them, so its memory does not grow
+with the upload. After a break the session reads the committed offset with GetUpload and sends again every batch that
+was not acknowledged. The service recognises a replayed batch, stores nothing twice and returns its rejections again.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from hutong_client.errors import HutongError, NotFound
 
 MAX_TUBES = 1_000
 MAX_BATCH_BYTES = 1024 * 1024 - 4096
-"""The service's limits for one batch; a little of the megabyte is left for the frame around the tubes."""
+"""The service's limit of 1 MiB for one batch, less 4 KiB for the fields around the tubes."""
 WINDOW = 4
-"""Batches on their way: one commits, one is judged, one waits there, one is being written here."""
+"""Batches in flight: the service commits one, validates one and queues one while the client writes one."""
 _FIRST_BACKOFF = 0.2
+"""Seconds before the first retry; each failure doubles them."""
 _MAX_BACKOFF = 10.0
+"""Seconds between two tries at most, so that an upload continues soon after the service returns."""
 
 Note = TypeVar("Note")
-"""What a caller wants back with a batch's acknowledgement, such as the rows of its file."""
+"""The caller's data that is returned with a batch's acknowledgement, such as the rows of its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[Note]):
-    """Tubes that follow one another, and a note of the caller's that comes back with their acknowledgement."""
+    """Consecutive tubes, and a note of the caller that is returned with their acknowledgement."""
 
     tubes: Sequence[Tube]
     note: Note
@@ -47,7 +49,13 @@ class Batch(Generic[Note]):
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged(Generic[Note]):
-    """A batch that is durable. `offset` is that of its first tube, `response` what the service says of it."""
+    """A batch that is durable.
+
+    Attributes:
+        offset: the position of its first tube in the upload.
+        batch: the batch as it was sent.
+        response: the service's acknowledgement, with the rejections.
+    """
 
     offset: int
     batch: Batch[Note]
@@ -55,17 +63,17 @@ class Acknowledged(Generic[Note]):
 
 
 class UploadLost(HutongError):
-    """The service holds less of the upload than it acknowledged: its database was set back. Upload afresh."""
+    """The service holds fewer tubes than it acknowledged, because its database was restored. Start a new upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long an upload retries after failures that pass, and which clock it uses.
+    """Limit of retries after transient failures, with the clock that measures it.
 
     Attributes:
-        without_progress: the upload raises the last failure when nothing was acknowledged for this long.
+        without_progress: the upload raises the last failure if no batch was acknowledged for this long.
         sleep: waits a number of seconds.
-        now: a clock in seconds that never goes back.
+        now: a monotonic clock in seconds.
     """
 
     without_progress: timedelta = timedelta(minutes=5)
@@ -79,9 +87,10 @@ class UploadSession:
     Args:
         uploads: the service, as `Connection.uploads`.
         lab: "labs/{uscc}".
-        upload_id: the sender's own id; the same again resumes.
-        validate_only: judge everything, store nothing. Such a session cannot be resumed and fails at the first break.
-        window: batches that may wait for their acknowledgement.
+        upload_id: an id chosen by the sender; a session with the same id resumes the upload.
+        validate_only: a dry run: validate everything and store nothing. It cannot be resumed and fails at the first
+            break.
+        window: the most batches that may wait for their acknowledgement.
         retry_policy: how long to retry after failures.
         on_retry: called before each retry with the failure and the seconds until the next try.
     """
@@ -109,12 +118,16 @@ class UploadSession:
         return f"{self._start.lab}/uploads/{self._start.upload_id}"
 
     def send(self, batches: Iterable[Batch[Note]], offset: int = 0) -> Iterator[Acknowledged[Note]]:
-        """Send batches, the first of which begins at `offset`; yields each once, in order, when it is durable.
+        """Send batches and yield each once, in order, when it is durable.
 
-        Nothing is sent unless the result is iterated over. Failures that pass are retried by the session's policy.
+        Nothing is sent until the result is iterated over. Transient failures are retried by the session's policy.
+
+        Args:
+            batches: the batches to send.
+            offset: the position of the first batch in the upload, in tubes.
 
         Raises:
-            HutongError: one that no retry can mend, or the last of too many.
+            HutongError: a failure that a retry cannot cure, or the last one when the retry policy gives up.
         """
         source = iter(batches)
         waiting: deque[tuple[int, Batch[Note]]] = deque()
@@ -132,7 +145,7 @@ class UploadSession:
                 pass
 
     def get(self) -> Upload | None:
-        """How far the service says that the upload has come; None when no batch of it was ever committed."""
+        """Return the upload as the service knows it; None if no batch of it was committed."""
         try:
             return self._uploads.GetUpload(GetUploadRequest(name=self.name), timeout=CALL_SECONDS).upload
         except NotFound:
@@ -141,7 +154,7 @@ class UploadSession:
     def _stream(
         self, source: Iterator[Batch[Note]], waiting: deque[tuple[int, Batch[Note]]], offset: int
     ) -> Iterator[Acknowledged[Note]]:
-        """One stream: first what waits from the stream before, then what the source has."""
+        """Send over one stream: first the unacknowledged batches of the previous stream, then new ones."""
         frames: queue.SimpleQueue[UploadResultsRequest | None] = queue.SimpleQueue()
         frames.put(UploadResultsRequest(start=self._start))
         for at, batch in waiting:
@@ -162,11 +175,11 @@ class UploadSession:
         finally:
             frames.put(None)
             with contextlib.suppress(HutongError):
-                # Everything that was to be known is known: how the stream ends changes nothing.
+                # All acknowledgements have been read, so an error at the end of the stream changes nothing.
                 responses.cancel() if waiting else next(responses, None)
 
     def _is_back(self, offset: int, tries: _Tries) -> bool:
-        """Whether the service answers again. Raises UploadLost when it holds less than it acknowledged."""
+        """Check whether the service answers again. Raise UploadLost if it holds less than it acknowledged."""
         try:
             upload = self.get()
         except HutongError as error:
@@ -178,7 +191,7 @@ class UploadSession:
         return True
 
     def _wait(self, tries: _Tries, error: HutongError) -> None:
-        """Wait before the next try, or raise the error when there ought to be none."""
+        """Wait before the next try, or raise the error if no retry is allowed."""
         if not error.can_be_retried or self._start.validate_only:
             raise error
         seconds = tries.next_wait(error)
@@ -188,25 +201,25 @@ class UploadSession:
 
 
 class _Tries:
-    """Counts failures since the last progress."""
+    """Counter of failures since the last acknowledgement."""
 
     def __init__(self, retry_policy: RetryPolicy) -> None:
         self._retry_policy = retry_policy
         self.progress()
 
     def progress(self) -> None:
-        """Something was acknowledged: the next failure is the first again."""
+        """Reset the count after an acknowledgement."""
         self._failures = 0
         self._since = self._retry_policy.now()
 
     def next_wait(self, error: HutongError) -> float:
-        """Seconds until the next try, doubled with each failure and never less than the service asks for."""
+        """Return the seconds until the next try: doubled with each failure, and at least what the service asks for."""
         if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
             raise error
         asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0
         backoff = min(_FIRST_BACKOFF * 2**self._failures, _MAX_BACKOFF)
         self._failures += 1
-        # Many laboratories meet one service that comes back: they must not all come in the same instant.
+        # Jitter, so that many laboratories do not call a restarted service in the same instant.
         return float(max(asked, backoff) * random.uniform(1.0, 1.25))  # noqa: S311
 
 

@@ -1,4 +1,6 @@
-"""Compute the content hash of policies from the numbers of fields and enum values, because names may change.
+"""Forget the content hashes of policies, because they were taken over names that have changed since.
+
+The service computes the hash of a policy without one when it reads it.
 
 Revision: 0003, after 0002
 """
@@ -7,34 +9,16 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from hutong.policy.v1.policy_pb2 import Policy
-
-from services.policy.convert import Statement, revision_from_proto
 
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-_policies = sa.table(
-    "policies",
-    sa.column("region", sa.String),
-    sa.column("policy_id", sa.String),
-    sa.column("revision", sa.Integer),
-    sa.column("statement", sa.LargeBinary),
-    sa.column("content_hash", sa.String),
-)
-
 
 def upgrade() -> None:
-    # The service's own function computes the hash, because the new service compares with it.
-    connection = op.get_bind()
-    key = (_policies.c.region, _policies.c.policy_id, _policies.c.revision)
-    for row in connection.execute(sa.select(*key, _policies.c.statement)).all():
-        statement = Statement(row.region, row.policy_id, Policy.FromString(row.statement))
-        hashed = revision_from_proto(statement, row.revision, publish_time=0).content_hash
-        matches = [column == value for column, value in zip(key, row[:3], strict=True)]
-        connection.execute(sa.update(_policies).where(*matches).values(content_hash=hashed))
+    policies = sa.table("policies", sa.column("content_hash", sa.String))
+    op.execute(policies.update().values(content_hash=""))
 
 
 def downgrade() -> None:

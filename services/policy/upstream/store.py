@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.policy import tables
-from services.policy.changes import insert_revision, take_turn, write_withdrawal
+from services.policy.changes import insert_revision, revision_from_row, take_turn, write_withdrawal
 from services.policy.convert import Statement
 from services.policy.model import Revision
 from services.storage.engine import Database
@@ -80,15 +80,16 @@ def _receive(
 def _receive_one(connection: Connection, received: ReceivedRevision, now: Instant) -> bool:
     """Store a revision or its withdrawal. False if something else is known of it, which stays."""
     revision = received.revision
-    query = select(_policies.c.content_hash, _policies.c.withdraw_time).where(
+    query = select(_policies).where(
         _policies.c.region == revision.region,
         _policies.c.policy_id == revision.policy_id,
         _policies.c.revision == revision.revision,
     )
-    known = connection.execute(query).first()
-    if known is None:
+    row = connection.execute(query).first()
+    if row is None:
         insert_revision(connection, revision, received.statement, now)
         return True
+    known = revision_from_row(row)
     if known.content_hash != revision.content_hash:
         return False
     if known.withdraw_time is not None:

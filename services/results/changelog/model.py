@@ -16,7 +16,7 @@ class ChangeKind(IntEnum):
     RESULTS = 0
     LINKS = 1
     LABS = 2
-    FOLLOW_UPS = 3
+    MISSING_REPORTS = 3
 
 
 class Position(NamedTuple):

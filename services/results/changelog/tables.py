@@ -21,7 +21,7 @@ change_writers = Table(
     Column("newest_turn", BigInteger, nullable=False, server_default="0"),
 )
 
-# One row for each commit that changed results, links, laboratories or reminders: which ones, in one compressed list.
+# One row for each commit that changed results, links, laboratories or missing reports: which, in one compressed list.
 changes = Table(
     "changes",
     metadata,

@@ -9,7 +9,7 @@ from services.domain.instant import from_timestamp
 from services.domain.names import parse_lab, parse_result
 from services.domain.subject import mask_resident_numbers
 from services.results.corrections.model import Correction, Recall
-from services.results.fields import interval
+from services.results.fields import closed_interval
 
 
 def correction_from_proto(request: CorrectResultRequest) -> Correction:
@@ -22,7 +22,7 @@ def correction_from_proto(request: CorrectResultRequest) -> Correction:
         report_number,
         request.outcome,
         from_timestamp(request.sample_time) if request.HasField("sample_time") else None,
-        from_timestamp(request.new_report_time) if request.HasField("new_report_time") else None,
+        from_timestamp(request.reissue_time) if request.HasField("reissue_time") else None,
         mask_resident_numbers(request.reason),
     )
 
@@ -30,5 +30,5 @@ def correction_from_proto(request: CorrectResultRequest) -> Correction:
 def recall_from_proto(request: RecallResultsRequest) -> Recall:
     """Which reports are to be taken back."""
     lab = parse_lab(request.lab, "lab")
-    start, end = interval(request.report_start_time, request.report_end_time, "report_end_time")
+    start, end = closed_interval(request.report_interval, "report_interval")
     return Recall(lab, start, end, tuple(request.outcomes), mask_resident_numbers(request.reason))

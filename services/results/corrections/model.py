@@ -19,7 +19,7 @@ class Correction:
     report_number: str
     outcome: Outcome
     sample_time: Instant | None
-    new_report_time: Instant | None
+    reissue_time: Instant | None
     reason: str
 
 

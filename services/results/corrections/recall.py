@@ -106,11 +106,11 @@ def recall_step(
         select(_keys.c.report_number, _keys.c.revision, _keys.c.subject_key)
         .where(
             *step,
-            _keys.c.file_time >= recall.start_time,
-            _keys.c.file_time < recall.end_time,
+            _keys.c.reference_time >= recall.start_time,
+            _keys.c.reference_time < recall.end_time,
             _keys.c.outcome != RECALLED_OUTCOME,
             # What retention removes is not there to be taken back, and what it counts must not be changed any more.
-            _keys.c.file_time >= func.coalesce(HORIZON.scalar_subquery(), _keys.c.file_time),
+            _keys.c.reference_time >= func.coalesce(HORIZON.scalar_subquery(), _keys.c.reference_time),
         )
         # As claims are made: two that hold the same reports wait for one another and never in a circle.
         .order_by(*in_byte_order(connection, _keys.c.report_number))
@@ -121,13 +121,13 @@ def recall_step(
         query = query.where(_keys.c.outcome.in_(recall.outcomes))
     if node:
         # What another node received that one takes back, and the copies here are told.
-        query = query.where(~select(_results.c.lab).where(IS_NEWEST, _results.c.origin != node).exists())
+        query = query.where(~select(_results.c.lab).where(IS_NEWEST, _results.c.source_node != node).exists())
     # Held before their results are looked at: what another transaction revises meanwhile is seen as that one left it.
     found = connection.execute(query if pretend else query.with_for_update()).all()
     if found and not pretend:
         their_keys = and_(_keys.c.lab == recall.lab, _keys.c.report_number.in_([row.report_number for row in found]))
         # Only the months concerned are opened.
-        interval = (_results.c.file_time >= recall.start_time, _results.c.file_time < recall.end_time)
+        interval = (_results.c.reference_time >= recall.start_time, _results.c.reference_time < recall.end_time)
         write_next_revisions(connection, and_(their_keys, *interval), {"state": RECALLED}, now)
         advance_keys(connection, their_keys, {"outcome": RECALLED_OUTCOME}, recall.reason, now)
     return [RecalledReport(row.report_number, row.revision + 1, row.subject_key) for row in found], last

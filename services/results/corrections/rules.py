@@ -37,7 +37,7 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
             "the result was recalled; upload the right one under a new report number",
             metadata={"use": "UploadResults"},
         )
-    report_time = newest.report_time if correction.new_report_time is None else correction.new_report_time
+    report_time = newest.report_time if correction.reissue_time is None else correction.reissue_time
     sample_time = newest.sample_time if correction.sample_time is None else correction.sample_time
     if correction.outcome == PENDING:
         report_time = None
@@ -51,9 +51,9 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
         outcome=correction.outcome,
         sample_time=sample_time,
         report_time=report_time,
-        file_time=sample_time if report_time is None else report_time,
+        reference_time=sample_time if report_time is None else report_time,
         upload_time=now,
-        nationwide_time=None,
+        national_receive_time=None,
     )
     violations = [*_find_impossible(next_, now), *_find_lengthened(history, next_)]
     if violations:
@@ -65,7 +65,7 @@ def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
     found = []
     if next_.outcome != PENDING and next_.report_time is None:
         text = "a report needs the time it was issued"
-        found.append(Violation("new_report_time", "INVALID_FIELD", text))
+        found.append(Violation("reissue_time", "INVALID_FIELD", text))
     if next_.outcome == POSITIVE and next_.pool_size > 1:
         found.append(Violation("outcome", "POOL_MISMATCH", "a pool is corrected to POOL_POSITIVE"))
     if next_.outcome == POOL_POSITIVE and next_.pool_size == 1:
@@ -76,10 +76,10 @@ def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
     if next_.report_time is not None:
         earlier = [time for time in (next_.receive_time, next_.test_time) if time is not None]
         if earlier and next_.report_time < max(earlier):
-            found.append(Violation("new_report_time", "TIMES_OUT_OF_ORDER", "is before the specimen was examined"))
+            found.append(Violation("reissue_time", "TIMES_OUT_OF_ORDER", "is before the specimen was examined"))
         if next_.report_time > now + FUTURE_TOLERANCE:
             text = "lies more than 5 minutes ahead of the server's clock"
-            found.append(Violation("new_report_time", "TIME_IN_FUTURE", text))
+            found.append(Violation("reissue_time", "TIME_IN_FUTURE", text))
     return found
 
 
@@ -97,5 +97,5 @@ def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> li
         found.append(Violation("sample_time", "CONFLICT", text))
     issued = [old.report_time for old in same if old.report_time is not None]
     if issued and next_.report_time is not None and next_.report_time > min(issued):
-        found.append(Violation("new_report_time", "CONFLICT", text))
+        found.append(Violation("reissue_time", "CONFLICT", text))
     return found

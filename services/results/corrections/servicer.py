@@ -40,7 +40,7 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
         lab = await self._labs.get_lab(correction.lab)
 
         def encode(result: StoredResult) -> CorrectResultResponse:
-            return CorrectResultResponse(test_result=result_to_proto(result, lab.standing_at(result.file_time)))
+            return CorrectResultResponse(test_result=result_to_proto(result, lab.standing_at(result.reference_time)))
 
         response = await self._store.correct(correction, IdempotentRequest(request, CorrectResultResponse, encode, now))
         response.consistency_token = token(self._jurisdiction, self._clock.now())

@@ -57,7 +57,7 @@ class CorrectionStore:
         """Write the next revision of a report. NotFound, FailedPrecondition, InvalidArgument."""
         # No month of a time that will be refused.
         latest = once.now + FUTURE_TOLERANCE
-        moved = [correction.new_report_time, correction.sample_time]
+        moved = [correction.reissue_time, correction.sample_time]
         await self._partitions.prepare([time for time in moved if time is not None and time <= latest])
 
         def run(connection: Connection) -> StoredResult:
@@ -92,14 +92,14 @@ class CorrectionStore:
 def find_history(connection: Connection, lab: str, report_number: str) -> list[StoredResult]:
     """All revisions of a report, oldest first; NotFound, FailedPrecondition. Holds the report until the commit."""
     key = connection.execute(
-        select(_keys.c.subject_key, _keys.c.file_time)
+        select(_keys.c.subject_key, _keys.c.reference_time)
         .where(_keys.c.lab == lab, _keys.c.report_number == report_number)
         .with_for_update()
     ).first()
     if key is None:
         raise NotFound.resource(format_result(lab, report_number))
     # Its newest revision may be gone though an older one, reported later, is kept.
-    require_not_removed(connection, key.file_time)
+    require_not_removed(connection, key.reference_time)
     rows = connection.execute(
         select(*COLUMNS)
         .where(
@@ -119,16 +119,18 @@ def correct_result(connection: Connection, correction: Correction, now: Instant,
         FailedPrecondition: NOT_THE_ORIGIN, it is another node's than this one, if that is named.
     """
     history = find_history(connection, correction.lab, correction.report_number)
-    if node and history and history[-1].origin != node:
-        origin = format_node(history[-1].origin)
+    if node and history and history[-1].source_node != node:
+        source_node = format_node(history[-1].source_node)
         raise FailedPrecondition(
-            "NOT_THE_ORIGIN", f"the report was received by {origin}, which alone corrects it", metadata={"node": origin}
+            "NOT_THE_ORIGIN",
+            f"the report was received by {source_node}, which alone corrects it",
+            metadata={"node": source_node},
         )
     next_ = correct(history, correction, now)
-    require_not_removed(connection, next_.file_time)
-    stated = {name: getattr(next_, name) for name in ("outcome", "sample_time", "report_time", "file_time")}
+    require_not_removed(connection, next_.reference_time)
+    stated = {name: getattr(next_, name) for name in ("outcome", "sample_time", "report_time", "reference_time")}
     its_key = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
     write_next_revisions(connection, its_key, stated | {"state": ACTIVE}, now)
-    key = {"file_time": next_.file_time, "outcome": next_.outcome}
+    key = {"reference_time": next_.reference_time, "outcome": next_.outcome}
     advance_keys(connection, its_key, key, correction.reason, now)
     return next_

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from hutong.results.v1 import link_pb2
-from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
 from hutong.type.v1 import identity_pb2
 
 from services.domain.errors import InvalidArgument
@@ -40,6 +40,6 @@ def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:
         linked_masked_number=link.linked_document.masked_number,
         reason=link.reason,
         create_time=to_timestamp(link.create_time),
-        remove_time=optional_timestamp(link.remove_time),
-        remove_reason=link.remove_reason,
+        unlink_time=optional_timestamp(link.unlink_time),
+        unlink_reason=link.unlink_reason,
     )

@@ -18,12 +18,12 @@ class LinkedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentLink:
-    """Two documents of one person; remove_time is None while the link holds."""
+    """Two documents of one person; unlink_time is None while the link holds."""
 
     link_id: str
     document: LinkedDocument
     linked_document: LinkedDocument
     reason: str
     create_time: Instant
-    remove_time: Instant | None = None
-    remove_reason: str = ""
+    unlink_time: Instant | None = None
+    unlink_reason: str = ""

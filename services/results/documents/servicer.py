@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hutong.results.v1.results_service_pb2 import (
+from hutong.results.v1.document_link_service_pb2 import (
     LinkDocumentsRequest,
     LinkDocumentsResponse,
     ListLinkedDocumentsRequest,

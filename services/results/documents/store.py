@@ -83,7 +83,7 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
     standing = _find_standing(connection, link.document, link.linked_document)
     if standing is not None:
         return standing
-    _require_one_persons(connection, link.document.subject_key, link.linked_document.subject_key)
+    _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key)
     insert_link(connection, link)
     return link
 
@@ -101,7 +101,7 @@ def insert_link(connection: Connection, link: DocumentLink) -> None:
             linked_masked_number=link.linked_document.masked_number,
             reason=link.reason,
             create_time=link.create_time,
-            remove_reason="",
+            unlink_reason="",
         )
     )
 
@@ -115,7 +115,7 @@ def unlink_documents(
     if standing is None:
         raise NotFound("NOT_FOUND", "the documents are not tied", metadata={"resource": "links/-"})
     connection.execute(
-        update(_links).where(_links.c.link_id == standing.link_id).values(remove_time=now, remove_reason=reason)
+        update(_links).where(_links.c.link_id == standing.link_id).values(unlink_time=now, unlink_reason=reason)
     )
     row = connection.execute(select(_links).where(_links.c.link_id == standing.link_id)).one()
     return _from_row(row)
@@ -176,7 +176,7 @@ def find_tied(connection: Connection, subject_keys: Sequence[bytes]) -> list[byt
 def _find_ties(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes]]:
     """The standing links of these documents as pairs of keys."""
     statement = select(_links.c.subject_key, _links.c.linked_subject_key).where(
-        or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.remove_time.is_(None)
+        or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.unlink_time.is_(None)
     )
     return [(row[0], row[1]) for row in connection.execute(statement)]
 
@@ -190,7 +190,7 @@ def _reachable(start: bytes, neighbours: dict[bytes, list[bytes]]) -> list[bytes
     return found
 
 
-def _require_one_persons(connection: Connection, one: bytes, other: bytes) -> None:
+def _require_one_subject(connection: Connection, one: bytes, other: bytes) -> None:
     groups = find_linked(connection, [one, other])
     together = len({*groups.get(one, [one]), *groups.get(other, [other])})
     if together > MAX_LINKED:
@@ -215,7 +215,7 @@ def _find_standing(connection: Connection, one: LinkedDocument, other: LinkedDoc
             and_(_links.c.subject_key == first, _links.c.linked_subject_key == second),
             and_(_links.c.subject_key == second, _links.c.linked_subject_key == first),
         ),
-        _links.c.remove_time.is_(None),
+        _links.c.unlink_time.is_(None),
     )
     row = connection.execute(query).first()
     return None if row is None else _from_row(row)
@@ -228,6 +228,6 @@ def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
         LinkedDocument(row.linked_subject_key, row.linked_document_type, row.linked_masked_number),
         row.reason,
         row.create_time,
-        row.remove_time,
-        row.remove_reason,
+        row.unlink_time,
+        row.unlink_reason,
     )

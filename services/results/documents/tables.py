@@ -20,8 +20,8 @@ document_links = Table(
     Column("reason", String(500), nullable=False),
     Column("create_time", BigInteger, nullable=False),
     # NULL while the link holds.
-    Column("remove_time", BigInteger),
-    Column("remove_reason", String(500), nullable=False),
+    Column("unlink_time", BigInteger),
+    Column("unlink_reason", String(500), nullable=False),
     Index("ix_document_links_subject_key", "subject_key"),
     Index("ix_document_links_linked_subject_key", "linked_subject_key"),
 )

@@ -28,7 +28,7 @@ from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_a
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ACTIVE, PENDING, NewResult
 from services.results.records.row_format import RowForm, row_form
-from services.results.timeliness.delays import record_delays, record_nationwide_delays
+from services.results.timeliness.delays import record_delays, record_national_delays
 
 
 class ChangeApplier:
@@ -86,19 +86,19 @@ def _store_results(
     kept = [
         change
         for change in changes
-        if isinstance(change, Replica) and (horizon is None or change.result.file_time >= horizon)
+        if isinstance(change, Replica) and (horizon is None or change.result.reference_time >= horizon)
     ]
     bulk, form = bulk_for(connection), row_form(connection.dialect.name)
     of_lab = attrgetter("result.lab")
     of_tube_lab = attrgetter("tubes.lab")
     for _, group in groupby(sorted(tubes, key=of_tube_lab), of_tube_lab):
         some = list(group)
-        all_kept = horizon is None or min(time for formed in some for time in formed.tubes.file_times()) >= horizon
+        all_kept = horizon is None or min(time for formed in some for time in formed.tubes.reference_times()) >= horizon
         if all_kept and _file_tubes(connection, bulk, some, arrival):
             applied.tubes += [formed.tubes for formed in some]
         else:
             each = (replica for formed in some for replica in formed.tubes.replicas())
-            kept += [replica for replica in each if horizon is None or replica.result.file_time >= horizon]
+            kept += [replica for replica in each if horizon is None or replica.result.reference_time >= horizon]
     for lab, replicas in groupby(sorted(kept, key=of_lab), of_lab):
         ResultWriter(connection, bulk, form, lab, arrival, applied).write(list(replicas))
 
@@ -109,11 +109,13 @@ def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
     persons = zip(tubes.report_numbers, tubes.subject_keys, tubes.content_hashes, strict=True)
     rows: list[NewResult] = []
     for tube, size in zip(tubes.tubes, tubes.sizes, strict=True):
-        of_tube, file_time, outcome = form.form_tube(tube), tube.file_time, tube.outcome
+        of_tube, reference_time, outcome = form.form_tube(tube), tube.reference_time, tube.outcome
         for number, subject_key, content_hash in islice(persons, size):
-            key_row = form.form_key(lab, number, subject_key, file_time, outcome, content_hash)
+            key_row = form.form_key(lab, number, subject_key, reference_time, outcome, content_hash)
             result_row = form.form_result((subject_key, lab, number, key_version, b"", "", ""), of_tube)
-            rows.append(NewResult(0, 0, number, subject_key, file_time, outcome, content_hash, key_row, result_row))
+            rows.append(
+                NewResult(0, 0, number, subject_key, reference_time, outcome, content_hash, key_row, result_row)
+            )
     return FormedTubes(tubes, rows)
 
 
@@ -124,9 +126,9 @@ def _file_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes],
     # A number that stands twice among them fails as one that is taken does.
     if not claim_all(connection, bulk, rows):
         return False
-    nationwide_time = arrival.now if arrival.at_nation else None
+    national_receive_time = arrival.now if arrival.at_nation else None
     for tubes, of_commit in some:
-        filing = CommitColumns(tubes.upload_time, tubes.origin, 1, ACTIVE, nationwide_time)
+        filing = CommitColumns(tubes.upload_time, tubes.source_node, 1, ACTIVE, national_receive_time)
         bulk.insert_results(connection, of_commit, filing)
     return True
 
@@ -138,10 +140,10 @@ def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) ->
         by_commit.setdefault((tubes.lab, tubes.upload_time), []).extend(tubes.report_times())
     for replica in uploads_among(applied.stored):
         result = replica.result
-        by_commit.setdefault((result.lab, result.upload_time), []).append(result.file_time)
+        by_commit.setdefault((result.lab, result.upload_time), []).append(result.reference_time)
     for (lab, upload_time), report_times in sorted(by_commit.items()):
         record_delays(connection, lab, report_times, upload_time)
-        record_nationwide_delays(connection, lab, report_times, arrival.now - upload_time)
+        record_national_delays(connection, lab, report_times, arrival.now - upload_time)
 
 
 def uploads_among(changes: Sequence[Change]) -> list[Replica]:

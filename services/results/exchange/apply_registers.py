@@ -65,13 +65,13 @@ def receive_link(connection: Connection, link: DocumentLink) -> None:
             linked_masked_number="",
             reason="",
             create_time=link.create_time,
-            remove_time=link.remove_time,
-            remove_reason="",
+            unlink_time=link.unlink_time,
+            unlink_reason="",
         )
     )
-    if inserted.rowcount == 0 and link.remove_time is not None:
+    if inserted.rowcount == 0 and link.unlink_time is not None:
         connection.execute(
             update(links)
-            .where(links.c.link_id == link.link_id, links.c.remove_time.is_(None))
-            .values(remove_time=link.remove_time)
+            .where(links.c.link_id == link.link_id, links.c.unlink_time.is_(None))
+            .values(unlink_time=link.unlink_time)
         )

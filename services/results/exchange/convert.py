@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1 import exchange_pb2, follow_up_pb2, lab_pb2, result_pb2
+from hutong.exchange.v1 import node_pb2, replica_pb2
 from hutong.type.v1 import identity_pb2
 
 from services.domain.errors import InvalidArgument
@@ -14,57 +14,47 @@ from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.model import Change, Node, Replica, ReplicaTubes, SharedColumns, WriterPosition
-from services.results.labs.convert import lab_to_proto
 from services.results.labs.model import Lab, StandingChange
 from services.results.missing_reports.model import MissingReport
 from services.results.records.convert import fill_tube_columns
 from services.results.records.model import PENDING, StoredResult
-
-if TYPE_CHECKING:
-    from services.results.labs.model import Standing
 
 LINK_LENGTH = len("links/") + 36
 _LAB = "labs/"
 _NODE = "nodes/"
 
 
-def fill_change(message: exchange_pb2.ReplicatedChange, change: Change, now: Instant) -> None:
+def fill_change(message: replica_pb2.ReplicatedChange, change: Change) -> None:
     """A change into an empty message."""
     if isinstance(change, Replica):
         fill_replica(message.result, change)
     elif isinstance(change, DocumentLink):
         fill_link(message.link, change)
     elif isinstance(change, Lab):
-        message.lab.CopyFrom(lab_to_proto(change, now))
-        # Whom to call is the business of its own province.
-        message.lab.ClearField("contact")
+        _fill_lab(message.lab, change)
     else:
-        _fill_reminder(message.follow_up.follow_up, change)
+        _fill_missing_report(message.missing_report, change)
 
 
-def fill_replica(
-    message: exchange_pb2.ReplicatedResult, replica: Replica, lab_standing: Standing = lab_pb2.LAB_STANDING_UNSPECIFIED
-) -> None:
+def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> None:
     """A result into an empty message."""
     result = replica.result
     message.subject_key = result.subject_key
     message.key_version = replica.key_version
     message.content_hash = replica.content_hash
     message.sampling_hash = replica.sampling_hash
-    told = message.test_result
-    told.revision = result.revision
-    told.state = result.state
-    told.lab = format_lab(result.lab)
-    told.report_number = result.report_number
-    fill_tube_columns(told, result)
-    set_timestamp(told.upload_time, result.upload_time)
-    if result.nationwide_time is not None:
-        set_timestamp(told.nationwide_time, result.nationwide_time)
-    told.origin = format_node(result.origin)
-    told.lab_standing = lab_standing
+    message.revision = result.revision
+    message.state = result.state
+    message.lab = format_lab(result.lab)
+    message.report_number = result.report_number
+    fill_tube_columns(message, result)
+    set_timestamp(message.upload_time, result.upload_time)
+    if result.national_receive_time is not None:
+        set_timestamp(message.national_receive_time, result.national_receive_time)
+    message.source_node = format_node(result.source_node)
 
 
-def fill_tubes(message: exchange_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> None:
+def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> None:
     """Tubes into an empty message: nearly every replicated person passes here."""
     message.lab = format_lab(tubes.lab)
     message.key_version = tubes.key_version
@@ -80,7 +70,7 @@ def fill_tubes(message: exchange_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> No
     message.content_hashes = b"".join(tubes.content_hashes)
 
 
-def tubes_from_proto(message: exchange_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
+def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
     """Replicated tubes of a node; InvalidArgument for what no node can have sent."""
     lab = message.lab.removeprefix(_LAB)
     if len(lab) != 18 or message.key_version < 1 or not message.HasField("upload_time"):
@@ -127,42 +117,47 @@ def _keys(joined: bytes) -> list[bytes]:
     return [joined[start : start + KEY_LENGTH] for start in range(0, len(joined), KEY_LENGTH)]
 
 
-def replica_from_proto(message: exchange_pb2.ReplicatedResult) -> Replica:
+def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
     """A replicated result; InvalidArgument for one that no node can have sent."""
-    told = message.test_result
-    lab, origin = told.lab.removeprefix(_LAB), told.origin.removeprefix(_NODE)
-    report_time = from_timestamp(told.report_time) if told.HasField("report_time") else None
+    lab, source_node = message.lab.removeprefix(_LAB), message.source_node.removeprefix(_NODE)
+    report_time = from_timestamp(message.report_time) if message.HasField("report_time") else None
     if len(message.subject_key) != KEY_LENGTH or message.key_version < 1:
         raise InvalidArgument.field("subject_key", f"has not {KEY_LENGTH} bytes, or no version")
-    if len(lab) != 18 or len(origin) != 6 or not told.report_number or told.revision < 1 or not told.state:
-        raise InvalidArgument.field("test_result", "has no laboratory, report number, revision, state or origin")
-    if (report_time is None) != (told.outcome == PENDING) or not told.HasField("sample_time"):
-        raise InvalidArgument.field("test_result", "has not the times of its outcome")
-    sample_time = from_timestamp(told.sample_time)
+    if (
+        len(lab) != 18
+        or len(source_node) != 6
+        or not message.report_number
+        or message.revision < 1
+        or not message.state
+    ):
+        raise InvalidArgument.field("result", "has no laboratory, report number, revision, state or source_node")
+    if (report_time is None) != (message.outcome == PENDING) or not message.HasField("sample_time"):
+        raise InvalidArgument.field("result", "has not the times of its outcome")
+    sample_time = from_timestamp(message.sample_time)
     return Replica(
         StoredResult(
             message.subject_key,
             sample_time if report_time is None else report_time,
             lab,
-            told.report_number,
-            told.revision,
-            told.state,
+            message.report_number,
+            message.revision,
+            message.state,
             "",
             "",
-            told.tube_code,
-            told.pool_size,
-            told.specimen,
-            told.method,
-            told.outcome,
-            told.sample_region,
-            told.sample_site,
+            message.tube_code,
+            message.pool_size,
+            message.specimen,
+            message.method,
+            message.outcome,
+            message.sample_region,
+            message.sample_site,
             sample_time,
-            _instant(told, "receive_time"),
-            _instant(told, "test_time"),
+            _instant(message, "receive_time"),
+            _instant(message, "test_time"),
             report_time,
-            from_timestamp(told.upload_time),
-            _instant(told, "nationwide_time"),
-            origin,
+            from_timestamp(message.upload_time),
+            _instant(message, "national_receive_time"),
+            source_node,
         ),
         message.key_version,
         message.content_hash,
@@ -170,7 +165,7 @@ def replica_from_proto(message: exchange_pb2.ReplicatedResult) -> Replica:
     )
 
 
-def change_from_proto(message: exchange_pb2.ReplicatedChange) -> Change:
+def change_from_proto(message: replica_pb2.ReplicatedChange) -> Change:
     """A change; InvalidArgument for one that no node can have sent."""
     kind = message.WhichOneof("change")
     if kind == "result":
@@ -181,14 +176,20 @@ def change_from_proto(message: exchange_pb2.ReplicatedChange) -> Change:
         return _lab_from_proto(message.lab)
     if kind is None:
         raise InvalidArgument.field("change", "is of no known kind")
-    return _reminder_from_proto(message.follow_up.follow_up)
+    return _missing_report_from_proto(message.missing_report)
 
 
-def _instant(message: result_pb2.TestResult | exchange_pb2.ReplicatedLink | lab_pb2.Lab, field: str) -> Instant | None:
+def _instant(
+    message: replica_pb2.ReplicatedResult
+    | replica_pb2.ReplicatedLink
+    | replica_pb2.ReplicatedLab
+    | replica_pb2.ReplicatedLabStanding,
+    field: str,
+) -> Instant | None:
     return from_timestamp(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
 
 
-def fill_link(message: exchange_pb2.ReplicatedLink, link: DocumentLink) -> None:
+def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
     """A link into an empty message."""
     message.name = f"links/{link.link_id}"
     message.subject_key = link.document.subject_key
@@ -196,11 +197,11 @@ def fill_link(message: exchange_pb2.ReplicatedLink, link: DocumentLink) -> None:
     message.linked_subject_key = link.linked_document.subject_key
     message.linked_type = cast("identity_pb2.DocumentType.ValueType", link.linked_document.type)
     set_timestamp(message.create_time, link.create_time)
-    if link.remove_time is not None:
-        set_timestamp(message.remove_time, link.remove_time)
+    if link.unlink_time is not None:
+        set_timestamp(message.unlink_time, link.unlink_time)
 
 
-def link_from_proto(message: exchange_pb2.ReplicatedLink) -> DocumentLink:
+def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
     """A link without masks and reasons."""
     if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
         raise InvalidArgument.field("link", "has no name or no two subject keys")
@@ -210,11 +211,26 @@ def link_from_proto(message: exchange_pb2.ReplicatedLink) -> DocumentLink:
         LinkedDocument(message.linked_subject_key, message.linked_type, ""),
         "",
         from_timestamp(message.create_time),
-        _instant(message, "remove_time"),
+        _instant(message, "unlink_time"),
     )
 
 
-def _lab_from_proto(message: lab_pb2.Lab) -> Lab:
+def _fill_lab(message: replica_pb2.ReplicatedLab, lab: Lab) -> None:
+    """A laboratory without its contact: whom to call is the business of its own province."""
+    message.name = format_lab(lab.uscc)
+    message.display_name = lab.display_name
+    message.region = lab.region
+    if lab.authorize_time is not None:
+        set_timestamp(message.authorize_time, lab.authorize_time)
+    set_timestamp(message.create_time, lab.create_time)
+    for change in lab.changes:
+        standing = message.standings.add(standing=change.standing, reason=change.reason)
+        if change.effective_time is not None:
+            set_timestamp(standing.effective_time, change.effective_time)
+        set_timestamp(standing.record_time, change.record_time)
+
+
+def _lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
     return Lab(
         parse_lab(message.name, "lab.name"),
         message.display_name,
@@ -225,47 +241,46 @@ def _lab_from_proto(message: lab_pb2.Lab) -> Lab:
         tuple(
             StandingChange(
                 change.standing,
-                from_timestamp(change.effective_time) if change.HasField("effective_time") else None,
+                _instant(change, "effective_time"),
                 change.reason,
                 from_timestamp(change.record_time),
             )
-            for change in message.standing_changes
+            for change in message.standings
         ),
     )
 
 
-def _fill_reminder(message: follow_up_pb2.FollowUp, reminder: MissingReport) -> None:
-    message.action = follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT
-    message.lab = format_lab(reminder.lab)
-    message.report_number = reminder.report_number
-    message.raised_by = format_node(reminder.raised_by)
-    set_timestamp(message.create_time, reminder.create_time)
+def _fill_missing_report(message: replica_pb2.ReplicatedMissingReport, report: MissingReport) -> None:
+    message.lab = format_lab(report.lab)
+    message.report_number = report.report_number
+    message.raising_node = format_node(report.raising_node)
+    set_timestamp(message.create_time, report.create_time)
 
 
-def _reminder_from_proto(message: follow_up_pb2.FollowUp) -> MissingReport:
+def _missing_report_from_proto(message: replica_pb2.ReplicatedMissingReport) -> MissingReport:
     return MissingReport(
-        parse_lab(message.lab, "follow_up.lab"),
+        parse_lab(message.lab, "missing_report.lab"),
         message.report_number,
         from_timestamp(message.create_time),
-        parse_node(message.raised_by, "follow_up.raised_by"),
+        parse_node(message.raising_node, "missing_report.raising_node"),
     )
 
 
-def position_to_proto(position: WriterPosition) -> exchange_pb2.WriterPosition:
+def position_to_proto(position: WriterPosition) -> node_pb2.WriterPosition:
     """How far a writer's commits are known."""
     time: Timestamp | None = None if position.commit_time is None else to_timestamp(position.commit_time)
-    return exchange_pb2.WriterPosition(writer=position.writer, offset=position.offset, commit_time=time)
+    return node_pb2.WriterPosition(writer=position.writer, offset=position.offset, commit_time=time)
 
 
-def position_from_proto(message: exchange_pb2.WriterPosition) -> WriterPosition:
+def position_from_proto(message: node_pb2.WriterPosition) -> WriterPosition:
     """How far a writer's commits are known."""
     time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
     return WriterPosition(message.writer, message.offset, time)
 
 
-def node_to_proto(node: Node) -> exchange_pb2.Node:
+def node_to_proto(node: Node) -> node_pb2.Node:
     """A node as the nation knows it."""
-    message = exchange_pb2.Node(
+    message = node_pb2.Node(
         name=format_node(node.region),
         contact_time=to_timestamp(node.contact_time),
         backlog=node.backlog,

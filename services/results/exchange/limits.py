@@ -55,8 +55,8 @@ def check_change(change: Change, key_version: int, now: Instant) -> None:
     elif isinstance(change, Lab):
         _check_lab(change, now)
     elif isinstance(change, MissingReport):
-        _check_report_numbers([change.report_number], "follow_up.report_number")
-        _check_times([change.create_time], now, "follow_up.create_time")
+        _check_report_numbers([change.report_number], "missing_report.report_number")
+        _check_times([change.create_time], now, "missing_report.create_time")
 
 
 def check_instant(instant: Instant, now: Instant, field: str) -> Instant:
@@ -67,13 +67,17 @@ def check_instant(instant: Instant, now: Instant, field: str) -> Instant:
 
 def _check_replica(replica: Replica, key_version: int, now: Instant) -> None:
     result = replica.result
-    _require(is_uscc(result.lab), "test_result.lab")
+    _require(is_uscc(result.lab), "result.lab")
     _require(1 <= replica.key_version <= key_version, "key_version")
-    _require(result.state in _STATES, "test_result.state")
-    times = [result.upload_time] if result.nationwide_time is None else [result.upload_time, result.nationwide_time]
-    _check_times(times, now, "test_result.upload_time")
-    _check_report_numbers([result.report_number], "test_result.report_number")
-    _check_columns({name: (value,) for name, value in result._asdict().items()}, now, "test_result")
+    _require(result.state in _STATES, "result.state")
+    times = (
+        [result.upload_time]
+        if result.national_receive_time is None
+        else [result.upload_time, result.national_receive_time]
+    )
+    _check_times(times, now, "result.upload_time")
+    _check_report_numbers([result.report_number], "result.report_number")
+    _check_columns({name: (value,) for name, value in result._asdict().items()}, now, "result")
 
 
 def _check_lab(lab: Lab, now: Instant) -> None:
@@ -83,8 +87,8 @@ def _check_lab(lab: Lab, now: Instant) -> None:
     recorded = [lab.create_time, *(change.record_time for change in lab.changes)]
     effective = [change.effective_time for change in lab.changes if change.effective_time is not None]
     authorized = [] if lab.authorize_time is None else [lab.authorize_time]
-    _require(all(_EVER <= time <= now + AHEAD for time in recorded), "lab.standing_changes.record_time")
-    _require(all(_EVER <= time < _NEVER for time in (*effective, *authorized)), "lab.standing_changes.effective_time")
+    _require(all(_EVER <= time <= now + AHEAD for time in recorded), "lab.standings.record_time")
+    _require(all(_EVER <= time < _NEVER for time in (*effective, *authorized)), "lab.standings.effective_time")
 
 
 def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: str) -> None:

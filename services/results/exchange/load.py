@@ -26,11 +26,11 @@ _COLUMNS = [
     _keys.c.content_hash,
     _results.c.revision,
     _results.c.state,
-    _results.c.origin,
+    _results.c.source_node,
     _results.c.key_version,
     _results.c.upload_time,
     _keys.c.sampling_hash,
-    _results.c.nationwide_time,
+    _results.c.national_receive_time,
     *(_results.c[name] for name in SharedColumns._fields),
 ]
 
@@ -86,7 +86,8 @@ def find_rows(connection: Connection, entry: Entry) -> Iterator[Row]:
 
 _POSTGRESQL_NEWEST = (
     f"SELECT {', '.join(f'{column.table.name}.{column.name}' for column in _COLUMNS)} FROM report_keys"
-    " JOIN results ON results.subject_key = report_keys.subject_key AND results.file_time = report_keys.file_time"
+    " JOIN results ON results.subject_key = report_keys.subject_key"
+    " AND results.reference_time = report_keys.reference_time"
     " AND results.lab = report_keys.lab AND results.report_number = report_keys.report_number"
     " AND results.revision = report_keys.revision"
     # Neither may the planner count them, or it would rather go through the whole of a small table, by processes of its
@@ -122,12 +123,12 @@ def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Seque
 
 def to_replica(lab: str, row: Row) -> Replica:
     """A row of a laboratory's report as it crosses."""
-    number, subject_key, content_hash, revision, state, origin, *rest = row
-    key_version, upload_time, sampling_hash, nationwide_time, *shared = rest
+    number, subject_key, content_hash, revision, state, source_node, *rest = row
+    key_version, upload_time, sampling_hash, national_receive_time, *shared = rest
     tube = SharedColumns._make(shared)
     result = StoredResult(
         subject_key,
-        tube.file_time,
+        tube.reference_time,
         lab,
         number,
         revision,
@@ -136,7 +137,7 @@ def to_replica(lab: str, row: Row) -> Replica:
         "",
         *tube,
         upload_time,
-        nationwide_time,
-        origin,
+        national_receive_time,
+        source_node,
     )
     return Replica(result, key_version, content_hash, sampling_hash or b"")

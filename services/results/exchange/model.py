@@ -22,7 +22,7 @@ MAX_CHANGES = 3_000
 
 
 class Replica(NamedTuple):
-    """One revision of a result with what its receiver needs besides to store it as its origin did.
+    """One revision of a result with what its receiver needs besides to store it as its source_node did.
 
     Hashes are empty where they were not told.
     """
@@ -49,7 +49,7 @@ class SharedColumns(NamedTuple):
     report_time: Instant | None
 
     @property
-    def file_time(self) -> Instant:
+    def reference_time(self) -> Instant:
         """The report time, for PENDING the sampling time."""
         return self.sample_time if self.report_time is None else self.report_time
 
@@ -63,7 +63,7 @@ class ReplicaTubes(NamedTuple):
     lab: str
     key_version: int
     upload_time: Instant
-    origin: str
+    source_node: str
     tubes: Sequence[SharedColumns]
     sizes: Sequence[int]
     subject_keys: Sequence[bytes]
@@ -89,9 +89,9 @@ class ReplicaTubes(NamedTuple):
             content_hashes=self.content_hashes[start:end],
         )
 
-    def file_times(self) -> Iterator[Instant]:
+    def reference_times(self) -> Iterator[Instant]:
         """When each tube is filed."""
-        return (tube.file_time for tube in self.tubes)
+        return (tube.reference_time for tube in self.tubes)
 
     def report_times(self) -> list[Instant]:
         """When each person's report was issued; of sampling records there is none."""
@@ -103,7 +103,7 @@ class ReplicaTubes(NamedTuple):
         for tube, subject_key, report_number, content_hash in persons:
             result = StoredResult(
                 subject_key,
-                tube.file_time,
+                tube.reference_time,
                 self.lab,
                 report_number,
                 1,
@@ -113,7 +113,7 @@ class ReplicaTubes(NamedTuple):
                 *tube,
                 self.upload_time,
                 None,
-                self.origin,
+                self.source_node,
             )
             yield Replica(result, self.key_version, content_hash, b"")
 
@@ -148,8 +148,8 @@ class NodeLog(NamedTuple):
     log_id: str
 
 
-class NoticePosition(NamedTuple):
-    """How many notices to a node are dealt with, and when the last of them was committed; None for none."""
+class NotificationPosition(NamedTuple):
+    """How many notifications to a node are dealt with, and when the last of them was committed; None for none."""
 
     number: int
     commit_time: Instant | None

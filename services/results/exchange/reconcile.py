@@ -53,5 +53,11 @@ def _is_same_writing(told: StoredResult, kept: StoredResult) -> bool:
 def _content(result: StoredResult) -> StoredResult:
     """A revision without what is of its number, its writing and its node."""
     return result._replace(
-        revision=0, state=SUPERSEDED, masked_name="", masked_number="", upload_time=0, nationwide_time=None, origin=""
+        revision=0,
+        state=SUPERSEDED,
+        masked_name="",
+        masked_number="",
+        upload_time=0,
+        national_receive_time=None,
+        source_node="",
     )

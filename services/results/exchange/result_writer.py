@@ -166,7 +166,7 @@ class ResultWriter:
         _log.warning(
             "a node tells otherwise what it had told; it was restored from an older copy",
             lab=self._lab,
-            node=replica.result.origin,
+            node=replica.result.source_node,
             revision=replica.result.revision,
         )
 
@@ -179,7 +179,7 @@ class ResultWriter:
         key = known[number]
         if standing is None:
             return True
-        if standing.origin == replica.result.origin:
+        if standing.source_node == replica.result.source_node:
             if standing.subject_key == replica.result.subject_key:
                 return True
             # Of another person: as a revision it would take the report from the one who has it.
@@ -190,8 +190,8 @@ class ResultWriter:
             _log.warning(
                 "a report came from two nodes with different content; the first stands",
                 lab=self._lab,
-                first=standing.origin,
-                second=replica.result.origin,
+                first=standing.source_node,
+                second=replica.result.source_node,
             )
         return False
 
@@ -206,7 +206,7 @@ class ResultWriter:
         result = replica.result
         outcome = RECALLED_OUTCOME if result.state == RECALLED else result.outcome
         key_row = self._form.form_key(
-            result.lab, result.report_number, result.subject_key, result.file_time, outcome, replica.content_hash
+            result.lab, result.report_number, result.subject_key, result.reference_time, outcome, replica.content_hash
         )
         person = (
             result.subject_key,
@@ -223,7 +223,7 @@ class ResultWriter:
             0,
             result.report_number,
             result.subject_key,
-            result.file_time,
+            result.reference_time,
             outcome,  # type: ignore[arg-type]
             replica.content_hash,
             key_row,
@@ -235,8 +235,10 @@ class ResultWriter:
         groups: dict[CommitColumns, list[NewResult]] = {}
         for replica, state in replicas:
             result = replica.result
-            nationwide_time = self._arrival.now if self._arrival.at_nation else result.nationwide_time
-            columns = CommitColumns(result.upload_time, result.origin, result.revision, state, nationwide_time)
+            national_receive_time = self._arrival.now if self._arrival.at_nation else result.national_receive_time
+            columns = CommitColumns(
+                result.upload_time, result.source_node, result.revision, state, national_receive_time
+            )
             groups.setdefault(columns, []).append(self._row(replica))
             self._applied.stored.append(replica)
         for columns, rows in groups.items():
@@ -249,7 +251,7 @@ class ResultWriter:
             update(_results)
             .where(
                 _results.c.subject_key == bindparam("key"),
-                _results.c.file_time == bindparam("filed"),
+                _results.c.reference_time == bindparam("filed"),
                 _results.c.lab == self._lab,
                 _results.c.report_number == bindparam("number"),
                 _results.c.revision == bindparam("old"),
@@ -258,7 +260,7 @@ class ResultWriter:
             [
                 {
                     "key": result.subject_key,
-                    "filed": result.file_time,
+                    "filed": result.reference_time,
                     "number": result.report_number,
                     "old": result.revision,
                 }
@@ -274,7 +276,7 @@ class ResultWriter:
             update(_keys)
             .where(_keys.c.lab == self._lab, _keys.c.report_number == bindparam("number"))
             .values(
-                file_time=bindparam("filed"),
+                reference_time=bindparam("filed"),
                 revision=bindparam("newest"),
                 outcome=bindparam("says"),
                 content_hash=bindparam("content"),
@@ -283,7 +285,7 @@ class ResultWriter:
             [
                 {
                     "number": replica.result.report_number,
-                    "filed": replica.result.file_time,
+                    "filed": replica.result.reference_time,
                     "newest": replica.result.revision,
                     "says": RECALLED_OUTCOME if replica.result.state == RECALLED else replica.result.outcome,
                     "content": replica.content_hash,

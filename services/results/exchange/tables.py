@@ -8,8 +8,8 @@ from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
 
 # At a province, how many of a writer's commits the nation has acknowledged.
-nationwide_places = Table(
-    "nationwide_places",
+acknowledged_positions = Table(
+    "acknowledged_positions",
     metadata,
     Column("writer_id", Integer, primary_key=True, autoincrement=False),
     Column("acknowledged", BigInteger, nullable=False),
@@ -27,13 +27,13 @@ nodes = Table(
     # How far the node's clock is ahead.
     Column("clock_skew", BigInteger, nullable=False),
     Column("conflict_count", BigInteger, nullable=False),
-    # The number of the newest notice to the node.
-    Column("newest_notice", BigInteger, nullable=False),
+    # The number of the newest notification to the node.
+    Column("newest_notification", BigInteger, nullable=False),
 )
 
 # At the nation, how many of a writer's commits are durable here.
-replicated_places = Table(
-    "replicated_places",
+replicated_positions = Table(
+    "replicated_positions",
     metadata,
     Column("node", String(6), primary_key=True),
     Column("log_id", String(36), primary_key=True),
@@ -43,7 +43,7 @@ replicated_places = Table(
     Column("commit_time", BigInteger),
 )
 
-# At the nation, which nodes have registered a laboratory: there its reminders go.
+# At the nation, which nodes have registered a laboratory: there its missing reports are listed.
 lab_homes = Table(
     "lab_homes",
     metadata,
@@ -51,20 +51,20 @@ lab_homes = Table(
     Column("node", String(6), primary_key=True),
 )
 
-# At the nation, whose results a node has taken into its own store and wants to keep true. At a province, whose it has
-# taken in, under the region of the node that tells it of them: the nation's.
-followed_subjects = Table(
-    "followed_subjects",
+# At the nation, the subjects whose results a node has taken into its own store and wants to keep up to date. At a
+# province, the subjects whose results it has taken in, under the region of the node that notifies it: the nation's.
+subscriptions = Table(
+    "subscriptions",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
     Column("node", String(6), primary_key=True),
-    # When it was last asked for. Older than all that is kept, with nothing kept of the person, it ends.
-    Column("follow_time", BigInteger, nullable=False, server_default="0"),
+    # When it was last asked for. It ends when that is before the horizon and nothing of the subject is kept.
+    Column("subscribe_time", BigInteger, nullable=False, server_default="0"),
 )
 
-# At the nation, what a node is to be told, in the order of its numbers: a commit holds the node's row to its end.
-notices = Table(
-    "notices",
+# At the nation, notifications to a node, in the order of their numbers: a commit holds the node's row to its end.
+notifications = Table(
+    "notifications",
     metadata,
     Column("node", String(6), primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
@@ -75,9 +75,9 @@ notices = Table(
     Column("commit_time", BigInteger, nullable=False),
 )
 
-# At a province, how many notices of the nation are dealt with, in one row.
-notice_places = Table(
-    "notice_places",
+# At a province, how many notifications of the nation are dealt with, in one row.
+notification_positions = Table(
+    "notification_positions",
     metadata,
     Column("node", String(6), primary_key=True),
     Column("dealt", BigInteger, nullable=False),

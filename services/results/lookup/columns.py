@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from hutong.results.v1.results_service_pb2 import LookupColumns
+from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 
 from services.domain.names import format_lab, format_node
 from services.results.lookup.pick import LatestResults
@@ -26,7 +26,7 @@ def fill_columns(
         return
     by_field = dict(zip(StoredResult._fields, zip(*results, strict=True), strict=True))
     columns.lab.extend(map(format_lab, by_field["lab"]))
-    columns.origin.extend(map(format_node, by_field["origin"]))
+    columns.source_node.extend(map(format_node, by_field["source_node"]))
     columns.lab_standing.extend(map(standing_of, results))
     for name in _ALIKE:
         getattr(columns, name).extend(by_field[name])
@@ -47,7 +47,7 @@ _ALIKE = (
     "sample_site",
 )
 """Columns that are a field of a stored result as it is."""
-_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "nationwide_time")
+_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
 
 
 def _or_zero(times: Iterable[int | None]) -> list[int]:

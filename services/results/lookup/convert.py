@@ -10,4 +10,6 @@ from services.results.records.convert import result_to_proto
 
 def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
     """Results as they are told, each with its laboratory's standing at its time."""
-    return [result_to_proto(result, listing.standing_at(result.lab, result.file_time)) for result in listing.results]
+    return [
+        result_to_proto(result, listing.standing_at(result.lab, result.reference_time)) for result in listing.results
+    ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
 
-from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.domain.instant import Instant, to_timestamp
 from services.domain.names import parse_lab
 from services.domain.subject import Pepper
-from services.results.fields import document_from_proto
+from services.results.fields import document_from_proto, open_interval
 from services.results.lookup.convert import listing_to_proto
 from services.results.lookup.model import Listing, ResultQuery
 from services.results.lookup.store import LookupStore
@@ -15,38 +15,34 @@ from services.results.records.model import ACTIVE, RECALLED
 from services.runtime.page_tokens import PageTokens, page_size
 
 _LAB_POSITION = (str, int)
-_PERSON_POSITION = (int, str, str, int)
+_SUBJECT_POSITION = (int, str, str, int)
 
 
 async def list_results(
     store: LookupStore, pepper: Pepper, tokens: PageTokens, request: ListResultsRequest, now: Instant
 ) -> ListResultsResponse:
     """One page: of a laboratory by report number, of a person newest report first."""
-    query = ResultQuery(
-        tuple(request.outcomes),
-        tuple(request.states) or (ACTIVE, RECALLED),
-        from_timestamp(request.report_start_time) if request.HasField("report_start_time") else None,
-        from_timestamp(request.report_end_time) if request.HasField("report_end_time") else None,
-    )
+    start, end = open_interval(request.report_interval)
+    query = ResultQuery(tuple(request.outcomes), tuple(request.states) or (ACTIVE, RECALLED), start, end)
     size = page_size(request.page_size)
     token = ""
-    if request.lab:
+    if request.HasField("lab"):
         number, revision = tokens.position(request, _LAB_POSITION) or ("", 0)
         listing = await store.list_by_lab(parse_lab(request.lab, "lab"), query, (number, revision), size, now)
         shown = listing.results
         if listing.next_position is not None:
             token = tokens.issue(request, listing.next_position)
     else:
-        position = tokens.position(request, _PERSON_POSITION)
+        position = tokens.position(request, _SUBJECT_POSITION)
         key = pepper.subject_key(document_from_proto(request.document))
         after = (position[0], position[1], position[2], position[3]) if position else None
-        listing = await store.list_by_person(key, query, after, size + 1, now)
+        listing = await store.list_by_subject(key, query, after, size + 1, now)
         shown = listing.results[:size]
         if len(listing.results) > size:
             last = shown[-1]
-            token = tokens.issue(request, [last.file_time, last.lab, last.report_number, last.revision])
+            token = tokens.issue(request, [last.reference_time, last.lab, last.report_number, last.revision])
     return ListResultsResponse(
         test_results=listing_to_proto(Listing(shown, listing.standing_at)),
         next_page_token=token,
-        horizon_time=None if listing.horizon is None else to_timestamp(listing.horizon),
+        retention_start_time=None if listing.horizon is None else to_timestamp(listing.horizon),
     )

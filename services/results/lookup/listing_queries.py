@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, tuple_
 
-from services.results.lookup.model import LabPosition, PersonPosition, ResultQuery
+from services.results.lookup.model import LabPosition, ResultQuery, SubjectPosition
 from services.results.records.model import ACTIVE, RECALLED, RECALLED_OUTCOME, SUPERSEDED, StoredResult
 from services.results.records.queries import COLUMNS, IS_NEWEST, find_revisions
 from services.results.records.tables import report_keys, results
@@ -22,23 +22,27 @@ _LAB_STEP = 500
 """Of these how many are fetched at once at most."""
 
 
-def list_by_persons(
-    connection: Connection, subject_keys: Sequence[bytes], query: ResultQuery, after: PersonPosition | None, limit: int
+def list_by_subjects(
+    connection: Connection, subject_keys: Sequence[bytes], query: ResultQuery, after: SubjectPosition | None, limit: int
 ) -> list[StoredResult]:
-    """Results of a person's documents, newest report first, from the one after `after` on."""
+    """Results of a subject's documents, newest report first, from the one after `after` on."""
     statement = (
         select(*COLUMNS)
         .where(_results.c.subject_key.in_(subject_keys))
-        .order_by(_results.c.file_time.desc(), _results.c.lab, _results.c.report_number, _results.c.revision.desc())
+        .order_by(
+            _results.c.reference_time.desc(), _results.c.lab, _results.c.report_number, _results.c.revision.desc()
+        )
         .limit(limit)
     )
     if after is not None:
-        file_time, lab, number, revision = after
+        reference_time, lab, number, revision = after
         place, its_place = tuple_(_results.c.lab, _results.c.report_number), tuple_(lab, number)
         same_time = or_(place > its_place, and_(place == its_place, _results.c.revision < revision))
         statement = statement.where(
-            _results.c.file_time <= file_time,
-            or_(_results.c.file_time < file_time, and_(_results.c.file_time == file_time, same_time)),
+            _results.c.reference_time <= reference_time,
+            or_(
+                _results.c.reference_time < reference_time, and_(_results.c.reference_time == reference_time, same_time)
+            ),
         )
     return [StoredResult(*row) for row in connection.execute(_narrow(statement, query))]
 
@@ -90,9 +94,9 @@ def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
     if ACTIVE not in query.states:
         conditions.append(_keys.c.outcome == RECALLED_OUTCOME)
     if query.start_time is not None:
-        conditions.append(_keys.c.file_time >= query.start_time)
+        conditions.append(_keys.c.reference_time >= query.start_time)
     if query.end_time is not None:
-        conditions.append(_keys.c.file_time < query.end_time)
+        conditions.append(_keys.c.reference_time < query.end_time)
     return conditions
 
 
@@ -117,7 +121,7 @@ def _narrow(statement: Any, query: ResultQuery) -> Any:
     if query.outcomes:
         statement = statement.where(_results.c.outcome.in_(query.outcomes))
     if query.start_time is not None:
-        statement = statement.where(_results.c.file_time >= query.start_time)
+        statement = statement.where(_results.c.reference_time >= query.start_time)
     if query.end_time is not None:
-        statement = statement.where(_results.c.file_time < query.end_time)
+        statement = statement.where(_results.c.reference_time < query.end_time)
     return statement

@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from hutong.results.v1.follow_up_pb2 import FOLLOW_UP_ACTION_UPLOAD_REPORT, FollowUp
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
+from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from hutong.results.v1.lookup_pb2 import (
-    CLAIM_STATE_FOUND,
-    CLAIM_STATE_NOT_FOUND,
-    CLAIM_STATE_OTHER_PERSON,
-    SCOPE_NATIONWIDE,
+    CLAIMED_REPORT_MATCH_STATE_FOUND,
+    CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
+    CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
+    LOOKUP_SCOPE_NATIONWIDE,
     SOURCE_STATE_OK,
-    Source,
+    DataSource,
 )
+from hutong.results.v1.next_step_pb2 import NEXT_STEP_ACTION_UPLOAD_REPORT, NextStep
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     BatchLookupLatestResponse,
@@ -69,7 +71,7 @@ class _Question:
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
-        self.nationwide = elsewhere or request.scope == SCOPE_NATIONWIDE
+        self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
         # Masks do not cross between nodes; who asks has shown the document.
         self.masked_number = mask_number(document.number) if self.nationwide else ""
         self.claims: list[tuple[ReportName, Instant | None]] = [
@@ -121,6 +123,22 @@ class LookupHandler:
     async def look_up_each(self, batch: BatchLookupLatestRequest) -> BatchLookupLatestResponse:
         """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
         response = BatchLookupLatestResponse()
+        await self._answer_each(batch, response, None)
+        return response
+
+    async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
+        """The same, in columns where answers can be: those from this node's store alone that claim no report."""
+        response = BatchLookupColumnsResponse()
+        await self._answer_each(batch, response, response.columns)
+        return response
+
+    async def _answer_each(
+        self,
+        batch: BatchLookupLatestRequest | BatchLookupColumnsRequest,
+        response: BatchLookupLatestResponse | BatchLookupColumnsResponse,
+        columns: LookupColumns | None,
+    ) -> None:
+        """Put the answers into an empty response, those that can be into its columns where it has them."""
         now = self._clock.now()
         plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
@@ -135,14 +153,14 @@ class LookupHandler:
                 response.items.add().error.CopyFrom(to_status(error))
                 apart.append(index)
                 continue
-            if batch.in_columns and not question.nationwide and not question.claims:
+            if columns is not None and not question.nationwide and not question.claims:
                 plain.append(question)
             else:
                 (nationwide if question.nationwide else local).append((question, response.items.add()))
                 apart.append(index)
-        await self._fill(plain, [question for question, _ in local], [item.response for _, item in local], response)
-        if batch.in_columns:
-            response.columns.item_requests.extend(apart)
+        await self._fill(plain, [question for question, _ in local], [item.response for _, item in local], columns)
+        if columns is not None:
+            columns.item_requests.extend(apart)
         each_known = await self._nationwide.know_each([question.of_subject() for question, _ in nationwide])
         for (question, item), known in zip(nationwide, each_known, strict=True):
             if isinstance(known, HutongError):
@@ -157,11 +175,10 @@ class LookupHandler:
                 violations=[Violation("requests", "BATCH_TOO_LARGE", text)],
                 metadata={"field": "requests", "limit": str(MAX_MESSAGE_BYTES)},
             )
-        return response
 
     async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:
         responses = [LookupLatestResponse() for _ in questions]
-        await self._fill((), questions, responses, BatchLookupLatestResponse())
+        await self._fill((), questions, responses, None)
         return responses
 
     async def _fill(
@@ -169,28 +186,28 @@ class LookupHandler:
         plain: Sequence[_Question],
         questions: Sequence[_Question],
         responses: Sequence[LookupLatestResponse],
-        batch: BatchLookupLatestResponse,
+        columns: LookupColumns | None,
     ) -> None:
-        """Answer from this node's store alone: plain questions in the batch's columns, others in their responses."""
+        """Answer from this node's store alone: plain questions in columns, others in their responses."""
         if not plain and not questions:
             return
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
         keys = [question.subject_key for question in (*plain, *questions)]
-        findings = await self._store.find_persons(keys, reports, now)
+        findings = await self._store.find_subjects(keys, reports, now)
 
         def standing_of(result: StoredResult) -> Standing:
-            return findings.standing_at(result.lab, result.file_time)
+            return findings.standing_at(result.lab, result.reference_time)
 
-        if plain:
-            _fill_source(batch.columns.sources.add(), self._node, now)
+        if columns is not None and plain:
+            _fill_source(columns.sources.add(), self._node, now)
             latest = [
                 self._pick(question, results, standing_of)
-                for question, results in zip(plain, findings.by_person, strict=False)
+                for question, results in zip(plain, findings.by_subject, strict=False)
             ]
-            fill_columns(batch.columns, latest, standing_of)
+            fill_columns(columns, latest, standing_of)
         rest = slice(len(plain), None)
-        found = zip(questions, responses, findings.by_person[rest], findings.persons[rest], strict=True)
+        found = zip(questions, responses, findings.by_subject[rest], findings.subjects[rest], strict=True)
         for question, response, results, theirs in found:
             self._tell_latest(question, response, results, standing_of)
             _fill_source(response.sources.add(), self._node, now)
@@ -252,23 +269,23 @@ class LookupHandler:
                     records.append(known.found.result)
             theirs = [record for record in records if record.subject_key in keys]
             if theirs:
-                claim.state = CLAIM_STATE_FOUND
+                claim.state = CLAIMED_REPORT_MATCH_STATE_FOUND
                 record = max(theirs, key=lambda record: record.revision)
                 fill_result(claim.result, _masked(record, question), self._standing_of(record, findings, known))
             elif records:
-                claim.state = CLAIM_STATE_OTHER_PERSON
+                claim.state = CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
             elif findings.horizon is not None and report_time is not None and report_time < findings.horizon:
                 # Nobody is to upload what would be refused.
-                claim.state = CLAIM_STATE_NOT_FOUND
-                set_timestamp(claim.horizon_time, findings.horizon)
+                claim.state = CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+                set_timestamp(claim.retention_start_time, findings.horizon)
             else:
-                claim.state = CLAIM_STATE_NOT_FOUND
-                response.follow_ups.append(_reminder(name, now))
+                claim.state = CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+                response.next_steps.append(_upload_report(name, now))
                 self._missing_reports.remember(lab, report_number, report_time, now)
 
     @staticmethod
     def _standing_of(record: StoredResult, findings: LocalMatches, known: RemoteClaim | None) -> Standing:
-        here = findings.standing_at(record.lab, record.file_time)
+        here = findings.standing_at(record.lab, record.reference_time)
         return here if known is None or known.found is None else stricter(here, known.found.standing)
 
 
@@ -279,16 +296,16 @@ def _masked(result: StoredResult, question: _Question) -> StoredResult:
     return result._replace(masked_number=question.masked_number)
 
 
-def _fill_source(source: Source, node: str, now: Instant) -> None:
-    source.source = node
+def _fill_source(source: DataSource, node: str, now: Instant) -> None:
+    source.node = node
     source.state = SOURCE_STATE_OK
     set_timestamp(source.as_of_time, now)
 
 
-def _reminder(name: ReportName, now: Instant) -> FollowUp:
+def _upload_report(name: ReportName, now: Instant) -> NextStep:
     lab, report_number = name
-    return FollowUp(
-        action=FOLLOW_UP_ACTION_UPLOAD_REPORT,
+    return NextStep(
+        action=NEXT_STEP_ACTION_UPLOAD_REPORT,
         lab=format_lab(lab),
         report_number=report_number,
         description="its holder has this report in hand and no record of it is here: ask the laboratory to upload it",

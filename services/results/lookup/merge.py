@@ -30,7 +30,7 @@ def merge_results(
         else:
             newest = known.result if known.result.revision > here.result.revision else here.result
             merged[name] = RemoteMatch(newest, stricter(here.standing, known.standing))
-    return sorted(merged.values(), key=lambda known: known.result.file_time, reverse=True)
+    return sorted(merged.values(), key=lambda known: known.result.reference_time, reverse=True)
 
 
 def stricter(one: Standing, other: Standing) -> Standing:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from hutong.results.v1.lookup_pb2 import Source
+from hutong.results.v1.lookup_pb2 import DataSource
 
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, RECALLED, ReportName, StoredResult
@@ -29,16 +29,16 @@ class ResultQuery:
         return (
             result.state in self.states
             and (not self.outcomes or result.outcome in self.outcomes)
-            and (self.start_time is None or result.file_time >= self.start_time)
-            and (self.end_time is None or result.file_time < self.end_time)
+            and (self.start_time is None or result.reference_time >= self.start_time)
+            and (self.end_time is None or result.reference_time < self.end_time)
         )
 
 
 LabPosition = tuple[str, int]
 """Where a listing by laboratory stopped: report number and revision, 0 when it is beyond all of the report's."""
 
-PersonPosition = tuple[int, str, str, int]
-"""Where a listing by person stopped: file time, laboratory, report number and revision."""
+SubjectPosition = tuple[int, str, str, int]
+"""Where a listing by subject stopped: reference time, laboratory, report number and revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,17 @@ class LocalMatches:
     """What was found, with the laboratories of all of it.
 
     Attributes:
-        by_person: for each person, in order, the newest revisions of their results, newest report first.
+        by_subject: for each subject, in order, the newest revisions of its results, newest report first.
         by_report: the newest revision of each named report that is stored.
-        persons: for each person, in order, the keys of all of their documents.
+        subjects: for each subject, in order, the keys of all of its documents.
         standing_at: the standing of any laboratory of these at an instant; unknown for one that is not registered.
         region_of: the region of any laboratory of these; empty for one that is not registered.
         horizon: the instant before which nothing is kept, when a named report was not found.
     """
 
-    by_person: Sequence[Sequence[StoredResult]]
+    by_subject: Sequence[Sequence[StoredResult]]
     by_report: dict[ReportName, StoredResult]
-    persons: Sequence[Sequence[bytes]]
+    subjects: Sequence[Sequence[bytes]]
     standing_at: Callable[[str, Instant], Standing]
     region_of: Callable[[str], str]
     horizon: Instant | None = None
@@ -107,4 +107,4 @@ class SubjectAnswer(NamedTuple):
     results: Sequence[RemoteMatch]
     subject_keys: Sequence[bytes]
     claims: Sequence[RemoteClaim]
-    sources: Sequence[Source]
+    sources: Sequence[DataSource]

@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_NOT_CONFIGURED, SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, Source
+from hutong.results.v1.lookup_pb2 import (
+    SOURCE_STATE_NOT_CONFIGURED,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_UNAVAILABLE,
+    DataSource,
+)
 
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_timestamp
@@ -42,7 +47,7 @@ class NationwideRecords(Protocol):
 class NodeFreshness(Protocol):
     """How complete this node's store is with respect to the nodes below it."""
 
-    async def sources(self) -> list[Source]:
+    async def sources(self) -> list[DataSource]:
         """This node, and each that replicates to it, as sources. Asked before results are read."""
         ...
 
@@ -75,7 +80,7 @@ class Known(NamedTuple):
     results: Sequence[RemoteMatch]
     keys: Sequence[bytes]
     claims: Sequence[RemoteClaim]
-    sources: Sequence[Source]
+    sources: Sequence[DataSource]
 
 
 class NationwideLookup:
@@ -138,7 +143,7 @@ class NationwideLookup:
             }
         )
         # Documents that only the nation knows to be a person's may have results here all the same.
-        tied = await self._store.find_persons(elsewhere, [], self._clock.now()) if elsewhere else None
+        tied = await self._store.find_subjects(elsewhere, [], self._clock.now()) if elsewhere else None
         return [
             self._as_one(question, one, answer, tied, elsewhere)
             for question, one, answer in zip(questions, found, answers, strict=True)
@@ -148,8 +153,8 @@ class NationwideLookup:
         """What this node's store knows of each, in one read."""
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
-        findings = await self._store.find_persons([question.subject_key for question in questions], reports, now)
-        pairs = zip(findings.by_person, findings.persons, strict=True)
+        findings = await self._store.find_subjects([question.subject_key for question in questions], reports, now)
+        pairs = zip(findings.by_subject, findings.subjects, strict=True)
         return [Found(findings, results, keys, now) for results, keys in pairs]
 
     async def _ask_nation(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | HutongError | None]:
@@ -216,14 +221,14 @@ class NationwideLookup:
         keys = list(found.keys)
         results = list(found.results)
         if answer is not None and tied is not None:
-            for key, theirs, their_keys in zip(elsewhere, tied.by_person, tied.persons, strict=True):
+            for key, theirs, their_keys in zip(elsewhere, tied.by_subject, tied.subjects, strict=True):
                 if key in answer.subject_keys:
                     results.extend(theirs)
                     keys.extend(their_keys)
 
         def standing_of(result: StoredResult) -> Standing:
-            here = found.findings.standing_at(result.lab, result.file_time)
-            return here if here or tied is None else tied.standing_at(result.lab, result.file_time)
+            here = found.findings.standing_at(result.lab, result.reference_time)
+            return here if here or tied is None else tied.standing_at(result.lab, result.reference_time)
 
         return Known(
             found,
@@ -233,14 +238,14 @@ class NationwideLookup:
             self._sources(found, answer),
         )
 
-    def _sources(self, found: Found, answer: SubjectAnswer | None) -> list[Source]:
-        own = Source(source=format_node(self._jurisdiction), state=SOURCE_STATE_OK)
+    def _sources(self, found: Found, answer: SubjectAnswer | None) -> list[DataSource]:
+        own = DataSource(node=format_node(self._jurisdiction), state=SOURCE_STATE_OK)
         set_timestamp(own.as_of_time, found.time)
         if answer is not None:
-            told = condense_sources(answer.sources, own.source)
+            told = condense_sources(answer.sources, own.node)
             return told if self._jurisdiction == NATION else [own, *told]
         state = SOURCE_STATE_NOT_CONFIGURED if self._nation is None else SOURCE_STATE_UNAVAILABLE
-        return [own, Source(source=_NATION, state=state)]
+        return [own, DataSource(node=_NATION, state=state)]
 
 
 def not_fresh(node: str) -> Unavailable:
@@ -256,18 +261,18 @@ def _joined(answer: SubjectAnswer, more: SubjectAnswer) -> SubjectAnswer:
     )
 
 
-def condense_sources(sources: Sequence[Source], asking: str) -> list[Source]:
+def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
     """Of the nation's sources those that a look-up at a node tells, the nation first.
 
     The nation's answer is complete up to the least instant up to which any node that answers is known there. A node
     that is silent or lags is told of by itself, but for the asking one, which has its own results.
     """
     (nation, *others) = sources
-    others = [source for source in others if source.source != asking]
+    others = [source for source in others if source.node != asking]
     answering = [source for source in others if source.state == SOURCE_STATE_OK]
     now = from_timestamp(nation.as_of_time)
     complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
-    condensed = Source(source=nation.source, state=SOURCE_STATE_OK)
+    condensed = DataSource(node=nation.node, state=SOURCE_STATE_OK)
     set_timestamp(condensed.as_of_time, complete)
     late = [
         source

@@ -14,7 +14,7 @@ from services.results.records.model import ACTIVE, NEGATIVE, POOL_POSITIVE, POSI
 
 DEFAULT_LIMIT = 3
 """By the report of 11 August 2022: the newest three from inside and from outside the province."""
-MAX_PER_PERSON = 200
+MAX_PER_SUBJECT = 200
 """How many of a person's newest results are looked at: more than six months of daily tests."""
 
 

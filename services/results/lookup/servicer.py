@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     BatchLookupLatestResponse,
@@ -29,6 +30,18 @@ from services.runtime.page_tokens import PageTokens
 
 Context = Any
 """grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+
+
+class InternalLookupServicer:
+    """Look-ups of this node's Verification."""
+
+    def __init__(self, lookup: LookupHandler) -> None:
+        self._lookup = lookup
+
+    async def BatchLookupColumns(
+        self, request: BatchLookupColumnsRequest, context: Context
+    ) -> BatchLookupColumnsResponse:
+        return await self._lookup.look_up_columns(request)
 
 
 class ResultsServicer:

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 from services.domain.instant import Instant
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
-from services.results.lookup.listing_queries import list_by_lab, list_by_persons
-from services.results.lookup.model import LabPosition, Listing, LocalMatches, PersonPosition, ResultQuery
-from services.results.lookup.subjects import find_persons
+from services.results.lookup.listing_queries import list_by_lab, list_by_subjects
+from services.results.lookup.model import LabPosition, Listing, LocalMatches, ResultQuery, SubjectPosition
+from services.results.lookup.subjects import find_subjects
 from services.results.records.horizon import read_horizon, require_kept
 from services.results.records.model import ReportName, StoredResult
 from services.results.records.queries import find_reports, get_result
-from services.results.timeliness.arrivals import with_nationwide_times
+from services.results.timeliness.arrivals import with_national_receive_times
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 
@@ -42,33 +42,35 @@ class LookupStore:
 
         return await self._database.read(work)
 
-    async def find_persons(
+    async def find_subjects(
         self, subject_keys: Sequence[bytes], reports: Sequence[ReportName], now: Instant
     ) -> LocalMatches:
-        """The results of persons, by any of their documents, and the named reports."""
+        """The results of subjects, by any of their documents, and the named reports."""
 
         def work(connection: Connection) -> LocalMatches:
-            persons, by_person = find_persons(connection, subject_keys)
+            subjects, by_subject = find_subjects(connection, subject_keys)
             if self._joined:
-                stamped = iter(with_nationwide_times(connection, [result for one in by_person for result in one]))
-                by_person = [[next(stamped) for _ in one] for one in by_person]
+                stamped = iter(
+                    with_national_receive_times(connection, [result for one in by_subject for result in one])
+                )
+                by_subject = [[next(stamped) for _ in one] for one in by_subject]
             by_report = find_reports(connection, reports) if reports else {}
-            named = {result.lab for results in by_person for result in results} | {lab for lab, _ in reports}
+            named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in reports}
             self._labs.refresh(connection, named, now)
             horizon = read_horizon(connection) if len(by_report) < len(reports) else None
-            return LocalMatches(by_person, by_report, persons, self._labs.standing_at, self._labs.region_of, horizon)
+            return LocalMatches(by_subject, by_report, subjects, self._labs.standing_at, self._labs.region_of, horizon)
 
         return await self._database.read(work)
 
-    async def list_by_person(
-        self, subject_key: bytes, query: ResultQuery, after: PersonPosition | None, limit: int, now: Instant
+    async def list_by_subject(
+        self, subject_key: bytes, query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
     ) -> Listing:
-        """Results of a person by any of their documents, newest report first."""
+        """Results of a subject by any of its documents, newest report first."""
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
             keys = find_linked(connection, [subject_key]).get(subject_key, [subject_key])
-            return self._list(connection, list_by_persons(connection, keys, query, after, limit), now, horizon)
+            return self._list(connection, list_by_subjects(connection, keys, query, after, limit), now, horizon)
 
         return await self._database.read(work)
 
@@ -86,5 +88,5 @@ class LookupStore:
         self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None
     ) -> Listing:
         self._labs.refresh(connection, {result.lab for result in results}, now)
-        told = with_nationwide_times(connection, results) if self._joined else results
+        told = with_national_receive_times(connection, results) if self._joined else results
         return Listing(told, self._labs.standing_at, horizon)

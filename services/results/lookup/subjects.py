@@ -1,4 +1,4 @@
-"""The newest results of persons, by all of their documents: what every look-up reads."""
+"""The newest results of subjects, by all of their documents: what every look-up reads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from services.results.documents.store import find_linked, find_tied
-from services.results.lookup.pick import MAX_PER_PERSON
+from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import SUPERSEDED, StoredResult
 from services.results.records.queries import COLUMNS
 
 _COLUMNS = ", ".join(column.name for column in COLUMNS)
-_TIE = "SELECT FROM document_links WHERE remove_time IS NULL AND"
+_TIE = "SELECT FROM document_links WHERE unlink_time IS NULL AND"
 _POSTGRESQL = f"""
 SELECT k.number, tie.stands, r.*
 FROM unnest((SELECT %b::bytea[])) WITH ORDINALITY AS k (key, number)
@@ -22,21 +22,21 @@ CROSS JOIN LATERAL (
 ) AS tie
 LEFT JOIN LATERAL (
   SELECT {_COLUMNS} FROM results WHERE subject_key = k.key AND state <> {SUPERSEDED}
-  ORDER BY file_time DESC LIMIT {MAX_PER_PERSON}
+  ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}
 ) AS r ON true
 """
 _SQLITE = (
     f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED}"
-    f" ORDER BY file_time DESC LIMIT {MAX_PER_PERSON}"
+    f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
 )
 
 
-def find_persons(
+def find_subjects(
     connection: Connection, subject_keys: Sequence[bytes]
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
-    """For each person, in order, the keys of all of their documents, their own first, and their newest results.
+    """For each subject, in order, the keys of all of their documents, their own first, and their newest results.
 
-    The results come newest report first, at most MAX_PER_PERSON of each document. One statement where nobody has tied
+    The results come newest report first, at most MAX_PER_SUBJECT of each document. One statement where nobody has tied
     documents, which is nearly always so; some more otherwise.
     """
     newest, tied = _find(connection, subject_keys)
@@ -46,8 +46,8 @@ def find_persons(
     by_key = dict(zip(subject_keys, newest, strict=True))
     others = list({key for keys in linked.values() for key in keys} - by_key.keys())
     by_key.update(zip(others, find_newest(connection, others), strict=True))
-    persons = [linked.get(key, [key]) for key in subject_keys]
-    return persons, [_together([by_key[key] for key in keys]) for keys in persons]
+    subjects = [linked.get(key, [key]) for key in subject_keys]
+    return subjects, [_together([by_key[key] for key in keys]) for keys in subjects]
 
 
 def find_newest(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
@@ -89,8 +89,8 @@ def _find_sqlite(connection: Connection, keys: Sequence[bytes]) -> tuple[list[li
 
 
 def _together(of_documents: Sequence[Sequence[StoredResult]]) -> list[StoredResult]:
-    """The results of one person's documents, newest report first."""
+    """The results of one subject's documents, newest report first."""
     if len(of_documents) == 1:
         return list(of_documents[0])
     results = [result for results in of_documents for result in results]
-    return sorted(results, key=lambda result: result.file_time, reverse=True)
+    return sorted(results, key=lambda result: result.reference_time, reverse=True)

@@ -34,5 +34,5 @@ class MissingReport(NamedTuple):
     lab: str
     report_number: str
     create_time: Instant
-    raised_by: str
+    raising_node: str
     """The region of the node where it was raised."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from services.results.missing_reports.routing import MissingReportRouter
 from services.results.missing_reports.store import remove_old, select_sound
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ReportName
+from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 
@@ -28,11 +28,10 @@ BATCH = 500
 MEMORY: Span = HOUR
 """For how long a claim that was written is not written again."""
 MAX_REMEMBERED = 20_000
-_PAUSE_SECONDS = 0.2
-"""Between two transactions: a flood of claims costs the database five small ones a second."""
-_RETRY_SECONDS = 2.0
 
-DROPPED = Counter("hutong_follow_ups_dropped_total", "Claimed reports of which no reminder was made", ["why"])
+DROPPED = Counter(
+    "hutong_missing_reports_dropped_total", "Claimed reports of which no missing report was stored", ["why"]
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -40,15 +39,24 @@ _log = structlog.get_logger(__name__)
 class MissingReportQueue:
     """Takes claims without a record."""
 
-    def __init__(self, database: Database, router: MissingReportRouter, jurisdiction: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        router: MissingReportRouter,
+        jurisdiction: str,
+        clock: Clock,
+        timing: ResultsTiming,
+        capacity: int = MAX_WAITING,
+    ) -> None:
         self._database = database
         self._router = router
         self._jurisdiction = jurisdiction
         self._clock = clock
+        self._timing = timing
+        self._capacity = capacity
         self._waiting: dict[ReportName, ShownReport] = {}
         self._recent: OrderedDict[ReportName, Instant] = OrderedDict()
         self._come = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._swept: Instant | None = None
 
     def remember(self, lab: str, report_number: str, report_time: Instant | None, now: Instant) -> None:
@@ -57,37 +65,27 @@ class MissingReportQueue:
         written = self._recent.get(name)
         if name in self._waiting or (written is not None and now - written < MEMORY):
             return
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= self._capacity:
             DROPPED.labels("queue full").inc()
             return
         self._waiting[name] = ShownReport(lab, report_number, report_time, now)
         self._come.set()
 
-    def begin(self) -> None:
-        """Begin to write, without waiting."""
-        self._task = asyncio.get_running_loop().create_task(self._drain())
-
-    async def end(self) -> None:
-        """Stop. What has not been written yet will be shown again."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _drain(self) -> None:
+    async def run(self) -> None:
+        """Write claims until cancelled. A claim that is not written by then is shown again. A background job."""
         while True:
             await self._come.wait()
             try:
                 await self._write()
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(self._timing.missing_report_pause)
             except HutongError as error:
-                _log.warning("reminders not written", reason=error.reason)
-                await asyncio.sleep(_RETRY_SECONDS)
+                _log.warning("missing reports not written", reason=error.reason)
+                await asyncio.sleep(self._timing.missing_report_retry)
             except Exception:  # noqa: BLE001 - whatever it is, it must not come again with the same claims for ever
-                _log.exception("reminders dropped", count=len(self._waiting))
+                _log.exception("missing reports dropped", count=len(self._waiting))
                 DROPPED.labels("failure").inc(len(self._waiting))
                 self._waiting.clear()
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self._timing.missing_report_retry)
 
     async def _write(self) -> None:
         """One transaction's worth of what waits."""

@@ -11,7 +11,7 @@ from services.domain.instant import Instant
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.missing_reports.model import MissingReport
-from services.results.missing_reports.store import can_be_reminded_of, find_registered, list_at_home, store_missing
+from services.results.missing_reports.store import can_be_missing, find_registered, list_at_home, store_missing
 
 
 class MissingReportRouter(Protocol):
@@ -60,17 +60,17 @@ class UpwardRouter:
 
 def select_uploadable(reports: Sequence[MissingReport]) -> list[MissingReport]:
     """The reports that a laboratory could upload under their numbers."""
-    return [report for report in reports if can_be_reminded_of(report.lab, report.report_number)]
+    return [report for report in reports if can_be_missing(report.lab, report.report_number)]
 
 
 def missing_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChange]:
     """Missing reports as the change log is told of them: by laboratory, and by the node that raised them."""
     names: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for report in reports:
-        names.setdefault((report.lab, report.raised_by), []).append((report.report_number, 0))
+        names.setdefault((report.lab, report.raising_node), []).append((report.report_number, 0))
     return [
-        LoggedChange(ChangeKind.FOLLOW_UPS, lab, numbers, source=raised_by)
-        for (lab, raised_by), numbers in sorted(names.items())
+        LoggedChange(ChangeKind.MISSING_REPORTS, lab, numbers, source=raising_node)
+        for (lab, raising_node), numbers in sorted(names.items())
     ]
 
 

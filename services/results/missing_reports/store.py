@@ -29,7 +29,7 @@ MAX_IN_ALL = 100_000
 MAX_OF_STRANGERS = 50_000
 """Rows of laboratories that are not registered here: whoever makes up codes leaves the others their half."""
 
-_table = tables.follow_ups
+_table = tables.missing_reports
 _keys = report_keys
 _results = results
 _COLUMNS = [_table.c[name] for name in MissingReport._fields]
@@ -37,7 +37,7 @@ _REPORT = tuple_(_table.c.lab, _table.c.report_number)
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
 
 
-def can_be_reminded_of(lab: str, report_number: str) -> bool:
+def can_be_missing(lab: str, report_number: str) -> bool:
     """Whether a laboratory could upload a report under this number, and somebody could have read it from one.
 
     What people type where they have no number has no digit, or is one character again and again; and an identity card's
@@ -57,7 +57,7 @@ def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | No
     sound = {
         (claim.lab, claim.report_number): MissingReport(claim.lab, claim.report_number, claim.claim_time, node)
         for claim in claims
-        if _is_in_time(claim, horizon) and can_be_reminded_of(claim.lab, claim.report_number)
+        if _is_in_time(claim, horizon) and can_be_missing(claim.lab, claim.report_number)
     }
     return list(sound.values())
 
@@ -103,8 +103,8 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
     if not names:
         return set()
     recorded = select(_keys.c.lab, _keys.c.report_number).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(names))
-    reminded = select(_table.c.lab, _table.c.report_number).where(_REPORT.in_(names))
-    return {(row.lab, row.report_number) for query in (recorded, reminded) for row in connection.execute(query)}
+    listed = select(_table.c.lab, _table.c.report_number).where(_REPORT.in_(names))
+    return {(row.lab, row.report_number) for query in (recorded, listed) for row in connection.execute(query)}
 
 
 class _Capacity:
@@ -149,7 +149,7 @@ def list_missing_reports(
 ) -> list[ListedReport]:
     """This node's reports, newest first, from the one after `after` on; of one laboratory unless that is empty."""
     came_in = (
-        select(func.coalesce(func.min(_results.c.upload_time), _keys.c.file_time))
+        select(func.coalesce(func.min(_results.c.upload_time), _keys.c.reference_time))
         .where(
             _results.c.subject_key == _keys.c.subject_key,
             _results.c.lab == _keys.c.lab,
@@ -182,5 +182,5 @@ def remove_old(connection: Connection, now: Instant) -> None:
 
 def remove_with_keys(connection: Connection, horizon: Instant) -> None:
     """Forget what is closed by a report that retention is about to remove: it would be open again."""
-    closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.file_time < horizon).exists()
+    closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
     connection.execute(delete(_table).where(or_(closed, _table.c.create_time < horizon)))

@@ -6,17 +6,17 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table
 
 from services.results.schema import metadata
 
-# Reports that a holder has shown and that had no record: reminders to their laboratories. One is closed when the report
+# Reports that a holder has shown and that had no record. One is closed when the report
 # has a key in report_keys; nothing needs to be written then.
-follow_ups = Table(
-    "follow_ups",
+missing_reports = Table(
+    "missing_reports",
     metadata,
     Column("lab", String(18), primary_key=True),
     Column("report_number", String(64), primary_key=True),
     Column("create_time", BigInteger, nullable=False),
     # The region of the node where it was raised.
-    Column("raised_by", String(6), nullable=False),
+    Column("raising_node", String(6), nullable=False),
     # Whether the laboratory is another node's, which has been told: then it is not listed here.
     Column("passed_on", Boolean, nullable=False),
-    Index("ix_follow_ups_create_time", "create_time"),
+    Index("ix_missing_reports_create_time", "create_time"),
 )

@@ -15,7 +15,7 @@ from services.results.records.model import ACTIVE, NewResult, ReportKey
 from services.results.records.row_format import FILED_COLUMNS, JUDGED_COLUMNS, KEY_COLUMNS
 
 _FIND_KEYS = (
-    "SELECT report_number, subject_key, file_time, revision, outcome, content_hash, sampling_hash FROM report_keys"
+    "SELECT report_number, subject_key, reference_time, revision, outcome, content_hash, sampling_hash FROM report_keys"
 )
 
 
@@ -24,10 +24,10 @@ class CommitColumns:
     """What all results filed by one statement share: the part of their rows that only the commit knows."""
 
     upload_time: Instant
-    origin: str
+    source_node: str
     revision: int = 1
     state: int = ACTIVE
-    nationwide_time: Instant | None = None
+    national_receive_time: Instant | None = None
 
 
 class Bulk(Protocol):
@@ -74,7 +74,7 @@ class PostgresqlBulk:
                 lab,
                 [row.report_number for row in rows],
                 [row.subject_key for row in rows],
-                [row.file_time for row in rows],
+                [row.reference_time for row in rows],
                 [row.outcome for row in rows],
                 [row.content_hash for row in rows],
             ),
@@ -97,8 +97,8 @@ class PostgresqlBulk:
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
         """File results by COPY."""
-        nationwide_time = "\\N" if filing.nationwide_time is None else filing.nationwide_time
-        end = f"\t{filing.revision}\t{filing.state}\t{filing.upload_time}\t{filing.origin}\t{nationwide_time}\n"
+        received = "\\N" if filing.national_receive_time is None else filing.national_receive_time
+        end = f"\t{filing.revision}\t{filing.state}\t{filing.upload_time}\t{filing.source_node}\t{received}\n"
         _copy(connection, "results", self._RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
 
 
@@ -115,8 +115,8 @@ class SqliteBulk:
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers, one prepared statement for all."""
         keys = [
-            (result_row[0][0], number, subject_key, file_time, 1, outcome, content_hash)
-            for _, _, number, subject_key, file_time, outcome, content_hash, _, result_row in rows
+            (result_row[0][0], number, subject_key, reference_time, 1, outcome, content_hash)
+            for _, _, number, subject_key, reference_time, outcome, content_hash, _, result_row in rows
         ]
         connection.exec_driver_sql(self._INSERT_KEY, keys)
 
@@ -146,7 +146,7 @@ class SqliteBulk:
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
         """File results, one prepared statement for all."""
-        filed = (filing.revision, filing.state, filing.upload_time, filing.origin, filing.nationwide_time)
+        filed = (filing.revision, filing.state, filing.upload_time, filing.source_node, filing.national_receive_time)
         results = [
             (subject_key, number) + person + of_tube + filed  # noqa: RUF005 - joined, not unpacked: half the time
             for _, _, number, subject_key, _, _, _, _, (person, of_tube) in rows

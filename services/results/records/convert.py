@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from hutong.exchange.v1 import replica_pb2
 from hutong.results.v1 import lab_pb2, result_pb2
 
 from services.domain.instant import set_timestamp
@@ -21,7 +22,7 @@ def result_to_proto(result: StoredResult, lab_standing: Standing) -> result_pb2.
     return message
 
 
-def fill_tube_columns(message: result_pb2.TestResult, columns: StoredResult) -> None:
+def fill_tube_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedResult, columns: StoredResult) -> None:
     """What the persons of a tube have in common, into an empty message."""
     message.tube_code = columns.tube_code
     message.pool_size = columns.pool_size
@@ -50,7 +51,7 @@ def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standi
     message.report_number = result.report_number
     fill_tube_columns(message, result)
     set_timestamp(message.upload_time, result.upload_time)
-    if result.nationwide_time is not None:
-        set_timestamp(message.nationwide_time, result.nationwide_time)
-    message.origin = format_node(result.origin)
+    if result.national_receive_time is not None:
+        set_timestamp(message.national_receive_time, result.national_receive_time)
+    message.source_node = format_node(result.source_node)
     message.lab_standing = lab_standing

@@ -28,14 +28,14 @@ def require_kept(connection: Connection, end: Instant | None) -> Instant | None:
     return horizon
 
 
-def require_not_removed(connection: Connection, file_time: Instant) -> None:
+def require_not_removed(connection: Connection, reference_time: Instant) -> None:
     """Refuse to file anything where everything was removed.
 
     Raises:
         FailedPrecondition: BEFORE_HORIZON.
     """
     horizon = read_horizon(connection)
-    if horizon is not None and file_time < horizon:
+    if horizon is not None and reference_time < horizon:
         raise removed(horizon)
 
 

@@ -48,7 +48,7 @@ class NewResult(NamedTuple):
     person_index: int
     report_number: str
     subject_key: bytes
-    file_time: Instant
+    reference_time: Instant
     outcome: Outcome
     content_hash: bytes
     key_row: Any
@@ -60,7 +60,7 @@ class ReportKey:
     """What is known of a report by its name alone."""
 
     subject_key: bytes
-    file_time: Instant
+    reference_time: Instant
     revision: int
     outcome: Outcome
     content_hash: bytes
@@ -71,7 +71,7 @@ class StoredResult(NamedTuple):
     """One revision of one person's result as stored."""
 
     subject_key: bytes
-    file_time: Instant
+    reference_time: Instant
     lab: str
     report_number: str
     revision: int
@@ -90,5 +90,5 @@ class StoredResult(NamedTuple):
     test_time: Instant | None
     report_time: Instant | None
     upload_time: Instant
-    nationwide_time: Instant | None
-    origin: str
+    national_receive_time: Instant | None
+    source_node: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -12,13 +11,9 @@ from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.results.records import partitions
 from services.results.records.partitions import Month, months_ahead, months_of
+from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock
 from services.storage.engine import Database
-
-INTERVAL_SECONDS = 3600.0
-"""Between two looks at the calendar. The month after this one is ready weeks before it begins."""
-RETRY_SECONDS = 5.0
-"""After a failure: at start the database may still be unavailable, or its schema behind."""
 
 _log = structlog.get_logger(__name__)
 
@@ -26,39 +21,29 @@ _log = structlog.get_logger(__name__)
 class PartitionMaintainer:
     """Makes partitions ahead in the background, and on demand for the months of a batch."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, timing: ResultsTiming) -> None:
         self._database = database
         self._clock = clock
+        self._timing = timing
         self._known: set[Month] = set()
-        self._task: asyncio.Future[None] | None = None
 
-    def begin(self) -> None:
-        """Begin, without waiting."""
-        self._task = asyncio.ensure_future(self._keep())
-
-    async def end(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def prepare(self, file_times: Sequence[Instant]) -> None:
+    async def prepare(self, reference_times: Sequence[Instant]) -> None:
         """Have the partitions ready for what is filed at these times.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, another transaction changes the table and does not end.
         """
-        await self._prepare_months(months_of(file_times))
+        await self._prepare_months(months_of(reference_times))
 
     async def prepare_ahead(self) -> None:
         """Have the partitions ready for what is reported now and soon."""
         await self._prepare_months(months_ahead(self._clock.now()))
 
-    async def _keep(self) -> None:
+    async def run(self) -> None:
+        """Make partitions ahead until cancelled. A background job."""
         while True:
             ready = await self._try()
-            await asyncio.sleep(INTERVAL_SECONDS if ready else RETRY_SECONDS)
+            await asyncio.sleep(self._timing.partition_interval if ready else self._timing.partition_retry)
 
     async def _try(self) -> bool:
         try:

@@ -17,7 +17,7 @@ _keys = tables.report_keys
 COLUMNS = [getattr(_results.c, name) for name in StoredResult._fields]
 IS_NEWEST = and_(
     _results.c.subject_key == _keys.c.subject_key,
-    _results.c.file_time == _keys.c.file_time,
+    _results.c.reference_time == _keys.c.reference_time,
     _results.c.lab == _keys.c.lab,
     _results.c.report_number == _keys.c.report_number,
     _results.c.revision == _keys.c.revision,

@@ -20,7 +20,7 @@ def write_next_revisions(
 ) -> None:
     """Put in the place of each newest revision one that differs in what is stated. The caller holds their keys."""
     values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}
-    values |= {"revision": _results.c.revision + 1, "upload_time": literal(now), "nationwide_time": null()}
+    values |= {"revision": _results.c.revision + 1, "upload_time": literal(now), "national_receive_time": null()}
     columns = [column.name for column in _results.columns]
     copied = [values.get(name, _results.c[name]) for name in columns]
     connection.execute(

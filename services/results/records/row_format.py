@@ -16,7 +16,7 @@ class TubeColumns(Protocol):
     """What the persons of a tube have in common: uploaded tubes, stored results and replicated tubes have it."""
 
     @property
-    def file_time(self) -> Instant: ...  # noqa: D102
+    def reference_time(self) -> Instant: ...  # noqa: D102
     @property
     def tube_code(self) -> str: ...  # noqa: D102
     @property
@@ -41,9 +41,9 @@ class TubeColumns(Protocol):
     def report_time(self) -> Instant | None: ...  # noqa: D102
 
 
-KEY_COLUMNS = ("lab", "report_number", "subject_key", "file_time", "revision", "outcome", "content_hash")
+KEY_COLUMNS = ("lab", "report_number", "subject_key", "reference_time", "revision", "outcome", "content_hash")
 TUBE_COLUMNS = (
-    "file_time",
+    "reference_time",
     "tube_code",
     "pool_size",
     "specimen",
@@ -70,7 +70,7 @@ PersonColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
 """Of a result the columns of its person: those of JUDGED_COLUMNS before the tube's."""
 TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
 """Of a person the columns from the laboratory on but for the report number; of the tube all."""
-FILED_COLUMNS = ("revision", "state", "upload_time", "origin", "nationwide_time")
+FILED_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")
 
 
 class RowForm(Protocol):
@@ -81,7 +81,7 @@ class RowForm(Protocol):
         ...
 
     def form_key(
-        self, lab: str, report_number: str, subject_key: bytes, file_time: int, outcome: int, content_hash: bytes
+        self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> Any:
         """A row of report_keys, first revision."""
         ...
@@ -97,17 +97,17 @@ class CopyRows:
     def form_tube(self, tube: TubeColumns) -> str:
         """A tube's columns, each after a tab."""
         return (
-            f"\t{tube.file_time}\t{escape(tube.tube_code)}\t{tube.pool_size}\t{tube.specimen}\t{tube.method}"
+            f"\t{tube.reference_time}\t{escape(tube.tube_code)}\t{tube.pool_size}\t{tube.specimen}\t{tube.method}"
             f"\t{tube.outcome}\t{escape(tube.sample_region)}\t{escape(tube.sample_site)}\t{tube.sample_time}"
             f"\t{_or_null(tube.receive_time)}\t{_or_null(tube.test_time)}\t{_or_null(tube.report_time)}"
         )
 
     def form_key(
-        self, lab: str, report_number: str, subject_key: bytes, file_time: int, outcome: int, content_hash: bytes
+        self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> str:
         """A whole line of report_keys."""
         return (
-            f"{escape(lab)}\t{escape(report_number)}\t\\\\x{subject_key.hex()}\t{file_time}\t1\t{outcome}"
+            f"{escape(lab)}\t{escape(report_number)}\t\\\\x{subject_key.hex()}\t{reference_time}\t1\t{outcome}"
             f"\t\\\\x{content_hash.hex()}\n"
         )
 
@@ -129,7 +129,7 @@ class TupleRows:
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
         """A tube's columns."""
         return (
-            tube.file_time,
+            tube.reference_time,
             tube.tube_code,
             tube.pool_size,
             tube.specimen,
@@ -144,7 +144,7 @@ class TupleRows:
         )
 
     def form_key(
-        self, lab: str, report_number: str, subject_key: bytes, file_time: int, outcome: int, content_hash: bytes
+        self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> None:
         """Nothing: the result itself has all of it, and its row the laboratory."""
 

@@ -18,7 +18,7 @@ results = Table(
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
     # The report time, for PENDING the sampling time: by what results are ordered and PostgreSQL partitions them.
-    Column("file_time", BigInteger, nullable=False),
+    Column("reference_time", BigInteger, nullable=False),
     Column("lab", String(18), nullable=False),
     Column("report_number", String(64), nullable=False),
     Column("revision", Integer, nullable=False),
@@ -39,11 +39,11 @@ results = Table(
     Column("test_time", BigInteger),
     Column("report_time", BigInteger),
     Column("upload_time", BigInteger, nullable=False),
-    Column("nationwide_time", BigInteger),
+    Column("national_receive_time", BigInteger),
     # The region of the node that received it from the laboratory.
-    Column("origin", String(6), nullable=False),
-    Index("ix_results_subject_key_file_time", "subject_key", "file_time"),
-    postgresql_partition_by="RANGE (file_time)",
+    Column("source_node", String(6), nullable=False),
+    Index("ix_results_subject_key_reference_time", "subject_key", "reference_time"),
+    postgresql_partition_by="RANGE (reference_time)",
 )
 
 report_keys = Table(
@@ -53,7 +53,7 @@ report_keys = Table(
     Column("report_number", String(64), primary_key=True),
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
     # Of the newest revision, as in results.
-    Column("file_time", BigInteger, nullable=False),
+    Column("reference_time", BigInteger, nullable=False),
     Column("revision", Integer, nullable=False),
     # 0 once the report was recalled.
     Column("outcome", SmallInteger, nullable=False),

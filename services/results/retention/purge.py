@@ -35,12 +35,12 @@ from services.domain.instant import HOUR, SECOND, Instant
 from services.domain.names import format_result
 from services.results.changelog.log import list_writers, remove_entries
 from services.results.exchange.subscribers import end_subscriptions
-from services.results.exchange.tables import notices
+from services.results.exchange.tables import notifications
 from services.results.idempotency import requests
 from services.results.missing_reports.store import remove_with_keys
 from services.results.records.partitions import list_partitions, month_of, month_start
 from services.results.records.tables import deletions, report_keys, results, revision_reasons
-from services.results.timeliness.tables import delays, nationwide_delays, nationwide_times
+from services.results.timeliness.tables import delays, national_delays, national_receive_times
 from services.results.upload.tables import known_batches, upload_rejections, uploads
 from services.runtime.ids import uuid7
 from services.storage.collation import in_byte_order
@@ -138,7 +138,7 @@ def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     query = (
         select(_results.c.lab, _results.c.report_number, _results.c.revision)
-        .where(_results.c.file_time < horizon)
+        .where(_results.c.reference_time < horizon)
         .order_by(*in_byte_order(connection, _results.c.lab, _results.c.report_number), _results.c.revision)
     )
     digest = hashlib.sha256()
@@ -178,13 +178,13 @@ def _delete_keys(connection: Connection, horizon: Instant, after: ReportPlace) -
         select(_results.c.lab)
         .where(
             _results.c.subject_key == _keys.c.subject_key,
-            _results.c.file_time >= horizon,
+            _results.c.reference_time >= horizon,
             _results.c.lab == _keys.c.lab,
             _results.c.report_number == _keys.c.report_number,
         )
         .exists()
     )
-    doomed = [place > tuple_(*after), _keys.c.file_time < horizon, or_(_keys.c.revision == 1, ~kept)]
+    doomed = [place > tuple_(*after), _keys.c.reference_time < horizon, or_(_keys.c.revision == 1, ~kept)]
     if last is not None:
         doomed.append(place <= tuple_(*last))
     # Held as claims are made, and only then deleted: an upload may be about to revise some of them.
@@ -210,7 +210,7 @@ def _delete_results(connection: Connection, horizon: Instant, after: int) -> int
         {"after": after, "step": STEP - 1},
     ).scalar()
     connection.execute(
-        text("DELETE FROM results WHERE rowid > :after AND rowid <= :last AND file_time < :horizon"),
+        text("DELETE FROM results WHERE rowid > :after AND rowid <= :last AND reference_time < :horizon"),
         {"after": after, "last": 2**63 - 1 if last is None else last, "horizon": horizon},
     )
     return last
@@ -244,11 +244,11 @@ def _traces(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
         (uploads, uploads.c.update_time < deletion.horizon),
         (rejections, ~select(uploads.c.lab).where(theirs).exists()),
         (delays, delays.c.report_hour < deletion.horizon // HOUR),
-        (nationwide_delays, nationwide_delays.c.report_hour < deletion.horizon // HOUR),
-        (nationwide_times, nationwide_times.c.upload_time < deletion.horizon),
+        (national_delays, national_delays.c.report_hour < deletion.horizon // HOUR),
+        (national_receive_times, national_receive_times.c.upload_time < deletion.horizon),
         (requests, requests.c.create_time < deletion.horizon),
-        # A node that was away for so long follows everybody again.
-        (notices, notices.c.commit_time < deletion.horizon),
+        # A node that was away for so long subscribes to every subject again.
+        (notifications, notifications.c.commit_time < deletion.horizon),
         # Of an earlier horizon: they are known no more. One that is not is judged once more when it comes.
         (known_batches, known_batches.c.commit_time <= deletion.delete_time),
     ]

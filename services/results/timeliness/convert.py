@@ -11,25 +11,26 @@ from services.domain.names import format_lab
 from services.results.timeliness.delays import Quantiles, Timeliness
 
 
-def timeliness_to_proto(found: Mapping[str, Timeliness], lab: str, region: str) -> list[timeliness_pb2.Timeliness]:
-    """The asked subject first, for a region its laboratories after it."""
-    if lab:
-        return [_timeliness_to_proto(format_lab(lab), found[lab])]
-    return [_timeliness_to_proto(format_lab(name) if name else region, one) for name, one in sorted(found.items())]
+def timeliness_to_proto(found: Mapping[str, Timeliness], region: str) -> list[timeliness_pb2.Timeliness]:
+    """Laboratories by code; before them, under "", the region of all of them."""
+    return [_timeliness_to_proto(name, region, one) for name, one in sorted(found.items())]
 
 
-def _timeliness_to_proto(subject: str, timeliness: Timeliness) -> timeliness_pb2.Timeliness:
-    told = timeliness_pb2.Timeliness(
-        subject=subject,
+def _timeliness_to_proto(name: str, region: str, timeliness: Timeliness) -> timeliness_pb2.Timeliness:
+    message = timeliness_pb2.Timeliness(
         result_count=timeliness.result_count,
         late_count=timeliness.late_count,
         last_upload_time=optional_timestamp(timeliness.last_upload_time),
     )
+    if name:
+        message.lab = format_lab(name)
+    else:
+        message.region = region
     if timeliness.to_upload is not None:
-        told.report_to_upload.CopyFrom(_quantiles_to_proto(timeliness.to_upload))
+        message.report_to_upload.CopyFrom(_quantiles_to_proto(timeliness.to_upload))
     if timeliness.to_nation is not None:
-        told.upload_to_nationwide.CopyFrom(_quantiles_to_proto(timeliness.to_nation))
-    return told
+        message.upload_to_nationwide.CopyFrom(_quantiles_to_proto(timeliness.to_nation))
+    return message
 
 
 def _quantiles_to_proto(quantiles: Quantiles) -> timeliness_pb2.DelayQuantiles:

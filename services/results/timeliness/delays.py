@@ -24,7 +24,7 @@ DEFAULT_LATE: Span = 4 * HOUR
 """The notice of 29 July 2022 sets no deadline; two to four hours to the national platform were usual."""
 
 _delays = tables.delays
-_nationwide = tables.nationwide_delays
+_nationwide = tables.national_delays
 _LOG_GROWTH = math.log(GROWTH)
 
 
@@ -51,10 +51,17 @@ class Timeliness:
 
 
 class Summary(NamedTuple):
-    """Laboratories by code and under "" all of them, and the horizon of retention where the interval begins before."""
+    """What was asked of timeliness.
+
+    Attributes:
+        by_subject: laboratories by code and, on a region's first page, under "" all of them together.
+        horizon: that of retention, where the interval begins before it.
+        next_position: the code after which a region's next page begins; None at the end.
+    """
 
     by_subject: dict[str, Timeliness]
     horizon: Instant | None
+    next_position: str | None = None
 
 
 def delay_class(delay: Span) -> int:
@@ -93,7 +100,7 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
     )
 
 
-def record_nationwide_delays(connection: Connection, lab: str, report_times: Iterable[Instant], delay: Span) -> None:
+def record_national_delays(connection: Connection, lab: str, report_times: Iterable[Instant], delay: Span) -> None:
     """Count results that took a time from their upload to the nation by the times of their reports."""
     hours = Counter(report_time // HOUR for report_time in report_times)
     if not hours:

@@ -20,17 +20,17 @@ delays = Table(
 )
 
 # At a province, when the nation had what a commit changed: results know their commit by laboratory and upload time.
-nationwide_times = Table(
-    "nationwide_times",
+national_receive_times = Table(
+    "national_receive_times",
     metadata,
     Column("lab", String(18), primary_key=True),
     Column("upload_time", BigInteger, primary_key=True, autoincrement=False),
-    Column("nationwide_time", BigInteger, nullable=False),
+    Column("national_receive_time", BigInteger, nullable=False),
 )
 
 # How long results took from upload to the nation: as `delays`.
-nationwide_delays = Table(
-    "nationwide_delays",
+national_delays = Table(
+    "national_delays",
     metadata,
     Column("lab", String(18), primary_key=True),
     Column("report_hour", Integer, primary_key=True, autoincrement=False),

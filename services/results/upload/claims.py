@@ -56,9 +56,9 @@ class Claims:
 
 
 def claim_reports(
-    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], *, origin: str, likely_free: bool
+    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], *, source_node: str, likely_free: bool
 ) -> Claims:
-    """Claim report numbers at a node, `origin`; `likely_free` tries all at once before it asks which are.
+    """Claim report numbers at a node, `source_node`; `likely_free` tries all at once before it asks which are.
 
     Raises:
         RemovedMeanwhile: a report number was taken, and then its report was removed.
@@ -78,11 +78,11 @@ def claim_reports(
         all_free = len(claimed) == len(fresh)
         again += [row for row in fresh if row.report_number not in claimed]
         fresh = [row for row in fresh if row.report_number in claimed]
-    return Claims(fresh, _compare_with_stored(connection, bulk, lab, again, origin), all_free)
+    return Claims(fresh, _compare_with_stored(connection, bulk, lab, again, source_node), all_free)
 
 
 def _compare_with_stored(
-    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], origin: str
+    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], source_node: str
 ) -> Comparison:
     """What becomes of results whose report numbers are taken; those that will be revised are held until the commit."""
     if not rows:
@@ -99,13 +99,13 @@ def _compare_with_stored(
     held = bulk.hold_keys(connection, lab, list(to_revise))
     if len(held) < len(to_revise):
         raise RemovedMeanwhile
-    return compare_reports(known | held, rows, find_foreign(connection, lab, list(to_revise), origin))
+    return compare_reports(known | held, rows, find_foreign(connection, lab, list(to_revise), source_node))
 
 
-def find_foreign(connection: Connection, lab: str, report_numbers: Sequence[str], origin: str) -> dict[str, str]:
+def find_foreign(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> dict[str, str]:
     """Those of a laboratory's reports that another node than this one received first, with its region."""
     stored = find_reports(connection, [(lab, number) for number in report_numbers])
-    return {number: result.origin for (_, number), result in stored.items() if result.origin != origin}
+    return {number: result.source_node for (_, number), result in stored.items() if result.source_node != source_node}
 
 
 def compare_reports(
@@ -140,4 +140,4 @@ def is_stored(row: NewResult, key: ReportKey) -> bool:
 
 def key_of(row: NewResult, revision: int = 1, sampling_hash: bytes | None = None) -> ReportKey:
     """What is known of a report once this result is stored as the given revision."""
-    return ReportKey(row.subject_key, row.file_time, revision, row.outcome, row.content_hash, sampling_hash)
+    return ReportKey(row.subject_key, row.reference_time, revision, row.outcome, row.content_hash, sampling_hash)

@@ -133,10 +133,10 @@ def _file_results(
     """Store what is good of a batch and no replay: reports that are new, and results of sampling records."""
     rows, removed = part_removed([row for row in batch.results if row.tube_index >= replayed], horizon)
     claims = claim_reports(
-        connection, bulk, position.lab, rows, origin=position.origin, likely_free=position.reports_are_new
+        connection, bulk, position.lab, rows, source_node=position.source_node, likely_free=position.reports_are_new
     )
     position.reports_are_new = claims.all_free
-    filing = CommitColumns(now, position.origin)
+    filing = CommitColumns(now, position.source_node)
     if claims.fresh:
         bulk.insert_results(connection, claims.fresh, filing)
     for row, known in claims.others.revised:
@@ -161,7 +161,7 @@ def _revise(
         update(keys)
         .where(keys.c.lab == lab, keys.c.report_number == row.report_number)
         .values(
-            file_time=row.file_time,
+            reference_time=row.reference_time,
             revision=old.revision + 1,
             outcome=row.outcome,
             content_hash=row.content_hash,
@@ -172,7 +172,7 @@ def _revise(
         update(results)
         .where(
             results.c.subject_key == old.subject_key,
-            results.c.file_time == old.file_time,
+            results.c.reference_time == old.reference_time,
             results.c.lab == lab,
             results.c.report_number == row.report_number,
             results.c.revision == old.revision,
@@ -223,7 +223,7 @@ def _record_changes(
     now: Instant,
 ) -> None:
     """Let supervisors, other nodes and watchers know what was stored."""
-    record_delays(connection, position.lab, [row.file_time for row, _ in stored if row.outcome != PENDING], now)
+    record_delays(connection, position.lab, [row.reference_time for row, _ in stored if row.outcome != PENDING], now)
     names = [(row.report_number, revision) for row, revision in stored]
     keys = [row.subject_key for row, _ in stored]
     change_log.record(connection, [LoggedChange(ChangeKind.RESULTS, position.lab, names, keys)], now)

@@ -45,7 +45,7 @@ class Tube:
     persons: tuple[TubePerson, ...]
 
     @property
-    def file_time(self) -> Instant:
+    def reference_time(self) -> Instant:
         """The report time, for PENDING the sampling time."""
         filed = self.sample_time if self.report_time is None else self.report_time
         assert filed is not None
@@ -68,7 +68,7 @@ class UploadPosition:
 
     lab: str
     upload_id: str
-    origin: str
+    source_node: str
     reports_are_new: bool = True
 
 

@@ -41,7 +41,7 @@ class UploadStore:
 
         OutOfRange for a gap, InvalidArgument for an id that was used for other tubes, RemovedMeanwhile.
         """
-        await self._partitions.prepare([row.file_time for row in batch.results])
+        await self._partitions.prepare([row.reference_time for row in batch.results])
         return await self._database.write(commit_batch, self._change_log, position, batch, now)
 
     async def find_known_batch(self, lab: str, digest: bytes) -> KnownBatch | None:

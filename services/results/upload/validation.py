@@ -47,7 +47,7 @@ class _Shared(NamedTuple):
     """What the persons of a good tube have in common, made once for all of them; `statement` is a hash begun."""
 
     tube_index: int
-    file_time: Instant
+    reference_time: Instant
     outcome: Outcome
     statement: Any
     of_tube: Any
@@ -116,10 +116,10 @@ class BatchValidator:
 
     def _share(self, index: int, tube: Tube) -> _Shared:
         statement = hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)
-        return _Shared(index, tube.file_time, tube.outcome, statement, self.rows.form_tube(without_numbers(tube)))
+        return _Shared(index, tube.reference_time, tube.outcome, statement, self.rows.form_tube(without_numbers(tube)))
 
     def _file_person(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
-        tube_index, file_time, outcome, statement, of_tube = shared
+        tube_index, reference_time, outcome, statement, of_tube = shared
         lab, number = self.lab.uscc, person.report_number
         subject_key = self.pepper.subject_key(document)
         name_hash = self.pepper.name_hash(person.name)
@@ -132,10 +132,10 @@ class BatchValidator:
             position,
             number,
             subject_key,
-            file_time,
+            reference_time,
             outcome,
             content_hash,
-            self.rows.form_key(lab, number, subject_key, file_time, outcome, content_hash),
+            self.rows.form_key(lab, number, subject_key, reference_time, outcome, content_hash),
             self.rows.form_result((subject_key, lab, number, self.pepper.version, name_hash, *names), of_tube),
         )
 
@@ -228,7 +228,7 @@ def tube_statement(tube: Tube) -> bytes:
 
 def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Sequence[NewResult], Sequence[Rejection]]:
     """The results that may be stored, and the rejections of those of a time of which nothing is kept any more."""
-    if horizon is None or all(row.file_time >= horizon for row in rows):
+    if horizon is None or all(row.reference_time >= horizon for row in rows):
         return rows, ()
     text = f"results reported before {format_instant(horizon)} were removed and are not taken in again"
     rejections = [
@@ -238,9 +238,9 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
             (Violation("sample_time" if row.outcome == PENDING else "report_time", "BEFORE_HORIZON", text),),
         )
         for row in rows
-        if row.file_time < horizon
+        if row.reference_time < horizon
     ]
-    return [row for row in rows if row.file_time >= horizon], rejections
+    return [row for row in rows if row.reference_time >= horizon], rejections
 
 
 def conflict(position: int) -> Violation:

@@ -96,7 +96,7 @@ def _find_results(
             wanted.setdefault(entry.lab, []).extend(entry.reports[start:end])
     labs.refresh(connection, wanted, now)
     return {
-        (lab, found.report_number, found.revision): (found, labs.standing_at(lab, found.file_time))
+        (lab, found.report_number, found.revision): (found, labs.standing_at(lab, found.reference_time))
         for lab, reports in wanted.items()
         for found in find_revisions(connection, lab, reports)
     }

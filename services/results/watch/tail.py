@@ -23,24 +23,29 @@ import structlog
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.results.changelog.model import BEGINNING, Cursor
+from services.results.timing import ResultsTiming
 from services.results.watch.batches import ChangeBatch, Part
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
-POLL_SECONDS = 0.1
-"""Between two looks at the log for commits of other processes: how late one of them may be told."""
-GATHER_SECONDS = 0.02
-"""Between a commit of this process and the look at the log: those of a busy moment are read together."""
-READ_RESULTS = 2_000
-"""Results that the poller reads at once: some three megabytes."""
-WINDOW_RESULTS = 10_000
-"""Results that the window holds: some fifteen megabytes."""
-PAGE_RESULTS = 500
-"""Results of one page: what a slow follower holds."""
-READERS = 2
-"""Followers behind the window that read the database at once: half of its threads stay free for look-ups."""
-
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TailLimits:
+    """How many results are held and read.
+
+    Attributes:
+        read: results that the poller reads at once: some three megabytes.
+        window: results that the window holds: some fifteen megabytes.
+        page: results of one page: what a slow follower holds.
+        readers: followers behind the window that read the database at once. Half of its threads stay free for look-ups.
+    """
+
+    read: int = 2_000
+    window: int = 10_000
+    page: int = 500
+    readers: int = 2
 
 
 class Log(Protocol):
@@ -73,17 +78,27 @@ class ChangePage:
 class ChangeTail:
     """The end of the change log. Reads only while it is followed."""
 
-    def __init__(self, log: Log, clock: Clock, drain: Drain, news: asyncio.Event) -> None:
+    def __init__(
+        self,
+        log: Log,
+        clock: Clock,
+        drain: Drain,
+        news: asyncio.Event,
+        timing: ResultsTiming,
+        limits: TailLimits | None = None,
+    ) -> None:
         """`news` is set whenever this process has committed something that stands in the log."""
+        self._timing = timing
+        self.limits = limits or TailLimits()
         self._log = log
         self._clock = clock
         self._drain = drain
         self._news = news
-        self._readers = asyncio.Semaphore(READERS)
+        self._readers = asyncio.Semaphore(self.limits.readers)
         self._beginning = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
         self._followers = 0
-        self.window = _Window({})
+        self.window = _Window({}, self.limits.window)
 
     @contextlib.asynccontextmanager
     async def follow(self, cursor: Cursor) -> AsyncIterator[Follower]:
@@ -100,7 +115,7 @@ class ChangeTail:
         """The window that is being fed; a new one at the end of the log when none is."""
         async with self._beginning:
             if self._poller is None:
-                self.window = _Window(await self._log.newest_cursor())
+                self.window = _Window(await self._log.newest_cursor(), self.limits.window)
                 self._poller = asyncio.ensure_future(self._poll(self.window))
             return self.window
 
@@ -108,7 +123,7 @@ class ChangeTail:
         """A page out of the database. OutOfRange when the cursor is too old or of another log."""
         async with self._readers:
             now = self._clock.now()
-            batch = await self._log.read_changes(cursor, now, PAGE_RESULTS)
+            batch = await self._log.read_changes(cursor, now, self.limits.page)
         return ChangePage(batch.parts, now if batch.is_complete else None)
 
     async def _poll(self, window: _Window) -> None:
@@ -116,7 +131,7 @@ class ChangeTail:
             while not self._drain.begun:
                 self._news.clear()
                 asked = self._clock.now()
-                batch = await self._log.read_changes(window.reach, asked, READ_RESULTS)
+                batch = await self._log.read_changes(window.reach, asked, self.limits.read)
                 window.take_in(batch.parts, asked if batch.is_complete else None)
                 if batch.is_complete:
                     await self._pause()
@@ -130,9 +145,9 @@ class ChangeTail:
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_SECONDS):
+            async with asyncio.timeout(self._timing.tail_poll):
                 await self._news.wait()
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(self._timing.tail_gather)
 
     def _stop(self) -> None:
         if self._poller is not None:
@@ -160,7 +175,7 @@ class Follower:
         """
         until = asyncio.get_running_loop().time() + seconds
         while (window := self._window) is not None and window.still_holds(self._position):
-            parts, self._position = window.parts_after(self._position, self._cursor, PAGE_RESULTS)
+            parts, self._position = window.parts_after(self._position, self._cursor, self._tail.limits.page)
             if parts or asyncio.get_running_loop().time() >= until:
                 return self._page(parts, window.as_of if self._position == window.end else None)
             with contextlib.suppress(TimeoutError):
@@ -186,7 +201,8 @@ class Follower:
 class _Window:
     """The newest parts of the log, numbered from 0 on. Times are of the poller's looks at the log."""
 
-    def __init__(self, floor: Cursor) -> None:
+    def __init__(self, floor: Cursor, capacity: int) -> None:
+        self._capacity = capacity
         self._parts: deque[Part] = deque()
         self._weight = 0
         # Nothing that lies between these two cursors is missing.
@@ -209,7 +225,7 @@ class _Window:
             self._parts.append(part)
             self._weight += _weight(part)
             self.reach[part.entry.writer_id] = part.place
-        while self._weight > WINDOW_RESULTS:
+        while self._weight > self._capacity:
             oldest = self._parts.popleft()
             self._weight -= _weight(oldest)
             self._floor[oldest.entry.writer_id] = oldest.place

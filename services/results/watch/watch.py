@@ -16,14 +16,13 @@ from services.results.changelog.model import Cursor
 from services.results.fields import known_region
 from services.results.records.convert import result_to_proto
 from services.results.records.model import StoredResult
+from services.results.timing import ResultsTiming
 from services.results.watch.batches import Part
 from services.results.watch.cursors import decode_cursor, encode_cursor
 from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.runtime.server.service import Drain
 
-HEARTBEAT_SECONDS = 5.0
-"""The longest a watcher waits for a word."""
 RETRY_AFTER: Span = 5 * SECOND
 """After what time one for whom there was no room is to try again."""
 
@@ -31,7 +30,8 @@ RETRY_AFTER: Span = 5 * SECOND
 class Watch:
     """Tells the change log to watchers, each from a cursor of its own, up to a number of them at once."""
 
-    def __init__(self, store: WatchStore, tail: ChangeTail, drain: Drain, most: int) -> None:
+    def __init__(self, store: WatchStore, tail: ChangeTail, drain: Drain, most: int, timing: ResultsTiming) -> None:
+        self._timing = timing
         self._store = store
         self._tail = tail
         self._drain = drain
@@ -73,14 +73,14 @@ class Watch:
         spoken, to_confirm = now(), True
         async with self._tail.follow(cursor) as follower:
             while not self._drain.begun:
-                page = await follower.next(spoken + HEARTBEAT_SECONDS - now())
+                page = await follower.next(spoken + self._timing.watch_heartbeat - now())
                 for part in page.parts:
                     for message in _tell_part(part, cursor, wants):
                         yield message
                         spoken, to_confirm = now(), True
                 # As soon as all is told, then as a heartbeat: also while the filter takes nothing of very much.
                 reached = page.as_of_time
-                if (reached is not None and to_confirm) or now() - spoken >= HEARTBEAT_SECONDS:
+                if (reached is not None and to_confirm) or now() - spoken >= self._timing.watch_heartbeat:
                     checkpoint = Checkpoint(as_of_time=None if reached is None else to_timestamp(reached))
                     yield WatchResultsResponse(checkpoint=checkpoint, cursor=encode_cursor(cursor))
                     spoken, to_confirm = now(), reached is None

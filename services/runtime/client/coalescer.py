@@ -39,9 +39,11 @@ class Coalescer(Generic[Q, A]):
         *,
         max_batch: int = 500,
         in_flight: int = 1,
+        longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
     ) -> None:
         self._call = call
         self._max_batch = max_batch
+        self._longest_linger = longest_linger_seconds
         self._free = in_flight
         self._waiting: list[tuple[Q, asyncio.Future[A], Call | None]] = []
         self._scheduled = False
@@ -61,8 +63,8 @@ class Coalescer(Generic[Q, A]):
             return
         self._scheduled = True
         loop = asyncio.get_running_loop()
-        if self._last_shared and loop.time() < self._returned + LONGEST_LINGER_SECONDS:
-            loop.call_later(min(LONGEST_LINGER_SECONDS, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
+        if self._last_shared and loop.time() < self._returned + self._longest_linger:
+            loop.call_later(min(self._longest_linger, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
         else:
             loop.call_soon(self._dispatch)
 

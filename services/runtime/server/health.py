@@ -9,12 +9,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
 from services.runtime.server.service import Service
-
-CHECK_SECONDS = 1.0
-"""Between two deep checks. Health can be stale by this much and one check."""
-CHECK_TIMEOUT_SECONDS = 5.0
-"""A check that takes longer has failed. Verification waits two seconds for Results or Policy, so a slower database is
-of no use to it."""
+from services.runtime.server.timing import ServerTiming
 
 _log = structlog.get_logger(__name__)
 
@@ -22,9 +17,10 @@ _log = structlog.get_logger(__name__)
 class Health:
     """Publishes grpc.health.v1 for the server as a whole ("") and for each gRPC service of one service."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, timing: ServerTiming) -> None:
         self.servicer = aio.HealthServicer()
         self._service = service
+        self._timing = timing
         self._names = ["", *(registration.service for registration in service.registrations)]
         self._serving: bool | None = None
 
@@ -35,7 +31,7 @@ class Health:
     async def check_once(self) -> bool:
         """Check now and publish the outcome."""
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timing.check_timeout):
                 await self._service.check()
             serving = True
         except Exception as error:  # noqa: BLE001 - whatever a check raises means not healthy
@@ -46,10 +42,10 @@ class Health:
         return serving
 
     async def check_periodically(self) -> None:
-        """Check once a second until cancelled."""
+        """Check again and again until cancelled."""
         while True:
             await self.check_once()
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(self._timing.check)
 
     async def drain(self) -> None:
         """Publish NOT_SERVING from now on, so that load balancers turn elsewhere before calls are refused."""

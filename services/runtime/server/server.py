@@ -20,12 +20,11 @@ from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.service import Service
+from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings, TlsSettings, is_loopback
 from services.runtime.variables import BadSetting
 
 MAX_METADATA_BYTES = 16 * 1024
-CANCEL_SECONDS = 2.0
-"""How long cancelled calls may take to end before their service is closed anyway."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,13 +55,20 @@ class RunningServer:
     """
 
     def __init__(
-        self, service: Service, server: grpc.aio.Server, port: int, health_: Health, admission: Admission
+        self,
+        service: Service,
+        server: grpc.aio.Server,
+        port: int,
+        health_: Health,
+        admission: Admission,
+        timing: ServerTiming,
     ) -> None:
         self.service = service
         self.port = port
         self._server = server
         self._admission = admission
         self._health = health_
+        self._timing = timing
         self._health_checks = Background([health_.check_periodically])
         self._health_checks.start()
         self._background = Background(service.background)
@@ -79,24 +85,27 @@ class RunningServer:
         await self._server.stop(grace)
         # gRPC cancels the remaining calls and does not wait until they have ended. What they use is closed next.
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CANCEL_SECONDS):
+            async with asyncio.timeout(self._timing.cancel):
                 await self._admission.wait_until_idle()
         await self._background.stop()
         await self.service.close()
         _log.info("stopped", service=self.service.name)
 
 
-async def start(service: Service, address: str, settings: Settings) -> RunningServer:
+async def start(
+    service: Service, address: str, settings: Settings, timing: ServerTiming | None = None
+) -> RunningServer:
     """Serve a service at an address; port 0 takes a free port.
 
     Raises:
         BadSetting: the port is taken, or other machines can reach the address and there is no mutual TLS.
     """
+    timing = timing or ServerTiming()
     admission = Admission(settings.max_calls)
-    routes = Routes(ordered_layers(admission))
+    routes = Routes(ordered_layers(admission, timing.deadline))
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
-    health_ = Health(service)
+    health_ = Health(service, timing)
     for registration in service.registrations:
         registration.register(registration.servicer, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
@@ -114,7 +123,7 @@ async def start(service: Service, address: str, settings: Settings) -> RunningSe
         raise
     await health_.check_once()
     _log.info("serving", service=service.name, port=port, **settings.redacted())
-    return RunningServer(service, server, port, health_, admission)
+    return RunningServer(service, server, port, health_, admission, timing)
 
 
 def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
@@ -157,10 +166,14 @@ def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
 
 @contextlib.asynccontextmanager
 async def running(
-    service: Service, address: str, settings: Settings, grace: float = 1.0
+    service: Service,
+    address: str,
+    settings: Settings,
+    grace: float = 1.0,
+    timing: ServerTiming | None = None,
 ) -> AsyncIterator[RunningServer]:
     """Serve a service as long as the block lasts."""
-    server = await start(service, address, settings)
+    server = await start(service, address, settings, timing)
     try:
         yield server
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hutong.results.v1 import lookup_pb2, result_pb2
+from hutong.results.v1 import lookup_pb2, next_step_pb2, result_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import from_timestamp
@@ -44,11 +44,54 @@ def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
 def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
     """What was found of a piece of evidence."""
     record = record_from_proto(claim.test_result) if claim.HasField("test_result") else None
-    horizon_time = from_timestamp(claim.horizon_time) if claim.HasField("horizon_time") else None
-    return Claim(claim.state, record, claim.lab_standing, horizon_time)
+    retention_start_time = (
+        from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
+    )
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time)
 
 
-def source_from_proto(source: lookup_pb2.Source, part: str = "") -> SourceStatus:
-    """A source that was asked; `part` is appended to its name: "/results" for those that Results told of."""
+def source_from_proto(source: lookup_pb2.DataSource) -> SourceStatus:
+    """A source that a decision was made from."""
+    return _source(source_name(source), source)
+
+
+def source_from_results(source: lookup_pb2.DataSource) -> SourceStatus:
+    """A node that Results looked in: its Results service is the source."""
+    return _source(source.node + _RESULTS, source)
+
+
+def _source(name: str, source: lookup_pb2.DataSource) -> SourceStatus:
     as_of = from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None
-    return SourceStatus(source.source + part, source.state, as_of)
+    return SourceStatus(name, source.state, as_of)
+
+
+_RESULTS = "/results"
+_POLICY = "/policy"
+
+
+def source_name(message: lookup_pb2.DataSource | next_step_pb2.NextStep) -> str:
+    """The source's name here: the node's, with "/results" or "/policy" appended; empty for none."""
+    if message.results_service:
+        return message.results_service + _RESULTS
+    if message.policy_service:
+        return message.policy_service + _POLICY
+    return message.node
+
+
+def mend_sources(message: decision_pb2.Decision | decision_pb2.DecisionInputs) -> None:
+    """Name the sources of a stored message by their kind: in older ones `node` holds the whole name."""
+    for source in message.sources:
+        set_source(source, source_name(source))
+    if isinstance(message, decision_pb2.Decision):
+        for step in message.next_steps:
+            set_source(step, source_name(step))
+
+
+def set_source(message: lookup_pb2.DataSource | next_step_pb2.NextStep, name: str) -> None:
+    """Name a source in a message."""
+    if name.endswith(_RESULTS):
+        message.results_service = name.removesuffix(_RESULTS)
+    elif name.endswith(_POLICY):
+        message.policy_service = name.removesuffix(_POLICY)
+    elif name:
+        message.node = name

@@ -29,8 +29,8 @@ from services.verification.decision.model import (
     Decision,
     EffectivePolicy,
     Evidence,
-    FollowUp,
     Inputs,
+    NextStep,
     Record,
 )
 from services.verification.decision.permission import (
@@ -196,11 +196,11 @@ def _preference(item: Item) -> tuple[Instant, bool, Instant, bool]:
 def _refuse_for_positive(inputs: Inputs, policy: EffectivePolicy, items: list[Item], governing: Item) -> Decision:
     """Step 3, its end."""
     reason: Reason = pb.DECISION_REASON_POSITIVE_RESULT
-    rechecks: list[FollowUp] = []
+    rechecks: list[NextStep] = []
     if governing.subject.outcome == POOL_POSITIVE:
         reason = pb.DECISION_REASON_PENDING_RECHECK
         rechecks = [
-            FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
+            NextStep(next_step_pb2.NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE, item.subject.lab, item.subject.report_number)
             for item in items
             if item.use == pb.EVIDENCE_USE_GOVERNS
         ]
@@ -252,7 +252,7 @@ def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: R
     subjects.extend(evidence for evidence, _ in _pairs(inputs))
     items = [Item(subject, pb.EVIDENCE_USE_NOT_NEEDED) for subject in subjects]
     unknown = reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
-    return _compose(inputs, items, outcome, reason, more_follow_ups=_ask_again(inputs) if unknown else ())
+    return _compose(inputs, items, outcome, reason, more_next_steps=_ask_again(inputs) if unknown else ())
 
 
 def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
@@ -276,12 +276,12 @@ def _compose(
     *,
     basis: DecisionBasis = pb.DECISION_BASIS_UNSPECIFIED,
     rests_on: Item | None = None,
-    more_follow_ups: Sequence[FollowUp] = (),
+    more_next_steps: Sequence[NextStep] = (),
     refusal_permitted: bool = False,
 ) -> Decision:
     """The decision, explained by everything that was weighed."""
-    follow_ups = [item.follow_up for item in items if item.follow_up is not None]
-    follow_ups.extend(more_follow_ups)
+    next_steps = [item.next_step for item in items if item.next_step is not None]
+    next_steps.extend(more_next_steps)
     result = ""
     if rests_on is not None and isinstance(rests_on.subject, Record):
         result = f"{rests_on.subject.name}@{rests_on.subject.revision}"
@@ -294,7 +294,7 @@ def _compose(
         rests_on.expire_time if rests_on else None,
         tuple([Considered(item.subject, item.use, item.expire_time, item.differing_fields) for item in items]),
         in_order(inputs.sources),
-        tuple(dict.fromkeys(follow_ups)) if follow_ups else (),
+        tuple(dict.fromkeys(next_steps)) if next_steps else (),
         refusal_permitted,
         _gate_row(inputs, outcome, reason, refusal_permitted),
         inputs.policy,

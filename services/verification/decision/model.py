@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import follow_up_pb2, lab_pb2, lookup_pb2, result_pb2
+from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2, result_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     TravelerOrigin: TypeAlias = policy_pb2.TravelerOrigin.ValueType
     ValidityBasis: TypeAlias = policy_pb2.ValidityBasis.ValueType
     Channel: TypeAlias = channel_pb2.Channel.ValueType
-    ClaimState: TypeAlias = lookup_pb2.ClaimState.ValueType
+    ClaimedReportMatchState: TypeAlias = lookup_pb2.ClaimedReportMatchState.ValueType
     DecisionBasis: TypeAlias = decision_pb2.DecisionBasis.ValueType
     DecisionOutcome: TypeAlias = decision_pb2.DecisionOutcome.ValueType
-    FollowUpAction: TypeAlias = follow_up_pb2.FollowUpAction.ValueType
+    NextStepAction: TypeAlias = next_step_pb2.NextStepAction.ValueType
     Ground: TypeAlias = refusal_ground_pb2.RefusalGround.ValueType
     Outcome: TypeAlias = outcome_pb2.Outcome.ValueType
     Reason: TypeAlias = decision_pb2.DecisionReason.ValueType
@@ -51,8 +51,8 @@ NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING
 REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
 
-CLAIM_UNKNOWN = lookup_pb2.CLAIM_STATE_UNSPECIFIED
-OTHER_PERSON = lookup_pb2.CLAIM_STATE_OTHER_PERSON
+CLAIM_UNKNOWN = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED
+OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
@@ -95,14 +95,14 @@ class Evidence(NamedTuple):
 class Claim(NamedTuple):
     """What was found of a piece of evidence: whose record it names, and the record when it is this person's.
 
-    `lab_standing` is the laboratory's at the report time on the evidence. `horizon_time` is there where that time lies
-    before it: of what was reported then retention keeps nothing.
+    `lab_standing` is the laboratory's at the report time on the evidence. `retention_start_time` is there where that
+    time lies before it: of what was reported then retention keeps nothing.
     """
 
-    state: ClaimState
+    state: ClaimedReportMatchState
     record: Record | None
     lab_standing: Standing
-    horizon_time: Instant | None = None
+    retention_start_time: Instant | None = None
 
 
 NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
@@ -210,10 +210,10 @@ class Considered(NamedTuple):
     differing_fields: tuple[str, ...] = ()
 
 
-class FollowUp(NamedTuple):
+class NextStep(NamedTuple):
     """What somebody ought to do about a report or a source."""
 
-    action: FollowUpAction
+    action: NextStepAction
     lab: str = ""
     report_number: str = ""
     source: str = ""
@@ -233,7 +233,7 @@ class Decision(NamedTuple):
     expire_time: Instant | None
     considered: tuple[Considered, ...]
     sources: tuple[SourceStatus, ...]
-    follow_ups: tuple[FollowUp, ...]
+    next_steps: tuple[NextStep, ...]
     refusal_permitted: bool
     gate: GateRow
     policy: EffectivePolicy | None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import MINUTE, Instant, Span
@@ -18,8 +18,8 @@ from services.verification.decision.model import (
     PENDING,
     Claim,
     Evidence,
-    FollowUp,
     Inputs,
+    NextStep,
     Record,
 )
 
@@ -42,7 +42,7 @@ class Item:
     basis_time: Instant | None = None
     expire_time: Instant | None = None
     differing_fields: tuple[str, ...] = ()
-    follow_up: FollowUp | None = None
+    next_step: NextStep | None = None
     is_sampling: bool = False
     """Whether it counts as the record of a sampling, whatever its report says or will say."""
 
@@ -77,9 +77,9 @@ def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str,
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, ("person",))
     item = Item(evidence, _fault(evidence, claim.lab_standing, inputs))
-    if claim.horizon_time is None:
+    if claim.retention_start_time is None:
         # Otherwise its record may have been removed, and the laboratory would be refused.
-        item.follow_up = FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
+        item.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
     return item
 
 
@@ -88,7 +88,7 @@ def _contradiction(evidence: Evidence, differing: tuple[str, ...]) -> Item:
         evidence,
         pb.EVIDENCE_USE_CONTRADICTS_RECORD,
         differing_fields=differing,
-        follow_up=FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE, evidence.lab, evidence.report_number),
+        next_step=NextStep(next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE, evidence.lab, evidence.report_number),
     )
 
 

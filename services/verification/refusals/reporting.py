@@ -118,7 +118,7 @@ class RefusalReporter:
             arriving_from=request.arriving_from,
             use_time=request.refuse_time,
             evidence=request.evidence,
-            scope=SCOPE_NATIONWIDE,
+            scope=LOOKUP_SCOPE_NATIONWIDE,
             store_decision=True,
         )
         _, kept = await self._verifier.conclude(question)

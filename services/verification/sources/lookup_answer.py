@@ -7,15 +7,14 @@ from itertools import pairwise
 from operator import add
 from typing import NamedTuple
 
+from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from hutong.results.v1 import lookup_pb2, result_pb2
-from hutong.results.v1.results_service_pb2 import LookupColumns, LookupLatestResponse
+from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 
 from services.domain.instant import set_timestamp
-from services.verification.decision.convert import record_from_proto, source_from_proto
+from services.verification.decision.convert import record_from_proto, source_from_results
 from services.verification.decision.model import Record, SourceStatus
 
-_SOURCE_PART = "/results"
-"""What a decision appends to the names of nodes that Results names."""
 _ALIKE = (
     "lab",
     "report_number",
@@ -28,11 +27,11 @@ _ALIKE = (
     "outcome",
     "sample_region",
     "sample_site",
-    "origin",
+    "source_node",
     "lab_standing",
 )
 """Columns that are a field of a result as it is."""
-_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "nationwide_time")
+_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
 
 
 class Rows(NamedTuple):
@@ -52,7 +51,7 @@ class LookupAnswer(NamedTuple):
     records: tuple[Record, ...]
     in_region_count: int
     sources: tuple[SourceStatus, ...]
-    claims: Sequence[lookup_pb2.Claim]
+    claims: Sequence[lookup_pb2.ClaimedReportMatch]
     received: LookupLatestResponse | Rows
 
     def results(self) -> Iterable[result_pb2.TestResult]:
@@ -69,7 +68,7 @@ def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
     return LookupAnswer(
         tuple([record_from_proto(result) for result in (*message.in_region, *message.out_of_region)]),
         len(message.in_region),
-        tuple([source_from_proto(source, _SOURCE_PART) for source in message.sources]),
+        tuple([source_from_results(source) for source in message.sources]),
         message.claims,
         message,
     )
@@ -77,7 +76,7 @@ def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
 
 def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
     """The answers that share columns, in their order."""
-    sources = tuple([source_from_proto(source, _SOURCE_PART) for source in columns.sources])
+    sources = tuple([source_from_results(source) for source in columns.sources])
     labs, numbers = columns.lab[:], columns.report_number[:]
     fields = zip(
         [f"{lab}/results/{number}" for lab, number in zip(labs, numbers, strict=True)],

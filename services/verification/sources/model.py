@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from services.verification.decision.model import Ground
 
 PolicyKey: TypeAlias = tuple[str, int, str]
-"""What selects the policies: region, purpose and province of origin. No policy knows a finer origin."""
+"""What selects the policies: region, purpose and province of source_node. No policy knows a finer source_node."""
 
 
 class PolicyQuestion(NamedTuple):

@@ -8,13 +8,13 @@ from services.verification.sources.model import PolicyAnswer, PolicyKey, PolicyQ
 MAX_REGIONS = 4_000
 """More than GB/T 2260 has in force."""
 MAX_ANSWERS_PER_REGION = 2_000
-"""More than twelve purposes by 34 provinces of origin; each holds the answers of a few intervals."""
+"""More than twelve purposes by 34 provinces of source_node; each holds the answers of a few intervals."""
 MAX_INTERVALS = 8
 """Answers for different times of use that are kept side by side."""
 
 
 class PolicyCache:
-    """Answers by region, purpose and province of origin: a policy knows no finer origin."""
+    """Answers by region, purpose and province of source_node: a policy knows no finer source_node."""
 
     def __init__(self) -> None:
         self._regions: dict[str, dict[PolicyKey, list[PolicyAnswer]]] = {}

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, Source
-from hutong.results.v1.results_service_pb2 import (
-    BatchLookupLatestRequest,
-    BatchLookupLatestResponse,
-    LookupLatestItem,
-    LookupLatestRequest,
-    LookupLatestResponse,
-)
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, DataSource
+from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatestRequest, LookupLatestResponse
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
@@ -28,7 +23,7 @@ from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatu
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
 
 if TYPE_CHECKING:
-    from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
+    from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceAsyncStub
 
 Answer = LookupAnswer | None
 """What a look-up found; None when Results did not answer in time."""
@@ -43,7 +38,7 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 class ResultsClient:
     """Asks this node's Results."""
 
-    def __init__(self, stub: ReconnectingStub[ResultsServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(self, stub: ReconnectingStub[InternalLookupServiceAsyncStub], jurisdiction: str) -> None:
         self._stub = stub
         source = f"{format_node(jurisdiction)}/results"
         self.unavailable = SourceStatus(source, SOURCE_UNAVAILABLE, None)
@@ -112,7 +107,7 @@ class ResultsClient:
     ) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
-        nationwide = any(one.scope == SCOPE_NATIONWIDE for one in look_ups)
+        nationwide = any(one.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
         async with self._nationwide_batches if nationwide else self._batches:
             call = asyncio.ensure_future(self._look_up_batch(look_ups))
             try:
@@ -134,10 +129,10 @@ class ResultsClient:
             future.set_result(None)
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
-        request = BatchLookupLatestRequest(requests=look_ups, in_columns=True)
+        request = BatchLookupColumnsRequest(requests=look_ups)
         stub = self._stub.stub
         try:
-            response = await stub.BatchLookupLatest(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
+            response = await stub.BatchLookupColumns(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2
@@ -153,7 +148,7 @@ class ResultsClient:
         return _answers(response)
 
 
-def _answers(response: BatchLookupLatestResponse) -> Sequence[Answer | HutongError]:
+def _answers(response: BatchLookupColumnsResponse) -> Sequence[Answer | HutongError]:
     """The answers of a batch in order, in whichever form each of them came."""
     apart = [_answer(item) for item in response.items]
     if not response.HasField("columns"):
@@ -176,7 +171,7 @@ def _answer(item: LookupLatestItem) -> Answer | HutongError:
     info = _info(error)
     if info.reason == "NOT_FRESH_ENOUGH":
         # Nothing is known of the commits that the token stands for: the answer says that their node is unavailable.
-        unavailable = Source(source=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
+        unavailable = DataSource(node=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
         return answer_from_message(LookupLatestResponse(sources=[unavailable]))
     return None
 

@@ -18,7 +18,6 @@ from services.verification.decision.model import (
     Decision,
     EffectivePolicy,
     Evidence,
-    FollowUp,
     Inputs,
     PolicyDocument,
     Record,
@@ -26,19 +25,19 @@ from services.verification.decision.model import (
 )
 
 if TYPE_CHECKING:
-    from services.verification.decision.model import FollowUpAction
+    from services.verification.decision.model import NextStepAction
 
-_DESCRIPTIONS: dict[FollowUpAction, str] = {
-    follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT: (
+_DESCRIPTIONS: dict[NextStepAction, str] = {
+    next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT: (
         "its holder has this report in hand and no record of it was found: ask the laboratory to upload it"
     ),
-    follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE: (
+    next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE: (
         "what was shown differs from the record of this report: an officer ought to compare the two"
     ),
-    follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE: (
+    next_step_pb2.NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE: (
         "the pool was positive, which says nothing yet of the person: a single-tube recheck is needed"
     ),
-    follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN: "the source did not answer: ask again; nobody is refused for it",
+    next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN: "the source did not answer: ask again; nobody is refused for it",
 }
 
 
@@ -69,8 +68,8 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: In
         set_timestamp(message.expire_time, decision.expire_time)
     for considered in decision.considered:
         _add_considered(considered, message)
-    for follow_up in decision.follow_ups:
-        _set_follow_up(follow_up, inputs.evaluate_time, message.follow_ups.add())
+    for next_step in decision.next_steps:
+        _set_next_step(next_step, inputs.evaluate_time, message.next_steps.add())
     if decision.refusal_permitted:
         message.refusal_permitted = True
     if decision.assumed_origin:
@@ -134,20 +133,20 @@ def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
     )
 
 
-def fill_source(message: lookup_pb2.Source, status: SourceStatus) -> None:
+def fill_source(message: lookup_pb2.DataSource, status: SourceStatus) -> None:
     """Say of a source, in an empty message, whether it answered."""
-    message.source = status.source
+    set_source(message, status.source)
     message.state = status.state
     if status.as_of_time is not None:
         set_timestamp(message.as_of_time, status.as_of_time)
 
 
-def _set_follow_up(follow_up: FollowUp, now: Instant, message: follow_up_pb2.FollowUp) -> None:
-    message.action = follow_up.action
-    message.lab = follow_up.lab
-    message.report_number = follow_up.report_number
-    message.source = follow_up.source
-    message.description = _DESCRIPTIONS[follow_up.action]
+def _set_next_step(next_step: NextStep, now: Instant, message: next_step_pb2.NextStep) -> None:
+    message.action = next_step.action
+    message.lab = next_step.lab
+    message.report_number = next_step.report_number
+    set_source(message, next_step.source)
+    message.description = _DESCRIPTIONS[next_step.action]
     set_timestamp(message.create_time, now)
 
 

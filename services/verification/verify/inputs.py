@@ -30,7 +30,7 @@ from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
 from services.verification.verify.question import Question
 
-PairedClaims = Sequence[lookup_pb2.Claim | None]
+PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
 """What was found of each piece of evidence, in its order; None for one that was not asked about."""
 
 
@@ -104,8 +104,8 @@ def inputs_to_proto(
         if claim is not None:
             added.state = claim.state
             added.lab_standing = claim.lab_standing
-            if claim.HasField("horizon_time"):
-                added.horizon_time.CopyFrom(claim.horizon_time)
+            if claim.HasField("retention_start_time"):
+                added.retention_start_time.CopyFrom(claim.retention_start_time)
             if claim.HasField("result"):
                 added.test_result.CopyFrom(without_masks(claim.result))
     return message
@@ -153,9 +153,11 @@ def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedCl
     return [next(claims, None) if evidence.lab and evidence.report_number else None for evidence in question.evidence]
 
 
-def _claim(claim: lookup_pb2.Claim | None) -> Claim:
+def _claim(claim: lookup_pb2.ClaimedReportMatch | None) -> Claim:
     if claim is None:
         return NOT_LOOKED_UP
     record = record_from_proto(claim.result) if claim.HasField("result") else None
-    horizon_time = from_timestamp(claim.horizon_time) if claim.HasField("horizon_time") else None
-    return Claim(claim.state, record, claim.lab_standing, horizon_time)
+    retention_start_time = (
+        from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
+    )
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time)

@@ -21,6 +21,7 @@ from hutong.verification.v1.verification_service_pb2 import (
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceServicer
 
 from services.domain.names import parse_decision
+from services.verification.decision.convert import mend_sources
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
@@ -50,9 +51,10 @@ class VerificationServicer(VerificationServiceServicer):
 
     async def GetDecision(self, request: GetDecisionRequest, context: Context) -> GetDecisionResponse:
         stored = await self._store.get_decision(parse_decision(request.name))
-        return GetDecisionResponse(
-            decision=Decision.FromString(stored.decision), inputs=DecisionInputs.FromString(stored.inputs)
-        )
+        decision, inputs = Decision.FromString(stored.decision), DecisionInputs.FromString(stored.inputs)
+        mend_sources(decision)
+        mend_sources(inputs)
+        return GetDecisionResponse(decision=decision, inputs=inputs)
 
     async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
         return await self._verifier.replay(parse_decision(request.name))

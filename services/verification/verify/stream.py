@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     StreamVerifyRequest,
@@ -73,7 +73,7 @@ class VerificationStream:
         """
         if question.request.at_least_as_fresh:
             return asyncio.ensure_future(self._answer_alone(question))
-        return (self._nationwide if question.request.scope == SCOPE_NATIONWIDE else self._together).ask(question)
+        return (self._nationwide if question.request.scope == LOOKUP_SCOPE_NATIONWIDE else self._together).ask(question)
 
     def ask_nation(self, unanswered: Unanswered) -> asyncio.Future[StreamVerifyResponse]:
         """Answer a question that this node's own records did not settle, together with others like it."""

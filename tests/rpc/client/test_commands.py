@@ -70,7 +70,7 @@ def test_decision_names_its_rule_with_its_title(hutong: Shell, who: tuple[str, .
     """So that a checker can tell the person why."""
     use = ("--use-time", "2022-08-10T23:00:00+08:00")
     text = hutong("verify", *who, *PLACE, *use, stdin=hutong.traveller["card_no"]).stdout
-    assert "Rule: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
+    assert "Policy: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
 
 
 def test_people_of_a_file_are_decided_row_by_row(hutong: Shell, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) ->
     for whose in (("--region", "220000"), ("--lab", LAB)):
         assert str(page) in hutong("timeliness", *whose, *day, "--html", str(page)).stderr
         text = page.read_text(encoding="utf-8")
-        assert "Who reports late" in text
+        assert "Timeliness of reports" in text
         assert "200 of 200" in text
         assert "2022-08-09 00:00 to 2022-08-10 00:00" in text
     assert "吉林" not in text
@@ -181,7 +181,7 @@ def test_example_of_the_readme_runs(hutong: Shell) -> None:
 def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(hutong: Shell, tmp_path: Path) -> None:
     """Listed for people and machines; nothing of who showed it is told."""
     lab = "91370100MA000LAB0H"
-    assert "Nothing to chase" in hutong("follow-ups", "--lab", lab).stdout
+    assert "No report is missing" in hutong("missing-reports", "--lab", lab).stdout
     shown = f"channel=paper-report,lab=labs/{lab},report_number=JN-0001,report_time=2022-08-10T08:00:00+08:00"
     shown += ",sample_time=2022-08-10T01:00:00+08:00"
     use = ("--use-time", "2022-08-10T23:00:00+08:00")
@@ -189,10 +189,10 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
         "verify", "--number", UNKNOWN_CARD, *PLACE, *use, "--evidence", f"{shown},sample_time=2022-08-10T01:00:00+08:00"
     )
     until = time.monotonic() + 20
-    while not (found := hutong.json("follow-ups", "--lab", lab)["follow_ups"]) and time.monotonic() < until:
+    while not (found := hutong.json("missing-reports", "--lab", lab)["missing_reports"]) and time.monotonic() < until:
         time.sleep(0.05)
     assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
-    text = hutong("follow-ups", "--all").stdout
+    text = hutong("missing-reports", "--all").stdout
     assert "JN-0001" in text
     assert UNKNOWN_CARD not in text
 

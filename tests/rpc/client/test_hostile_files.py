@@ -173,7 +173,7 @@ MANGLED = [
     ({"sample_date": "########"}, "too narrow"),
     ({"sample_date": "06:00"}, "cut the date off"),
     ({"report_date": "2022-08-09"}, "no time of day"),
-    ({"report_date": "8/9/22 12:00"}, "which of the numbers is the day"),
+    ({"report_date": "8/9/22 12:00"}, "which number is the day"),
     ({"nat_result": "#N/A"}, "not a known result"),
 ]
 
@@ -268,15 +268,15 @@ PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Page
         ("scan.csv", png(), "a picture"),
         ("report.xlsx", PDF, "a PDF"),
         ("day.zip", archive("day.csv"), "unpack it"),
-        ("letter.xlsx", archive("[Content_Types].xml", "word/document.xml"), "no Excel workbook"),
-        ("broken.xlsx", b"PK\x03\x04" + bytes(100), "cannot be opened as one"),
+        ("letter.xlsx", archive("[Content_Types].xml", "word/document.xml"), "not an Excel workbook"),
+        ("broken.xlsx", b"PK\x03\x04" + bytes(100), "cannot be opened"),
         ("day.csv.gz", b"\x1f\x8b\x08" + bytes(40), "unpack it"),
         ("old.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Excel 97-2003"),
         ("page.csv", b"<html><table><tr><td>1</td></tr></table></html>", "a web page"),
-        ("letter.csv", "敬启者：附上今日结果。\r\n".encode("gb18030"), "no column name that is known"),
+        ("letter.csv", "敬启者：附上今日结果。\r\n".encode("gb18030"), "no known column name"),
         ("noise.csv", bytes(range(256)) * 20, "not text"),
-        ("day.ndjson", b"hello\n", "no JSON"),
-        ("day.ndjson", b"[1, 2]\n", "no object"),
+        ("day.ndjson", b"hello\n", "not JSON"),
+        ("day.ndjson", b"[1, 2]\n", "not a JSON object"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_with_what_to_do(

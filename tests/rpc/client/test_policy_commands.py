@@ -84,7 +84,7 @@ def test_apply_tells_each_place_and_purpose_whose_answer_changes(hutong: Shell, 
     assert f"hotel.yaml changes 410100, from same province: {old} → {new} for hotel" in told
     path.write_text(BREACHING, encoding="utf-8")
     told = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED).stdout
-    assert "as things stand POLICY_BREACH" in told
+    assert "would be refused now, POLICY_BREACH" in told
     assert "联防联控机制综发〔2022〕81号" in told
 
 

@@ -17,9 +17,9 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, OutOfRange, Violation
 from services.runtime.limits import MAX_MESSAGE_BYTES
-from services.runtime.server.interceptors import deadline
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS
+from services.runtime.server.timing import ServerTiming
 from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.fake_service import GET_LAB, UPLOAD_RESULTS, Gate, acknowledge, answer, pretend
 from tests.support.servers import channel_to, settings_for
@@ -117,10 +117,9 @@ async def test_a_deadline_that_passes_is_told_by_the_server(tmp_path: Path) -> N
         await assert_well(channel)
 
 
-async def test_a_caller_without_a_deadline_has_a_default_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_without_a_deadline_has_a_default_one(tmp_path: Path) -> None:
     """No call holds its resources for ever."""
-    monkeypatch.setattr(deadline, "DEFAULT_SECONDS", 0.05)
-    async with channel_to(pretend(Gate()), settings_for(tmp_path)) as channel:
+    async with channel_to(pretend(Gate()), settings_for(tmp_path), ServerTiming(deadline=0.05)) as channel:
         error = await failure(LabServiceStub(channel).GetLab(LAB))
         assert error_info(error).reason == "DEADLINE"
 

@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from services.domain.errors import NotFound
-from services.runtime.server import health
+from services.runtime.server.timing import ServerTiming
 from tests.support.fake_service import GET_LAB, LAB_SERVICE, UPLOAD_RESULTS, UPLOAD_SERVICE, Gate, answer, pretend
 from tests.support.servers import channel_to, settings_for
 
@@ -190,11 +190,11 @@ async def status_of(channel: grpc.aio.Channel, service: str) -> int:
     return int((await stub.Check(health_pb2.HealthCheckRequest(service=service))).status)
 
 
-async def test_health_follows_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_health_follows_the_check(tmp_path: Path) -> None:
     """NOT_SERVING before the check has passed, SERVING after, NOT_SERVING when it fails, SERVING once it recovers."""
-    monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
     check = Check(well=False)
-    async with channel_to(pretend(check=check), settings_for(tmp_path)) as channel, asyncio.timeout(10):
+    quick = ServerTiming(check=0.01)
+    async with channel_to(pretend(check=check), settings_for(tmp_path), quick) as channel, asyncio.timeout(10):
         for service in ("", LAB_SERVICE, UPLOAD_SERVICE):
             assert await status_of(channel, service) == NOT_SERVING
         states = watch(channel, LAB_SERVICE)
@@ -205,23 +205,20 @@ async def test_health_follows_the_check(tmp_path: Path, monkeypatch: pytest.Monk
             assert await status_of(channel, LAB_SERVICE) == state
 
 
-async def test_a_check_that_hangs_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_that_hangs_has_failed(tmp_path: Path) -> None:
     """A database that takes connections and never answers is not healthy."""
-    monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
-    monkeypatch.setattr(health, "CHECK_TIMEOUT_SECONDS", 0.05)
 
     async def hang() -> None:
         await asyncio.Event().wait()
 
-    async with channel_to(pretend(check=hang), settings_for(tmp_path)) as channel:
+    async with channel_to(
+        pretend(check=hang), settings_for(tmp_path), ServerTiming(check=0.01, check_timeout=0.05)
+    ) as channel:
         assert await status_of(channel, LAB_SERVICE) == NOT_SERVING
 
 
-async def test_a_failing_check_is_logged_once_and_by_kind_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failing_check_is_logged_once_and_by_kind_alone(tmp_path: Path) -> None:
     """An outage fills no log, and its exception's text may hold a password."""
-    monkeypatch.setattr(health, "CHECK_SECONDS", 0.001)
     count = 0
 
     async def check() -> None:
@@ -230,7 +227,7 @@ async def test_a_failing_check_is_logged_once_and_by_kind_alone(
         raise ConnectionError("postgresql://hutong:password@db")
 
     with capture_logs() as logs:
-        async with channel_to(pretend(check=check), settings_for(tmp_path)):
+        async with channel_to(pretend(check=check), settings_for(tmp_path), ServerTiming(check=0.001)):
             await until(lambda: count > 5)
     assert [line["error"] for line in logs if line["event"] == "not healthy"] == ["ConnectionError"]
     assert "password" not in str(logs)

@@ -17,7 +17,7 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from stdnum.cn import uscc
 
 from services.results.main import open_results
-from services.runtime.server import health
+from services.runtime.server.timing import ServerTiming
 from tests.support.databases import PostgresServer
 from tests.support.errors import error_info, rich_status
 from tests.support.servers import serving, settings_for
@@ -43,7 +43,8 @@ async def results_on(url: str, directory: Path) -> AsyncIterator[grpc.aio.Channe
     """The Results service on a database, and a channel to it."""
     settings = settings_for(directory, results_database_url=url, upload_workers="0")
     unit = await open_results(settings)
-    async with serving(unit, settings) as address, grpc.aio.insecure_channel(address) as channel:
+    quick = ServerTiming(check=0.05)
+    async with serving(unit, settings, timing=quick) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
 
 
@@ -58,11 +59,8 @@ async def assert_unavailable(call: grpc.aio.UnaryUnaryCall[GetLabRequest, object
     assert "psycopg" not in str(error)
 
 
-async def test_a_database_that_stops_and_comes_back(
-    own_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_database_that_stops_and_comes_back(own_server: PostgresServer, tmp_path: Path) -> None:
     """Reads and writes are UNAVAILABLE with RetryInfo and health says so; all of it ends without a restart of ours."""
-    monkeypatch.setattr(health, "CHECK_SECONDS", 0.05)
     async with results_on(own_server.make("results"), tmp_path) as channel, asyncio.timeout(60):
         labs = LabServiceStub(channel)
         states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import pytest
 import pytest_asyncio
-from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import verification_service_pb2 as service
+from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, SECOND, from_timestamp
 from services.runtime.clock import SystemClock
@@ -68,7 +69,7 @@ async def _until_whole(callers: Callers) -> None:
 
 
 def _state(decision: pb.Decision, source: str) -> int:
-    return next(one.state for one in decision.sources if one.source == f"nodes/410000/{source}")
+    return next(one.state for one in decision.sources if source_name(one) == f"nodes/410000/{source}")
 
 
 async def _assert_no_results(callers: Callers) -> None:
@@ -80,7 +81,7 @@ async def _assert_no_results(callers: Callers) -> None:
     )
     assert not bare.refusal_permitted
     assert bare.name
-    assert [one.action for one in bare.follow_ups] == [follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN]
+    assert [one.action for one in bare.next_steps] == [next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN]
     assert _state(bare, "results") == lookup_pb2.SOURCE_STATE_UNAVAILABLE
     shown = (
         await callers.decisions.Verify(question(NUMBERS[0], evidence=[paper("R0", SystemClock().now() - HOUR)]))
@@ -149,7 +150,7 @@ async def test_policy_stopped(node: Node, callers: Callers) -> None:
     stopped = SystemClock().now()
     decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
     assert decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
-    as_of = next(one.as_of_time for one in decision.sources if one.source == "nodes/410000/policy")
+    as_of = next(one.as_of_time for one in decision.sources if source_name(one) == "nodes/410000/policy")
     assert from_timestamp(as_of) < stopped, "the answer's age is told"
     unknown = (await callers.decisions.Verify(question(NUMBERS[0], region="410900"))).decision
     assert unknown.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE

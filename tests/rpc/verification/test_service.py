@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import verification_service_pb2 as service
+from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
@@ -64,7 +65,7 @@ async def test_recorded_negative_is_recognized_until_the_window_ends(callers: Ca
     assert decision.expire_time == to_timestamp(reported + 48 * HOUR)
     assert decision.governing_policy == "jurisdictions/410100/policies/venue@1"
     assert not decision.name, "a positive decision on a record is not stored"
-    assert {source.source for source in decision.sources} == {"nodes/410000/results", "nodes/410000/policy"}
+    assert {source_name(source) for source in decision.sources} == {"nodes/410000/results", "nodes/410000/policy"}
     late = (await callers.decisions.Verify(after)).decision
     assert (late.outcome, late.reason) == (pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_REASON_EXPIRED)
     assert not late.refusal_permitted, "a province that asked itself alone may not turn anybody away for a lack"
@@ -76,13 +77,13 @@ async def test_paper_without_a_record_is_recognized_and_the_laboratory_reminded(
     shown = paper("NOT-UPLOADED", SystemClock().now() - HOUR)
     decision = (await callers.decisions.Verify(question(_person(1), evidence=[shown]))).decision
     assert (decision.outcome, decision.basis) == (pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_BASIS_PRESENTED)
-    assert [(one.action, one.lab, one.report_number) for one in decision.follow_ups] == [
-        (follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT, LAB, "NOT-UPLOADED")
+    assert [(one.action, one.lab, one.report_number) for one in decision.next_steps] == [
+        (next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, LAB, "NOT-UPLOADED")
     ]
     stored = await callers.decisions.GetDecision(service.GetDecisionRequest(name=decision.name))
     assert stored.decision == decision
     assert stored.inputs.evidence[0] == shown
-    assert stored.inputs.claims[0].state == lookup_pb2.CLAIM_STATE_NOT_FOUND
+    assert stored.inputs.claims[0].state == lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
 
 
 async def test_edited_report_time_contradicts_the_record(callers: Callers) -> None:
@@ -95,7 +96,7 @@ async def test_edited_report_time_contradicts_the_record(callers: Callers) -> No
     assert decision.reason == pb.DECISION_REASON_EXPIRED
     uses = {one.use: list(one.differing_fields) for one in decision.considered}
     assert uses == {pb.EVIDENCE_USE_EXPIRED: [], pb.EVIDENCE_USE_CONTRADICTS_RECORD: ["report_time"]}
-    assert decision.follow_ups[0].action == follow_up_pb2.FOLLOW_UP_ACTION_EXAMINE_EVIDENCE
+    assert decision.next_steps[0].action == next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE
 
 
 async def test_somebody_elses_report_contradicts_in_person(callers: Callers) -> None:
@@ -115,7 +116,7 @@ async def test_positive_pool_awaits_its_recheck(callers: Callers) -> None:
     await callers.upload(_person(5), _report(), SystemClock().now() - HOUR, outcome_pb2.OUTCOME_POOL_POSITIVE)
     decision = (await callers.decisions.Verify(question(_person(5)))).decision
     assert decision.reason == pb.DECISION_REASON_PENDING_RECHECK
-    assert decision.follow_ups[0].action == follow_up_pb2.FOLLOW_UP_ACTION_RECHECK_SINGLE_TUBE
+    assert decision.next_steps[0].action == next_step_pb2.NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE
 
 
 async def test_place_that_asks_for_nothing_and_place_without_a_rule(callers: Callers) -> None:

@@ -13,13 +13,14 @@ import pytest
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1 import policy_service_pb2 as policy_service
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer, add_PolicyServiceServicer_to_server
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsResponse
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import (
+    InternalLookupServiceServicer,
+    InternalLookupServiceStub,
+    add_InternalLookupServiceServicer_to_server,
+)
 from hutong.results.v1 import results_service_pb2 as results_service
 from hutong.results.v1.lookup_pb2 import ClaimedReport
-from hutong.results.v1.results_service_pb2_grpc import (
-    ResultsServiceServicer,
-    ResultsServiceStub,
-    add_ResultsServiceServicer_to_server,
-)
 
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
@@ -38,13 +39,13 @@ NOON = 1_660_190_400 * SECOND
 QUESTION = PolicyQuestion("410105", 4, "410105", NOON, None)
 
 
-class Results(ResultsServiceServicer):
+class Results(InternalLookupServiceServicer):
     """Counts calls and fails whole batches that hold a poisoned look-up."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    async def BatchLookupLatest(self, request: Any, _context: Any) -> Any:
+    async def BatchLookupColumns(self, request: Any, _context: Any) -> Any:
         self.batches.append(len(request.requests))
         await asyncio.sleep(0.01)
         if any(claim.report_number == "POISON" for one in request.requests for claim in one.claimed_reports):
@@ -52,7 +53,7 @@ class Results(ResultsServiceServicer):
         items = [
             results_service.LookupLatestItem(response=results_service.LookupLatestResponse()) for _ in request.requests
         ]
-        return results_service.BatchLookupLatestResponse(items=items)
+        return BatchLookupColumnsResponse(items=items)
 
 
 class Policy(PolicyServiceServicer):
@@ -123,8 +124,8 @@ def _look_up(report: str = "", token: str = "") -> results_service.LookupLatestR
 async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() -> None:
     """One alone leaves alone; 200 together leave in a few calls."""
     results = Results()
-    async with bare_channel(add_ResultsServiceServicer_to_server, results) as channel:
-        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+    async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
+        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
         assert await client.ask(_look_up()) is not None
         assert results.batches == [1]
         answers = await asyncio.gather(*(client.ask(_look_up()) for _ in range(200)))
@@ -135,8 +136,8 @@ async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() 
 async def test_a_poisoned_look_up_harms_no_other() -> None:
     """The batch that fails for one is halved until the one is alone."""
     results = Results()
-    async with bare_channel(add_ResultsServiceServicer_to_server, results) as channel:
-        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+    async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
+        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
@@ -146,8 +147,8 @@ async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one
     """Results sees its own commits at once; for another node's it may have to wait, and nobody is to wait with it."""
     results = Results()
     own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
-    async with bare_channel(add_ResultsServiceServicer_to_server, results) as channel:
-        client = ResultsClient(ReconnectingStub(lambda: channel, ResultsServiceStub), "410000")
+    async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
+        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
         look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
         answers = await client.look_up_each(look_ups)
         assert len(answers) == 40

@@ -10,9 +10,7 @@ import grpc
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, PublishPolicyResponse
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
-from hutong.policy.v1.policy_service_pb2 import (
-    ResolvePolicyRequest,
-)
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.type.v1 import purpose_pb2
 

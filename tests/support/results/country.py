@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hutong.results.v1.exchange_pb2 import Node
-from hutong.results.v1.exchange_service_pb2 import ListNodesRequest
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.node_pb2 import Node
 from sqlalchemy import Connection, Table, select
 
 from services.results.records.tables import results
+from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
@@ -51,7 +52,7 @@ class Member:
         return read_rows(self.url, table, *columns)
 
     def results(self, *, of: str = "") -> list[tuple[Any, ...]]:
-        """Every stored revision, by all that must be the same at each node; of one origin alone if asked."""
+        """Every stored revision, by all that must be the same at each node; of one source_node alone if asked."""
         return [row for row in self.rows(results, *SAME_EVERYWHERE) if not of or row[-1] == of]
 
 
@@ -61,7 +62,7 @@ SAME_EVERYWHERE = (
     "revision",
     "state",
     "subject_key",
-    "file_time",
+    "reference_time",
     "key_version",
     "tube_code",
     "pool_size",
@@ -75,7 +76,7 @@ SAME_EVERYWHERE = (
     "test_time",
     "report_time",
     "upload_time",
-    "origin",
+    "source_node",
 )
 
 
@@ -87,6 +88,7 @@ class Country:
     make_url: MakeUrl
     nation: Member
     stack: contextlib.AsyncExitStack
+    timing: ResultsTiming | None = None
     provinces: dict[str, Member] = field(default_factory=dict)
 
     async def join(self, region: str, *, upstream: str = "", clock: Clock | None = None, **variables: str) -> Member:
@@ -97,6 +99,7 @@ class Country:
                 self.make_url("results"),
                 region,
                 clock,
+                self.timing,
                 upstream=upstream or self.nation.address,
                 **variables,
             )
@@ -107,22 +110,31 @@ class Country:
 
 @contextlib.asynccontextmanager
 async def open_member(
-    directory: Path, url: str, region: str, clock: Clock | None = None, **variables: str
+    directory: Path,
+    url: str,
+    region: str,
+    clock: Clock | None = None,
+    timing: ResultsTiming | None = None,
+    **variables: str,
 ) -> AsyncIterator[Member]:
     """One node on a database, by the machine's clock unless it is given another."""
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
-    async with results_node(directory, url, clock=clock or SystemClock(), jurisdiction=region, **variables) as node:
+    async with results_node(
+        directory, url, clock=clock or SystemClock(), timing=timing, jurisdiction=region, **variables
+    ) as node:
         yield Member(region, node, url)
 
 
 @contextlib.asynccontextmanager
-async def open_country(directory: Path, make_url: MakeUrl) -> AsyncIterator[Country]:
-    """A nation without provinces."""
+async def open_country(
+    directory: Path, make_url: MakeUrl, timing: ResultsTiming | None = None
+) -> AsyncIterator[Country]:
+    """A nation without provinces; those that join keep its timing."""
     async with (
-        open_member(directory / "nation", make_url("results"), "000000") as nation,
+        open_member(directory / "nation", make_url("results"), "000000", timing=timing) as nation,
         contextlib.AsyncExitStack() as stack,
     ):
-        yield Country(directory, make_url, nation, stack)
+        yield Country(directory, make_url, nation, stack, timing)
 
 
 def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:

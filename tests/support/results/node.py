@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.results.v1 import upload_pb2
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
@@ -19,6 +23,7 @@ from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResults
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.results.main import open_results
+from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, FixedClock
 from services.runtime.server.server import RunningServer, running
 from tests.support.results.factories import LAB_NAME, NOW, lab_to_register
@@ -47,6 +52,22 @@ class ResultsNode:
     @property
     def results(self) -> ResultsServiceStub:
         return ResultsServiceStub(self.channel)
+
+    @property
+    def links(self) -> DocumentLinkServiceStub:
+        return DocumentLinkServiceStub(self.channel)
+
+    @property
+    def missing_reports(self) -> MissingReportServiceStub:
+        return MissingReportServiceStub(self.channel)
+
+    @property
+    def imports(self) -> ImportServiceStub:
+        return ImportServiceStub(self.channel)
+
+    @property
+    def internal_lookup(self) -> InternalLookupServiceStub:
+        return InternalLookupServiceStub(self.channel)
 
     @property
     def admin(self) -> ResultsAdminServiceStub:
@@ -118,13 +139,18 @@ def batch_of(tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> UploadResults
 
 @contextlib.asynccontextmanager
 async def results_node(
-    directory: Path, url: str, workers: int = 0, clock: Clock | None = None, **variables: str
+    directory: Path,
+    url: str,
+    workers: int = 0,
+    clock: Clock | None = None,
+    timing: ResultsTiming | None = None,
+    **variables: str,
 ) -> AsyncIterator[ResultsNode]:
     """A node of Jilin on a database, judging in a thread unless workers are asked for; other settings by keyword."""
     variables = {"jurisdiction": "220000", "drain_seconds": "5", "upload_workers": str(workers)} | variables
     settings = settings_for(directory, results_database_url=url, **variables)
     fixed = FixedClock(NOW)
-    unit = await open_results(settings, clock or fixed)
+    unit = await open_results(settings, clock or fixed, timing)
     async with (
         running(unit, "127.0.0.1:0", settings, 5.0) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,

@@ -23,17 +23,17 @@ from tests.support.results.factories import NOW, PEPPER, USCC, judge
 class Laboratory:
     """A store, and a laboratory that uploads to it as one stream after another would."""
 
-    def __init__(self, database: Database, clock: FixedClock, origin: str = "220000") -> None:
+    def __init__(self, database: Database, clock: FixedClock, source_node: str = "220000") -> None:
         self.database = database
         self.clock = clock
         # The nation alone tells other nodes, and so alone needs to know itself.
-        self.stores = Stores(database, clock, PEPPER.secret, origin if origin == NATION else "")
+        self.stores = Stores(database, clock, PEPPER.secret, source_node if source_node == NATION else "")
         self.dialect = database.engine.dialect.name
-        self._origin = origin
+        self._source_node = source_node
 
     def position(self, upload_id: str = "u") -> UploadPosition:
         """What a new stream of an upload begins with."""
-        return UploadPosition(USCC, upload_id, self._origin)
+        return UploadPosition(USCC, upload_id, self._source_node)
 
     async def send(
         self,

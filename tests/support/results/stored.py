@@ -27,7 +27,7 @@ def stored(
     """A result of a person, filed at `place`."""
     return StoredResult(
         subject_key=b"k" * 16,
-        file_time=place * 10,
+        reference_time=place * 10,
         lab=lab,
         report_number=f"R{place}",
         revision=1,
@@ -46,6 +46,6 @@ def stored(
         test_time=None,
         report_time=None if outcome == PENDING else place * 10,
         upload_time=place * 10,
-        nationwide_time=None,
-        origin="410000",
+        national_receive_time=None,
+        source_node="410000",
     )

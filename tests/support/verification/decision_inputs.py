@@ -176,7 +176,9 @@ def _find_claim(
     standing = random.choice(STANDINGS)
     mine = [record for record in world if (record.lab, record.report_number) == report]
     if mine:
-        return Claim(lookup_pb2.CLAIM_STATE_FOUND, max(mine, key=lambda record: record.revision), standing)
+        return Claim(
+            lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, max(mine, key=lambda record: record.revision), standing
+        )
     if any((record.lab, record.report_number) == report for record in others):
-        return Claim(lookup_pb2.CLAIM_STATE_OTHER_PERSON, None, standing)
-    return Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, standing)
+        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, None, standing)
+    return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, standing)

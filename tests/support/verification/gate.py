@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.decision_pb2 import Decision
 from hutong.verification.v1.verification_service_pb2 import (
     REPLAY_COMPARISON_IDENTICAL,
@@ -46,7 +46,7 @@ class Gate:
 
     def question(self, person: int, **fields: Any) -> VerifyRequest:
         """May this person come in? Asked of the whole country unless told otherwise."""
-        values = {"scope": SCOPE_NATIONWIDE, "purpose": 4} | fields
+        values = {"scope": LOOKUP_SCOPE_NATIONWIDE, "purpose": 4} | fields
         return VerifyRequest(document=make_document(person), region=self.region, **values)
 
     async def verify(self, person: int, *, seconds: float = 10.0, **fields: Any) -> Decision:

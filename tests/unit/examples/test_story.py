@@ -8,12 +8,12 @@ from typing import Literal
 import protovalidate
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2
 from stdnum.cn import uscc
 
 from clients.examples import demo
-from clients.examples.story import LABS, Expected, Scene, tell_story
+from clients.examples.story import LABS, Expected, Scene, build_scenes
 
 UNTIL = datetime.fromisoformat("2022-08-11T09:00:00+08:00")
 EXPECTED = Expected(
@@ -29,7 +29,7 @@ def as_expected() -> decision_pb2.Decision:
         basis=decision_pb2.DECISION_BASIS_PRESENTED,
         governing_policy="jurisdictions/410000/policies/recognition-from-outside@3",
         expire_time=Timestamp(seconds=int(UNTIL.timestamp())),
-        follow_ups=[follow_up_pb2.FollowUp(action=follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT)],
+        next_steps=[next_step_pb2.NextStep(action=next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT)],
         considered=[decision_pb2.Considered(use=decision_pb2.EVIDENCE_USE_SAME_AS_RECORD)],
     )
 
@@ -37,7 +37,7 @@ def as_expected() -> decision_pb2.Decision:
 @pytest.fixture(scope="module")
 def story() -> list[Scene]:
     """The scenes, played by people of the committed day."""
-    return tell_story(demo.DAY)
+    return build_scenes(demo.DAY)
 
 
 def test_nothing_differs_when_all_is_as_told() -> None:
@@ -63,8 +63,8 @@ def test_what_differs_is_named(changes: dict[str, object], found: str) -> None:
     assert difference.startswith(found)
 
 
-@pytest.mark.parametrize("field", ["follow_ups", "considered", "expire_time"])
-def test_what_is_missing_is_named(field: Literal["follow_ups", "considered", "expire_time"]) -> None:
+@pytest.mark.parametrize("field", ["next_steps", "considered", "expire_time"])
+def test_what_is_missing_is_named(field: Literal["next_steps", "considered", "expire_time"]) -> None:
     """So is a follow-up, a consideration or an end that is not there."""
     decision = as_expected()
     decision.ClearField(field)

@@ -111,9 +111,13 @@ def _claim(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
     if case.get("results") == "away":
         return NOT_LOOKED_UP
     if name in case.get("recorded", []):
-        return Claim(lookup_pb2.CLAIM_STATE_FOUND, _record(name), lab_pb2.LAB_STANDING_AUTHORIZED)
+        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, _record(name), lab_pb2.LAB_STANDING_AUTHORIZED)
     others = RECOGNITION["reports"][name].get("of") == "somebody_else"
-    state = lookup_pb2.CLAIM_STATE_OTHER_PERSON if others else lookup_pb2.CLAIM_STATE_NOT_FOUND
+    state = (
+        lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
+        if others
+        else lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+    )
     return Claim(state, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
 
 
@@ -158,9 +162,9 @@ def test_recognition(case: dict[str, Any]) -> None:
         assert pb.DecisionBasis.Name(decision.basis) == f"DECISION_BASIS_{case['basis']}"
     if "until" in case:
         assert decision.expire_time == _instant(case["until"])
-    if "follow_ups" in case:
-        actions = [follow_up_pb2.FollowUpAction.Name(one.action) for one in decision.follow_ups]
-        assert actions == [f"FOLLOW_UP_ACTION_{action}" for action in case["follow_ups"]]
+    if "next_steps" in case:
+        actions = [next_step_pb2.NextStepAction.Name(one.action) for one in decision.next_steps]
+        assert actions == [f"NEXT_STEP_ACTION_{action}" for action in case["next_steps"]]
     if "refusal" in case:
         assert decision.refusal_permitted is case["refusal"]
     if "uses" in case:

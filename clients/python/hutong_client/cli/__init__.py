@@ -1,1 +1,1 @@
-"""The `hutong` command: what it takes, asks and prints. Needs the extra `cli`."""
+"""The `hutong` command: its arguments, calls and output. It needs the extra `cli`."""

@@ -1,4 +1,4 @@
-"""Evidence as it is written on a command line."""
+"""Evidence as a command-line argument."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PARTS: dict[str, Any] = {
 
 
 class EvidenceOf(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """Reads "channel=paper-report,lab=...,report_number=...,outcome=negative,report_time=...", or a JSON object."""
+    """Parser of "channel=paper-report,lab=...,report_number=...,outcome=negative,report_time=..." or a JSON object."""
 
     name = "evidence"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PresentedEvidence:
-        """The message; a usage error for a part that cannot be understood."""
+        """Return the message; fail with a usage error if a part cannot be read."""
         if isinstance(value, PresentedEvidence):
             return value
         if value.startswith("{"):
@@ -49,6 +49,6 @@ evidence_option = click.option(
     "--evidence",
     type=EvidenceOf(),
     multiple=True,
-    help="What the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,sample_time=...,"
-    "report_time=...; may be given several times.",
+    help="A result that the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,"
+    "sample_time=...,report_time=...; can be repeated.",
 )

@@ -1,4 +1,4 @@
-"""What the `hutong` command exits with. `hutong --help` and the README show this table."""
+"""Exit codes of the `hutong` command. `hutong --help` and the README show this table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The command's exit codes; of several that fit, the smallest but 0 is taken."""
+    """The command's exit codes. If several apply, the command exits with the smallest one that is not 0."""
 
     DONE = 0
     FAILED = 1
@@ -20,18 +20,18 @@ class ExitCode(IntEnum):
 
 
 MEANINGS = {
-    ExitCode.DONE: "done; for verify: recognised, or no result is asked for",
+    ExitCode.DONE: "done; for verify: recognised, or no result is required",
     ExitCode.FAILED: "a service refused the call",
-    ExitCode.USAGE: "wrong usage, or a file that cannot be written or read as what it ought to be",
-    ExitCode.PARTLY: "done, but some rows, policies or questions were rejected; each is told with its reason",
-    ExitCode.NOT_RECOGNIZED: "verify: somebody is not recognised",
-    ExitCode.UNDETERMINED: "verify: it cannot be known now; never a ground to refuse",
-    ExitCode.NO_CONNECTION: "a service cannot be reached, or has no time; the same command can be given again",
+    ExitCode.USAGE: "wrong usage, or a file that cannot be written, read or understood",
+    ExitCode.PARTLY: "done, but some rows, policies or questions were rejected; each is reported with its reason",
+    ExitCode.NOT_RECOGNIZED: "verify: at least one person is not recognised",
+    ExitCode.UNDETERMINED: "verify: undetermined; never a ground to refuse",
+    ExitCode.NO_CONNECTION: "a service is unreachable, overloaded or too slow; the same command can be run again",
     ExitCode.RUNNING: "upload: another upload of the same file is running; nothing was done",
-    ExitCode.INTERRUPTED: "stopped by Ctrl-C; an upload goes on with --resume",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C; an upload continues with --resume",
 }
 
 
 def describe_exit_codes() -> str:
-    """The table, one line each."""
+    """Return the table, one line for each code."""
     return "\n".join(f"  {code:<4}{meaning}" for code, meaning in MEANINGS.items())

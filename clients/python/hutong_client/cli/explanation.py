@@ -1,43 +1,43 @@
-"""A decision in words: what was decided, by which rule, until when, and what became of everything that was weighed."""
+"""Explain a decision in words: its outcome, policy and expiry, and the use of each record and piece of evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.formatting import moment, word
+from hutong_client.formatting import moment, source_name, word
 
 Decision = decision_pb2.Decision
 
 REASONS = {
     decision_pb2.DECISION_REASON_VALID: "a negative result inside the window",
-    decision_pb2.DECISION_REASON_NO_TEST_REQUIRED: "no result is asked for here",
-    decision_pb2.DECISION_REASON_EXPIRED: "there is a negative result, outside the window",
+    decision_pb2.DECISION_REASON_NO_TEST_REQUIRED: "no result is required here",
+    decision_pb2.DECISION_REASON_EXPIRED: "the negative result is outside the window",
     decision_pb2.DECISION_REASON_POSITIVE_RESULT: "a positive result that no later negative has cleared",
     decision_pb2.DECISION_REASON_PENDING_RECHECK: "a positive pool awaits its recheck; not a positive person",
     decision_pb2.DECISION_REASON_INCONCLUSIVE_RESULT: "the assay gave no usable answer",
-    decision_pb2.DECISION_REASON_RESULT_RECALLED: "the result was taken back",
+    decision_pb2.DECISION_REASON_RESULT_RECALLED: "the result was recalled",
     decision_pb2.DECISION_REASON_LAB_NOT_AUTHORIZED: "the laboratory was not authorised when it issued the report",
-    decision_pb2.DECISION_REASON_NOT_YET_REPORTED: "sampled, the report is not out yet",
-    decision_pb2.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: "what was shown differs from the record of that report",
+    decision_pb2.DECISION_REASON_NOT_YET_REPORTED: "sampled, but the report is not issued yet",
+    decision_pb2.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: "the evidence differs from the record of its report",
     decision_pb2.DECISION_REASON_NO_RESULT: "no result was shown and none is on record",
-    decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: "no rule is in force for this place, purpose and time",
-    decision_pb2.DECISION_REASON_SOURCE_UNAVAILABLE: "a source did not answer; that is no ground against the holder",
+    decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: "no policy is in force for this region, purpose and time",
+    decision_pb2.DECISION_REASON_SOURCE_UNAVAILABLE: "a source did not answer; this is no ground to refuse the holder",
 }
 USES = {
     decision_pb2.EVIDENCE_USE_USED: "used",
-    decision_pb2.EVIDENCE_USE_OTHER_EXPIRES_LATER: "valid too; another stays valid longer",
+    decision_pb2.EVIDENCE_USE_OTHER_EXPIRES_LATER: "valid, but another result stays valid longer",
     decision_pb2.EVIDENCE_USE_EXPIRED: "not used: outside the window",
-    decision_pb2.EVIDENCE_USE_RECALLED: "not used: taken back",
-    decision_pb2.EVIDENCE_USE_LAB_NOT_AUTHORIZED: "not used: the laboratory was not authorised then",
-    decision_pb2.EVIDENCE_USE_NOT_YET_REPORTED: "not used: reported only after the time of use",
-    decision_pb2.EVIDENCE_USE_TIMES_IMPOSSIBLE: "not used: its times cannot be",
+    decision_pb2.EVIDENCE_USE_RECALLED: "not used: recalled",
+    decision_pb2.EVIDENCE_USE_LAB_NOT_AUTHORIZED: "not used: the laboratory was not authorised at that time",
+    decision_pb2.EVIDENCE_USE_NOT_YET_REPORTED: "not used: reported after the time of use",
+    decision_pb2.EVIDENCE_USE_TIMES_IMPOSSIBLE: "not used: its times are impossible",
     decision_pb2.EVIDENCE_USE_CONTRADICTS_RECORD: "not used: differs from the record",
-    decision_pb2.EVIDENCE_USE_SAME_AS_RECORD: "equals its record, which counts in its place",
+    decision_pb2.EVIDENCE_USE_SAME_AS_RECORD: "the same as its record, which is used instead",
     decision_pb2.EVIDENCE_USE_NOT_IDENTIFIABLE: (
         "not used: names no laboratory and report number, or no time to count from"
     ),
@@ -46,8 +46,8 @@ USES = {
     decision_pb2.EVIDENCE_USE_GOVERNS: "governs",
     decision_pb2.EVIDENCE_USE_CLEARED: "cleared by a later negative",
     decision_pb2.EVIDENCE_USE_OUTWEIGHED: "not used: a positive or a pool outweighs it",
-    decision_pb2.EVIDENCE_USE_NOT_RECORDED: "shown and not on record: it does not govern",
-    decision_pb2.EVIDENCE_USE_NOT_NEEDED: "not looked at",
+    decision_pb2.EVIDENCE_USE_NOT_RECORDED: "shown but not on record, so it does not govern",
+    decision_pb2.EVIDENCE_USE_NOT_NEEDED: "not needed",
 }
 _EXIT_CODES = {
     decision_pb2.DECISION_OUTCOME_RECOGNIZED: ExitCode.DONE,
@@ -57,45 +57,45 @@ _EXIT_CODES = {
 
 
 def exit_code_of(decision: Decision) -> ExitCode:
-    """What `hutong verify` exits with for one decision."""
+    """Return the exit code of `hutong verify` for one decision."""
     return _EXIT_CODES.get(decision.outcome, ExitCode.UNDETERMINED)
 
 
 def summarize(decision: Decision) -> str:
-    """The decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00"."""
+    """Summarise a decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00"."""
     outcome = decision_pb2.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_")
     reason = decision_pb2.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
     return f"{outcome.replace('_', ' ')}, {reason}{_expiry(decision)}"
 
 
 def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
-    """The decision in full, line by line. `title_of` gives a policy's title, or nothing."""
+    """Explain a decision in full, line by line. `title_of` returns a policy's title, or an empty text."""
     lines = [summarize(decision), f"  Why: {REASONS.get(decision.reason, '')}"]
     lines += _facts(decision, title_of)
     if decision.considered:
         lines.append("  Weighed:")
         lines += [f"    {_subject(item)}: {_use(item)}" for item in decision.considered]
     lines += [
-        f"  Source {source.source}: {word(lookup_pb2.SourceState, source.state, 'SOURCE_STATE_')}"
+        f"  Source {source_name(source)}: {word(lookup_pb2.SourceState, source.state, 'SOURCE_STATE_')}"
         for source in decision.sources
     ]
-    lines += [f"  To do: {_follow_up(item)}" for item in decision.follow_ups]
+    lines += [f"  To do: {_next_step(item)}" for item in decision.next_steps]
     lines += [f"  Advice: {text}" for text in decision.advice]
     if decision.refusal_permitted:
-        lines.append("  The place's own rule lets it turn this person away.")
+        lines.append("  The policy permits a refusal.")
     if decision.forbidden_grounds:
         grounds = (word(refusal_ground_pb2.RefusalGround, it, "REFUSAL_GROUND_") for it in decision.forbidden_grounds)
-        lines.append(f"  Nobody may be refused here because: {', '.join(grounds)}")
+        lines.append(f"  Forbidden grounds of refusal: {', '.join(grounds)}")
     if decision.name:
-        lines.append(f"  Kept as {decision.name}")
+        lines.append(f"  Stored as {decision.name}")
     return lines
 
 
 def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
-    facts = [("Rule", decision.governing_policy), ("Floor", decision.floor_policy)]
+    facts = [("Policy", decision.governing_policy), ("Floor", decision.floor_policy)]
     lines = [f"  {what}: {name} {title_of(name)}".rstrip() for what, name in facts if name]
     if decision.basis == decision_pb2.DECISION_BASIS_PRESENTED:
-        lines.append("  Shown: what is in hand, of equal force; the laboratory is asked to upload the report")
+        lines.append("  Evidence: shown by the holder, with equal force; the laboratory is asked to upload the report")
     elif decision.result:
         lines.append(f"  Record: {decision.result}")
     if decision.HasField("basis_time"):
@@ -125,5 +125,5 @@ def _use(item: decision_pb2.Considered) -> str:
     return f"{USES.get(item.use, str(item.use))}{differing}{expiry}"
 
 
-def _follow_up(item: follow_up_pb2.FollowUp) -> str:
-    return item.description or word(follow_up_pb2.FollowUpAction, item.action, "FOLLOW_UP_ACTION_")
+def _next_step(item: next_step_pb2.NextStep) -> str:
+    return item.description or word(next_step_pb2.NextStepAction, item.action, "NEXT_STEP_ACTION_")

@@ -1,4 +1,4 @@
-"""How far an upload of a file has come, kept beside the file, so that it can be taken up again after any end."""
+"""Journal of an upload: a file beside the uploaded file that holds its progress, so that the upload can be resumed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 SUFFIX = ".hutong-upload.json"
 _SECONDS_BETWEEN_WRITES = 0.2
-"""Being a little behind costs nothing but a few batches sent twice; a disk sync for every batch costs time."""
+"""A journal that is a little behind costs only a few batches sent twice. A disk sync for every batch costs time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What is written down. It holds no identity.
+    """Content of the journal. It holds no identity.
 
     Attributes:
-        lab, timezone, region: as they were given; the file must be read on the same way.
-        rejects: where the rejected rows are, as seen from the journal: a name, or a whole path when it is elsewhere.
-        upload_id: under which the service knows the upload.
-        sha256: the file's.
-        acknowledged_offset: tubes that are durable.
-        rejects_bytes, rejects_sha256: the size of the rejects file that belongs to that offset, and its hash.
-        rejected_by_reason: rejected rows up to there.
+        lab, timezone, region: the options of the upload. A resumed upload must read the file with the same options.
+        rejects: the file of rejected rows: a name if it is beside the journal, otherwise a whole path.
+        upload_id: the upload's id at the service.
+        sha256: hash of the uploaded file.
+        acknowledged_offset: number of tubes that are durable.
+        rejects_bytes, rejects_sha256: size and hash of the rejects file at that offset.
+        rejected_rows, rejected_by_reason: rejected rows up to that offset.
         finished: whether the whole file was acknowledged.
     """
 
@@ -46,26 +46,31 @@ class Journal:
 
 
 class CannotResume(Exception):
-    """The journal does not fit the file or the options; the text says what differs."""
+    """The journal does not match the file or the options. The text says what differs."""
 
 
 def journal_path(file: Path) -> Path:
-    """Where the journal of a file is."""
+    """Return the path of a file's journal."""
     return file.with_name(file.name + SUFFIX)
 
 
 def lock_path(file: Path) -> Path:
-    """The lock of a file's upload; not the journal itself, which is another file whenever it is replaced."""
+    """Return the path of the lock of a file's upload.
+
+    The journal itself cannot be locked, because each write replaces it with another file.
+    """
     return file.with_name(file.name + ".hutong-upload.lock")
 
 
 def read_journal(path: Path, fresh: Journal) -> Journal | None:
-    """What was written down for the same file, read the same way as `fresh` says; None when nothing was.
+    """Return the journal of an earlier upload; None if there is none.
 
-    Where `fresh` names no place for the rejects, it is the journal's.
+    Args:
+        path: the journal's path.
+        fresh: the journal that a new upload would begin with. If it names no rejects file, the journal's is taken.
 
     Raises:
-        CannotResume: it is of another file or other options.
+        CannotResume: the journal belongs to another file or to other options.
     """
     try:
         kept = Journal(**json.loads(path.read_text(encoding="utf-8")))
@@ -84,13 +89,13 @@ def read_journal(path: Path, fresh: Journal) -> Journal | None:
 
 
 def hash_file(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
+    """Return the file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class JournalWriter:
-    """Writes the journal, replacing it in one step, and not for every batch. Without a path it only counts."""
+    """Writer that replaces the journal atomically, and not for every batch. Without a path it only counts."""
 
     def __init__(self, path: Path | None, journal: Journal, sync_rejects: Callable[[], tuple[int, str]]) -> None:
         self.journal = journal
@@ -99,7 +104,7 @@ class JournalWriter:
         self._written = 0.0
 
     def note(self, acknowledged_offset: int, rejected: dict[str, int], rejected_rows: int) -> None:
-        """Note an acknowledgement and the rejected rows that came with it."""
+        """Record an acknowledgement and its rejected rows."""
         reasons = self.journal.rejected_by_reason
         self.journal = replace(
             self.journal,
@@ -113,12 +118,12 @@ class JournalWriter:
             self.write()
 
     def finish(self) -> None:
-        """Note that the whole file is acknowledged."""
+        """Record that the whole file is acknowledged."""
         self.journal = replace(self.journal, finished=True)
         self.write()
 
     def write(self) -> None:
-        """Write the journal. The rejects that it counts reach the disk first."""
+        """Write the journal. The rejected rows that it counts are synced to the disk first."""
         size, sha256 = self._sync_rejects()
         self.journal = replace(self.journal, rejects_bytes=size, rejects_sha256=sha256)
         if self._path is None:

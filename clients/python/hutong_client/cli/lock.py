@@ -1,7 +1,7 @@
-"""One process at a time: a lock that ends with the process that holds it, however it ends.
+"""Process lock on a file. The lock ends with its process, even if the process is killed.
 
-The package filelock differs in two ways: it leaves its file behind, and where the system call flock is missing its
-marker outlives a killed process.
+The package filelock is not used for two reasons: it leaves its file behind, and on systems without the call flock its
+marker file outlives a killed process.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Locked(Exception):
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of this name; Locked when another process does. Its empty file is removed at the end.
+    """Hold the lock at this path; raise Locked if another process holds it. Remove its empty file at the end.
 
-    Without effect where the system or the file system has no flock.
+    The lock has no effect on Windows and on file systems without flock.
     """
     if sys.platform == "win32":
         yield
@@ -30,7 +30,7 @@ def hold_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: whoever has opened it meanwhile finds that its name is gone.
+        # Removed while the lock is held, so that a process that has opened the file finds that its name is gone.
         path.unlink(missing_ok=True)
         os.close(handle)
 
@@ -56,5 +56,5 @@ def _lock(handle: int) -> None:
     except BlockingIOError:
         raise Locked from None
     except OSError:
-        # Some network file systems have no locks; an upload there goes on without.
+        # Some network file systems have no locks. An upload there continues without one.
         return

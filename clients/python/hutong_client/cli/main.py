@@ -1,16 +1,17 @@
-"""`hutong` itself: the group of all commands, and what becomes of their failures."""
+"""The command `hutong`: the group of all commands, and the exit codes and messages of their failures."""
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from hutong_client.cli.commands.follow_ups import follow_ups
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
+from hutong_client.cli.commands.missing_reports import missing_reports
 from hutong_client.cli.commands.policy import policy
 from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policy_calendar import show_calendar
@@ -33,21 +34,30 @@ from hutong_client.tables.rows import NotATable
 @click.version_option(package_name="hutong-client")
 @click.pass_context
 def hutong(context: click.Context) -> None:
-    """Results of nucleic-acid tests, recognised everywhere: bring them in, look them up, decide, see the rules.
+    """Upload and look up results of nucleic-acid tests, decide whether they are recognised, and manage policies.
 
-    Times are shown in Asia/Shanghai. Every command takes --json and the options of this one.
+    Times are shown in Asia/Shanghai. Every command takes --json and the options listed here.
     """
     context.ensure_object(Node)
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, follow_ups):
+def _hidden(command: click.Command) -> click.Command:
+    """The same command, which no help mentions."""
+    alias = copy.copy(command)
+    alias.hidden = True
+    return alias
+
+
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports):
     hutong.add_command(_command)
+# The command's name until it was called by what it lists.
+hutong.add_command(_hidden(missing_reports), "follow-ups")
 for _policy_command in (apply_files, diff_files, lint_files, show_calendar):
     policy.add_command(_policy_command)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command; its exit code. A failure is one line on standard error, and holds no identity."""
+    """Run the command and return its exit code. A failure is one line on standard error that holds no identity."""
     try:
         code = hutong.main(args=list(arguments), prog_name="hutong", standalone_mode=False)
     except click.UsageError as error:
@@ -68,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         say(f"hutong: {describe_error(error)}")
         return exit_code_of(error)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; without this Python complains once more when it ends.
+        # The reader of standard output has closed it. Without this, Python reports the broken pipe again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     except OSError as error:
@@ -78,14 +88,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def exit_code_of(error: HutongError) -> ExitCode:
-    """The exit code of a failed call."""
+    """Return the exit code for a failed call."""
     return ExitCode.NO_CONNECTION if isinstance(error, Retryable | DeadlineExceeded) else ExitCode.FAILED
 
 
 def describe_error(error: HutongError) -> str:
-    """A failed call in one line: what went wrong, why, and in which fields."""
+    """Describe a failed call in one line: its reason, its message and the faulty fields."""
     faults = [f"{it.field}: {it.description}" for it in error.field_violations]
     faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
-    told = [fault for fault in faults if fault not in error.message]
+    unmentioned = [fault for fault in faults if fault not in error.message]
     kind = error.reason or error.code.name
-    return f"{kind}: {' '.join(error.message.split())}" + (f" ({'; '.join(told)})" if told else "")
+    return f"{kind}: {' '.join(error.message.split())}" + (f" ({'; '.join(unmentioned)})" if unmentioned else "")

@@ -1,4 +1,4 @@
-"""What every command of `hutong` understands: addresses, words for enums, instants, documents."""
+"""Options and argument types that the commands of `hutong` share: addresses, enums, instants and documents."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Where to call; empty means as the environment says."""
+    """Addresses and TLS files of a node. Empty values are taken from the environment."""
 
     addresses: dict[str, str] = field(default_factory=dict)
     tls: Tls = field(default_factory=Tls)
 
     def connect(self) -> Connection:
-        """Connect to it."""
+        """Connect to the node."""
         return connect(tls=self.tls if self.tls != Tls() else None, **self.addresses)  # type: ignore[arg-type]
 
 
 class NodeCommand(click.Command):
-    """A command that calls a node: takes the node's options after its own name too.
+    """A command that calls a node. It accepts the node's options after its own name too.
 
-    `former` gives the present option for each former one, which is still understood and in no help.
+    Args:
+        former: the new name of each renamed option. The old names still work and are not shown in the help.
     """
 
     def __init__(self, *args: Any, former: Mapping[str, str] | None = None, **kwargs: Any) -> None:
@@ -48,30 +49,30 @@ class NodeCommand(click.Command):
         self._former = former or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments, with each former option under its present name."""
-        return super().parse_args(ctx, [self._present(argument) for argument in args])
+        """Parse the arguments after replacing old names of options by the new ones."""
+        return super().parse_args(ctx, [self._rename(argument) for argument in args])
 
-    def _present(self, argument: str) -> str:
+    def _rename(self, argument: str) -> str:
         option, equals, value = argument.partition("=")
         return self._former.get(option, option) + equals + value
 
 
 def node_params() -> list[click.Option]:
-    """The options that say where the node is."""
+    """Return the options for the addresses and TLS files of a node."""
     addresses = [
         click.Option(
             [f"--{service}"],
             metavar="HOST:PORT",
             expose_value=False,
             callback=functools.partial(_keep_address, service),
-            help=f"The {service} service; else HUTONG_{service.upper()}_ADDRESS, else {default}.",
+            help=f"The {service} service; default: HUTONG_{service.upper()}_ADDRESS, then {default}.",
         )
         for service, default in DEFAULT_ADDRESSES.items()
     ]
     files = {
-        "ca_file": ("--tls-ca", "Authorities to trust, PEM; else HUTONG_TLS_SERVER_CA_FILE."),
-        "certificate_file": ("--tls-certificate", "Own certificate, PEM; else HUTONG_TLS_CERTIFICATE_FILE."),
-        "key_file": ("--tls-key", "Its private key, PEM; else HUTONG_TLS_KEY_FILE."),
+        "ca_file": ("--tls-ca", "Authorities to trust, PEM; default: HUTONG_TLS_SERVER_CA_FILE."),
+        "certificate_file": ("--tls-certificate", "Own certificate, PEM; default: HUTONG_TLS_CERTIFICATE_FILE."),
+        "key_file": ("--tls-key", "Its private key, PEM; default: HUTONG_TLS_KEY_FILE."),
     }
     tls = [
         click.Option(
@@ -112,7 +113,7 @@ html_option = click.option(
 
 
 class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """A value of one of the contract's enums, as "public-venue" or "PURPOSE_PUBLIC_VENUE"."""
+    """Argument type for an enum of the contract, as "public-venue" or "PURPOSE_PUBLIC_VENUE"."""
 
     name = "word"
 
@@ -123,7 +124,7 @@ class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its new
         self._prefix = prefix
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The enum's number. A wrong word is never repeated: it might be a number given in the wrong place."""
+        """Return the enum's number. The error never repeats the word, which could be a misplaced document number."""
         if isinstance(value, int):
             return value
         word = str(value).upper().replace("-", "_").removeprefix(self._prefix).lower().replace("_", "-")
@@ -132,17 +133,17 @@ class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its new
         return int(self._values[word])
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
-        """The words, where they are few enough to be read."""
+        """Return all words if there are at most six, otherwise "WORD"."""
         return "[" + "|".join(self._values) + "]" if len(self._values) <= 6 else "WORD"
 
     @property
     def words(self) -> Iterable[str]:
-        """All words."""
+        """The words of all values."""
         return self._values
 
 
 class DocumentTypeWord(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """A kind of document, as "resident-id-card", "passport" or 居民身份证."""
+    """Argument type for a kind of document, as "resident-id-card", "passport" or 居民身份证."""
 
     name = "word"
     words = tuple(
@@ -152,7 +153,7 @@ class DocumentTypeWord(click.ParamType):  # type: ignore[type-arg] # generic onl
     )
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The enum's number."""
+        """Return the enum's number."""
         kind = value if isinstance(value, int) else find_document_type(str(value).replace("-", "_"))
         if kind is None:
             self.fail("not a known kind of document; one of " + ", ".join(self.words), param, ctx)
@@ -160,12 +161,12 @@ class DocumentTypeWord(click.ParamType):  # type: ignore[type-arg] # generic onl
 
 
 class InstantOf(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """An instant: a date and a time of day with their zone."""
+    """Argument type for an instant: a date and a time of day with their zone."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Timestamp:
-        """The instant; a usage error for a time without a zone."""
+        """Return the instant; fail with a usage error if the time has no zone."""
         if isinstance(value, Timestamp):
             return value
         try:
@@ -175,7 +176,7 @@ class InstantOf(click.ParamType):  # type: ignore[type-arg] # generic only in it
 
 
 def read_instant(text: str) -> Timestamp:
-    """The instant of "2022-08-11T09:30:00+08:00" or "now"; BadCell for anything else."""
+    """Read an instant, "2022-08-11T09:30:00+08:00" or "now"; raise BadCell for anything else."""
     if text == "now":
         stamp = Timestamp()
         stamp.FromDatetime(datetime.now().astimezone())
@@ -191,27 +192,30 @@ PURPOSE = Word(purpose_pb2.Purpose, "PURPOSE_")
 
 
 class LabName(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """A laboratory: "labs/{uscc}" or the code alone."""
+    """Argument type for a laboratory: "labs/{uscc}" or the code alone."""
 
     name = "lab"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        """The resource name."""
+        """Return the resource name."""
         return lab_name(str(value))
 
 
 def lab_name(text: str) -> str:
-    """The name "labs/{uscc}" of a code, or of the name itself."""
+    """Return the resource name "labs/{uscc}" for a code or for the name itself."""
     return text if text.startswith("labs/") else f"labs/{text}"
 
 
 LAB = LabName()
 REGION = click.STRING
-"""GB/T 2260, six digits; whether there is such a region the service knows."""
+"""A GB/T 2260 code of six digits. The service checks whether the region exists."""
 
 
 def document_options(needed: bool = True) -> Callable[[Command], Command]:
-    """The options that name a person's document; they come to the command as `document`, None when not given."""
+    """Return a decorator that adds the options for a person's document.
+
+    The command receives them as `document`, which is None if no number was given.
+    """
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -221,11 +225,13 @@ def document_options(needed: bool = True) -> Callable[[Command], Command]:
 
         for option in (
             click.option("--name", default="", help="The holder's name as printed."),
-            click.option("--country", default="", help="Who issued a passport, ISO 3166-1 alpha-3, as FRA."),
+            click.option(
+                "--country", default="", help="The issuing country of a passport, ISO 3166-1 alpha-3, as FRA."
+            ),
             click.option(
                 "--number",
                 required=needed,
-                help="The document's number; - reads it from standard input, so that it is in no history of commands.",
+                help="The document's number; - reads it from standard input, to keep it out of the shell's history.",
             ),
             click.option(
                 "--type",
@@ -248,12 +254,12 @@ def _document(document_type: int, number: str | None, country: str, name: str) -
     if number == "-":
         number = sys.stdin.readline().strip()
         if not number:
-            raise click.UsageError("--number -: nothing came on standard input")
+            raise click.UsageError("--number -: standard input is empty")
     return identity_pb2.IdentityDocument(
         type=identity_pb2.DocumentType.ValueType(document_type), number=number, issuing_country=country, name=name
     )
 
 
 def hide_identities(text: str) -> str:
-    """A message in which nothing that could be a document's number is left."""
+    """Return a message in which everything that could be a document's number is replaced by an ellipsis."""
     return re.sub(r"[A-Za-z]?\d[\dA-Za-z]{6,}", "…", text)

@@ -1,4 +1,4 @@
-"""Print answers as JSON or tables, and messages to the person at the screen."""
+"""Print answers as JSON or tables, and messages on standard error."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from hutong_client.formatting import as_dict
 
 
 def print_json(value: Message | object) -> None:
-    """Print a message, or something made of dictionaries and lists, as indented JSON."""
+    """Print a protobuf message, or dictionaries and lists, as indented JSON."""
     content = as_dict(value) if isinstance(value, Message) else value
     click.echo(json.dumps(content, ensure_ascii=False, indent=2))
 
 
 def print_json_line(value: object) -> None:
-    """Print one line of NDJSON, and pass it on at once."""
+    """Print one line of NDJSON and flush it."""
     click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def say(text: str) -> None:
-    """Tell the person at the screen something that is not part of the answer."""
+    """Print a message that is not part of the answer, on standard error."""
     click.echo(text, err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print rows under their columns; cells are never cut, not even where the screen ends."""
+    """Print rows as a table. Cells are never cut, even if a row is wider than the screen."""
     console = Console(soft_wrap=True, width=None if _is_wide() else 400)
     table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:

@@ -1,4 +1,4 @@
-"""People to decide for, from a file or a pipe."""
+"""Read questions about people from a file or a pipe."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ PEOPLE = Vocabulary(
     | {"region": (), "purpose": (), "arriving_from": (), "use_time": ()},
     required=("card_no",),
 )
-"""What is asked about people."""
+"""Columns of a file of people."""
 _UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What the parsers of JSON and of messages raise: for no JSON, another shape, endless numbers, endless brackets."""
+"""Errors of the JSON and protobuf parsers, for text that is not JSON, other types, huge numbers or deep nesting."""
 _MAX_MARK_CHARACTERS = 64
-"""The contract's limit of a correlation_id."""
+"""The contract's limit for a correlation_id."""
 _MAX_QUESTION_BYTES = 8_000
-"""More than any question within the contract's limits takes; 500 of them fit a message."""
+"""No question within the contract's limits is larger, and 500 questions of this size fit into one 4 MiB message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One person's question.
+    """A question about one person.
 
     Attributes:
-        row: its row in the file, or its line on the pipe. It alone tells questions apart.
-        mark: the gate's own mark, which may stand twice; the row's number where it has none.
+        row: its row in the file, or its line on the pipe. Only the row identifies a question.
+        mark: the gate's correlation_id, which need not be unique; the row number if the gate gives none.
         request: the question.
-        fault: why it cannot be put; empty when it can.
+        fault: why the question cannot be asked; empty if it can.
     """
 
     row: int
@@ -55,10 +55,10 @@ class Asked:
 
 
 def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
-    """The questions of a file. What a row does not say is as in the template.
+    """Yield the questions of a file. Fields that a row does not set are taken from the template.
 
     Raises:
-        NotATable: the file is no table of people.
+        NotATable: the file is not a table of people.
     """
     if detect_format(path) == "ndjson":
         with path.open(encoding=detect_encoding(path), newline="") as text:
@@ -68,48 +68,51 @@ def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
         rows = iter(table)
         first = next(rows, None)
         if first is None:
-            raise NotATable("the file has a header and no rows; there is nobody to decide for")
+            raise NotATable("the file has a header and no rows; there is no person to decide for")
         yield from (_read_row(row, template) for row in chain((first,), rows))
 
 
 def read_question(row: int, line: str, template: VerifyRequest) -> Asked:
-    """A line of NDJSON: a VerifyRequest, or a StreamVerifyRequest with a mark of its own."""
+    """Read a line of NDJSON: a VerifyRequest, or a StreamVerifyRequest with a correlation_id."""
     mark, request = str(row), VerifyRequest()
     request.CopyFrom(template)
     try:
         content = json.loads(line)
         if not isinstance(content, dict):
-            return Asked(row, mark, request, "the line is no JSON object")
+            return Asked(row, mark, request, "the line is not a JSON object")
         mark = _read_mark(content.get("correlation_id"), mark)
         own = content.get("request", content)
         if not isinstance(own, dict):
-            return Asked(row, mark, request, "the request is no JSON object")
+            return Asked(row, mark, request, "the request is not a JSON object")
         request.MergeFrom(ParseDict(own, VerifyRequest()))
     except BadCell as error:
         return Asked(row, mark, request, error.description)
     except _UNREADABLE:
-        # What the parser says could repeat what stands in the line.
-        return Asked(row, mark, request, "the line is no VerifyRequest in JSON")
+        # The parser's message is not used, because it could repeat an identity from the line.
+        return Asked(row, mark, request, "the line is not a VerifyRequest in JSON")
     return _ask(row, mark, request)
 
 
 def _read_mark(given: object, row: str) -> str:
-    """A gate's own mark; the row's number where it gives none."""
+    """Return the gate's correlation_id, or the row number if it gives none."""
     if given is None:
         return row
     mark = str(given)
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise BadCell("the correlation_id is neither text nor a whole number")
     if not mark.isprintable():
-        # A line break would make one answer look like two; half a character, which JSON can spell, ends the printing.
-        raise BadCell("the correlation_id holds a character that cannot be printed")
+        # A line break would make one answer look like two. A lone surrogate, which JSON can escape, cannot be printed.
+        raise BadCell("the correlation_id has a character that cannot be printed")
     if len(mark) > _MAX_MARK_CHARACTERS:
         raise BadCell(f"the correlation_id has more than {_MAX_MARK_CHARACTERS} characters")
     return mark
 
 
 def read_lines(descriptor: int) -> Iterator[str]:
-    """Lines as they come. Read without Python's buffer, whose lock would hold up the end of the command."""
+    """Yield lines as they arrive.
+
+    Python's buffered reader is not used, because its lock would delay the end of the command.
+    """
     waiting = b""
     while chunk := os.read(descriptor, 65_536):
         *lines, waiting = (waiting + chunk).split(b"\n")
@@ -152,7 +155,7 @@ def _read_purpose(word: str) -> Purpose.ValueType:
 
 
 def _ask(row: int, mark: str, request: VerifyRequest) -> Asked:
-    """The question, unless it is so large that the whole call would be refused for it."""
+    """Return the question, with a fault if it is so large that the whole call would be refused because of it."""
     if request.ByteSize() > _MAX_QUESTION_BYTES:
-        return Asked(row, mark, request, "the question is far too long; look for what does not belong in it")
+        return Asked(row, mark, request, "the question is far too long; look for text that does not belong in it")
     return Asked(row, mark, request)

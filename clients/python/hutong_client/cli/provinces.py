@@ -1,4 +1,4 @@
-"""The provincial level of GB/T 2260, by name: what a page says where a code alone would have to be looked up."""
+"""Names of the provincial level of GB/T 2260, so that a reader of a page need not look up codes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ NAMES = {
 
 
 def province_of(region: str) -> str:
-    """The code of the province that a region lies in; the nation's for the nation."""
+    """Return the code of the region's province; for the nation, the nation's code."""
     return region[:2] + "0000"
 
 
 def region_words(region: str) -> str:
-    """A region with its province's name: "410105 (河南 Henan)", and "河南 Henan" for the province itself."""
+    """Format a region with its province's name: "410105 (河南 Henan)", or "河南 Henan" for the province itself."""
     name = NAMES.get(region[:2], "")
     if region == province_of(region):
         return name or region

@@ -1,4 +1,4 @@
-"""What `hutong upload` does with a file once all its options are clear: send it, write down how far it came, report."""
+"""Run one upload of a file for `hutong upload`: send it, write its journal and report the outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the persons of a file."""
+    """Counts of a file's persons by outcome."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -47,7 +47,7 @@ class UploadRun:
         self._counts = Counts()
 
     def send(self, reading: Reading, batch_size: int) -> None:
-        """Send what is not acknowledged yet; rejected rows and the journal are written as answers come."""
+        """Send the tubes that are not acknowledged yet. Write rejected rows and the journal as answers arrive."""
         begun = self._journal.acknowledged_offset
         with ExitStack() as stack:
             table = stack.enter_context(open_table(self._file))
@@ -74,34 +74,37 @@ class UploadRun:
                 self._keep(find_rejected(origin, ()), rejects, writer, writer.journal.acknowledged_offset)
             writer.finish()
 
-    def tell_interruption(self) -> None:
-        """Say how to go on, if there is anything to go on from."""
+    def report_interruption(self) -> None:
+        """Print how to resume the upload, if tubes were acknowledged."""
         tubes = self._journal.acknowledged_offset
         if tubes and not self._validate_only:
-            say(f"Interrupted: {tubes} tubes are stored. The same command with --resume goes on from there.")
+            say(f"Interrupted: {tubes} tubes are stored. The same command with --resume continues from there.")
 
-    def tell_damage(self) -> None:
-        """Say what is stored of a file that turned out to be damaged; mended it is another file, and not to resume."""
+    def report_damage(self) -> None:
+        """Print how many tubes of a damaged file are stored.
+
+        The repaired file has another hash, so its upload cannot be resumed.
+        """
         tubes = self._journal.acknowledged_offset
         if tubes and not self._validate_only:
-            say(f"{tubes} tubes above it are stored. Upload the mended file without --resume: nothing is stored twice.")
+            say(f"{tubes} tubes before it are stored. Upload the repaired file without --resume; none is stored twice.")
 
     def describe_failure(self, error: OSError) -> str:
-        """What to do when a file could not be read or written in the midst of the upload."""
+        """Describe a failure to read or write a file during the upload, and what to do."""
         if error.errno in _FULL:
-            told = f"there is no room left in {self._rejects_path.parent} for rejected rows and the upload's progress"
+            failure = f"there is no space left in {self._rejects_path.parent} for rejected rows and the journal"
         else:
-            told = f"{error.filename or self._file}: {error.strerror or error}"
+            failure = f"{error.filename or self._file}: {error.strerror or error}"
         if self._validate_only:
-            return f"{told}; mend that and give the same command again"
-        return f"{told}; mend that and give the same command with --resume: what is stored is not sent again"
+            return f"{failure}; fix that and run the same command again"
+        return f"{failure}; fix that and run the same command with --resume; stored tubes are not sent again"
 
     def report(self, as_json: bool) -> ExitCode:
-        """Tell what became of the file."""
+        """Print the outcome of the upload and return the exit code."""
         journal, counts = self._journal, self._counts
         stored = None if self._validate_only else self._session.get()
         if stored:
-            # Batches that were sent twice count once in the service's own sums.
+            # The service counts a batch once, even if it was sent twice.
             counts = Counts(stored.accepted_count, stored.duplicate_count)
         counts.rejected = journal.rejected_rows
         rejects = str(self._rejects_path) if counts.rejected else ""
@@ -133,7 +136,7 @@ class UploadRun:
 
 
 def _sendable(batches: Iterator[Batch[Origin]], unsent: list[Origin]) -> Iterator[Batch[Origin]]:
-    """The batches that have tubes; rows after the last tube are put aside."""
+    """Yield the batches that have tubes. Rows after the last tube are added to `unsent`."""
     for batch in batches:
         if batch.tubes:
             yield batch
@@ -142,7 +145,7 @@ def _sendable(batches: Iterator[Batch[Origin]], unsent: list[Origin]) -> Iterato
 
 
 def _progress(file: Path) -> Progress:
-    """A bar on standard error; none where nobody looks."""
+    """Return a progress bar on standard error. It is disabled if standard error is not a terminal."""
     console = Console(stderr=True)
     progress: Any = Progress(
         TextColumn("{task.description}"),
@@ -158,7 +161,7 @@ def _progress(file: Path) -> Progress:
 
 
 def _count_lines(file: Path) -> int | None:
-    """About how many rows a text file has; None for a workbook, of which that cannot be told without reading it."""
+    """Return about how many rows a text file has; None for a workbook, which would have to be parsed for that."""
     with file.open("rb") as content:
         if content.read(2) == b"PK":
             return None

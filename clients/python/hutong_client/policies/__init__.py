@@ -1,1 +1,1 @@
-"""Policies in files, brought into force, and what applies by them. Needs the extra `cli` for YAML."""
+"""Policy files, their publication, and effective policies. The package needs the extra `cli` for YAML."""

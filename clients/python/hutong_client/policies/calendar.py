@@ -1,4 +1,4 @@
-"""The rules of a place through a time: every answer from its start to its end, for each purpose and origin."""
+"""Read a region's effective policies over an interval, with the start and end of each, by purpose and origin."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from hutong_client.errors import from_status
 _ORIGINS: tuple[int, ...] = (TRAVELER_ORIGIN_SAME_PROVINCE, TRAVELER_ORIGIN_OTHER_PROVINCE)
 PURPOSES = tuple(number for number in Purpose.values() if number)
 _ELSEWHERE = ("110000", "310000")
-"""Places of two provinces: one of them is another province, wherever one is."""
+"""Regions of two provinces. At least one of them is another province than the region of the calendar."""
 
 
 Kind = tuple[int, int]
-"""A purpose, and one of the two origins."""
+"""A purpose and one of the two origins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """An answer and the part of the asked time in which it stands, [start, end) in seconds since 1970."""
+    """An effective policy and its interval [start, end) in seconds since 1970, within that of the calendar."""
 
     start: int
     end: int
@@ -39,7 +39,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Kinds of question that are answered the same all the time: purposes, and one origin or ANY for both."""
+    """Purposes, and one origin or ANY for both, that have the same effective policies over the whole interval."""
 
     purposes: tuple[int, ...]
     origin: int
@@ -48,7 +48,11 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """What a place asked for during [start, end), in seconds since 1970. as_of_time: how old the oldest answer is."""
+    """A region's effective policies during [start, end), in seconds since 1970.
+
+    Attributes:
+        as_of_time: the as-of time of the oldest answer.
+    """
 
     region: str
     start: int
@@ -58,7 +62,10 @@ class Calendar:
 
 
 def read_calendar(connection: Connection, region: str, purposes: Sequence[int], start: int, end: int) -> Calendar:
-    """Ask from answer to answer, all kinds of question together; as many rounds as the busiest has changes."""
+    """Read a calendar: resolve all kinds at the start, then at the end of each answer, until `end`.
+
+    One call resolves all kinds, so the number of calls is that of the answers of the kind with the most.
+    """
     kinds: list[Kind] = [(purpose, origin) for purpose in purposes for origin in _ORIGINS]
     found: dict[Kind, list[Stretch]] = {kind: [] for kind in kinds}
     open_kinds = dict.fromkeys(kinds, start)
@@ -68,7 +75,7 @@ def read_calendar(connection: Connection, region: str, purposes: Sequence[int], 
         answers = connection.policies.BatchResolvePolicies(
             BatchResolvePoliciesRequest(requests=questions), timeout=CALL_SECONDS
         ).items
-        going_on: dict[Kind, int] = {}
+        remaining: dict[Kind, int] = {}
         for (kind, at), answer in zip(open_kinds.items(), answers, strict=True):
             if answer.WhichOneof("item") == "error":
                 raise from_status(answer.error)
@@ -80,14 +87,14 @@ def read_calendar(connection: Connection, region: str, purposes: Sequence[int], 
             until = _until(effective, end)
             found[kind].append(Stretch(at, until, _constant(effective)))
             if until < end:
-                going_on[kind] = until
-        open_kinds = going_on
+                remaining[kind] = until
+        open_kinds = remaining
     lanes = [Lane((purpose,), origin, tuple(found[purpose, origin])) for purpose, origin in kinds]
     return Calendar(region, start, end, tuple(_joined(lanes)), as_of)
 
 
 def _until(effective: EffectivePolicy, end: int) -> int:
-    """When an answer ends, no later than `end`; a part of a second counts as a whole one."""
+    """Return the end of an answer, rounded up to a second and at most `end`."""
     if not effective.HasField("end_time"):
         return end
     return min(effective.end_time.seconds + bool(effective.end_time.nanos), end)
@@ -105,7 +112,7 @@ def _question(region: str, kind: Kind, at: int) -> ResolvePolicyRequest:
 
 
 def _constant(effective: EffectivePolicy) -> EffectivePolicy:
-    """The answer without what depends on when it was asked."""
+    """Return the answer without the fields that depend on the instants of the question and the call."""
     constant = EffectivePolicy()
     constant.CopyFrom(effective)
     constant.ClearField("start_time")
@@ -115,7 +122,7 @@ def _constant(effective: EffectivePolicy) -> EffectivePolicy:
 
 
 def _joined(lanes: Sequence[Lane]) -> list[Lane]:
-    """Origins that are answered the same as one, then purposes; in the order of the purposes."""
+    """Merge lanes with the same answers: first the two origins of a purpose, then purposes, in their order."""
     by_purpose: list[Lane] = []
     for same, other in zip(lanes[::2], lanes[1::2], strict=True):
         if same.stretches == other.stretches:

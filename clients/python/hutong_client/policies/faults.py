@@ -1,4 +1,4 @@
-"""What is wrong with a policy, as far as it can be told without a service: the contract's rules, and those of files."""
+"""Find the faults of a policy that can be found without a service: broken rules of the contract and of files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hutong.policy.v1.policy_pb2 import Policy
 
 _NAME = re.compile(r"jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}")
 _OWN_WORDS = {"name", "requirement"}
-"""Fields of which a file's author is told in other words than those of the contract's rules."""
+"""Fields whose faults are described in this module and not by the contract's rules."""
 
 
 def find_faults(policy: Policy) -> Iterator[str]:
-    """Each fault of a policy as a file states it."""
+    """Yield each fault of a policy from a file."""
     if not _NAME.fullmatch(policy.name):
         yield "name: must be jurisdictions/{region}/policies/{policy_id}, without a revision"
     yield from _find_requirement_faults(policy)
@@ -23,14 +23,14 @@ def find_faults(policy: Policy) -> Iterator[str]:
 
 
 def find_broken_rules(message: Message) -> list[str]:
-    """Each rule of the contract that a message breaks: the field's path, and what the service would say of it."""
+    """Describe each broken rule of the contract by the field's path and the service's description."""
     violations = protovalidate.collect_violations(message)
     described = [(_path(violation), violation.proto.message.removeprefix("value ")) for violation in violations]
     return [f"{path}: {text}" if path else text for path, text in described if path not in _OWN_WORDS]
 
 
 def _path(violation: protovalidate.Violation) -> str:
-    """A field's path, as "advice[1]"; empty for a rule on the whole message."""
+    """Return a field's path, as "advice[1]"; empty for a rule on the whole message."""
     path = ""
     if violation.proto.field is not None:
         for element in violation.proto.field.elements:
@@ -43,11 +43,11 @@ def _path(violation: protovalidate.Violation) -> str:
 def _find_requirement_faults(policy: Policy) -> Iterator[str]:
     requirement = policy.WhichOneof("requirement")
     if requirement is None:
-        yield "test_required or not_required: one of them is needed"
+        yield "test_required or not_required: one of them is required"
     if requirement != "test_required":
         return
     length = policy.test_required.window.WhichOneof("length")
     if policy.floor and length:
-        yield "test_required.window: a floor has a basis and no length; the hours are each place's own"
+        yield "test_required.window: a floor has a basis and no length; each jurisdiction sets its own length"
     if not policy.floor and not length:
-        yield "test_required.window: duration or calendar_days is needed"
+        yield "test_required.window: duration or calendar_days is required"

@@ -1,4 +1,4 @@
-"""Policies in files: YAML or JSON by the proto JSON mapping of hutong.policy.v1.Policy, field names in snake_case."""
+"""Read and compare policy files: YAML or JSON by the proto JSON mapping of hutong.policy.v1.Policy, in snake_case."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ import yaml
 from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
-from hutong.policy.v1.policy_pb2 import (
-    TRAVELER_ORIGIN_ANY,
-    TRAVELER_ORIGIN_UNSPECIFIED,
-    Policy,
-)
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
 
 from hutong_client.formatting import SHANGHAI, as_dict
 from hutong_client.policies.faults import find_broken_rules, find_faults
@@ -24,19 +20,19 @@ from hutong_client.policies.faults import find_broken_rules, find_faults
 _ADDED = tuple(
     field.name for field in Policy.DESCRIPTOR.fields if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
 )
-"""The fields that the service adds to what an authority stated."""
+"""The output-only fields, which the service adds to a policy."""
 _PUBLICATION = "retroactive_reason"
-"""In a file it is what PublishPolicyRequest takes; in a published policy it is told back."""
+"""In a file, a field of PublishPolicyRequest; in a published policy, a field of the policy."""
 _SETS = ("purposes", "channels", "forbidden_grounds")
-"""Lists whose order means nothing."""
+"""Lists without a meaningful order."""
 _FORMER_PREFIXES = {"basis": "VALIDITY_", "origin": "TRAVELER_"}
-"""What the values of two enums did not begin with before; files may go on saying BASIS_REPORT_TIME."""
+"""Prefixes that the values of two enums got when they were renamed. Files may still use BASIS_REPORT_TIME."""
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """One policy as its file states it, and everything that is wrong with it as far as can be told offline."""
+    """A policy from a file, with all faults that can be found offline."""
 
     path: Path
     policy: Policy
@@ -45,7 +41,7 @@ class PolicyFile:
 
 
 def find_policy_files(path: Path) -> list[PolicyFile]:
-    """The policies of a file, or of a directory's files in the order of their names."""
+    """Read the policies of a file, or of a directory's files in the order of their names."""
     if not path.is_dir():
         return [read_policy_file(path)]
     files = [read_policy_file(file) for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
@@ -54,7 +50,7 @@ def find_policy_files(path: Path) -> list[PolicyFile]:
 
 
 def _unless_stated(file: PolicyFile, stated_by: dict[tuple[str, int], Path]) -> PolicyFile:
-    """The file; at fault when another one states the same rule for the same start, and one would undo the other."""
+    """Return the file, with a fault if an earlier file has the same policy and start, because one would replace it."""
     if file.faults:
         return file
     first = stated_by.setdefault((file.policy.name, file.policy.effective_start_time.ToNanoseconds()), file.path)
@@ -64,7 +60,7 @@ def _unless_stated(file: PolicyFile, stated_by: dict[tuple[str, int], Path]) -> 
 
 
 def read_policy_file(path: Path) -> PolicyFile:
-    """Read one file; what cannot be read is a fault of it."""
+    """Read one file. Errors of reading are faults of the file."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -73,7 +69,7 @@ def read_policy_file(path: Path) -> PolicyFile:
         return PolicyFile(path, Policy(), "", ("its brackets are nested too deep",))
     if not isinstance(content, dict):
         return PolicyFile(
-            path, Policy(), "", ("the file holds no policy: its top must be keys such as name and title",)
+            path, Policy(), "", ("the file has no policy: its top level must be keys such as name and title",)
         )
     reason = content.pop(_PUBLICATION, None) or ""
     faults = [f"{key} is given by the service; leave it out" for key in _ADDED if key in content]
@@ -91,7 +87,7 @@ def read_policy_file(path: Path) -> PolicyFile:
 
 
 def _rename_former(content: dict[str, Any]) -> None:
-    """Put the present names of enum values in the place of former ones."""
+    """Replace old names of enum values by the new ones."""
     for key, value in content.items():
         if isinstance(value, dict):
             _rename_former(value)
@@ -100,7 +96,7 @@ def _rename_former(content: dict[str, Any]) -> None:
 
 
 def stated(policy: Policy) -> dict[str, Any]:
-    """What an authority stated of a policy, without what the service adds; equal for equal policies."""
+    """Return the fields of a policy without those that the service adds. Equal policies give equal values."""
     plain = Policy()
     plain.CopyFrom(policy)
     plain.name = policy.name.split("@")[0]
@@ -116,7 +112,7 @@ def stated(policy: Policy) -> dict[str, Any]:
 
 
 def diff(before: Policy | None, after: Policy, label: str) -> list[str]:
-    """What changes, as a unified diff of YAML; everything is new where there was nothing before."""
+    """Return the changes as a unified diff of YAML. Without an earlier policy every line is new."""
     old = _lines(before) if before else []
     return list(difflib.unified_diff(old, _lines(after), before.name if before else "nothing", label, lineterm=""))
 
@@ -126,21 +122,21 @@ def _lines(policy: Policy) -> list[str]:
 
 
 def _civil(key: str, value: Any) -> Any:
-    """Instants in civil time of China, as the files write them."""
+    """Convert an instant to civil time of China, as in the files; return other values unchanged."""
     if key.endswith("_time"):
         return datetime.fromisoformat(value).astimezone(SHANGHAI).isoformat()
     return value
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a time stays the text it is, its zone with it, and no key stands twice."""
+    """YAML loader that keeps times as text, with their zone, and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that stands twice: one of the two would silently be without effect."""
+        """Refuse a duplicate key, because one of its two values would silently have no effect."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 

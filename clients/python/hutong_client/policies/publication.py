@@ -1,4 +1,4 @@
-"""Bringing a set of policy files into force: what is published already, what would change, and what became of each."""
+"""Compare policy files with the published policies, preview their publication and publish them."""
 
 from __future__ import annotations
 
@@ -17,37 +17,43 @@ from hutong_client.policies.files import PolicyFile, diff, stated
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file against what is published: `before` is what it follows or replaces, None when nothing is there."""
+    """A file compared with the published policies.
+
+    Attributes:
+        file: the file.
+        before: the published revision that the file replaces or follows; None if there is none.
+        unchanged: whether the published revision has the same content.
+    """
 
     file: PolicyFile
     before: Policy | None
     unchanged: bool
 
     def diff(self) -> list[str]:
-        """What the file changes, as a unified diff."""
+        """Return the file's changes as a unified diff."""
         return [] if self.unchanged else diff(self.before, self.file.policy, str(self.file.path))
 
 
 def compare(connection: Connection, file: PolicyFile) -> Change:
-    """Compare a file with the published revision that begins at the same instant, else with the one before it.
+    """Compare a file with the published revision of the same start, or else with the one in force before that start.
 
-    A directory may hold several revisions of one series, each in its own file; a file is unchanged when the revision
-    for its start says the same, however many begin later.
+    A directory may have several revisions of one series, each in its own file. A file is unchanged if the revision of
+    the same start has the same content, whatever revisions begin later.
     """
     policy = file.policy
     start = policy.effective_start_time.ToNanoseconds()
     revisions = sorted(list_revisions(connection, policy.name), key=lambda it: it.revision, reverse=True)
-    standing = [it for it in revisions if not it.HasField("withdraw_time")]
-    same = next((it for it in standing if it.effective_start_time.ToNanoseconds() == start), None)
+    in_force = [it for it in revisions if not it.HasField("withdraw_time")]
+    same = next((it for it in in_force if it.effective_start_time.ToNanoseconds() == start), None)
     if same:
         return Change(file, same, stated(same) == stated(policy))
-    earlier = [it for it in standing if it.effective_start_time.ToNanoseconds() < start]
+    earlier = [it for it in in_force if it.effective_start_time.ToNanoseconds() < start]
     before = max(earlier, key=lambda it: (it.effective_start_time.ToNanoseconds(), it.revision), default=None)
     return Change(file, before, unchanged=False)
 
 
 def list_revisions(connection: Connection, name: str) -> Sequence[Policy]:
-    """All revisions of a policy, newest first; none when it was never published."""
+    """Return all revisions of a policy, newest first; none if it was never published."""
     request = ListPolicyRevisionsRequest(name=name)
     try:
         return [it for page in all_pages(connection.policies.ListPolicyRevisions, request) for it in page.policies]
@@ -56,7 +62,7 @@ def list_revisions(connection: Connection, name: str) -> Sequence[Policy]:
 
 
 def publish(connection: Connection, file: PolicyFile, *, validate_only: bool = False) -> PublishPolicyResponse:
-    """Publish a file, or have it judged; its impacts are told for the instant of its start."""
+    """Publish a file, or validate it in a dry run, which also returns its impacts at the instant of its start."""
     request = PublishPolicyRequest(
         policy=file.policy, retroactive_reason=file.retroactive_reason, validate_only=validate_only
     )
@@ -66,9 +72,9 @@ def publish(connection: Connection, file: PolicyFile, *, validate_only: bool = F
 
 
 def preview(connection: Connection, file: PolicyFile) -> PublishPolicyResponse | HutongError:
-    """What publication would answer now, with its impact; or what speaks against it.
+    """Return the answer of a dry run with its impacts, or the error with which publication would fail now.
 
-    A file that another one of its set must come before cannot be judged yet.
+    A file that depends on an unpublished file of the same set fails here, although it can be published in order.
     """
     try:
         return publish(connection, file, validate_only=True)

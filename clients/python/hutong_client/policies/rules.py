@@ -1,4 +1,4 @@
-"""Policies and what applies by them, in the words that people use."""
+"""Describe policies and effective policies in words."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ORIGINS = {"any": "anywhere", "same province": "the same province", "other prov
 
 
 def describe_requirement(it: Policy | EffectivePolicy) -> str:
-    """What is asked for, in a few words: "a negative of 48 h from report time"."""
+    """Describe the requirement: "a negative of 48 h from report time"."""
     requirement = it.WhichOneof("requirement")
     if requirement is None:
-        return "No rule is in force"
+        return "No policy is in force"
     if requirement == "not_required":
         return "no result"
     length = describe_length(it)
@@ -36,7 +36,7 @@ def describe_requirement(it: Policy | EffectivePolicy) -> str:
 
 
 def describe_length(it: Policy | EffectivePolicy) -> str:
-    """How long a result counts: "48 h" or "3 calendar days"; empty in a floor."""
+    """Describe the length of the window: "48 h" or "3 calendar days"; empty for a floor."""
     window = it.test_required.window
     length = window.WhichOneof("length")
     if length == "duration":
@@ -45,17 +45,17 @@ def describe_length(it: Policy | EffectivePolicy) -> str:
 
 
 def describe_purposes(purposes: Iterable[int]) -> str:
-    """Purposes by their words, with commas between."""
+    """List purposes in words, separated by commas."""
     return ", ".join(word(Purpose, purpose, "PURPOSE_") for purpose in purposes)
 
 
 def describe_origin(origin: int) -> str:
-    """From where: "anywhere", "the same province", "another province"."""
+    """Describe an origin: "anywhere", "the same province" or "another province"."""
     return _ORIGINS[word(TravelerOrigin, origin, "TRAVELER_ORIGIN_")]
 
 
 def describe_override(it: FloorOverride) -> str:
-    """What a floor replaced, and by what: "basis: sample time → report time"."""
+    """Describe what a floor replaced: "basis: sample time → report time"."""
     if it.WhichOneof("replaced") == "basis":
         stated, applied = (
             word(ValidityBasis, basis, "VALIDITY_BASIS_") for basis in (it.basis.stated, it.basis.applied)

@@ -1,1 +1,1 @@
-"""A laboratory's files, read row by row: CSV, XLSX and NDJSON into tubes, and words for the clerk where one is bad."""
+"""Read a laboratory's CSV, XLSX and NDJSON files row by row into tubes, and explain faulty rows to its clerks."""

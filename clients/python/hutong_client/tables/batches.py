@@ -1,4 +1,4 @@
-"""Tubes into batches that the service takes, each with the rows it came from."""
+"""Gather tubes into batches within the service's limits, each with the rows that it came from."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from hutong_client.tables.tubes import BadRow, ReadTube
 from hutong_client.upload import MAX_BATCH_BYTES, MAX_TUBES, Batch
 
 _BYTES_PER_TUBE = 8
-"""What a tube's own length and tag take in a batch."""
+"""Upper bound of the protobuf tag and length that a tube needs in a batch."""
 
 
 @dataclass(slots=True)
 class Origin:
-    """Where a batch came from: its tubes, and the rows before its last tube that never became one."""
+    """The rows of a batch: its tubes, and the bad rows before its last tube."""
 
     tubes: list[ReadTube] = field(default_factory=list)
     bad_rows: list[BadRow] = field(default_factory=list)
 
 
 def gather(items: Iterable[ReadTube | BadRow], batch_size: int = MAX_TUBES) -> Iterator[Batch[Origin]]:
-    """Batches of at most `batch_size` tubes within the service's limit of bytes.
+    """Yield batches of at most `batch_size` tubes, within the service's limit of bytes.
 
-    Rows that never became a tube go with the batch of the next tube; those after the last one come as a batch without
-    tubes at the end, which is not to be sent. So wherever an upload is taken up again, each bad row is on one side.
+    Bad rows belong to the batch of the next tube. Bad rows after the last tube come at the end as a batch without
+    tubes, which must not be sent. So a resumed upload reports each bad row exactly once.
     """
     origin, size = Origin(), 0
     waiting: list[BadRow] = []
@@ -47,7 +47,7 @@ def gather(items: Iterable[ReadTube | BadRow], batch_size: int = MAX_TUBES) -> I
 
 
 def skip_tubes(items: Iterable[ReadTube | BadRow], count: int) -> Iterator[ReadTube | BadRow]:
-    """What follows the first `count` tubes. Bad rows before the last of them are left out with it."""
+    """Yield what follows the first `count` tubes. Bad rows before the last of these tubes are skipped too."""
     for item in items:
         if count > 0:
             count -= isinstance(item, ReadTube)

@@ -1,6 +1,6 @@
-"""The columns of files: their names, English and Chinese, and what each means.
+"""Columns of files, with their English and Chinese names, and the search for the header.
 
-A laboratory's English names are those of a municipal interface of 2022 (DOMAIN: a real lab row) and a few of our own.
+The English names are those of a municipal interface of 2022 for laboratories, and a few of this project.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ class Vocabulary:
     """The columns of one kind of file.
 
     Attributes:
-        aliases: column → its other names, the usual Chinese one first.
-        required: without one of these columns no row of the file could be used.
+        aliases: column → its other names, beginning with the usual Chinese one.
+        required: the columns without which no row of the file can be used.
     """
 
     aliases: Mapping[str, tuple[str, ...]]
     required: tuple[str, ...]
 
     def find(self, title: str) -> str | None:
-        """The column that a title of the file's header stands for; None when nobody knows it."""
+        """Return the column that a title of the header names; None if the title is unknown."""
         return self._by_name.get(_DECORATION.sub("", title).lower())
 
     def count_known(self, titles: Iterable[str]) -> int:
-        """How many of these titles stand for a column."""
+        """Count the titles that name a column."""
         return sum(self.find(title) is not None for title in titles)
 
     def label(self, column: str) -> str:
-        """A column as a clerk may know it, in both languages."""
+        """Return a column's name in both languages."""
         return " ".join((column, *(f"({alias})" for alias in self.aliases[column][:1])))
 
     @cached_property
@@ -76,22 +76,24 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 RESULTS = Vocabulary(ALIASES, required=("card_no", "sample_date", "nat_result", "report_no"))
-"""What a laboratory uploads."""
+"""Columns of a laboratory's results."""
 
 
 HEADER_ROWS = 10
-"""Of a file's first rows with anything in them how many are looked at for the header: above it may stand the table's
-title, or who filled it in."""
+"""Number of filled rows in which the header is searched. A title or an author may be above it."""
 _CARD = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
 
 
 def find_header(
     rows: Iterable[tuple[int, Sequence[str]]], vocabulary: Vocabulary
 ) -> tuple[int, Sequence[str], dict[int, str]]:
-    """The header, which of the first rows is the one that names most columns: its number, titles and `read_header`.
+    """Find the header: the one of the first rows that names the most columns.
+
+    Returns:
+        The row's number, its titles, and its columns as of `read_header`.
 
     Raises:
-        NotATable: it is none, or what stands above it is no title: a header with a fault of its own, or people.
+        NotATable: the header is missing or faulty, or a row above it holds a person's data.
     """
     filled = list(islice(((number, titles) for number, titles in rows if _count_filled(titles)), HEADER_ROWS))
     if not filled:
@@ -103,7 +105,7 @@ def find_header(
         if sum(vocabulary.find(title) in vocabulary.required for title in titles) > 1:
             return number, titles, read_header(titles, vocabulary)
         if any(map(_CARD.search, titles)) or _count_filled(titles) >= max(_count_filled(header), 3):
-            raise NotATable(f"row {number} looks like a person's and stands above the header; put the header above it")
+            raise NotATable(f"row {number} looks like a person's row above the header; move the header above it")
     return likeliest, header, read_header(header, vocabulary)
 
 
@@ -112,10 +114,10 @@ def _count_filled(titles: Sequence[str]) -> int:
 
 
 def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
-    """Position → column of a header.
+    """Return the columns of a header by their positions.
 
     Raises:
-        NotATable: a needed column is missing, or one stands twice.
+        NotATable: a required column is missing, or a column occurs twice.
     """
     found: dict[int, str] = {}
     for position, title in enumerate(titles):
@@ -127,7 +129,7 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
         found[position] = column
     if not found:
         raise NotATable(
-            "the first rows hold no column name that is known; one of them must name the columns, such as "
+            "the first rows contain no known column name; one of them must name the columns, such as "
             + ", ".join(map(vocabulary.label, vocabulary.required))
         )
     missing = [vocabulary.label(column) for column in vocabulary.required if column not in found.values()]

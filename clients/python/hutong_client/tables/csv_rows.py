@@ -1,4 +1,4 @@
-"""Rows of a CSV file as Excel and laboratory systems write it."""
+"""Read rows of a CSV file as Excel and laboratory systems write it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from hutong_client.tables.rows import NUL_FAULT, NotATable, Row
 
 _DELIMITERS = ",\t;，"
 _MAX_CELL_CHARACTERS = 1 << 20
+"""The CSV reader's limit for a cell, far more than any valid cell has."""
 _MAX_RECORD_CHARACTERS = 32_767
-"""The most that Excel keeps in a cell: a record of several lines beyond it is one whose quotation mark never closes."""
+"""Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
 _STRAY_QUOTE = (
     "the row cannot be read because of a stray quotation mark; remove it, or put the whole cell in quotation marks and "
     "write the one inside twice"
@@ -28,7 +29,7 @@ _STRAY_QUOTE = (
 
 @contextlib.contextmanager
 def open_csv(path: Path, vocabulary: Vocabulary) -> Iterator[CsvTable]:
-    """Open a CSV file; NotATable when none of its first rows is a header."""
+    """Open a CSV file; raise NotATable if none of its first rows is a header."""
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
     with path.open(encoding=detect_encoding(path), newline="") as file:
         delimiter = _find_delimiter(file, vocabulary)
@@ -45,7 +46,7 @@ def open_csv(path: Path, vocabulary: Vocabulary) -> Iterator[CsvTable]:
 
 
 class _Lines:
-    """A file's physical lines, handed to the CSV reader so that those of a faulty record can be read anew."""
+    """Physical lines of a file for the CSV reader. The lines of a faulty record can be read again."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -65,12 +66,12 @@ class _Lines:
         return line
 
     def begin(self) -> None:
-        """A new record begins: `taken` is what is read from here on."""
+        """Begin a new record. `taken` holds the lines that are read from now on."""
         self.taken = []
         self._characters = 0
 
     def keep_first(self) -> str:
-        """The record's first line; the others are read again, each as if it began a record."""
+        """Return the record's first line, and return the other lines to the queue to be read again."""
         first, *others = self.taken
         self._returned.extendleft(reversed(others))
         return first
@@ -78,10 +79,10 @@ class _Lines:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """An open CSV file. A row is one record: a quoted line break inside a cell begins no new row, as in Excel.
+    """An open CSV file. A row is one record, so a quoted line break inside a cell begins no new row, as in Excel.
 
-    A quotation mark that opens a cell and is never closed would swallow the rows that follow. So of a record that
-    cannot be read, or that swallowed other rows, only the first line is at fault, and the others are rows of their own.
+    A quotation mark that is never closed makes one record of all the rows that follow. If a record cannot be read or
+    contains other rows, only its first line is faulty, and its other lines are read again as rows.
     """
 
     header: Sequence[str]
@@ -92,14 +93,14 @@ class CsvTable:
     header_number: int
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows after the header."""
+        """Yield the rows after the header."""
         number = self.header_number
         while True:
             number += 1
             self.lines.begin()
             try:
                 cells = next(self.records)
-                readable = len(self.lines.taken) == 1 or not self._has_swallowed()
+                readable = len(self.lines.taken) == 1 or not self._contains_other_rows()
             except StopIteration:
                 return
             except csv.Error:
@@ -121,16 +122,17 @@ class CsvTable:
             )
         return Row(number, {column: cell for column, cell in known.items() if cell}, cells, fault)
 
-    def _has_swallowed(self) -> bool:
-        """Whether two of the record's lines are as long as a row: of one row with a line break in a cell only one is.
+    def _contains_other_rows(self) -> bool:
+        """Check whether at least two of the record's lines have as many cells as a row.
 
-        Two strays close one another, so the CSV reader alone sees nothing wrong.
+        One row with a line break in a cell has at most one such line. The CSV reader cannot notice this fault, because
+        two stray quotation marks close each other.
         """
         cells = max(at for at, title in enumerate(self.header, start=1) if title.strip())
         return sum(line.count(self.delimiter) >= cells - 1 for line in self.lines.taken) > 1
 
     def _split(self, line: str) -> list[str]:
-        """A line's cells with all quotation marks as they stand, each under its column."""
+        """Split a line into cells and keep all quotation marks."""
         return line.rstrip("\r\n").split(self.delimiter)
 
 
@@ -139,7 +141,7 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
 
 
 def _first_records(lines: _Lines, records: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    """The records with their numbers, to look for the header among them, up to the first that cannot be read."""
+    """Yield the records with their numbers, for the search of the header, up to the first unreadable one."""
     for number in itertools.count(1):
         lines.begin()
         try:
@@ -154,7 +156,7 @@ def _first_records(lines: _Lines, records: Iterator[list[str]]) -> Iterator[tupl
 
 
 def _find_delimiter(file: TextIO, vocabulary: Vocabulary) -> str:
-    """The delimiter under which one of the lines that may be the header holds most known columns."""
+    """Return the delimiter with which one of the possible header lines has the most known columns."""
     filled = (line for line in iter(partial(file.readline, _MAX_CELL_CHARACTERS), "") if line.strip())
     lines = list(itertools.islice(filled, HEADER_ROWS))
     if not lines:

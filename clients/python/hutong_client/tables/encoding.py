@@ -1,4 +1,4 @@
-"""In which encoding a text file is written."""
+"""Detect the encoding of a text file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from hutong_client.tables.rows import NotATable
 
 _CHUNK = 1 << 20
 _MOST_NULS = 0.1
-"""A file of which more is NUL is no text. Fewer are damage, which is told for the rows that have it."""
+"""A file with a larger share of NULs is not text. Fewer NULs are damage, which is reported for the rows with NULs."""
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _WORDS_LOOKED_AT = 100_000
-"""So many words tell what a file is."""
+"""Number of words that are examined, which is enough to distinguish the two encodings."""
 _CHANCE = 0.1
-"""Of GB18030 one word in ten thousand reads as Chinese in UTF-8 by chance. Where more of the words do it is UTF-8."""
+"""A file with a larger share of words that are Chinese in UTF-8 is UTF-8. In GB18030 one in 10,000 is so by chance."""
 
 
 def detect_encoding(path: Path) -> str:
-    """UTF-8 (with or without a mark), UTF-16 with a mark, or GB18030, which Chinese Excel writes by default.
+    """Detect UTF-8 with or without a byte-order mark, UTF-16 with one, or GB18030, the default of Chinese Excel.
 
-    The whole file is read: text in GB18030 can look like UTF-8 for a long while. Damaged UTF-8 is never taken for
-    GB18030, in which nearly everything is some text: all names in it would be others.
+    The whole file is read, because a long beginning of GB18030 text can be valid UTF-8. Damaged UTF-8 is never read as
+    GB18030: nearly all bytes are valid GB18030, and all names would be wrong.
 
     Raises:
-        NotATable: it is in none of them, or damaged.
+        NotATable: the file has none of these encodings, or is damaged.
     """
     with path.open("rb") as file:
         start = file.read(4)
@@ -42,15 +42,15 @@ def detect_encoding(path: Path) -> str:
             return encoding
         if encoding == "utf-8-sig" and _is_damaged(path, flaw, marked=start.startswith(codecs.BOM_UTF8)):
             raise NotATable(
-                f"the file is damaged: it is text in UTF-8, and line {flaw.line} (as a text editor counts) holds bytes "
-                "that are none; export the file anew, or mend the line and save the file as “CSV UTF-8”"
+                f"the file is damaged: it is text in UTF-8, but line {flaw.line} (as a text editor counts) has bytes "
+                "that are not; export the file again, or correct the line and save the file as “CSV UTF-8”"
             )
     raise NotATable("the file is not text in UTF-8 or GB18030; in Excel save it as “CSV UTF-8” and give that")
 
 
 @dataclass(frozen=True, slots=True)
 class _Flaw:
-    """Why a file is not text in some encoding: bytes in a line, at the end of the file or before; or NULs."""
+    """Why a file is not text in an encoding: bad bytes in a line (1 or more), or too many NULs (line 0)."""
 
     line: int = 0
     at_end: bool = False
@@ -64,7 +64,7 @@ def _find_flaw(path: Path, encoding: str) -> _Flaw | None:
         try:
             text = decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
-            # The decoder's object is the chunk behind what it kept of the one before.
+            # `error.object` is what the decoder kept of the previous chunk, followed by this chunk.
             good = error.object[: error.start].decode(encoding, "replace")
             lines = (count + good.count(end) for end, count in breaks.items())
             return _Flaw(1 + max(lines), error.reason == "unexpected end of data")
@@ -76,7 +76,7 @@ def _find_flaw(path: Path, encoding: str) -> _Flaw | None:
 
 
 def _is_damaged(path: Path, flaw: _Flaw, *, marked: bool) -> bool:
-    """Whether a file that is not wholly UTF-8 was meant to be: by its mark, its cut-off end or its other words."""
+    """Check whether a file with invalid UTF-8 is damaged UTF-8, by its byte-order mark, cut-off end or other words."""
     if not flaw.line:
         return False
     if marked or flaw.at_end:
@@ -86,7 +86,7 @@ def _is_damaged(path: Path, flaw: _Flaw, *, marked: bool) -> bool:
 
 
 def _read_words(path: Path) -> Iterator[bytes]:
-    """What stands in the file between characters of ASCII."""
+    """Yield the runs of bytes beyond ASCII."""
     for chunk, _ in _read_chunks(path):
         yield from _BEYOND_ASCII.findall(chunk)
 
@@ -99,7 +99,7 @@ def _is_chinese_in_utf8(word: bytes) -> bool:
 
 
 def _read_chunks(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """The file's parts, each with whether it is the last; the last is empty."""
+    """Yield the chunks of the file with whether each is the last. The last chunk is empty."""
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk, False

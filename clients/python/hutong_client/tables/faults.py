@@ -1,4 +1,4 @@
-"""Why a row cannot be uploaded, in words for a laboratory clerk."""
+"""Faults of rows, in words for a laboratory clerk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of a row: its column, a name of `hutong.error.v1.ErrorReason`, and what to do. Never an identity."""
+    """One fault of a row.
+
+    Attributes:
+        column: the faulty column; empty for the whole row.
+        reason: a name of `hutong.error.v1.ErrorReason`.
+        description: what to do. It never holds an identity.
+    """
 
     column: str
     reason: str
@@ -15,7 +21,7 @@ class Fault:
 
 
 class BadCell(ValueError):
-    """A cell that cannot be read; the text says what to do, and never repeats the cell."""
+    """A cell cannot be read. The text says what to do and never repeats the cell, which may be an identity."""
 
     def __init__(self, description: str, reason: str = "INVALID_FIELD") -> None:
         super().__init__(description)

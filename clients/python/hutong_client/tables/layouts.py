@@ -1,4 +1,4 @@
-"""How rejected rows are written: in the format of their file, so that it can be uploaded again when they are mended."""
+"""Layouts of rejected rows. They have the format of the uploaded file, so that corrected rows can be uploaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hutong_client.tables.ndjson_rows import NdjsonTable
 from hutong_client.tables.rows import Row, Table
 
 COLUMNS = ("row", "reasons", "fields", "descriptions", "can_be_retried")
-"""What stands before the row's own columns. Several faults of one row are separated by "; "."""
+"""Columns before the row's own columns. Several faults of one row are separated by "; "."""
 
 
 class Rejected:
@@ -27,8 +27,8 @@ class Rejected:
         self.faults = faults
         self.retryable = retryable
 
-    def told(self) -> tuple[int | str, ...]:
-        """What stands under `COLUMNS`."""
+    def cells(self) -> tuple[int | str, ...]:
+        """Return the cells of `COLUMNS`."""
         return (
             self.row.number,
             "; ".join(dict.fromkeys(fault.reason for fault in self.faults)),
@@ -39,22 +39,22 @@ class Rejected:
 
 
 class Layout(Protocol):
-    """A format of rejected rows, in UTF-8 with a mark, by which Excel knows it."""
+    """A format of rejected rows, in UTF-8 with a byte-order mark, which Excel needs to recognise UTF-8."""
 
     def heading(self) -> bytes:
-        """What the file begins with; never empty."""
+        """Return the beginning of the file, which is never empty."""
 
     def encode(self, rejected: Iterable[Rejected]) -> bytes:
-        """Rows with what is wrong with them."""
+        """Encode rows with their faults."""
 
 
 def layout_of(table: Table) -> Layout:
-    """The layout for a table's rejected rows: NDJSON for NDJSON, CSV for everything else."""
+    """Return the layout for a table's rejected rows: NDJSON for NDJSON, CSV for every other format."""
     return NdjsonLayout() if isinstance(table, NdjsonTable) else CsvLayout(table.header)
 
 
 class CsvLayout:
-    """CSV: what is wrong, then the row's own cells under the header of their file."""
+    """CSV: the faults, then the row's own cells under the header of its file."""
 
     def __init__(self, header: Sequence[str]) -> None:
         self._width = len(header)
@@ -62,48 +62,48 @@ class CsvLayout:
         self._titles = [*COLUMNS, *(header[position] for position in self._own)]
 
     def heading(self) -> bytes:
-        """The mark and the header."""
+        """Return the byte-order mark and the header."""
         return codecs.BOM_UTF8 + _as_csv([self._titles])
 
     def encode(self, rejected: Iterable[Rejected]) -> bytes:
-        """A line for each row."""
+        """Encode each row as a line."""
         return _as_csv(map(self._line, rejected))
 
     def _line(self, item: Rejected) -> list[str | int]:
         original = item.row.original
         return [
-            *item.told(),
+            *item.cells(),
             *(original[position] for position in self._own if position < len(original)),
-            # Cells beyond the header are part of what is to be mended.
+            # Cells beyond the header are kept, because they are part of the fault.
             *original[self._width :],
         ]
 
 
 class NdjsonLayout:
-    """NDJSON: each record with what is wrong as further keys, which an upload passes over.
+    """NDJSON: each record with its faults under further keys, which an upload ignores.
 
-    A line that is no JSON object stands as it was under the key `record`, for nothing can be put into it.
+    A line that is not a JSON object is written as a text under the key `record`, because it cannot take further keys.
     """
 
     def heading(self) -> bytes:
-        """The mark alone."""
+        """Return the byte-order mark."""
         return codecs.BOM_UTF8
 
     def encode(self, rejected: Iterable[Rejected]) -> bytes:
-        """A line for each row."""
+        """Encode each row as a line."""
         lines = (f"{json.dumps(self._line(item), ensure_ascii=False)}\n" for item in rejected)
-        # Halves of characters, which only an escape of JSON can bring, become that escape again.
+        # Lone surrogates, which can only come from a JSON escape, are escaped again.
         return "".join(lines).encode("utf-8", "backslashreplace")
 
     def _line(self, item: Rejected) -> dict[str, object]:
         (text,) = item.row.original
-        told: dict[str, object] = dict(zip(COLUMNS, item.told(), strict=True))
-        return told | {key: value for key, value in _read_object(text).items() if key not in COLUMNS}
+        faults: dict[str, object] = dict(zip(COLUMNS, item.cells(), strict=True))
+        return faults | {key: value for key, value in _read_object(text).items() if key not in COLUMNS}
 
 
 def _read_object(text: str) -> dict[str, object]:
     try:
-        # As uploads read it: 18 digits without quotation marks, or 4,301, stay what they are.
+        # Numbers are kept as text, as uploads read them, so that 18 or 4,301 digits are not changed.
         record = json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         record = None

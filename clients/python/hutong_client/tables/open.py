@@ -1,4 +1,4 @@
-"""Open a file of rows by what it holds: CSV, NDJSON or a workbook."""
+"""Open a file of rows by its content: CSV, NDJSON or a workbook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hutong_client.tables.rows import NotATable, Table
 from hutong_client.tables.xlsx_rows import open_xlsx
 
 Format = Literal["csv", "ndjson", "xlsx"]
-"""The formats that are read."""
+"""The formats that can be read."""
 _OTHER_KINDS = {
     b"\xd0\xcf\x11\xe0": "a workbook of Excel 97-2003 (.xls), or one with a password",
     b"%PDF": "a PDF",
@@ -28,14 +28,14 @@ _ARCHIVES = (b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
 
 
 def open_table(path: Path, vocabulary: Vocabulary | None = None) -> AbstractContextManager[Table]:
-    """Open a file by what it holds.
+    """Open a file by its content.
 
     Args:
         path: the file.
-        vocabulary: its columns; None for those of a laboratory's results, the only ones that NDJSON is read with.
+        vocabulary: its columns; None for those of a laboratory's results. NDJSON is always read with the latter.
 
     Raises:
-        NotATable: it is empty, of another kind, or lacks a header that can be understood.
+        NotATable: the file is empty, has another format, or lacks a known header.
     """
     match detect_format(path):
         case "ndjson":
@@ -47,10 +47,10 @@ def open_table(path: Path, vocabulary: Vocabulary | None = None) -> AbstractCont
 
 
 def detect_format(path: Path) -> Format:
-    """A file's format by what it holds; its name only decides between NDJSON and CSV.
+    """Detect a file's format by its content. The name only decides between NDJSON and CSV.
 
     Raises:
-        NotATable: it is empty or of another kind.
+        NotATable: the file is empty or has another format.
     """
     with path.open("rb") as file:
         start = file.read(4096)
@@ -60,7 +60,7 @@ def detect_format(path: Path) -> Format:
         if start.startswith(magic):
             raise NotATable(f"the file is {kind}; save it as .xlsx or as CSV UTF-8 and give that")
     if start.startswith(_ARCHIVES):
-        raise NotATable("the file is an archive; unpack it and give the table that is in it")
+        raise NotATable("the file is an archive; unpack it and give the table inside")
     if start.startswith(b"PK\x03\x04"):
         return "xlsx"
     if path.suffix.lower() in {".ndjson", ".jsonl"} or start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):

@@ -1,4 +1,4 @@
-"""The file of rejected rows: what is wrong with each, and the row itself, for a clerk to mend and upload again."""
+"""The rejects file: rejected rows with their faults, for a clerk to correct and upload again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _COLUMN_OF = {
 
 
 def find_rejected(origin: Origin, rejections: Iterable[Rejection]) -> list[Rejected]:
-    """A batch's rejected rows in the order of the file: those that never were sent, and those the service rejected."""
+    """Return a batch's rejected rows in the order of the file: bad rows that were not sent, and rejections."""
     found = [Rejected(bad.row, bad.faults) for bad in origin.bad_rows]
     for rejection in rejections:
         found += _rejected_rows(origin.tubes[rejection.tube_index], rejection)
@@ -47,12 +47,12 @@ def find_rejected(origin: Origin, rejections: Iterable[Rejection]) -> list[Rejec
 
 
 def count_reasons(rejected: Iterable[Rejected]) -> Counter[str]:
-    """How many rows were rejected for each reason; a row counts once for each of its reasons."""
+    """Count the rejected rows by reason. A row counts once for each of its reasons."""
     return Counter(reason for item in rejected for reason in {fault.reason for fault in item.faults})
 
 
 def _rejected_rows(read: ReadTube, rejection: Rejection) -> Iterator[Rejected]:
-    """The rows that a rejection stands for: one person's, or all of the tube's, each with what concerns it."""
+    """Yield the rows of a rejection, one person's or all of the tube's, each with its own faults."""
     whole = rejection.person_index < 0
     of_tube: list[Fault] = []
     of_person: dict[int, list[Fault]] = {}
@@ -62,13 +62,13 @@ def _rejected_rows(read: ReadTube, rejection: Rejection) -> Iterator[Rejected]:
         fault = Fault(_COLUMN_OF.get(path, path), violation.reason, description)
         (of_tube if position is None else of_person.setdefault(position, [])).append(fault)
     for position in range(len(read.rows)) if whole else (rejection.person_index,):
-        # A cell that breaks two rules at once is told once.
+        # A cell that breaks two rules may get the same fault twice, which is reported once.
         faults = dict.fromkeys((*of_tube, *of_person.get(position, ())))
         yield Rejected(read.rows[position], tuple(faults), rejection.retryable)
 
 
 def _split_path(path: str) -> tuple[int | None, str]:
-    """Of "persons[2].document.number" 2 and "document.number"; of a field of the tube None and the field."""
+    """Split "persons[2].document.number" into 2 and "document.number"; for a field of the tube the number is None."""
     if not path.startswith("persons["):
         return None, path
     position, _, rest = path.removeprefix("persons[").partition("]")
@@ -76,37 +76,37 @@ def _split_path(path: str) -> tuple[int | None, str]:
 
 
 class NotFree(Exception):
-    """Rejected rows cannot go to that place; the text says why."""
+    """The path cannot be used for rejected rows. The text says why."""
 
 
-def choose_place(file: Path, asked: Path | None, suffix: str, extension: str) -> Path:
-    """Where the rejected rows of `file` can go without anything being overwritten.
+def choose_rejects_path(file: Path, asked: Path | None, suffix: str, extension: str) -> Path:
+    """Choose a path for the rejected rows of `file` that overwrites no file.
 
     Args:
         file: the laboratory's file.
-        asked: the place that was asked for, if one was.
-        suffix: what is put behind the file's name otherwise, with a number in it while the name is taken: what stands
-            there may be the rows that a clerk is mending.
-        extension: of the format that they are written in, as ".csv"; it comes last.
+        asked: the requested path; None to derive one from the file's name.
+        suffix: the text after the file's name. A number follows it if the name is taken, because a clerk may be
+            correcting the rows in the existing file.
+        extension: the extension of the layout, as ".csv".
 
     Raises:
-        NotFree: what was asked for is there already.
+        NotFree: the requested path exists already.
     """
     if asked is None:
         names = (f"{suffix}{f'.{number}' if number > 1 else ''}{extension}" for number in count(1))
-        return next(place for name in names if not os.path.lexists(place := file.with_name(file.name + name)))
-    place = asked.resolve()
-    if place.exists():
-        if place.samefile(file):
-            raise NotFree(f"{asked} is the file to upload; its rejected rows need a file of their own")
-        if not place.is_file():
-            raise NotFree(f"{asked} is no ordinary file; rejected rows need one of their own")
-        raise NotFree(f"{asked} is there already, and nothing is overwritten; name another file, or move it away first")
-    return place
+        return next(path for name in names if not os.path.lexists(path := file.with_name(file.name + name)))
+    path = asked.resolve()
+    if path.exists():
+        if path.samefile(file):
+            raise NotFree(f"{asked} is the file to upload; name another file for the rejected rows")
+        if not path.is_file():
+            raise NotFree(f"{asked} is not a regular file; name a regular file for the rejected rows")
+        raise NotFree(f"{asked} exists already and is never overwritten; name another file, or move it away first")
+    return path
 
 
 def is_intact(path: Path, size: int, sha256: str) -> bool:
-    """Whether a file still begins with what was written to it."""
+    """Check whether the first `size` bytes of a file are unchanged."""
     return path.is_file() and _hash_start(path, size).hexdigest() == sha256
 
 
@@ -120,10 +120,10 @@ def _hash_start(path: Path, size: int) -> hashlib._Hash:
 
 
 class RejectsFile:
-    """Appends rejected rows to a file that only its owner can read: it holds people's rows as they were given.
+    """An appender of rejected rows. Only the owner can read the file, because it holds people's data.
 
-    It is made anew, FileExistsError where something stands, or gone on with after its first `keep_bytes`. One without
-    rows is removed at the end.
+    With `keep_bytes`, an existing file is cut to this size and continued. Otherwise a new file is created, and a path
+    that exists raises FileExistsError. A file without rows is removed at the end.
     """
 
     def __init__(self, path: Path, layout: Layout, keep_bytes: int = 0) -> None:
@@ -155,11 +155,11 @@ class RejectsFile:
                 self._path.unlink()
 
     def write(self, rejected: Iterable[Rejected]) -> None:
-        """Append rows."""
+        """Append rejected rows."""
         self._append(self._layout.encode(rejected))
 
     def sync(self) -> tuple[int, str]:
-        """Bring what was written to the disk; the size of the file in bytes and its SHA-256."""
+        """Sync the file to the disk and return its size in bytes and its SHA-256."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size, self._digest.hexdigest()

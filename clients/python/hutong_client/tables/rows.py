@@ -1,4 +1,4 @@
-"""Rows of a file, whatever its format."""
+"""Rows of a file, for every format."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from datetime import datetime
 from typing import Protocol
 
 Cell = str | int | float | bool | datetime
-"""What a file says in one place: text, except in a workbook, where a cell can be a number or a time without a zone."""
-NUL_FAULT = "the row holds a NUL character, which a damaged file has and no spreadsheet shows; type the row anew"
+"""Content of a cell: text, except in a workbook, where a cell can be a number or a time without a zone."""
+NUL_FAULT = "the row has a NUL character, which means that the file is damaged; type the row again"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row. `number` is the one that Excel (for NDJSON: any editor) shows beside it.
+    """One row of a file.
 
     Attributes:
-        cells: column → cell, by the names that `columns` knows; columns that nobody knows and empty cells are left out.
-        original: the row as it stands in the file, for the rejects.
-        fault: why the row cannot be read at all; empty when it can.
+        number: the row's number in Excel, or the line's number for NDJSON.
+        cells: cells by the names of `columns`. Unknown columns and empty cells are left out.
+        original: the cells as they are in the file, for the rejects file.
+        fault: why the row cannot be read; empty if it can.
     """
 
     number: int
@@ -29,14 +30,14 @@ class Row:
 
 
 class Table(Protocol):
-    """An open file's rows."""
+    """The rows of an open file."""
 
     @property
     def header(self) -> Sequence[str]:
-        """The names of what `Row.original` holds."""
+        """The titles of the cells in `Row.original`."""
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows from the first on, empty ones left out."""
+        """Yield the rows in the order of the file, without empty ones."""
 
 
 class NotATable(Exception):

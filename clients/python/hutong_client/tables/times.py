@@ -1,4 +1,4 @@
-"""Times as laboratories write them and as Excel mangles them."""
+"""Read times as laboratories write them, and explain the ones that Excel has mangled."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _MANGLED = (
     ),
     (
         re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*"),
-        f"which of the numbers is the day and which the month cannot be told; {_AS_TEXT}",
+        f"it is unclear which number is the day and which the month; {_AS_TEXT}",
     ),
 )
 _NOT_A_TIME = "this is not a time; write it as 2022-08-09T08:52:18+08:00"
 
 
 def parse_zone(text: str) -> tzinfo:
-    """The zone of a name, "Asia/Shanghai", or an offset, "+08:00"; ValueError for any other text."""
+    """Return the zone of a name, "Asia/Shanghai", or an offset, "+08:00"; raise ValueError for any other text."""
     if text == "Asia/Shanghai":
         return SHANGHAI
     if re.fullmatch(r"[+-]\d{2}:?\d{2}", text):
@@ -58,20 +58,20 @@ def parse_zone(text: str) -> tzinfo:
 
 
 def has_zone(cell: Cell) -> bool:
-    """Whether a cell is a time that names its zone."""
+    """Check whether a cell is a time with a zone."""
     match = _match(cell) if isinstance(cell, str) else None
     return bool(match and match[8])
 
 
 def parse_time(cell: Cell, zone: tzinfo | None) -> Timestamp:
-    """The instant of a cell; a time without a zone is read in `zone`.
+    """Return the instant of a cell. A time without a zone is read in `zone`.
 
     Raises:
-        BadCell: it is no time, one that Excel mangled, or one without a zone where none is given.
+        BadCell: the cell is not a time, was mangled by Excel, or has no zone while `zone` is None.
     """
     if isinstance(cell, datetime):
         return _instant(cell, zone)
-    # Members of a pool share their times, so most cells were read before.
+    # Cached, because members of a pool share their times.
     return _parse_text(cell if isinstance(cell, str) else f"{cell:.15g}", zone)
 
 

@@ -1,4 +1,4 @@
-"""Rows into tubes: rows that stand together and share a tube code become one tube; a row without a code is its own."""
+"""Make tubes of rows. Consecutive rows with the same tube code are one tube; a row without a code is a tube."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hutong_client.tables.rows import Cell, Row
 from hutong_client.tables.times import parse_time
 
 MAX_PERSONS = 20
-"""The largest pool there is."""
+"""The contract's limit for the size of a pool."""
 _MAX_ROWS = 5_000
-"""Rows of one tube that are kept until its last one is known; a file with more of them has one code in every row."""
+"""Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
 _MAX_ROW_CHARACTERS = 8_000
-"""Far beyond any row that could be right; a full pool of such rows still fits a batch."""
+"""Far more than any valid row has. A full pool of such rows still fits into a batch."""
 _TIMES = {
     "sample_date": "sample_time",
     "collect_date": "receive_time",
@@ -36,11 +36,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a file is to be read.
+    """Options for reading a file.
 
     Attributes:
-        zone: that of times that name none; None: there must be no such time.
-        region: the place of sampling for rows that name none; empty: there must be no such row.
+        zone: the zone of times without one. If None, such times are faults.
+        region: the region of sampling for rows without one. If empty, such rows are faulty.
     """
 
     zone: tzinfo | None = None
@@ -49,7 +49,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadTube:
-    """A tube and its rows: `rows[i]` is that of `tube.persons[i]`."""
+    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`."""
 
     tube: Tube
     rows: Sequence[Row]
@@ -57,20 +57,20 @@ class ReadTube:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be turned into a message, or not without guessing."""
+    """A row that cannot be converted to a message without guessing."""
 
     row: Row
     faults: Sequence[Fault]
 
 
 def read_tubes(rows: Iterable[Row], reading: Reading) -> Iterator[ReadTube | BadRow]:
-    """Tubes in the order of the file. A bad row comes before the tube in which it would have been."""
+    """Yield tubes and bad rows in the order of the file. A bad row comes before the tube of its group."""
     for group in _group(rows):
         yield from _Group(group, reading).split()
 
 
 def _group(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows that stand together and share a code. A row that cannot be read ends no group."""
+    """Yield groups of consecutive rows with the same code. A row that cannot be read does not end a group."""
     group: list[Row] = []
     code: Cell = ""
     for row in rows:
@@ -85,7 +85,7 @@ def _group(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 class _Stated(NamedTuple):
-    """What all rows of a tube must agree in, in the order of _SHARED."""
+    """The values that must be equal in all rows of a tube, in the order of _SHARED."""
 
     outcome: values.Outcome
     pool_size: int
@@ -95,17 +95,17 @@ class _Stated(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Good:
-    """A row that could be read."""
+    """A readable row. `site` is the region and the name of the sampling site."""
 
     row: Row
     stated: _Stated
-    place: tuple[str, str]
+    site: tuple[str, str]
     times: Mapping[str, Timestamp]
     person: TubePerson
 
     def shares_message(self, other: _Good) -> bool:
-        """Whether one message can hold both: sampled at one place, and all times the same."""
-        return self.place == other.place and self.times == other.times
+        """Check whether both rows fit into one message, because their sampling site and all times are equal."""
+        return self.site == other.site and self.times == other.times
 
 
 class _Group:
@@ -116,7 +116,7 @@ class _Group:
         self._read = [_read_row(row, len(rows), reading) for row in rows]
 
     def split(self) -> Iterator[ReadTube | BadRow]:
-        """The tube; several with the same code where persons were sampled at different times or rows repeat others."""
+        """Yield the tube, or several with the same code if sampling sites or times differ or reports repeat."""
         mismatch = self._mismatch()
         run: list[_Good] = []
         for item in self._read:
@@ -133,19 +133,19 @@ class _Group:
             yield _build(run)
 
     def _mismatch(self) -> Fault | None:
-        """Why the tube as a whole cannot be: what it says must not be guessed."""
+        """Return why the rows contradict each other as one tube; None if they do not."""
         if len(self._rows) > _MAX_ROWS:
-            return Fault("tube_code", "POOL_MISMATCH", f"more than {_MAX_ROWS} rows in succession name this tube")
+            return Fault("tube_code", "POOL_MISMATCH", f"more than {_MAX_ROWS} consecutive rows have this tube code")
         good = [item for item in self._read if isinstance(item, _Good)]
         for position, (column, word) in enumerate(_SHARED.items()):
             first = next(iter(good), None)
             other = next((item for item in good if first and item.stated[position] != first.stated[position]), None)
             if first and other:
                 text = f"rows {first.row.number} and {other.row.number} of this tube differ in the {word}"
-                return Fault(column, "POOL_MISMATCH", f"{text}; a tube has one")
+                return Fault(column, "POOL_MISMATCH", f"{text}; a tube has only one")
         unread = next((item for item in self._read if isinstance(item, BadRow) and _is_of_outcome(item)), None)
         if unread:
-            text = f"the result of row {unread.row.number} of this tube cannot be read, so the tube's is not known"
+            text = f"the result of row {unread.row.number} of this tube cannot be read, so the tube has no known result"
             return Fault("nat_result", "POOL_MISMATCH", text)
         persons = len({item.person.report_number for item in good})
         size = min(good[0].stated.pool_size, MAX_PERSONS) if good else 0
@@ -155,7 +155,7 @@ class _Group:
 
 
 def _repeats(item: _Good, run: Sequence[_Good]) -> bool:
-    """Whether a report stands in the tube already: the service then calls the second a duplicate or a conflict."""
+    """Check whether the run has the same report number. The service then finds a duplicate or a conflict."""
     return any(item.person.report_number == other.person.report_number for other in run)
 
 
@@ -178,11 +178,11 @@ def _read_row(row: Row, rows: int, reading: Reading) -> _Good | BadRow:
     times = {name: reader.read(column, lambda cell: parse_time(cell, reading.zone)) for column, name in _TIMES.items()}
     region = reader.read("sample_region", values.read_code) or reading.region
     if not region:
-        reader.fault("sample_region", "the region is missing; fill the column, or upload with --region")
+        reader.fault("sample_region", "the region is missing; fill the cell, or upload with --region")
     reader.read("tube_code", values.read_code)
     person = TubePerson(document=_read_document(reader), report_number=reader.read("report_no", values.read_code) or "")
-    place = (region, values.read_words(row.cells.get("sample_orgname", "")))
-    good = _Good(row, stated, place, {name: time for name, time in times.items() if time}, person)
+    site = (region, values.read_words(row.cells.get("sample_orgname", "")))
+    good = _Good(row, stated, site, {name: time for name, time in times.items() if time}, person)
     if sum(map(len, row.original)) > _MAX_ROW_CHARACTERS:
         reader.fault("", "the row is far too long; look for a stray quotation mark")
     return BadRow(row, tuple(reader.faults)) if reader.faults else good
@@ -199,37 +199,37 @@ def _read_document(reader: _Reader) -> IdentityDocument:
         kind = reader.read("card_type", lambda cell: values.read_document_type(cell, number), needed=True)
         document.type = kind or document.type
     if document.type != DOCUMENT_TYPE_PASSPORT:
-        # Files state a nationality for everybody; the contract has it for passports alone.
+        # Files give a nationality for every person, but the contract allows it for passports only.
         document.issuing_country = ""
     return document
 
 
 class _Reader:
-    """Reads a row's cells and gathers all its faults."""
+    """Reader of a row's cells that gathers all faults."""
 
     def __init__(self, row: Row) -> None:
         self.row = row
         self.faults: list[Fault] = []
 
     def read(self, column: str, read: Callable[[Cell], Value], *, needed: bool = False) -> Value | None:
-        """A cell's value; None when it is empty (the service says what it misses) or faulty."""
+        """Return a cell's value; None if it is faulty or empty. The service reports missing values."""
         cell = self.row.cells.get(column)
         if cell is None and not needed:
             return None
         try:
-            return read(cell)  # type: ignore[arg-type] # a reader of a needed cell says itself what is missing
+            return read(cell)  # type: ignore[arg-type] # the reader of a needed cell reports None itself
         except BadCell as error:
             self.faults.append(Fault(column, error.reason, error.description))
             return None
 
     def fault(self, column: str, description: str) -> None:
-        """Note a fault that is not one cell's alone."""
+        """Record a fault that does not come from reading one cell."""
         self.faults.append(Fault(column, "INVALID_FIELD", description))
 
 
 def _build(run: Sequence[_Good]) -> ReadTube:
     first = run[0]
-    region, site = first.place
+    region, site = first.site
     tube = Tube(
         tube_code=values.read_code(first.row.cells.get("tube_code", first.person.report_number)),
         pool_size=first.stated.pool_size,

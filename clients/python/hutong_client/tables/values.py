@@ -1,4 +1,4 @@
-"""What laboratories write in a cell, Chinese or English, and what it means in the contract."""
+"""Convert Chinese and English cells of laboratories to values of the contract."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OUTCOMES: Mapping[Outcome, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _AWAITS_RECHECK = frozenset({"待复核", "待复检", "复检中", "复核中"})
-"""Of a pool it means that a target was found and its members are rechecked; of a single tube, that it said nothing."""
+"""For a pool: a target was found and the members are rechecked. For a single tube: the test was inconclusive."""
 
 _DOCUMENT_TYPES: Mapping[DocumentType, tuple[str, ...]] = {
     identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD: (
@@ -70,16 +70,16 @@ _SCIENTIFIC = re.compile(r"\d(\.\d+)?[Ee]\+\d+")
 _POOL = re.compile(r"([0-9]{1,3})(?:人|[:/混合]1)?")
 _SINGLE = frozenset({"单管", "单采", "单检", "单人", "single"})
 _EXACT_DIGITS = 15
-"""A number in a workbook keeps so many digits; Excel writes zeros for the rest."""
+"""The digits that Excel keeps of a number in a workbook. It replaces further ones by zeros."""
 _CARD_OF_RESIDENT = re.compile(r"[1-6]\d{16}[0-9Xx]")
 _RESIDENCE_PERMIT = re.compile(r"8[123]0000\d{11}[0-9Xx]")
 
 
 def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
-    """A number that is no quantity (a card's, a tube's, a report's), as text.
+    """Return the number of a card, tube or report as text.
 
     Raises:
-        BadCell: Excel has rounded it; what it was cannot be told any more.
+        BadCell: Excel has rounded the number, so that the original is lost.
     """
     if isinstance(cell, str) and cell.isascii() and cell.isalnum():
         return cell
@@ -87,8 +87,8 @@ def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
     text = str(int(cell)) if isinstance(cell, float) and not rounded else str(cell)
     if rounded or (not isinstance(cell, str) and len(text) > _EXACT_DIGITS) or _SCIENTIFIC.fullmatch(text):
         raise BadCell(
-            "Excel took the number for a quantity and rounded it away; format the column as text in Excel before the "
-            "numbers are entered, and fill it anew",
+            "Excel read the number as a quantity and rounded it; format the column as text in Excel, then enter the "
+            "numbers again",
             reason,
         )
     # Some systems write ="0123" so that Excel keeps the zeros, others a leading apostrophe.
@@ -100,12 +100,12 @@ def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
 
 
 def read_words(cell: Cell) -> str:
-    """A name or a place as one line: a line break inside a cell, where its column was narrow, is a space."""
+    """Return a name or a site as one line. Line breaks inside a cell, as in narrow columns, become spaces."""
     return " ".join(str(cell).split())
 
 
 def read_outcome(cell: Cell, pool_size: int) -> Outcome:
-    """What a tube's result says; BadCell when nobody knows the word."""
+    """Return the outcome of a tube; raise BadCell if the word is unknown."""
     word = _plain(cell)
     if word in _AWAITS_RECHECK:
         return outcome_pb2.OUTCOME_POOL_POSITIVE if pool_size > 1 else outcome_pb2.OUTCOME_INCONCLUSIVE
@@ -116,13 +116,17 @@ def read_outcome(cell: Cell, pool_size: int) -> Outcome:
 
 
 def read_document_type(cell: Cell | None, number: str) -> DocumentType:
-    """The kind of a document; told by the number's form when the cell is empty and the form leaves no doubt."""
+    """Return the type of a document. If the cell is empty, an unambiguous number decides.
+
+    Raises:
+        BadCell: the type is unknown, or missing while the number is ambiguous.
+    """
     if cell is None:
         if _RESIDENCE_PERMIT.fullmatch(number):
             return identity_pb2.DOCUMENT_TYPE_RESIDENCE_PERMIT
         if _CARD_OF_RESIDENT.fullmatch(number):
             return identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD
-        raise BadCell("the type of the document is missing and cannot be told by its number; write it, as 居民身份证")
+        raise BadCell("the type of the document is missing and not clear from its number; write it, as 居民身份证")
     kind = find_document_type(str(cell))
     if kind is None:
         raise BadCell(
@@ -132,25 +136,25 @@ def read_document_type(cell: Cell | None, number: str) -> DocumentType:
 
 
 def find_document_type(word: str) -> DocumentType | None:
-    """The kind of document that a word, Chinese or English, stands for; None when nobody knows it."""
+    """Return the document type for a Chinese or English word; None if the word is unknown."""
     return _TYPE_BY_NAME.get(_plain(word).removeprefix("document_type_").replace("-", "_"))
 
 
 def read_specimen(cell: Cell | None) -> Specimen:
-    """What was taken; OTHER for a word nobody knows."""
+    """Return the specimen; OTHER for an unknown word."""
     if cell is None:
         return result_pb2.SPECIMEN_UNSPECIFIED
     return _SPECIMEN_BY_NAME.get(_plain(cell).removeprefix("specimen_"), result_pb2.SPECIMEN_OTHER)
 
 
 def read_method(cell: Cell | None) -> Method:
-    """How it was examined, as far as the name of the project tells."""
+    """Return the method that the name of the test contains; UNSPECIFIED if it contains none."""
     word = "" if cell is None else _plain(cell)
     return next((method for method, form in _METHODS.items() if form.search(word)), result_pb2.METHOD_UNSPECIFIED)
 
 
 def read_pool_size(cell: Cell) -> int:
-    """For how many persons a tube was made: "10", "10:1", "10混1", "单管"; BadCell for anything else."""
+    """Return the pool size of "10", "10:1", "10混1" or "单管"; raise BadCell for anything else."""
     word = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else _plain(cell)
     if word in _SINGLE:
         return 1
@@ -161,7 +165,7 @@ def read_pool_size(cell: Cell) -> int:
 
 
 def _has_odd_digit(text: str) -> bool:
-    """Whether the plain spelling of a text would have a digit where none stands: of "1²" it would be "12"."""
+    """Check whether normalisation would make a plain digit of another character, as "12" of "1²"."""
     return not text.isascii() and any(
         not character.isdecimal() and any(map(str.isdigit, unicodedata.normalize("NFKC", character)))
         for character in text
@@ -170,5 +174,5 @@ def _has_odd_digit(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _plain(cell: Cell) -> str:
-    """A word without what spelling varies in: width, case, spaces. A file repeats few words very often."""
+    """Normalise the width, case and spaces of a word. Cached, because a file repeats few words very often."""
     return re.sub(r"\s+", "", unicodedata.normalize("NFKC", str(cell))).lower()

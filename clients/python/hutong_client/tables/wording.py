@@ -1,7 +1,6 @@
-"""The contract's rules in words for a clerk.
+"""Explain the contract's rules to a clerk.
 
-What the service says of a broken rule holds for every field of its kind, or is made by a machine, as a count of items;
-a clerk is told what to write into the cell.
+The service's descriptions of broken rules are general or generated. A clerk needs to know what to write into the cell.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from hutong.type.v1 import rules_pb2
 
 _EXPECTED = {
     "tube_code": "write a tube code of 1 to 64 characters, without line breaks or tabs",
-    "pool_size": "write for how many persons the tube was made, 1 to 20",
+    "pool_size": "write the number of persons that the tube was made for, 1 to 20",
     "specimen": "write what was taken, as 口咽拭子, or leave the cell empty",
     "method": "write how it was examined, as RT-PCR, or leave the cell empty",
     "outcome": "write the result: 阴性, 阳性, 混管阳性, 待复核, 检测中 or 不确定",
-    "sample_region": "write the region as its six digits of GB/T 2260, like 410105",
+    "sample_region": "write the region as six digits of GB/T 2260, like 410105",
     "sample_site": "write the place of sampling in at most 200 characters, without line breaks or tabs",
-    "sample_time": "write when the sample was taken, as 2022-08-09T08:52:18+08:00; nobody was tested before 2019-12-01",
+    "sample_time": "write when the sample was taken, as 2022-08-09T08:52:18+08:00; no test is older than 2019-12-01",
     "report_time": "write when the report was issued, as 2022-08-09T12:30:00+08:00",
-    "persons": "a tube holds 1 to 20 persons; look whether its code stands in other tubes' rows",
+    "persons": "a tube has 1 to 20 persons; check whether rows of other tubes have its code",
     "document": "write the number and the type of the document",
     "document.type": "write the type of the document: 居民身份证, 护照, 港澳居民来往内地通行证 ... or 其他",
     "document.number": (
-        "write the number as it is printed: at most 32 letters A to Z, digits, spaces, hyphens and round brackets, a "
-        "letter or digit first"
+        "write the number as it is printed: at most 32 letters A to Z, digits, spaces, hyphens and round brackets, "
+        "beginning with a letter or digit"
     ),
     "document.issuing_country": "write the country as its three capital letters of ISO 3166-1, like FRA",
     "document.name": "write the name in at most 128 characters, without line breaks or tabs",
@@ -47,11 +46,14 @@ def _general_messages() -> Iterator[str]:
 
 
 _GENERAL = frozenset(_general_messages())
-"""What the contract's predefined rules say of every text that they hold for."""
+"""Messages of the contract's predefined rules, which say nothing about the field."""
 
 
 def explain_rule(path: str, description: str) -> str:
-    """What a clerk is to do about a field of a tube or person; a description that somebody wrote stays as it is."""
+    """Explain to a clerk what to write into a field of a tube or person.
+
+    A description that is neither general nor generated is returned as it is.
+    """
     expected = _EXPECTED.get(path)
     if expected is None:
         return description

@@ -1,4 +1,4 @@
-"""Rows of the first sheet of an Excel workbook."""
+"""Read rows of the first sheet of an Excel workbook."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hutong_client.tables.rows import Cell, NotATable, Row
 
 @contextlib.contextmanager
 def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[XlsxTable]:
-    """Open a workbook; NotATable when it is damaged or none of the first rows of its first sheet is a header."""
+    """Open a workbook; raise NotATable if it is damaged or none of its first sheet's first rows is a header."""
     with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
         if not workbook.worksheets:
             raise NotATable("the workbook has no sheet of cells")
@@ -29,7 +29,10 @@ def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[XlsxTable]:
 
 
 def _first_texts(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    """The sheet's rows as texts, to look for the header among them; damage below the first is told where it is read."""
+    """Yield the sheet's rows as texts for the search of the header.
+
+    Damage after the first row ends the search here and is reported when the rows are read.
+    """
     number = 0
     try:
         for number, values in _read_rows(sheet):
@@ -44,41 +47,41 @@ def _load(file: BinaryIO) -> Workbook:
         with ZipFile(file) as archive:
             is_workbook = "xl/workbook.xml" in archive.namelist()
         file.seek(0)
-        # Given as an open file, because a path is judged by its name.
+        # Given as an open file, because openpyxl rejects paths by their extension.
         workbook = load_workbook(file, read_only=True, data_only=True) if is_workbook else None
-    except Exception as error:  # of damage openpyxl and zipfile raise whatever they stumble over
-        raise NotATable("the file looks like an Excel workbook and cannot be opened as one; save it again") from error
+    except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
+        raise NotATable("the file looks like an Excel workbook but cannot be opened; save it again in Excel") from error
     if workbook is None:
-        raise NotATable("the file is an archive and no Excel workbook; unpack it and give the table that is in it")
+        raise NotATable("the file is an archive and not an Excel workbook; unpack it and give the table inside")
     return workbook
 
 
 def _read_rows(sheet: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """The sheet's rows with their numbers; NotATable where it is damaged."""
+    """Yield the sheet's rows with their numbers; raise NotATable at damage."""
     number = 0
     try:
-        # Some writers state a wrong size of the sheet, and only the stated part would be read.
+        # Some programs write a wrong sheet size, and openpyxl would read only that part.
         sheet.reset_dimensions()
         for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
             yield number, values
-    except Exception as error:  # whatever openpyxl stumbles over; nothing of the caller's comes up at a yield
+    except Exception as error:  # openpyxl raises errors of any type; the caller's errors do not pass a yield
         where = f"after row {number}" if number else "in its first row"
         raise NotATable(
-            f"the workbook is damaged {where}; open it in Excel, which may repair it, see whether all rows are there, "
+            f"the workbook is damaged {where}; open it in Excel, which may repair it, check that all rows are there, "
             "and save it again"
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class XlsxTable:
-    """An open workbook's first sheet."""
+    """The first sheet of an open workbook."""
 
     header: Sequence[str]
     columns: dict[int, str]
     rows: Iterator[tuple[int, tuple[Any, ...]]]
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows after the header."""
+        """Yield the rows after the header."""
         for number, values in self.rows:
             original = [_as_text(value) for value in values]
             if not any(original):
@@ -96,7 +99,7 @@ def _as_cell(value: Any) -> Cell:
 
 
 def _as_text(value: Any) -> str:
-    """A cell as a clerk would read it."""
+    """Return a cell as a clerk sees it in Excel."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, Source
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, DataSource
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, Span, set_timestamp
@@ -41,7 +41,7 @@ class NodeRegistry:
         self._clock = clock
         self._looks: Coalescer[None, list[Node]] = Coalescer(self._look_for_all, in_flight=1)
 
-    async def sources(self) -> list[Source]:
+    async def sources(self) -> list[DataSource]:
         """This node, and each that replicates to it, as sources. To be asked before the results are read."""
         now = self._clock.now()
         sources = [_source(self._jurisdiction, now)]
@@ -89,8 +89,8 @@ class NodeRegistry:
         return [await self._store.list_nodes()] * len(askers)
 
 
-def _source(region: str, as_of_time: int | None, *, answers: bool = True) -> Source:
-    source = Source(source=format_node(region), state=SOURCE_STATE_OK if answers else SOURCE_STATE_UNAVAILABLE)
+def _source(region: str, as_of_time: int | None, *, answers: bool = True) -> DataSource:
+    source = DataSource(node=format_node(region), state=SOURCE_STATE_OK if answers else SOURCE_STATE_UNAVAILABLE)
     if as_of_time is not None:
         set_timestamp(source.as_of_time, as_of_time)
     return source

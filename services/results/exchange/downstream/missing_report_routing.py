@@ -12,7 +12,7 @@ from services.results.exchange.tables import lab_homes
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import missing_report_changes, select_uploadable
 from services.results.missing_reports.store import store_missing
-from services.results.missing_reports.tables import follow_ups
+from services.results.missing_reports.tables import missing_reports
 
 
 class NationRouter:
@@ -29,12 +29,12 @@ class NationRouter:
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
         """Store what a node passed on. Those that the laboratories' own nodes must now be told of."""
-        sound = [report._replace(raised_by=sender) for report in select_uploadable(reports)]
+        sound = [report._replace(raising_node=sender) for report in select_uploadable(reports)]
         return _store_at_nation(connection, sound)[0]
 
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
         """What was listed here before a node told of these laboratories, and is now that node's."""
-        table = follow_ups
+        table = missing_reports
         theirs = update(table).where(table.c.lab.in_(usccs), table.c.passed_on.is_(False)).values(passed_on=True)
         columns = [table.c[name] for name in MissingReport._fields]
         return sorted(MissingReport(*row) for row in connection.execute(theirs.returning(*columns)))
@@ -46,6 +46,6 @@ def _store_at_nation(connection: Connection, reports: Sequence[MissingReport]) -
     at_home = {(row.uscc, row.node) for row in connection.execute(query)} if reports else set()
     elsewhere = {lab for lab, _ in at_home}
     # What was raised where the laboratory is registered is listed there already.
-    wanted = [report for report in reports if (report.lab, report.raised_by) not in at_home]
+    wanted = [report for report in reports if (report.lab, report.raising_node) not in at_home]
     stored, found_no_capacity = store_missing(connection, wanted, elsewhere)
     return [report for report in stored if report.lab in elsewhere], found_no_capacity

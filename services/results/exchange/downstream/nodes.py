@@ -13,13 +13,21 @@ from services.results.exchange.model import Node, NodeLog, WriterPosition
 from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes
-_places = tables.replicated_places
+_positions = tables.replicated_positions
+
+
+_COLUMNS = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
 
 
 def list_nodes(connection: Connection) -> list[Node]:
     """All nodes that ever replicated to this one, by region."""
-    columns = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
-    return [Node(*row) for row in connection.execute(select(*columns).order_by(_nodes.c.node))]
+    return [Node(*row) for row in connection.execute(select(*_COLUMNS).order_by(_nodes.c.node))]
+
+
+def page_nodes(connection: Connection, after: str, limit: int) -> list[Node]:
+    """The same from the one after `after` on."""
+    page = select(*_COLUMNS).where(_nodes.c.node > after).order_by(_nodes.c.node).limit(limit)
+    return [Node(*row) for row in connection.execute(page)]
 
 
 def open_log(
@@ -29,10 +37,10 @@ def open_log(
     add_node(connection, log.node, now)
     connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(contact_time=now, clock_skew=skew))
     for position in sorted(removed):
-        if position.offset > lock_place(connection, log, position.writer):
-            move_place(connection, log, position)
-    of_log = (_places.c.node == log.node, _places.c.log_id == log.log_id)
-    columns = (_places.c.writer_id, _places.c.committed, _places.c.commit_time)
+        if position.offset > lock_position(connection, log, position.writer):
+            move_position(connection, log, position)
+    of_log = (_positions.c.node == log.node, _positions.c.log_id == log.log_id)
+    columns = (_positions.c.writer_id, _positions.c.committed, _positions.c.commit_time)
     return [WriterPosition(*row) for row in connection.execute(select(*columns).where(*of_log))]
 
 
@@ -40,7 +48,7 @@ def add_node(connection: Connection, region: str, now: Instant) -> None:
     """Register a node unless it is."""
     connection.execute(
         insert_if_absent(connection, _nodes).values(
-            node=region, contact_time=now, backlog=0, clock_skew=0, conflict_count=0, newest_notice=0
+            node=region, contact_time=now, backlog=0, clock_skew=0, conflict_count=0, newest_notification=0
         )
     )
 
@@ -63,23 +71,25 @@ def note_conflicts(connection: Connection, region: str, count: int) -> None:
     connection.execute(update(_nodes).where(_nodes.c.node == region).values(raised))
 
 
-def lock_place(connection: Connection, log: NodeLog, writer: int) -> int:
+def lock_position(connection: Connection, log: NodeLog, writer: int) -> int:
     """How many of a writer's commits are durable here; nobody else moves it until the commit."""
-    its = (_places.c.node == log.node, _places.c.log_id == log.log_id, _places.c.writer_id == writer)
-    held = select(_places.c.committed).where(*its).with_for_update()
+    its = (_positions.c.node == log.node, _positions.c.log_id == log.log_id, _positions.c.writer_id == writer)
+    held = select(_positions.c.committed).where(*its).with_for_update()
     committed = connection.execute(held).scalar()
     if committed is None:
-        new = insert_if_absent(connection, _places)
+        new = insert_if_absent(connection, _positions)
         connection.execute(new.values(node=log.node, log_id=log.log_id, writer_id=writer, committed=0))
         committed = connection.execute(held).scalar_one()
     return int(committed)
 
 
-def move_place(connection: Connection, log: NodeLog, position: WriterPosition) -> None:
-    """Let a writer's place be this one. The caller holds it."""
+def move_position(connection: Connection, log: NodeLog, position: WriterPosition) -> None:
+    """Let a writer's position be this one. The caller holds it."""
     connection.execute(
-        update(_places)
-        .where(_places.c.node == log.node, _places.c.log_id == log.log_id, _places.c.writer_id == position.writer)
+        update(_positions)
+        .where(
+            _positions.c.node == log.node, _positions.c.log_id == log.log_id, _positions.c.writer_id == position.writer
+        )
         .values(committed=position.offset, commit_time=position.commit_time)
     )
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import structlog
-from hutong.results.v1.exchange_service_pb2 import (
+from hutong.exchange.v1.exchange_service_pb2 import (
     ReplicateCheckpoint,
     ReplicateRequest,
     ReplicateResponse,
@@ -176,6 +176,6 @@ class ReplicationReceiver:
             check_tubes(some, key_version, now)
         for change in changes:
             check_change(change, key_version, now)
-        if any(isinstance(change, Replica) and change.result.origin != sender for change in changes):
-            raise InvalidArgument.field("batch", "holds a result whose origin is not the sender")
+        if any(isinstance(change, Replica) and change.result.source_node != sender for change in changes):
+            raise InvalidArgument.field("batch", "holds a result whose source_node is not the sender")
         return Decoded([self._store.form_rows(some) for some in tubes], changes)

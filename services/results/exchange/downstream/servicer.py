@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from hutong.results.v1.exchange_service_pb2 import (
-    FollowSubjectsRequest,
-    FollowSubjectsResponse,
+from hutong.exchange.v1.exchange_service_pb2 import (
     ListNodesRequest,
     ListNodesResponse,
     LookupSubjectsRequest,
     LookupSubjectsResponse,
     ReplicateRequest,
     ReplicateResponse,
-    WatchNoticesRequest,
-    WatchNoticesResponse,
+    SubscribeSubjectsRequest,
+    SubscribeSubjectsResponse,
+    WatchNotificationsRequest,
+    WatchNotificationsResponse,
 )
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
 
 from services.results.exchange.convert import node_to_proto
 from services.results.exchange.downstream.node_auth import NodeAuthenticator
-from services.results.exchange.downstream.notice_stream import NoticeStream
+from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
+from services.runtime.page_tokens import PageTokens, page_size
 
 Context = Any
 """grpc.aio.ServicerContext."""
@@ -38,13 +39,15 @@ class ExchangeServicer(ExchangeServiceServicer):
         door: NodeAuthenticator,
         store: DownstreamStore,
         intake: ReplicationReceiver,
-        notices: NoticeStream,
+        notifications: NotificationStream,
         subjects: SubjectLookup,
+        tokens: PageTokens,
     ) -> None:
+        self._tokens = tokens
         self._door = door
         self._store = store
         self._intake = intake
-        self._notices = notices
+        self._notifications = notifications
         self._subjects = subjects
 
     async def Replicate(
@@ -59,14 +62,21 @@ class ExchangeServicer(ExchangeServiceServicer):
         self._door.admit(context, request.node)
         return await self._subjects.look_up(request)
 
-    async def FollowSubjects(self, request: FollowSubjectsRequest, context: Context) -> FollowSubjectsResponse:
+    async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Context) -> SubscribeSubjectsResponse:
         self._door.admit(context, request.node)
-        return await self._notices.follow(request)
+        return await self._notifications.subscribe(request)
 
-    async def WatchNotices(self, request: WatchNoticesRequest, context: Context) -> AsyncIterator[WatchNoticesResponse]:
+    async def WatchNotifications(
+        self, request: WatchNotificationsRequest, context: Context
+    ) -> AsyncIterator[WatchNotificationsResponse]:
         self._door.admit(context, request.node)
-        async for message in self._notices.watch(request):
+        async for message in self._notifications.watch(request):
             yield message
 
     async def ListNodes(self, request: ListNodesRequest, context: Context) -> ListNodesResponse:
-        return ListNodesResponse(nodes=[node_to_proto(node) for node in await self._store.list_nodes()])
+        position = self._tokens.position(request, (str,))
+        size = page_size(request.page_size)
+        found = await self._store.page_nodes(position[0] if position else "", size + 1)
+        shown = found[:size]
+        token = self._tokens.issue(request, [shown[-1].region]) if len(found) > size else ""
+        return ListNodesResponse(nodes=map(node_to_proto, shown), next_page_token=token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant, Span, from_timestamp
@@ -43,6 +43,10 @@ class DownstreamStore:
         """The nodes that replicate to this one."""
         return await self._database.read(nodes.list_nodes)
 
+    async def page_nodes(self, after: str, limit: int) -> list[Node]:
+        """The same by region, from the one after `after` on."""
+        return await self._database.read(nodes.page_nodes, after, limit)
+
     async def open_log(self, log: NodeLog, removed: Sequence[WriterPosition], skew: Span) -> list[WriterPosition]:
         """How far a node's writers are known here."""
         return await self._database.write(nodes.open_log, log, removed, skew, self._clock.now())
@@ -61,14 +65,14 @@ class DownstreamStore:
         Raises:
             OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
         """
-        filed = [change.result.file_time for change in decoded.changes if isinstance(change, Replica)]
+        filed = [change.result.reference_time for change in decoded.changes if isinstance(change, Replica)]
         await self._partitions.prepare(
-            [*filed, *(time for formed in decoded.tubes for time in formed.tubes.file_times())]
+            [*filed, *(time for formed in decoded.tubes for time in formed.tubes.reference_times())]
         )
         now = self._clock.now()
         committed, conflict_count = await self._database.write(self._apply, log, batch, decoded, now)
         if conflict_count:
-            # Apart: notices take nodes' rows in an order of their own.
+            # Apart: notifications take nodes' rows in an order of their own.
             await self._database.write(nodes.note_conflicts, log.node, conflict_count)
         return committed, now
 
@@ -77,7 +81,7 @@ class DownstreamStore:
     ) -> tuple[int, int]:
         """How many commits are durable now, and how many reports stand already as another node sent them."""
         conflict_count = 0
-        committed = nodes.lock_place(connection, log, batch.writer)
+        committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
         # Beyond its complete commits a batch may hold a part of the next one: that is durable once a later one is.
@@ -87,5 +91,5 @@ class DownstreamStore:
         if batch.next_offset > committed:
             committed = batch.next_offset
             commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
-            nodes.move_place(connection, log, WriterPosition(batch.writer, committed, commit_time))
+            nodes.move_position(connection, log, WriterPosition(batch.writer, committed, commit_time))
         return committed, conflict_count

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hutong.results.v1.exchange_pb2 import ReplicatedResult
-from hutong.results.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse, SubjectClaim
+from hutong.exchange.v1.exchange_service_pb2 import ClaimedReportRecord, LookupSubjectsRequest, LookupSubjectsResponse
+from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp
@@ -49,12 +49,15 @@ class SubjectLookup:
         await self._nodes.await_fresh(self._tokens(request))
         response = LookupSubjectsResponse(sources=await self._nodes.sources())
         now = self._clock.now()
-        findings = await self._store.find_persons(list(request.subject_keys), sorted({name for name, _ in claims}), now)
+        findings = await self._store.find_subjects(
+            list(request.subject_keys), sorted({name for name, _ in claims}), now
+        )
         limit = request.limit or DEFAULT_LIMIT
-        for results, keys in zip(findings.by_person, findings.persons, strict=True):
+        for results, keys in zip(findings.by_subject, findings.subjects, strict=True):
             subject = response.subjects.add(subject_keys=keys)
             for result in self._pick(results, region, limit, findings):
-                self._tell(result, findings, subject.results.add())
+                self._fill(subject.results.add(), result)
+                subject.lab_standings.append(findings.standing_at(result.lab, result.reference_time))
         for name, report_time in claims:
             self._claim(name, report_time, findings, now, response.claims.add())
         if response.ByteSize() > MAX_MESSAGE_BYTES:
@@ -75,21 +78,28 @@ class SubjectLookup:
         self, results: Sequence[StoredResult], region: str, limit: int, findings: LocalMatches
     ) -> list[StoredResult]:
         def may_report(result: StoredResult) -> bool:
-            return findings.standing_at(result.lab, result.file_time) not in NOT_AUTHORIZED
+            return findings.standing_at(result.lab, result.reference_time) not in NOT_AUTHORIZED
 
         latest = pick_latest(results, region, limit, may_report)
-        return sorted((*latest.in_region, *latest.out_of_region), key=lambda result: result.file_time, reverse=True)
+        return sorted(
+            (*latest.in_region, *latest.out_of_region), key=lambda result: result.reference_time, reverse=True
+        )
 
-    def _tell(self, result: StoredResult, findings: LocalMatches, message: ReplicatedResult) -> None:
-        replica = Replica(result, self._pepper.version, b"", b"")
-        fill_replica(message, replica, findings.standing_at(result.lab, result.file_time))
+    def _fill(self, message: ReplicatedResult, result: StoredResult) -> None:
+        fill_replica(message, Replica(result, self._pepper.version, b"", b""))
 
     def _claim(
-        self, name: ReportName, report_time: Instant | None, findings: LocalMatches, now: Instant, claim: SubjectClaim
+        self,
+        name: ReportName,
+        report_time: Instant | None,
+        findings: LocalMatches,
+        now: Instant,
+        claim: ClaimedReportRecord,
     ) -> None:
         lab, _ = name
         claim.lab_standing = findings.standing_at(lab, now if report_time is None else report_time)
         claim.lab_region = findings.region_of(lab)
         result = findings.by_report.get(name)
         if result is not None:
-            self._tell(result, findings, claim.result)
+            self._fill(claim.result, result)
+            claim.record_lab_standing = findings.standing_at(result.lab, result.reference_time)

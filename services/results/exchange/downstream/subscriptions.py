@@ -12,16 +12,16 @@ from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_linked, find_links
 from services.results.documents.tables import document_links
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notices import FOLLOWING_LOCK, note_following
+from services.results.exchange.downstream.notifications import SUBSCRIPTION_LOCK, note_subscription
 from services.results.exchange.model import Replica
 from services.results.exchange.subscribers import add_subscriptions
-from services.results.exchange.tables import followed_subjects
-from services.results.lookup.pick import MAX_PER_PERSON
+from services.results.exchange.tables import subscriptions
+from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import StoredResult
 from services.results.records.queries import COLUMNS, IS_NEWEST
 from services.results.records.tables import report_keys, results
 
-_followed = followed_subjects
+_subscriptions = subscriptions
 _links = document_links
 _results = results
 _keys = report_keys
@@ -29,31 +29,31 @@ _WIDTH = len(COLUMNS)
 
 
 class SubscribedSubject(NamedTuple):
-    """All that is kept of a person: results by any of their documents, newest report first."""
+    """All that is kept of a subject: results by any of their documents, newest report first."""
 
     subject_keys: Sequence[bytes]
     replicas: Sequence[Replica]
 
 
 def subscribe_node(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> list[list[bytes]]:
-    """Let a node follow persons, by all their documents: for each their keys, the asked one first.
+    """Subscribe a node to subjects, by all their documents: for each its keys, the asked one first.
 
-    Whoever was not followed yet takes a notice's number, so that the node's place stands for its followings too.
+    A new subscription takes a notification's number, so that the node's position stands for its subscriptions too.
     """
     linked = find_linked(connection, subject_keys)
-    persons = [linked.get(key, [key]) for key in subject_keys]
-    keys = {key for keys in persons for key in keys}
+    subjects = [linked.get(key, [key]) for key in subject_keys]
+    keys = {key for keys in subjects for key in keys}
     add_node(connection, node, now)
-    its = (_followed.c.node == node, _followed.c.subject_key.in_(keys))
-    known = set(connection.execute(select(_followed.c.subject_key).where(*its)).scalars())
+    its = (_subscriptions.c.node == node, _subscriptions.c.subject_key.in_(keys))
+    known = set(connection.execute(select(_subscriptions.c.subject_key).where(*its)).scalars())
     add_subscriptions(connection, node, list(keys), now)
     if keys - known:
-        note_following(connection, node, now)
-    return persons
+        note_subscription(connection, node, now)
+    return subjects
 
 
 def find_under_way(connection: Connection) -> set[str]:
-    """The transactions that have looked up followers and not ended; on SQLite there is never one beside the reader."""
+    """Transactions that have looked up subscribers and not ended. On SQLite there is never one beside the reader."""
     if connection.dialect.name == "sqlite":
         return set()
     held = text(
@@ -61,22 +61,22 @@ def find_under_way(connection: Connection) -> set[str]:
         " AND objid = :lock AND objsubid = 1"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    return set(connection.execute(held, {"lock": FOLLOWING_LOCK}).scalars())
+    return set(connection.execute(held, {"lock": SUBSCRIPTION_LOCK}).scalars())
 
 
-def find_ties(connection: Connection, persons: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
-    """The links that hold between documents of these persons."""
-    keys = {key for keys in persons if len(keys) > 1 for key in keys}
+def find_ties(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
+    """The links that hold between documents of these subjects."""
+    keys = {key for keys in subjects if len(keys) > 1 for key in keys}
     if not keys:
         return []
     either = or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys))
-    link_ids = connection.execute(select(_links.c.link_id).where(either, _links.c.remove_time.is_(None))).scalars()
+    link_ids = connection.execute(select(_links.c.link_id).where(either, _links.c.unlink_time.is_(None))).scalars()
     return find_links(connection, list(link_ids))
 
 
-def read_subscribed(connection: Connection, persons: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:
-    """The newest revisions of each person's results, newest report first, at most MAX_PER_PERSON."""
-    return [SubscribedSubject(keys, _find_replicas(connection, keys)) for keys in persons]
+def read_subscribed(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:
+    """The newest revisions of each subject's results, newest report first, at most MAX_PER_SUBJECT."""
+    return [SubscribedSubject(keys, _find_replicas(connection, keys)) for keys in subjects]
 
 
 def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> list[Replica]:
@@ -84,8 +84,8 @@ def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> lis
         select(*COLUMNS, _results.c.key_version, _keys.c.content_hash, _keys.c.sampling_hash)
         .join_from(_results, _keys, IS_NEWEST)
         .where(_results.c.subject_key.in_(subject_keys))
-        .order_by(_results.c.file_time.desc(), _results.c.lab, _results.c.report_number)
-        .limit(MAX_PER_PERSON)
+        .order_by(_results.c.reference_time.desc(), _results.c.lab, _results.c.report_number)
+        .limit(MAX_PER_SUBJECT)
     )
     found = []
     for row in connection.execute(query):

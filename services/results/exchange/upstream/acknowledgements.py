@@ -14,13 +14,13 @@ from sqlalchemy import Connection, select
 from services.domain.instant import Instant
 from services.results.changelog.tables import change_writers
 from services.results.exchange import tables
-from services.results.timeliness.delays import record_nationwide_delays
-from services.results.timeliness.tables import nationwide_times
+from services.results.timeliness.delays import record_national_delays
+from services.results.timeliness.tables import national_receive_times
 from services.storage.upsert import insert_if_absent
 
 _writers = change_writers
-_places = tables.nationwide_places
-_times = nationwide_times
+_positions = tables.acknowledged_positions
+_times = national_receive_times
 
 
 class Arrived(NamedTuple):
@@ -31,12 +31,12 @@ class Arrived(NamedTuple):
     lab: str
     upload_time: Instant
     report_times: Sequence[Instant]
-    nationwide_time: Instant
+    national_receive_time: Instant
 
 
 def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
     """Take down that the nation has these commits; those that were taken down before are passed over."""
-    query = select(_places.c.writer_id, _places.c.acknowledged).with_for_update()
+    query = select(_positions.c.writer_id, _positions.c.acknowledged).with_for_update()
     known: dict[int, int] = dict(connection.execute(query).all())
     for commit in sorted(commits):
         if commit.sequence <= known.get(commit.writer, 0):
@@ -44,18 +44,20 @@ def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
         if commit.lab:
             connection.execute(
                 insert_if_absent(connection, _times).values(
-                    lab=commit.lab, upload_time=commit.upload_time, nationwide_time=commit.nationwide_time
+                    lab=commit.lab, upload_time=commit.upload_time, national_receive_time=commit.national_receive_time
                 )
             )
-            delay = commit.nationwide_time - commit.upload_time
-            record_nationwide_delays(connection, commit.lab, commit.report_times, delay)
+            delay = commit.national_receive_time - commit.upload_time
+            record_national_delays(connection, commit.lab, commit.report_times, delay)
         if commit.writer not in known:
             connection.execute(
-                insert_if_absent(connection, _places).values(writer_id=commit.writer, acknowledged=commit.sequence)
+                insert_if_absent(connection, _positions).values(writer_id=commit.writer, acknowledged=commit.sequence)
             )
         known[commit.writer] = commit.sequence
     for writer, acknowledged in sorted(known.items()):
-        connection.execute(_places.update().where(_places.c.writer_id == writer).values(acknowledged=acknowledged))
+        connection.execute(
+            _positions.update().where(_positions.c.writer_id == writer).values(acknowledged=acknowledged)
+        )
 
 
 def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
@@ -64,6 +66,6 @@ def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int]
     What retention has removed is not to be sent any more.
     """
     if acknowledged is None:
-        acknowledged = dict(connection.execute(select(_places.c.writer_id, _places.c.acknowledged)).all())
+        acknowledged = dict(connection.execute(select(_positions.c.writer_id, _positions.c.acknowledged)).all())
     writers = connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.removed_sequence))
     return sum(max(0, newest - max(removed, acknowledged.get(writer, 0))) for writer, newest, removed in writers)

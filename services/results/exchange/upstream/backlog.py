@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable
 
 import structlog
@@ -11,9 +10,7 @@ from prometheus_client import Gauge
 
 from services.results.exchange.model import WriterPosition
 from services.results.exchange.upstream.store import UpstreamStore
-
-COUNTED_EVERY_SECONDS = 1.0
-"""How old the gauge may be; it costs a row for each writer of the log."""
+from services.results.timing import ResultsTiming
 
 BACKLOG = Gauge("hutong_replication_backlog_commits", "Commits that the national node does not have yet")
 
@@ -27,22 +24,11 @@ class Backlog:
     it has told anything, and in a process that does not send, what is stored of its answers has to do.
     """
 
-    def __init__(self, store: UpstreamStore) -> None:
+    def __init__(self, store: UpstreamStore, timing: ResultsTiming) -> None:
+        self._timing = timing
         self._store = store
         self._acknowledged: dict[int, int] | None = None
         self._is_failing = False
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """Count from now on, in the background."""
-        self._task = asyncio.ensure_future(self._keep_counting())
-
-    async def end(self) -> None:
-        """Stop counting."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     def begin_from(self, positions: Iterable[WriterPosition]) -> None:
         """The nation says where a stream is to go on."""
@@ -57,7 +43,8 @@ class Backlog:
         """Another process sends: what the nation says is not heard here."""
         self._acknowledged = None
 
-    async def _keep_counting(self) -> None:
+    async def run(self) -> None:
+        """Count until cancelled. A background job."""
         while True:
             try:
                 BACKLOG.set(await self._store.count_unacknowledged(self._acknowledged))
@@ -66,4 +53,4 @@ class Backlog:
                 if not self._is_failing:
                     _log.exception("the backlog of the replication is not counted")
                 self._is_failing = True
-            await asyncio.sleep(COUNTED_EVERY_SECONDS)
+            await asyncio.sleep(self._timing.backlog_count)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hutong.results.v1.exchange_pb2 import ReplicatedChange, ReplicatedTubes
-from hutong.results.v1.exchange_service_pb2 import ReplicateBatch, ReplicateCheckpoint, ReplicateRequest
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch, ReplicateCheckpoint, ReplicateRequest
+from hutong.exchange.v1.replica_pb2 import ReplicatedChange, ReplicatedTubes
 
 from services.domain.instant import Instant, set_timestamp
 from services.results.exchange.convert import fill_change, fill_tubes
@@ -77,7 +77,7 @@ class _Packer:
     def _add_change(self, change: Change) -> None:
         self._room()
         message = self._batch.changes.add()
-        fill_change(message, change, self._now)
+        fill_change(message, change)
         if not self._takes(message, 1):
             del self._batch.changes[-1]
             self.flush()

@@ -1,11 +1,10 @@
-"""ImportResults: a person's results of the whole country, taken into this province's store with where they are from."""
+"""A person's results of the whole country, taken into this province's store with the nodes they are from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from hutong.results.v1.results_service_pb2 import ImportResultsRequest, ImportResultsResponse
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
 from sqlalchemy import Connection
 
 from services.domain.errors import FailedPrecondition
@@ -23,7 +22,7 @@ from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
 from services.results.lookup.convert import listing_to_proto
 from services.results.lookup.model import Listing
-from services.results.lookup.pick import MAX_PER_PERSON
+from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.lookup.subjects import find_newest
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.runtime.clock import Clock
@@ -32,12 +31,9 @@ from services.storage.idempotency import answer_once, find_answer
 
 _METHOD = ImportResultsRequest.__name__
 
-Context = Any
-"""grpc.aio.ServicerContext."""
-
 
 class Importer:
-    """Asks the nation for a person and stores what it tells; from then on its changes come by notices."""
+    """Asks the nation for a person's results and stores them; from then on their changes come by notifications."""
 
     def __init__(
         self,
@@ -57,7 +53,7 @@ class Importer:
         self._applier = applier
         self._partitions = partitions
 
-    async def ImportResults(self, request: ImportResultsRequest, context: Context) -> ImportResultsResponse:
+    async def import_results(self, request: ImportResultsRequest) -> ImportResultsResponse:
         """Take a person's results in. At the nation all is there already.
 
         Raises:
@@ -75,11 +71,11 @@ class Importer:
             earlier = await self._database.read(self._find_answer, request)
             if earlier is not None:
                 return earlier
-        followed = await self._gateway.follow(key)
-        await self._partitions.prepare([replica.result.file_time for replica in followed.replicas])
-        replicas = [_with_mask(replica, key, document.number) for replica in followed.replicas]
-        changes: list[Change] = [*followed.links, *replicas]
-        return await self._database.write(self._store, request, key, followed.subject_keys, changes)
+        subscribed = await self._gateway.subscribe(key)
+        await self._partitions.prepare([replica.result.reference_time for replica in subscribed.replicas])
+        replicas = [_with_mask(replica, key, document.number) for replica in subscribed.replicas]
+        changes: list[Change] = [*subscribed.links, *replicas]
+        return await self._database.write(self._store, request, key, subscribed.subject_keys, changes)
 
     def _store(
         self,
@@ -126,8 +122,8 @@ class Importer:
         """What is here of the person, by any of the documents that are known to be theirs here or at the nation."""
         keys = {*find_linked(connection, [key]).get(key, [key]), *subject_keys}
         found = [result for results in find_newest(connection, sorted(keys)) for result in results]
-        found.sort(key=lambda result: result.file_time, reverse=True)
-        del found[MAX_PER_PERSON:]
+        found.sort(key=lambda result: result.reference_time, reverse=True)
+        del found[MAX_PER_SUBJECT:]
         labs = LabCache()
         labs.refresh(connection, {result.lab for result in found}, self._clock.now())
         listing = Listing(found, labs.standing_at)

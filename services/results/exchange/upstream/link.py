@@ -1,30 +1,32 @@
-"""A province's ways to the nation, begun and ended together."""
+"""All that a node does with the node above."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
 from services.domain.subject import Pepper
 from services.results.exchange.upstream.nation_client import NationClient
-from services.results.exchange.upstream.notice_listener import NoticeListener
-from services.results.exchange.upstream.notice_store import NoticeStore
+from services.results.exchange.upstream.notification_listener import NotificationListener
+from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.sender import Sender
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.timing import ResultsTiming
+from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock
 from services.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
+    from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 
 class UpstreamLink:
-    """What goes up: changes, and questions about persons. What comes down: notices.
+    """What goes up: changes, and questions about persons. What comes down: notifications.
 
     Attributes:
         nation: asks the nation about persons for a look-up.
@@ -32,23 +34,27 @@ class UpstreamLink:
     """
 
     def __init__(
-        self, settings: Settings, store: UpstreamStore, notices: NoticeStore, pepper: Pepper, clock: Clock
+        self,
+        settings: Settings,
+        store: UpstreamStore,
+        notifications: NotificationStore,
+        pepper: Pepper,
+        clock: Clock,
+        timing: ResultsTiming,
     ) -> None:
         region = settings.jurisdiction
         open_to_nation = partial(open_channel, settings.upstream, settings, dedicated=True)
-        self._line: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
-        self.nation = NationClient(self._line, region)
-        self.subscriptions = SubscriptionClient(self._line, region)
-        self._sender = Sender(store, open_to_nation, region, pepper, clock)
-        self._listener = NoticeListener(notices, open_to_nation, self.subscriptions, region, pepper)
+        self._stub: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
+        self.nation = NationClient(self._stub, region)
+        self.subscriptions = SubscriptionClient(self._stub, region, timing)
+        self._sender = Sender(store, open_to_nation, region, pepper, clock, timing)
+        self._listener = NotificationListener(notifications, open_to_nation, self.subscriptions, region, pepper, timing)
 
-    def begin(self) -> None:
-        """Send and listen from now on, in the background."""
-        self._sender.begin()
-        self._listener.begin()
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Sending and listening, in the background."""
+        return (*self._sender.jobs, self._listener.run)
 
-    async def end(self) -> None:
-        """Stop; what was under way is taken up when the service starts next."""
-        await self._listener.end()
-        await self._sender.end()
-        await self._line.close()
+    async def close(self) -> None:
+        """Close the connection for questions; what was under way is taken up when the service starts next."""
+        await self._stub.close()

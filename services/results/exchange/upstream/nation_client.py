@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
-from hutong.results.v1.exchange_pb2 import ReplicatedResult
-from hutong.results.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
+from hutong.exchange.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
+from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.results.v1.lookup_pb2 import ClaimedReport
 
 from services.domain.errors import HutongError, Unavailable
@@ -25,7 +25,9 @@ from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.server.status import error_info
 
 if TYPE_CHECKING:
-    from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
+    from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
+
+    from services.results.labs.model import Standing
 
 
 MAX_BATCH = 250
@@ -151,11 +153,16 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
         own = [next(claims) for _ in question.claims]
         answers.append(
             SubjectAnswer(
-                [_known(result) for result in subject.results],
+                [
+                    _known(result, standing)
+                    for result, standing in zip(subject.results, subject.lab_standings, strict=True)
+                ],
                 list(subject.subject_keys),
                 [
                     RemoteClaim(
-                        _known(claim.result) if claim.HasField("result") else None, claim.lab_standing, claim.lab_region
+                        _known(claim.result, claim.record_lab_standing) if claim.HasField("result") else None,
+                        claim.lab_standing,
+                        claim.lab_region,
                     )
                     for claim in own
                 ],
@@ -165,8 +172,8 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
     return answers
 
 
-def _known(message: ReplicatedResult) -> RemoteMatch:
-    return RemoteMatch(replica_from_proto(message).result, message.test_result.lab_standing)
+def _known(message: ReplicatedResult, standing: Standing) -> RemoteMatch:
+    return RemoteMatch(replica_from_proto(message).result, standing)
 
 
 def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:

@@ -7,19 +7,16 @@ way at once; a stream that is not answered in time is given up and opened again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
 import structlog
-from hutong.results.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from prometheus_client import Gauge
 
-from services.domain.errors import HutongError
 from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
@@ -32,20 +29,14 @@ from services.results.exchange.upstream.batching import Frame, checkpoint_frame,
 from services.results.exchange.upstream.outbox import Outgoing, Page
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.records.pepper_check import pepper_mark
+from services.results.timing import ResultsTiming
+from services.runtime.background import Job
+from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
 
 BATCHES_UNDER_WAY = 4
 """Batches that may be unanswered: the nation reads one while it commits another, and the network holds the rest."""
-IDLE_SECONDS = 0.1
-"""Between two looks at the log when nothing is new: how late a change may set out."""
-HEARTBEAT_SECONDS = 1.0
-"""Between two checkpoints when nothing is new, or too much: how long a token may wait that stands for nothing new."""
-ANSWER_SECONDS = 15.0
-"""A frame that is not answered for so long stands in a broken connection."""
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
-
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node stands")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
@@ -61,72 +52,62 @@ class Sender:
     """Sends this node's changes to the nation for as long as the service runs."""
 
     def __init__(
-        self, store: UpstreamStore, open_channel: OpenChannel, jurisdiction: str, pepper: Pepper, clock: Clock
+        self,
+        store: UpstreamStore,
+        open_channel: OpenChannel,
+        jurisdiction: str,
+        pepper: Pepper,
+        clock: Clock,
+        timing: ResultsTiming,
     ) -> None:
         self._store = store
         self._open_channel = open_channel
         self._node = format_node(jurisdiction)
         self._pepper = pepper
         self._clock = clock
-        self._backlog = Backlog(store)
+        self._timing = timing
+        self._backlog = Backlog(store, timing)
         self._skew = ClockSkewMonitor(jurisdiction)
         self._reached: Instant | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._why = ""
 
-    def begin(self) -> None:
-        """Send from now on, in the background."""
-        self._task = asyncio.ensure_future(self._keep_sending())
-        self._backlog.begin()
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Sending and counting the backlog, in the background."""
+        return (self.run, self._backlog.run)
+
+    async def run(self) -> None:
+        """Send until cancelled; what was not acknowledged is sent again when the service starts next."""
         LAG.set_function(self._lag)
-
-    async def end(self) -> None:
-        """Stop; what was not acknowledged is sent again when the service starts next."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self._backlog.end()
+        await reconnect_forever(self._replicate, self._lost, self._timing.sender_backoff)
 
     def _lag(self) -> float:
         return float("nan") if self._reached is None else (self._clock.now() - self._reached) / SECOND
 
-    async def _keep_sending(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            began = asyncio.get_running_loop().time()
-            try:
-                async with self._store.sending() as ours:
-                    if ours:
-                        await self._send()
-                    else:
-                        self._stand_by()
-            except _Anew:
-                _log.warning("the nation knows another log of this node: everything is sent again under a new one")
-            except grpc.aio.AioRpcError as error:
-                self._tell(pause, error.code().name, error.details() or "")
-            except HutongError as error:
-                self._tell(pause, error.reason, str(error))
-            except TimeoutError:
-                self._tell(pause, "TIMEOUT", f"no answer within {ANSWER_SECONDS:.0f} seconds")
-            except asyncio.InvalidStateError:
-                # gRPC's word for writing to a call that is over already.
-                self._tell(pause, "ENDED", "the stream was over before a frame was written")
-            except Exception:  # noqa: BLE001 - whatever it is, the next try may do
-                _log.exception("the replication to the nation failed; it is begun again")
-            finally:
-                CONNECTED.set(0)
-            lasted = asyncio.get_running_loop().time() - began
-            pause = FIRST_PAUSE_SECONDS if lasted > LONGEST_PAUSE_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads provinces, guards nothing
-
-    def _stand_by(self) -> None:
-        """Another process of this node sends: how far it is shows there, and nothing here grows old."""
+    async def _replicate(self) -> None:
+        """One replication, if this process is the one of its node that sends."""
+        try:
+            async with self._store.sending() as ours:
+                if ours:
+                    await self._send()
+                    return
+        except _Anew:
+            _log.warning("the nation knows another log of this node: everything is sent again under a new one")
+            return
+        except asyncio.InvalidStateError:
+            # gRPC raises this for a write to a call that is over already.
+            raise TimeoutError("the stream was over before a frame was written") from None
+        finally:
+            CONNECTED.set(0)
+        # Another process of this node sends: how far it is shows there, and nothing here grows old.
         self._backlog.leave()
         self._reached = None
+        await asyncio.sleep(self._timing.sender_standby)
 
-    def _tell(self, pause: float, why: str, text: str) -> None:
-        level = "warning" if pause in (FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS) else "debug"
+    def _lost(self, why: str, text: str) -> None:
+        level = "debug" if why == self._why else "warning"
         getattr(_log, level)("replication to the nation interrupted", why=why, text=text)
+        self._why = why
 
     async def _send(self) -> None:
         """One stream, from where the nation stands to its end, by a connection that is given up with it."""
@@ -137,6 +118,7 @@ class Sender:
         try:
             sent = await self._open(call)
             CONNECTED.set(1)
+            self._why = ""
             under_way: deque[Frame] = deque()
             room = asyncio.Semaphore(BATCHES_UNDER_WAY)
             answers = asyncio.ensure_future(self._take_answers(call, under_way, room))
@@ -166,7 +148,7 @@ class Sender:
             removed=[position_to_proto(position) for position in removed],
             send_time=to_timestamp(sent_time),
         )
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(self._timing.sender_answer):
             await call.write(ReplicateRequest(start=start))
             answer = await _read(call)
         self._note_skew(sent_time, answer)
@@ -204,11 +186,11 @@ class Sender:
                     await self._put(call, frame, under_way, room)
                 loop_time = asyncio.get_running_loop().time()
                 # While there is a backlog there is nothing to be told of but that it shrinks.
-                if (page.commits and not page.backlog) or loop_time - last_beat >= HEARTBEAT_SECONDS:
+                if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
                     await self._put(call, checkpoint_frame(now, page.backlog), under_way, room)
                     last_beat = loop_time
                 if not page.commits:
-                    await asyncio.sleep(IDLE_SECONDS)
+                    await asyncio.sleep(self._timing.sender_idle)
                     reading = asyncio.ensure_future(self._read_frames(sent))
         finally:
             reading.cancel()
@@ -227,7 +209,7 @@ class Sender:
     async def _take_answers(self, call: Any, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
         """Pair answers with frames, and take down what has arrived."""
         while True:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._timing.sender_answer):
                 answer = await _read(call)
             frame = under_way.popleft()
             room.release()
@@ -237,9 +219,9 @@ class Sender:
             if frame.sent_time is not None and frame.request.HasField("checkpoint"):
                 self._note_skew(frame.sent_time, answer)
             self._backlog.note(map(position_from_proto, answer.positions))
-            nationwide_time = from_timestamp(answer.commit_time)
+            national_receive_time = from_timestamp(answer.commit_time)
             if frame.commits:
-                await self._store.note_arrived([_arrived(commit, nationwide_time) for commit in frame.commits])
+                await self._store.note_arrived([_arrived(commit, national_receive_time) for commit in frame.commits])
 
 
 async def _read(call: Any) -> ReplicateResponse:
@@ -254,9 +236,9 @@ async def _read(call: Any) -> ReplicateResponse:
     return answer
 
 
-def _arrived(commit: Outgoing, nationwide_time: Instant) -> Arrived:
+def _arrived(commit: Outgoing, national_receive_time: Instant) -> Arrived:
     entry = commit.entry
     report_times = [time for tubes in commit.tubes for time in tubes.report_times()]
-    report_times += [replica.result.file_time for replica in uploads_among(commit.changes)]
+    report_times += [replica.result.reference_time for replica in uploads_among(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
-    return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, nationwide_time)
+    return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, national_receive_time)

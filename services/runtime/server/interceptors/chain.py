@@ -38,7 +38,7 @@ class Layer(Protocol):
         ...
 
 
-def ordered_layers(admission: Admission) -> list[Layer]:
+def ordered_layers(admission: Admission, deadline_seconds: float) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
         RequestId(),
@@ -46,7 +46,7 @@ def ordered_layers(admission: Admission) -> list[Layer]:
         Metrics(),
         ErrorStatus(),
         admission,
-        Deadline(),
+        Deadline(deadline_seconds),
         Validation(),
     ]
 

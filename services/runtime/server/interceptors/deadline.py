@@ -10,22 +10,26 @@ from services.domain.errors import DeadlineExceeded
 from services.runtime.call import current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
-DEFAULT_SECONDS = 30.0
-"""The deadline of a caller that sets none. No unary call takes as long in normal operation."""
 RESERVED_SHARE = 0.05
 """The share of the caller's time that is reserved for sending the answer, at most RESERVED_SECONDS."""
 RESERVED_SECONDS = 0.1
 
 
 class Deadline:
-    """Sets the call's deadline. Calls to other services get what is left of it."""
+    """Sets the call's deadline. Calls to other services get what is left of it.
+
+    `default_seconds` is the deadline of a caller that sets none.
+    """
+
+    def __init__(self, default_seconds: float) -> None:
+        self._default_seconds = default_seconds
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Run the call under its deadline."""
 
         async def handle(request: Any, context: Context) -> Any:
             given = context.time_remaining()
-            seconds = DEFAULT_SECONDS if given is None else given - min(RESERVED_SECONDS, given * RESERVED_SHARE)
+            seconds = self._default_seconds if given is None else given - min(RESERVED_SECONDS, given * RESERVED_SHARE)
             if seconds <= 0:
                 raise _too_late(method)
             call = current_call.get()

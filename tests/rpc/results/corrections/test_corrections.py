@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.results.v1 import result_pb2
 from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
@@ -49,8 +50,7 @@ def correction(number: str = "R0", outcome: Any = NEGATIVE, **fields: Any) -> Co
 def recall(start: Instant = REPORTED - DAY, end: Instant = NOW, **fields: Any) -> RecallResultsRequest:
     request = RecallResultsRequest(
         lab=LAB_NAME,
-        report_start_time=to_timestamp(start),
-        report_end_time=to_timestamp(end),
+        report_interval=Interval(start_time=to_timestamp(start), end_time=to_timestamp(end)),
         reason="a contaminated batch",
     )
     for name, value in fields.items():
@@ -91,20 +91,20 @@ WRONG_CORRECTIONS: dict[str, tuple[CorrectResultRequest, Told]] = {
     "long reason": (correction(reason="x" * 501), (INVALID, "INVALID_FIELD", ["reason"])),
     "NUL in the reason": (correction(reason="\0"), (INVALID, "INVALID_FIELD", ["reason"])),
     "before anybody was tested": (
-        correction(sample_time=Timestamp(seconds=1), new_report_time=Timestamp(seconds=1)),
-        (INVALID, "INVALID_FIELD", ["new_report_time", "sample_time"]),
+        correction(sample_time=Timestamp(seconds=1), reissue_time=Timestamp(seconds=1)),
+        (INVALID, "INVALID_FIELD", ["reissue_time", "sample_time"]),
     ),
     "beyond time": (
-        correction(new_report_time=FAR, sample_time=FAR),
-        (INVALID, "TIMES_OUT_OF_ORDER", ["new_report_time", "sample_time"]),
+        correction(reissue_time=FAR, sample_time=FAR),
+        (INVALID, "TIMES_OUT_OF_ORDER", ["reissue_time", "sample_time"]),
     ),
     "in the future": (
-        correction(new_report_time=to_timestamp(NOW + DAY), outcome=POSITIVE),
-        (INVALID, "TIME_IN_FUTURE", ["new_report_time"]),
+        correction(reissue_time=to_timestamp(NOW + DAY), outcome=POSITIVE),
+        (INVALID, "TIME_IN_FUTURE", ["reissue_time"]),
     ),
     "longer validity": (
-        correction(new_report_time=to_timestamp(REPORTED + MINUTE)),
-        (INVALID, "CONFLICT", ["new_report_time"]),
+        correction(reissue_time=to_timestamp(REPORTED + MINUTE)),
+        (INVALID, "CONFLICT", ["reissue_time"]),
     ),
     "a sampling record again": (correction(outcome=PENDING), (INVALID, "CONFLICT", ["outcome"])),
     "request id": (correction(request_id="1"), (INVALID, "INVALID_FIELD", ["request_id"])),
@@ -157,14 +157,14 @@ async def test_a_recall_is_counted_first_and_then_seen_at_once(node: ResultsNode
 WRONG_RECALLS: dict[str, tuple[RecallResultsRequest, Told]] = {
     "nothing": (
         RecallResultsRequest(),
-        (INVALID, "INVALID_FIELD", ["lab", "reason", "report_end_time", "report_start_time"]),
+        (INVALID, "INVALID_FIELD", ["lab", "reason", "report_interval"]),
     ),
     "malformed": (recall(lab="labs/x"), (INVALID, "MALFORMED_NAME", ["lab"])),
     "unknown": (recall(lab=f"labs/{OTHER_USCC}"), (NOT_FOUND, "NOT_FOUND", [])),
-    "backwards": (recall(NOW, REPORTED), (INVALID, "INVALID_FIELD", ["report_end_time"])),
-    "empty interval": (recall(NOW, NOW), (INVALID, "INVALID_FIELD", ["report_end_time"])),
-    "beyond time": (recall(end=FAR_AWAY), (INVALID, "INVALID_FIELD", ["report_end_time"])),
-    "before time": (recall(-FAR_AWAY), (INVALID, "INVALID_FIELD", ["report_start_time"])),
+    "backwards": (recall(NOW, REPORTED), (INVALID, "INVALID_FIELD", ["report_interval"])),
+    "empty interval": (recall(NOW, NOW), (INVALID, "INVALID_FIELD", ["report_interval"])),
+    "beyond time": (recall(end=FAR_AWAY), (INVALID, "INVALID_FIELD", ["report_interval"])),
+    "before time": (recall(-FAR_AWAY), (INVALID, "INVALID_FIELD", ["report_interval"])),
     "no reason": (recall(reason=""), (INVALID, "INVALID_FIELD", ["reason"])),
     "NUL": (recall(reason="\0"), (INVALID, "INVALID_FIELD", ["reason"])),
     "made-up outcome": (recall(outcomes=[99]), (INVALID, "INVALID_FIELD", ["outcomes[0]"])),
@@ -178,21 +178,23 @@ async def test_a_recall_that_cannot_be_is_told_why(node: ResultsNode) -> None:
 
 
 def summary(start: Instant = NOW - DAY, end: Instant = NOW, **fields: Any) -> SummarizeTimelinessRequest:
-    return SummarizeTimelinessRequest(start_time=to_timestamp(start), end_time=to_timestamp(end), **fields)
+    return SummarizeTimelinessRequest(
+        interval=Interval(start_time=to_timestamp(start), end_time=to_timestamp(end)), **fields
+    )
 
 
 async def test_timeliness_of_a_laboratory_and_of_its_region(node: ResultsNode) -> None:
     """Whole hours, delays to a twentieth, late beyond the stated threshold; the region first, then its laboratories."""
     await node.upload([make_tube(person, reported=NOW - (1 + person) * HOUR) for person in range(6)])
     (lab,) = (await node.timeliness.SummarizeTimeliness(summary(lab=LAB_NAME))).timeliness
-    assert (lab.subject, lab.result_count, lab.late_count) == (LAB_NAME, 6, 2)
+    assert (lab.lab, lab.result_count, lab.late_count) == (LAB_NAME, 6, 2)
     assert 3 * 3600 <= lab.report_to_upload.p50.seconds <= 3 * 3600 * 1.05
     assert 6 * 3600 <= lab.report_to_upload.p99.seconds <= 6 * 3600 * 1.05
     assert lab.last_upload_time == to_timestamp(NOW)
     assert not lab.HasField("upload_to_nationwide")
     region, one = (await node.timeliness.SummarizeTimeliness(summary(region="220000"))).timeliness
-    assert (region.subject, one) == ("220000", lab)
-    region.subject = LAB_NAME
+    assert (region.region, one) == ("220000", lab)
+    region.lab = LAB_NAME
     assert region == lab
     threshold = summary(lab=LAB_NAME, late_threshold=Duration(seconds=2 * 3600))
     assert (await node.timeliness.SummarizeTimeliness(threshold)).timeliness[0].late_count == 4
@@ -210,14 +212,14 @@ WRONG_SUMMARIES: dict[str, tuple[SummarizeTimelinessRequest, Told]] = {
     "nobody": (summary(), (INVALID, "INVALID_FIELD", ["subject"])),
     "no times": (
         SummarizeTimelinessRequest(lab=LAB_NAME),
-        (INVALID, "INVALID_FIELD", ["end_time", "start_time"]),
+        (INVALID, "INVALID_FIELD", ["interval"]),
     ),
     "malformed": (summary(lab="labs/x"), (INVALID, "MALFORMED_NAME", ["lab"])),
     "unknown laboratory": (summary(lab=f"labs/{OTHER_USCC}"), (NOT_FOUND, "NOT_FOUND", [])),
     "region of letters": (summary(region="22000x"), (INVALID, "INVALID_FIELD", ["region"])),
     "unknown region": (summary(region="999999"), (INVALID, "REGION_UNKNOWN", ["region"])),
-    "backwards": (summary(NOW, REPORTED, lab=LAB_NAME), (INVALID, "INVALID_FIELD", ["end_time"])),
-    "beyond time": (summary(-FAR_AWAY, FAR_AWAY, lab=LAB_NAME), (INVALID, "INVALID_FIELD", ["end_time", "start_time"])),
+    "backwards": (summary(NOW, REPORTED, lab=LAB_NAME), (INVALID, "INVALID_FIELD", ["interval"])),
+    "beyond time": (summary(-FAR_AWAY, FAR_AWAY, lab=LAB_NAME), (INVALID, "INVALID_FIELD", ["interval"])),
     "threshold below nothing": (
         summary(lab=LAB_NAME, late_threshold=Duration(seconds=-1)),
         (INVALID, "INVALID_FIELD", ["late_threshold"]),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
-from hutong.results.v1.link_pb2 import DocumentLink
-from hutong.results.v1.results_service_pb2 import (
+from hutong.results.v1.document_link_service_pb2 import (
     LinkDocumentsRequest,
     ListLinkedDocumentsRequest,
-    LookupLatestRequest,
     UnlinkDocumentsRequest,
 )
+from hutong.results.v1.link_pb2 import DocumentLink
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, DOCUMENT_TYPE_RESIDENT_ID_CARD, IdentityDocument
 
 from services.domain.instant import MINUTE, to_timestamp
@@ -40,7 +40,7 @@ def unlink(
 async def history(node: ResultsNode, document: IdentityDocument, size: int = 50) -> list[DocumentLink]:
     request, found = ListLinkedDocumentsRequest(document=document, page_size=size), []
     while True:
-        response = await node.results.ListLinkedDocuments(request)
+        response = await node.links.ListLinkedDocuments(request)
         assert len(response.document_links) <= size
         found += response.document_links
         if not response.next_page_token:
@@ -59,21 +59,21 @@ async def test_a_passport_and_a_card_of_one_person_are_tied_and_untied(node: Res
         return [result.report_number for result in response.in_region]
 
     assert await found() == []
-    tied = (await node.results.LinkDocuments(link())).document_link
+    tied = (await node.links.LinkDocuments(link())).document_link
     assert (tied.type, tied.linked_type) == (DOCUMENT_TYPE_RESIDENT_ID_CARD, DOCUMENT_TYPE_PASSPORT)
     assert (tied.masked_number, tied.linked_masked_number) == (
         f"{CARD.number[:2]}{'*' * 14}{CARD.number[-2:]}",
         "X1*****01",
     )
-    assert (tied.reason, tied.create_time, tied.HasField("remove_time")) == (
+    assert (tied.reason, tied.create_time, tied.HasField("unlink_time")) == (
         "both shown at one counter",
         to_timestamp(NOW),
         False,
     )
     assert await found() == ["R0"]
     node.clock.advance(MINUTE)
-    ended = (await node.results.UnlinkDocuments(unlink(PASSPORT, CARD))).document_link
-    assert (ended.name, ended.remove_time, ended.remove_reason) == (
+    ended = (await node.links.UnlinkDocuments(unlink(PASSPORT, CARD))).document_link
+    assert (ended.name, ended.unlink_time, ended.unlink_reason) == (
         tied.name,
         to_timestamp(NOW + MINUTE),
         "not one person",
@@ -85,9 +85,9 @@ async def test_a_passport_and_a_card_of_one_person_are_tied_and_untied(node: Res
 async def test_history_is_paged_newest_first(node: ResultsNode) -> None:
     """By tokens that serve their own request alone, and no other's."""
     for _ in range(4):
-        await node.results.LinkDocuments(link())
+        await node.links.LinkDocuments(link())
         node.clock.advance(MINUTE)
-        await node.results.UnlinkDocuments(unlink())
+        await node.links.UnlinkDocuments(unlink())
     whole = await history(node, CARD)
     assert len(whole) == 4
     assert [each.create_time.seconds for each in whole] == sorted(
@@ -96,24 +96,24 @@ async def test_history_is_paged_newest_first(node: ResultsNode) -> None:
     for size in (1, 2, 3):
         assert await history(node, CARD, size) == whole
     token = (
-        await node.results.ListLinkedDocuments(ListLinkedDocumentsRequest(document=CARD, page_size=1))
+        await node.links.ListLinkedDocuments(ListLinkedDocumentsRequest(document=CARD, page_size=1))
     ).next_page_token
     other = ListLinkedDocumentsRequest(document=PASSPORT, page_token=token)
-    assert await told(node.results.ListLinkedDocuments(other)) == (INVALID, "INVALID_PAGE_TOKEN", ["page_token"])
+    assert await told(node.links.ListLinkedDocuments(other)) == (INVALID, "INVALID_PAGE_TOKEN", ["page_token"])
     assert await history(node, make_document(5)) == []
 
 
 async def test_a_request_id_ties_and_unties_once(node: ResultsNode) -> None:
     tying, untying = link(request_id=REQUEST_ID.format(1)), unlink(request_id=REQUEST_ID.format(1))
-    first = await node.results.LinkDocuments(tying)
-    ended = await node.results.UnlinkDocuments(untying)
+    first = await node.links.LinkDocuments(tying)
+    ended = await node.links.UnlinkDocuments(untying)
     node.clock.advance(MINUTE)
-    assert await node.results.LinkDocuments(tying) == first
-    assert await node.results.UnlinkDocuments(untying) == ended
+    assert await node.links.LinkDocuments(tying) == first
+    assert await node.links.UnlinkDocuments(untying) == ended
     assert len(await history(node, CARD)) == 1
     reused = (INVALID, "REQUEST_ID_REUSED", ["request_id"])
-    assert await told(node.results.LinkDocuments(link(reason="other", request_id=REQUEST_ID.format(1)))) == reused
-    assert await told(node.results.UnlinkDocuments(unlink(reason="other", request_id=REQUEST_ID.format(1)))) == reused
+    assert await told(node.links.LinkDocuments(link(reason="other", request_id=REQUEST_ID.format(1)))) == reused
+    assert await told(node.links.UnlinkDocuments(unlink(reason="other", request_id=REQUEST_ID.format(1)))) == reused
 
 
 BAD = IdentityDocument(type=DOCUMENT_TYPE_RESIDENT_ID_CARD, number="410105186001010011")
@@ -161,5 +161,5 @@ WRONG: dict[str, tuple[str, Any, Told]] = {
 
 
 async def test_what_is_wrong_is_told(node: ResultsNode) -> None:
-    answers = {name: await told(getattr(node.results, method)(request)) for name, (method, request, _) in WRONG.items()}
+    answers = {name: await told(getattr(node.links, method)(request)) for name, (method, request, _) in WRONG.items()}
     assert answers == {name: expected for name, (_, _, expected) in WRONG.items()}

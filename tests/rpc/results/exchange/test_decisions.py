@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hutong.results.v1.lookup_pb2 import SCOPE_LOCAL, SCOPE_NATIONWIDE, SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE
+from hutong.results.v1.lookup_pb2 import (
+    LOOKUP_SCOPE_LOCAL,
+    LOOKUP_SCOPE_NATIONWIDE,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_UNAVAILABLE,
+)
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
+from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
 from services.results.exchange.downstream.freshness import SILENT
@@ -81,7 +87,7 @@ async def connected(gate: Gate) -> None:
 
 def sources(decision: pb.Decision) -> dict[str, int]:
     """Each source's state."""
-    return {source.source: source.state for source in decision.sources}
+    return {source_name(source): source.state for source in decision.sources}
 
 
 def silence(country: Country, region: str) -> None:
@@ -106,7 +112,7 @@ async def test_a_result_of_jilin_is_recognised_in_henan(country: Country, gate: 
         f"nodes/{HENAN}/results": SOURCE_STATE_OK,
         "nodes/000000/results": SOURCE_STATE_OK,
     }
-    here = await gate.verify(1, scope=SCOPE_LOCAL)
+    here = await gate.verify(1, scope=LOOKUP_SCOPE_LOCAL)
     assert (here.reason, here.refusal_permitted) == (LACK, False)
     nobody = await gate.verify(2)
     assert (nobody.reason, nobody.refusal_permitted) == (LACK, True)
@@ -123,7 +129,7 @@ async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country
     assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, AWAY)
     assert not decision.refusal_permitted
     assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
-    assert [one.source for one in decision.follow_ups] == [f"nodes/{JILIN}/results"]
+    assert [one.results_service for one in decision.next_steps] == [f"nodes/{JILIN}"]
     assert await gate.is_repeatable(decision)
     assert (await gate.verify(1)).reason == VALID
 
@@ -166,7 +172,7 @@ async def test_a_slow_nation_slows_nobody_who_asks_the_province(henan: Member, g
     ]
     try:
         await asyncio.sleep(0.1)
-        local = gate.question(1, scope=SCOPE_LOCAL)
+        local = gate.question(1, scope=LOOKUP_SCOPE_LOCAL)
         begun = loop.time()
         assert (await gate.decisions.Verify(local)).decision.reason == VALID
         (item,) = (await gate.decisions.BatchVerify(BatchVerifyRequest(requests=[local]))).items
@@ -188,7 +194,7 @@ async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gat
         await upload(jilin, 0)
         await until(lambda: len(country.nation.results()) == 1)
         way.slow(0.2)
-        for person, scope in ((1, SCOPE_LOCAL), (2, SCOPE_NATIONWIDE), (3, SCOPE_NATIONWIDE)):
+        for person, scope in ((1, LOOKUP_SCOPE_LOCAL), (2, LOOKUP_SCOPE_NATIONWIDE), (3, LOOKUP_SCOPE_NATIONWIDE)):
             token = await upload(jilin, person)
             assert (await gate.verify(person)).reason == LACK
             assert (await gate.verify(person, at_least_as_fresh=token, scope=scope)).reason == VALID

@@ -6,19 +6,16 @@ import sqlite3
 from pathlib import Path
 
 import psycopg
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE, ClaimedReport
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE, ClaimedReport
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
-from hutong.results.v1.results_service_pb2 import (
-    ImportResultsRequest,
-    LinkDocumentsRequest,
-    LookupLatestRequest,
-    UnlinkDocumentsRequest,
-)
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from sqlalchemy import make_url
 
 from services.domain.subject import mask_name, mask_number
 from services.results.documents.tables import document_links
-from services.results.missing_reports.tables import follow_ups
+from services.results.missing_reports.tables import missing_reports
 from tests.support.databases import MakeUrl
 from tests.support.link import link_to
 from tests.support.results.country import HENAN, JILIN, open_country, until
@@ -71,27 +68,27 @@ async def test_nothing_that_names_a_person_leaves_its_province(tmp_path: Path, d
         )
         pair = {"document": make_document(3), "linked_document": make_document(4)}
         reason = f"seen both, {make_document(3).number}"
-        await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**pair, reason=reason))
-        await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**pair, reason=reason))
+        await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair, reason=reason))
+        await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair, reason=reason))
         await until(lambda: len(country.nation.results()) == PERSONS + 1)
-        await until(lambda: country.nation.rows(document_links, "remove_time") not in ([], [(None,)]))
+        await until(lambda: country.nation.rows(document_links, "unlink_time") not in ([], [(None,)]))
         for person in range(PERSONS):
             look_up = LookupLatestRequest(
                 document=make_document(person),
-                scope=SCOPE_NATIONWIDE,
+                scope=LOOKUP_SCOPE_NATIONWIDE,
                 claimed_reports=[ClaimedReport(lab=LAB_NAME, report_number=f"X{person}")],
             )
             assert (await henan.node.results.LookupLatest(look_up)).out_of_region
         # Typed into the wrong field: a claim that is a document's number, and codes that are.
         wrong = ClaimedReport(lab=LAB_NAME, report_number=make_document(7).number)
-        look_up = LookupLatestRequest(document=make_document(7), scope=SCOPE_NATIONWIDE, claimed_reports=[wrong])
+        look_up = LookupLatestRequest(document=make_document(7), scope=LOOKUP_SCOPE_NATIONWIDE, claimed_reports=[wrong])
         assert (await henan.node.results.LookupLatest(look_up)).out_of_region
         mistaken = [make_tube(PERSONS), make_tube(PERSONS + 1)]
         mistaken[0].tube_code = mistaken[1].persons[0].report_number = make_document(7).number
         (answer,) = await jilin.node.upload(mistaken, "mistaken")
         assert answer.rejected_count == 2
-        await henan.node.results.ImportResults(ImportResultsRequest(document=make_document(3)))
-        await until(lambda: len(country.nation.rows(follow_ups, "report_number")) == PERSONS)
+        await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(3)))
+        await until(lambda: len(country.nation.rows(missing_reports, "report_number")) == PERSONS)
         crossed = bytes(from_jilin.carried + from_henan.carried)
         kept = stored_bytes(country.nation.url)
     assert b"R11" in crossed, "the bytes are not what crossed"

@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 
+import grpc
 import pytest
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
 from hutong.results.v1 import lab_pb2
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
-from hutong.results.v1.results_service_pb2 import LinkDocumentsRequest, LookupLatestRequest, UnlinkDocumentsRequest
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from prometheus_client import REGISTRY
 from sqlalchemy import make_url
@@ -19,14 +23,14 @@ from structlog.testing import capture_logs
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, to_timestamp
 from services.results.documents.tables import document_links
-from services.results.exchange.tables import lab_homes, replicated_places
-from services.results.exchange.upstream import sender
+from services.results.exchange.tables import lab_homes, replicated_positions
 from services.results.exchange.upstream.backlog import BACKLOG
 from services.results.exchange.upstream.outbox import Page
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.labs.tables import labs
 from services.results.records.tables import results
-from services.results.timeliness.tables import nationwide_delays, nationwide_times
+from services.results.timeliness.tables import national_delays, national_receive_times
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.link import link_to
@@ -71,8 +75,7 @@ async def test_every_revision_is_at_the_nation(country: Country) -> None:
     await jilin.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
-            report_start_time=to_timestamp(0),
-            report_end_time=to_timestamp(SystemClock().now()),
+            report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
             outcomes=[POSITIVE],
             reason="contaminated",
         )
@@ -85,7 +88,7 @@ async def test_no_document_number_name_mask_or_reason_is_at_the_nation(country: 
     jilin = await country.join(JILIN)
     await jilin.node.register()
     await jilin.node.upload(make_tubes(5))
-    await jilin.node.results.LinkDocuments(
+    await jilin.node.links.LinkDocuments(
         LinkDocumentsRequest(document=make_document(1), linked_document=make_document(2), reason="seen both")
     )
     await replicated(country, jilin)
@@ -99,12 +102,12 @@ async def test_no_document_number_name_mask_or_reason_is_at_the_nation(country: 
 async def test_a_link_and_its_end_are_at_the_nation(country: Country) -> None:
     jilin = await country.join(JILIN)
     pair = {"document": make_document(1), "linked_document": make_document(2), "reason": "seen both"}
-    columns = ("link_id", "subject_key", "linked_subject_key", "create_time", "remove_time")
-    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**pair))
+    columns = ("link_id", "subject_key", "linked_subject_key", "create_time", "unlink_time")
+    await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
     await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
-    await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
+    await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
     await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
-    assert country.nation.rows(document_links, "remove_time") != [(None,)]
+    assert country.nation.rows(document_links, "unlink_time") != [(None,)]
 
 
 async def test_a_laboratory_of_two_provinces_has_the_history_of_both(country: Country) -> None:
@@ -194,16 +197,16 @@ async def test_the_province_learns_when_the_nation_had_it(country: Country) -> N
     await jilin.node.register()
     await jilin.node.upload(make_tubes(20), batch=10)
     await replicated(country, jilin)
-    await until(lambda: len(jilin.rows(nationwide_times, "lab")) == 2)
-    at_nation = set(country.nation.rows(results, "lab", "upload_time", "nationwide_time"))
-    assert set(jilin.rows(nationwide_times, "lab", "upload_time", "nationwide_time")) == at_nation
-    await until(lambda: sum(n for (n,) in jilin.rows(nationwide_delays, "persons")) == 20)
+    await until(lambda: len(jilin.rows(national_receive_times, "lab")) == 2)
+    at_nation = set(country.nation.rows(results, "lab", "upload_time", "national_receive_time"))
+    assert set(jilin.rows(national_receive_times, "lab", "upload_time", "national_receive_time")) == at_nation
+    await until(lambda: sum(n for (n,) in jilin.rows(national_delays, "persons")) == 20)
     look_up = LookupLatestRequest(document=make_document(3))
     (told,) = (await jilin.node.results.LookupLatest(look_up)).in_region
-    assert told.nationwide_time.ToMicroseconds() in {time for _, _, time in at_nation}
-    day = {"start_time": to_timestamp(NOW - DAY), "end_time": to_timestamp(NOW + DAY)}
+    assert told.national_receive_time.ToMicroseconds() in {time for _, _, time in at_nation}
+    day = Interval(start_time=to_timestamp(NOW - DAY), end_time=to_timestamp(NOW + DAY))
     for member, subject in ((jilin, LAB_NAME), (country.nation, LAB_NAME)):
-        request = SummarizeTimelinessRequest(lab=subject, **day)  # type: ignore[arg-type]
+        request = SummarizeTimelinessRequest(lab=subject, interval=day)
         (summary,) = (await member.node.timeliness.SummarizeTimeliness(request)).timeliness
         assert (summary.result_count, summary.upload_to_nationwide.HasField("p99")) == (20, True)
 
@@ -230,11 +233,11 @@ async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_nam
         # What the province lost the nation keeps.
         await until(lambda: len(country.nation.results()) == 11)
         assert set(jilin.results()) < set(country.nation.results())
-    assert len({log for (log,) in country.nation.rows(replicated_places, "log_id")}) == 2
+    assert len({log for (log,) in country.nation.rows(replicated_positions, "log_id")}) == 2
 
 
-async def test_a_stream_that_hangs_is_opened_again(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "ANSWER_SECONDS", 1.0)
+async def test_a_stream_that_hangs_is_opened_again(country: Country) -> None:
+    country.timing = ResultsTiming(sender_answer=1.0)
     async with link_to(country.nation.address) as link:
         jilin = await country.join(JILIN, upstream=link.address)
         await jilin.node.register()
@@ -303,7 +306,7 @@ async def test_a_province_that_starts_while_the_nation_is_away_knows_its_backlog
         async with open_member(tmp_path / "a", url, JILIN, upstream=link.address) as jilin:
             await jilin.node.register()
             await jilin.node.upload(make_tubes(3))
-            await until(lambda: len(jilin.rows(nationwide_times, "lab")) == 1 and backlog() == 0)
+            await until(lambda: len(jilin.rows(national_receive_times, "lab")) == 1 and backlog() == 0)
             await link.cut()
             for person in range(10, 15):
                 await jilin.node.upload([make_tube(person)], f"upload-{person}")
@@ -358,3 +361,19 @@ async def test_a_clock_that_drifts_on_a_standing_stream_is_told_of_once_by_eithe
         == ["a province's clock and the nation's differ"] * 2 + ["a province's clock and the nation's agree again"] * 2
     )
     assert not any("stands" in entry["event"] for entry in logs)
+
+
+async def test_nodes_are_paged(country: Country) -> None:
+    """By region; a token is bound to its request."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    for province in (jilin, henan):
+        await province.node.register()
+        await replicated(country, province)
+    exchange = country.nation.exchange
+    first = await exchange.ListNodes(ListNodesRequest(page_size=1))
+    assert [node.name for node in first.nodes] == [f"nodes/{JILIN}"]
+    last = await exchange.ListNodes(ListNodesRequest(page_size=1, page_token=first.next_page_token))
+    assert ([node.name for node in last.nodes], last.next_page_token) == ([f"nodes/{HENAN}"], "")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await exchange.ListNodes(ListNodesRequest(page_token="bm9uZQ"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.type.interval_pb2 import Interval
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
-from hutong.results.v1.results_service_pb2 import ImportResultsRequest
 from hutong.type.v1 import outcome_pb2
 from sqlalchemy import make_url
 
 from services.domain.instant import to_timestamp
-from services.results.exchange.tables import followed_subjects, notice_places
+from services.results.exchange.tables import notification_positions, subscriptions
 from services.results.records.model import ACTIVE, RECALLED
 from services.results.records.tables import report_keys, results
 from services.runtime.clock import SystemClock
@@ -50,8 +51,11 @@ async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
 
 async def recall_everything(member: Member) -> None:
     """Its laboratory takes all reports back."""
-    request = RecallResultsRequest(lab=LAB_NAME, report_start_time=to_timestamp(0), reason="contaminated")
-    request.report_end_time.CopyFrom(to_timestamp(SystemClock().now()))
+    request = RecallResultsRequest(
+        lab=LAB_NAME,
+        report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
+        reason="contaminated",
+    )
     await member.node.admin.RecallResults(request)
 
 
@@ -72,15 +76,15 @@ async def test_followings_that_a_restored_nation_lost_are_renewed(
         await jilin.node.upload(make_tubes(3))
         await until(lambda: len(nation.results()) == 3)
         copy = Copy(url, tmp_path / "nation.copy")
-        await henan.node.results.ImportResults(ImportResultsRequest(document=make_document(0)))
-        await until(lambda: henan.rows(notice_places, "dealt") == [(1,)])
+        await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
+        await until(lambda: henan.rows(notification_positions, "dealt") == [(1,)])
     copy.restore()
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", url, "000000"))
     link.lead_to(nation.address)
     await recall_everything(jilin)
     await until(lambda: len(nation.results()) == 6)
     await until(lambda: (2, RECALLED) in henan.rows(results, "revision", "state"))
-    assert nation.rows(followed_subjects, "node") == [(HENAN,)]
+    assert nation.rows(subscriptions, "node") == [(HENAN,)]
 
 
 async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
@@ -99,7 +103,7 @@ async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
         await correct(jilin, "R0", POSITIVE)
         await jilin.node.upload([make_tube(50)], "lost")
         await until(lambda: len(nation.results()) == 4)
-    await henan.node.results.ImportResults(ImportResultsRequest(document=make_document(50)))
+    await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(50)))
     copy.restore()
     async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
         await jilin.node.upload([make_tube(50, outcome=POSITIVE), make_tube(51)], "again")

@@ -9,12 +9,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2
-from hutong.results.v1.lab_service_pb2 import (
-    CreateLabRequest,
-    GetLabRequest,
-    ListLabsRequest,
-    SetLabStandingRequest,
-)
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, ListLabsRequest, SetLabStandingRequest
 from stdnum.cn import uscc
 
 from services.domain.instant import DAY, to_timestamp

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest
 from hutong.results.v1 import lab_pb2, lookup_pb2
 from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
 from hutong.results.v1.results_service_pb2 import (
@@ -64,7 +65,7 @@ async def test_a_result_is_told_as_it_was_sent_with_masks_for_the_person(node: R
         assert getattr(result, field) == getattr(sent, field), field
     for field in ("sample_time", "receive_time", "test_time", "report_time"):
         assert getattr(result, field) == getattr(sent, field), field
-    assert (result.origin, result.upload_time) == ("nodes/220000", to_timestamp(NOW))
+    assert (result.source_node, result.upload_time) == ("nodes/220000", to_timestamp(NOW))
     assert result.lab_standing == lab_pb2.LAB_STANDING_AUTHORIZED
     number, name = make_document(0).number, make_document(0).name
     assert (result.masked_number, result.masked_name) == (f"{number[:2]}{'*' * 14}{number[-2:]}", f"{name[0]}*")
@@ -107,24 +108,24 @@ async def test_a_look_up_tells_in_and_out_of_region_claims_and_whom_to_chase(nod
     response = await node.results.LookupLatest(ask(0, claimed_reports=claims))
     assert [result.report_number for result in response.in_region] == [f"220502-{days}" for days in range(3)]
     assert [result.report_number for result in response.out_of_region] == [f"410105-{days}" for days in range(3)]
-    assert [(source.source, source.state) for source in response.sources] == [
+    assert [(source.node, source.state) for source in response.sources] == [
         ("nodes/220000", lookup_pb2.SOURCE_STATE_OK)
     ]
     assert [(each.state, each.result.report_number, each.lab_standing) for each in response.claims] == [
-        (lookup_pb2.CLAIM_STATE_FOUND, "220502-4", lab_pb2.LAB_STANDING_AUTHORIZED),
-        (lookup_pb2.CLAIM_STATE_OTHER_PERSON, "", lab_pb2.LAB_STANDING_AUTHORIZED),
-        (lookup_pb2.CLAIM_STATE_NOT_FOUND, "", lab_pb2.LAB_STANDING_AUTHORIZED),
-        (lookup_pb2.CLAIM_STATE_NOT_FOUND, "", lab_pb2.LAB_STANDING_UNSPECIFIED),
+        (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, "220502-4", lab_pb2.LAB_STANDING_AUTHORIZED),
+        (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, "", lab_pb2.LAB_STANDING_AUTHORIZED),
+        (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, "", lab_pb2.LAB_STANDING_AUTHORIZED),
+        (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, "", lab_pb2.LAB_STANDING_UNSPECIFIED),
     ]
-    assert [(each.lab, each.report_number) for each in response.follow_ups] == [
+    assert [(each.lab, each.report_number) for each in response.next_steps] == [
         (LAB_NAME, "R7"),
         (f"labs/{OTHER_USCC}", "R0"),
     ]
 
 
 async def test_a_nationwide_look_up_says_that_no_national_node_was_asked(node: ResultsNode) -> None:
-    response = await node.results.LookupLatest(ask(0, scope=lookup_pb2.SCOPE_NATIONWIDE))
-    assert [(source.source, source.state) for source in response.sources] == [
+    response = await node.results.LookupLatest(ask(0, scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE))
+    assert [(source.node, source.state) for source in response.sources] == [
         ("nodes/220000", lookup_pb2.SOURCE_STATE_OK),
         ("nodes/000000", lookup_pb2.SOURCE_STATE_NOT_CONFIGURED),
     ]
@@ -252,7 +253,7 @@ async def test_columns_say_what_messages_say(node: ResultsNode) -> None:
     faulty, _ = WRONG["check character"]
     requests = [ask(0), faulty, ask(1), ask(99), ask(3, claimed_reports=[claim("R4")]), ask(3, limit=1), ask(5), faulty]
     items = (await node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=requests))).items
-    answer = await node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=requests, in_columns=True))
+    answer = await node.internal_lookup.BatchLookupColumns(BatchLookupColumnsRequest(requests=requests))
 
     apart = list(answer.columns.item_requests)
     assert apart == [1, 4, 7]
@@ -310,10 +311,10 @@ async def test_nobody_is_asked_to_upload_what_retention_has_removed(node: Result
     claims[2].report_time.CopyFrom(to_timestamp(REPORTED - 70 * DAY))
     claims[3].ClearField("report_time")
     response = await node.results.LookupLatest(ask(1, claimed_reports=claims))
-    assert [each.state for each in response.claims] == [lookup_pb2.CLAIM_STATE_NOT_FOUND] * 2 + [
-        lookup_pb2.CLAIM_STATE_FOUND,
-        lookup_pb2.CLAIM_STATE_NOT_FOUND,
+    assert [each.state for each in response.claims] == [lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND] * 2 + [
+        lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND,
+        lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
     ]
-    assert [each.HasField("horizon_time") for each in response.claims] == [True, False, False, False]
-    assert response.claims[0].horizon_time == to_timestamp(horizon)
-    assert [each.report_number for each in response.follow_ups] == ["R8", "R9"]
+    assert [each.HasField("retention_start_time") for each in response.claims] == [True, False, False, False]
+    assert response.claims[0].retention_start_time == to_timestamp(horizon)
+    assert [each.report_number for each in response.next_steps] == ["R8", "R9"]

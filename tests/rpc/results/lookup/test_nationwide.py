@@ -7,26 +7,22 @@ from pathlib import Path
 
 import grpc
 import pytest
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
 from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, SetLabStandingRequest
 from hutong.results.v1.lookup_pb2 import (
-    CLAIM_STATE_FOUND,
-    CLAIM_STATE_NOT_FOUND,
-    CLAIM_STATE_OTHER_PERSON,
-    SCOPE_LOCAL,
-    SCOPE_NATIONWIDE,
+    CLAIMED_REPORT_MATCH_STATE_FOUND,
+    CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
+    CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
+    LOOKUP_SCOPE_LOCAL,
+    LOOKUP_SCOPE_NATIONWIDE,
     SOURCE_STATE_NOT_CONFIGURED,
     SOURCE_STATE_OK,
     SOURCE_STATE_UNAVAILABLE,
     ClaimedReport,
 )
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
-from hutong.results.v1.results_service_pb2 import (
-    BatchLookupLatestRequest,
-    LinkDocumentsRequest,
-    LookupLatestRequest,
-    LookupLatestResponse,
-)
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest, LookupLatestResponse
 
 from services.domain.instant import MINUTE, SECOND, to_timestamp
 from services.results.documents.tables import document_links
@@ -62,12 +58,12 @@ async def henan(country: Country) -> Member:
 
 
 async def look_up(member: Member, person: int, **fields: object) -> LookupLatestResponse:
-    request = LookupLatestRequest(document=make_document(person), **({"scope": SCOPE_NATIONWIDE} | fields))  # type: ignore[arg-type]
+    request = LookupLatestRequest(document=make_document(person), **({"scope": LOOKUP_SCOPE_NATIONWIDE} | fields))  # type: ignore[arg-type]
     return await member.node.results.LookupLatest(request, timeout=10)
 
 
 def states(response: LookupLatestResponse) -> dict[str, int]:
-    return {source.source: source.state for source in response.sources}
+    return {source.node: source.state for source in response.sources}
 
 
 async def arrived(country: Country, count: int) -> None:
@@ -81,11 +77,11 @@ async def test_a_result_of_jilin_is_found_in_henan_with_the_document_masked(
     await arrived(country, 3)
     found = await look_up(henan, 1)
     (result,) = found.out_of_region
-    assert (result.report_number, result.origin, result.masked_name) == ("R1", f"nodes/{JILIN}", "")
+    assert (result.report_number, result.source_node, result.masked_name) == ("R1", f"nodes/{JILIN}", "")
     assert result.masked_number.startswith("41****")
-    assert result.HasField("nationwide_time")
+    assert result.HasField("national_receive_time")
     assert states(found) == {f"nodes/{HENAN}": SOURCE_STATE_OK, "nodes/000000": SOURCE_STATE_OK}
-    local = await look_up(henan, 1, scope=SCOPE_LOCAL)
+    local = await look_up(henan, 1, scope=LOOKUP_SCOPE_LOCAL)
     assert (len(local.out_of_region), states(local)) == (0, {f"nodes/{HENAN}": SOURCE_STATE_OK})
 
 
@@ -128,12 +124,12 @@ async def test_documents_tied_in_another_province_are_one_person_here(
     """Henan holds the result of one document; that another is the same person's only Jilin knows."""
     await henan.node.register()
     await henan.node.upload([make_tube(5)])
-    await jilin.node.results.LinkDocuments(
+    await jilin.node.links.LinkDocuments(
         LinkDocumentsRequest(document=make_document(5), linked_document=make_document(6), reason="seen both")
     )
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     assert [one.report_number for one in (await look_up(henan, 6)).out_of_region] == ["R5"]
-    assert not (await look_up(henan, 6, scope=SCOPE_LOCAL)).out_of_region
+    assert not (await look_up(henan, 6, scope=LOOKUP_SCOPE_LOCAL)).out_of_region
 
 
 async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
@@ -142,7 +138,7 @@ async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
     """A tie that is still on its way to the nation: the results of both documents are found, there as here."""
     await jilin.node.upload([make_tube(5), make_tube(6)])
     await arrived(country, 2)
-    await henan.node.results.LinkDocuments(
+    await henan.node.links.LinkDocuments(
         LinkDocumentsRequest(document=make_document(5), linked_document=make_document(6), reason="seen both")
     )
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
@@ -151,7 +147,7 @@ async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
     database.close()
     found = await look_up(henan, 6, claimed_reports=[ClaimedReport(lab=LAB_NAME, report_number="R5")])
     assert {one.report_number for one in found.out_of_region} == {"R5", "R6"}
-    assert [claim.state for claim in found.claims] == [CLAIM_STATE_FOUND]
+    assert [claim.state for claim in found.claims] == [CLAIMED_REPORT_MATCH_STATE_FOUND]
 
 
 async def test_claims_are_answered_by_the_whole_country(country: Country, jilin: Member, henan: Member) -> None:
@@ -160,13 +156,13 @@ async def test_claims_are_answered_by_the_whole_country(country: Country, jilin:
     claims = [ClaimedReport(lab=LAB_NAME, report_number=number) for number in ("R0", "R1", "R9")]
     found = await look_up(henan, 0, claimed_reports=claims)
     assert [claim.state for claim in found.claims] == [
-        CLAIM_STATE_FOUND,
-        CLAIM_STATE_OTHER_PERSON,
-        CLAIM_STATE_NOT_FOUND,
+        CLAIMED_REPORT_MATCH_STATE_FOUND,
+        CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
+        CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
     ]
     assert [claim.lab_region for claim in found.claims] == ["220500"] * 3
     assert not found.claims[1].HasField("result")
-    assert [follow_up.report_number for follow_up in found.follow_ups] == ["R9"]
+    assert [step.report_number for step in found.next_steps] == ["R9"]
 
 
 async def test_without_the_nation_the_province_answers_alone_and_says_so(country: Country, henan: Member) -> None:
@@ -210,10 +206,10 @@ async def test_one_batch_holds_local_and_nationwide_questions_and_faulty_ones(
     await jilin.node.upload(make_tubes(2))
     await arrived(country, 2)
     requests = [
-        LookupLatestRequest(document=make_document(0), scope=SCOPE_NATIONWIDE),
+        LookupLatestRequest(document=make_document(0), scope=LOOKUP_SCOPE_NATIONWIDE),
         LookupLatestRequest(document=make_document(0)),
-        LookupLatestRequest(scope=SCOPE_NATIONWIDE),
-        LookupLatestRequest(document=make_document(1), scope=SCOPE_NATIONWIDE),
+        LookupLatestRequest(scope=LOOKUP_SCOPE_NATIONWIDE),
+        LookupLatestRequest(document=make_document(1), scope=LOOKUP_SCOPE_NATIONWIDE),
     ]
     items = (await henan.node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=requests))).items
     assert [len(item.response.out_of_region) for item in items] == [1, 0, 0, 1]
@@ -232,7 +228,7 @@ async def test_a_token_of_jilin_is_honoured_in_henan_and_at_the_nation(country: 
             (answer,) = await jilin.node.upload([make_tube(person)], f"u{person}")
             older = await look_up(asked, person)
             assert not (*older.in_region, *older.out_of_region)
-            fresh = await look_up(asked, person, scope=SCOPE_LOCAL, at_least_as_fresh=answer.consistency_token)
+            fresh = await look_up(asked, person, scope=LOOKUP_SCOPE_LOCAL, at_least_as_fresh=answer.consistency_token)
             assert [one.report_number for one in (*fresh.in_region, *fresh.out_of_region)] == [f"R{person}"]
 
 
@@ -251,7 +247,7 @@ async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, 
     assert asyncio.get_running_loop().time() - begun < 5
     # At the nation as well, and nobody else in the batch suffers for it.
     requests = [
-        LookupLatestRequest(document=make_document(0), scope=SCOPE_NATIONWIDE, at_least_as_fresh=token)
+        LookupLatestRequest(document=make_document(0), scope=LOOKUP_SCOPE_NATIONWIDE, at_least_as_fresh=token)
         for token in (answer.consistency_token, "")
     ]
     batch = BatchLookupLatestRequest(requests=requests)

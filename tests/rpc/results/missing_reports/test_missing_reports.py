@@ -1,4 +1,4 @@
-"""A report that is shown and has no record becomes a reminder at its laboratory's own node, until it comes in."""
+"""A report that is shown and has no record is listed as missing at its laboratory's own node, until it comes in."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from pathlib import Path
 
 import grpc
 import pytest
-from hutong.results.v1.follow_up_pb2 import FollowUp
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lookup_pb2 import ClaimedReport
-from hutong.results.v1.results_service_pb2 import (
-    BatchLookupLatestRequest,
-    ListFollowUpsRequest,
-    LookupLatestRequest,
-)
+from hutong.results.v1.missing_report_pb2 import MissingReport
+from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
 
 from services.results.exchange.tables import lab_homes
-from services.results.missing_reports import queue
-from services.results.missing_reports.tables import follow_ups
+from services.results.missing_reports.tables import missing_reports
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
@@ -34,13 +30,13 @@ def question(*numbers: str, lab: str = LAB_NAME, person: int = 0) -> LookupLates
 
 async def show(member: Member, *numbers: str, lab: str = LAB_NAME) -> None:
     answer = await member.node.results.LookupLatest(question(*numbers, lab=lab))
-    assert len(answer.follow_ups) == len(numbers)
+    assert len(answer.next_steps) == len(numbers)
 
 
-async def listed(member: Member, **narrowed: object) -> Sequence[FollowUp]:
-    response = await member.node.results.ListFollowUps(ListFollowUpsRequest(**narrowed))  # type: ignore[arg-type]
-    follow_ups: Sequence[FollowUp] = response.follow_ups
-    return follow_ups
+async def listed(member: Member, **narrowed: object) -> Sequence[MissingReport]:
+    response = await member.node.missing_reports.ListMissingReports(ListMissingReportsRequest(**narrowed))  # type: ignore[arg-type]
+    found: Sequence[MissingReport] = response.missing_reports
+    return found
 
 
 async def wait_for(member: Member, *numbers: str) -> None:
@@ -60,7 +56,7 @@ async def test_shown_in_henan_it_is_listed_in_jilin_alone_until_it_comes_in(coun
     await show(henan, "R0", "R1")
     await wait_for(jilin, "R0", "R1")
     (first, _) = await listed(jilin)
-    assert (first.lab, first.raised_by) == (LAB_NAME, "nodes/410000")
+    assert (first.lab, first.raising_node) == (LAB_NAME, "nodes/410000")
     assert first.create_time.ToMicroseconds() >= before
     for other in (henan, shandong, country.nation):
         assert list(await listed(other, include_closed=True)) == []
@@ -71,7 +67,7 @@ async def test_shown_in_henan_it_is_listed_in_jilin_alone_until_it_comes_in(coun
     assert closed[0].close_time.ToMicroseconds() >= closed[0].create_time.ToMicroseconds()
 
 
-async def test_what_another_province_holds_is_no_reminder_anywhere(country: Country) -> None:
+async def test_what_another_province_holds_is_missing_nowhere(country: Country) -> None:
     """The one where it is shown does not know that; the nation does."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     await jilin.node.register()
@@ -79,7 +75,7 @@ async def test_what_another_province_holds_is_no_reminder_anywhere(country: Coun
     await until(lambda: len(country.nation.results()) == 1)
     await show(henan, "R0", "R7")
     await wait_for(jilin, "R7")
-    assert country.nation.rows(follow_ups, "report_number") == [("R7",)]
+    assert country.nation.rows(missing_reports, "report_number") == [("R7",)]
 
 
 async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(country: Country) -> None:
@@ -95,7 +91,7 @@ async def test_what_was_shown_while_the_nation_was_away_arrives_when_it_is_back(
     url = sqlite_url("results")
     async with open_member(tmp_path / "alone", url, HENAN, upstream="127.0.0.1:9") as henan:
         await show(henan, "R0")
-        await until(lambda: henan.rows(follow_ups, "passed_on") == [(True,)])
+        await until(lambda: henan.rows(missing_reports, "passed_on") == [(True,)])
     async with (
         open_country(tmp_path, sqlite_url) as country,
         open_member(tmp_path / "joined", url, HENAN, upstream=country.nation.address),
@@ -109,13 +105,13 @@ async def test_lists_are_narrowed_and_paged(country: Country) -> None:
     await country.nation.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
     await show(country.nation, *(f"R{number}" for number in range(7)))
     await show(country.nation, "R0", lab=other)
-    await until(lambda: len(country.nation.rows(follow_ups, "lab")) == 8)
+    await until(lambda: len(country.nation.rows(missing_reports, "lab")) == 8)
     assert [(each.lab, each.report_number) for each in await listed(country.nation, lab=other)] == [(other, "R0")]
-    paged: list[FollowUp] = []
-    request = ListFollowUpsRequest(page_size=3)
+    paged: list[MissingReport] = []
+    request = ListMissingReportsRequest(page_size=3)
     while True:
-        page = await country.nation.node.results.ListFollowUps(request)
-        paged += page.follow_ups
+        page = await country.nation.node.missing_reports.ListMissingReports(request)
+        paged += page.missing_reports
         if not page.next_page_token:
             break
         request.page_token = page.next_page_token
@@ -123,25 +119,19 @@ async def test_lists_are_narrowed_and_paged(country: Country) -> None:
     assert len(paged) == 8
     request.lab = other
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await country.nation.node.results.ListFollowUps(request)
+        await country.nation.node.missing_reports.ListMissingReports(request)
     assert error_info(refused.value).reason == "INVALID_PAGE_TOKEN"
 
 
-async def test_a_flood_of_claims_is_answered_and_leaves_little(
-    country: Country, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beyond what waits it is dropped and counted; look-ups go on meanwhile; what was written is not written again."""
-    monkeypatch.setattr(queue, "MAX_WAITING", 100)
+async def test_a_flood_of_claims_is_answered_and_stored_once(country: Country) -> None:
+    """Look-ups do not wait for what is stored; what was stored is not stored again."""
     await country.nation.node.register()
-    dropped = queue.DROPPED.labels("queue full")
-    before = dropped._value.get()
-    flood = [question(*(f"F{person}-{number}" for number in range(10)), person=person) for person in range(100)]
+    flood = [question(*(f"F{person}-{number}" for number in range(10)), person=person) for person in range(50)]
     response = await country.nation.node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=flood))
-    assert all(len(item.response.follow_ups) == 10 for item in response.items)
-    await until(lambda: len(country.nation.rows(follow_ups, "lab")) == 100)
-    assert dropped._value.get() - before == 900
-    (written, *_) = country.nation.rows(follow_ups, "report_number", "create_time")
+    assert all(len(item.response.next_steps) == 10 for item in response.items)
+    await until(lambda: len(country.nation.rows(missing_reports, "lab")) == 500)
+    (written, *_) = country.nation.rows(missing_reports, "report_number", "create_time")
     await show(country.nation, written[0])
     await show(country.nation, "R-last-1")
-    await until(lambda: len(country.nation.rows(follow_ups, "lab")) == 101)
-    assert written in country.nation.rows(follow_ups, "report_number", "create_time")
+    await until(lambda: len(country.nation.rows(missing_reports, "lab")) == 501)
+    assert written in country.nation.rows(missing_reports, "report_number", "create_time")

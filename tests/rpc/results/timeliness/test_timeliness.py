@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.timeliness_pb2 import Timeliness
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
@@ -53,7 +54,7 @@ async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
 def request(
     lab: str = "", region: str = "", since: Instant = FIRST_HOUR, until: Instant = NOW, late: Span | None = None
 ) -> SummarizeTimelinessRequest:
-    asked = SummarizeTimelinessRequest(start_time=to_timestamp(since), end_time=to_timestamp(until))
+    asked = SummarizeTimelinessRequest(interval=Interval(start_time=to_timestamp(since), end_time=to_timestamp(until)))
     if lab:
         asked.lab = lab
     if region:
@@ -106,10 +107,10 @@ async def test_the_numbers_are_those_of_a_naive_computation(node: ResultsNode) -
     late = await report_for_hours(node, OTHER_LAB, 100_000, 0.6, chance)
     node.clock.instant = NOW
     (one,) = await summarize(node, request(lab=LAB_NAME))
-    assert one.subject == LAB_NAME
+    assert one.lab == LAB_NAME
     check(one, [delay for delays in prompt.values() for delay in delays])
     whole, *labs = await summarize(node, request(region="220000"))
-    assert [whole.subject, *(lab.subject for lab in labs)] == ["220000", *sorted((LAB_NAME, OTHER_LAB))]
+    assert [whole.region, *(lab.lab for lab in labs)] == ["220000", *sorted((LAB_NAME, OTHER_LAB))]
     by_lab = dict(zip(sorted((LAB_NAME, OTHER_LAB)), labs, strict=True))
     check(by_lab[OTHER_LAB], [delay for delays in late.values() for delay in delays])
     check(whole, [delay for found in (prompt, late) for delays in found.values() for delay in delays])
@@ -143,11 +144,29 @@ async def test_a_laboratory_without_results_is_told_as_silent(node: ResultsNode)
     """It stands in its region's answer with nothing but its name: no delay, not a short one."""
     await node.upload([make_tube(0)])
     whole, *labs = await summarize(node, request(region="220000"))
-    silent = next(lab for lab in labs if lab.subject == OTHER_LAB)
-    assert silent == Timeliness(subject=OTHER_LAB)
+    silent = next(lab for lab in labs if lab.lab == OTHER_LAB)
+    assert silent == Timeliness(lab=OTHER_LAB)
     assert whole.result_count == 1
     (nobody,) = await summarize(node, request(region="410000"))
-    assert (nobody.subject, nobody.result_count) == ("410000", 0)
+    assert (nobody.region, nobody.result_count) == ("410000", 0)
+
+
+async def test_a_region_is_paged_its_own_figures_first(node: ResultsNode) -> None:
+    """Pages of any size have together what one page has, each laboratory once and the region once."""
+    await node.upload([make_tube(0)])
+    whole = await summarize(node, request(region="220000"))
+    assert len(whole) == 3
+    for size in (1, 2, 3):
+        asked, found = request(region="220000"), []
+        asked.page_size = size
+        while True:
+            page = await node.timeliness.SummarizeTimeliness(asked)
+            assert len(page.timeliness) <= size
+            found += page.timeliness
+            if not page.next_page_token:
+                break
+            asked.page_token = page.next_page_token
+        assert found == list(whole)
 
 
 async def test_what_cannot_be_answered_is_told(node: ResultsNode) -> None:
@@ -160,15 +179,15 @@ async def test_what_cannot_be_answered_is_told(node: ResultsNode) -> None:
         (request(region="990000"), "INVALID_ARGUMENT", "REGION_UNKNOWN", ["region"]),
         (request(region="22"), "INVALID_ARGUMENT", "INVALID_FIELD", ["region"]),
         (request(), "INVALID_ARGUMENT", "INVALID_FIELD", ["subject"]),
-        (missing, "INVALID_ARGUMENT", "INVALID_FIELD", ["end_time", "start_time"]),
-        (request(lab=LAB_NAME, since=NOW, until=NOW), "INVALID_ARGUMENT", "INVALID_FIELD", ["end_time"]),
-        (request(lab=LAB_NAME, since=NOW, until=FIRST_HOUR), "INVALID_ARGUMENT", "INVALID_FIELD", ["end_time"]),
+        (missing, "INVALID_ARGUMENT", "INVALID_FIELD", ["interval"]),
+        (request(lab=LAB_NAME, since=NOW, until=NOW), "INVALID_ARGUMENT", "INVALID_FIELD", ["interval"]),
+        (request(lab=LAB_NAME, since=NOW, until=FIRST_HOUR), "INVALID_ARGUMENT", "INVALID_FIELD", ["interval"]),
         (request(lab=LAB_NAME, late=-HOUR), "INVALID_ARGUMENT", "INVALID_FIELD", ["late_threshold"]),
         (request(lab="labs/91110000MA0000009D"), "NOT_FOUND", "NOT_FOUND", []),
     ):
         assert await told(asked(call)) == (grpc.StatusCode[code], reason, fields), call
     wrong = request(lab=LAB_NAME)
-    wrong.end_time.CopyFrom(Timestamp(seconds=1, nanos=-1))
+    wrong.interval.end_time.CopyFrom(Timestamp(seconds=1, nanos=-1))
     assert (await told(asked(wrong)))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -181,7 +200,7 @@ async def test_an_interval_that_begins_before_the_horizon_is_told_so(node: Resul
     database.close()
     asked = TimelinessServiceStub(node.channel).SummarizeTimeliness
     whole = await asked(request(lab=LAB_NAME, since=old - HOUR))
-    assert (whole.timeliness[0].result_count, whole.horizon_time) == (1, to_timestamp(horizon))
-    assert not (await asked(request(lab=LAB_NAME, since=horizon))).HasField("horizon_time")
+    assert (whole.timeliness[0].result_count, whole.retention_start_time) == (1, to_timestamp(horizon))
+    assert not (await asked(request(lab=LAB_NAME, since=horizon))).HasField("retention_start_time")
     removed = request(lab=LAB_NAME, since=old - HOUR, until=horizon)
     assert await told(asked(removed)) == (grpc.StatusCode.FAILED_PRECONDITION, "BEFORE_HORIZON", [])

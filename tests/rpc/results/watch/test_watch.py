@@ -17,6 +17,7 @@ from hutong.results.v1.results_service_pb2 import ResultFilter, WatchResultsRequ
 from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
 from services.results.changelog.model import Position
 from services.results.retention.purge import purge
+from services.results.timing import ResultsTiming
 from services.results.watch import watch
 from services.results.watch.cursors import encode_cursor
 from services.storage.engine import open_database
@@ -103,21 +104,18 @@ async def test_a_watch_goes_on_after_any_message(node: ResultsNode) -> None:
         assert await told_from(node, message.cursor) == []
 
 
-async def test_a_checkpoint_comes_once_all_is_told_and_then_as_a_heartbeat(
-    node: ResultsNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_checkpoint_comes_once_all_is_told_and_then_as_a_heartbeat(tmp_path: Path, url: str) -> None:
     """With the instant up to which everything was sent."""
-    monkeypatch.setattr(watch, "HEARTBEAT_SECONDS", 0.5)
-    await node.upload([make_tube(0)])
-    async with watching(node) as watcher:
-        assert (await watcher.next()).HasField("change")
-        first = await watcher.next()
-        assert first.checkpoint.as_of_time == to_timestamp(NOW)
-        node.clock.advance(MINUTE)
-        began = asyncio.get_running_loop().time()
-        assert (await watcher.next()).checkpoint.as_of_time == to_timestamp(NOW + MINUTE)
-        assert asyncio.get_running_loop().time() - began > 0.4
-        assert (await told_from(node, watcher.cursor)) == []
+    async with results_node(tmp_path, url, timing=ResultsTiming(watch_heartbeat=0.2)) as node:
+        await node.register()
+        await node.upload([make_tube(0)])
+        async with watching(node) as watcher:
+            assert (await watcher.next()).HasField("change")
+            first = await watcher.next()
+            assert first.checkpoint.as_of_time == to_timestamp(NOW)
+            node.clock.advance(MINUTE)
+            assert (await watcher.next()).checkpoint.as_of_time == to_timestamp(NOW + MINUTE)
+            assert (await told_from(node, watcher.cursor)) == []
 
 
 async def test_filters_narrow(node: ResultsNode) -> None:

@@ -93,8 +93,8 @@ async def test_a_recalled_result_is_told_as_recalled_with_all_it_said(laboratory
     await recall(laboratory)
     expected = before._replace(revision=2, state=RECALLED, upload_time=NOW)
     assert (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results == [expected]
-    findings = await laboratory.stores.lookup.find_persons([subject_key(0)], [(USCC, "R0")], NOW)
-    assert (list(findings.by_person), findings.by_report) == ([[expected]], {(USCC, "R0"): expected})
+    findings = await laboratory.stores.lookup.find_subjects([subject_key(0)], [(USCC, "R0")], NOW)
+    assert (list(findings.by_subject), findings.by_report) == ([[expected]], {(USCC, "R0"): expected})
     changes = await laboratory.stores.watch.read_changes({}, NOW, 9)
     assert list(changes.parts[-1].entry.reports) == [("R0", 2)]
 

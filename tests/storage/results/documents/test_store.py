@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
-from hutong.results.v1.results_service_pb2 import (
+from hutong.results.v1.document_link_service_pb2 import (
     LinkDocumentsRequest,
     LinkDocumentsResponse,
     UnlinkDocumentsRequest,
@@ -71,8 +71,8 @@ async def unlink(laboratory: Laboratory, one: int, other: int, reason: str = "a 
 
 async def found(laboratory: Laboratory, *persons: int) -> list[list[str]]:
     keys = [subject_key(person) for person in persons]
-    findings = await laboratory.stores.lookup.find_persons(keys, [], NOW)
-    return [[result.report_number for result in results] for results in findings.by_person]
+    findings = await laboratory.stores.lookup.find_subjects(keys, [], NOW)
+    return [[result.report_number for result in results] for results in findings.by_subject]
 
 
 async def test_either_document_finds_the_results_of_both_newest_first(laboratory: Laboratory) -> None:
@@ -81,7 +81,7 @@ async def test_either_document_finds_the_results_of_both_newest_first(laboratory
     await link(laboratory, 2, 0)
     assert await found(laboratory, 0, 1, 2, 3) == [["R0", "R2"], ["R1"], ["R0", "R2"], ["R3"]]
     for person in (0, 2):
-        listing = await laboratory.stores.lookup.list_by_person(subject_key(person), ResultQuery(), None, 9, NOW)
+        listing = await laboratory.stores.lookup.list_by_subject(subject_key(person), ResultQuery(), None, 9, NOW)
         assert [result.report_number for result in listing.results] == ["R0", "R2"]
     await unlink(laboratory, 0, 2)
     assert await found(laboratory, 0, 2) == [["R0"], ["R2"]]
@@ -178,11 +178,11 @@ async def test_a_tie_that_ended_stays_in_history_and_can_be_made_again(laborator
         if reason != "third":
             laboratory.clock.advance(HOUR)
             ended = await unlink(laboratory, 1, 0, f"not {reason}")
-            assert (ended.remove_time, ended.remove_reason) == (laboratory.clock.now(), f"not {reason}")
+            assert (ended.unlink_time, ended.unlink_reason) == (laboratory.clock.now(), f"not {reason}")
     await link(laboratory, 2, 3)
     for person in (0, 1):
         history = await laboratory.stores.documents.list_links(subject_key(person), None, 9)
-        assert [(each.reason, each.remove_reason, each.remove_time is None) for each in history] == [
+        assert [(each.reason, each.unlink_reason, each.unlink_time is None) for each in history] == [
             ("third", "", True),
             ("second", "not second", False),
             ("first", "not first", False),

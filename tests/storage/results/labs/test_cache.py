@@ -33,7 +33,7 @@ def codes(count: int) -> list[str]:
 
 async def test_claims_of_unregistered_laboratories_are_not_remembered(laboratory: Laboratory) -> None:
     """Callers could name any number of them."""
-    await laboratory.stores.lookup.find_persons([subject_key(0)], [(code, "R") for code in codes(40)], NOW)
+    await laboratory.stores.lookup.find_subjects([subject_key(0)], [(code, "R") for code in codes(40)], NOW)
     assert len(laboratory.stores.lab_cache) == 0
 
 

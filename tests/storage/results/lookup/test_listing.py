@@ -54,8 +54,10 @@ async def pages_by_lab(laboratory: Laboratory, query: ResultQuery, size: int) ->
 async def pages_by_person(laboratory: Laboratory, query: ResultQuery, size: int) -> list[StoredResult]:
     found: list[StoredResult] = []
     while True:
-        after = (found[-1].file_time, found[-1].lab, found[-1].report_number, found[-1].revision) if found else None
-        page = (await laboratory.stores.lookup.list_by_person(subject_key(0), query, after, size, NOW)).results
+        after = (
+            (found[-1].reference_time, found[-1].lab, found[-1].report_number, found[-1].revision) if found else None
+        )
+        page = (await laboratory.stores.lookup.list_by_subject(subject_key(0), query, after, size, NOW)).results
         if not page:
             return found
         found += page
@@ -87,7 +89,7 @@ async def test_pages_of_any_size_tell_every_result_once_and_in_order(laboratory:
     numbers = [f"R{place}" for place in range(30)]
     whole = await pages_by_person(laboratory, query, 500)
     assert len(whole) == 36
-    keys = [(-result.file_time, result.lab, result.report_number, -result.revision) for result in whole]
+    keys = [(-result.reference_time, result.lab, result.report_number, -result.revision) for result in whole]
     assert keys == sorted(keys)
     newest = named(await pages_by_lab(laboratory, ResultQuery(), 500))
     assert newest == [f"{number}@{3 if number in ('R3', 'R4', 'R17') else 1}" for number in sorted(numbers)]
@@ -127,14 +129,14 @@ async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laborato
     await laboratory.send([make_tube(0, reported=REPORTED - 2 * place * HOUR) for place in range(1)])
     tubes = tubes_of_one_person()
     await laboratory.send(tubes[:-2], upload_id="v")
-    first = (await laboratory.stores.lookup.list_by_person(subject_key(0), ResultQuery(), None, 10, NOW)).results
+    first = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), None, 10, NOW)).results
     newer, older = make_tube(90, reported=NOW), make_tube(91, reported=REPORTED - 100 * DAY)
     for tube in (newer, older):
         tube.persons[0].document.CopyFrom(make_document(0))
     await laboratory.send([newer, older], upload_id="w")
     last = first[-1]
-    after = (last.file_time, last.lab, last.report_number, last.revision)
-    rest = (await laboratory.stores.lookup.list_by_person(subject_key(0), ResultQuery(), after, 500, NOW)).results
+    after = (last.reference_time, last.lab, last.report_number, last.revision)
+    rest = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), after, 500, NOW)).results
     told = [result.report_number for result in (*first, *rest)]
     assert len(told) == len(set(told))
     assert "R90" not in told

@@ -10,7 +10,7 @@ from hutong.results.v1 import lab_pb2
 from services.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from services.domain.instant import DAY, SECOND
 from services.results.labs.model import Lab
-from services.results.lookup.pick import MAX_PER_PERSON
+from services.results.lookup.pick import MAX_PER_SUBJECT
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
     NOW,
@@ -67,25 +67,25 @@ async def test_persons_are_answered_in_order_each_with_the_newest_first(laborato
             tubes.append(tube)
     await laboratory.send(tubes)
     keys = [subject_key(person) for person in (1, 9, 0, 1)]
-    findings = await laboratory.stores.lookup.find_persons(keys, [(USCC, "R0-3"), (USCC, "R9")], NOW)
+    findings = await laboratory.stores.lookup.find_subjects(keys, [(USCC, "R0-3"), (USCC, "R9")], NOW)
     newest_first = [[f"R{person}-{days}" for days in (0, 3, 40, 75)] for person in (1, 0)]
-    assert [[result.report_number for result in results] for results in findings.by_person] == [
+    assert [[result.report_number for result in results] for results in findings.by_subject] == [
         newest_first[0],
         [],
         newest_first[1],
         newest_first[0],
     ]
     assert {name: result.subject_key for name, result in findings.by_report.items()} == {(USCC, "R0-3"): subject_key(0)}
-    assert [list(person) for person in findings.persons] == [[key] for key in keys]
+    assert [list(person) for person in findings.subjects] == [[key] for key in keys]
 
 
 async def test_a_person_with_very_many_results_is_answered_by_the_newest(laboratory: Laboratory) -> None:
-    tubes = [make_tube(place, reported=REPORTED - place * SECOND) for place in range(MAX_PER_PERSON + 5)]
+    tubes = [make_tube(place, reported=REPORTED - place * SECOND) for place in range(MAX_PER_SUBJECT + 5)]
     for tube in tubes:
         tube.persons[0].document.CopyFrom(make_document(0))
     await laboratory.send(tubes)
-    (results,) = (await laboratory.stores.lookup.find_persons([subject_key(0)], [], NOW)).by_person
-    assert [result.report_number for result in results] == [f"R{place}" for place in range(MAX_PER_PERSON)]
+    (results,) = (await laboratory.stores.lookup.find_subjects([subject_key(0)], [], NOW)).by_subject
+    assert [result.report_number for result in results] == [f"R{place}" for place in range(MAX_PER_SUBJECT)]
 
 
 async def test_a_laboratory_is_registered_once(laboratory: Laboratory) -> None:
@@ -124,7 +124,7 @@ async def test_a_change_of_standing_is_seen_at_once_here_and_within_a_second_els
     later = NOW + 60 * SECOND
 
     async def standings(each: Laboratory) -> tuple[int, int]:
-        findings = await each.stores.lookup.find_persons([subject_key(0)], [], each.clock.now())
+        findings = await each.stores.lookup.find_subjects([subject_key(0)], [], each.clock.now())
         listing = await each.stores.lookup.get_result(USCC, "R0", None)
         return findings.standing_at(USCC, REPORTED), listing.standing_at(USCC, REPORTED)
 
@@ -153,8 +153,8 @@ async def test_reading_results_alone_does_not_keep_an_old_standing_alive(
 
 async def test_an_unknown_laboratory_has_no_standing_until_it_is_registered(laboratory: Laboratory) -> None:
     """And is known the moment it is."""
-    findings = await laboratory.stores.lookup.find_persons([], [(USCC, "R0")], NOW)
+    findings = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
     assert (findings.standing_at(USCC, NOW), findings.region_of(USCC)) == (UNKNOWN, "")
     await register(laboratory)
-    findings = await laboratory.stores.lookup.find_persons([], [(USCC, "R0")], NOW)
+    findings = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
     assert (findings.standing_at(USCC, NOW), findings.region_of(USCC)) == (AUTHORIZED, "220500")

@@ -1,4 +1,4 @@
-"""Reminders in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
+"""Missing reports in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection, insert, select
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant
@@ -15,10 +16,10 @@ from services.results.changelog.log import ChangeLog, read_entries
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.notices import notify_nodes
+from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.model import Change
 from services.results.exchange.result_writer import Arrival
-from services.results.exchange.tables import lab_homes, nodes, notices
+from services.results.exchange.tables import lab_homes, nodes, notifications
 from services.results.labs.tables import labs
 from services.results.missing_reports import store as missing_report_store
 from services.results.missing_reports.model import ListedReport, MissingReport, ShownReport
@@ -26,15 +27,18 @@ from services.results.missing_reports.queue import MissingReportQueue
 from services.results.missing_reports.routing import UpwardRouter
 from services.results.missing_reports.store import (
     KEPT,
-    can_be_reminded_of,
+    can_be_missing,
     list_missing_reports,
     remove_old,
     remove_with_keys,
 )
 from services.results.records.tables import deletions
+from services.results.timing import ResultsTiming
+from services.runtime.background import Background
 from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.people import resident_number
+from tests.support.results.country import until
 from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_lab, make_tube
 from tests.support.results.store import Laboratory, open_laboratory
 
@@ -57,7 +61,7 @@ async def show(
     """Claims that were made at a node; how many found no room."""
     change_log = ChangeLog([notify_nodes])
     router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=has_upstream)
-    queue = MissingReportQueue(store.database, router, node, store.clock)
+    queue = MissingReportQueue(store.database, router, node, store.clock, ResultsTiming())
     return await store.database.write(queue.raise_reports, claims, now)
 
 
@@ -90,7 +94,7 @@ async def settle(store: Laboratory, node: str, uscc: str = USCC) -> None:
         connection.execute(insert(lab_homes).values(uscc=uscc, node=node))
         connection.execute(
             insert(nodes).values(
-                node=node, contact_time=NOW, backlog=0, clock_skew=0, conflict_count=0, newest_notice=0
+                node=node, contact_time=NOW, backlog=0, clock_skew=0, conflict_count=0, newest_notification=0
             )
         )
 
@@ -109,23 +113,23 @@ async def numbers(store: Laboratory, lab: str = "", *, include_closed: bool = Fa
 
 
 async def passed_on(store: Laboratory) -> list[list[str]]:
-    """What the log tells of reminders: the numbers of each entry."""
+    """What the log tells of missing reports: the numbers of each entry."""
     entries = await store.database.read(read_entries, {})
-    return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.FOLLOW_UPS]
+    return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.MISSING_REPORTS]
 
 
-async def notice_rows(store: Laboratory) -> list[tuple[str, int, int]]:
-    """Node, number and kind of every notice."""
+async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
+    """Node, number and kind of every notification."""
 
     def work(connection: Connection) -> list[tuple[str, int, int]]:
-        table = notices
+        table = notifications
         query = select(table.c.node, table.c.number, table.c.kind).order_by(table.c.node, table.c.number)
         return [(row.node, row.number, row.kind) for row in connection.execute(query)]
 
     return await store.database.read(work)
 
 
-async def test_a_reminder_to_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
+async def test_a_missing_report_of_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
     store: Laboratory,
 ) -> None:
     await register(store)
@@ -147,7 +151,7 @@ async def test_a_node_without_a_nation_lists_them_all(store: Laboratory) -> None
     assert await passed_on(store) == []
 
 
-async def test_what_has_a_record_needs_no_reminder(store: Laboratory) -> None:
+async def test_what_has_a_record_is_not_missing(store: Laboratory) -> None:
     await store.send([make_tube(1)])
     await show(store, claim("R1"), claim("R2"))
     await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=JILIN, sender=NATION)
@@ -171,14 +175,17 @@ async def test_the_nation_tells_the_laboratorys_node_and_not_the_one_that_raised
     await settle(store, JILIN)
     await settle(store, HENAN)
     await show(store, claim("R1"), node=NATION, has_upstream=False)
-    assert await notice_rows(store) == [(JILIN, 1, ChangeKind.FOLLOW_UPS), (HENAN, 1, ChangeKind.FOLLOW_UPS)]
+    assert await notification_rows(store) == [
+        (JILIN, 1, ChangeKind.MISSING_REPORTS),
+        (HENAN, 1, ChangeKind.MISSING_REPORTS),
+    ]
     assert await listed(store) == []
 
 
 async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(store: Laboratory) -> None:
-    reminder = MissingReport(USCC, "R1", NOW, HENAN)
-    assert await receive(store, reminder, reminder, node=NATION, sender=HENAN) == []
-    assert await listed(store) == [ListedReport(reminder, None)]
+    report = MissingReport(USCC, "R1", NOW, HENAN)
+    assert await receive(store, report, report, node=NATION, sender=HENAN) == []
+    assert await listed(store) == [ListedReport(report, None)]
 
 
 async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Laboratory) -> None:
@@ -189,10 +196,10 @@ async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Lab
 
 async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_believed(store: Laboratory) -> None:
     await receive(store, MissingReport(USCC, "R1", NOW, JILIN), node=NATION, sender=HENAN)
-    assert [each.report.raised_by for each in await listed(store)] == [HENAN]
+    assert [each.report.raising_node for each in await listed(store)] == [HENAN]
 
 
-async def test_a_laboratory_that_is_registered_later_finds_its_reminders(store: Laboratory) -> None:
+async def test_a_laboratory_that_is_registered_later_finds_its_missing_reports(store: Laboratory) -> None:
     """At the node where they were raised, and by way of the nation at another."""
     await show(store, claim("R1"))
     assert await listed(store) == []
@@ -210,7 +217,7 @@ async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_labo
     for _ in range(2):
         await apply(store, make_lab(), sender=HENAN)
     assert await numbers(store) == []
-    assert await notice_rows(store) == [(JILIN, 1, ChangeKind.FOLLOW_UPS)]
+    assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 
 
 async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before(store: Laboratory) -> None:
@@ -219,7 +226,7 @@ async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before
     await settle(store, JILIN)
     await apply(store, make_lab(), sender=JILIN)
     assert await numbers(store) == []
-    assert await notice_rows(store) == [(JILIN, 1, ChangeKind.FOLLOW_UPS)]
+    assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 
 
 async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:
@@ -236,17 +243,17 @@ async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:
     "number", ["", "-", "无", "0", "000000", "no number", "R/1", "R@1", "a\0b1", "R1\n", "x" * 64, "R" + "1" * 64]
 )
 def test_what_is_no_report_number_is_not_chased(number: str) -> None:
-    assert not can_be_reminded_of(USCC, number)
+    assert not can_be_missing(USCC, number)
 
 
 def test_an_identity_cards_number_is_never_kept() -> None:
-    assert not can_be_reminded_of(USCC, resident_number(7))
-    assert not can_be_reminded_of(USCC, f"R-{resident_number(7)}")
+    assert not can_be_missing(USCC, resident_number(7))
+    assert not can_be_missing(USCC, f"R-{resident_number(7)}")
 
 
 @given(st.text(max_size=80))
 def test_whatever_is_chased_could_be_uploaded(number: str) -> None:
-    if can_be_reminded_of(USCC, number):
+    if can_be_missing(USCC, number):
         assert 0 < len(number) <= 64
         assert not set(number) & set(" /@\0\n\x7f")
 
@@ -312,3 +319,26 @@ async def test_old_ones_and_those_whose_report_is_about_to_be_removed_are_forgot
     await store.send([make_tube(1)])
     await store.database.write(remove_with_keys, REPORTED + 1)
     assert await numbers(store, include_closed=True) == ["R2"]
+
+
+async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laboratory) -> None:
+    """Their holders show them again."""
+
+    def dropped() -> float:
+        return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "queue full"}) or 0.0
+
+    router = UpwardRouter(ChangeLog(), has_upstream=False)
+    queue = MissingReportQueue(store.database, router, JILIN, store.clock, ResultsTiming(), capacity=100)
+    await register(store)
+    before = dropped()
+    for number in range(1000):
+        queue.remember(USCC, f"F{number}", REPORTED, NOW)
+    assert dropped() - before == 900
+    writing = Background([queue.run])
+    writing.start()
+    await until(lambda: _has(store, 100))
+    await writing.stop()
+
+
+async def _has(store: Laboratory, count: int) -> bool:
+    return len(await listed(store)) == count

@@ -80,7 +80,7 @@ async def test_a_month_has_the_index_of_all(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0)])
     query = text(
         "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent"
-        " WHERE c.relname = 'ix_results_subject_key_file_time'"
+        " WHERE c.relname = 'ix_results_subject_key_reference_time'"
     )
     assert laboratory.database.read_now(lambda connection: connection.execute(query).scalar()) == 1
 
@@ -91,7 +91,7 @@ async def test_look_ups_go_by_the_index_of_a_month_that_is_known_to_be_empty(lab
     with laboratory.database.engine.begin() as connection:
         connection.execute(text("DELETE FROM results"))
         connection.execute(text("ANALYZE results"))
-    look_up = text(r"EXPLAIN SELECT * FROM results WHERE subject_key = '\x00' ORDER BY file_time DESC LIMIT 200")
+    look_up = text(r"EXPLAIN SELECT * FROM results WHERE subject_key = '\x00' ORDER BY reference_time DESC LIMIT 200")
 
     def plan(connection: Connection) -> str:
         return "\n".join(connection.execute(look_up).scalars())

@@ -44,7 +44,7 @@ async def revisions(laboratory: Laboratory, *columns: str) -> list[tuple[Any, ..
 
 
 async def newest(laboratory: Laboratory, person: int) -> list[tuple[str, int, int]]:
-    (results,) = (await laboratory.stores.lookup.find_persons([subject_key(person)], [], NOW)).by_person
+    (results,) = (await laboratory.stores.lookup.find_subjects([subject_key(person)], [], NOW)).by_subject
     return [(result.report_number, result.revision, result.outcome) for result in results]
 
 
@@ -56,7 +56,7 @@ async def test_a_sampling_record_and_its_result_are_one_report_with_two_revision
     for place, (tube, accepted) in enumerate([(pending, 1), (result, 1), (pending, 0), (result, 0), (pending, 0)]):
         acknowledgement = await laboratory.send([tube], upload_id=f"u{place}", now=NOW + place)
         assert counts(acknowledgement) == (1, accepted, 1 - accepted, 0)
-    assert await revisions(laboratory, "outcome", "file_time", "upload_time") == [
+    assert await revisions(laboratory, "outcome", "reference_time", "upload_time") == [
         ("R0", 1, SUPERSEDED, PENDING, sampled, NOW),
         ("R0", 2, ACTIVE, NEGATIVE, REPORTED, NOW + 1),
     ]
@@ -99,7 +99,9 @@ async def test_a_correction_supersedes_and_history_stays(laboratory: Laboratory)
     july = REPORTED - 20 * DAY
     second = await correct(laboratory, NEGATIVE, None, july, now=NOW + 1)
     third = await correct(laboratory, POSITIVE, None, REPORTED, now=NOW + 2)
-    assert second == first._replace(revision=2, outcome=NEGATIVE, report_time=july, file_time=july, upload_time=NOW + 1)
+    assert second == first._replace(
+        revision=2, outcome=NEGATIVE, report_time=july, reference_time=july, upload_time=NOW + 1
+    )
     for revision, expected in enumerate(
         (first._replace(state=SUPERSEDED), second._replace(state=SUPERSEDED), third), 1
     ):

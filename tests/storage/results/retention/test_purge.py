@@ -99,7 +99,9 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
         "uploads": 1,
         "upload_rejections": 0,
     }
-    assert set((await laboratory.stores.timeliness.summarize("", "000000", 0, NOW, HOUR)).by_subject) == {""}
+    assert set((await laboratory.stores.timeliness.summarize_region("000000", None, 9, 0, NOW, HOUR)).by_subject) == {
+        ""
+    }
     assert (await rows_of(laboratory, "delays"))["delays"] == 2
 
 
@@ -154,7 +156,7 @@ async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) ->
 async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
     """A question about removed times alone is refused; one that reaches further is answered with the horizon."""
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
-    lab, person = laboratory.stores.lookup.list_by_lab, laboratory.stores.lookup.list_by_person
+    lab, person = laboratory.stores.lookup.list_by_lab, laboratory.stores.lookup.list_by_subject
     assert (await lab(USCC, ResultQuery(), ("", 0), 9, NOW)).horizon is None
     remove(laboratory)
     for end in (HORIZON, BEFORE):
@@ -162,7 +164,7 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
         for ask in (
             partial(lab, USCC, query, ("", 0), 9, NOW),
             partial(person, subject_key(0), query, None, 9, NOW),
-            partial(laboratory.stores.timeliness.summarize, "", "000000", 0, end, HOUR),
+            partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9, 0, end, HOUR),
         ):
             with pytest.raises(FailedPrecondition) as caught:
                 await ask()
@@ -202,11 +204,11 @@ async def test_of_a_report_revised_over_the_horizon_what_is_kept_is_told(laborat
 
 async def test_timeliness_tells_the_horizon_where_its_interval_begins_before(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
-    summarize = laboratory.stores.timeliness.summarize
-    assert (await summarize("", "000000", BEFORE, NOW, HOUR)).horizon is None
+    summarize = partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9)
+    assert (await summarize(BEFORE, NOW, HOUR)).horizon is None
     remove(laboratory)
-    assert (await summarize("", "000000", BEFORE, NOW, HOUR)).horizon == HORIZON
-    assert (await summarize("", "000000", HORIZON, NOW, HOUR)).horizon is None
+    assert (await summarize(BEFORE, NOW, HOUR)).horizon == HORIZON
+    assert (await summarize(HORIZON, NOW, HOUR)).horizon is None
 
 
 async def test_nothing_is_corrected_into_the_removed_past(laboratory: Laboratory) -> None:
@@ -231,7 +233,7 @@ async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_w
     with pytest.raises(FailedPrecondition) as caught:
         await laboratory.stores.lookup.get_result(USCC, "R0", None)
     assert caught.value.reason == "BEFORE_HORIZON"
-    assert (await laboratory.stores.lookup.get_result(USCC, "R0", 1)).results[0].file_time == AFTER
+    assert (await laboratory.stores.lookup.get_result(USCC, "R0", 1)).results[0].reference_time == AFTER
     assert remove(laboratory, month_start((2022, 9))).result_count == 1
     assert (await rows_of(laboratory, "report_keys", "revision_reasons"))["report_keys"] == 0
 

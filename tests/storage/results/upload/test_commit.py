@@ -92,7 +92,7 @@ async def test_a_sampling_record_and_its_result_are_one_report(
         await laboratory.send([pending, make_tube(1)])
         assert counts(await laboratory.send([result], upload_id="v")) == (1, 1, 0, 0)
     expected = [("R0", 1, SUPERSEDED, PENDING, sampled), ("R0", 2, ACTIVE, NEGATIVE, REPORTED)]
-    rows = await laboratory.rows("report_number", "revision", "state", "outcome", "file_time")
+    rows = await laboratory.rows("report_number", "revision", "state", "outcome", "reference_time")
     assert rows == [*expected, ("R1", 1, ACTIVE, NEGATIVE, REPORTED)]
 
     again = await laboratory.send([pending, result, make_tube(1)], upload_id="again")

@@ -55,7 +55,16 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def state_after(laboratory: Laboratory, run: str) -> tuple[Any, ...]:
     """What is stored of a run, and its upload's counters, without the run's own name."""
-    names = ("report_number", "revision", "state", "outcome", "subject_key", "file_time", "sample_site", "tube_code")
+    names = (
+        "report_number",
+        "revision",
+        "state",
+        "outcome",
+        "subject_key",
+        "reference_time",
+        "sample_site",
+        "tube_code",
+    )
     rows = [(row[0].removeprefix(f"{run}."), *row[1:]) for row in await laboratory.rows(*names)]
     mine = [row for row in rows if "." not in row[0]]
     upload = await laboratory.stores.uploads.get_upload(USCC, run)

@@ -16,9 +16,9 @@ from services.domain.instant import MINUTE
 from services.results.changelog.log import append_entry
 from services.results.changelog.model import ChangeKind, Cursor, Position
 from services.results.records.model import StoredResult
-from services.results.watch import tail as tail_module
+from services.results.timing import ResultsTiming
 from services.results.watch.batches import ChangeBatch
-from services.results.watch.tail import ChangePage, ChangeTail, Follower
+from services.results.watch.tail import ChangePage, ChangeTail, Follower, TailLimits
 from services.runtime.server.service import Drain
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, make_tubes
@@ -41,8 +41,11 @@ async def sqlite(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
         yield opened
 
 
-def tail_of(laboratory: Laboratory) -> ChangeTail:
-    return ChangeTail(laboratory.stores.watch, laboratory.clock, Drain(), laboratory.database.written)
+def tail_of(
+    laboratory: Laboratory, timing: ResultsTiming | None = None, limits: TailLimits | None = None
+) -> ChangeTail:
+    news = laboratory.database.written
+    return ChangeTail(laboratory.stores.watch, laboratory.clock, Drain(), news, timing or ResultsTiming(), limits)
 
 
 def names(page: ChangePage) -> list[str]:
@@ -83,7 +86,7 @@ async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laborator
             assert (page.parts, page.as_of_time) == ([], NOW)
         with counting(laboratory) as statements:
             await asyncio.gather(*(follower.next(1.0) for follower in followers))
-        looks = 1.0 / tail_module.POLL_SECONDS
+        looks = 1.0 / ResultsTiming().tail_poll
         assert looks / 3 <= len(statements) <= looks + 1
         with counting(laboratory) as statements:
             told = asyncio.gather(*(told_by(follower, 40) for follower in followers))
@@ -92,10 +95,9 @@ async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laborator
         assert len(statements) < 10
 
 
-async def test_a_commit_of_this_process_is_told_at_once(sqlite: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_commit_of_this_process_is_told_at_once(sqlite: Laboratory) -> None:
     """Without waiting for the next look."""
-    monkeypatch.setattr(tail_module, "POLL_SECONDS", PATIENCE_SECONDS)
-    async with tail_of(sqlite).follow({}) as follower:
+    async with tail_of(sqlite, ResultsTiming(tail_poll=PATIENCE_SECONDS)).follow({}) as follower:
         await follower.next(0)
         await follower.next(0.1)
         await sqlite.send(make_tubes(1))
@@ -110,13 +112,9 @@ async def test_a_commit_of_another_process_is_found(laboratory: Laboratory) -> N
         assert await told_by(follower, 1) == ["R0"]
 
 
-async def test_followers_of_every_pace_are_told_everything_in_order(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: Laboratory) -> None:
     """Some dawdle and fall behind the window, some come later from a place in the middle, while six streams upload."""
-    for limit, value in (("READ_RESULTS", 7), ("WINDOW_RESULTS", 40), ("PAGE_RESULTS", 5)):
-        monkeypatch.setattr(tail_module, limit, value)
-    tail = tail_of(laboratory)
+    tail = tail_of(laboratory, limits=TailLimits(read=7, window=40, page=5))
     everything = 6 * 8 * 4
 
     async def stream(number: int) -> None:
@@ -150,11 +148,9 @@ async def test_followers_of_every_pace_are_told_everything_in_order(
                 assert own == sorted(own)
 
 
-async def test_those_who_do_not_read_hold_nothing(sqlite: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_those_who_do_not_read_hold_nothing(sqlite: Laboratory) -> None:
     """A hundred wait with a page each while far more goes by than the window holds; then they are told all of it."""
-    for limit, value in (("READ_RESULTS", 50), ("WINDOW_RESULTS", 100), ("PAGE_RESULTS", 10)):
-        monkeypatch.setattr(tail_module, limit, value)
-    tail = tail_of(sqlite)
+    tail = tail_of(sqlite, limits=TailLimits(read=50, window=100, page=10))
     async with AsyncExitStack() as stack:
         followers = [await stack.enter_async_context(tail.follow({})) for _ in range(100)]
         lively = await stack.enter_async_context(tail.follow({}))
@@ -182,7 +178,7 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
 
         async def read_changes(self, cursor: Cursor, now: int, limit: int) -> ChangeBatch:
             nonlocal reading, most
-            behind = limit == tail_module.PAGE_RESULTS
+            behind = limit == TailLimits().page
             reading += behind
             most = max(most, reading)
             try:
@@ -190,21 +186,20 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
             finally:
                 reading -= behind
 
-    tail = ChangeTail(Counting(), sqlite.clock, Drain(), sqlite.database.written)
+    tail = ChangeTail(Counting(), sqlite.clock, Drain(), sqlite.database.written, ResultsTiming())
 
     async def follow() -> list[str]:
         async with tail.follow({}) as follower:
             return await told_by(follower, 3)
 
     assert await asyncio.gather(*(follow() for _ in range(20))) == [["R0", "R1", "R2"]] * 20
-    assert most == tail_module.READERS
+    assert most == TailLimits().readers
 
 
-async def test_a_page_says_up_to_when_all_is_told(sqlite: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_says_up_to_when_all_is_told(sqlite: Laboratory) -> None:
     """None while there is more; and what was once reached stays reached."""
-    monkeypatch.setattr(tail_module, "PAGE_RESULTS", 2)
     await sqlite.send(make_tubes(3))
-    async with tail_of(sqlite).follow({}) as follower:
+    async with tail_of(sqlite, limits=TailLimits(page=2)).follow({}) as follower:
         pages = [await follower.next(AT_ONCE_SECONDS) for _ in range(3)]
         assert [(names(page), page.as_of_time) for page in pages] == [(["R0", "R1"], None), (["R2"], NOW), ([], NOW)]
         sqlite.clock.advance(MINUTE)
@@ -244,7 +239,7 @@ async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_wh
     sqlite: Laboratory, error: HutongError
 ) -> None:
     log = FailingLog()
-    tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event())
+    tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event(), ResultsTiming())
     async with tail.follow({}) as one, tail.follow({}) as other:
         for follower in (one, other):
             await follower.next(0)
@@ -258,19 +253,19 @@ async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_wh
 
 async def test_nobody_reads_when_nobody_follows(sqlite: Laboratory) -> None:
     log = FailingLog()
-    tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event())
+    tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event(), ResultsTiming())
     for _ in range(2):
         async with tail.follow({}) as follower:
             await follower.next(AT_ONCE_SECONDS)
         read = log.looks
-        await asyncio.sleep(3 * tail_module.POLL_SECONDS)
+        await asyncio.sleep(3 * ResultsTiming().tail_poll)
         assert log.looks == read > 1
 
 
 async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) -> None:
     """With an empty page, long before their time."""
     drain = Drain()
-    tail = ChangeTail(sqlite.stores.watch, sqlite.clock, drain, sqlite.database.written)
+    tail = ChangeTail(sqlite.stores.watch, sqlite.clock, drain, sqlite.database.written, ResultsTiming())
     async with tail.follow({}) as follower:
         await follower.next(0)
         waiting = asyncio.ensure_future(follower.next(PATIENCE_SECONDS))

@@ -32,7 +32,7 @@ def test_recognition_is_told_with_its_rule_and_its_end_in_civil_time() -> None:
     )
     text = "\n".join(explain(decision, lambda _: "“a title”"))
     assert summarize(decision) == "RECOGNIZED, VALID until 2022-08-11 09:30:00"
-    assert "Rule: jurisdictions/410000/policies/p@1 “a title”" in text
+    assert "Policy: jurisdictions/410000/policies/p@1 “a title”" in text
     assert "Record: labs/x/results/R1@1" in text
 
 

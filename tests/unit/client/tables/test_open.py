@@ -28,12 +28,12 @@ from tests.support.client.laboratory_files import (
         ("day.csv", b"<html><body>", "a web page"),
         ("day.csv", b"\x00\x01\x02\x03" * 300, "not text in UTF-8 or GB18030"),
         ("day.csv", b"\xff\xff\xff\xff\x81", "not text in UTF-8 or GB18030"),
-        ("day.csv", "敬启者：\r\n附上今日结果。\r\n".encode(), "no column name that is known"),
+        ("day.csv", "敬启者：\r\n附上今日结果。\r\n".encode(), "no known column name"),
         ("day.csv", b"name,card_no\r\n", "lacks sample_date"),
         ("day.csv", "card_no,身份证号\r\n".encode(), "twice"),
         ("day.xlsx", b"PK\x03\x04 not a workbook", "cannot be opened"),
-        ("day.ndjson", b"hello\n", "line 1: the line is no JSON"),
-        ("day.ndjson", b"[1]\n", "no object"),
+        ("day.ndjson", b"hello\n", "line 1: the line is not JSON"),
+        ("day.ndjson", b"[1]\n", "not a JSON object"),
     ],
 )
 def test_file_that_is_no_table_says_what_to_do(tmp_path: Path, name: str, content: bytes, hint: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hutong_client.tables.faults import Fault
 from hutong_client.tables.layouts import CsvLayout, Rejected, layout_of
 from hutong_client.tables.open import open_table
-from hutong_client.tables.rejects import NotFree, RejectsFile, choose_place, is_intact
+from hutong_client.tables.rejects import NotFree, RejectsFile, choose_rejects_path, is_intact
 from hutong_client.tables.rows import Row
 
 from tests.support.client.laboratory_files import CARDS, HEADER, line, write_csv
@@ -70,11 +70,11 @@ def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
 def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
     """By default the next free name; where one was asked for that is taken, a word about it."""
     day = write_csv(tmp_path / "day.csv", [line(1)])
-    assert choose_place(day, None, ".rejects", ".csv").name == "day.csv.rejects.csv"
+    assert choose_rejects_path(day, None, ".rejects", ".csv").name == "day.csv.rejects.csv"
     (tmp_path / "day.csv.rejects.csv").write_text("mended")
     (tmp_path / "day.csv.rejects.2.csv").symlink_to(tmp_path / "nowhere")
-    assert choose_place(day, None, ".rejects", ".csv").name == "day.csv.rejects.3.csv"
-    assert choose_place(day, tmp_path / "new.csv", ".rejects", ".csv") == tmp_path / "new.csv"
+    assert choose_rejects_path(day, None, ".rejects", ".csv").name == "day.csv.rejects.3.csv"
+    assert choose_rejects_path(day, tmp_path / "new.csv", ".rejects", ".csv") == tmp_path / "new.csv"
     (tmp_path / "link.csv").symlink_to(day)
     (tmp_path / "hard.csv").hardlink_to(day)
     os.mkfifo(tmp_path / "pipe")
@@ -83,12 +83,12 @@ def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
         "day.csv": "the file to upload",
         "link.csv": "the file to upload",
         "hard.csv": "the file to upload",
-        "pipe": "no ordinary file",
-        "to pipe": "no ordinary file",
-        "day.csv.rejects.csv": "there already",
+        "pipe": "not a regular file",
+        "to pipe": "not a regular file",
+        "day.csv.rejects.csv": "exists already",
     }.items():
         with pytest.raises(NotFree, match=hint):
-            choose_place(day, tmp_path / name, ".rejects", ".csv")
+            choose_rejects_path(day, tmp_path / name, ".rejects", ".csv")
 
 
 def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_rejects_of_ndjson_are_ndjson_and_can_be_uploaded_again(tmp_path: Path) 
     path = tmp_path / "day.ndjson"
     record = json.dumps(line(1) | {"备注": "\ud800"}, ensure_ascii=False).replace(f'"{CARDS[1]}"', CARDS[1])
     path.write_bytes("\n".join([record, "{broken", "[" * 100_000, "5"]).encode("utf-8", "backslashreplace"))
-    assert choose_place(path, None, ".rejects", ".ndjson").name == "day.ndjson.rejects.ndjson"
+    assert choose_rejects_path(path, None, ".rejects", ".ndjson").name == "day.ndjson.rejects.ndjson"
     faults = (Fault("card_no", "BAD_DOCUMENT_NUMBER", "does not fit"),)
     for again in (tmp_path / "rejects.ndjson", tmp_path / "again.ndjson"):
         with open_table(path) as table, RejectsFile(again, layout_of(table)) as rejects:

@@ -59,7 +59,7 @@ def test_time_without_a_zone_needs_one(cell: str | datetime) -> None:
         ("2.02208E+13", "rounded number"),
         ("2022-08-10", "no time of day"),
         ("20220809", "no time of day"),
-        ("8/9/2022 8:52", "day and which the month"),
+        ("8/9/2022 8:52", "the day and which the month"),
         ("2022-13-09 08:52:18", "no such date"),
         ("2022-08-09 25:52:18", "no such date"),
         ("2022-08-09T08:52:18+99:00", "no such time zone"),

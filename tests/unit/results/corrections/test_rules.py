@@ -34,7 +34,7 @@ def result(
     reported = None if outcome == PENDING else reported
     return StoredResult(
         subject_key=b"k" * 16,
-        file_time=sampled if reported is None else reported,
+        reference_time=sampled if reported is None else reported,
         lab=USCC,
         report_number="R0",
         revision=revision,
@@ -53,8 +53,8 @@ def result(
         test_time=tested,
         report_time=reported,
         upload_time=reported or sampled,
-        nationwide_time=NOW,
-        origin="220000",
+        national_receive_time=NOW,
+        source_node="220000",
     )
 
 
@@ -73,20 +73,20 @@ def test_a_correction_is_the_next_revision_and_nothing_else_changes() -> None:
     """Report time and sampling time stay unless stated; the national node has not got it yet."""
     old = result(POSITIVE)
     new = correct([old], say(NEGATIVE), NOW)
-    assert new == old._replace(revision=2, outcome=NEGATIVE, upload_time=NOW, nationwide_time=None)
+    assert new == old._replace(revision=2, outcome=NEGATIVE, upload_time=NOW, national_receive_time=None)
 
 
 def test_a_new_report_moves_the_report_and_files_it_anew() -> None:
     new = correct([result(POSITIVE)], say(NEGATIVE, SAMPLED - HOUR, REPORTED + HOUR), NOW)
-    assert (new.sample_time, new.report_time, new.file_time) == (SAMPLED - HOUR, REPORTED + HOUR, REPORTED + HOUR)
+    assert (new.sample_time, new.report_time, new.reference_time) == (SAMPLED - HOUR, REPORTED + HOUR, REPORTED + HOUR)
 
 
 def test_a_sampling_record_becomes_a_report_when_its_time_is_stated() -> None:
-    assert refused([result(PENDING)], say(NEGATIVE)) == {"new_report_time": "INVALID_FIELD"}
+    assert refused([result(PENDING)], say(NEGATIVE)) == {"reissue_time": "INVALID_FIELD"}
     new = correct([result(PENDING)], say(NEGATIVE, None, REPORTED), NOW)
-    assert (new.report_time, new.file_time) == (REPORTED, REPORTED)
+    assert (new.report_time, new.reference_time) == (REPORTED, REPORTED)
     moved = correct([result(PENDING)], say(PENDING, SAMPLED - HOUR), NOW)
-    assert (moved.report_time, moved.file_time) == (None, SAMPLED - HOUR)
+    assert (moved.report_time, moved.reference_time) == (None, SAMPLED - HOUR)
 
 
 @pytest.mark.parametrize("outcome", ISSUED)
@@ -108,23 +108,23 @@ def test_a_recalled_report_stays_recalled() -> None:
 @pytest.mark.parametrize(
     ("history", "correction", "faults"),
     [
-        ([result()], say(NEGATIVE, None, REPORTED + 1), {"new_report_time": "CONFLICT"}),
+        ([result()], say(NEGATIVE, None, REPORTED + 1), {"reissue_time": "CONFLICT"}),
         ([result()], say(NEGATIVE, SAMPLED + 1), {"sample_time": "CONFLICT"}),
         ([result(PENDING)], say(PENDING, SAMPLED + 1), {"sample_time": "CONFLICT"}),
         (
             [result(state=SUPERSEDED), result(POSITIVE, revision=2)],
             say(NEGATIVE, None, REPORTED + HOUR),
-            {"new_report_time": "CONFLICT"},
+            {"reissue_time": "CONFLICT"},
         ),
         (
             [result(state=SUPERSEDED), result(reported=REPORTED - HOUR, revision=2)],
             say(NEGATIVE, None, REPORTED),
-            {"new_report_time": "CONFLICT"},
+            {"reissue_time": "CONFLICT"},
         ),
         (
             [result()],
             say(NEGATIVE, SAMPLED + 1, REPORTED + 1),
-            {"sample_time": "CONFLICT", "new_report_time": "CONFLICT"},
+            {"sample_time": "CONFLICT", "reissue_time": "CONFLICT"},
         ),
         ([result(pool_size=5)], say(POSITIVE), {"outcome": "POOL_MISMATCH"}),
         ([result()], say(POOL_POSITIVE), {"outcome": "POOL_MISMATCH"}),
@@ -132,9 +132,9 @@ def test_a_recalled_report_stays_recalled() -> None:
         (
             [result(POSITIVE, tested=REPORTED - HOUR)],
             say(NEGATIVE, None, REPORTED - 2 * HOUR),
-            {"new_report_time": "TIMES_OUT_OF_ORDER"},
+            {"reissue_time": "TIMES_OUT_OF_ORDER"},
         ),
-        ([result(POSITIVE)], say(NEGATIVE, None, NOW + 6 * MINUTE), {"new_report_time": "TIME_IN_FUTURE"}),
+        ([result(POSITIVE)], say(NEGATIVE, None, NOW + 6 * MINUTE), {"reissue_time": "TIME_IN_FUTURE"}),
     ],
 )
 def test_what_cannot_be_or_would_count_for_longer_is_refused(

@@ -57,7 +57,7 @@ def test_a_column_that_no_upload_lets_in_is_named(column: str, value: Any) -> No
     """In tubes and in single results alike, wherever in the column it stands."""
     with pytest.raises(InvalidArgument, match=rf"tubes\.{column}"):
         check_tubes(TUBES._replace(tubes=[TUBE, TUBE._replace(**{column: value})]), 1, NOW)
-    with pytest.raises(InvalidArgument, match=rf"test_result\.{column}"):
+    with pytest.raises(InvalidArgument, match=rf"result\.{column}"):
         check_change(Replica(RESULT._replace(**{column: value}), 1, b"h" * 16, b""), 1, NOW)
 
 
@@ -77,7 +77,7 @@ WRONG: list[Any] = [
     lambda: check_tubes(TUBES._replace(upload_time=2**60), 1, NOW),
     lambda: check_change(Replica(RESULT._replace(state=9), 1, b"h" * 16, b""), 1, NOW),
     lambda: check_change(Replica(RESULT, 7, b"h" * 16, b""), 1, NOW),
-    lambda: check_change(Replica(RESULT._replace(nationwide_time=-1), 1, b"h" * 16, b""), 1, NOW),
+    lambda: check_change(Replica(RESULT._replace(national_receive_time=-1), 1, b"h" * 16, b""), 1, NOW),
     lambda: check_change(replace(LAB, changes=(StandingChange(AUTHORIZED, None, "", NOW + AHEAD + 1),)), 1, NOW),
     lambda: check_change(replace(LAB, region="2205"), 1, NOW),
     lambda: check_change(replace(LAB, display_name="\0"), 1, NOW),

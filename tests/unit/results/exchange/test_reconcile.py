@@ -11,7 +11,7 @@ from tests.support.results.factories import NEGATIVE, NOW, PENDING, POSITIVE, RE
 
 FIRST = StoredResult(
     subject_key=subject_key(0),
-    file_time=REPORTED,
+    reference_time=REPORTED,
     lab=USCC,
     report_number="R0",
     revision=1,
@@ -30,8 +30,8 @@ FIRST = StoredResult(
     test_time=None,
     report_time=REPORTED,
     upload_time=NOW,
-    nationwide_time=NOW + 1,
-    origin="220000",
+    national_receive_time=NOW + 1,
+    source_node="220000",
 )
 POSITIVE_NOW = FIRST._replace(revision=2, state=ACTIVE, outcome=POSITIVE, upload_time=NOW + 10)
 HISTORY = [FIRST, POSITIVE_NOW]
@@ -41,7 +41,7 @@ LATER = NOW + 20
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        pytest.param(FIRST._replace(nationwide_time=None), Reconciliation.KNOWN, id="the same once more"),
+        pytest.param(FIRST._replace(national_receive_time=None), Reconciliation.KNOWN, id="the same once more"),
         pytest.param(FIRST._replace(state=ACTIVE), Reconciliation.KNOWN, id="the same before it was superseded"),
         pytest.param(POSITIVE_NOW._replace(revision=1), Reconciliation.KNOWN, id="the same by another number"),
         pytest.param(POSITIVE_NOW._replace(upload_time=LATER), Reconciliation.KNOWN, id="written again as it stands"),

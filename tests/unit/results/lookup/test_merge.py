@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from hutong.results.v1.lab_pb2 import LabStanding
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, Source
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, DataSource
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,7 +45,7 @@ def known_by(side: str, several: list[Report], *, agreeing: bool) -> list[Stored
             # The mask tells which side a result is from.
             revision = 1 if agreeing else revisions[side == THERE]
             results.append(result._replace(revision=revision, masked_name="王*" if side == HERE else ""))
-    return sorted(results, key=lambda result: -result.file_time)
+    return sorted(results, key=lambda result: -result.reference_time)
 
 
 def tell(results: list[StoredResult]) -> list[RemoteMatch]:
@@ -64,7 +64,7 @@ def test_of_each_report_the_greater_revision_is_told_and_of_equal_ones_this_node
             naive[result.report_number] = result
     assert {result.report_number: result for result in merged} == naive
     assert len(merged) == len(naive)
-    assert [result.file_time for result in merged] == sorted((one.file_time for one in merged), reverse=True)
+    assert [result.reference_time for result in merged] == sorted((one.reference_time for one in merged), reverse=True)
 
 
 @given(reports, st.integers(1, 4))
@@ -88,9 +88,9 @@ def test_a_laboratory_stands_as_the_stricter_of_two_knows_it(one: int, other: in
     assert (told == STANDING_UNKNOWN) == (one == other == STANDING_UNKNOWN)
 
 
-def source(region: str, behind: int | None, *, answers: bool = True) -> Source:
+def source(region: str, behind: int | None, *, answers: bool = True) -> DataSource:
     """A node whose results are known at the nation up to so long ago."""
-    told = Source(source=f"nodes/{region}", state=SOURCE_STATE_OK if answers else SOURCE_STATE_UNAVAILABLE)
+    told = DataSource(node=f"nodes/{region}", state=SOURCE_STATE_OK if answers else SOURCE_STATE_UNAVAILABLE)
     if behind is not None:
         set_timestamp(told.as_of_time, NOW - behind)
     return told
@@ -106,7 +106,7 @@ def test_only_provinces_that_lag_or_are_silent_are_told_of_by_themselves() -> No
         source("440000", None, answers=False),
     ]
     told = condense_sources(sources, "nodes/410000")
-    assert [one.source for one in told] == ["nodes/000000", "nodes/220000", "nodes/440000"]
+    assert [one.node for one in told] == ["nodes/000000", "nodes/220000", "nodes/440000"]
     assert told[0].as_of_time == sources[1].as_of_time
     assert told[0].state == SOURCE_STATE_OK
 
@@ -114,7 +114,7 @@ def test_only_provinces_that_lag_or_are_silent_are_told_of_by_themselves() -> No
 def test_a_silent_province_takes_nothing_from_the_instant_of_those_that_answer() -> None:
     """Up to when the silent one is known is told with it alone."""
     told = condense_sources([source("000000", 0), source("220000", 90 * SECOND, answers=False)], "nodes/410000")
-    assert [(one.source, one.as_of_time) for one in told] == [
+    assert [(one.node, one.as_of_time) for one in told] == [
         ("nodes/000000", source("000000", 0).as_of_time),
         ("nodes/220000", source("220000", 90 * SECOND).as_of_time),
     ]

@@ -75,7 +75,7 @@ def test_a_limit_hides_nothing_that_governs(results: list[StoredResult], limit: 
         counting = [result for result in mine if result.state == ACTIVE and may_report(result)]
         assert set(counting[:limit]) <= set(side)
         assert len(side) >= min(limit, len(mine))
-        assert sorted(side, key=lambda result: -result.file_time) == list(side)
+        assert sorted(side, key=lambda result: -result.reference_time) == list(side)
 
 
 @given(persons, st.integers(1, 4))
@@ -86,7 +86,9 @@ def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResul
 
     def longest(some: list[StoredResult]) -> tuple[int, int]:
         usable = [one for one in some if one.outcome == NEGATIVE and one.state == ACTIVE and may_report(one)]
-        return max((one.file_time for one in usable), default=-1), max((one.sample_time for one in usable), default=-1)
+        return max((one.reference_time for one in usable), default=-1), max(
+            (one.sample_time for one in usable), default=-1
+        )
 
     assert longest(told) == longest(results)
 

@@ -51,7 +51,7 @@ def test_a_right_tube_fans_out_to_its_persons() -> None:
     assert (judged.offset, list(judged.person_counts), list(judged.rejections)) == (7, [5], [])
     assert [row.report_number for row in judged.results] == [f"R{person}" for person in range(5)]
     assert [row.subject_key for row in judged.results] == [subject_key(person) for person in range(5)]
-    assert {row.file_time for row in judged.results} == {REPORTED}
+    assert {row.reference_time for row in judged.results} == {REPORTED}
 
 
 def test_all_faults_of_a_tube_are_told_at_once() -> None:
@@ -189,12 +189,12 @@ def test_no_timestamp_whatever_it_says_breaks_the_judge(seconds: int, nanos: int
         getattr(tube, field).nanos = nanos
         judged = judge([tube, make_tube(1)])
         assert [row.tube_index for row in judged.results][-1] == 1
-        assert all(0 < row.file_time <= NOW + 5 * MINUTE for row in judged.results)
+        assert all(0 < row.reference_time <= NOW + 5 * MINUTE for row in judged.results)
 
 
 def test_a_sampling_record_has_no_report_time_and_a_report_has_one() -> None:
     assert judge([make_tube(outcome=PENDING)]).rejections == []
-    assert judge([make_tube(outcome=PENDING)]).results[0].file_time == REPORTED - 4 * HOUR
+    assert judge([make_tube(outcome=PENDING)]).results[0].reference_time == REPORTED - 4 * HOUR
     early = make_tube(outcome=PENDING)
     early.report_time.CopyFrom(to_timestamp(REPORTED))
     assert reasons(judge([early])) == {(0, -1): {"report_time": "INVALID_FIELD"}}

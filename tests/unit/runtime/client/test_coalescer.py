@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime.call import Call, current_call, seconds_left
-from services.runtime.client import coalescer as coalescer_module
 from services.runtime.client.coalescer import Coalescer
 
 
@@ -54,14 +53,11 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert await asker == 1001
 
 
-async def test_who_comes_right_after_a_large_batch_waits_for_company_and_after_a_pause_does_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_who_comes_right_after_a_large_batch_waits_for_company_and_after_a_pause_does_not() -> None:
     """Load shows in the batch that has just returned; once it is over nobody pays for it."""
     longest = 0.25  # So long that a busy machine asks the next question within it.
-    monkeypatch.setattr(coalescer_module, "LONGEST_LINGER_SECONDS", longest)
     desk = Desk()
-    coalescer = Coalescer(desk)
+    coalescer = Coalescer(desk, longest_linger_seconds=longest)
     for _ in range(2):
         await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
         first = coalescer.ask(1)

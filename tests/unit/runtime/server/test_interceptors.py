@@ -10,7 +10,7 @@ import pytest
 
 from services.domain.errors import DeadlineExceeded
 from services.runtime.call import Call, current_call, seconds_left
-from services.runtime.server.interceptors.deadline import DEFAULT_SECONDS, Deadline
+from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.interceptors.request_id import RequestId
 
@@ -52,17 +52,17 @@ async def test_a_deadline_already_past_ends_the_call_before_it_begins(given: flo
         raise AssertionError("was begun")
 
     with pytest.raises(DeadlineExceeded) as caught:
-        await Deadline().around_unary(UNARY, never)(None, Caller(given))
+        await Deadline(30.0).around_unary(UNARY, never)(None, Caller(given))
     assert caught.value.reason == "DEADLINE"
     assert caught.value.metadata == {"method": UNARY.name}
 
 
 @pytest.mark.parametrize(
-    ("given", "least", "most"), [(None, 29.0, DEFAULT_SECONDS), (10.0, 9.8, 9.9), (1.0, 0.9, 0.95), (0.1, 0.05, 0.095)]
+    ("given", "least", "most"), [(None, 29.0, 30.0), (10.0, 9.8, 9.9), (1.0, 0.9, 0.95), (0.1, 0.05, 0.095)]
 )
 async def test_some_of_the_callers_time_is_kept_back(given: float | None, least: float, most: float) -> None:
     """A twentieth, at most a tenth of a second; without a deadline there is a default one."""
-    assert least <= await Deadline().around_unary(UNARY, left)(None, Caller(given)) <= most
+    assert least <= await Deadline(30.0).around_unary(UNARY, left)(None, Caller(given)) <= most
 
 
 async def test_a_timeout_within_is_not_the_callers_deadline() -> None:
@@ -73,7 +73,7 @@ async def test_a_timeout_within_is_not_the_callers_deadline() -> None:
             await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
-        await Deadline().around_unary(UNARY, impatient)(None, Caller(10.0))
+        await Deadline(30.0).around_unary(UNARY, impatient)(None, Caller(10.0))
 
 
 @pytest.mark.parametrize(("given", "least", "most"), [(None, 1000.0, 1000.0), (10.0, 9.0, 10.0)])
@@ -83,7 +83,9 @@ async def test_a_stream_is_left_to_its_callers_deadline(given: float | None, lea
     async def stream(_request: Any, _context: Any) -> AsyncIterator[float]:
         yield seconds_left(at_most=1000.0)
 
-    assert [least <= seconds <= most async for seconds in Deadline().around_stream(STREAM, stream)(None, Caller(given))]
+    assert [
+        least <= seconds <= most async for seconds in Deadline(30.0).around_stream(STREAM, stream)(None, Caller(given))
+    ]
 
 
 @pytest.mark.parametrize(

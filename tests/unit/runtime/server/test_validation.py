@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1.policy_pb2 import Policy
 from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED, Lab
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, ListLabsRequest, SetLabStandingRequest
-from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, ListResultsRequest, LookupLatestRequest
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
 from hutong.results.v1.upload_pb2 import Tube
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD as CARD
 from hutong.type.v1.identity_pb2 import IdentityDocument
@@ -52,9 +54,10 @@ def test_paths_lead_into_nested_and_repeated_fields() -> None:
 
 def test_a_rule_over_the_whole_message_has_no_path() -> None:
     """Nor is it pinned on an innocent field."""
-    (violation,) = find_violations(ListResultsRequest())
+    backwards = Policy(effective_start_time=Timestamp(seconds=2), effective_end_time=Timestamp(seconds=1))
+    (violation,) = [each for each in find_violations(backwards) if "effective" in each.description]
     assert violation.field == ""
-    assert violation.description == "exactly one of lab and document is needed"
+    assert violation.description == "effective_end_time must be after effective_start_time"
 
 
 def test_a_rule_has_the_same_words_wherever_it_is_stated() -> None:
@@ -101,6 +104,6 @@ def test_messages_checked_together_fail_as_each_would_alone(items: list[tuple[st
     messages = [
         LookupLatestRequest(document=IdentityDocument(type=CARD, number=number), limit=limit) for number, limit in items
     ]
-    together = check_each(BatchLookupLatestRequest(requests=messages, in_columns=True))
+    together = check_each(BatchLookupLatestRequest(requests=messages))
     alone = [find_violations(message) for message in messages]
     assert [[] if error is None else list(error.violations) for error in together] == alone

@@ -146,10 +146,10 @@ def test_an_upload_never_lengthens_an_issued_report(hours: int, later: int, seco
     """Recognised on paper, then uploaded, at whatever time: the report expires when it did, whole seconds told."""
     report_time = NOON - 47 * HOUR + second * SECOND
     shown = Evidence(7, LABS[0], "R1", NEGATIVE, report_time - HOUR, report_time)
-    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED)
     on_paper = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
     record = _negative("R1", report_time)
-    found = Claim(lookup_pb2.CLAIM_STATE_FOUND, record, AUTHORIZED)
+    found = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, record, AUTHORIZED)
     uploaded = decide(Inputs(NOON, NOON, VENUE, (record,), (shown,), (found,), ANSWERED))
     assert on_paper.outcome == uploaded.outcome == RECOGNIZED
     assert on_paper.expire_time == uploaded.expire_time
@@ -398,21 +398,21 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
     """A later negative on paper leaves a recorded positive standing; recorded, it clears it."""
     positive = _negative("P", NOON - 30 * HOUR, outcome=POSITIVE)
     shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
-    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED)
     on_paper = decide(Inputs(NOON, NOON, VENUE, (positive,), (shown,), (claim,), ANSWERED))
     assert on_paper.reason == pb.DECISION_REASON_POSITIVE_RESULT
     recorded = decide(Inputs(NOON, NOON, VENUE, (positive, _negative("N", NOON - 2 * HOUR)), (), (), ANSWERED))
     assert recorded.reason == pb.DECISION_REASON_VALID
 
 
-@pytest.mark.parametrize("horizon_time", [None, NOON - HOUR])
-def test_nobody_is_asked_to_upload_what_retention_has_removed(horizon_time: int | None) -> None:
+@pytest.mark.parametrize("retention_start_time", [None, NOON - HOUR])
+def test_nobody_is_asked_to_upload_what_retention_has_removed(retention_start_time: int | None) -> None:
     """Evidence from before the horizon counts as any other, but its laboratory would be refused."""
     shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
-    claim = Claim(lookup_pb2.CLAIM_STATE_NOT_FOUND, None, AUTHORIZED, horizon_time)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED, retention_start_time)
     decision = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (claim,), ANSWERED))
     assert decision.reason == pb.DECISION_REASON_VALID
-    assert [follow_up.report_number for follow_up in decision.follow_ups] == ([] if horizon_time else ["N"])
+    assert [next_step.report_number for next_step in decision.next_steps] == ([] if retention_start_time else ["N"])
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_a_sampling_proof_in_hand_outlives_its_report_to_come(outcome: int, proo
     policy = VENUE._replace(required=RULE._replace(sampling_proof_window=proof_window))
     record = _negative("R", NOON + 4 * MINUTE, sample_time=NOON - 5 * HOUR, outcome=outcome)
     shown = Evidence(7, LABS[0], "R", PENDING, NOON - 5 * HOUR, None)
-    claim = Claim(lookup_pb2.CLAIM_STATE_FOUND, record, AUTHORIZED)
+    claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, record, AUTHORIZED)
     decision = decide(Inputs(NOON, NOON, policy, (record,), (shown,), (claim,), ANSWERED))
     if proof_window is None:
         assert decision.reason == pb.DECISION_REASON_NOT_YET_REPORTED

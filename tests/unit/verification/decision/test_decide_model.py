@@ -41,8 +41,8 @@ def _assert_agree(inputs: Inputs) -> str:
     assert Counter(differing) == Counter(expected.contradictions)
     uploads = {
         (one.lab, one.report_number)
-        for one in decision.follow_ups
-        if one.action == follow_up_pb2.FOLLOW_UP_ACTION_UPLOAD_REPORT
+        for one in decision.next_steps
+        if one.action == next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT
     }
     assert uploads == expected.to_upload
     return reason

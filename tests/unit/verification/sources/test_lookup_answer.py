@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hutong.results.v1.results_service_pb2 import LookupColumns
+from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 
 from services.verification.sources.lookup_answer import answers_from_columns
 

@@ -47,7 +47,7 @@ def _result(record: Record) -> result_pb2.TestResult:
 
 def _response(inputs: Inputs) -> LookupLatestResponse:
     response = LookupLatestResponse(out_of_region=[_result(record) for record in inputs.records])
-    response.sources.add(source="nodes/410000", state=lookup_pb2.SOURCE_STATE_OK, as_of_time=to_timestamp(NOON))
+    response.sources.add(node="nodes/410000", state=lookup_pb2.SOURCE_STATE_OK, as_of_time=to_timestamp(NOON))
     for evidence, claim in zip(inputs.evidence, inputs.claims, strict=True):
         if evidence.lab and evidence.report_number:
             added = response.claims.add(state=claim.state, lab_standing=claim.lab_standing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hutong.results.v1 import result_pb2
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_NOT_CONFIGURED, SOURCE_STATE_OK, Source
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_NOT_CONFIGURED, SOURCE_STATE_OK, DataSource
 from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 from hutong.type.v1.outcome_pb2 import OUTCOME_INCONCLUSIVE, OUTCOME_NEGATIVE, Outcome
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
@@ -38,8 +38,8 @@ def _result(report_time: Instant, outcome: Outcome.ValueType = OUTCOME_NEGATIVE)
 
 def _told(*in_region: result_pb2.TestResult, elsewhere: tuple[result_pb2.TestResult, ...] = ()) -> LookupAnswer:
     sources = [
-        Source(source="nodes/410000", state=SOURCE_STATE_OK),
-        Source(source="nodes/000000", state=SOURCE_STATE_NOT_CONFIGURED),
+        DataSource(node="nodes/410000", state=SOURCE_STATE_OK),
+        DataSource(node="nodes/000000", state=SOURCE_STATE_NOT_CONFIGURED),
     ]
     return answer_from_message(LookupLatestResponse(in_region=in_region, out_of_region=elsewhere, sources=sources))
 

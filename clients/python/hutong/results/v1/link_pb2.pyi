@@ -31,8 +31,8 @@ class DocumentLink(_message.Message):
     LINKED_MASKED_NUMBER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
-    REMOVE_TIME_FIELD_NUMBER: _builtins.int
-    REMOVE_REASON_FIELD_NUMBER: _builtins.int
+    UNLINK_TIME_FIELD_NUMBER: _builtins.int
+    UNLINK_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"links/{uuid7}"."""
     type: _identity_pb2.DocumentType.ValueType
@@ -45,14 +45,14 @@ class DocumentLink(_message.Message):
     """The second document's number, masked."""
     reason: _builtins.str
     """Why they were tied."""
-    remove_reason: _builtins.str
+    unlink_reason: _builtins.str
     """Why they were untied; empty while the link holds."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were tied."""
 
     @_builtins.property
-    def remove_time(self) -> _timestamp_pb2.Timestamp:
+    def unlink_time(self) -> _timestamp_pb2.Timestamp:
         """When they were untied; absent while the link holds."""
 
     def __init__(
@@ -65,12 +65,12 @@ class DocumentLink(_message.Message):
         linked_masked_number: _builtins.str = ...,
         reason: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
-        remove_time: _timestamp_pb2.Timestamp | None = ...,
-        remove_reason: _builtins.str = ...,
+        unlink_time: _timestamp_pb2.Timestamp | None = ...,
+        unlink_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "remove_time", b"remove_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unlink_time", b"unlink_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_masked_number", b"linked_masked_number", "linked_type", b"linked_type", "masked_number", b"masked_number", "name", b"name", "reason", b"reason", "remove_reason", b"remove_reason", "remove_time", b"remove_time", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_masked_number", b"linked_masked_number", "linked_type", b"linked_type", "masked_number", b"masked_number", "name", b"name", "reason", b"reason", "type", b"type", "unlink_reason", b"unlink_reason", "unlink_time", b"unlink_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,7 +30,7 @@ from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"w\n\x06Source\x12\x0e\n\x06source\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.SourceState\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xac\x01\n\rClaimedReport\x12.\n\x03lab\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12:\n\rreport_number\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\xc8\x01\x01\x12/\n\x0breport_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe0\x01\n\x05\x43laim\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.hutong.results.v1.ClaimState\x12-\n\x06result\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\x0clab_standing\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x04 \x01(\t\x12\x30\n\x0chorizon_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*E\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCOPE_LOCAL\x10\x01\x12\x14\n\x10SCOPE_NATIONWIDE\x10\x02*\x7f\n\x0bSourceState\x12\x1c\n\x18SOURCE_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSOURCE_STATE_OK\x10\x01\x12\x1c\n\x18SOURCE_STATE_UNAVAILABLE\x10\x02\x12\x1f\n\x1bSOURCE_STATE_NOT_CONFIGURED\x10\x03*y\n\nClaimState\x12\x1b\n\x17\x43LAIM_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43LAIM_STATE_FOUND\x10\x01\x12\x1c\n\x18\x43LAIM_STATE_OTHER_PERSON\x10\x02\x12\x19\n\x15\x43LAIM_STATE_NOT_FOUND\x10\x03\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"\xfc\x01\n\nDataSource\x12$\n\x04node\x18\x01 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12/\n\x0fresults_service\x18\x04 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12.\n\x0epolicy_service\x18\x05 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.SourceState\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06source\"\xac\x01\n\rClaimedReport\x12.\n\x03lab\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12:\n\rreport_number\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\xc8\x01\x01\x12/\n\x0breport_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x82\x02\n\x12\x43laimedReportMatch\x12\x39\n\x05state\x18\x01 \x01(\x0e\x32*.hutong.results.v1.ClaimedReportMatchState\x12-\n\x06result\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\x0clab_standing\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x04 \x01(\t\x12\x38\n\x14retention_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*`\n\x0bLookupScope\x12\x1c\n\x18LOOKUP_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOOKUP_SCOPE_LOCAL\x10\x01\x12\x1b\n\x17LOOKUP_SCOPE_NATIONWIDE\x10\x02*\x7f\n\x0bSourceState\x12\x1c\n\x18SOURCE_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSOURCE_STATE_OK\x10\x01\x12\x1c\n\x18SOURCE_STATE_UNAVAILABLE\x10\x02\x12\x1f\n\x1bSOURCE_STATE_NOT_CONFIGURED\x10\x03*\xc2\x01\n\x17\x43laimedReportMatchState\x12*\n&CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED\x10\x00\x12$\n CLAIMED_REPORT_MATCH_STATE_FOUND\x10\x01\x12+\n\'CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON\x10\x02\x12(\n$CLAIMED_REPORT_MATCH_STATE_NOT_FOUND\x10\x03\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,20 +38,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.lookup_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
+  _globals['_DATASOURCE'].fields_by_name['node']._loaded_options = None
+  _globals['_DATASOURCE'].fields_by_name['node']._serialized_options = b'\372A\021\n\017hutong.org/Node'
+  _globals['_DATASOURCE'].fields_by_name['results_service']._loaded_options = None
+  _globals['_DATASOURCE'].fields_by_name['results_service']._serialized_options = b'\372A\021\n\017hutong.org/Node'
+  _globals['_DATASOURCE'].fields_by_name['policy_service']._loaded_options = None
+  _globals['_DATASOURCE'].fields_by_name['policy_service']._serialized_options = b'\372A\021\n\017hutong.org/Node'
   _globals['_CLAIMEDREPORT'].fields_by_name['lab']._loaded_options = None
   _globals['_CLAIMEDREPORT'].fields_by_name['lab']._serialized_options = b'\342A\001\002\372A\020\n\016hutong.org/Lab\272H\007r\002\030@\310\001\001'
   _globals['_CLAIMEDREPORT'].fields_by_name['report_number']._loaded_options = None
   _globals['_CLAIMEDREPORT'].fields_by_name['report_number']._serialized_options = b'\342A\001\002\272H\034r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$\310\001\001'
-  _globals['_SCOPE']._serialized_start=759
-  _globals['_SCOPE']._serialized_end=828
-  _globals['_SOURCESTATE']._serialized_start=830
-  _globals['_SOURCESTATE']._serialized_end=957
-  _globals['_CLAIMSTATE']._serialized_start=959
-  _globals['_CLAIMSTATE']._serialized_end=1080
-  _globals['_SOURCE']._serialized_start=236
-  _globals['_SOURCE']._serialized_end=355
-  _globals['_CLAIMEDREPORT']._serialized_start=358
-  _globals['_CLAIMEDREPORT']._serialized_end=530
-  _globals['_CLAIM']._serialized_start=533
-  _globals['_CLAIM']._serialized_end=757
+  _globals['_LOOKUPSCOPE']._serialized_start=927
+  _globals['_LOOKUPSCOPE']._serialized_end=1023
+  _globals['_SOURCESTATE']._serialized_start=1025
+  _globals['_SOURCESTATE']._serialized_end=1152
+  _globals['_CLAIMEDREPORTMATCHSTATE']._serialized_start=1155
+  _globals['_CLAIMEDREPORTMATCHSTATE']._serialized_end=1349
+  _globals['_DATASOURCE']._serialized_start=237
+  _globals['_DATASOURCE']._serialized_end=489
+  _globals['_CLAIMEDREPORT']._serialized_start=492
+  _globals['_CLAIMEDREPORT']._serialized_end=664
+  _globals['_CLAIMEDREPORTMATCH']._serialized_start=667
+  _globals['_CLAIMEDREPORTMATCH']._serialized_end=925
 # @@protoc_insertion_point(module_scope)

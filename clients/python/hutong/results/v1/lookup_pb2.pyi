@@ -20,29 +20,29 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Scope:
+class _LookupScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _ScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Scope.ValueType], _builtins.type):
+class _LookupScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LookupScope.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    SCOPE_UNSPECIFIED: _Scope.ValueType  # 0
+    LOOKUP_SCOPE_UNSPECIFIED: _LookupScope.ValueType  # 0
     """As LOCAL."""
-    SCOPE_LOCAL: _Scope.ValueType  # 1
+    LOOKUP_SCOPE_LOCAL: _LookupScope.ValueType  # 1
     """Only what this node holds."""
-    SCOPE_NATIONWIDE: _Scope.ValueType  # 2
+    LOOKUP_SCOPE_NATIONWIDE: _LookupScope.ValueType  # 2
     """What this node and the national node hold."""
 
-class Scope(_Scope, metaclass=_ScopeEnumTypeWrapper):
+class LookupScope(_LookupScope, metaclass=_LookupScopeEnumTypeWrapper):
     """How far a look-up reaches; the caller picks."""
 
-SCOPE_UNSPECIFIED: Scope.ValueType  # 0
+LOOKUP_SCOPE_UNSPECIFIED: LookupScope.ValueType  # 0
 """As LOCAL."""
-SCOPE_LOCAL: Scope.ValueType  # 1
+LOOKUP_SCOPE_LOCAL: LookupScope.ValueType  # 1
 """Only what this node holds."""
-SCOPE_NATIONWIDE: Scope.ValueType  # 2
+LOOKUP_SCOPE_NATIONWIDE: LookupScope.ValueType  # 2
 """What this node and the national node hold."""
-Global___Scope: _TypeAlias = Scope  # noqa: Y015
+Global___LookupScope: _TypeAlias = LookupScope  # noqa: Y015
 
 class _SourceState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -70,43 +70,49 @@ SOURCE_STATE_NOT_CONFIGURED: SourceState.ValueType  # 3
 """This node has no such source."""
 Global___SourceState: _TypeAlias = SourceState  # noqa: Y015
 
-class _ClaimState:
+class _ClaimedReportMatchState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _ClaimStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimState.ValueType], _builtins.type):
+class _ClaimedReportMatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimedReportMatchState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    CLAIM_STATE_UNSPECIFIED: _ClaimState.ValueType  # 0
-    CLAIM_STATE_FOUND: _ClaimState.ValueType  # 1
+    CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED: _ClaimedReportMatchState.ValueType  # 0
+    CLAIMED_REPORT_MATCH_STATE_FOUND: _ClaimedReportMatchState.ValueType  # 1
     """There is a record, and it is this person's."""
-    CLAIM_STATE_OTHER_PERSON: _ClaimState.ValueType  # 2
+    CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON: _ClaimedReportMatchState.ValueType  # 2
     """There is a record, and it is somebody else's. Nothing of it is told."""
-    CLAIM_STATE_NOT_FOUND: _ClaimState.ValueType  # 3
+    CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: _ClaimedReportMatchState.ValueType  # 3
     """There is none in the sources that answered."""
 
-class ClaimState(_ClaimState, metaclass=_ClaimStateEnumTypeWrapper):
+class ClaimedReportMatchState(_ClaimedReportMatchState, metaclass=_ClaimedReportMatchStateEnumTypeWrapper):
     """Whether a claimed report has a record, and whose."""
 
-CLAIM_STATE_UNSPECIFIED: ClaimState.ValueType  # 0
-CLAIM_STATE_FOUND: ClaimState.ValueType  # 1
+CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED: ClaimedReportMatchState.ValueType  # 0
+CLAIMED_REPORT_MATCH_STATE_FOUND: ClaimedReportMatchState.ValueType  # 1
 """There is a record, and it is this person's."""
-CLAIM_STATE_OTHER_PERSON: ClaimState.ValueType  # 2
+CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON: ClaimedReportMatchState.ValueType  # 2
 """There is a record, and it is somebody else's. Nothing of it is told."""
-CLAIM_STATE_NOT_FOUND: ClaimState.ValueType  # 3
+CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: ClaimedReportMatchState.ValueType  # 3
 """There is none in the sources that answered."""
-Global___ClaimState: _TypeAlias = ClaimState  # noqa: Y015
+Global___ClaimedReportMatchState: _TypeAlias = ClaimedReportMatchState  # noqa: Y015
 
 @_typing.final
-class Source(_message.Message):
+class DataSource(_message.Message):
     """One place where results or policies were looked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SOURCE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    RESULTS_SERVICE_FIELD_NUMBER: _builtins.int
+    POLICY_SERVICE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
-    source: _builtins.str
-    """"nodes/{region}", with "/results" or "/policy" appended for a decision's sources."""
+    node: _builtins.str
+    """A node as look-ups name it, "nodes/{region}"."""
+    results_service: _builtins.str
+    """The Results service of this node, "nodes/{region}". Only in decisions."""
+    policy_service: _builtins.str
+    """The Policy service of this node, "nodes/{region}". Only in decisions."""
     state: Global___SourceState.ValueType
     """How it answered."""
     @_builtins.property
@@ -116,17 +122,21 @@ class Source(_message.Message):
     def __init__(
         self,
         *,
-        source: _builtins.str = ...,
+        node: _builtins.str = ...,
+        results_service: _builtins.str = ...,
+        policy_service: _builtins.str = ...,
         state: Global___SourceState.ValueType = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "node", b"node", "policy_service", b"policy_service", "results_service", b"results_service", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "source", b"source", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "node", b"node", "policy_service", b"policy_service", "results_service", b"results_service", "source", b"source", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["node", "results_service", "policy_service"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
-Global___Source: _TypeAlias = Source  # noqa: Y015
+Global___DataSource: _TypeAlias = DataSource  # noqa: Y015
 
 @_typing.final
 class ClaimedReport(_message.Message):
@@ -143,7 +153,7 @@ class ClaimedReport(_message.Message):
     """The number on the report, 1 to 64 characters without control characters."""
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """The report time on the report: the instant for which lab_standing is told. Absent means now."""
+        """The report time on the report: the instant of lab_standing. Absent means now."""
 
     def __init__(
         self,
@@ -161,7 +171,7 @@ class ClaimedReport(_message.Message):
 Global___ClaimedReport: _TypeAlias = ClaimedReport  # noqa: Y015
 
 @_typing.final
-class Claim(_message.Message):
+class ClaimedReportMatch(_message.Message):
     """The answer to one claimed report."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -170,8 +180,8 @@ class Claim(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     LAB_REGION_FIELD_NUMBER: _builtins.int
-    HORIZON_TIME_FIELD_NUMBER: _builtins.int
-    state: Global___ClaimState.ValueType
+    RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
+    state: Global___ClaimedReportMatchState.ValueType
     """What was found."""
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the claimed report time; UNSPECIFIED when this node does not know the laboratory."""
@@ -182,7 +192,7 @@ class Claim(_message.Message):
         """The newest revision of the record, when it is this person's."""
 
     @_builtins.property
-    def horizon_time(self) -> _timestamp_pb2.Timestamp:
+    def retention_start_time(self) -> _timestamp_pb2.Timestamp:
         """Only with NOT_FOUND, when the claimed report time lies before this instant: results reported before it were removed
         here, the record perhaps among them, and nobody is asked to upload it.
         """
@@ -190,16 +200,16 @@ class Claim(_message.Message):
     def __init__(
         self,
         *,
-        state: Global___ClaimState.ValueType = ...,
+        state: Global___ClaimedReportMatchState.ValueType = ...,
         result: _result_pb2.TestResult | None = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         lab_region: _builtins.str = ...,
-        horizon_time: _timestamp_pb2.Timestamp | None = ...,
+        retention_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "retention_start_time", b"retention_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "result", b"result", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_region", b"lab_region", "lab_standing", b"lab_standing", "result", b"result", "retention_start_time", b"retention_start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Claim: _TypeAlias = Claim  # noqa: Y015
+Global___ClaimedReportMatch: _TypeAlias = ClaimedReportMatch  # noqa: Y015

@@ -145,8 +145,8 @@ class TestResult(_message.Message):
     TEST_TIME_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     UPLOAD_TIME_FIELD_NUMBER: _builtins.int
-    NATIONWIDE_TIME_FIELD_NUMBER: _builtins.int
-    ORIGIN_FIELD_NUMBER: _builtins.int
+    NATIONAL_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_NODE_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}/results/{report_number}". Look-ups of it answer the newest revision; with "@{revision}" appended,
@@ -182,7 +182,7 @@ class TestResult(_message.Message):
     """Where the specimen was taken, GB/T 2260 six digits. It never decides whether the result counts."""
     sample_site: _builtins.str
     """The sampling site's name, at most 200 characters; may be empty."""
-    origin: _builtins.str
+    source_node: _builtins.str
     """The node that received it from the laboratory, "nodes/{region}"."""
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at report_time (sample_time for PENDING) as known now. UNSPECIFIED when this node does
@@ -209,7 +209,7 @@ class TestResult(_message.Message):
         """When this node stored it durably."""
 
     @_builtins.property
-    def nationwide_time(self) -> _timestamp_pb2.Timestamp:
+    def national_receive_time(self) -> _timestamp_pb2.Timestamp:
         """When the national node had it; absent until it is known to."""
 
     def __init__(
@@ -234,13 +234,13 @@ class TestResult(_message.Message):
         test_time: _timestamp_pb2.Timestamp | None = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         upload_time: _timestamp_pb2.Timestamp | None = ...,
-        nationwide_time: _timestamp_pb2.Timestamp | None = ...,
-        origin: _builtins.str = ...,
+        national_receive_time: _timestamp_pb2.Timestamp | None = ...,
+        source_node: _builtins.str = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["nationwide_time", b"nationwide_time", "receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time", "upload_time", b"upload_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["national_receive_time", b"national_receive_time", "receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time", "upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_standing", b"lab_standing", "masked_name", b"masked_name", "masked_number", b"masked_number", "method", b"method", "name", b"name", "nationwide_time", b"nationwide_time", "origin", b"origin", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "specimen", b"specimen", "state", b"state", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_standing", b"lab_standing", "masked_name", b"masked_name", "masked_number", b"masked_number", "method", b"method", "name", b"name", "national_receive_time", b"national_receive_time", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "source_node", b"source_node", "specimen", b"specimen", "state", b"state", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

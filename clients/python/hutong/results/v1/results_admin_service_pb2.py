@@ -26,12 +26,13 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import interval_pb2 as google_dot_type_dot_interval__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hutong/results/v1/results_admin_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"\xd4\x02\n\x14\x43orrectResultRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Result\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\x12\x39\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12?\n\x0bsample_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12\x43\n\x0fnew_report_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12%\n\x06reason\x18\x05 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"f\n\x15\x43orrectResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\xf5\x02\n\x14RecallResultsRequest\x12.\n\x03lab\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12J\n\x11report_start_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x02\xbaH\x0c\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\xc8\x01\x01\x12H\n\x0freport_end_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x02\xbaH\x0c\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\xc8\x01\x01\x12\x38\n\x08outcomes\x18\x04 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12%\n\x06reason\x18\x05 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"J\n\x15RecallResultsResponse\x12\x16\n\x0erecalled_count\x18\x01 \x01(\x03\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t2\xe7\x01\n\x13ResultsAdminService\x12g\n\rCorrectResult\x12\'.hutong.results.v1.CorrectResultRequest\x1a(.hutong.results.v1.CorrectResultResponse\"\x03\x90\x02\x02\x12g\n\rRecallResults\x12\'.hutong.results.v1.RecallResultsRequest\x1a(.hutong.results.v1.RecallResultsResponse\"\x03\x90\x02\x02\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hutong/results/v1/results_admin_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"\xd1\x02\n\x14\x43orrectResultRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Result\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\x12\x39\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12?\n\x0bsample_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12@\n\x0creissue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\xbaH\x0b\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\x12%\n\x06reason\x18\x05 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"f\n\x15\x43orrectResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\xcb\x06\n\x14RecallResultsRequest\x12.\n\x03lab\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\xe9\x04\n\x0freport_interval\x18\x02 \x01(\x0b\x32\x15.google.type.IntervalB\xb8\x04\xe2\x41\x01\x02\xbaH\xb0\x04\xba\x01\xc7\x02\n\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))\xba\x01Y\n\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12%\n\x06reason\x18\x04 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"J\n\x15RecallResultsResponse\x12\x16\n\x0erecalled_count\x18\x01 \x01(\x03\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t2\xe7\x01\n\x13ResultsAdminService\x12g\n\rCorrectResult\x12\'.hutong.results.v1.CorrectResultRequest\x1a(.hutong.results.v1.CorrectResultResponse\"\x03\x90\x02\x02\x12g\n\rRecallResults\x12\'.hutong.results.v1.RecallResultsRequest\x1a(.hutong.results.v1.RecallResultsResponse\"\x03\x90\x02\x02\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,18 +46,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CORRECTRESULTREQUEST'].fields_by_name['outcome']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
   _globals['_CORRECTRESULTREQUEST'].fields_by_name['sample_time']._loaded_options = None
   _globals['_CORRECTRESULTREQUEST'].fields_by_name['sample_time']._serialized_options = b'\272H\013\262\001\0102\006\010\200\244\212\357\005'
-  _globals['_CORRECTRESULTREQUEST'].fields_by_name['new_report_time']._loaded_options = None
-  _globals['_CORRECTRESULTREQUEST'].fields_by_name['new_report_time']._serialized_options = b'\272H\013\262\001\0102\006\010\200\244\212\357\005'
+  _globals['_CORRECTRESULTREQUEST'].fields_by_name['reissue_time']._loaded_options = None
+  _globals['_CORRECTRESULTREQUEST'].fields_by_name['reissue_time']._serialized_options = b'\272H\013\262\001\0102\006\010\200\244\212\357\005'
   _globals['_CORRECTRESULTREQUEST'].fields_by_name['reason']._loaded_options = None
   _globals['_CORRECTRESULTREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\016r\t\030\364\003\330\352\201\312\006\001\310\001\001'
   _globals['_CORRECTRESULTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CORRECTRESULTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['lab']._loaded_options = None
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['lab']._serialized_options = b'\342A\001\002\372A\020\n\016hutong.org/Lab\272H\007r\002\030@\310\001\001'
-  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_start_time']._loaded_options = None
-  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_start_time']._serialized_options = b'\342A\001\002\272H\014\262\001\006\350\360\201\312\006\001\310\001\001'
-  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_end_time']._loaded_options = None
-  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_end_time']._serialized_options = b'\342A\001\002\272H\014\262\001\006\350\360\201\312\006\001\310\001\001'
+  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_interval']._loaded_options = None
+  _globals['_RECALLRESULTSREQUEST'].fields_by_name['report_interval']._serialized_options = b'\342A\001\002\272H\260\004\272\001\307\002\n\016interval.years\022\"must lie in the years 1900 to 9999\032\220\002(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))\272\001Y\n\rinterval.ends\022\034must have a start and an end\032*has(this.start_time) && has(this.end_time)\272\001\202\001\n\016interval.order\022\037its end must be after the start\032O!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\310\001\001'
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['outcomes']._loaded_options = None
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['outcomes']._serialized_options = b'\272H\n\222\001\007\"\005\202\001\002\020\001'
   _globals['_RECALLRESULTSREQUEST'].fields_by_name['reason']._loaded_options = None
@@ -67,14 +66,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESULTSADMINSERVICE'].methods_by_name['CorrectResult']._serialized_options = b'\220\002\002'
   _globals['_RESULTSADMINSERVICE'].methods_by_name['RecallResults']._loaded_options = None
   _globals['_RESULTSADMINSERVICE'].methods_by_name['RecallResults']._serialized_options = b'\220\002\002'
-  _globals['_CORRECTRESULTREQUEST']._serialized_start=281
-  _globals['_CORRECTRESULTREQUEST']._serialized_end=621
-  _globals['_CORRECTRESULTRESPONSE']._serialized_start=623
-  _globals['_CORRECTRESULTRESPONSE']._serialized_end=725
-  _globals['_RECALLRESULTSREQUEST']._serialized_start=728
-  _globals['_RECALLRESULTSREQUEST']._serialized_end=1101
-  _globals['_RECALLRESULTSRESPONSE']._serialized_start=1103
-  _globals['_RECALLRESULTSRESPONSE']._serialized_end=1177
-  _globals['_RESULTSADMINSERVICE']._serialized_start=1180
-  _globals['_RESULTSADMINSERVICE']._serialized_end=1411
+  _globals['_CORRECTRESULTREQUEST']._serialized_start=309
+  _globals['_CORRECTRESULTREQUEST']._serialized_end=646
+  _globals['_CORRECTRESULTRESPONSE']._serialized_start=648
+  _globals['_CORRECTRESULTRESPONSE']._serialized_end=750
+  _globals['_RECALLRESULTSREQUEST']._serialized_start=753
+  _globals['_RECALLRESULTSREQUEST']._serialized_end=1596
+  _globals['_RECALLRESULTSRESPONSE']._serialized_start=1598
+  _globals['_RECALLRESULTSRESPONSE']._serialized_end=1672
+  _globals['_RESULTSADMINSERVICE']._serialized_start=1675
+  _globals['_RESULTSADMINSERVICE']._serialized_end=1906
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.type import interval_pb2 as _interval_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import outcome_pb2 as _outcome_pb2
 import builtins as _builtins
@@ -28,7 +29,7 @@ class CorrectResultRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     SAMPLE_TIME_FIELD_NUMBER: _builtins.int
-    NEW_REPORT_TIME_FIELD_NUMBER: _builtins.int
+    REISSUE_TIME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -44,7 +45,7 @@ class CorrectResultRequest(_message.Message):
         """The right sampling time, not before 2019-12-01 in Asia/Shanghai; absent when it was right."""
 
     @_builtins.property
-    def new_report_time(self) -> _timestamp_pb2.Timestamp:
+    def reissue_time(self) -> _timestamp_pb2.Timestamp:
         """When a new report was issued; absent when none was, so that the report time stays as it is. May not be later than
         the first report's unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
         """
@@ -55,13 +56,13 @@ class CorrectResultRequest(_message.Message):
         name: _builtins.str = ...,
         outcome: _outcome_pb2.Outcome.ValueType = ...,
         sample_time: _timestamp_pb2.Timestamp | None = ...,
-        new_report_time: _timestamp_pb2.Timestamp | None = ...,
+        reissue_time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["new_report_time", b"new_report_time", "sample_time", b"sample_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reissue_time", b"reissue_time", "sample_time", b"sample_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "new_report_time", b"new_report_time", "outcome", b"outcome", "reason", b"reason", "request_id", b"request_id", "sample_time", b"sample_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "outcome", b"outcome", "reason", b"reason", "reissue_time", b"reissue_time", "request_id", b"request_id", "sample_time", b"sample_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -98,8 +99,7 @@ class RecallResultsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
-    REPORT_START_TIME_FIELD_NUMBER: _builtins.int
-    REPORT_END_TIME_FIELD_NUMBER: _builtins.int
+    REPORT_INTERVAL_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
@@ -113,12 +113,10 @@ class RecallResultsRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     @_builtins.property
-    def report_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued at or after this instant, 1900 to 9999; sampling records by their sampling time."""
-
-    @_builtins.property
-    def report_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued before this instant, 1900 to 9999."""
+    def report_interval(self) -> _interval_pb2.Interval:
+        """Reports issued in this interval, sampling records by their sampling time. Both ends are needed, and lie in 1900 to
+        9999; the end is after the start.
+        """
 
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
@@ -128,16 +126,15 @@ class RecallResultsRequest(_message.Message):
         self,
         *,
         lab: _builtins.str = ...,
-        report_start_time: _timestamp_pb2.Timestamp | None = ...,
-        report_end_time: _timestamp_pb2.Timestamp | None = ...,
+        report_interval: _interval_pb2.Interval | None = ...,
         outcomes: _abc.Iterable[_outcome_pb2.Outcome.ValueType] | None = ...,
         reason: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["report_end_time", b"report_end_time", "report_start_time", b"report_start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report_interval", b"report_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "outcomes", b"outcomes", "reason", b"reason", "report_end_time", b"report_end_time", "report_start_time", b"report_start_time", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "outcomes", b"outcomes", "reason", b"reason", "report_interval", b"report_interval", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,7 +67,7 @@ class ResultsAdminServiceServicer(object):
         """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
         was cut off is finished by calling again with the same request_id. Reports that another node received are passed
         over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
-        FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
+        FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before the interval's end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class ResultsAdminServiceStub:
     """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
     was cut off is finished by calling again with the same request_id. Reports that another node received are passed
     over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
-    FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
+    FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before the interval's end.
     """
 
 @_typing.type_check_only
@@ -65,7 +65,7 @@ class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
     """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
     was cut off is finished by calling again with the same request_id. Reports that another node received are passed
     over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
-    FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
+    FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before the interval's end.
     """
 
 class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -94,7 +94,7 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
         was cut off is finished by calling again with the same request_id. Reports that another node received are passed
         over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
-        FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before report_end_time.
+        FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before the interval's end.
         """
 
 def add_ResultsAdminServiceServicer_to_server(servicer: ResultsAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

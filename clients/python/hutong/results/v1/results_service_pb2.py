@@ -27,17 +27,16 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
-from hutong.results.v1 import follow_up_pb2 as hutong_dot_results_dot_v1_dot_follow__up__pb2
-from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
-from hutong.results.v1 import link_pb2 as hutong_dot_results_dot_v1_dot_link__pb2
+from google.type import interval_pb2 as google_dot_type_dot_interval__pb2
 from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup__pb2
+from hutong.results.v1 import next_step_pb2 as hutong_dot_results_dot_v1_dot_next__step__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hutong/results/v1/results_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a!hutong/results/v1/follow_up.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1chutong/results/v1/link.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"G\n\x10GetResultRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Result\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\"G\n\x11GetResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\"\x97\x04\n\x12ListResultsRequest\x12\'\n\x03lab\x18\x01 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x32\n\x08\x64ocument\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocument\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12=\n\x06states\x18\x04 \x03(\x0e\x32\x1e.hutong.results.v1.ResultStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x43\n\x11report_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12\x41\n\x0freport_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04:i\xbaHf\x1a\x64\n\x0flist_results.of\x12)exactly one of lab and document is needed\x1a&(this.lab != \'\') != has(this.document)\"\x95\x01\n\x13ListResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x30\n\x0chorizon_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8c\x02\n\x13LookupLatestRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x31\n\x05scope\x18\x02 \x01(\x0e\x32\x18.hutong.results.v1.ScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12#\n\x11\x61t_least_as_fresh\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x43\n\x0f\x63laimed_reports\x18\x05 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\x08\xbaH\x05\x92\x01\x02\x10\n\"\x85\x02\n\x14LookupLatestResponse\x12\x30\n\tin_region\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\rout_of_region\x18\x02 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12*\n\x07sources\x18\x03 \x03(\x0b\x32\x19.hutong.results.v1.Source\x12/\n\nfollow_ups\x18\x04 \x03(\x0b\x32\x1b.hutong.results.v1.FollowUp\x12(\n\x06\x63laims\x18\x05 \x03(\x0b\x32\x18.hutong.results.v1.Claim\"~\n\x18\x42\x61tchLookupLatestRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\x12\n\nin_columns\x18\x02 \x01(\x08\"|\n\x10LookupLatestItem\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.hutong.results.v1.LookupLatestResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"\x82\x01\n\x19\x42\x61tchLookupLatestResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\x12\x31\n\x07\x63olumns\x18\x02 \x01(\x0b\x32 .hutong.results.v1.LookupColumns\"\xe1\x05\n\rLookupColumns\x12\x15\n\ritem_requests\x18\x01 \x03(\x05\x12\x18\n\x10in_region_counts\x18\x02 \x03(\x05\x12\x1c\n\x14out_of_region_counts\x18\x03 \x03(\x05\x12*\n\x07sources\x18\x04 \x03(\x0b\x32\x19.hutong.results.v1.Source\x12 \n\x03lab\x18\x05 \x03(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x06 \x03(\t\x12\x10\n\x08revision\x18\x07 \x03(\x05\x12-\n\x05state\x18\x08 \x03(\x0e\x32\x1e.hutong.results.v1.ResultState\x12\x11\n\ttube_code\x18\t \x03(\t\x12\x11\n\tpool_size\x18\n \x03(\x05\x12-\n\x08specimen\x18\x0b \x03(\x0e\x32\x1b.hutong.results.v1.Specimen\x12)\n\x06method\x18\x0c \x03(\x0e\x32\x19.hutong.results.v1.Method\x12(\n\x07outcome\x18\r \x03(\x0e\x32\x17.hutong.type.v1.Outcome\x12\x15\n\rsample_region\x18\x0e \x03(\t\x12\x13\n\x0bsample_site\x18\x0f \x03(\t\x12\x1a\n\x12sample_time_micros\x18\x10 \x03(\x03\x12\x1b\n\x13receive_time_micros\x18\x11 \x03(\x03\x12\x18\n\x10test_time_micros\x18\x12 \x03(\x03\x12\x1a\n\x12report_time_micros\x18\x13 \x03(\x03\x12\x1a\n\x12upload_time_micros\x18\x14 \x03(\x03\x12\x1e\n\x16nationwide_time_micros\x18\x15 \x03(\x03\x12$\n\x06origin\x18\x16 \x03(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x34\n\x0clab_standing\x18\x17 \x03(\x0e\x32\x1e.hutong.results.v1.LabStanding\"w\n\x14ImportResultsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"d\n\x15ImportResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x16\n\x0eimported_count\x18\x02 \x01(\x05\"\x9a\x01\n\x0cResultFilter\x12)\n\x04labs\x18\x01 \x03(\tB\x1b\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x05\x92\x01\x02\x10\x64\x12%\n\rsample_region\x18\x02 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\"a\n\x13WatchResultsRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.ResultFilter\x12\x19\n\x06\x63ursor\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"<\n\nCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x14WatchResultsResponse\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultH\x00\x12\x33\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.CheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent\"\xe5\x01\n\x14LinkDocumentsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x45\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12%\n\x06reason\x18\x03 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"O\n\x15LinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\xe7\x01\n\x16UnlinkDocumentsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x45\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12%\n\x06reason\x18\x03 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Q\n\x17UnlinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\x96\x01\n\x1aListLinkedDocumentsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"o\n\x1bListLinkedDocumentsResponse\x12\x37\n\x0e\x64ocument_links\x18\x01 \x03(\x0b\x32\x1f.hutong.results.v1.DocumentLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x14ListFollowUpsRequest\x12\'\n\x03lab\x18\x01 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x16\n\x0einclude_closed\x18\x02 \x01(\x08\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"a\n\x15ListFollowUpsResponse\x12/\n\nfollow_ups\x18\x01 \x03(\x0b\x32\x1b.hutong.results.v1.FollowUp\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb8\x08\n\x0eResultsService\x12[\n\tGetResult\x12#.hutong.results.v1.GetResultRequest\x1a$.hutong.results.v1.GetResultResponse\"\x03\x90\x02\x01\x12\x61\n\x0bListResults\x12%.hutong.results.v1.ListResultsRequest\x1a&.hutong.results.v1.ListResultsResponse\"\x03\x90\x02\x01\x12\x64\n\x0cLookupLatest\x12&.hutong.results.v1.LookupLatestRequest\x1a\'.hutong.results.v1.LookupLatestResponse\"\x03\x90\x02\x02\x12s\n\x11\x42\x61tchLookupLatest\x12+.hutong.results.v1.BatchLookupLatestRequest\x1a,.hutong.results.v1.BatchLookupLatestResponse\"\x03\x90\x02\x02\x12g\n\rImportResults\x12\'.hutong.results.v1.ImportResultsRequest\x1a(.hutong.results.v1.ImportResultsResponse\"\x03\x90\x02\x02\x12\x66\n\x0cWatchResults\x12&.hutong.results.v1.WatchResultsRequest\x1a\'.hutong.results.v1.WatchResultsResponse\"\x03\x90\x02\x01\x30\x01\x12g\n\rLinkDocuments\x12\'.hutong.results.v1.LinkDocumentsRequest\x1a(.hutong.results.v1.LinkDocumentsResponse\"\x03\x90\x02\x02\x12m\n\x0fUnlinkDocuments\x12).hutong.results.v1.UnlinkDocumentsRequest\x1a*.hutong.results.v1.UnlinkDocumentsResponse\"\x03\x90\x02\x02\x12y\n\x13ListLinkedDocuments\x12-.hutong.results.v1.ListLinkedDocumentsRequest\x1a..hutong.results.v1.ListLinkedDocumentsResponse\"\x03\x90\x02\x01\x12g\n\rListFollowUps\x12\'.hutong.results.v1.ListFollowUpsRequest\x1a(.hutong.results.v1.ListFollowUpsResponse\"\x03\x90\x02\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hutong/results/v1/results_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1agoogle/type/interval.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"G\n\x10GetResultRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Result\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\"G\n\x11GetResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\"\xbd\x05\n\x12ListResultsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12)\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@H\x00\x12\x34\n\x08\x64ocument\x18\x04 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentH\x00\x12\x38\n\x08outcomes\x18\x05 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12=\n\x06states\x18\x06 \x03(\x0e\x32\x1e.hutong.results.v1.ResultStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x80\x03\n\x0freport_interval\x18\x07 \x01(\x0b\x32\x15.google.type.IntervalB\xcf\x02\xbaH\xcb\x02\xba\x01\xc7\x02\n\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))B\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\x9d\x01\n\x13ListResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x38\n\x14retention_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x02\n\x13LookupLatestRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x37\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LookupScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12#\n\x11\x61t_least_as_fresh\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x43\n\x0f\x63laimed_reports\x18\x05 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\x08\xbaH\x05\x92\x01\x02\x10\n\"\x96\x02\n\x14LookupLatestResponse\x12\x30\n\tin_region\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\rout_of_region\x18\x02 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.hutong.results.v1.DataSource\x12/\n\nnext_steps\x18\x04 \x03(\x0b\x32\x1b.hutong.results.v1.NextStep\x12\x35\n\x06\x63laims\x18\x05 \x03(\x0b\x32%.hutong.results.v1.ClaimedReportMatch\"j\n\x18\x42\x61tchLookupLatestRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"|\n\x10LookupLatestItem\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.hutong.results.v1.LookupLatestResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"O\n\x19\x42\x61tchLookupLatestResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\"\x9a\x01\n\x0cResultFilter\x12)\n\x04labs\x18\x01 \x03(\tB\x1b\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x05\x92\x01\x02\x10\x64\x12%\n\rsample_region\x18\x02 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\"a\n\x13WatchResultsRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.ResultFilter\x12\x19\n\x06\x63ursor\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"<\n\nCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x14WatchResultsResponse\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultH\x00\x12\x33\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.CheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent2\x93\x04\n\x0eResultsService\x12[\n\tGetResult\x12#.hutong.results.v1.GetResultRequest\x1a$.hutong.results.v1.GetResultResponse\"\x03\x90\x02\x01\x12\x61\n\x0bListResults\x12%.hutong.results.v1.ListResultsRequest\x1a&.hutong.results.v1.ListResultsResponse\"\x03\x90\x02\x01\x12\x64\n\x0cLookupLatest\x12&.hutong.results.v1.LookupLatestRequest\x1a\'.hutong.results.v1.LookupLatestResponse\"\x03\x90\x02\x02\x12s\n\x11\x42\x61tchLookupLatest\x12+.hutong.results.v1.BatchLookupLatestRequest\x1a,.hutong.results.v1.BatchLookupLatestResponse\"\x03\x90\x02\x02\x12\x66\n\x0cWatchResults\x12&.hutong.results.v1.WatchResultsRequest\x1a\'.hutong.results.v1.WatchResultsResponse\"\x03\x90\x02\x01\x30\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,22 +46,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_GETRESULTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETRESULTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hutong.org/Result\272H\010r\003\030\240\001\310\001\001'
+  _globals['_LISTRESULTSREQUEST'].oneofs_by_name['subject']._loaded_options = None
+  _globals['_LISTRESULTSREQUEST'].oneofs_by_name['subject']._serialized_options = b'\272H\002\010\001'
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_LISTRESULTSREQUEST'].fields_by_name['lab']._loaded_options = None
   _globals['_LISTRESULTSREQUEST'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H\004r\002\030@'
   _globals['_LISTRESULTSREQUEST'].fields_by_name['outcomes']._loaded_options = None
   _globals['_LISTRESULTSREQUEST'].fields_by_name['outcomes']._serialized_options = b'\272H\n\222\001\007\"\005\202\001\002\020\001'
   _globals['_LISTRESULTSREQUEST'].fields_by_name['states']._loaded_options = None
   _globals['_LISTRESULTSREQUEST'].fields_by_name['states']._serialized_options = b'\272H\n\222\001\007\"\005\202\001\002\020\001'
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['report_start_time']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['report_start_time']._serialized_options = b'\272H\t\262\001\006\350\360\201\312\006\001'
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['report_end_time']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['report_end_time']._serialized_options = b'\272H\t\262\001\006\350\360\201\312\006\001'
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
-  _globals['_LISTRESULTSREQUEST']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST']._serialized_options = b'\272Hf\032d\n\017list_results.of\022)exactly one of lab and document is needed\032&(this.lab != \'\') != has(this.document)'
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['report_interval']._loaded_options = None
+  _globals['_LISTRESULTSREQUEST'].fields_by_name['report_interval']._serialized_options = b'\272H\313\002\272\001\307\002\n\016interval.years\022\"must lie in the years 1900 to 9999\032\220\002(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))'
   _globals['_LOOKUPLATESTREQUEST'].fields_by_name['document']._loaded_options = None
   _globals['_LOOKUPLATESTREQUEST'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_LOOKUPLATESTREQUEST'].fields_by_name['scope']._loaded_options = None
@@ -75,14 +72,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPLATESTREQUEST'].fields_by_name['claimed_reports']._serialized_options = b'\272H\005\222\001\002\020\n'
   _globals['_BATCHLOOKUPLATESTREQUEST'].fields_by_name['requests']._loaded_options = None
   _globals['_BATCHLOOKUPLATESTREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
-  _globals['_LOOKUPCOLUMNS'].fields_by_name['lab']._loaded_options = None
-  _globals['_LOOKUPCOLUMNS'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab'
-  _globals['_LOOKUPCOLUMNS'].fields_by_name['origin']._loaded_options = None
-  _globals['_LOOKUPCOLUMNS'].fields_by_name['origin']._serialized_options = b'\372A\021\n\017hutong.org/Node'
-  _globals['_IMPORTRESULTSREQUEST'].fields_by_name['document']._loaded_options = None
-  _globals['_IMPORTRESULTSREQUEST'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
-  _globals['_IMPORTRESULTSREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_IMPORTRESULTSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_RESULTFILTER'].fields_by_name['labs']._loaded_options = None
   _globals['_RESULTFILTER'].fields_by_name['labs']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H\005\222\001\002\020d'
   _globals['_RESULTFILTER'].fields_by_name['sample_region']._loaded_options = None
@@ -91,34 +80,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESULTFILTER'].fields_by_name['outcomes']._serialized_options = b'\272H\n\222\001\007\"\005\202\001\002\020\001'
   _globals['_WATCHRESULTSREQUEST'].fields_by_name['cursor']._loaded_options = None
   _globals['_WATCHRESULTSREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\006r\004\030\200\200\004'
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['document']._loaded_options = None
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['linked_document']._loaded_options = None
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['linked_document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\016r\t\030\364\003\330\352\201\312\006\001\310\001\001'
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_LINKDOCUMENTSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['document']._loaded_options = None
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['linked_document']._loaded_options = None
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['linked_document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\016r\t\030\364\003\330\352\201\312\006\001\310\001\001'
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_UNLINKDOCUMENTSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_LISTLINKEDDOCUMENTSREQUEST'].fields_by_name['document']._loaded_options = None
-  _globals['_LISTLINKEDDOCUMENTSREQUEST'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
-  _globals['_LISTLINKEDDOCUMENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTLINKEDDOCUMENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
-  _globals['_LISTLINKEDDOCUMENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTLINKEDDOCUMENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
-  _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['lab']._loaded_options = None
-  _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H\004r\002\030@'
-  _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
-  _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTFOLLOWUPSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_RESULTSSERVICE'].methods_by_name['GetResult']._loaded_options = None
   _globals['_RESULTSSERVICE'].methods_by_name['GetResult']._serialized_options = b'\220\002\001'
   _globals['_RESULTSSERVICE'].methods_by_name['ListResults']._loaded_options = None
@@ -127,66 +88,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESULTSSERVICE'].methods_by_name['LookupLatest']._serialized_options = b'\220\002\002'
   _globals['_RESULTSSERVICE'].methods_by_name['BatchLookupLatest']._loaded_options = None
   _globals['_RESULTSSERVICE'].methods_by_name['BatchLookupLatest']._serialized_options = b'\220\002\002'
-  _globals['_RESULTSSERVICE'].methods_by_name['ImportResults']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['ImportResults']._serialized_options = b'\220\002\002'
   _globals['_RESULTSSERVICE'].methods_by_name['WatchResults']._loaded_options = None
   _globals['_RESULTSSERVICE'].methods_by_name['WatchResults']._serialized_options = b'\220\002\001'
-  _globals['_RESULTSSERVICE'].methods_by_name['LinkDocuments']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['LinkDocuments']._serialized_options = b'\220\002\002'
-  _globals['_RESULTSSERVICE'].methods_by_name['UnlinkDocuments']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['UnlinkDocuments']._serialized_options = b'\220\002\002'
-  _globals['_RESULTSSERVICE'].methods_by_name['ListLinkedDocuments']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['ListLinkedDocuments']._serialized_options = b'\220\002\001'
-  _globals['_RESULTSSERVICE'].methods_by_name['ListFollowUps']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['ListFollowUps']._serialized_options = b'\220\002\001'
-  _globals['_GETRESULTREQUEST']._serialized_start=456
-  _globals['_GETRESULTREQUEST']._serialized_end=527
-  _globals['_GETRESULTRESPONSE']._serialized_start=529
-  _globals['_GETRESULTRESPONSE']._serialized_end=600
-  _globals['_LISTRESULTSREQUEST']._serialized_start=603
-  _globals['_LISTRESULTSREQUEST']._serialized_end=1138
-  _globals['_LISTRESULTSRESPONSE']._serialized_start=1141
-  _globals['_LISTRESULTSRESPONSE']._serialized_end=1290
-  _globals['_LOOKUPLATESTREQUEST']._serialized_start=1293
-  _globals['_LOOKUPLATESTREQUEST']._serialized_end=1561
-  _globals['_LOOKUPLATESTRESPONSE']._serialized_start=1564
-  _globals['_LOOKUPLATESTRESPONSE']._serialized_end=1825
-  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_start=1827
-  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_end=1953
-  _globals['_LOOKUPLATESTITEM']._serialized_start=1955
-  _globals['_LOOKUPLATESTITEM']._serialized_end=2079
-  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_start=2082
-  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_end=2212
-  _globals['_LOOKUPCOLUMNS']._serialized_start=2215
-  _globals['_LOOKUPCOLUMNS']._serialized_end=2952
-  _globals['_IMPORTRESULTSREQUEST']._serialized_start=2954
-  _globals['_IMPORTRESULTSREQUEST']._serialized_end=3073
-  _globals['_IMPORTRESULTSRESPONSE']._serialized_start=3075
-  _globals['_IMPORTRESULTSRESPONSE']._serialized_end=3175
-  _globals['_RESULTFILTER']._serialized_start=3178
-  _globals['_RESULTFILTER']._serialized_end=3332
-  _globals['_WATCHRESULTSREQUEST']._serialized_start=3334
-  _globals['_WATCHRESULTSREQUEST']._serialized_end=3431
-  _globals['_CHECKPOINT']._serialized_start=3433
-  _globals['_CHECKPOINT']._serialized_end=3493
-  _globals['_WATCHRESULTSRESPONSE']._serialized_start=3496
-  _globals['_WATCHRESULTSRESPONSE']._serialized_end=3645
-  _globals['_LINKDOCUMENTSREQUEST']._serialized_start=3648
-  _globals['_LINKDOCUMENTSREQUEST']._serialized_end=3877
-  _globals['_LINKDOCUMENTSRESPONSE']._serialized_start=3879
-  _globals['_LINKDOCUMENTSRESPONSE']._serialized_end=3958
-  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_start=3961
-  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_end=4192
-  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_start=4194
-  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_end=4275
-  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_start=4278
-  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_end=4428
-  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_start=4430
-  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_end=4541
-  _globals['_LISTFOLLOWUPSREQUEST']._serialized_start=4544
-  _globals['_LISTFOLLOWUPSREQUEST']._serialized_end=4689
-  _globals['_LISTFOLLOWUPSRESPONSE']._serialized_start=4691
-  _globals['_LISTFOLLOWUPSRESPONSE']._serialized_end=4788
-  _globals['_RESULTSSERVICE']._serialized_start=4791
-  _globals['_RESULTSSERVICE']._serialized_end=5871
+  _globals['_GETRESULTREQUEST']._serialized_start=425
+  _globals['_GETRESULTREQUEST']._serialized_end=496
+  _globals['_GETRESULTRESPONSE']._serialized_start=498
+  _globals['_GETRESULTRESPONSE']._serialized_end=569
+  _globals['_LISTRESULTSREQUEST']._serialized_start=572
+  _globals['_LISTRESULTSREQUEST']._serialized_end=1273
+  _globals['_LISTRESULTSRESPONSE']._serialized_start=1276
+  _globals['_LISTRESULTSRESPONSE']._serialized_end=1433
+  _globals['_LOOKUPLATESTREQUEST']._serialized_start=1436
+  _globals['_LOOKUPLATESTREQUEST']._serialized_end=1710
+  _globals['_LOOKUPLATESTRESPONSE']._serialized_start=1713
+  _globals['_LOOKUPLATESTRESPONSE']._serialized_end=1991
+  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_start=1993
+  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_end=2099
+  _globals['_LOOKUPLATESTITEM']._serialized_start=2101
+  _globals['_LOOKUPLATESTITEM']._serialized_end=2225
+  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_start=2227
+  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_end=2306
+  _globals['_RESULTFILTER']._serialized_start=2309
+  _globals['_RESULTFILTER']._serialized_end=2463
+  _globals['_WATCHRESULTSREQUEST']._serialized_start=2465
+  _globals['_WATCHRESULTSREQUEST']._serialized_end=2562
+  _globals['_CHECKPOINT']._serialized_start=2564
+  _globals['_CHECKPOINT']._serialized_end=2624
+  _globals['_WATCHRESULTSRESPONSE']._serialized_start=2627
+  _globals['_WATCHRESULTSRESPONSE']._serialized_end=2776
+  _globals['_RESULTSSERVICE']._serialized_start=2779
+  _globals['_RESULTSSERVICE']._serialized_end=3310
 # @@protoc_insertion_point(module_scope)

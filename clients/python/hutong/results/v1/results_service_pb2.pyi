@@ -9,10 +9,9 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
-from hutong.results.v1 import follow_up_pb2 as _follow_up_pb2
-from hutong.results.v1 import lab_pb2 as _lab_pb2
-from hutong.results.v1 import link_pb2 as _link_pb2
+from google.type import interval_pb2 as _interval_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
+from hutong.results.v1 import next_step_pb2 as _next_step_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import outcome_pb2 as _outcome_pb2
@@ -71,24 +70,21 @@ Global___GetResultResponse: _TypeAlias = GetResultResponse  # noqa: Y015
 
 @_typing.final
 class ListResultsRequest(_message.Message):
-    """One of lab and document is needed."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LAB_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
-    REPORT_START_TIME_FIELD_NUMBER: _builtins.int
-    REPORT_END_TIME_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    lab: _builtins.str
-    """Results of this laboratory, "labs/{uscc}"."""
+    REPORT_INTERVAL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, larger than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    lab: _builtins.str
+    """Results of this laboratory, "labs/{uscc}"."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """Results of this document and those tied to it."""
@@ -102,32 +98,29 @@ class ListResultsRequest(_message.Message):
         """Only results in these states; none for ACTIVE and RECALLED. SUPERSEDED takes in the revisions that others followed."""
 
     @_builtins.property
-    def report_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only reports issued at or after this instant, 1900 to 9999, sampling records by their sampling time; absent for no
-        limit.
+    def report_interval(self) -> _interval_pb2.Interval:
+        """Only reports issued in this interval, sampling records by their sampling time. Either end may be absent: no limit.
+        Both lie in 1900 to 9999. An interval that does not end after its start holds nothing.
         """
-
-    @_builtins.property
-    def report_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Only reports issued before this instant, 1900 to 9999; absent for no limit."""
 
     def __init__(
         self,
         *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
         lab: _builtins.str = ...,
         document: _identity_pb2.IdentityDocument | None = ...,
         outcomes: _abc.Iterable[_outcome_pb2.Outcome.ValueType] | None = ...,
         states: _abc.Iterable[_result_pb2.ResultState.ValueType] | None = ...,
-        report_start_time: _timestamp_pb2.Timestamp | None = ...,
-        report_end_time: _timestamp_pb2.Timestamp | None = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
+        report_interval: _interval_pb2.Interval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "report_end_time", b"report_end_time", "report_start_time", b"report_start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "lab", b"lab", "report_interval", b"report_interval", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "lab", b"lab", "outcomes", b"outcomes", "page_size", b"page_size", "page_token", b"page_token", "report_end_time", b"report_end_time", "report_start_time", b"report_start_time", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "lab", b"lab", "outcomes", b"outcomes", "page_size", b"page_size", "page_token", b"page_token", "report_interval", b"report_interval", "states", b"states", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "document"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
 
 Global___ListResultsRequest: _TypeAlias = ListResultsRequest  # noqa: Y015
 
@@ -137,7 +130,7 @@ class ListResultsResponse(_message.Message):
 
     TEST_RESULTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    HORIZON_TIME_FIELD_NUMBER: _builtins.int
+    RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Give it back for the next page; empty at the end."""
     @_builtins.property
@@ -145,7 +138,7 @@ class ListResultsResponse(_message.Message):
         """The results, in the order that ListResults states."""
 
     @_builtins.property
-    def horizon_time(self) -> _timestamp_pb2.Timestamp:
+    def retention_start_time(self) -> _timestamp_pb2.Timestamp:
         """Retention has removed what was reported before this instant: it is not among the results. Absent while everything
         is kept.
         """
@@ -155,11 +148,11 @@ class ListResultsResponse(_message.Message):
         *,
         test_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
         next_page_token: _builtins.str = ...,
-        horizon_time: _timestamp_pb2.Timestamp | None = ...,
+        retention_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retention_start_time", b"retention_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "next_page_token", b"next_page_token", "test_results", b"test_results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "retention_start_time", b"retention_start_time", "test_results", b"test_results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,7 +167,7 @@ class LookupLatestRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     CLAIMED_REPORTS_FIELD_NUMBER: _builtins.int
-    scope: _lookup_pb2.Scope.ValueType
+    scope: _lookup_pb2.LookupScope.ValueType
     """How far to look. Default LOCAL."""
     limit: _builtins.int
     """At most this many in and as many out of the region, 1 to 20; 0 means 3. What counts for nothing, recalled or of a
@@ -200,7 +193,7 @@ class LookupLatestRequest(_message.Message):
         self,
         *,
         document: _identity_pb2.IdentityDocument | None = ...,
-        scope: _lookup_pb2.Scope.ValueType = ...,
+        scope: _lookup_pb2.LookupScope.ValueType = ...,
         limit: _builtins.int = ...,
         at_least_as_fresh: _builtins.str = ...,
         claimed_reports: _abc.Iterable[_lookup_pb2.ClaimedReport] | None = ...,
@@ -220,7 +213,7 @@ class LookupLatestResponse(_message.Message):
     IN_REGION_FIELD_NUMBER: _builtins.int
     OUT_OF_REGION_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
-    FOLLOW_UPS_FIELD_NUMBER: _builtins.int
+    NEXT_STEPS_FIELD_NUMBER: _builtins.int
     CLAIMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def in_region(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
@@ -233,15 +226,15 @@ class LookupLatestResponse(_message.Message):
         """Results whose specimen was taken elsewhere, newest report first."""
 
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """Each source that was asked, and how it answered."""
 
     @_builtins.property
-    def follow_ups(self) -> _containers.RepeatedCompositeFieldContainer[_follow_up_pb2.FollowUp]:
-        """What to chase: a claimed report without a record names its laboratory."""
+    def next_steps(self) -> _containers.RepeatedCompositeFieldContainer[_next_step_pb2.NextStep]:
+        """What somebody ought to do: a claimed report without a record names its laboratory."""
 
     @_builtins.property
-    def claims(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Claim]:
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReportMatch]:
         """One for each claimed report, in the order of the request."""
 
     def __init__(
@@ -249,13 +242,13 @@ class LookupLatestResponse(_message.Message):
         *,
         in_region: _abc.Iterable[_result_pb2.TestResult] | None = ...,
         out_of_region: _abc.Iterable[_result_pb2.TestResult] | None = ...,
-        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
-        follow_ups: _abc.Iterable[_follow_up_pb2.FollowUp] | None = ...,
-        claims: _abc.Iterable[_lookup_pb2.Claim] | None = ...,
+        sources: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
+        next_steps: _abc.Iterable[_next_step_pb2.NextStep] | None = ...,
+        claims: _abc.Iterable[_lookup_pb2.ClaimedReportMatch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "follow_ups", b"follow_ups", "in_region", b"in_region", "out_of_region", b"out_of_region", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "in_region", b"in_region", "next_steps", b"next_steps", "out_of_region", b"out_of_region", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,11 +259,6 @@ class BatchLookupLatestRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
-    IN_COLUMNS_FIELD_NUMBER: _builtins.int
-    in_columns: _builtins.bool
-    """Whether results are wanted in columns where they can be: for a service that decides on thousands a second, at a
-    fraction of the cost of messages.
-    """
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupLatestRequest]:
         """1 to 500 look-ups. Each is judged by itself."""
@@ -279,11 +267,10 @@ class BatchLookupLatestRequest(_message.Message):
         self,
         *,
         requests: _abc.Iterable[Global___LookupLatestRequest] | None = ...,
-        in_columns: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_columns", b"in_columns", "requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,239 +313,22 @@ class BatchLookupLatestResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
-    COLUMNS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupLatestItem]:
-        """One for each request, in order; beside columns, one for each request that columns.item_requests names."""
-
-    @_builtins.property
-    def columns(self) -> Global___LookupColumns:
-        """With in_columns, the answers to all other requests: those that this node answers by itself and that claim no report."""
+        """One for each request, in order."""
 
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___LookupLatestItem] | None = ...,
-        columns: Global___LookupColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchLookupLatestResponse: _TypeAlias = BatchLookupLatestResponse  # noqa: Y015
-
-@_typing.final
-class LookupColumns(_message.Message):
-    """Answers to look-ups, column by column. A row is a result as TestResult has it, but without masks; of all columns from
-    lab on, the same position is the same row. The rows of a request's in_region come first, then those of its
-    out_of_region, then the next request's. Times are microseconds since 1970-01-01T00:00:00Z, 0 where absent.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ITEM_REQUESTS_FIELD_NUMBER: _builtins.int
-    IN_REGION_COUNTS_FIELD_NUMBER: _builtins.int
-    OUT_OF_REGION_COUNTS_FIELD_NUMBER: _builtins.int
-    SOURCES_FIELD_NUMBER: _builtins.int
-    LAB_FIELD_NUMBER: _builtins.int
-    REPORT_NUMBER_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    TUBE_CODE_FIELD_NUMBER: _builtins.int
-    POOL_SIZE_FIELD_NUMBER: _builtins.int
-    SPECIMEN_FIELD_NUMBER: _builtins.int
-    METHOD_FIELD_NUMBER: _builtins.int
-    OUTCOME_FIELD_NUMBER: _builtins.int
-    SAMPLE_REGION_FIELD_NUMBER: _builtins.int
-    SAMPLE_SITE_FIELD_NUMBER: _builtins.int
-    SAMPLE_TIME_MICROS_FIELD_NUMBER: _builtins.int
-    RECEIVE_TIME_MICROS_FIELD_NUMBER: _builtins.int
-    TEST_TIME_MICROS_FIELD_NUMBER: _builtins.int
-    REPORT_TIME_MICROS_FIELD_NUMBER: _builtins.int
-    UPLOAD_TIME_MICROS_FIELD_NUMBER: _builtins.int
-    NATIONWIDE_TIME_MICROS_FIELD_NUMBER: _builtins.int
-    ORIGIN_FIELD_NUMBER: _builtins.int
-    LAB_STANDING_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def item_requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions, in the batch, of the requests that are answered in items, growing."""
-
-    @_builtins.property
-    def in_region_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """For each of the other requests, in order, how many rows are its in_region."""
-
-    @_builtins.property
-    def out_of_region_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """For each of the other requests, in order, how many rows are its out_of_region."""
-
-    @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
-        """The sources of each of these answers."""
-
-    @_builtins.property
-    def lab(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """TestResult.lab."""
-
-    @_builtins.property
-    def report_number(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """TestResult.report_number; with lab it is the name."""
-
-    @_builtins.property
-    def revision(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.revision."""
-
-    @_builtins.property
-    def state(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.ResultState.ValueType]:
-        """TestResult.state."""
-
-    @_builtins.property
-    def tube_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """TestResult.tube_code."""
-
-    @_builtins.property
-    def pool_size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.pool_size."""
-
-    @_builtins.property
-    def specimen(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.Specimen.ValueType]:
-        """TestResult.specimen."""
-
-    @_builtins.property
-    def method(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.Method.ValueType]:
-        """TestResult.method."""
-
-    @_builtins.property
-    def outcome(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
-        """TestResult.outcome."""
-
-    @_builtins.property
-    def sample_region(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """TestResult.sample_region."""
-
-    @_builtins.property
-    def sample_site(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """TestResult.sample_site."""
-
-    @_builtins.property
-    def sample_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.sample_time."""
-
-    @_builtins.property
-    def receive_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.receive_time."""
-
-    @_builtins.property
-    def test_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.test_time."""
-
-    @_builtins.property
-    def report_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.report_time."""
-
-    @_builtins.property
-    def upload_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.upload_time."""
-
-    @_builtins.property
-    def nationwide_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """TestResult.nationwide_time."""
-
-    @_builtins.property
-    def origin(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """TestResult.origin."""
-
-    @_builtins.property
-    def lab_standing(self) -> _containers.RepeatedScalarFieldContainer[_lab_pb2.LabStanding.ValueType]:
-        """TestResult.lab_standing."""
-
-    def __init__(
-        self,
-        *,
-        item_requests: _abc.Iterable[_builtins.int] | None = ...,
-        in_region_counts: _abc.Iterable[_builtins.int] | None = ...,
-        out_of_region_counts: _abc.Iterable[_builtins.int] | None = ...,
-        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
-        lab: _abc.Iterable[_builtins.str] | None = ...,
-        report_number: _abc.Iterable[_builtins.str] | None = ...,
-        revision: _abc.Iterable[_builtins.int] | None = ...,
-        state: _abc.Iterable[_result_pb2.ResultState.ValueType] | None = ...,
-        tube_code: _abc.Iterable[_builtins.str] | None = ...,
-        pool_size: _abc.Iterable[_builtins.int] | None = ...,
-        specimen: _abc.Iterable[_result_pb2.Specimen.ValueType] | None = ...,
-        method: _abc.Iterable[_result_pb2.Method.ValueType] | None = ...,
-        outcome: _abc.Iterable[_outcome_pb2.Outcome.ValueType] | None = ...,
-        sample_region: _abc.Iterable[_builtins.str] | None = ...,
-        sample_site: _abc.Iterable[_builtins.str] | None = ...,
-        sample_time_micros: _abc.Iterable[_builtins.int] | None = ...,
-        receive_time_micros: _abc.Iterable[_builtins.int] | None = ...,
-        test_time_micros: _abc.Iterable[_builtins.int] | None = ...,
-        report_time_micros: _abc.Iterable[_builtins.int] | None = ...,
-        upload_time_micros: _abc.Iterable[_builtins.int] | None = ...,
-        nationwide_time_micros: _abc.Iterable[_builtins.int] | None = ...,
-        origin: _abc.Iterable[_builtins.str] | None = ...,
-        lab_standing: _abc.Iterable[_lab_pb2.LabStanding.ValueType] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_region_counts", b"in_region_counts", "item_requests", b"item_requests", "lab", b"lab", "lab_standing", b"lab_standing", "method", b"method", "nationwide_time_micros", b"nationwide_time_micros", "origin", b"origin", "out_of_region_counts", b"out_of_region_counts", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "sources", b"sources", "specimen", b"specimen", "state", b"state", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time_micros", b"upload_time_micros"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LookupColumns: _TypeAlias = LookupColumns  # noqa: Y015
-
-@_typing.final
-class ImportResultsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
-    @_builtins.property
-    def document(self) -> _identity_pb2.IdentityDocument:
-        """The person."""
-
-    def __init__(
-        self,
-        *,
-        document: _identity_pb2.IdentityDocument | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ImportResultsRequest: _TypeAlias = ImportResultsRequest  # noqa: Y015
-
-@_typing.final
-class ImportResultsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TEST_RESULTS_FIELD_NUMBER: _builtins.int
-    IMPORTED_COUNT_FIELD_NUMBER: _builtins.int
-    imported_count: _builtins.int
-    """How many of them were not there before."""
-    @_builtins.property
-    def test_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
-        """The results that are now in the local store, newest report first."""
-
-    def __init__(
-        self,
-        *,
-        test_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
-        imported_count: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["imported_count", b"imported_count", "test_results", b"test_results"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ImportResultsResponse: _TypeAlias = ImportResultsResponse  # noqa: Y015
 
 @_typing.final
 class ResultFilter(_message.Message):
@@ -681,233 +451,3 @@ class WatchResultsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___WatchResultsResponse: _TypeAlias = WatchResultsResponse  # noqa: Y015
-
-@_typing.final
-class LinkDocumentsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_FIELD_NUMBER: _builtins.int
-    LINKED_DOCUMENT_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    """On what grounds they are known to be one person's, 1 to 500 characters without NUL, no identity in it."""
-    request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
-    @_builtins.property
-    def document(self) -> _identity_pb2.IdentityDocument:
-        """One document."""
-
-    @_builtins.property
-    def linked_document(self) -> _identity_pb2.IdentityDocument:
-        """The other document of the same person."""
-
-    def __init__(
-        self,
-        *,
-        document: _identity_pb2.IdentityDocument | None = ...,
-        linked_document: _identity_pb2.IdentityDocument | None = ...,
-        reason: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "linked_document", b"linked_document"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "linked_document", b"linked_document", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LinkDocumentsRequest: _TypeAlias = LinkDocumentsRequest  # noqa: Y015
-
-@_typing.final
-class LinkDocumentsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_LINK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def document_link(self) -> _link_pb2.DocumentLink:
-        """The link."""
-
-    def __init__(
-        self,
-        *,
-        document_link: _link_pb2.DocumentLink | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LinkDocumentsResponse: _TypeAlias = LinkDocumentsResponse  # noqa: Y015
-
-@_typing.final
-class UnlinkDocumentsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_FIELD_NUMBER: _builtins.int
-    LINKED_DOCUMENT_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    """Why they are untied, 1 to 500 characters without NUL, no identity in it."""
-    request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
-    @_builtins.property
-    def document(self) -> _identity_pb2.IdentityDocument:
-        """One document."""
-
-    @_builtins.property
-    def linked_document(self) -> _identity_pb2.IdentityDocument:
-        """The other document."""
-
-    def __init__(
-        self,
-        *,
-        document: _identity_pb2.IdentityDocument | None = ...,
-        linked_document: _identity_pb2.IdentityDocument | None = ...,
-        reason: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "linked_document", b"linked_document"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "linked_document", b"linked_document", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UnlinkDocumentsRequest: _TypeAlias = UnlinkDocumentsRequest  # noqa: Y015
-
-@_typing.final
-class UnlinkDocumentsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_LINK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def document_link(self) -> _link_pb2.DocumentLink:
-        """The link with its end."""
-
-    def __init__(
-        self,
-        *,
-        document_link: _link_pb2.DocumentLink | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UnlinkDocumentsResponse: _TypeAlias = UnlinkDocumentsResponse  # noqa: Y015
-
-@_typing.final
-class ListLinkedDocumentsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
-    page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first."""
-    @_builtins.property
-    def document(self) -> _identity_pb2.IdentityDocument:
-        """The document."""
-
-    def __init__(
-        self,
-        *,
-        document: _identity_pb2.IdentityDocument | None = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListLinkedDocumentsRequest: _TypeAlias = ListLinkedDocumentsRequest  # noqa: Y015
-
-@_typing.final
-class ListLinkedDocumentsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DOCUMENT_LINKS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
-    @_builtins.property
-    def document_links(self) -> _containers.RepeatedCompositeFieldContainer[_link_pb2.DocumentLink]:
-        """The links, newest first."""
-
-    def __init__(
-        self,
-        *,
-        document_links: _abc.Iterable[_link_pb2.DocumentLink] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_links", b"document_links", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListLinkedDocumentsResponse: _TypeAlias = ListLinkedDocumentsResponse  # noqa: Y015
-
-@_typing.final
-class ListFollowUpsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LAB_FIELD_NUMBER: _builtins.int
-    INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    lab: _builtins.str
-    """Only reminders to this laboratory, "labs/{uscc}"; empty for all."""
-    include_closed: _builtins.bool
-    """Also those that are closed because the report has come in. Default false."""
-    page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
-    page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
-    def __init__(
-        self,
-        *,
-        lab: _builtins.str = ...,
-        include_closed: _builtins.bool = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_closed", b"include_closed", "lab", b"lab", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListFollowUpsRequest: _TypeAlias = ListFollowUpsRequest  # noqa: Y015
-
-@_typing.final
-class ListFollowUpsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FOLLOW_UPS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
-    @_builtins.property
-    def follow_ups(self) -> _containers.RepeatedCompositeFieldContainer[_follow_up_pb2.FollowUp]:
-        """The reminders, newest first."""
-
-    def __init__(
-        self,
-        *,
-        follow_ups: _abc.Iterable[_follow_up_pb2.FollowUp] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow_ups", b"follow_ups", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListFollowUpsResponse: _TypeAlias = ListFollowUpsResponse  # noqa: Y015

@@ -55,35 +55,10 @@ class ResultsServiceStub(object):
                 request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.BatchLookupLatestRequest.SerializeToString,
                 response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.BatchLookupLatestResponse.FromString,
                 _registered_method=True)
-        self.ImportResults = channel.unary_unary(
-                '/hutong.results.v1.ResultsService/ImportResults',
-                request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ImportResultsRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ImportResultsResponse.FromString,
-                _registered_method=True)
         self.WatchResults = channel.unary_stream(
                 '/hutong.results.v1.ResultsService/WatchResults',
                 request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.WatchResultsRequest.SerializeToString,
                 response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.WatchResultsResponse.FromString,
-                _registered_method=True)
-        self.LinkDocuments = channel.unary_unary(
-                '/hutong.results.v1.ResultsService/LinkDocuments',
-                request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.LinkDocumentsRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.LinkDocumentsResponse.FromString,
-                _registered_method=True)
-        self.UnlinkDocuments = channel.unary_unary(
-                '/hutong.results.v1.ResultsService/UnlinkDocuments',
-                request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.UnlinkDocumentsRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.UnlinkDocumentsResponse.FromString,
-                _registered_method=True)
-        self.ListLinkedDocuments = channel.unary_unary(
-                '/hutong.results.v1.ResultsService/ListLinkedDocuments',
-                request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsResponse.FromString,
-                _registered_method=True)
-        self.ListFollowUps = channel.unary_unary(
-                '/hutong.results.v1.ResultsService/ListFollowUps',
-                request_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsRequest.SerializeToString,
-                response_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsResponse.FromString,
                 _registered_method=True)
 
 
@@ -105,7 +80,7 @@ class ResultsServiceServicer(object):
         document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
         states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
         same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-        has removed all that was reported before report_end_time.
+        has removed all that was reported before the end of report_interval.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,53 +104,11 @@ class ResultsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ImportResults(self, request, context):
-        """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-        correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
-        kept any more and the person was not imported for as long as results are kept.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def WatchResults(self, request, context):
         """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
         it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
         log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
         when this process has as many watchers as it serves at once.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def LinkDocuments(self, request, context):
-        """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-        already keep their link, which is the answer.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def UnlinkDocuments(self, request, context):
-        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-        request_id returns the first answer.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListLinkedDocuments(self, request, context):
-        """Lists the links of a document, past ones too, newest first.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListFollowUps(self, request, context):
-        """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
-        that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
-        node has registered, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,35 +137,10 @@ def add_ResultsServiceServicer_to_server(servicer, server):
                     request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.BatchLookupLatestRequest.FromString,
                     response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.BatchLookupLatestResponse.SerializeToString,
             ),
-            'ImportResults': grpc.unary_unary_rpc_method_handler(
-                    servicer.ImportResults,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ImportResultsRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ImportResultsResponse.SerializeToString,
-            ),
             'WatchResults': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchResults,
                     request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.WatchResultsRequest.FromString,
                     response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.WatchResultsResponse.SerializeToString,
-            ),
-            'LinkDocuments': grpc.unary_unary_rpc_method_handler(
-                    servicer.LinkDocuments,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.LinkDocumentsRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.LinkDocumentsResponse.SerializeToString,
-            ),
-            'UnlinkDocuments': grpc.unary_unary_rpc_method_handler(
-                    servicer.UnlinkDocuments,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.UnlinkDocumentsRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.UnlinkDocumentsResponse.SerializeToString,
-            ),
-            'ListLinkedDocuments': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListLinkedDocuments,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsResponse.SerializeToString,
-            ),
-            'ListFollowUps': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListFollowUps,
-                    request_deserializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsRequest.FromString,
-                    response_serializer=hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,33 +263,6 @@ class ResultsService(object):
             _registered_method=True)
 
     @staticmethod
-    def ImportResults(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/hutong.results.v1.ResultsService/ImportResults',
-            hutong_dot_results_dot_v1_dot_results__service__pb2.ImportResultsRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_results__service__pb2.ImportResultsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def WatchResults(request,
             target,
             options=(),
@@ -398,114 +279,6 @@ class ResultsService(object):
             '/hutong.results.v1.ResultsService/WatchResults',
             hutong_dot_results_dot_v1_dot_results__service__pb2.WatchResultsRequest.SerializeToString,
             hutong_dot_results_dot_v1_dot_results__service__pb2.WatchResultsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def LinkDocuments(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/hutong.results.v1.ResultsService/LinkDocuments',
-            hutong_dot_results_dot_v1_dot_results__service__pb2.LinkDocumentsRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_results__service__pb2.LinkDocumentsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UnlinkDocuments(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/hutong.results.v1.ResultsService/UnlinkDocuments',
-            hutong_dot_results_dot_v1_dot_results__service__pb2.UnlinkDocumentsRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_results__service__pb2.UnlinkDocumentsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListLinkedDocuments(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/hutong.results.v1.ResultsService/ListLinkedDocuments',
-            hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_results__service__pb2.ListLinkedDocumentsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListFollowUps(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/hutong.results.v1.ResultsService/ListFollowUps',
-            hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsRequest.SerializeToString,
-            hutong_dot_results_dot_v1_dot_results__service__pb2.ListFollowUpsResponse.FromString,
             options,
             channel_credentials,
             insecure,

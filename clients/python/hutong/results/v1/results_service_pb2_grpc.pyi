@@ -43,7 +43,7 @@ class ResultsServiceStub:
     document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
     states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
     same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-    has removed all that was reported before report_end_time.
+    has removed all that was reported before the end of report_interval.
     """
     LookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
@@ -55,32 +55,11 @@ class ResultsServiceStub:
     request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
     together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
     """
-    ImportResults: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ImportResultsRequest, _results_service_pb2.ImportResultsResponse]
-    """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-    correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
-    kept any more and the person was not imported for as long as results are kept.
-    """
     WatchResults: _grpc.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]
     """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
     it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
     log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
     when this process has as many watchers as it serves at once.
-    """
-    LinkDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]
-    """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-    already keep their link, which is the answer.
-    """
-    UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.UnlinkDocumentsRequest, _results_service_pb2.UnlinkDocumentsResponse]
-    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-    request_id returns the first answer.
-    """
-    ListLinkedDocuments: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]
-    """Lists the links of a document, past ones too, newest first."""
-    ListFollowUps: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListFollowUpsRequest, _results_service_pb2.ListFollowUpsResponse]
-    """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
-    that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
-    node has registered, too.
     """
 
 @_typing.type_check_only
@@ -98,7 +77,7 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
     states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
     same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-    has removed all that was reported before report_end_time.
+    has removed all that was reported before the end of report_interval.
     """
     LookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]  # type: ignore[assignment]
     """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
@@ -110,32 +89,11 @@ class ResultsServiceAsyncStub(ResultsServiceStub):
     request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
     together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
     """
-    ImportResults: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ImportResultsRequest, _results_service_pb2.ImportResultsResponse]  # type: ignore[assignment]
-    """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-    correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
-    kept any more and the person was not imported for as long as results are kept.
-    """
     WatchResults: _aio.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]  # type: ignore[assignment]
     """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
     it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
     log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
     when this process has as many watchers as it serves at once.
-    """
-    LinkDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LinkDocumentsRequest, _results_service_pb2.LinkDocumentsResponse]  # type: ignore[assignment]
-    """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-    already keep their link, which is the answer.
-    """
-    UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.UnlinkDocumentsRequest, _results_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
-    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-    request_id returns the first answer.
-    """
-    ListLinkedDocuments: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListLinkedDocumentsRequest, _results_service_pb2.ListLinkedDocumentsResponse]  # type: ignore[assignment]
-    """Lists the links of a document, past ones too, newest first."""
-    ListFollowUps: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListFollowUpsRequest, _results_service_pb2.ListFollowUpsResponse]  # type: ignore[assignment]
-    """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
-    that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
-    node has registered, too.
     """
 
 class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -162,7 +120,7 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
         states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
         same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-        has removed all that was reported before report_end_time.
+        has removed all that was reported before the end of report_interval.
         """
 
     @_abc_1.abstractmethod
@@ -188,17 +146,6 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ImportResults(
-        self,
-        request: _results_service_pb2.ImportResultsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_results_service_pb2.ImportResultsResponse, _abc.Awaitable[_results_service_pb2.ImportResultsResponse]]:
-        """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-        correction or recall at the origin reaches the imported copy, and so do new reports, until nothing of the person is
-        kept any more and the person was not imported for as long as results are kept.
-        """
-
-    @_abc_1.abstractmethod
     def WatchResults(
         self,
         request: _results_service_pb2.WatchResultsRequest,
@@ -208,46 +155,6 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
         log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
         when this process has as many watchers as it serves at once.
-        """
-
-    @_abc_1.abstractmethod
-    def LinkDocuments(
-        self,
-        request: _results_service_pb2.LinkDocumentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_results_service_pb2.LinkDocumentsResponse, _abc.Awaitable[_results_service_pb2.LinkDocumentsResponse]]:
-        """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-        already keep their link, which is the answer.
-        """
-
-    @_abc_1.abstractmethod
-    def UnlinkDocuments(
-        self,
-        request: _results_service_pb2.UnlinkDocumentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_results_service_pb2.UnlinkDocumentsResponse, _abc.Awaitable[_results_service_pb2.UnlinkDocumentsResponse]]:
-        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-        request_id returns the first answer.
-        """
-
-    @_abc_1.abstractmethod
-    def ListLinkedDocuments(
-        self,
-        request: _results_service_pb2.ListLinkedDocumentsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_results_service_pb2.ListLinkedDocumentsResponse, _abc.Awaitable[_results_service_pb2.ListLinkedDocumentsResponse]]:
-        """Lists the links of a document, past ones too, newest first."""
-
-    @_abc_1.abstractmethod
-    def ListFollowUps(
-        self,
-        request: _results_service_pb2.ListFollowUpsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_results_service_pb2.ListFollowUpsResponse, _abc.Awaitable[_results_service_pb2.ListFollowUpsResponse]]:
-        """Lists the reminders to laboratories of this node: reports that their holders have shown somewhere in the country and
-        that no node has a record of. Newest first, paged (AIP-158). The national node lists those to laboratories that no
-        node has registered, too.
         """
 
 def add_ResultsServiceServicer_to_server(servicer: ResultsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -60,14 +60,17 @@ class Timeliness(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SUBJECT_FIELD_NUMBER: _builtins.int
+    LAB_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     RESULT_COUNT_FIELD_NUMBER: _builtins.int
     REPORT_TO_UPLOAD_FIELD_NUMBER: _builtins.int
     UPLOAD_TO_NATIONWIDE_FIELD_NUMBER: _builtins.int
     LATE_COUNT_FIELD_NUMBER: _builtins.int
     LAST_UPLOAD_TIME_FIELD_NUMBER: _builtins.int
-    subject: _builtins.str
-    """"labs/{uscc}" or a GB/T 2260 region."""
+    lab: _builtins.str
+    """One laboratory's, "labs/{uscc}"."""
+    region: _builtins.str
+    """That of all laboratories of this region and below, GB/T 2260."""
     result_count: _builtins.int
     """Persons whose report was issued in the interval."""
     late_count: _builtins.int
@@ -89,17 +92,20 @@ class Timeliness(_message.Message):
     def __init__(
         self,
         *,
-        subject: _builtins.str = ...,
+        lab: _builtins.str = ...,
+        region: _builtins.str = ...,
         result_count: _builtins.int = ...,
         report_to_upload: Global___DelayQuantiles | None = ...,
         upload_to_nationwide: Global___DelayQuantiles | None = ...,
         late_count: _builtins.int = ...,
         last_upload_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_upload_time", b"last_upload_time", "report_to_upload", b"report_to_upload", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "last_upload_time", b"last_upload_time", "region", b"region", "report_to_upload", b"report_to_upload", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_upload_time", b"last_upload_time", "late_count", b"late_count", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "last_upload_time", b"last_upload_time", "late_count", b"late_count", "region", b"region", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "region"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
 
 Global___Timeliness: _TypeAlias = Timeliness  # noqa: Y015

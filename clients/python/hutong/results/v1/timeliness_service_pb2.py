@@ -27,11 +27,12 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import interval_pb2 as google_dot_type_dot_interval__pb2
 from hutong.results.v1 import timeliness_pb2 as hutong_dot_results_dot_v1_dot_timeliness__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\"\xbd\x02\n\x1aSummarizeTimelinessRequest\x12)\n\x03lab\x18\x01 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@H\x00\x12\x1d\n\x06region\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\xc8\xea\x81\xca\x06\x01H\x00\x12\x43\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x02\xbaH\x0c\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\xc8\x01\x01\x12\x41\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x02\xbaH\x0c\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\xc8\x01\x01\x12;\n\x0elate_threshold\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\x82\x01\n\x1bSummarizeTimelinessResponse\x12\x31\n\ntimeliness\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.Timeliness\x12\x30\n\x0chorizon_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8e\x01\n\x11TimelinessService\x12y\n\x13SummarizeTimeliness\x12-.hutong.results.v1.SummarizeTimelinessRequest\x1a..hutong.results.v1.SummarizeTimelinessResponse\"\x03\x90\x02\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\"\xd4\x06\n\x1aSummarizeTimelinessRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12)\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@H\x00\x12\x1d\n\x06region\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\xc8\xea\x81\xca\x06\x01H\x00\x12\xe2\x04\n\x08interval\x18\x05 \x01(\x0b\x32\x15.google.type.IntervalB\xb8\x04\xe2\x41\x01\x02\xbaH\xb0\x04\xba\x01\xc7\x02\n\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))\xba\x01Y\n\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01\x12;\n\x0elate_threshold\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02\x32\x00\x42\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\xa3\x01\n\x1bSummarizeTimelinessResponse\x12\x31\n\ntimeliness\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.Timeliness\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x38\n\x14retention_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8e\x01\n\x11TimelinessService\x12y\n\x13SummarizeTimeliness\x12-.hutong.results.v1.SummarizeTimelinessRequest\x1a..hutong.results.v1.SummarizeTimelinessResponse\"\x03\x90\x02\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,22 +42,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_SUMMARIZETIMELINESSREQUEST'].oneofs_by_name['subject']._loaded_options = None
   _globals['_SUMMARIZETIMELINESSREQUEST'].oneofs_by_name['subject']._serialized_options = b'\272H\002\010\001'
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['lab']._loaded_options = None
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H\004r\002\030@'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['region']._loaded_options = None
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\010r\006\310\352\201\312\006\001'
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['start_time']._loaded_options = None
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['start_time']._serialized_options = b'\342A\001\002\272H\014\262\001\006\350\360\201\312\006\001\310\001\001'
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['end_time']._loaded_options = None
-  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['end_time']._serialized_options = b'\342A\001\002\272H\014\262\001\006\350\360\201\312\006\001\310\001\001'
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['interval']._loaded_options = None
+  _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['interval']._serialized_options = b'\342A\001\002\272H\260\004\272\001\307\002\n\016interval.years\022\"must lie in the years 1900 to 9999\032\220\002(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))\272\001Y\n\rinterval.ends\022\034must have a start and an end\032*has(this.start_time) && has(this.end_time)\272\001\202\001\n\016interval.order\022\037its end must be after the start\032O!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\310\001\001'
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['late_threshold']._loaded_options = None
   _globals['_SUMMARIZETIMELINESSREQUEST'].fields_by_name['late_threshold']._serialized_options = b'\272H\005\252\001\0022\000'
   _globals['_TIMELINESSSERVICE'].methods_by_name['SummarizeTimeliness']._loaded_options = None
   _globals['_TIMELINESSSERVICE'].methods_by_name['SummarizeTimeliness']._serialized_options = b'\220\002\001'
-  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_start=284
-  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_end=601
-  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_start=604
-  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_end=734
-  _globals['_TIMELINESSSERVICE']._serialized_start=737
-  _globals['_TIMELINESSSERVICE']._serialized_end=879
+  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_start=312
+  _globals['_SUMMARIZETIMELINESSREQUEST']._serialized_end=1164
+  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_start=1167
+  _globals['_SUMMARIZETIMELINESSRESPONSE']._serialized_end=1330
+  _globals['_TIMELINESSSERVICE']._serialized_start=1333
+  _globals['_TIMELINESSSERVICE']._serialized_end=1475
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.type import interval_pb2 as _interval_pb2
 from hutong.results.v1 import timeliness_pb2 as _timeliness_pb2
 import builtins as _builtins
 import sys
@@ -23,26 +24,25 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SummarizeTimelinessRequest(_message.Message):
-    """One of lab and region is needed."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LAB_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
-    START_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
     LATE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, larger than 500 means 500."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
     lab: _builtins.str
     """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
     """The laboratories of a region and below, GB/T 2260."""
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued at or after this instant, 1900 to 9999."""
-
-    @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Reports issued before this instant, 1900 to 9999."""
+    def interval(self) -> _interval_pb2.Interval:
+        """Reports issued in this interval. Both ends are needed, and lie in 1900 to 9999; the end is after the start."""
 
     @_builtins.property
     def late_threshold(self) -> _duration_pb2.Duration:
@@ -51,15 +51,16 @@ class SummarizeTimelinessRequest(_message.Message):
     def __init__(
         self,
         *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
         lab: _builtins.str = ...,
         region: _builtins.str = ...,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
+        interval: _interval_pb2.Interval | None = ...,
         late_threshold: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "lab", b"lab", "late_threshold", b"late_threshold", "region", b"region", "start_time", b"start_time", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "region", b"region", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "lab", b"lab", "late_threshold", b"late_threshold", "region", b"region", "start_time", b"start_time", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "page_size", b"page_size", "page_token", b"page_token", "region", b"region", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "region"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
@@ -72,13 +73,16 @@ class SummarizeTimelinessResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TIMELINESS_FIELD_NUMBER: _builtins.int
-    HORIZON_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Give it back for the next page; empty at the end."""
     @_builtins.property
     def timeliness(self) -> _containers.RepeatedCompositeFieldContainer[_timeliness_pb2.Timeliness]:
-        """The asked subject first; for a region its laboratories after it, by name."""
+        """The asked subject first, on the first page; for a region its laboratories after it, by name."""
 
     @_builtins.property
-    def horizon_time(self) -> _timestamp_pb2.Timestamp:
+    def retention_start_time(self) -> _timestamp_pb2.Timestamp:
         """Retention has removed what was reported before this instant: the interval begins before it, and counts nothing of
         that. Absent when the whole interval is kept.
         """
@@ -87,11 +91,12 @@ class SummarizeTimelinessResponse(_message.Message):
         self,
         *,
         timeliness: _abc.Iterable[_timeliness_pb2.Timeliness] | None = ...,
-        horizon_time: _timestamp_pb2.Timestamp | None = ...,
+        next_page_token: _builtins.str = ...,
+        retention_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retention_start_time", b"retention_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "timeliness", b"timeliness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "retention_start_time", b"retention_start_time", "timeliness", b"timeliness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

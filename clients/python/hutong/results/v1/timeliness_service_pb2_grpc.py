@@ -47,8 +47,8 @@ class TimelinessServiceServicer(object):
     """
 
     def SummarizeTimeliness(self, request, context):
-        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
-        laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
+        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
+        NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,8 +34,8 @@ class TimelinessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TimelinessServiceAsyncStub: ...
     SummarizeTimeliness: _grpc.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]
-    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
-    laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
+    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
+    NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
     """
 
 @_typing.type_check_only
@@ -44,8 +44,8 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SummarizeTimeliness: _aio.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]  # type: ignore[assignment]
-    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
-    laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
+    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
+    NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
     """
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -57,8 +57,8 @@ class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _timeliness_service_pb2.SummarizeTimelinessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_timeliness_service_pb2.SummarizeTimelinessResponse, _abc.Awaitable[_timeliness_service_pb2.SummarizeTimelinessResponse]]:
-        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours. NOT_FOUND when the
-        laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before end_time.
+        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
+        NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
         """
 
 def add_TimelinessServiceServicer_to_server(servicer: TimelinessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

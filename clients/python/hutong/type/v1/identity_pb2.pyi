@@ -44,7 +44,7 @@ class _DocumentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Document
     """Any other document; matched by its exact number in upper case without spaces."""
 
 class DocumentType(_DocumentType, metaclass=_DocumentTypeEnumTypeWrapper):
-    """The kind of document by which a person is known. The same person may hold several; ResultsService.LinkDocuments
+    """The kind of document by which a person is known. The same person may hold several; DocumentLinkService.LinkDocuments
     ties them together.
     """
 

@@ -26,9 +26,9 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.policy.v1 import policy_pb2 as hutong_dot_policy_dot_v1_dot_policy__pb2
-from hutong.results.v1 import follow_up_pb2 as hutong_dot_results_dot_v1_dot_follow__up__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup__pb2
+from hutong.results.v1 import next_step_pb2 as hutong_dot_results_dot_v1_dot_next__step__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
 from hutong.type.v1 import refusal_ground_pb2 as hutong_dot_type_dot_v1_dot_refusal__ground__pb2
@@ -67,8 +67,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECISION'].fields_by_name['considered']._serialized_options = b'\342A\001\003'
   _globals['_DECISION'].fields_by_name['sources']._loaded_options = None
   _globals['_DECISION'].fields_by_name['sources']._serialized_options = b'\342A\001\003'
-  _globals['_DECISION'].fields_by_name['follow_ups']._loaded_options = None
-  _globals['_DECISION'].fields_by_name['follow_ups']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['next_steps']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['next_steps']._serialized_options = b'\342A\001\003'
   _globals['_DECISION'].fields_by_name['advice']._loaded_options = None
   _globals['_DECISION'].fields_by_name['advice']._serialized_options = b'\342A\001\003'
   _globals['_DECISION'].fields_by_name['refusal_permitted']._loaded_options = None

@@ -10,9 +10,9 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.policy.v1 import policy_pb2 as _policy_pb2
-from hutong.results.v1 import follow_up_pb2 as _follow_up_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
+from hutong.results.v1 import next_step_pb2 as _next_step_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
@@ -355,7 +355,7 @@ class Decision(_message.Message):
     FLOOR_POLICY_FIELD_NUMBER: _builtins.int
     CONSIDERED_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
-    FOLLOW_UPS_FIELD_NUMBER: _builtins.int
+    NEXT_STEPS_FIELD_NUMBER: _builtins.int
     ADVICE_FIELD_NUMBER: _builtins.int
     REFUSAL_PERMITTED_FIELD_NUMBER: _builtins.int
     FORBIDDEN_GROUNDS_FIELD_NUMBER: _builtins.int
@@ -414,11 +414,11 @@ class Decision(_message.Message):
         """Everything that was weighed, and what became of it."""
 
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """Each source that was asked, how it answered and how old its answer is."""
 
     @_builtins.property
-    def follow_ups(self) -> _containers.RepeatedCompositeFieldContainer[_follow_up_pb2.FollowUp]:
+    def next_steps(self) -> _containers.RepeatedCompositeFieldContainer[_next_step_pb2.NextStep]:
         """What somebody ought to do."""
 
     @_builtins.property
@@ -458,8 +458,8 @@ class Decision(_message.Message):
         governing_policy: _builtins.str = ...,
         floor_policy: _builtins.str = ...,
         considered: _abc.Iterable[Global___Considered] | None = ...,
-        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
-        follow_ups: _abc.Iterable[_follow_up_pb2.FollowUp] | None = ...,
+        sources: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
+        next_steps: _abc.Iterable[_next_step_pb2.NextStep] | None = ...,
         advice: _abc.Iterable[_builtins.str] | None = ...,
         refusal_permitted: _builtins.bool = ...,
         forbidden_grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
@@ -490,8 +490,8 @@ class ClaimedRecord(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
-    HORIZON_TIME_FIELD_NUMBER: _builtins.int
-    state: _lookup_pb2.ClaimState.ValueType
+    RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
+    state: _lookup_pb2.ClaimedReportMatchState.ValueType
     """Whose record it is, if there is one."""
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the evidence's report time."""
@@ -500,22 +500,22 @@ class ClaimedRecord(_message.Message):
         """The record, when it is this person's."""
 
     @_builtins.property
-    def horizon_time(self) -> _timestamp_pb2.Timestamp:
-        """As in hutong.results.v1.Claim: present when the evidence is of a time before this instant, of which retention keeps
-        nothing. Then nobody is asked to upload it.
+    def retention_start_time(self) -> _timestamp_pb2.Timestamp:
+        """As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
+        retention keeps nothing. Then nobody is asked to upload it.
         """
 
     def __init__(
         self,
         *,
-        state: _lookup_pb2.ClaimState.ValueType = ...,
+        state: _lookup_pb2.ClaimedReportMatchState.ValueType = ...,
         test_result: _result_pb2.TestResult | None = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
-        horizon_time: _timestamp_pb2.Timestamp | None = ...,
+        retention_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "test_result", b"test_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retention_start_time", b"retention_start_time", "test_result", b"test_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon_time", b"horizon_time", "lab_standing", b"lab_standing", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_standing", b"lab_standing", "retention_start_time", b"retention_start_time", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,7 +575,7 @@ class DecisionInputs(_message.Message):
         """For each piece of evidence what was found of it."""
 
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.Source]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """Each source that was asked."""
 
     @_builtins.property
@@ -591,7 +591,7 @@ class DecisionInputs(_message.Message):
         records: _abc.Iterable[_result_pb2.TestResult] | None = ...,
         evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
         claims: _abc.Iterable[Global___ClaimedRecord] | None = ...,
-        sources: _abc.Iterable[_lookup_pb2.Source] | None = ...,
+        sources: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
         region: _builtins.str = ...,
         purpose: _purpose_pb2.Purpose.ValueType = ...,
         by_origin: _policy_pb2.PoliciesByOrigin | None = ...,

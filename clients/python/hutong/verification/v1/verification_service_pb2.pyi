@@ -111,7 +111,7 @@ class VerifyRequest(_message.Message):
         arriving_from: _builtins.str = ...,
         use_time: _timestamp_pb2.Timestamp | None = ...,
         evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
-        scope: _lookup_pb2.Scope.ValueType = ...,
+        scope: _lookup_pb2.LookupScope.ValueType = ...,
         at_least_as_fresh: _builtins.str = ...,
         store_decision: _builtins.bool = ...,
     ) -> None: ...

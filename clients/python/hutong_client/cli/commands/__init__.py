@@ -1,1 +1,1 @@
-"""The commands of `hutong`, one module for each group. None imports another; `cli.main` puts them together."""
+"""The commands of `hutong`, one module for each group. No module imports another; `cli.main` combines them."""

@@ -18,15 +18,15 @@ STANDING = Word(lab_pb2.LabStanding, "LAB_STANDING_")
 
 @click.group()
 def lab() -> None:
-    """Laboratories that may issue reports: register them, see them, change their standing."""
+    """Register and show laboratories, and change their standing."""
 
 
 @lab.command(cls=NodeCommand)
 @click.argument("name", type=LAB, metavar="LAB")
 @click.option("--display-name", required=True, help="The registered name.")
-@click.option("--region", required=True, help="Where it works, GB/T 2260.")
-@click.option("--contact", default="", help="Whom to chase when a report is missing.")
-@click.option("--authorized-from", type=INSTANT, help="From when it may report.  [default: since ever]")
+@click.option("--region", required=True, help="The region it works in, GB/T 2260.")
+@click.option("--contact", default="", help="The contact for missing reports.")
+@click.option("--authorized-from", type=INSTANT, help="When its authorisation begins.  [default: no beginning]")
 @json_option
 @click.pass_obj
 def create(
@@ -38,7 +38,7 @@ def create(
     authorized_from: Timestamp | None,
     as_json: bool,
 ) -> ExitCode:
-    """Register LAB, labs/{uscc} or its GB 32100 code alone. Registering the same again changes nothing."""
+    """Register LAB, given as labs/{uscc} or its GB 32100 code alone. Repeating the same command changes nothing."""
     new = lab_pb2.Lab(
         name=name, display_name=display_name, region=region, contact=contact, authorize_time=authorized_from
     )
@@ -78,14 +78,14 @@ def list_labs(node: Node, region: str, as_json: bool) -> ExitCode:
 @lab.command(cls=NodeCommand)
 @click.argument("name", type=LAB, metavar="LAB")
 @click.argument("standing", type=STANDING)
-@click.option("--reason", required=True, help="Why, for readers of the history.")
-@click.option("--from", "effective_time", type=INSTANT, help="From when it holds.  [default: now]")
+@click.option("--reason", required=True, help="The reason, for the history.")
+@click.option("--from", "effective_time", type=INSTANT, help="When the standing begins.  [default: now]")
 @json_option
 @click.pass_obj
 def set_standing(
     node: Node, name: str, standing: int, reason: str, effective_time: Timestamp | None, as_json: bool
 ) -> ExitCode:
-    """Change the standing of LAB. Results it reports while suspended or revoked do not count."""
+    """Change the standing of LAB. Results that it reports while suspended or revoked do not count."""
     request = lab_service_pb2.SetLabStandingRequest(
         name=name,
         standing=lab_pb2.LabStanding.ValueType(standing),
@@ -105,7 +105,8 @@ def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
     if shown.contact:
         click.echo(f"contact: {shown.contact}")
     rows = [
-        (moment(it.effective_time) or "since ever", _standing(it.standing), it.reason) for it in shown.standing_changes
+        (moment(it.effective_time) or "no beginning", _standing(it.standing), it.reason)
+        for it in shown.standing_changes
     ]
     if rows:
         print_table(("from", "standing", "reason"), rows)

@@ -1,4 +1,4 @@
-"""`hutong lookup`: what is on record of one person."""
+"""`hutong lookup`: the recorded results of one person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, document_options, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS
-from hutong_client.formatting import moment, word
+from hutong_client.formatting import moment, source_name, word
 
 _COLUMNS = ("report", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
 
@@ -20,17 +20,19 @@ _COLUMNS = ("report", "outcome", "sampled", "reported", "region", "pool", "lab's
 @click.command(cls=NodeCommand)
 @document_options()
 @click.option("--nationwide", is_flag=True, help="Ask the national node too.")
-@click.option("--limit", type=click.IntRange(1, 20), default=3, show_default=True, help="Results in and out of region.")
+@click.option(
+    "--limit", type=click.IntRange(1, 20), default=3, show_default=True, help="Results from each side of the region."
+)
 @json_option
 @click.pass_obj
 def lookup(
     node: Node, document: identity_pb2.IdentityDocument, nationwide: bool, limit: int, as_json: bool
 ) -> ExitCode:
-    """Show a person's newest results, those taken in the node's region and those from outside.
+    """Show a person's newest results, sampled inside and outside the node's region.
 
-    "Nothing on record" never means "not tested".
+    "Nothing on record" does not mean "not tested".
     """
-    scope = lookup_pb2.SCOPE_NATIONWIDE if nationwide else lookup_pb2.SCOPE_LOCAL
+    scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE if nationwide else lookup_pb2.LOOKUP_SCOPE_LOCAL
     request = results_service_pb2.LookupLatestRequest(document=document, scope=scope, limit=limit)
     with node.connect() as connection:
         response = connection.results.LookupLatest(request, timeout=CALL_SECONDS)
@@ -40,24 +42,24 @@ def lookup(
     shown = [*response.in_region, *response.out_of_region]
     if shown:
         click.echo(f"{shown[0].masked_name} {shown[0].masked_number}".strip())
-        _print_results("Taken in this region", response.in_region)
-        _print_results("Taken elsewhere", response.out_of_region)
+        _print_results("Sampled in this region", response.in_region)
+        _print_results("Sampled elsewhere", response.out_of_region)
     else:
         click.echo("Nothing on record here. That does not mean that the person was not tested.")
     for source in describe_sources(response.sources):
         click.echo(source)
-    for follow_up in response.follow_ups:
-        click.echo(f"To do: {follow_up.description}")
+    for next_step in response.next_steps:
+        click.echo(f"To do: {next_step.description}")
     return ExitCode.DONE
 
 
-def describe_sources(sources: Iterable[lookup_pb2.Source]) -> list[str]:
-    """One line for each source that was asked: how it answered, and how old its answer is."""
+def describe_sources(sources: Iterable[lookup_pb2.DataSource]) -> list[str]:
+    """Describe each source that was asked in one line: its state and its as-of time."""
     lines = []
     for source in sources:
         state = word(lookup_pb2.SourceState, source.state, "SOURCE_STATE_")
         as_of = f", as of {moment(source.as_of_time)}" if source.HasField("as_of_time") else ""
-        lines.append(f"Source {source.source}: {state}{as_of}")
+        lines.append(f"Source {source_name(source)}: {state}{as_of}")
     return lines
 
 

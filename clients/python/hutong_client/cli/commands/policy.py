@@ -1,4 +1,4 @@
-"""`hutong policy` and those of its commands that show what is published."""
+"""`hutong policy` and its commands that show published policies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hutong_client.policies.rules import describe_override, describe_requirement
 
 @click.group()
 def policy() -> None:
-    """The rules of every place: put them into force from files, see them, resolve them."""
+    """Publish policies from files, show them and resolve them."""
 
 
 @policy.command(cls=NodeCommand, former={"--at": "--effective-time", "--known": "--as-of-time"})
@@ -95,15 +95,15 @@ def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
 @json_option
 @click.pass_obj
 def history(node: Node, name: str, as_json: bool) -> ExitCode:
-    """List all revisions of NAME, jurisdictions/{region}/policies/{policy_id}, newest first."""
+    """List all revisions of the policy NAME, jurisdictions/{region}/policies/{policy_id}, newest first."""
     with node.connect() as connection:
         revisions = list_revisions(connection, name)
     return _show_list(revisions, as_json)
 
 
 @policy.command("list", cls=NodeCommand, former={"--in-force": "--effective-time"})
-@click.option("--jurisdiction", default="", help="Only this one, GB/T 2260.  [default: all]")
-@click.option("--effective-time", type=INSTANT, help="Only those in force at this instant.")
+@click.option("--jurisdiction", default="", help="Only policies of this jurisdiction, GB/T 2260.  [default: all]")
+@click.option("--effective-time", type=INSTANT, help="Only policies in force at this instant.")
 @json_option
 @click.pass_obj
 def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | None, as_json: bool) -> ExitCode:
@@ -118,9 +118,9 @@ def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | Non
 
 @policy.command()
 def schema() -> ExitCode:
-    """Print the JSON Schema of policy files, by which editors complete and check them; with or without --json.
+    """Print the JSON Schema of policy files, with or without --json. Editors use it to complete and check files.
 
-    In a file's first line: # yaml-language-server: $schema=PATH
+    Name it in a file's first line: # yaml-language-server: $schema=PATH
     """
     click.echo(files("hutong_client.policies").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
     return ExitCode.DONE

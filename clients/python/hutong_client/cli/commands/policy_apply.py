@@ -1,4 +1,4 @@
-"""`hutong policy apply`, `diff` and `lint`: from files to rules in force."""
+"""`hutong policy apply`, `diff` and `lint`: publish policies from files and check the files."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _files_option = click.option(
     "path",
     type=click.Path(exists=True, path_type=Path),
     required=True,
-    help="A policy in YAML or JSON, or a directory of them; taken in the order of their names.",
+    help="A policy in YAML or JSON, or a directory of such files; read in the order of their names.",
 )
 
 
 @click.command("apply", cls=NodeCommand)
 @_files_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Have everything judged and nothing published.")
+@click.option("--dry-run", is_flag=True, help="Validate everything and publish nothing.")
 @json_option
 @click.pass_obj
 def apply_files(node: Node, path: Path, yes: bool, dry_run: bool, as_json: bool) -> ExitCode:
-    """Publish policies from files. Shows what changes and asks first; files that change nothing are left alone.
+    """Publish policies from files. Show the changes and ask first; skip files that change nothing.
 
-    Each file is published whole or not at all. A file that is refused does not keep the others back; all that
-    speaks against it is shown, and the exit code is 3.
+    Each file is published as a whole or not at all. If a file is refused, its faults are shown, the other files are
+    still published, and the exit code is 3.
     """
     files = _without_faults(path)
     with node.connect() as connection:
@@ -51,10 +51,10 @@ def apply_files(node: Node, path: Path, yes: bool, dry_run: bool, as_json: bool)
             _print_preview(connection, changes, changed)
         if changed and not yes and not dry_run:
             click.confirm(f"Publish {len(changed)} of {len(files)} policies?", abort=True, err=True)
-        told = [_apply(connection, change, dry_run, as_json) for change in changes]
+        outcomes = [_apply(connection, change, dry_run, as_json) for change in changes]
     if as_json:
-        print_json({"policies": told})
-    return ExitCode.PARTLY if any("error" in item for item in told) else ExitCode.DONE
+        print_json({"policies": outcomes})
+    return ExitCode.PARTLY if any("error" in item for item in outcomes) else ExitCode.DONE
 
 
 @click.command("diff", cls=NodeCommand)
@@ -62,7 +62,7 @@ def apply_files(node: Node, path: Path, yes: bool, dry_run: bool, as_json: bool)
 @json_option
 @click.pass_obj
 def diff_files(node: Node, path: Path, as_json: bool) -> ExitCode:
-    """Show what `apply` would change, and change nothing."""
+    """Show the changes that `apply` would make."""
     with node.connect() as connection:
         changes = [compare(connection, file) for file in _without_faults(path)]
     if as_json:
@@ -88,7 +88,7 @@ def diff_files(node: Node, path: Path, as_json: bool) -> ExitCode:
 @_files_option
 @json_option
 def lint_files(path: Path, as_json: bool) -> ExitCode:
-    """Check policy files without calling anybody. Exit code 3 says that something is wrong."""
+    """Check policy files without calling a service. Exit code 3 means that a file has faults."""
     files = find_policy_files(path)
     if as_json:
         print_json({"policies": [{"file": it.path.name, "faults": list(it.faults)} for it in files]})
@@ -101,27 +101,27 @@ def lint_files(path: Path, as_json: bool) -> ExitCode:
 
 
 def _without_faults(path: Path) -> list[PolicyFile]:
-    """The files, all of which can be read as policies; otherwise nothing is begun."""
+    """Return the files; fail with a usage error if one of them is not a valid policy."""
     files = find_policy_files(path)
     faults = [f"{file.path}: {fault}" for file in files for fault in file.faults]
     if faults:
         raise click.UsageError("\n".join(["nothing was published:", *faults]))
     if not files:
-        raise click.UsageError(f"{path} holds no .yaml, .yml or .json file")
+        raise click.UsageError(f"{path} has no .yaml, .yml or .json file")
     return files
 
 
 def _print_preview(connection: Connection, changes: list[Change], changed: list[Change]) -> None:
     _print_diffs(changes)
     for change in changed:
-        told = preview(connection, change.file)
-        if isinstance(told, HutongError):
-            click.echo(f"{change.file.path.name}: as things stand {told.reason}: {told.message}")
+        answer = preview(connection, change.file)
+        if isinstance(answer, HutongError):
+            click.echo(f"{change.file.path.name}: would be refused now, {answer.reason}: {answer.message}")
             continue
-        for line in _describe_impacts(told.impacts):
+        for line in _describe_impacts(answer.impacts):
             click.echo(f"{change.file.path.name} changes {line}")
-        if told.impact_count > len(told.impacts):
-            click.echo(f"{change.file.path.name} changes {told.impact_count:,} answers in all")
+        if answer.impact_count > len(answer.impacts):
+            click.echo(f"{change.file.path.name} changes {answer.impact_count:,} answers in all")
 
 
 def _print_diffs(changes: list[Change]) -> None:
@@ -130,15 +130,15 @@ def _print_diffs(changes: list[Change]) -> None:
         for line in change.diff():
             click.secho(line, fg=colors.get(line[:1]))
     unchanged = sum(change.unchanged for change in changes)
-    click.echo(f"{len(changes) - unchanged} to publish, {unchanged} in force as they are")
+    click.echo(f"{len(changes) - unchanged} to publish, {unchanged} unchanged")
 
 
 def _describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
-    """Which answers change, one line for each place, kind of arrival and pair of rules, with its purposes together."""
+    """Describe the answers that change: one line for each region, origin and pair of policies, with all purposes."""
     purposes: dict[tuple[str, str, str, str], list[str]] = {}
     for impact in impacts:
         origin = word(policy_pb2.TravelerOrigin, impact.origin, "TRAVELER_ORIGIN_")
-        before, after = (it.governing or "no rule" for it in (impact.before, impact.after))
+        before, after = (it.governing or "no policy" for it in (impact.before, impact.after))
         purpose = word(purpose_pb2.Purpose, impact.purpose, "PURPOSE_")
         purposes.setdefault((impact.region, origin, before, after), []).append(purpose)
     return [
@@ -148,10 +148,10 @@ def _describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
 
 
 def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool) -> dict[str, Any]:
-    """Publish one file; what became of it."""
-    told: dict[str, Any] = {"file": change.file.path.name, "name": change.file.policy.name}
+    """Publish one file and return the outcome for --json."""
+    outcome: dict[str, Any] = {"file": change.file.path.name, "name": change.file.policy.name}
     if change.unchanged and change.before:
-        return told | {"action": "unchanged", "policy": as_dict(change.before)}
+        return outcome | {"action": "unchanged", "policy": as_dict(change.before)}
     try:
         response = publish(connection, change.file, validate_only=dry_run)
     except (FailedPrecondition, InvalidArgument, PermissionDenied) as error:
@@ -159,7 +159,7 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
             say(f"{change.file.path.name}: refused, {error.reason}: {error.message}")
             for breach in _breaches(error):
                 say(f"  {breach}")
-        return told | {"action": "refused", "error": {"reason": error.reason, "breaches": _breaches(error)}}
+        return outcome | {"action": "refused", "error": {"reason": error.reason, "breaches": _breaches(error)}}
     action = "would be published" if dry_run else "published"
     if not as_json:
         click.echo(f"{response.policy.name}: {action}, {response.policy.title}")
@@ -168,7 +168,7 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
             click.echo(f"  overrides {it.policy}: {describe_override(it)}{since}")
         if response.override_count > len(response.overrides):
             click.echo(f"  overrides {response.override_count:,} policies in all")
-    return told | {"action": action, **as_dict(response)}
+    return outcome | {"action": action, **as_dict(response)}
 
 
 def _breaches(error: HutongError) -> list[str]:

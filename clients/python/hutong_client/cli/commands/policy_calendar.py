@@ -1,4 +1,4 @@
-"""`hutong policy calendar`: the windows of a place through a year, as a table or a plotted page."""
+"""`hutong policy calendar`: the windows of a region through a year, as a table or a page with a timeline."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from hutong_client.policies.calendar import PURPOSES, Calendar, read_calendar
 
 
 @click.command("calendar", cls=NodeCommand)
-@click.option("--region", required=True, help="Where, GB/T 2260.")
-@click.option("--year", type=click.IntRange(1970, 9998), help="Which year.  [default: this one]")
+@click.option("--region", required=True, help="The region that checks, GB/T 2260.")
+@click.option("--year", type=click.IntRange(1970, 9998), help="The year.  [default: this year]")
 @click.option(
     "--purpose",
     "purposes",
     type=PURPOSE,
     multiple=True,
-    help="For what, as often as wanted: " + ", ".join(PURPOSE.words) + ".  [default: all]",
+    help="A purpose; can be repeated: " + ", ".join(PURPOSE.words) + ".  [default: all]",
 )
 @html_option
 @json_option
@@ -37,7 +37,7 @@ from hutong_client.policies.calendar import PURPOSES, Calendar, read_calendar
 def show_calendar(
     node: Node, region: str, year: int | None, purposes: tuple[int, ...], html_path: Path | None, as_json: bool
 ) -> ExitCode:
-    """Show every window of a place through a year: for what, from whom, from when until when, and by which rule."""
+    """Show every window of a region through a year: its purposes, origin, start, end and policy."""
     if html_path and as_json:
         raise click.UsageError("give either --html or --json")
     year = year or datetime.now(SHANGHAI).year
@@ -55,7 +55,7 @@ def show_calendar(
 
 
 def _read_rules(connection: Connection, calendar: Calendar) -> dict[str, Policy]:
-    """The rules and floors that a calendar names, in the order of their names."""
+    """Read the policies and floors that a calendar names, in the order of their names."""
     answers = [it.effective for lane in calendar.lanes for it in lane.stretches]
     names = {name for it in answers for name in (it.governing, it.floor, *it.lower_floors) if name}
     return {

@@ -1,4 +1,4 @@
-"""`hutong refusal`: the message board of people who were refused."""
+"""`hutong refusal`: reports of people who were refused."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ PERIOD = Word(refusal_service_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
 
 @click.group()
 def refusal() -> None:
-    """Tell where a valid result was not recognised; list, answer and count such reports."""
+    """Report a refusal of a valid result; list, answer and count such reports."""
 
 
 @refusal.command(cls=NodeCommand)
 @document_options(needed=False)
-@click.option("--region", required=True, help="Where, GB/T 2260.")
-@click.option("--venue", default="", help="The place's name.")
-@click.option("--purpose", type=PURPOSE, required=True, help="For what: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--at", "refuse_time", type=INSTANT, required=True, help="When it happened.")
+@click.option("--region", required=True, help="The region of the refusal, GB/T 2260.")
+@click.option("--venue", default="", help="The name of the venue.")
+@click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--at", "refuse_time", type=INSTANT, required=True, help="The time of the refusal.")
 @click.option(
-    "--ground", "grounds", type=GROUND, multiple=True, required=True, help="Why: " + ", ".join(GROUND.words) + "."
+    "--ground", "grounds", type=GROUND, multiple=True, required=True, help="A ground: " + ", ".join(GROUND.words) + "."
 )
 @evidence_option
-@click.option("--decision", default="", help="The decision that was shown there, decisions/{id}.")
+@click.option("--decision", default="", help="The decision that was shown to the venue, decisions/{id}.")
 @click.option("--statement", default="", help="The person's own words.")
 @json_option
 @click.pass_obj
@@ -69,9 +69,10 @@ def report(
     statement: str,
     as_json: bool,
 ) -> ExitCode:
-    """Report a refusal. It is judged at once; with --number also by whether the person was recognised then.
+    """Report a refusal. The service judges at once whether it was unlawful.
 
-    Paper counts too: what was shown there goes with --evidence.
+    With --number the judgement also considers whether the person was recognised at that time. Give the results that
+    were shown, on paper too, with --evidence.
     """
     request = refusal_service_pb2.ReportRefusalRequest(
         region=region,
@@ -106,7 +107,7 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--ground", "grounds", type=GROUND, multiple=True, help="Only on one of these grounds.")
 @click.option("--state", "states", type=STATE, multiple=True, help="Only in one of these states.")
-@click.option("--judgement", "judgements", type=JUDGEMENT, multiple=True, help="Only so judged.")
+@click.option("--judgement", "judgements", type=JUDGEMENT, multiple=True, help="Only with one of these judgements.")
 @click.option("--from", "start_time", type=INSTANT, help="Only at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, help="Only before this instant.")
 @json_option
@@ -154,7 +155,7 @@ def list_refusals(
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
-@click.option("--by", "period", type=PERIOD, help="One row a day, week or month.  [default: one for all]")
+@click.option("--by", "period", type=PERIOD, help="One row per day, week or month.  [default: one in all]")
 @html_option
 @json_option
 @click.pass_obj
@@ -167,7 +168,7 @@ def summary(
     html_path: Path | None,
     as_json: bool,
 ) -> ExitCode:
-    """Count reports by jurisdiction and ground. A page has a chart over time too, by day unless --by says otherwise."""
+    """Count reports by jurisdiction and ground. A page also has a chart over time, by day unless --by is given."""
     if html_path and as_json:
         raise click.UsageError("give either --html or --json")
     request = refusal_service_pb2.SummarizeRefusalsRequest(
@@ -207,7 +208,7 @@ def summary(
 def _summaries(
     connection: Connection, request: refusal_service_pb2.SummarizeRefusalsRequest
 ) -> list[refusal_service_pb2.RefusalSummary]:
-    """The rows of all pages."""
+    """Read the summaries of all pages."""
     request.page_token = ""
     pages = all_pages(connection.refusals.SummarizeRefusals, request)
     return [it for page in pages for it in page.refusal_summaries]

@@ -1,4 +1,4 @@
-"""`hutong timeliness`: who reports late."""
+"""`hutong timeliness`: how long laboratories take to upload their reports."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles
-from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest, SummarizeTimelinessResponse
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, html_option, json_option
@@ -26,7 +27,13 @@ from hutong_client.paging import all_pages
 @click.option("--region", help="All laboratories of a region, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
-@click.option("--late-after-hours", type=click.FloatRange(min=0), default=4.0, show_default=True, help="What is late.")
+@click.option(
+    "--late-after-hours",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    help="Hours after which an upload is late.",
+)
 @html_option
 @json_option
 @click.pass_obj
@@ -40,7 +47,7 @@ def timeliness(
     html_path: Path | None,
     as_json: bool,
 ) -> ExitCode:
-    """Show how long reports took to be uploaded and visible nationwide, for one laboratory or those of a region."""
+    """Show how long reports took until upload and until the national node had them, for a laboratory or a region."""
     if bool(lab) == bool(region):
         raise click.UsageError("give either --lab or --region")
     if html_path and as_json:
@@ -48,14 +55,17 @@ def timeliness(
     request = SummarizeTimelinessRequest(
         lab=lab,  # type: ignore[arg-type] # None leaves it unset, which the stubs do not know
         region=region,  # type: ignore[arg-type]
-        start_time=start_time,
-        end_time=end_time,
+        interval=Interval(start_time=start_time, end_time=end_time),
         late_threshold=Duration(seconds=round(late_after_hours * 3600)),
     )
     with node.connect() as connection:
-        response = connection.timeliness.SummarizeTimeliness(request, timeout=CALL_SECONDS)
-        if response.HasField("horizon_time"):
-            say(f"Not counted: reports issued before {moment(response.horizon_time)}, which are not kept any more.")
+        response = SummarizeTimelinessResponse()
+        for page in all_pages(connection.timeliness.SummarizeTimeliness, request):
+            response.MergeFrom(page)
+        response.ClearField("next_page_token")
+        if response.HasField("retention_start_time"):
+            kept_from = moment(response.retention_start_time)
+            say(f"Not counted: reports issued before {kept_from}, which are no longer kept.")
         if html_path:
             names = _lab_names(connection, lab, region or "")
             asked = Asked(lab or region or "", start_time, end_time, request.late_threshold, names)
@@ -66,7 +76,7 @@ def timeliness(
         return ExitCode.DONE
     rows = [
         (
-            it.subject,
+            it.lab or it.region,
             str(it.result_count),
             *_quantiles(it.report_to_upload),
             *_quantiles(it.upload_to_nationwide),
@@ -81,7 +91,7 @@ def timeliness(
 
 
 def _lab_names(connection: Connection, lab: str | None, region: str) -> dict[str, str]:
-    """What the laboratories are called, by "labs/{uscc}"."""
+    """Read the laboratories' display names, by "labs/{uscc}"."""
     if lab:
         named = [connection.labs.GetLab(GetLabRequest(name=lab), timeout=CALL_SECONDS).lab]
     else:

@@ -1,4 +1,4 @@
-"""`hutong upload`: a laboratory's file, row by row, to the node."""
+"""`hutong upload`: upload a laboratory's file."""
 
 from __future__ import annotations
 
@@ -20,31 +20,35 @@ from hutong_client.cli.upload_run import UploadRun
 from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS
 from hutong_client.tables.open import detect_format, open_table
-from hutong_client.tables.rejects import NotFree, choose_place, is_intact
+from hutong_client.tables.rejects import NotFree, choose_rejects_path, is_intact
 from hutong_client.tables.rows import NotATable, Row, Table
 from hutong_client.tables.times import has_zone, parse_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.upload import MAX_TUBES, UploadSession
 
 _ROWS_LOOKED_AT = 50
-"""If none of so many rows' times has a zone, the file has none, and nothing is sent before the clerk has said which."""
+"""Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
 
 @click.command(cls=NodeCommand)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--lab", type=LAB, required=True, help="The laboratory whose file it is, labs/{uscc} or its code alone.")
-@click.option("--timezone", default="", help="The zone of times that name none, as Asia/Shanghai. Never assumed.")
-@click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows that name none.")
-@click.option("--resume", is_flag=True, help="Go on with this file's upload where it was interrupted.")
-@click.option("--validate-only", is_flag=True, help="Have everything judged and nothing stored.")
+@click.option(
+    "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."
+)
+@click.option("--timezone", default="", help="Zone of the times without one, as Asia/Shanghai. There is no default.")
+@click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows without one.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted upload of this file.")
+@click.option("--validate-only", is_flag=True, help="Validate everything and store nothing.")
 @click.option(
     "--rejects",
     "rejects_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where rejected rows go; never over a file that is there.  [default: FILE.rejects.csv, or .ndjson as FILE is; "
-    "or .rejects.2.csv and so on]",
+    help="A new file for rejected rows; an existing file is never overwritten.  [default: FILE.rejects.csv, or .ndjson "
+    "for NDJSON; if it exists, FILE.rejects.2.csv and so on]",
 )
-@click.option("--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes a batch.")
+@click.option(
+    "--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes per batch."
+)
 @json_option
 @click.pass_obj
 def upload(
@@ -61,76 +65,76 @@ def upload(
 ) -> ExitCode:
     """Upload FILE: CSV, XLSX or NDJSON, with a header in English or Chinese.
 
-    Rows that stand together and share a tube_code are one tube. Rejected rows go to a file of their own with what is
-    wrong with each, NDJSON where FILE is; mend them there and upload that file. Uploading a file again stores nothing
-    twice, and leaves the rejected rows of the time before where they are. Exit code 3 says that rows were rejected.
+    Consecutive rows with the same tube_code are one tube. Rejected rows are written to another file with their faults,
+    as NDJSON if FILE is NDJSON; correct them there and upload that file. Uploading a file again stores nothing twice
+    and keeps the earlier file of rejected rows. Exit code 3 means that rows were rejected.
     """
     if resume and validate_only:
-        raise click.UsageError("--resume and --validate-only exclude one another: a trial has nothing to go on from")
+        raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")
     zone = _parse_timezone(timezone)
     _check_table(file, zone, region)
     fresh = Journal(lab, timezone, region, "", str(uuid.uuid4()), hash_file(file))
     with ExitStack() as stack:
         try:
-            if not validate_only:  # A trial writes no journal, and its file may lie where nothing can be written.
+            if not validate_only:  # A dry run writes no journal, and the file may be in a read-only directory.
                 stack.enter_context(hold_lock(lock_path(file)))
-            journal = _take_up(file, fresh, rejects_path, resume=resume, trial=validate_only)
+            journal = _open_journal(file, fresh, rejects_path, resume=resume, dry_run=validate_only)
         except Locked:
-            say("hutong: another upload of this file is running; when it has ended this one can be given again")
+            say("hutong: another upload of this file is running; run this command again when it has ended")
             return ExitCode.RUNNING
         except (CannotResume, NotFree) as error:
             raise click.UsageError(str(error)) from None
         connection = stack.enter_context(node.connect())
         session = UploadSession(
-            connection.uploads, lab, journal.upload_id, validate_only=validate_only, on_retry=_tell_retry
+            connection.uploads, lab, journal.upload_id, validate_only=validate_only, on_retry=_report_retry
         )
-        # Asked first, so that a wrong address fails at once and not after minutes of retries.
+        # Called before the upload, so that a wrong address fails at once and not after minutes of retries.
         session.get()
         run = UploadRun(file, session, journal, validate_only)
         if not journal.finished:
             try:
                 run.send(Reading(zone, region), batch_size)
             except (HutongError, KeyboardInterrupt):
-                run.tell_interruption()
+                run.report_interruption()
                 raise
             except NotATable:
-                run.tell_damage()
+                run.report_damage()
                 raise
             except OSError as error:
                 raise click.ClickException(run.describe_failure(error)) from error
         return run.report(as_json)
 
 
-def _take_up(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, trial: bool) -> Journal:
-    """The journal to go on with, its place of rejected rows settled.
+def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, dry_run: bool) -> Journal:
+    """Return the journal of an earlier run to resume, or a new one, with the path of the rejects file.
 
     Raises:
-        CannotResume: what is there of an earlier run does not fit.
-        NotFree: rejected rows cannot go where they were asked to.
+        CannotResume: the journal or the rejects file of the earlier run does not match.
+        NotFree: the requested path of the rejects file cannot be used.
     """
     if asked:
-        fresh = replace(fresh, rejects=_as_seen_from(file, asked.resolve()))
+        fresh = replace(fresh, rejects=_name_beside(file, asked.resolve()))
     kept = read_journal(journal_path(file), fresh) if resume else None
     if kept:
-        place = file.parent / kept.rejects
-        if kept.finished or is_intact(place, kept.rejects_bytes, kept.rejects_sha256):
+        path = file.parent / kept.rejects
+        if kept.finished or is_intact(path, kept.rejects_bytes, kept.rejects_sha256):
             return kept
         if kept.rejected_rows:
-            raise CannotResume(f"{place} is gone or was changed; upload the file without --resume")
+            raise CannotResume(f"{path} is gone or was changed; upload the file without --resume")
     elif resume:
-        say("No upload of this file was begun; it begins now.")
-    # A trial must not touch what an interrupted upload will go on with.
+        say("There is no earlier upload of this file; a new one begins.")
+    # A dry run has another name for its rejects file, so that it cannot overwrite that of an interrupted upload.
     extension = ".ndjson" if detect_format(file) == "ndjson" else ".csv"
-    place = choose_place(file, asked, ".trial.rejects" if trial else ".rejects", extension)
-    if place == journal_path(file).resolve():
-        raise NotFree(f"{asked} is where the upload's progress is kept; name another file")
-    return replace(kept or fresh, rejects=_as_seen_from(file, place), rejects_bytes=0, rejects_sha256="")
+    path = choose_rejects_path(file, asked, ".trial.rejects" if dry_run else ".rejects", extension)
+    if path == journal_path(file).resolve():
+        raise NotFree(f"{asked} is the journal of the upload; name another file")
+    return replace(kept or fresh, rejects=_name_beside(file, path), rejects_bytes=0, rejects_sha256="")
 
 
-def _as_seen_from(file: Path, place: Path) -> str:
-    """A place's name when it is beside the file, so that both can be moved together; else its whole path."""
-    beside = place.parent.resolve() == file.parent.resolve()
-    return place.name if beside else str(place)
+def _name_beside(file: Path, path: Path) -> str:
+    """Return the path's name if it is beside the file, so that both can be moved together; otherwise the path."""
+    beside = path.parent.resolve() == file.parent.resolve()
+    return path.name if beside else str(path)
 
 
 def _parse_timezone(text: str) -> tzinfo | None:
@@ -141,14 +145,14 @@ def _parse_timezone(text: str) -> tzinfo | None:
 
 
 def _check_table(file: Path, zone: tzinfo | None, region: str) -> None:
-    """Look at the first rows, so that a clerk need not learn from 20,000 rejections that an option was missing."""
+    """Check the first rows, so that a missing option is an error at once and not the cause of 20,000 rejections."""
     with open_table(file) as table:
         rows = list(islice(table, _ROWS_LOOKED_AT))
         if not rows:
             raise click.UsageError("the file has a header and no rows; there is nothing to upload")
         if not region and not _names(table, rows, "sample_region"):
             raise click.UsageError(
-                "the file has no column sample_region (采样地区); add it, or say with --region where all was sampled"
+                "the file has no column sample_region (采样地区); or give the region of all samples with --region"
             )
         times = [cell for row in rows for name, cell in row.cells.items() if name in {"sample_date", "report_date"}]
         if zone is None and times and not any(map(has_zone, times)):
@@ -161,5 +165,5 @@ def _names(table: Table, rows: list[Row], column: str) -> bool:
     return column in map(RESULTS.find, table.header) or any(column in row.cells for row in rows)
 
 
-def _tell_retry(error: HutongError, seconds: float) -> None:
+def _report_retry(error: HutongError, seconds: float) -> None:
     say(f"{error.reason or error.code.name}: {error.message}; trying again in {seconds:.1f} s")

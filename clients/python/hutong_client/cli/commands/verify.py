@@ -1,4 +1,4 @@
-"""`hutong verify`: is this person's result recognised here, now, for this purpose?"""
+"""`hutong verify`: decide whether a person's result is recognised in a region, for a purpose, at an instant."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hutong_client.formatting import as_dict
 _BATCH = 500
 """The service's limit of questions in one call."""
 _TITLE_SECONDS = 2.0
-"""A rule's title is pleasant to have and nothing waits for it longer."""
+"""Timeout for reading a policy's title, which is optional and must not delay the answer for longer."""
 
 
 @click.command(cls=NodeCommand, former={"--record": "--store-decision"})
@@ -47,8 +47,8 @@ _TITLE_SECONDS = 2.0
 @click.option("--use-time", type=INSTANT, help="The instant of use, as a departure.  [default: now]")
 @evidence_option
 @click.option("--nationwide", is_flag=True, help="Ask the national node too.")
-@click.option("--at-least-as-fresh", default="", help="A consistency token: never rest on an older world.")
-@click.option("--store-decision", is_flag=True, help="Keep the decision whatever it is.")
+@click.option("--at-least-as-fresh", default="", help="A consistency token; the answer includes its write.")
+@click.option("--store-decision", is_flag=True, help="Store the decision whatever its outcome.")
 @json_option
 @click.pass_obj
 def verify(
@@ -65,11 +65,11 @@ def verify(
     store_decision: bool,
     as_json: bool,
 ) -> ExitCode:
-    """Decide for one person (--number), for the PEOPLE of a file (CSV, XLSX or NDJSON), or, with -, for a gate's pipe.
+    """Decide for one person (--number), for the PEOPLE of a file (CSV, XLSX or NDJSON), or with - for standard input.
 
-    A file's columns are card_no, card_type, name, issuing_country and, where rows differ, region, purpose,
-    arriving_from, use_time. A pipe brings a VerifyRequest in JSON on each line and gets an answer on each line.
-    Exit code 0 says recognised or not required, 4 not recognised, 5 undetermined; of many people the smallest but 0.
+    A file's columns are card_no, card_type, name, issuing_country and, if rows differ, region, purpose, arriving_from
+    and use_time. Each line of standard input is a VerifyRequest in JSON and gets one line of output. Exit code 0 means
+    recognised or not required, 4 not recognised, 5 undetermined; for many people it is the smallest that is not 0.
     """
     template = VerifyRequest(
         document=document,
@@ -78,7 +78,7 @@ def verify(
         arriving_from=arriving_from,
         use_time=use_time,
         evidence=evidence,
-        scope=lookup_pb2.SCOPE_NATIONWIDE if nationwide else lookup_pb2.SCOPE_LOCAL,
+        scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE if nationwide else lookup_pb2.LOOKUP_SCOPE_LOCAL,
         at_least_as_fresh=at_least_as_fresh,
         store_decision=store_decision,
     )
@@ -100,7 +100,7 @@ def verify(
 
 
 class _Answers:
-    """Prints answers as they come, and remembers what the command exits with."""
+    """Printer of answers that also collects their exit codes."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
@@ -108,25 +108,25 @@ class _Answers:
         self._lock = threading.Lock()
 
     def fault(self, asked: Asked) -> None:
-        """A question that could not be put."""
-        self._tell(asked, {"error": {"message": asked.fault}}, f"NOT ASKED: {asked.fault}", ExitCode.PARTLY)
+        """Print the fault of a question that could not be asked."""
+        self._print(asked, {"error": {"message": asked.fault}}, f"NOT ASKED: {asked.fault}", ExitCode.PARTLY)
 
     def item(self, asked: Asked, item: VerifyItem) -> None:
-        """The answer to a question."""
+        """Print the answer to a question."""
         if item.WhichOneof("item") == "error":
             error = from_status(item.error)
             line = f"ERROR, {error.reason or error.code.name}: {error.message}"
-            self._tell(asked, {"error": as_dict(item.error)}, line, ExitCode.PARTLY)
+            self._print(asked, {"error": as_dict(item.error)}, line, ExitCode.PARTLY)
         else:
             decision = item.decision
-            self._tell(asked, {"decision": as_dict(decision)}, summarize(decision), exit_code_of(decision))
+            self._print(asked, {"decision": as_dict(decision)}, summarize(decision), exit_code_of(decision))
 
     @property
     def exit_code(self) -> ExitCode:
-        """Of the codes of all answers the smallest, 0 only when there is no other."""
+        """The smallest exit code of all answers that is not 0; 0 if there is no other."""
         return min(self._codes - {ExitCode.DONE}, default=ExitCode.DONE)
 
-    def _tell(self, asked: Asked, content: dict[str, object], line: str, code: ExitCode) -> None:
+    def _print(self, asked: Asked, content: dict[str, object], line: str, code: ExitCode) -> None:
         with self._lock:
             self._codes.add(code)
             if self._as_json:
@@ -145,7 +145,7 @@ def _verify_file(connection: Connection, path: Path, template: VerifyRequest, as
         items: Iterable[VerifyItem] = ()
         if put:
             items = connection.verification.BatchVerify(request, timeout=CALL_SECONDS).items
-        # By position: a mark is the file's own, and may stand twice or look like another's row.
+        # Matched by position, because correlation ids are the file's own: two can be equal, or equal a row number.
         answered = iter(list(zip(put, items, strict=True)))
         for asked in batch:
             if asked.fault:
@@ -157,7 +157,7 @@ def _verify_file(connection: Connection, path: Path, template: VerifyRequest, as
 
 def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool) -> ExitCode:
     answers = _Answers(as_json)
-    # By row, which is the mark on the wire: the gate's own may stand twice or look like another's row.
+    # By row number, which is the correlation_id on the wire, because the gate's own ids need not be unique.
     waiting: dict[str, Asked] = {}
 
     def questions() -> Iterator[StreamVerifyRequest]:

@@ -1,1 +1,1 @@
-"""Pages for supervisors: one self-contained HTML file each, to be opened, printed or sent as it is."""
+"""Pages for supervisors. Each page is one self-contained HTML file that can be opened, printed or sent."""

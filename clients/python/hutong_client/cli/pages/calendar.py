@@ -1,4 +1,4 @@
-"""The rules of a place through a year: the page of `hutong policy calendar --html`."""
+"""Page of `hutong policy calendar --html`: the policies of a region through a year."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from hutong_client.policies.rules import describe_length, describe_origin, descr
 
 _LEGEND = legend(
     [
-        ("plain", "a result is asked for"),
-        ("warn", "one is asked for, and a floor replaced what the place said"),
-        ("good", "no result is asked for"),
+        ("plain", "a result is required"),
+        ("warn", "a result is required, and a floor replaced part of the policy"),
+        ("good", "no result is required"),
     ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A calendar and what is known of the rules in it, by name."""
+    """A calendar, with its policies by name."""
 
     calendar: Calendar
     title: str
@@ -36,28 +36,28 @@ class Shown:
 
 
 def calendar_page(shown: Shown) -> str:
-    """The page."""
+    """Return the page of a calendar as HTML."""
     calendar = shown.calendar
     ruled = [lane for lane in calendar.lanes if any(_is_rule(it.effective) for it in lane.stretches)]
     bare = [lane for lane in calendar.lanes if lane not in ruled]
     windows = [row for lane in ruled for row in table_rows(lane)]
     rules = [_rule(rule) for rule in shown.rules.values()]
     parts = [
-        section("Through the time", _LEGEND, _timeline(ruled, calendar), _unruled(bare), note=_NOTE),
+        section("Timeline", _LEGEND, _timeline(ruled, calendar), _unruled(bare), note=_NOTE),
         section("Windows", table([Column(title, number=title in _DAYS) for title in COLUMNS], windows)),
-        section("The rules", table([Column(title) for title in ("rule", "title", "document")], rules)),
+        section("Policies", table([Column(title) for title in ("policy", "title", "document")], rules)),
     ]
     return page(
         f"What {region_words(calendar.region)} asks for, {shown.title}",
         parts,
-        subtitle="By purpose, and by origin where that makes a difference; civil time of China.",
-        footer=f"As published up to {moment(calendar.as_of_time)}. A publication since then may have changed it.",
+        subtitle="By purpose, and by origin if the answers differ; civil time of China.",
+        footer=f"As published up to {moment(calendar.as_of_time)}. Later publications may have changed it.",
     )
 
 
 _NOTE = (
-    "A bar begins and ends at the instants at which the answer changes; rest on it to read its rule. "
-    "Where there is no bar no rule is in force."
+    "A bar begins and ends when the answer changes. Point at a bar to read its policy. "
+    "A gap means that no policy is in force."
 )
 
 
@@ -86,15 +86,15 @@ def _unruled(bare: Sequence[Lane]) -> Html:
     if not bare:
         return Html()
     purposes = describe_purposes(dict.fromkeys(purpose for lane in bare for purpose in lane.purposes))
-    return tag("p", f"No rule at any time: {purposes}.", class_="note")
+    return tag("p", f"No policy at any time: {purposes}.", class_="note")
 
 
-COLUMNS = ("purposes", "coming from", "from", "until", "asks for", "rule", "floor")
+COLUMNS = ("purposes", "coming from", "from", "until", "asks for", "policy", "floor")
 _DAYS = ("from", "until")
 
 
 def table_rows(lane: Lane) -> Iterable[Sequence[str]]:
-    """A row under COLUMNS for each answer of a lane."""
+    """Yield a row of COLUMNS for each answer of a lane."""
     for it in lane.stretches:
         yield (
             describe_purposes(lane.purposes),
@@ -113,9 +113,9 @@ def _rule(rule: Policy) -> Sequence[str]:
 
 
 def _requirement_words(effective: EffectivePolicy) -> str:
-    """What is asked for, and whether that is what the rule itself says."""
+    """Describe the requirement, and note if a floor replaced its basis."""
     replaced = any(override.WhichOneof("replaced") == "basis" for override in effective.overrides)
-    return describe_requirement(effective) + (", as the floor says" if replaced else "")
+    return describe_requirement(effective) + (", basis set by the floor" if replaced else "")
 
 
 def _local(name: str) -> str:
@@ -123,7 +123,7 @@ def _local(name: str) -> str:
 
 
 def day(seconds: int) -> str:
-    """An instant, as its day alone where it is midnight: "2022-08-05"."""
+    """Format an instant in civil time of China. Midnight is written as its date alone: "2022-08-05"."""
     at = datetime.fromtimestamp(seconds, SHANGHAI)
     return f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at:%Y-%m-%d %H:%M:%S}"
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Places along an axis are percentages, so that a chart is as wide as there is room for it."""
+"""Charts as inline SVG. Positions along an axis are percentages, so that a chart fills the available width."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from hutong_client.cli.pages.frame import Tone
 from hutong_client.cli.pages.html import Html, tag
 
-Place = Callable[[float], float]
-"""Where a value stands along its axis, in percent."""
+Scale = Callable[[float], float]
+"""Maps a value to its position along the axis, in percent."""
 
 _COLUMN_HEIGHT = 140
+"""Height of a column chart in pixels, chosen by eye."""
 _LABELS = 5
-"""So many dates find room under a chart on a telephone."""
+"""The number of dates that fit under a chart on a telephone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar from zero. `part` of its value is shown in `tone`, the rest pale; `value` in words stands at its right."""
+    """A bar from zero. `part` of its value is drawn in `tone` and the rest pale; `words` are written at its right."""
 
     label: str
     value: float
@@ -27,12 +28,12 @@ class Bar:
     part: float | None = None
     tone: Tone = "plain"
     detail: str = ""
-    """A second, smaller line under the label."""
+    """A smaller line under the label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Three quantiles of one subject, in the axis's unit."""
+    """Three quantiles of one laboratory or region, in the axis's unit."""
 
     label: str
     low: float
@@ -45,14 +46,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a lane, [start, end) in the axis's unit, with a text that stands in it where there is room."""
+    """A part of a lane, [start, end) in the axis's unit. Its text is cut at its edge."""
 
     start: float
     end: float
     text: str
     tone: Tone = "plain"
     title: str = ""
-    """What a pointer that rests on it is told."""
+    """The tooltip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +73,26 @@ class Tick:
 
 
 def bars(shown: Sequence[Bar]) -> Html:
-    """Horizontal bars; the longest is as wide as the chart."""
+    """Draw horizontal bars; the longest is as wide as the chart."""
     full = max((it.value for it in shown), default=0) or 1
     return _rows((it.label, it.detail, _bar(it, full), it.words) for it in shown)
 
 
 def ranges(shown: Sequence[Range], ticks: Sequence[Tick], *, limit: float | None = None) -> Html:
-    """Quantiles on one logarithmic axis, as dots on a line; a limit cuts all rows."""
+    """Draw quantiles as dots on one logarithmic axis. The limit is a vertical line through all rows."""
     first, last = ticks[0].at, ticks[-1].at
     span = math.log(last / first)
 
-    def place(value: float) -> float:
+    def scale(value: float) -> float:
         return _percent(math.log(min(max(value, first), last) / first) / span)
 
-    rows = [(it.label, it.detail, _range(it, place, ticks, limit), it.words) for it in shown]
-    axis = [_tick_text(place(it.at), it.text) for it in ticks]
+    rows = [(it.label, it.detail, _range(it, scale, ticks, limit), it.words) for it in shown]
+    axis = [_tick_text(scale(it.at), it.text) for it in ticks]
     return _rows([*rows, ("", "", tag("svg", *axis, height=16, aria_hidden="true"), "")])
 
 
 def columns(shown: Sequence[Bar]) -> Html:
-    """Upright bars in the order of time; labels stand under as many of them as there is room for."""
+    """Draw vertical bars in the order given. At most `_LABELS` of them have a label."""
     height = _COLUMN_HEIGHT
     full = max((it.value for it in shown), default=0) or 1
     width = 100 / max(len(shown), 1)
@@ -125,19 +126,19 @@ def columns(shown: Sequence[Bar]) -> Html:
 
 
 def lanes(shown: Iterable[Lane], ticks: Sequence[Tick], start: float, end: float) -> Html:
-    """A timeline from `start` to `end`: a lane for each row, its segments on it, and an axis under all."""
+    """Draw a timeline from `start` to `end`: one row for each lane with its segments, and an axis below."""
 
-    def place(at: float) -> float:
+    def scale(at: float) -> float:
         return _percent((min(max(at, start), end) - start) / (end - start))
 
-    grid = [tag("line", x1=f"{place(it.at)}%", x2=f"{place(it.at)}%", y1=0, y2="100%") for it in ticks]
-    rows = [(it.label, "", tag("svg", *grid, *_segments(it, place), height=26, role="img"), "") for it in shown]
-    axis = [_tick_text(place(it.at), it.text, anchor="start") for it in ticks if place(it.at) < 97]
+    grid = [tag("line", x1=f"{scale(it.at)}%", x2=f"{scale(it.at)}%", y1=0, y2="100%") for it in ticks]
+    rows = [(it.label, "", tag("svg", *grid, *_segments(it, scale), height=26, role="img"), "") for it in shown]
+    axis = [_tick_text(scale(it.at), it.text, anchor="start") for it in ticks if scale(it.at) < 97]
     return _rows([*rows, ("", "", tag("svg", *axis, height=16, aria_hidden="true"), "")])
 
 
 def hour_ticks(longest: float) -> list[Tick]:
-    """Marks of a logarithmic axis of hours, from a minute to beyond the longest."""
+    """Return the ticks of a logarithmic axis of hours, from one minute to beyond the longest value."""
     marks = [
         (1 / 60, "1 min"),
         (1 / 6, "10 min"),
@@ -147,7 +148,7 @@ def hour_ticks(longest: float) -> list[Tick]:
         (168, "1 week"),
         (720, "30 d"),
     ]
-    needed = next((place for place, (at, _) in enumerate(marks) if at >= longest), len(marks) - 1)
+    needed = next((index for index, (at, _) in enumerate(marks) if at >= longest), len(marks) - 1)
     return [Tick(at, text) for at, text in marks[: max(needed, 4) + 1]]
 
 
@@ -175,23 +176,23 @@ def _bar(bar: Bar, full: float) -> Html:
     return tag("svg", tag("title", f"{bar.label}: {bar.words}"), *marks, height=16, role="img")
 
 
-def _range(shown: Range, place: Place, ticks: Sequence[Tick], limit: float | None) -> Html:
-    at = [place(value) for value in (shown.low, shown.middle, shown.high)]
-    marks = [tag("line", x1=f"{place(it.at)}%", x2=f"{place(it.at)}%", y1=0, y2=22) for it in ticks]
+def _range(shown: Range, scale: Scale, ticks: Sequence[Tick], limit: float | None) -> Html:
+    at = [scale(value) for value in (shown.low, shown.middle, shown.high)]
+    marks = [tag("line", x1=f"{scale(it.at)}%", x2=f"{scale(it.at)}%", y1=0, y2=22) for it in ticks]
     if limit is not None:
-        marks.append(tag("line", x1=f"{place(limit)}%", x2=f"{place(limit)}%", y1=0, y2=22, class_="limit"))
+        marks.append(tag("line", x1=f"{scale(limit)}%", x2=f"{scale(limit)}%", y1=0, y2=22, class_="limit"))
     marks.append(tag("line", x1=f"{at[0]}%", x2=f"{at[2]}%", y1=11, y2=11, class_="range"))
     for x, radius in zip(at, (6, 5, 4), strict=True):
         marks.append(tag("circle", cx=f"{x}%", cy=11, r=radius, class_=shown.tone))
     return tag("svg", tag("title", f"{shown.label}: {shown.words}"), *marks, height=22, role="img")
 
 
-def _segments(lane: Lane, place: Place) -> Iterable[Html]:
+def _segments(lane: Lane, scale: Scale) -> Iterable[Html]:
     for it in lane.segments:
-        left, right = place(it.start), place(it.end)
+        left, right = scale(it.start), scale(it.end)
         if left == right:
             continue
-        # A picture of its own for each, whose edge cuts a text that is too long.
+        # Each segment is an SVG of its own, so that its edge cuts a text that is too long.
         yield tag(
             "svg",
             tag("title", it.title or f"{lane.label}: {it.text}"),
@@ -205,7 +206,7 @@ def _segments(lane: Lane, place: Place) -> Iterable[Html]:
 
 
 def _tick_text(x: float, text: str, *, y: int = 12, anchor: str = "") -> Html:
-    # At the ends a text that stood in the middle of its mark would hang over the edge.
+    # Near the ends, a text centred on its tick would extend beyond the chart.
     anchor = anchor or ("start" if x < 4 else "end" if x > 96 else "middle")
     return tag("text", text, x=f"{x:.2f}%", y=y, text_anchor=anchor)
 

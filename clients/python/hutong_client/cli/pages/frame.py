@@ -1,6 +1,7 @@
-"""The frame of every page: its head, its style, and the pieces that all pages are made of.
+"""The frame of every page: its head, its style and its building blocks.
 
-A page is one file without script and without any reference to another one; its own policy forbids both to the browser.
+A page is one file without scripts and without references to other files. Its Content-Security-Policy makes the browser
+refuse both.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from hutong_client.cli.pages.html import Html, join, tag
 from hutong_client.cli.pages.style import STYLE
 
 Tone = Literal["plain", "good", "warn", "bad"]
-"""What a reader's eye is to make of a figure or a mark."""
+"""The meaning of a figure's or a mark's colour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number that a reader sees first."""
+    """A large number at the top of a page."""
 
     value: str
     label: str
@@ -29,14 +30,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; numbers stand at its right end."""
+    """A column of a table. Numbers are aligned to the right."""
 
     title: str
     number: bool = False
 
 
 def page(title: str, parts: Iterable[Html], *, subtitle: str = "", footer: str = "") -> str:
-    """A whole page of these parts, from the doctype to the end."""
+    """Return a whole page of these parts as HTML."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -52,18 +53,18 @@ def page(title: str, parts: Iterable[Html], *, subtitle: str = "", footer: str =
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page to its file and say so; OSError where that cannot be."""
+    """Write a page to its file and print the path; raise OSError if the file cannot be written."""
     path.write_text(text, encoding="utf-8")
     say(f"The page is in {path}")
 
 
 def section(heading: str, *parts: str, note: str = "") -> Html:
-    """A part of a page under its heading, with a sentence that says how to read it."""
+    """Return a section with its heading and a note that says how to read it."""
     return tag("section", tag("h2", heading), tag("p", note, class_="note") if note else Html(), *parts)
 
 
 def figures(shown: Iterable[Figure]) -> Html:
-    """Numbers side by side."""
+    """Return large numbers side by side."""
     return tag(
         "div",
         *(tag("div", tag("strong", it.value), tag("span", it.label), class_=f"figure {it.tone}") for it in shown),
@@ -72,7 +73,7 @@ def figures(shown: Iterable[Figure]) -> Html:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Html:
-    """A table; cells are text, or HTML made by `tag`. On a narrow screen it scrolls by itself."""
+    """Return a table. Cells are text, or HTML made by `tag`. On a narrow screen the table scrolls inside the page."""
     head = tag("tr", *(tag("th", it.title, scope="col", class_="number" if it.number else None) for it in columns))
     body = [
         tag(
@@ -88,12 +89,12 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Html:
 
 
 def badge(text: str, tone: Tone) -> Html:
-    """A word that stands out."""
+    """Return a highlighted word."""
     return tag("span", text, class_=f"badge {tone}")
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> Html:
-    """What the marks of a chart mean: (class of the mark, words)."""
+    """Return the legend of a chart from pairs of a mark's class and its meaning."""
     return tag(
         "p",
         *(join([tag("span", class_=f"key {mark}"), tag("span", words)]) for mark, words in entries),

@@ -1,4 +1,4 @@
-"""HTML put together from elements, so that nothing reaches a page unescaped."""
+"""Build HTML from elements, so that no text reaches a page unescaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html import escape
 
 
 class Html(str):
-    """Text that is HTML already. Any other text is escaped where it enters an element."""
+    """Text that is HTML already. Any other text is escaped when it is put into an element."""
 
     __slots__ = ()
 
@@ -15,11 +15,11 @@ Attribute = str | int | float | None
 """An attribute's value; None leaves the attribute out."""
 
 _VOID = frozenset({"br", "circle", "line", "meta", "rect"})
-"""Elements without content, of those that pages use."""
+"""The elements without content that pages use."""
 
 
 def tag(element: str, *content: str, **attributes: Attribute) -> Html:
-    """An element. `class_` is its class, and an underscore inside an attribute's name is written as a hyphen."""
+    """Return an element. `class_` is its class; an underscore inside an attribute's name is written as a hyphen."""
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for name, value in attributes.items()
@@ -31,5 +31,5 @@ def tag(element: str, *content: str, **attributes: Attribute) -> Html:
 
 
 def join(content: tuple[str, ...] | list[str]) -> Html:
-    """Pieces one after another, those that are not HTML escaped."""
+    """Concatenate pieces, and escape those that are not HTML."""
     return Html("".join(piece if isinstance(piece, Html) else escape(piece) for piece in content))

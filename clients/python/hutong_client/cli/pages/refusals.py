@@ -1,4 +1,4 @@
-"""Where people were refused: the page of `hutong refusal summary --html`."""
+"""Page of `hutong refusal summary --html`: reported refusals by region, ground and time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hutong_client.cli.provinces import province_of, region_words
 from hutong_client.formatting import moment, span, word
 
 MOST_SHOWN = 30
-"""Rows of a chart. Beyond them a reader looks into the table, which has all."""
-_LEGEND = legend([("bad", "judged unlawful"), ("pale", "not, or it cannot be told")])
+"""Rows of a chart at most, so that it stays readable. The table has all rows."""
+_LEGEND = legend([("bad", "judged unlawful"), ("pale", "not unlawful, or undetermined")])
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked; an empty region for all."""
+    """The question: a region and an interval. An empty region means all regions."""
 
     region: str
     start_time: Timestamp
@@ -32,7 +32,7 @@ class Asked:
 
 @dataclass(slots=True)
 class _Sum:
-    """Reports that belong together."""
+    """Counts of a group of reports."""
 
     reports: int = 0
     unlawful: int = 0
@@ -45,14 +45,20 @@ class _Sum:
 
     def bar(self, label: str) -> Bar:
         words = f"{self.reports:,} · {self.unlawful:,} unlawful"
-        return Bar(label, self.reports, words, part=self.unlawful, tone="bad", detail=self._still_open())
+        return Bar(label, self.reports, words, part=self.unlawful, tone="bad", detail=self._open_words())
 
-    def _still_open(self) -> str:
+    def _open_words(self) -> str:
         return f"{self.open:,} not answered" if self.open else "all answered"
 
 
 def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSummary], asked: Asked) -> str:
-    """The page; `whole` has one row for all the time, `over_time` the same split up, both as the service answers."""
+    """Return the page as HTML.
+
+    Args:
+        whole: the service's summaries of the whole interval.
+        over_time: the service's summaries of the same interval by day, week or month.
+        asked: the question.
+    """
     parts = [figures(_figures(whole))]
     if whole:
         provinces = _sum((province_of(row.region), row.total) for row in whole)
@@ -63,20 +69,20 @@ def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSu
                 "By ground",
                 _LEGEND,
                 bars(_by_reports(grounds, str)),
-                note="What people were told. A report may name several grounds and is counted under each.",
+                note="Grounds as reported. A report with several grounds is counted under each of them.",
             ),
             _over_time(over_time),
             _times_to_answer(whole),
             section("All figures", table(_COLUMNS, [line for row in whole for line in _lines(row)])),
         ]
     else:
-        parts.append(section("Nothing was reported", note="No report of a refusal in this time and place."))
+        parts.append(section("No reports", note="No refusal was reported for this interval and region."))
     return page(
-        "Who refuses valid results",
+        "Refusals of valid results",
         parts,
         subtitle=f"{region_words(asked.region) if asked.region else 'All regions'} · refusals from"
         f" {moment(asked.start_time)[:16]} to {moment(asked.end_time)[:16]} (China time)",
-        footer="Unlawful: on a ground that was forbidden there, or against a result that was recognised then.",
+        footer="Unlawful: on a ground that the policy forbids, or although a result was recognised at that time.",
     )
 
 
@@ -106,15 +112,15 @@ def _by_reports(sums: dict[str, _Sum], words: Callable[[str], str]) -> list[Bar]
 
 
 def _over_time(rows: Sequence[RefusalSummary]) -> Html:
-    """A column for each day, week or month that had reports."""
+    """Draw a column for each day, week or month with reports."""
     sums = _sum((moment(row.interval.start_time)[:10], row.total) for row in rows)
     shown = [replace(it.bar(day), label=day[5:]) for day, it in sorted(sums.items())]
-    note = "By the day on which a day, week or month of reports begins; times without reports are left out."
+    note = "Labels are first days. Days, weeks or months without reports are left out."
     return section("Over time", _LEGEND, columns(shown), note=note) if len(shown) > 1 else Html()
 
 
 def _times_to_answer(rows: Sequence[RefusalSummary]) -> Html:
-    """Who takes long, and who does not answer at all."""
+    """Draw the slowest jurisdictions, and list those that never answered."""
     answering = [(row.region, row.total) for row in rows if row.total.HasField("median_time_to_answer")]
     answering.sort(key=lambda it: -it[1].median_time_to_answer.seconds)
     shown = [
@@ -126,15 +132,15 @@ def _times_to_answer(rows: Sequence[RefusalSummary]) -> Html:
         )
         for region, total in answering[:MOST_SHOWN]
     ]
-    mute = [(row.region, row.total) for row in rows if not row.total.HasField("median_time_to_answer")]
-    mute.sort(key=lambda it: (-it[1].open_count, it[0]))
-    items = [tag("li", f"{region_words(region)}: {total.open_count:,} open") for region, total in mute]
+    never = [(row.region, row.total) for row in rows if not row.total.HasField("median_time_to_answer")]
+    never.sort(key=lambda it: (-it[1].open_count, it[0]))
+    items = [tag("li", f"{region_words(region)}: {total.open_count:,} open") for region, total in never]
     return section(
         "Time to answer",
         bars(shown) if shown else Html(),
-        tag("h3", "Never answered") if mute else Html(),
-        tag("ul", *items) if mute else Html(),
-        note="The median from report to answer of each jurisdiction that answered, slowest first.",
+        tag("h3", "Never answered") if never else Html(),
+        tag("ul", *items) if never else Html(),
+        note="Median time from report to answer of each jurisdiction that answered, slowest first.",
     )
 
 
@@ -149,7 +155,7 @@ _COLUMNS = (
 
 
 def _lines(row: RefusalSummary) -> Iterator[Sequence[str]]:
-    """The line of all grounds together, and one for each ground."""
+    """Yield the line of all grounds together, then one for each ground."""
     yield _line(row.region, tag("strong", "all grounds"), row.total)
     yield from (_line(row.region, _ground(it.ground), it.counts) for it in row.grounds)
 

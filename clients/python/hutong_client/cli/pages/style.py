@@ -1,4 +1,4 @@
-"""How pages look: on a light and a dark screen, a narrow one, and on paper."""
+"""Style sheet of the pages, for light, dark and narrow screens and for print."""
 
 # ruff: noqa: E501
 

@@ -1,4 +1,4 @@
-"""Who reports late: the page of `hutong timeliness --html`."""
+"""Page of `hutong timeliness --html`: late results and delays of laboratories."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hutong_client.cli.provinces import region_words
 from hutong_client.formatting import moment, span
 
 MOST_SHOWN = 30
-"""Rows of a chart. Beyond them a reader looks into the table, which has all."""
+"""Rows of a chart at most, so that it stays readable. The table has all rows."""
 _MANY_LATE = 0.05
-"""From one late result in twenty on a laboratory stands out in red; below it, with any, in amber."""
+"""A laboratory with at least one late result in twenty is red, and one with fewer is amber. The share is a choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked, and the laboratories' names as far as they are known."""
+    """The question, and the known names of laboratories."""
 
     subject: str
     start_time: Timestamp
@@ -33,9 +33,12 @@ class Asked:
 
 
 def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
-    """The page; `found` as the service answers: the asked subject first, for a region its laboratories after it."""
+    """Return the page as HTML.
+
+    `found` is the service's answer: the laboratory or region that was asked for, then the laboratories of a region.
+    """
     whole = found[0]
-    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.subject))
+    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.lab))
     reported = [it for it in labs if it.result_count]
     silent = [it for it in labs if not it.result_count]
     late = [it for it in reported if it.late_count]
@@ -46,12 +49,10 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
             f"Share of a laboratory's results that were uploaded more than {threshold} after their report, worst first."
         )
         parts.append(
-            section("Who is late", bars([_late_bar(it, asked) for it in late[:MOST_SHOWN]]), _more(late), note=note)
+            section("Late results", bars([_late_bar(it, asked) for it in late[:MOST_SHOWN]]), _more(late), note=note)
         )
     elif reported:
-        parts.append(
-            section("Who is late", note=f"Nobody: every result was uploaded within {threshold} of its report.")
-        )
+        parts.append(section("Late results", note=f"None: every result was uploaded within {threshold} of its report."))
     if reported:
         slowest = sorted(reported, key=lambda it: -hours(it.report_to_upload.p99))
         parts.append(_delays("From report to upload", slowest, asked, nationwide=False))
@@ -61,25 +62,30 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
         parts.append(_delays("From upload to the national node", slowest, asked, nationwide=True))
     if silent:
         names = [tag("li", _name(it, asked), tag("small", f" {_code(it, asked)}")) for it in silent]
-        note = "Registered, but no report of theirs was issued in this time and uploaded since."
-        parts.append(section("Who is silent", tag("ul", *names), note=note))
+        note = "Registered laboratories without an uploaded report that was issued in this interval."
+        parts.append(section("Laboratories without reports", tag("ul", *names), note=note))
     parts.append(section("All figures", table(_COLUMNS, [_row(it, asked) for it in labs])))
     return page(
-        "Who reports late",
+        "Timeliness of reports",
         parts,
         subtitle=f"{_words(asked.subject, asked)} · reports issued {moment(asked.start_time)[:16]} to"
         f" {moment(asked.end_time)[:16]} (China time) · late is more than {threshold} after the report",
-        footer="Delays are kept in classes a twentieth wide, so a quantile is at most 5 % too long.",
+        footer="Delays are counted in classes that grow by 5 %, so a quantile is at most 5 % too long.",
     )
 
 
+def subject_of(shown: Timeliness) -> str:
+    """Return the laboratory, "labs/{uscc}", or the region of a summary."""
+    return shown.lab or shown.region
+
+
 def late_share(shown: Timeliness) -> float:
-    """Late results as a share of all; 0 of none."""
+    """Return late results as a share of all; 0 if there are none."""
     return shown.late_count / shown.result_count if shown.result_count else 0.0
 
 
 def hours(duration: Duration) -> float:
-    """A span in hours."""
+    """Convert a duration to hours."""
     return (duration.seconds + duration.nanos / 1e9) / 3600
 
 
@@ -95,7 +101,7 @@ def _figures(
     ]
     if len(labs) > 1:
         shown.append(Figure(f"{len(late)} of {len(labs)}", "laboratories late", "bad" if late else "good"))
-        shown.append(Figure(f"{len(silent)}", "laboratories silent", "warn" if silent else "good"))
+        shown.append(Figure(f"{len(silent)}", "laboratories without reports", "warn" if silent else "good"))
     return shown
 
 
@@ -122,10 +128,10 @@ def _delays(heading: str, shown: Sequence[Timeliness], asked: Asked, *, nationwi
         for it in shown[:MOST_SHOWN]
     ]
     limit = None if nationwide else hours(asked.late_threshold)
-    marks = [("dot plain", "half, 95 and 99 of 100 results were there within (left to right)")]
+    marks = [("dot plain", "time within which half, 95 % and 99 % of the results arrived (left to right)")]
     if limit:
         marks.append(("limit", f"late: {span(asked.late_threshold)}"))
-    note = "The slowest laboratories first. Each step of the scale is several times the one before."
+    note = "Slowest laboratories first. The scale is logarithmic."
     return section(heading, legend(marks), ranges(rows, ticks, limit=limit), _more(shown), note=note)
 
 
@@ -175,12 +181,12 @@ def _tone(shown: Timeliness) -> Tone:
 
 
 def _name(shown: Timeliness, asked: Asked) -> str:
-    return asked.lab_names.get(shown.subject) or _words(shown.subject, asked)
+    return asked.lab_names.get(subject_of(shown)) or _words(subject_of(shown), asked)
 
 
 def _code(shown: Timeliness, asked: Asked) -> str:
-    """What stands under a name; empty where the name is the code already."""
-    return shown.subject if shown.subject in asked.lab_names else ""
+    """Return the code that is written under a name; empty if the code itself is shown as the name."""
+    return subject_of(shown) if subject_of(shown) in asked.lab_names else ""
 
 
 def _words(subject: str, asked: Asked) -> str:

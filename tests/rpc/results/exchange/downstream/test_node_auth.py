@@ -8,17 +8,17 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from hutong.results.v1 import exchange_pb2, exchange_service_pb2
-from hutong.results.v1.exchange_service_pb2 import (
-    FollowSubjectsRequest,
+from hutong.exchange.v1 import exchange_service_pb2, replica_pb2
+from hutong.exchange.v1.exchange_service_pb2 import (
     LookupSubjectsRequest,
     ReplicateBatch,
     ReplicateCheckpoint,
     ReplicateRequest,
     ReplicateStart,
-    WatchNoticesRequest,
+    SubscribeSubjectsRequest,
+    WatchNotificationsRequest,
 )
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
 from services.domain.errors import PermissionDenied
 from services.domain.instant import MINUTE, to_timestamp
@@ -53,18 +53,18 @@ def start(region: str = JILIN, **fields: object) -> ReplicateRequest:
     return ReplicateRequest(start=ReplicateStart(**(values | fields)))  # type: ignore[arg-type]
 
 
-def change(origin: str = JILIN, **fields: object) -> exchange_pb2.ReplicatedChange:
+def change(source_node: str = JILIN, **fields: object) -> replica_pb2.ReplicatedChange:
     """A right result of a node, unless something of it is replaced."""
     result = StoredResult(
         subject_key(1), REPORTED, USCC, "R1", 1, ACTIVE, "", "", "T1", 1, 2, 1, NEGATIVE, "220502", "", REPORTED,
-        None, None, REPORTED, NOW, None, origin,
+        None, None, REPORTED, NOW, None, source_node,
     )  # fmt: skip
-    message = exchange_pb2.ReplicatedChange()
+    message = replica_pb2.ReplicatedChange()
     fill_replica(message.result, Replica(result._replace(**fields), 1, b"h" * 16, b""))  # type: ignore[arg-type]
     return message
 
 
-def batch(*changes: exchange_pb2.ReplicatedChange, **fields: int) -> ReplicateRequest:
+def batch(*changes: replica_pb2.ReplicatedChange, **fields: int) -> ReplicateRequest:
     """A writer's first commit."""
     values = {"writer": 1, "offset": 0, "next_offset": 1} | fields
     return ReplicateRequest(batch=ReplicateBatch(**values, changes=changes))  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, st
     "a gap": ([start(), batch(change(), offset=3, next_offset=4)], (grpc.StatusCode.OUT_OF_RANGE, "UPLOAD_GAP")),
     "another's result": ([start(), batch(change(HENAN))], (INVALID, "INVALID_FIELD")),
     "too much": ([start(), batch(*[change()] * (MAX_CHANGES + 1))], (INVALID, "BATCH_TOO_LARGE")),
-    "nothing of a kind": ([start(), batch(exchange_pb2.ReplicatedChange())], (INVALID, "INVALID_FIELD")),
+    "nothing of a kind": ([start(), batch(replica_pb2.ReplicatedChange())], (INVALID, "INVALID_FIELD")),
     "no laboratory": ([start(), batch(change(lab=""))], (INVALID, "INVALID_FIELD")),
     "no subject": ([start(), batch(change(subject_key=b"short"))], (INVALID, "INVALID_FIELD")),
     "no report time": ([start(), batch(change(report_time=None))], (INVALID, "INVALID_FIELD")),
@@ -117,8 +117,8 @@ async def test_a_province_is_nobodys_upstream(tmp_path: Path, sqlite_url: MakeUr
         assert await ending(henan.exchange, start()) == (PRECONDITION, "NOT_AN_UPSTREAM")
         look_up = LookupSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
         assert (await told(henan.exchange.LookupSubjects(look_up)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
-        follow = FollowSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
-        assert (await told(henan.exchange.FollowSubjects(follow)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+        subscription = SubscribeSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
+        assert (await told(henan.exchange.SubscribeSubjects(subscription)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
 
 
 async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) -> None:
@@ -147,8 +147,10 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
         keys = [b"k" * 16]
         jilin = f"nodes/{JILIN}"
         assert (await told(stub.LookupSubjects(LookupSubjectsRequest(node=jilin, subject_keys=keys))))[:2] == denied
-        assert (await told(stub.FollowSubjects(FollowSubjectsRequest(node=jilin, subject_keys=keys))))[:2] == denied
-        watch = stub.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=pepper_mark(PEPPER)))
+        assert (await told(stub.SubscribeSubjects(SubscribeSubjectsRequest(node=jilin, subject_keys=keys))))[
+            :2
+        ] == denied
+        watch = stub.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=pepper_mark(PEPPER)))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await watch.read()
         assert (caught.value.code(), error_info(caught.value).reason) == denied

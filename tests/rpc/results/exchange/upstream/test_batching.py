@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from hutong.results.v1.exchange_service_pb2 import ReplicateBatch
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 
 from services.domain.instant import to_timestamp
@@ -113,8 +114,7 @@ async def test_what_is_sent_in_many_parts_arrives_whole(country: Country, monkey
     await jilin.node.upload(make_tubes(100))
     recall = RecallResultsRequest(
         lab=LAB_NAME,
-        report_start_time=to_timestamp(0),
-        report_end_time=to_timestamp(SystemClock().now()),
+        report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
         reason="contaminated",
     )
     await jilin.node.admin.RecallResults(recall)

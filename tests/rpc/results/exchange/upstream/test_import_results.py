@@ -11,27 +11,23 @@ from typing import Any
 
 import grpc
 import pytest
+from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1 import lookup_pb2, result_pb2
-from hutong.results.v1.exchange_service_pb2 import FollowSubjectsRequest, WatchNoticesRequest
-from hutong.results.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
-from hutong.results.v1.results_service_pb2 import (
-    ImportResultsRequest,
-    ImportResultsResponse,
-    LinkDocumentsRequest,
-    LookupLatestRequest,
-    UnlinkDocumentsRequest,
-    WatchResultsRequest,
-)
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResultsRequest
 
 from services.domain.instant import HOUR, to_timestamp
 from services.results.documents.tables import document_links
-from services.results.exchange.tables import followed_subjects, lab_homes, notice_places, notices
-from services.results.exchange.upstream import notice_listener, sender, subscription_client
+from services.results.exchange.tables import lab_homes, notification_positions, notifications, subscriptions
 from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
@@ -75,7 +71,7 @@ async def report_in_jilin(country: Country, persons: int = 1) -> Member:
 
 async def import_person(member: Member, person: int = 0, request_id: str = "") -> ImportResultsResponse:
     request = ImportResultsRequest(document=make_document(person), request_id=request_id)
-    response: ImportResultsResponse = await member.node.results.ImportResults(request)
+    response: ImportResultsResponse = await member.node.imports.ImportResults(request)
     return response
 
 
@@ -93,7 +89,7 @@ async def test_imported_results_are_in_the_local_store_with_where_they_are_from(
     (imported,) = answer.test_results
     assert answer.imported_count == 1
     assert imported == (await local(henan))[0]
-    assert (imported.origin, imported.revision) == ("nodes/220000", 1)
+    assert (imported.source_node, imported.revision) == ("nodes/220000", 1)
     assert imported.upload_time == original.upload_time
     assert imported.masked_number == original.masked_number
     assert imported.masked_name == ""
@@ -134,8 +130,7 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     await jilin.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
-            report_start_time=to_timestamp(0),
-            report_end_time=to_timestamp(SystemClock().now()),
+            report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
             reason="contaminated",
         )
     )
@@ -163,8 +158,7 @@ async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: C
     correction = CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     recall = RecallResultsRequest(
         lab=LAB_NAME,
-        report_start_time=to_timestamp(0),
-        report_end_time=to_timestamp(SystemClock().now()),
+        report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
         reason="contaminated",
     )
     for member in (henan, country.nation):
@@ -213,8 +207,7 @@ async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country
     await country.nation.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
-            report_start_time=to_timestamp(0),
-            report_end_time=to_timestamp(SystemClock().now()),
+            report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
             reason="contaminated",
         )
     )
@@ -239,7 +232,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
     """Their number was not shown here. When the tie ends, so does what it made one person's."""
     jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
     tie = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
-    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
+    await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**tie))
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     answer = await import_person(henan)
     masks = {result.report_number: result.masked_number for result in answer.test_results}
@@ -251,7 +244,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
         CorrectResultRequest(name=f"{LAB_NAME}/results/R1", outcome=POSITIVE, reason="mixed up")
     )
     await until(lambda: ("R1", 2) in henan.rows(report_keys, "report_number", "revision"))
-    await jilin.node.results.UnlinkDocuments(UnlinkDocumentsRequest(**tie))
+    await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**tie))
 
     async def apart() -> bool:
         return (await numbers(henan, 0), await numbers(henan, 1)) == (["R0"], ["R1"])
@@ -260,11 +253,11 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
 
 
 async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_country: Country) -> None:
-    """With its results, which are followed from then on."""
+    """With its results, which are subscribed to from then on."""
     jilin, henan = await report_in_jilin(sqlite_country, persons=3), await sqlite_country.join(HENAN)
     await import_person(henan)
     tie = {"document": make_document(2), "linked_document": make_document(0), "reason": "seen both"}
-    await jilin.node.results.LinkDocuments(LinkDocumentsRequest(**tie))
+    await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**tie))
 
     async def together() -> bool:
         return await numbers(henan, 0) == await numbers(henan, 2) == ["R0", "R2"]
@@ -300,7 +293,7 @@ async def test_what_happens_while_the_province_is_away_is_told_when_it_is_back(
 
 
 async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_url: MakeUrl) -> None:
-    """It has forgotten who follows whom and begins its numbers again: the province does not wait for the old ones."""
+    """It has forgotten its subscriptions and begins its numbers again: the province does not wait for the old ones."""
     urls = {name: database_url("results") for name in ("old", "new", "jilin", "henan")}
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "old", urls["old"], urls["jilin"]))
@@ -316,7 +309,7 @@ async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_
                 CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=outcome, reason="mixed up")
             )
         await until(lambda: henan.rows(report_keys, "revision") == [(3,)])
-        assert henan.rows(notice_places, "dealt") != [(0,)]
+        assert henan.rows(notification_positions, "dealt") != [(0,)]
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "new", urls["new"], urls["jilin"]))
         await jilin.node.admin.CorrectResult(
@@ -327,7 +320,7 @@ async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_
             open_member(tmp_path / "henan-after", urls["henan"], HENAN, upstream=nation.address)
         )
         await until(lambda: henan.rows(report_keys, "revision") == [(4,)])
-        await until(lambda: nation.rows(followed_subjects, "node") == [(HENAN,)])
+        await until(lambda: nation.rows(subscriptions, "node") == [(HENAN,)])
         assert len(await local(henan)) == 1
 
 
@@ -353,7 +346,7 @@ async def test_while_the_nation_is_away_the_caller_is_told_to_come_again(tmp_pat
     async with open_member(tmp_path / "cut", sqlite_url("results"), HENAN, upstream="127.0.0.1:9") as cut:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await import_person(cut)
-        assert cut.rows(followed_subjects, "node") == []
+        assert cut.rows(subscriptions, "node") == []
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(refused.value).reason == "UPSTREAM_UNAVAILABLE"
 
@@ -388,16 +381,16 @@ async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) 
     precondition = grpc.StatusCode.FAILED_PRECONDITION
     for region in ("000000", "999999"):
         node = f"nodes/{region}"
-        follow = nation.FollowSubjects(FollowSubjectsRequest(node=node, subject_keys=keys))
-        assert await refusal(follow) == (precondition, "NOT_AN_UPSTREAM")
-        watch = nation.WatchNotices(WatchNoticesRequest(node=node, pepper_mark=mark))
+        subscription = nation.SubscribeSubjects(SubscribeSubjectsRequest(node=node, subject_keys=keys))
+        assert await refusal(subscription) == (precondition, "NOT_AN_UPSTREAM")
+        watch = nation.WatchNotifications(WatchNotificationsRequest(node=node, pepper_mark=mark))
         assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
     jilin = "nodes/220000"
-    watch = nation.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=b"\0" * 16))
+    watch = nation.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=b"\0" * 16))
     assert await refusal(watch) == (precondition, "PEPPER_MISMATCH")
-    watch = province.WatchNotices(WatchNoticesRequest(node=jilin, pepper_mark=mark))
+    watch = province.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=mark))
     assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
-    assert sqlite_country.nation.rows(followed_subjects, "node") == []
+    assert sqlite_country.nation.rows(subscriptions, "node") == []
 
 
 async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
@@ -407,34 +400,30 @@ async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
-    await until(lambda: len(country.nation.rows(notices, "number")) == 2)
-    ((_, told_at),) = country.nation.rows(notices, "number", "commit_time")[1:]
+    await until(lambda: len(country.nation.rows(notifications, "number")) == 2)
+    ((_, told_at),) = country.nation.rows(notifications, "number", "commit_time")[1:]
     mark = pepper_mark(PEPPER)
     for cursor, at in ((3, told_at), (2, told_at - HOUR), (2, None)):
-        request = WatchNoticesRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
+        request = WatchNotificationsRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
         if at is not None:
             request.commit_time.CopyFrom(to_timestamp(at))
-        call = country.nation.exchange.WatchNotices(request)
+        call = country.nation.exchange.WatchNotifications(request)
         assert await refusal(call) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD")
 
 
 async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     async with open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation:
-        request = WatchNoticesRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
-        call = nation.exchange.WatchNotices(request)
+        request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+        call = nation.exchange.WatchNotifications(request)
         first = await call.read()
         assert (first.cursor, len(first.changes)) == (0, 0)
         nation.node.server.service.drain.begin()
         assert await refusal(call) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
 
 
-async def test_a_link_that_carries_nothing_more_is_given_up(
-    sqlite_country: Country, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_link_that_carries_nothing_more_is_given_up(sqlite_country: Country) -> None:
     """Neither side is told that it is dead. What happened meanwhile goes both ways by new ones."""
-    monkeypatch.setattr(notice_listener, "SILENCE_SECONDS", 4.0)
-    monkeypatch.setattr(sender, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.5)
+    sqlite_country.timing = ResultsTiming(listener_silence=4.0, sender_answer=2.0, subscribe=0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:
         henan = await sqlite_country.join(HENAN, upstream=link.address)
@@ -461,7 +450,7 @@ async def test_a_link_that_carries_nothing_more_is_given_up(
         await henan.node.register()
         await henan.node.upload(make_tubes(1, 70))
         await until(lambda: len(sqlite_country.nation.results(of=HENAN)) == 1)
-        nationwide = LookupLatestRequest(document=make_document(0), scope=lookup_pb2.SCOPE_NATIONWIDE)
+        nationwide = LookupLatestRequest(document=make_document(0), scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE)
 
         async def answered() -> bool:
             answer = await henan.node.results.LookupLatest(nationwide)

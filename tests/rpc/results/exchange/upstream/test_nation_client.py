@@ -10,14 +10,14 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from hutong.results.v1.exchange_service_pb2 import (
-    FollowSubjectsRequest,
-    FollowSubjectsResponse,
+from hutong.exchange.v1.exchange_service_pb2 import (
     LookupSubjectsRequest,
     LookupSubjectsResponse,
     SubjectResults,
+    SubscribeSubjectsRequest,
+    SubscribeSubjectsResponse,
 )
-from hutong.results.v1.exchange_service_pb2_grpc import (
+from hutong.exchange.v1.exchange_service_pb2_grpc import (
     ExchangeServiceServicer,
     ExchangeServiceStub,
     add_ExchangeServiceServicer_to_server,
@@ -25,7 +25,6 @@ from hutong.results.v1.exchange_service_pb2_grpc import (
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK
 
 from services.domain.errors import Unavailable
-from services.results.exchange.upstream import subscription_client
 from services.results.exchange.upstream.nation_client import (
     CALLS_AT_ONCE,
     MAX_BATCH,
@@ -35,6 +34,7 @@ from services.results.exchange.upstream.nation_client import (
 )
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.results.lookup.model import SubjectAnswer, SubjectQuestion
+from services.results.timing import ResultsTiming
 from services.runtime.call import Call, current_call
 from services.runtime.client.channels import open_channel as open_apart
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -67,15 +67,15 @@ class Nation(ExchangeServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "poisoned")
         response = LookupSubjectsResponse()
         if not self.answers_nothing:
-            response.sources.add(source="nodes/000000", state=SOURCE_STATE_OK)
+            response.sources.add(node="nodes/000000", state=SOURCE_STATE_OK)
             for key in request.subject_keys:
                 response.subjects.add(subject_keys=[key])
         return response
 
-    async def FollowSubjects(self, request: FollowSubjectsRequest, _context: Any) -> FollowSubjectsResponse:
+    async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, _context: Any) -> SubscribeSubjectsResponse:
         await self.open.wait()
         subjects = [SubjectResults(subject_keys=[key]) for key in request.subject_keys]
-        return FollowSubjectsResponse(subjects=subjects)
+        return SubscribeSubjectsResponse(subjects=subjects)
 
 
 @pytest.fixture
@@ -189,11 +189,8 @@ async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationClient) 
     assert not [call for call in nation.calls if b"hung up".ljust(16) in call]
 
 
-async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
-    nation: Nation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(nation: Nation) -> None:
     """Of several the later to fail does not close the line that the first one opened and others use already."""
-    monkeypatch.setattr(subscription_client, "FOLLOW_SECONDS", 0.3)
     opened: list[grpc.aio.Channel] = []
     async with bare_server(add_ExchangeServiceServicer_to_server, nation) as address:
 
@@ -202,14 +199,14 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(
             return opened[-1]
 
         line = ReconnectingStub(open_channel, ExchangeServiceStub)
-        gateway = SubscriptionClient(line, HENAN)
+        gateway = SubscriptionClient(line, HENAN, ResultsTiming(subscribe=0.3))
         silent = line.stub
         nation.open.clear()
-        failures = await asyncio.gather(*(gateway.follow_each([POISON]) for _ in range(3)), return_exceptions=True)
+        failures = await asyncio.gather(*(gateway.subscribe_each([POISON]) for _ in range(3)), return_exceptions=True)
         assert [type(failure) for failure in failures] == [Unavailable] * 3
         assert len(opened) == 2
         nation.open.set()
-        await gateway.follow_each([POISON])
+        await gateway.subscribe_each([POISON])
         line.renew(silent)
         assert len(opened) == 2
         line.renew(line.stub)

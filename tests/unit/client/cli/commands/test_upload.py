@@ -80,7 +80,7 @@ def test_interrupted_upload_goes_on_to_the_same_end(
     rejects.unlink()
     fake.before_answer = at_batches(REFUSED, number)
     code = upload(day, address)
-    hint = "--resume goes on" in capsys.readouterr().err
+    hint = "--resume continues" in capsys.readouterr().err
     assert (code, hint) == ((ExitCode.PARTLY, False) if number == 10 else (ExitCode.FAILED, number > 1))
     assert upload(day, address, "--resume", "--batch-size", "3", "--json") == ExitCode.PARTLY
     assert len(fake.tubes) == len(set(fake.tubes)) == 36
@@ -103,7 +103,7 @@ def test_resume_of_nothing_begins(
     """Killed before anything was written down, the same command still works."""
     assert upload(day, address, "--resume") == ExitCode.PARTLY
     assert len(fake.tubes) == 36
-    assert "begins now" in capsys.readouterr().err
+    assert "a new one begins" in capsys.readouterr().err
 
 
 def test_resume_of_a_changed_file_is_refused(day: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +276,7 @@ def test_full_disk_says_how_to_go_on(
     fake.before_commit = fill_disk
     assert upload(day, address, *options) == ExitCode.USAGE
     told = capsys.readouterr().err
-    assert "no room left in" in told
+    assert "no space left in" in told
     assert hint in told
     monkeypatch.undo()
     assert upload(day, address, *(options or ("--resume",))) == ExitCode.PARTLY
@@ -293,4 +293,4 @@ def test_damage_in_a_workbook_is_told_with_what_is_stored(
     assert upload(day, address) == ExitCode.USAGE
     told = capsys.readouterr().err
     assert "damaged after row 289" in told
-    assert "tubes above it are stored. Upload the mended file without --resume" in told
+    assert "tubes before it are stored. Upload the repaired file without --resume" in told

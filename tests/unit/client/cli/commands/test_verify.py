@@ -169,7 +169,7 @@ def test_people_may_stand_in_a_workbook(table: Table) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("card_no,name\n", "nobody to decide for"), ("", "is empty"), ("name\nx\n", "lacks card_no (证件号码)")],
+    [("card_no,name\n", "no person to decide for"), ("", "is empty"), ("name\nx\n", "lacks card_no (证件号码)")],
 )
 def test_table_of_nobody_is_refused(table: Table, content: str, words: str) -> None:
     """Silence could be taken for an answer."""

@@ -23,7 +23,7 @@ def test_rows_say_what_is_asked_for_by_which_rule_and_floor() -> None:
     assert [row[4:] for row in rows] == [
         ("a negative of 72 h from sample time", "410100/policies/venue@1", ""),
         (
-            "a negative of 72 h from report time, as the floor says",
+            "a negative of 72 h from report time, basis set by the floor",
             "410100/policies/venue@1",
             "000000/policies/notice@1",
         ),
@@ -71,13 +71,13 @@ def test_page_is_whole_by_itself_and_escaped(page: str) -> None:
 
 def test_page_plots_each_window_and_names_what_has_no_rule(page: str) -> None:
     """Bars with their lengths, the months, and the purposes without any rule."""
-    for told in ("48 h", "24 h", ">Jan<", ">Dec<", "No rule at any time: hotel, school.", "2023-11-15"):
+    for told in ("48 h", "24 h", ">Jan<", ">Dec<", "No policy at any time: hotel, school.", "2023-11-15"):
         assert told in page
 
 
 def test_year_without_rules_is_a_page_too() -> None:
     """Everything is named as without a rule."""
     calendar, _ = read_year()
-    assert "No rule at any time: public venue, city transport, hotel, school." in calendar_page(
+    assert "No policy at any time: public venue, city transport, hotel, school." in calendar_page(
         Shown(calendar, "2022", {})
     )

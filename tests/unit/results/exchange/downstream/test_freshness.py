@@ -61,7 +61,7 @@ async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
         node("150000", contact=NOW - FORGOTTEN - DAY),
     )
     told = await nodes_of(register).sources()
-    assert [(one.source.removeprefix("nodes/"), one.state) for one in told] == [
+    assert [(one.node.removeprefix("nodes/"), one.state) for one in told] == [
         ("000000", SOURCE_STATE_OK),
         ("110000", SOURCE_STATE_OK),
         ("120000", SOURCE_STATE_OK),
@@ -75,7 +75,7 @@ async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
 
 async def test_a_province_has_no_nodes_to_tell_of() -> None:
     register = Register(node())
-    assert [one.source for one in await nodes_of(register, "410000").sources()] == ["nodes/410000"]
+    assert [one.node for one in await nodes_of(register, "410000").sources()] == ["nodes/410000"]
 
 
 async def test_all_who_wait_share_their_looks_and_go_on_together() -> None:

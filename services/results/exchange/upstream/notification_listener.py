@@ -1,0 +1,150 @@
+"""A province's listener: watches the nation's notifications for as long as the service runs.
+
+The position is stored with the changes, so a crash of either side costs nothing. When the nation no longer knows the
+position, the province subscribes again to every subject whose results it has taken in, and reads them anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from hutong.exchange.v1.exchange_service_pb2 import WatchNotificationsRequest, WatchNotificationsResponse
+from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.replica_pb2 import ReplicatedChange
+from prometheus_client import Gauge
+
+from services.domain.errors import HutongError
+from services.domain.instant import from_timestamp, to_timestamp
+from services.domain.names import format_node
+from services.domain.subject import Pepper
+from services.results.documents.model import DocumentLink
+from services.results.exchange.convert import change_from_proto
+from services.results.exchange.model import Change, NotificationPosition
+from services.results.exchange.upstream.notification_store import NotificationStore
+from services.results.exchange.upstream.subscription_client import MAX_SUBSCRIBED, SubscriptionClient
+from services.results.records.pepper_check import pepper_mark
+from services.results.timing import ResultsTiming
+from services.runtime.client.reconnect import reconnect_forever
+from services.runtime.client.reconnecting import OpenChannel
+
+LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are being heard: 1 or 0")
+
+_log = structlog.get_logger(__name__)
+
+
+class NotificationListener:
+    """Watches WatchNotifications."""
+
+    def __init__(
+        self,
+        store: NotificationStore,
+        open_channel: OpenChannel,
+        subscriptions: SubscriptionClient,
+        jurisdiction: str,
+        pepper: Pepper,
+        timing: ResultsTiming,
+    ) -> None:
+        self._store = store
+        self._open_channel = open_channel
+        self._subscriptions = subscriptions
+        self._node = format_node(jurisdiction)
+        self._mark = pepper_mark(pepper)
+        self._timing = timing
+        self._is_listening = False
+        self._why = ""
+
+    async def run(self) -> None:
+        """Watch until cancelled. A background job."""
+        await reconnect_forever(self._listen, self._lost, self._timing.listener_backoff)
+
+    def _lost(self, why: str, text: str) -> None:
+        if self._is_listening or not self._why:
+            _log.warning("the nation's notifications are not received", why=why, text=text)
+        self._why = why
+        self._is_listening = False
+        LISTENING.set(0)
+
+    async def _listen(self) -> None:
+        """One watch, from where this node stands to its end."""
+        position = await self._store.read_position()
+        if position is None:
+            await self._begin_anew(None)
+            position = NotificationPosition(0, None)
+        try:
+            await self._watch(position)
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.OUT_OF_RANGE:
+                raise
+            # Unless another process of this node was told meanwhile, and this one's position was forgotten for that.
+            if position == await self._store.read_position():
+                _log.warning("the nation does not know this node's position; subscribing to every subject again")
+                await self._begin_anew(position)
+
+    async def _begin_anew(self, position: NotificationPosition | None) -> None:
+        after = b""
+        while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
+            for subscribed in await self._subscriptions.subscribe_each(keys):
+                await self._store.take([*subscribed.links, *subscribed.replicas])
+            after = keys[-1]
+        await self._store.begin_anew(position)
+
+    async def _watch(self, position: NotificationPosition) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._timing.listener_renewal
+        request = WatchNotificationsRequest(node=self._node, cursor=position.number, pepper_mark=self._mark)
+        if position.commit_time is not None:
+            request.commit_time.CopyFrom(to_timestamp(position.commit_time))
+        # A connection for each watch: one that has become half open is left with it.
+        async with self._open_channel() as channel:
+            call = ExchangeServiceStub(channel).WatchNotifications(request)
+            while loop.time() < until:
+                async with asyncio.timeout(self._timing.listener_silence):
+                    message = await call.read()
+                if not isinstance(message, WatchNotificationsResponse):
+                    # Ended without a word, which no server does.
+                    raise TimeoutError("the watch ended")
+                if not self._is_listening:
+                    _log.info("the nation's notifications are received")
+                    self._is_listening = True
+                LISTENING.set(1)
+                position = await self._take(message, position)
+
+    async def _take(self, message: WatchNotificationsResponse, position: NotificationPosition) -> NotificationPosition:
+        """What a message tells, and the position after it."""
+        moved = message.cursor != position.number
+        if moved:
+            commit_time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
+            position = NotificationPosition(message.cursor, commit_time)
+        if moved or message.changes:
+            changes = _understood(message.changes)
+            changes += await self._subscribe_tied(changes)
+            await self._store.take(changes, position if moved else None)
+        return position
+
+    async def _subscribe_tied(self, changes: Sequence[Change]) -> list[Change]:
+        """What is known by documents newly tied to those of a subscribed subject: they are subscribed to as well."""
+        tied = [
+            change.document.subject_key
+            for change in changes
+            if isinstance(change, DocumentLink) and change.unlink_time is None
+        ]
+        found: list[Change] = []
+        for start in range(0, len(tied), MAX_SUBSCRIBED):
+            for subscribed in await self._subscriptions.subscribe_each(tied[start : start + MAX_SUBSCRIBED]):
+                found += [*subscribed.links, *subscribed.replicas]
+        return found
+
+
+def _understood(messages: Sequence[ReplicatedChange]) -> list[Change]:
+    """The changes but for those that this version knows nothing of."""
+    changes = []
+    for message in messages:
+        try:
+            if message.WhichOneof("change") is not None:
+                changes.append(change_from_proto(message))
+        except HutongError as error:
+            _log.error("the nation told what cannot be", reason=error.reason, fault=error.message)
+    return changes

@@ -1,0 +1,22 @@
+"""ImportService: results of other nodes, taken into this one's store. The contract documents each RPC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
+
+from services.results.exchange.upstream.import_results import Importer
+
+Context = Any
+"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+
+
+class ImportServicer:
+    """Taking results in."""
+
+    def __init__(self, importer: Importer) -> None:
+        self._importer = importer
+
+    async def ImportResults(self, request: ImportResultsRequest, context: Context) -> ImportResultsResponse:
+        return await self._importer.import_results(request)

@@ -1,0 +1,259 @@
+"""A province's ear against a nation that is silent, breaks off, comes back, or tells what cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from hutong.exchange.v1.exchange_service_pb2 import (
+    SubjectResults,
+    SubscribeSubjectsRequest,
+    SubscribeSubjectsResponse,
+    WatchNotificationsRequest,
+    WatchNotificationsResponse,
+)
+from hutong.exchange.v1.exchange_service_pb2_grpc import (
+    ExchangeServiceServicer,
+    ExchangeServiceStub,
+    add_ExchangeServiceServicer_to_server,
+)
+from hutong.exchange.v1.replica_pb2 import ReplicatedChange, ReplicatedMissingReport
+
+from services.domain.instant import to_timestamp
+from services.domain.region import NATION
+from services.results.exchange.model import NotificationPosition
+from services.results.exchange.subscribers import add_subscriptions
+from services.results.exchange.upstream.notification_listener import NotificationListener
+from services.results.exchange.upstream.notification_store import NotificationStore
+from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.missing_reports.tables import missing_reports
+from services.results.records.pepper_check import pepper_mark
+from services.results.timing import ResultsTiming
+from services.runtime.background import Background
+from services.runtime.client.channels import open_channel
+from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.settings import Settings
+from tests.support.databases import MakeUrl
+from tests.support.results.country import HENAN, Country, open_country, until
+from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key
+from tests.support.results.store import Laboratory, open_laboratory
+
+Watch = Callable[[WatchNotificationsRequest, Any], AsyncIterator[WatchNotificationsResponse]]
+
+
+class PretendedNation(ExchangeServiceServicer):
+    """Answers watches one after another as it is told, and the last way from then on; tells of so many at once."""
+
+    def __init__(self, *watches: Watch, most: int = 500) -> None:
+        self._watches = list(watches)
+        self._most = most
+        self.asked: list[WatchNotificationsRequest] = []
+        self.subscribed: list[bytes] = []
+
+    async def WatchNotifications(
+        self, request: WatchNotificationsRequest, context: Any
+    ) -> AsyncIterator[WatchNotificationsResponse]:
+        self.asked.append(request)
+        watch = self._watches[min(len(self.asked), len(self._watches)) - 1]
+        async for message in watch(request, context):
+            yield message
+
+    async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Any) -> SubscribeSubjectsResponse:
+        if len(request.subject_keys) > self._most:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "")
+        self.subscribed += request.subject_keys
+        return SubscribeSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
+
+
+async def serve(nation: PretendedNation, port: int = 0) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_ExchangeServiceServicer_to_server(nation, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server, port
+
+
+@pytest.fixture
+async def henan(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(sqlite_url("results")) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    henan: Laboratory, port: int, timing: ResultsTiming | None = None
+) -> AsyncIterator[NotificationStore]:
+    """Henan's listener at a port."""
+    store = NotificationStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
+
+    def open_apart() -> grpc.aio.Channel:
+        return open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True)
+
+    line = ReconnectingStub(open_apart, ExchangeServiceStub)
+    timing = timing or ResultsTiming()
+    subscriptions = SubscriptionClient(line, HENAN, timing)
+    listening_on = Background([NotificationListener(store, open_apart, subscriptions, HENAN, PEPPER, timing).run])
+    listening_on.start()
+    try:
+        yield store
+    finally:
+        await listening_on.stop()
+        await line.close()
+
+
+def missing(number: str) -> ReplicatedChange:
+    report = ReplicatedMissingReport(
+        lab=LAB_NAME, report_number=number, create_time=to_timestamp(NOW), raising_node="nodes/370000"
+    )
+    return ReplicatedChange(missing_report=report)
+
+
+def notification(cursor: int, *changes: ReplicatedChange) -> WatchNotificationsResponse:
+    commit_time = to_timestamp(NOW + cursor) if cursor else None
+    return WatchNotificationsResponse(cursor=cursor, commit_time=commit_time, changes=changes)
+
+
+def telling(*messages: WatchNotificationsResponse, then: Callable[[Any], Awaitable[None]] | None = None) -> Watch:
+    """A watch that tells this, and then says nothing more unless it ends in some other way."""
+
+    async def watch(_: WatchNotificationsRequest, context: Any) -> AsyncIterator[WatchNotificationsResponse]:
+        for message in messages:
+            yield message
+        await (then(context) if then else asyncio.Event().wait())
+
+    return watch
+
+
+def ending(code: grpc.StatusCode) -> Callable[[Any], Awaitable[None]]:
+    async def end(context: Any) -> None:
+        await context.abort(code, "")
+
+    return end
+
+
+async def missing_numbers(henan: Laboratory) -> list[str]:
+    query = missing_reports.select().order_by(missing_reports.c.report_number)
+    return await henan.database.read(lambda connection: [row.report_number for row in connection.execute(query)])
+
+
+async def stands_at(store: NotificationStore, number: int) -> None:
+    async def there() -> bool:
+        place = await store.read_position()
+        return place is not None and place.number == number
+
+    await until(there)
+
+
+async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
+    """As one behind a link that is half open, from where this node stood."""
+    nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, missing("R1"))))
+    server, port = await serve(nation)
+    async with listening(henan, port, ResultsTiming(listener_silence=0.2)) as store:
+        await stands_at(store, 1)
+        await until(lambda: len(nation.asked) >= 3)
+    await server.stop(None)
+    assert [request.cursor for request in nation.asked[:3]] == [0, 0, 1]
+    assert nation.asked[2].commit_time == to_timestamp(NOW + 1)
+    assert await missing_numbers(henan) == ["R1"]
+
+
+async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> None:
+    server, port = await serve(PretendedNation(telling(notification(0))))
+    async with listening(henan, port) as store:
+        await stands_at(store, 0)
+        await server.stop(None)
+        await asyncio.sleep(0.5)
+        server, _ = await serve(PretendedNation(telling(notification(1, missing("R1")))), port)
+        async with asyncio.timeout(4):
+            await stands_at(store, 1)
+    await server.stop(None)
+
+
+async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None:
+    """It is told again from its beginning."""
+    nation = PretendedNation(
+        telling(notification(0, missing("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(notification(0, missing("R1")), notification(1, missing("R2"))),
+    )
+    server, port = await serve(nation)
+    async with listening(henan, port) as store:
+        await stands_at(store, 1)
+    await server.stop(None)
+    assert [request.cursor for request in nation.asked] == [0, 0]
+    assert await missing_numbers(henan) == ["R1", "R2"]
+
+
+async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
+    """A change of a kind that is not known yet, one without what it needs, one that no store could take."""
+    broken = [ReplicatedChange(), ReplicatedChange(missing_report=ReplicatedMissingReport(lab="labs/?"))]
+    nation = PretendedNation(telling(notification(1, *broken, missing("x" * 65), missing("a\0b1"), missing("R1"))))
+    server, port = await serve(nation)
+    async with listening(henan, port) as store:
+        await stands_at(store, 1)
+    await server.stop(None)
+    assert await missing_numbers(henan) == ["R1"]
+
+
+async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed_again(henan: Laboratory) -> None:
+    keys = sorted(subject_key(person) for person in range(45))
+    await henan.database.write(add_subscriptions, NATION, keys, NOW)
+    nation = PretendedNation(
+        telling(notification(7), then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(then=ending(grpc.StatusCode.OUT_OF_RANGE)),
+        telling(notification(1, missing("R1"))),
+    )
+    server, port = await serve(nation)
+    async with listening(henan, port) as store:
+        await stands_at(store, 1)
+    await server.stop(None)
+    assert [request.cursor for request in nation.asked] == [0, 7, 0]
+    # Once because it was never told anything, once because its place was lost.
+    assert nation.subscribed == keys + keys
+
+
+async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in_halves(henan: Laboratory) -> None:
+    """Whether every subject is subscribed to again, or several are imported at once."""
+    keys = sorted(subject_key(person) for person in range(45))
+    await henan.database.write(add_subscriptions, NATION, keys, NOW)
+    nation = PretendedNation(telling(notification(1)), most=3)
+    server, port = await serve(nation)
+    async with listening(henan, port) as store:
+        await stands_at(store, 1)
+        assert nation.subscribed == keys
+        line = ReconnectingStub(
+            lambda: open_channel(f"127.0.0.1:{port}", Settings.from_environment({}), dedicated=True),
+            ExchangeServiceStub,
+        )
+        gateway = SubscriptionClient(line, HENAN, ResultsTiming())
+        together = await asyncio.gather(*(gateway.subscribe(key) for key in keys))
+        await line.close()
+    await server.stop(None)
+    assert [subscribed.subject_keys for subscribed in together] == [[key] for key in keys]
+
+
+async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory) -> None:
+    async with listening(henan, 9) as store:
+        await store.begin_anew(None)
+        await store.take([], NotificationPosition(5, NOW))
+        await store.take([], NotificationPosition(3, NOW))
+        await store.begin_anew(NotificationPosition(4, NOW))
+        assert await store.read_position() == NotificationPosition(5, NOW)
+
+
+def watch(country: Country, region: str = HENAN) -> Any:
+    request = WatchNotificationsRequest(node=f"nodes/{region}", pepper_mark=pepper_mark(PEPPER))
+    return country.nation.exchange.WatchNotifications(request)
+
+
+async def test_who_has_nothing_to_hear_hears_a_heartbeat(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    async with open_country(tmp_path, sqlite_url, ResultsTiming(notification_heartbeat=0.1)) as country:
+        call = watch(country)
+        beats = [await call.read() for _ in range(3)]
+        call.cancel()
+    assert [(beat.cursor, len(beat.changes)) for beat in beats] == [(0, 0)] * 3
+    assert beats[0].send_time.ToMicroseconds() < beats[2].send_time.ToMicroseconds()

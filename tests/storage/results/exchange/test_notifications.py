@@ -1,0 +1,252 @@
+"""Notifications: a node that subscribes misses nothing that is committed meanwhile; numbers and commits have one order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
+from sqlalchemy import Connection, delete, insert
+
+from services.domain.errors import OutOfRange, ResourceExhausted
+from services.domain.instant import HOUR, SECOND, Instant
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.store import insert_link
+from services.results.exchange.downstream.notification_stream import NotificationStream
+from services.results.exchange.downstream.notifications import notify_nodes, open_watch, read_notifications
+from services.results.exchange.downstream.subscriptions import find_under_way, read_subscribed, subscribe_node
+from services.results.exchange.model import NotificationPosition, Replica
+from services.results.exchange.subscribers import list_subscribed
+from services.results.exchange.tables import lab_homes
+from services.results.missing_reports.model import MissingReport
+from services.results.records.partitions import month_of, month_start
+from services.results.records.pepper_check import pepper_mark
+from services.results.records.tables import report_keys, results
+from services.results.retention.purge import purge
+from services.results.timing import ResultsTiming
+from services.runtime.server.service import Drain
+from tests.support.databases import MakeUrl
+from tests.support.results.country import until
+from tests.support.results.factories import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
+from tests.support.results.store import Laboratory, open_laboratory
+
+HENAN, SHANDONG = "410000", "370000"
+
+
+@pytest.fixture
+async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """A store of the nation, to which a laboratory uploads."""
+    async with open_laboratory(database_url("results")) as opened:
+        yield Laboratory(opened.database, opened.clock, source_node="000000")
+
+
+@pytest.fixture
+async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """Only a server has several write transactions at once."""
+    async with open_laboratory(postgres_url("results")) as opened:
+        yield Laboratory(opened.database, opened.clock, source_node="000000")
+
+
+async def subscribe(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> None:
+    keys = [subject_key(person) for person in persons]
+    await laboratory.database.write(subscribe_node, node, keys, now)
+
+
+async def told(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
+    """Number and report numbers of each notification."""
+    notifications = await laboratory.database.read(read_notifications, node, after)
+    return [(notification.position.number, names(notification.changes)) for notification in notifications]
+
+
+def names(changes: Sequence[object]) -> list[str]:
+    return [
+        f"{change.result.report_number}@{change.result.revision}"
+        if isinstance(change, Replica)
+        else change.report_number
+        for change in changes
+        if isinstance(change, Replica | MissingReport)
+    ]
+
+
+async def test_each_subscriber_is_told_of_its_persons_alone_once_a_commit(nation: Laboratory) -> None:
+    await subscribe(nation, HENAN, 0, 2)
+    await subscribe(nation, SHANDONG, 2)
+    await nation.send(make_tubes(4))
+    await nation.send([make_tube(7)], upload_id="v")
+    assert await told(nation, HENAN) == [(1, []), (2, ["R0@1", "R2@1"])]
+    assert await told(nation, SHANDONG) == [(1, []), (2, ["R2@1"])]
+    assert await told(nation, HENAN, after=2) == []
+
+
+async def test_whom_nobody_subscribes_to_leaves_no_notification(nation: Laboratory) -> None:
+    await nation.send(make_tubes(4))
+    await subscribe(nation, HENAN, 9)
+    await nation.send(make_tubes(4, 20), upload_id="v")
+    assert await told(nation, HENAN) == [(1, [])]
+
+
+async def test_a_subscription_takes_a_number_unless_all_are_known(nation: Laboratory) -> None:
+    """The place after it is then one that a nation without the subscription does not know."""
+    await subscribe(nation, HENAN, 0, 1)
+    await subscribe(nation, HENAN, 1)
+    await subscribe(nation, HENAN, 1, 2, now=NOW + SECOND)
+    await nation.database.write(open_watch, HENAN, NotificationPosition(2, NOW + SECOND))
+    assert await told(nation, HENAN) == [(2, [])]
+    with pytest.raises(OutOfRange):
+        await nation.database.write(open_watch, SHANDONG, NotificationPosition(1, NOW))
+
+
+async def test_subscribing_twice_is_subscribing(nation: Laboratory) -> None:
+    await nation.send([make_tube(0)])
+    await subscribe(nation, HENAN, 0)
+    await subscribe(nation, HENAN, 0, 1)
+    assert await nation.database.read(list_subscribed, HENAN, b"", 10) == sorted([subject_key(0), subject_key(1)])
+    (known,) = await nation.database.read(read_subscribed, [[subject_key(0)]])
+    assert names(known.replicas) == ["R0@1"]
+    assert all(len(replica.content_hash) == 16 for replica in known.replicas)
+
+
+async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nation: Laboratory) -> None:
+    await subscribe(nation, HENAN, *range(5))
+    for person in range(5):
+        await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
+    await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
+    assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
+    await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
+    await nation.database.write(open_watch, HENAN, NotificationPosition(0, None))
+    assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
+    for number, time in ((3, NOW + SECOND), (7, NOW), (4, NOW), (2**62, NOW)):
+        with pytest.raises(OutOfRange) as refused:
+            await nation.database.write(open_watch, HENAN, NotificationPosition(number, time))
+        assert refused.value.reason == "CURSOR_TOO_OLD"
+
+
+async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None:
+    """Many uploads at once: whoever reads as they come never finds a number below one he has read."""
+    await subscribe(postgresql, HENAN, *range(60))
+    uploads = [
+        asyncio.ensure_future(postgresql.send([make_tube(person)], upload_id=f"u{person}")) for person in range(60)
+    ]
+    cursor, seen = 1, []
+    while len(seen) < 60:
+        for number, _ in await told(postgresql, HENAN, after=cursor):
+            assert number == cursor + 1
+            cursor = number
+            seen.append(number)
+    await asyncio.gather(*uploads)
+    assert seen == list(range(2, 62))
+
+
+async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
+    """Such a commit tells him nothing: what it writes must be in the answer."""
+    looked, may_end = threading.Event(), threading.Event()
+
+    def commit(connection: Connection) -> None:
+        change = LoggedChange(ChangeKind.RESULTS, USCC, [("R9", 1)], [subject_key(9)])
+        notify_nodes(connection, [change], NOW)
+        looked.set()
+        assert may_end.wait(30)
+        connection.execute(insert(lab_homes).values(uscc=USCC, node="the commit's"))
+
+    committing = asyncio.ensure_future(postgresql.database.write(commit))
+    await asyncio.to_thread(looked.wait, 30)
+    desk = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain(), ResultsTiming())
+    request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
+    subscribing = asyncio.ensure_future(desk.subscribe(request))
+
+    async def registered() -> bool:
+        return bool(await postgresql.database.read(list_subscribed, HENAN, b"", 1))
+
+    await until(registered)
+    assert len(await postgresql.database.read(find_under_way)) == 1
+    done, _ = await asyncio.wait([subscribing], timeout=0.2)
+    assert not done
+    may_end.set()
+    await subscribing
+    assert committing.done() or await committing is None
+    assert await postgresql.database.read(find_under_way) == set()
+
+
+async def test_who_subscribes_while_reports_come_in_misses_none(nation: Laboratory) -> None:
+    """Each is in his answer or told by a notification."""
+    desk = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
+    persons = range(40)
+
+    async def report(person: int) -> None:
+        await nation.send([make_tube(person)], upload_id=f"u{person}")
+
+    async def begin(person: int) -> set[str]:
+        request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(person)])
+        response = await desk.subscribe(request)
+        return {result.report_number for subject in response.subjects for result in subject.results}
+
+    answers = await asyncio.gather(*(work(person) for person in persons for work in (report, begin)))
+    in_answers = set().union(*(answer for answer in answers if answer))
+    by_notification, cursor = set(), 0
+    while page := await told(nation, HENAN, after=cursor):
+        by_notification |= {name.partition("@")[0] for _, told_names in page for name in told_names}
+        cursor = page[-1][0]
+    assert in_answers | by_notification == {f"R{person}" for person in persons}
+
+
+async def test_there_are_so_many_watches_and_no_more(nation: Laboratory) -> None:
+    """And a new one when one has ended."""
+    stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming(), max_watches=2)
+    request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+    watches = [aiter(stream.watch(request)) for _ in range(2)]
+    for watch in watches:
+        await anext(watch)
+    with pytest.raises(ResourceExhausted) as refused:
+        await anext(aiter(stream.watch(request)))
+    assert refused.value.reason == "OVERLOADED"
+    await watches.pop().aclose()
+    watches.append(aiter(stream.watch(request)))
+    await anext(watches[-1])
+    for watch in watches:
+        await watch.aclose()
+
+
+async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgresql: Laboratory) -> None:
+    nodes = (HENAN, SHANDONG, "220000")
+    for node in nodes:
+        await subscribe(postgresql, node, *range(80))
+
+    async def commit(first: int) -> None:
+        await postgresql.send(make_tubes(4, first), upload_id=f"u{first}")
+
+    await asyncio.gather(*(commit(first) for first in range(0, 80, 4)))
+    for node in nodes:
+        page = await told(postgresql, node)
+        assert [number for number, _ in page] == list(range(1, 22))
+
+
+async def test_of_what_retention_removed_the_notification_alone_is_left(nation: Laboratory) -> None:
+    """Its number is still told, so that the reader goes on."""
+    await subscribe(nation, HENAN, 0)
+    await nation.send([make_tube(0)])
+
+    def remove(connection: Connection) -> None:
+        connection.execute(delete(results))
+        connection.execute(delete(report_keys))
+
+    await nation.database.write(remove)
+    assert await told(nation, HENAN) == [(1, []), (2, [])]
+
+
+async def test_a_subscription_ends_when_nothing_is_kept_of_the_person_and_nobody_asked_since(
+    nation: Laboratory,
+) -> None:
+    """Of old subscriptions those stay whose subject has a result, by whatever document, or was asked for again."""
+    horizon = month_start(month_of(NOW))
+    await nation.send([make_tube(0, reported=horizon - HOUR), make_tube(1, reported=horizon + HOUR)])
+    tie = DocumentLink("l", LinkedDocument(subject_key(3), 1, ""), LinkedDocument(subject_key(1), 1, ""), "", NOW)
+    await nation.database.write(insert_link, tie)
+    for node in (HENAN, SHANDONG):
+        await subscribe(nation, node, 0, 1, 2, 4, now=horizon - 1)
+    await subscribe(nation, HENAN, 2, now=horizon)
+    await asyncio.to_thread(purge, nation.database, horizon, NOW)
+    everybody = [sorted(subject_key(person) for person in persons) for persons in ((1, 2, 3), (1, 3))]
+    assert [await nation.database.read(list_subscribed, node, b"", 9) for node in (HENAN, SHANDONG)] == everybody
