@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
@@ -210,7 +210,7 @@ def _refuse_for_positive(inputs: Inputs, policy: EffectivePolicy, items: list[It
         pb.DECISION_OUTCOME_NOT_RECOGNIZED,
         reason,
         rests_on=governing,
-        more_follow_ups=rechecks,
+        more_next_steps=rechecks,
         refusal_permitted=may_refuse_for_positive(policy, inputs.sources),
     )
 
@@ -221,7 +221,7 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: list[Item]) ->
     if unknown is not None:
         away = unknown == pb.DECISION_REASON_SOURCE_UNAVAILABLE
         more = _ask_again(inputs) if away else ()
-        return _compose(inputs, items, pb.DECISION_OUTCOME_UNDETERMINED, unknown, more_follow_ups=more)
+        return _compose(inputs, items, pb.DECISION_OUTCOME_UNDETERMINED, unknown, more_next_steps=more)
     expired = [item for item in items if item.use == pb.EVIDENCE_USE_EXPIRED]
     uses = {item.use for item in items}
     reason: Reason = pb.DECISION_REASON_EXPIRED
@@ -263,9 +263,9 @@ def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
     return sorted(zip(inputs.evidence, claims, strict=True), key=order_of_evidence)
 
 
-def _ask_again(inputs: Inputs) -> list[FollowUp]:
+def _ask_again(inputs: Inputs) -> list[NextStep]:
     sources = sorted({source.source for source in inputs.sources if source.state in AWAY})
-    return [FollowUp(follow_up_pb2.FOLLOW_UP_ACTION_ASK_AGAIN, source=source) for source in sources]
+    return [NextStep(next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN, source=source) for source in sources]
 
 
 def _compose(

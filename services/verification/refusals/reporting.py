@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
 from hutong.verification.v1 import decision_pb2, refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest

@@ -61,7 +61,7 @@ class ResultsClient:
         """
         if self.may_wait(look_up):
             return self._put(look_up, self._alone, longest_seconds)
-        coalescer = self._nationwide if look_up.scope == SCOPE_NATIONWIDE else self._local
+        coalescer = self._nationwide if look_up.scope == LOOKUP_SCOPE_NATIONWIDE else self._local
         return self._put(look_up, coalescer, longest_seconds)
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:

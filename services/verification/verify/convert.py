@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import follow_up_pb2, lookup_pb2
+from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.verification.decision.actions import GateRow
+from services.verification.decision.convert import set_source
 from services.verification.decision.model import (
     NO_DOCUMENT,
     Considered,
@@ -19,6 +20,7 @@ from services.verification.decision.model import (
     EffectivePolicy,
     Evidence,
     Inputs,
+    NextStep,
     PolicyDocument,
     Record,
     SourceStatus,

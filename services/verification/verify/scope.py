@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hutong.results.v1.lookup_pb2 import SCOPE_NATIONWIDE
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1 import decision_pb2 as pb
 
@@ -50,7 +50,7 @@ def nationwide(look_up: LookupLatestRequest) -> LookupLatestRequest:
     """The same look-up, asked of the nation too."""
     asked = LookupLatestRequest()
     asked.CopyFrom(look_up)
-    asked.scope = SCOPE_NATIONWIDE
+    asked.scope = LOOKUP_SCOPE_NATIONWIDE
     return asked
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import follow_up_pb2, lab_pb2, lookup_pb2, result_pb2
+from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2, result_pb2
 from hutong.type.v1 import channel_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2

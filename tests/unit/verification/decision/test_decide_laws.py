@@ -240,7 +240,7 @@ def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs,
         assert after.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
         assert not after.refusal_permitted
         assert after.gate.action in (pb.GATE_ACTION_ASK_AGAIN, pb.GATE_ACTION_LET_IN)
-        assert away.source in [follow_up.source for follow_up in after.follow_ups]
+        assert away.source in [next_step.source for next_step in after.next_steps]
     assert away in after.sources
 
 

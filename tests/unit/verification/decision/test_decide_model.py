@@ -7,7 +7,7 @@ from collections import Counter
 from random import Random
 
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import follow_up_pb2
+from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.verification.decision.decide import decide

@@ -73,7 +73,7 @@ class VerifyRequest(_message.Message):
     """From where the person comes, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: where the
     rules for the two origins differ, both are tried and the answer is the better one for the holder.
     """
-    scope: _lookup_pb2.Scope.ValueType
+    scope: _lookup_pb2.LookupScope.ValueType
     """How far to look for records. Unset asks as far as the answer needs: the node's own records first, and if these alone
     do not recognise the person the nation too, once, within the caller's remaining time and at most 1.2 seconds. LOCAL
     never asks the nation, and so never finds a lack.

@@ -26,11 +26,11 @@ def policy() -> None:
 
 
 @policy.command(cls=NodeCommand, former={"--at": "--effective-time", "--known": "--as-of-time"})
-@click.option("--region", required=True, help="Where, GB/T 2260.")
-@click.option("--purpose", type=PURPOSE, required=True, help="For what: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="Where the person comes from, GB/T 2260.  [default: not known]")
-@click.option("--effective-time", type=INSTANT, help="For which instant.  [default: now]")
-@click.option("--as-of-time", type=INSTANT, help="By what was published then.  [default: now]")
+@click.option("--region", required=True, help="The region that checks, GB/T 2260.")
+@click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: not known]")
+@click.option("--effective-time", type=INSTANT, help="The instant of use.  [default: now]")
+@click.option("--as-of-time", type=INSTANT, help="Use only what was published by this instant.  [default: now]")
 @json_option
 @click.pass_obj
 def resolve(
@@ -42,9 +42,9 @@ def resolve(
     as_of_time: Timestamp | None,
     as_json: bool,
 ) -> ExitCode:
-    """Show what applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant.
+    """Show the policy that applies to a region, a purpose, an origin and an instant.
 
-    If the origin is not told and the rules differ, both are shown: for people of the same province and of another.
+    If the origin is not known and the policies differ, both are shown: for the same province and for another.
     """
     request = policy_service_pb2.ResolvePolicyRequest(
         region=region,
@@ -59,7 +59,7 @@ def resolve(
         if as_json:
             print_json(response.by_origin)
             return ExitCode.DONE
-        click.echo("The origin is not known, and the rules differ.")
+        click.echo("The origin is not known, and the policies differ.")
         click.echo("From the same province:")
         _show_effective(response.by_origin.same_province)
         click.echo("From another province:")
@@ -74,7 +74,7 @@ def resolve(
 def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
     click.echo(describe_requirement(effective))
     lines = {
-        "Rule": effective.governing,
+        "Policy": effective.governing,
         "Document": describe_source(effective.governing_source),
         "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
         "Channels": _words(channel_pb2.Channel, effective.channels, "CHANNEL_") or ("all" * bool(effective.governing)),
