@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import zlib
 
 from alembic import context
 from sqlalchemy import Connection, MetaData, text
 
 from services.runtime.settings import Settings
+from services.storage.advisory_locks import migration_lock
 from services.storage.engine import create_service_engine
 from services.storage.migrate import version_table
 
@@ -38,7 +38,7 @@ def migrate_under_lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET statement_timeout = 0"))
         # The wait for another migrator has no limit; the waits for tables below have one.
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": zlib.crc32(f"hutong {service}".encode())})
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": migration_lock(service)})
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.commit()

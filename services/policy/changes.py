@@ -15,9 +15,6 @@ from services.policy import tables
 from services.policy.convert import Statement, revision_from_proto
 from services.policy.model import Revision
 
-_LOCK_KEY = 0x48755062
-"""Of the advisory lock that publications hold until their commit, so that they take turns on every process."""
-
 _policies = tables.policies
 _changes = tables.policy_changes
 
@@ -35,12 +32,6 @@ class Changes:
     sequence: int
     revisions: Sequence[tuple[int, Revision]]
     commit_times: Mapping[int, Instant] = field(default_factory=dict)
-
-
-def take_turn(connection: Connection) -> None:
-    """Wait until no other publication is under way; on SQLite the one writer is turn enough."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
 
 
 def newest_sequence(connection: Connection) -> int:

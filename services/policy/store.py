@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 
 from services.domain.instant import Instant
 from services.policy import tables
-from services.policy.changes import Changes, newest_sequence, read_changes, take_turn
+from services.policy.changes import Changes, newest_sequence, read_changes
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once
 
@@ -54,7 +55,7 @@ def _change_once(
     response_type: type[R],
     now: Instant,
 ) -> R:
-    take_turn(connection)
+    lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     return answer_once(
         connection,
         tables.requests,

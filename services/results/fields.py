@@ -1,4 +1,4 @@
-"""Fields that several wings read from the wire."""
+"""Conversion of message fields that several wings share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.runtime.consistency import Freshness, encode_token
 
 
 def document_from_proto(document: identity_pb2.IdentityDocument, field: str = "document") -> Document:
-    """The canonical document; InvalidArgument BAD_DOCUMENT_NUMBER when its number cannot be right."""
+    """Return the canonical document. Raises InvalidArgument BAD_DOCUMENT_NUMBER if its number is impossible."""
     try:
         return canonical_document(document.type, document.number, document.issuing_country)
     except BadDocument as error:
@@ -21,14 +21,14 @@ def document_from_proto(document: identity_pb2.IdentityDocument, field: str = "d
 
 
 def known_region(region: str, field: str) -> str:
-    """The region when it is one of GB/T 2260; InvalidArgument REGION_UNKNOWN when it is not."""
+    """Return the region if it is one of GB/T 2260. Raises InvalidArgument REGION_UNKNOWN otherwise."""
     if not is_region(region):
         raise InvalidArgument.field(field, "is not a region of GB/T 2260", "REGION_UNKNOWN")
     return region
 
 
 def closed_interval(interval: Interval, field: str) -> tuple[Instant, Instant]:
-    """The start and the end; InvalidArgument when they are one instant here, where times are microseconds."""
+    """Return start and end in microseconds. Raises InvalidArgument if they are the same microsecond."""
     start, end = from_timestamp(interval.start_time), from_timestamp(interval.end_time)
     if end <= start:
         raise InvalidArgument.field(field, "its end must be after the start")
@@ -36,7 +36,7 @@ def closed_interval(interval: Interval, field: str) -> tuple[Instant, Instant]:
 
 
 def open_interval(interval: Interval) -> tuple[Instant | None, Instant | None]:
-    """The start and the end, None where there is no limit."""
+    """Return start and end, None for each that is not set."""
     return (
         from_timestamp(interval.start_time) if interval.HasField("start_time") else None,
         from_timestamp(interval.end_time) if interval.HasField("end_time") else None,
@@ -44,9 +44,9 @@ def open_interval(interval: Interval) -> tuple[Instant | None, Instant | None]:
 
 
 def token(node: str, now: Instant) -> str:
-    """The consistency token of what was committed at this node before now.
+    """Return the consistency token for everything that this node committed before now.
 
-    To be made after the commit: by an earlier instant a reader elsewhere would believe to have seen what was still on
-    its way into the store.
+    Take `now` after the commit. With an earlier instant a reader elsewhere could consider the token met before the
+    commit has reached it.
     """
     return encode_token(Freshness("results", node, now))

@@ -1,4 +1,4 @@
-"""The Results service's memory of request ids."""
+"""The Results service's table of request ids, by which it recognises repeated requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All tables of the Results service, for Alembic: importing this module completes the catalogue."""
+"""All tables of the Results service, for Alembic. Importing this module completes the metadata."""
 
 from __future__ import annotations
 

@@ -26,6 +26,12 @@ def is_served(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
+def shown_in_readme() -> list[str]:
+    """The lines of the demo that the README shows, each up to its ellipsis."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("$ make demo")[2].partition("```")[0]
+    return [line.removesuffix("...") for line in text.splitlines()[1:]]
+
+
 def test_demo_tells_its_story() -> None:
     """It exits 0, tells every kind of answer, and stops its three processes."""
     done = run(COMMAND, cwd=ROOT, timeout=170)
@@ -40,6 +46,7 @@ def test_demo_tells_its_story() -> None:
     ):
         assert word in done.stdout
     assert "accepted 20000" in done.stdout
+    assert [line for line in shown_in_readme() if line not in done.stdout] == []
     addresses = re.findall(r"127\.0\.0\.1:\d+", done.stdout)
     assert len(set(addresses)) == 3
     assert not any(map(is_served, addresses))

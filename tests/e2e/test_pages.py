@@ -52,7 +52,7 @@ def delays(*hours: float) -> DelayQuantiles:
 
 def a_lab(number: int, late: int = 0, results: int = 1_000) -> Timeliness:
     return Timeliness(
-        subject=f"labs/91220501MA{number:08d}",
+        lab=f"labs/91220501MA{number:08d}",
         result_count=results,
         late_count=late,
         report_to_upload=delays(0.2 + number / 40, 1 + late / 40, 2 + late / 10) if results else None,
@@ -65,14 +65,14 @@ def timeliness_html() -> str:
     """A province of forty laboratories: one is late with a third of its results, one a little, one is silent."""
     labs = [a_lab(number, {3: 333, 4: 7}.get(number, 0), 0 if number == 9 else 1_000) for number in range(1, 41)]
     whole = Timeliness(
-        subject="220000",
+        region="220000",
         result_count=39_000,
         late_count=340,
         report_to_upload=delays(0.6, 3.1, 5.5),
         upload_to_nationwide=delays(0.01, 0.03, 0.1),
         last_upload_time=END,
     )
-    names = {labs[2].subject: LATE_NAME, labs[3].subject: PROMPT_NAME, labs[8].subject: EVIL}
+    names = {labs[2].lab: LATE_NAME, labs[3].lab: PROMPT_NAME, labs[8].lab: EVIL}
     asked = timeliness.Asked("220000", START, END, Duration(seconds=4 * HOUR), names)
     return timeliness.timeliness_page([whole, *labs], asked)
 

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, select, update
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.policy import tables
-from services.policy.changes import insert_revision, revision_from_row, take_turn, write_withdrawal
+from services.policy.changes import insert_revision, revision_from_row, write_withdrawal
 from services.policy.convert import Statement
 from services.policy.model import Revision
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 
@@ -70,7 +71,7 @@ def _receive(
     connection: Connection, revisions: Sequence[ReceivedRevision], position: UpstreamPosition | None, now: Instant
 ) -> list[str]:
     if revisions:
-        take_turn(connection)
+        lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     differing = [one.revision.name for one in revisions if not _receive_one(connection, one, now)]
     if position is not None:
         _write_position(connection, position._replace(cursor="") if differing else position)

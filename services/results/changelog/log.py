@@ -1,12 +1,13 @@
-"""The change log: one entry for each commit, in the order of its writer, so that no change is ever skipped.
+"""The change log: one entry for each commit, numbered within its writer, so that no reader ever skips a change.
 
-A cursor over one shared sequence skips rows: numbers are drawn before commits, and a watcher that has seen 7 never
-comes back for the 6 that commits late. Here a write transaction borrows a writer that no other has meanwhile and holds
-it until its commit, so within a writer numbers and commits have one order, and a cursor holds a number for each writer.
-There are never more writers than there were ever transactions at once.
+A cursor over one shared sequence skips rows, because numbers are drawn before commits: a reader that has seen 7 never
+returns for a 6 that commits later. Here a transaction locks a writer's row until its commit. Numbers and commits
+therefore have the same order within a writer, and a cursor is one number for each writer. There are never more writers
+than there were concurrent transactions.
 
-Among writers an entry's turn tells what was first: it is greater than that of every commit that was over when the entry
-was made, whatever the clocks say. Who reads up to a bound of turns has with every change all that came before it.
+An entry's turn, a Lamport timestamp, orders the entries of different writers. It is greater than the turn of every
+commit that had ended when the entry was made, whatever the clocks say. A reader that has read up to a turn has
+therefore read, for each change, every change before it.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from services.results.changelog import tables
 from services.results.changelog.model import BEGINNING, ChangeKind, Cursor, Entry, LoggedChange, LogPage, Position
 
 MAX_ENTRIES = 20
-"""Entries of one writer that a watcher reads at once."""
+"""Entries of one writer that one read takes, which bounds its memory for any number of unread entries."""
 MAX_RESULTS = 5_000
-"""Results that a watcher reads at once, but one entry at least: some ten megabytes."""
+"""Reports that one read takes (some ten megabytes of results), or more if the first entry alone has more."""
 LOADED_FIRST = 4
-"""Entries whose reports are fetched first, then twice as many, and so on: most readers are full after a few."""
+"""Entries that are fetched first; each further fetch takes twice as many. Most reads reach their limit after a few."""
 REMOVED_STEP = 1_000
-"""Entries of one writer that one transaction removes: uploads wait for it on SQLite."""
+"""Entries of one writer that one transaction removes. On SQLite uploads wait for that transaction."""
 
 _changes = tables.changes
 _writers = tables.change_writers
 
 
-class _Mark(NamedTuple):
-    """Where an entry stands: by turn and time first."""
+class _EntryKey(NamedTuple):
+    """The position of an entry among those of all writers. Turn and commit time order it first."""
 
     turn: tuple[int, Instant]
     writer_id: int
@@ -46,23 +47,23 @@ class _Mark(NamedTuple):
 
 
 Subscriber: TypeAlias = Callable[[Connection, Sequence[LoggedChange], Instant], None]
-"""Learns of changes in the transaction that makes them, after its writes and before its entries in the log."""
+"""Receives changes in the transaction that makes them, after its writes and before its entries in the log."""
 
 
 class ChangeLog:
-    """Records what transactions change, and tells subscribers of it in the same transaction."""
+    """Records what transactions change, and notifies subscribers in the same transaction."""
 
     def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
         self._subscribers = tuple(subscribers)
 
     def record(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-        """Tell subscribers, then log each change. Called last: from here on the transaction holds a writer."""
+        """Notify subscribers, then log each change. Call it last, because the transaction holds a writer from here."""
         self.notify(connection, changes, now)
         for change in changes:
             append_entry(connection, change.lab, change.names, now, change.kind)
 
     def notify(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-        """Tell subscribers of changes that are not logged here. Called once in a transaction, after its writes."""
+        """Notify subscribers of changes without logging them. Call it once in a transaction, after its writes."""
         if changes:
             for subscriber in self._subscribers:
                 subscriber(connection, changes, now)
@@ -75,10 +76,10 @@ def append_entry(
     now: Instant,
     kind: ChangeKind = ChangeKind.RESULTS,
 ) -> None:
-    """Log what the transaction changed. To be called last: from here on the transaction holds a writer."""
+    """Log what the transaction changed. Call it last, because the transaction holds a writer from here."""
     if not reports:
         return
-    writer_id, sequence, turn = _borrow_writer(connection, now)
+    writer_id, sequence, turn = _acquire_writer(connection, now)
     connection.execute(
         insert(_changes).values(
             writer_id=writer_id,
@@ -93,26 +94,23 @@ def append_entry(
 
 
 def pack_reports(reports: Sequence[tuple[str, int]]) -> bytes:
-    """A list of reports and revisions as the log keeps it."""
+    """Encode a list of reports and revisions for the log."""
     return zlib.compress(orjson.dumps(reports), level=1)
 
 
 def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
-    """What `pack_reports` wrote."""
+    """Decode what `pack_reports` encoded."""
     return [*map(tuple, orjson.loads(zlib.decompress(packed)))]
 
 
-def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
-    """A writer that no other transaction has, held until the commit, with its next number and the entry's turn.
-
-    A new writer if none is free.
-    """
+def _acquire_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
+    """Lock a writer until the commit, a new one if none is free. Return its id, next number and the entry's turn."""
     free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
     others = _writers.alias("others")
     newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
-    # Of its own turn too: another transaction may have used this writer since the statement began.
+    # The writer's own turn counts too, because another transaction may have used it since the statement began.
     greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
-    borrowed = connection.execute(
+    acquired = connection.execute(
         update(_writers)
         .where(_writers.c.writer_id == free.scalar_subquery())
         .values(
@@ -121,61 +119,61 @@ def _borrow_writer(connection: Connection, now: Instant) -> tuple[int, int, int]
         )
         .returning(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.newest_turn)
     ).first()
-    if borrowed is not None:
-        return borrowed.writer_id, borrowed.newest_sequence, borrowed.newest_turn
+    if acquired is not None:
+        return acquired.writer_id, acquired.newest_sequence, acquired.newest_turn
     new = insert(_writers).values(start_time=now, newest_sequence=1, removed_sequence=0, newest_turn=newest_turn + 1)
-    made = connection.execute(new.returning(_writers.c.writer_id, _writers.c.newest_turn)).one()
-    return made.writer_id, 1, made.newest_turn
+    created = connection.execute(new.returning(_writers.c.writer_id, _writers.c.newest_turn)).one()
+    return created.writer_id, 1, created.newest_turn
 
 
 def oldest_cursor(connection: Connection) -> Cursor:
-    """The cursor from which on everything is kept."""
+    """Return the oldest cursor after which every entry is kept."""
     query = select(_writers.c.writer_id, _writers.c.removed_sequence).where(_writers.c.removed_sequence > 0)
     return {row.writer_id: Position(row.removed_sequence) for row in connection.execute(query)}
 
 
 def newest_cursor(connection: Connection) -> Cursor:
-    """The cursor after everything that is committed."""
+    """Return the cursor after every committed entry."""
     query = select(_writers.c.writer_id, _writers.c.newest_sequence)
     return {row.writer_id: Position(row.newest_sequence) for row in connection.execute(query)}
 
 
 def read_entries(connection: Connection, cursor: Cursor) -> list[Entry]:
-    """As `read_log`, without word of whether there is more."""
+    """Return the entries of `read_log`."""
     return read_log(connection, cursor).entries
 
 
 def read_log(connection: Connection, cursor: Cursor, limit: int | None = None) -> LogPage:
-    """What came after a cursor, up to `limit` reports (MAX_RESULTS unless it is given) but one entry at least.
+    """Return the entries after a cursor, up to `limit` reports (default MAX_RESULTS) but at least one entry.
 
-    No entry comes before one that was committed before it was made. On PostgreSQL each statement here sees a later
-    state than the one before: the first one, which reads how far each writer is, bounds them all.
+    Each entry comes after all entries that had been committed when it was made. On PostgreSQL every statement here sees
+    a later state than the one before. The first one reads each writer's newest number, which bounds the others.
 
     Raises:
-        OutOfRange: CURSOR_TOO_OLD, something after the cursor is no longer kept, or it is not of this log.
+        OutOfRange: CURSOR_TOO_OLD, an entry after the cursor is removed, or the cursor is of another log.
     """
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     for writer_id in cursor.keys() - writers.keys():
         raise _too_old(connection, writer_id)
-    marks: list[_Mark] = []
-    cuts: list[tuple[int, Instant]] = []
+    keys: list[_EntryKey] = []
+    limits: list[tuple[int, Instant]] = []
     for writer_id, writer in writers.items():
         after = cursor.get(writer_id, BEGINNING).sequence
         if not writer.removed_sequence <= after <= writer.newest_sequence:
             raise _too_old(connection, writer_id)
         if after < writer.newest_sequence:
-            found = _read_marks(connection, writer_id, after, writer.newest_sequence)
-            marks += found
+            found = _read_keys(connection, writer_id, after, writer.newest_sequence)
+            keys += found
             if found[-1].sequence < writer.newest_sequence:
-                cuts.append(found[-1].turn)
-    # Where one writer's part ends early, later ones of the others may belong behind its rest.
-    marks = sorted(mark for mark in marks if not cuts or mark.turn <= min(cuts))
-    entries = _load(connection, marks, cursor, MAX_RESULTS if limit is None else limit)
-    return LogPage(entries, not cuts and len(entries) == len(marks))
+                limits.append(found[-1].turn)
+    # If one writer has more entries than were read, later entries of other writers may belong behind the unread ones.
+    keys = sorted(key for key in keys if not limits or key.turn <= min(limits))
+    entries = _load(connection, keys, cursor, MAX_RESULTS if limit is None else limit)
+    return LogPage(entries, not limits and len(entries) == len(keys))
 
 
-def _read_marks(connection: Connection, writer_id: int, after: int, newest: int) -> list[_Mark]:
-    """Where a writer's next entries stand among those of others."""
+def _read_keys(connection: Connection, writer_id: int, after: int, newest: int) -> list[_EntryKey]:
+    """Return the keys of a writer's next entries."""
     rows = connection.execute(
         select(_changes.c.sequence, _changes.c.turn, _changes.c.commit_time)
         .where(_changes.c.writer_id == writer_id, _changes.c.sequence > after, _changes.c.sequence <= newest)
@@ -185,22 +183,23 @@ def _read_marks(connection: Connection, writer_id: int, after: int, newest: int)
     if not rows or rows[0].sequence != after + 1:
         # Removed since the writers were read.
         raise _too_old(connection, writer_id)
-    # Never before an earlier one of its writer: entries that are older than turns have but their times.
+    # Entries from before turns were introduced have only their times, which a clock that was set back may disorder.
+    # The running maximum keeps each after the earlier ones of its writer.
     turns = accumulate(((row.turn, row.commit_time) for row in rows), max)
-    return [_Mark(turn, writer_id, row.sequence) for turn, row in zip(turns, rows, strict=True)]
+    return [_EntryKey(turn, writer_id, row.sequence) for turn, row in zip(turns, rows, strict=True)]
 
 
-def _load(connection: Connection, marks: Sequence[_Mark], cursor: Cursor, limit: int) -> list[Entry]:
-    """The first of these entries, up to `limit` reports that the cursor has not dealt with, but one entry at least."""
+def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, limit: int) -> list[Entry]:
+    """Return the first of these entries, up to `limit` reports after the cursor but at least one entry."""
     entries: list[Entry] = []
     count, start, size = 0, 0, LOADED_FIRST
-    while start < len(marks):
-        found = _load_rows(connection, marks[start : start + size])
-        for mark in marks[start : start + size]:
-            row = found.get((mark.writer_id, mark.sequence))
+    while start < len(keys):
+        found = _load_rows(connection, keys[start : start + size])
+        for key in keys[start : start + size]:
+            row = found.get((key.writer_id, key.sequence))
             if row is None:
-                # Removed since its mark was read.
-                raise _too_old(connection, mark.writer_id)
+                # Removed since its key was read.
+                raise _too_old(connection, key.writer_id)
             entry = Entry(
                 row.writer_id, row.sequence, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind)
             )
@@ -212,10 +211,10 @@ def _load(connection: Connection, marks: Sequence[_Mark], cursor: Cursor, limit:
     return entries
 
 
-def _load_rows(connection: Connection, marks: Sequence[_Mark]) -> dict[tuple[int, int], Any]:
-    """Entries as they are stored: their reports, which cost most, are unpacked of those alone that are read."""
-    key = tuple_(_changes.c.writer_id, _changes.c.sequence)
-    query = select(_changes).where(key.in_([(mark.writer_id, mark.sequence) for mark in marks]))
+def _load_rows(connection: Connection, keys: Sequence[_EntryKey]) -> dict[tuple[int, int], Any]:
+    """Return stored entries by key. The caller unpacks the reports, the costliest part, only of entries it returns."""
+    columns = tuple_(_changes.c.writer_id, _changes.c.sequence)
+    query = select(_changes).where(columns.in_([(key.writer_id, key.sequence) for key in keys]))
     return {(row.writer_id, row.sequence): row for row in connection.execute(query)}
 
 
@@ -230,9 +229,10 @@ def _too_old(connection: Connection, writer_id: int) -> OutOfRange:
 
 
 def remove_entries(connection: Connection, writer_id: int, before: Instant) -> bool:
-    """Remove a writer's first entries, as far as they were committed before an instant; whether there may be more.
+    """Remove a writer's first entries up to the first one not committed before an instant.
 
-    Only ever a beginning of its entries, so that a cursor can tell whether it is too old.
+    Returns whether there may be more to remove. The removed entries are always the first ones without a gap, so that
+    one number says which cursors are too old.
     """
     query = (
         select(_changes.c.sequence, _changes.c.commit_time)
@@ -250,5 +250,5 @@ def remove_entries(connection: Connection, writer_id: int, before: Instant) -> b
 
 
 def list_writers(connection: Connection) -> list[int]:
-    """Every writer there ever was."""
+    """Return the ids of all writers."""
     return list(connection.execute(select(_writers.c.writer_id).order_by(_writers.c.writer_id)).scalars())

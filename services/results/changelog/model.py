@@ -11,7 +11,7 @@ from services.domain.instant import Instant
 
 
 class ChangeKind(IntEnum):
-    """What the entries of the log speak of; watchers of results pass over all but the first."""
+    """What an entry of the log lists. Watchers of results skip all kinds but the first."""
 
     RESULTS = 0
     LINKS = 1
@@ -20,7 +20,7 @@ class ChangeKind(IntEnum):
 
 
 class Position(NamedTuple):
-    """Where a watcher stands with a writer: its last entry that was dealt with, and how many reports of the next."""
+    """A reader's position with one writer: its last processed entry, and how many reports of the next are processed."""
 
     sequence: int
     dealt: int = 0
@@ -29,14 +29,14 @@ class Position(NamedTuple):
 BEGINNING = Position(0)
 
 Cursor = dict[int, Position]
-"""Writer → place; at its beginning with a writer that is missing."""
+"""Writer → position. A writer that is missing is at BEGINNING."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One commit: which reports of a laboratory got which revisions, in the order of the upload.
+    """One commit: the reports of a laboratory and the revisions they got, in the order of the upload.
 
-    Of another kind than results, which links, laboratories or reported numbers it changed, with 0 for a revision.
+    In entries of other kinds `reports` lists the changed links, laboratories or missing reports, with revision 0.
     """
 
     writer_id: int
@@ -47,13 +47,13 @@ class Entry:
     kind: ChangeKind = ChangeKind.RESULTS
 
     def dealt_with(self, cursor: Cursor) -> int:
-        """How many of its reports a cursor that stands before its end has dealt with."""
-        place = cursor.get(self.writer_id, BEGINNING)
-        return min(place.dealt, len(self.reports)) if place.sequence == self.sequence - 1 else 0
+        """Return how many of the entry's reports a cursor has processed, for a cursor before the entry's end."""
+        position = cursor.get(self.writer_id, BEGINNING)
+        return min(position.dealt, len(self.reports)) if position.sequence == self.sequence - 1 else 0
 
 
 class LogPage(NamedTuple):
-    """What was read of the log at once, and whether that was all there was."""
+    """The entries of one read, and whether the log had no more."""
 
     entries: list[Entry]
     is_complete: bool
@@ -64,10 +64,10 @@ class LoggedChange:
     """What a transaction changed, of one kind and one laboratory.
 
     Attributes:
-        kind: what `names` names.
+        kind: what `names` lists.
         lab: the laboratory of results and missing reports; empty for links and laboratories.
-        names: report numbers with the revisions written, in the order of the upload; ids and codes with 0.
-        subject_keys: of results the subject of each name; of one link the subjects of both documents.
+        names: report numbers with the revisions written, in the order of the upload; other ids and codes with 0.
+        subject_keys: for results the subject of each name; for a link the subjects of both documents.
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the laboratory that is named.
     """

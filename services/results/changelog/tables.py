@@ -6,22 +6,22 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, S
 
 from services.results.schema import metadata
 
-# Who writes changes. A transaction holds a writer's row from its entry to its commit, so that a writer's changes are
-# committed in the order of their sequence, whatever other writers do meanwhile.
+# Writers of the change log. A transaction holds a writer's row from its entry to its commit, so that a writer's entries
+# are committed in the order of their sequence.
 change_writers = Table(
     "change_writers",
     metadata,
     Column("writer_id", Integer, primary_key=True, autoincrement=True),
     Column("start_time", BigInteger, nullable=False),
-    # The sequence of its newest entry.
+    # The sequence of the writer's newest entry.
     Column("newest_sequence", BigInteger, nullable=False, server_default="0"),
     # The sequence of the newest entry that retention has removed; 0 while all are kept.
     Column("removed_sequence", BigInteger, nullable=False, server_default="0"),
-    # The turn of its newest entry.
+    # The turn of the writer's newest entry.
     Column("newest_turn", BigInteger, nullable=False, server_default="0"),
 )
 
-# One row for each commit that changed results, links, laboratories or missing reports: which, in one compressed list.
+# One row for each commit that changed results, links, laboratories or missing reports, with a compressed list of them.
 changes = Table(
     "changes",
     metadata,
@@ -29,17 +29,17 @@ changes = Table(
     # Counts the writer's commits from 1, without a gap.
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("commit_time", BigInteger, nullable=False),
-    # Empty where none is concerned.
+    # Empty for links and laboratories.
     Column("lab", String(18), nullable=False),
-    # zlib over JSON: [[report_number, revision], …] in the order of the upload; of links and laboratories [[id, 0], …].
+    # zlib over JSON: [[report_number, revision], …] in the order of the upload; links and laboratories [[id, 0], …].
     Column("reports", LargeBinary, nullable=False),
-    # What the list names: services.results.changelog.model.ChangeKind.
+    # What the list contains: services.results.changelog.model.ChangeKind.
     Column("kind", SmallInteger, nullable=False, server_default="0"),
-    # Greater than the turn of every commit that was over when the entry was made; 0 of entries older than turns.
+    # Greater than the turn of every commit that had ended when the entry was made; 0 if the entry is older than turns.
     Column("turn", BigInteger, nullable=False, server_default="0"),
 )
 
-# The identity of this node's change log, in one row: another when the log begins anew.
+# The identity of this node's change log, in one row. It changes when the log begins anew.
 log_identity = Table(
     "log_identity",
     metadata,

@@ -1,4 +1,4 @@
-"""Wire ↔ domain of corrections and recalls."""
+"""Conversion of requests to corrections and recalls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.results.fields import closed_interval
 
 
 def correction_from_proto(request: CorrectResultRequest) -> Correction:
-    """What is to be put right; a correction always concerns the newest revision."""
+    """Return the correction of a request. Raises InvalidArgument for a name with a revision: only the newest counts."""
     lab, report_number, revision = parse_result(request.name)
     if revision is not None:
         raise InvalidArgument.field("name", "names a revision; a correction concerns the newest", "MALFORMED_NAME")
@@ -28,7 +28,7 @@ def correction_from_proto(request: CorrectResultRequest) -> Correction:
 
 
 def recall_from_proto(request: RecallResultsRequest) -> Recall:
-    """Which reports are to be taken back."""
+    """Return the recall of a request. Raises InvalidArgument for a wrong laboratory or an empty interval."""
     lab = parse_lab(request.lab, "lab")
     start, end = closed_interval(request.report_interval, "report_interval")
     return Recall(lab, start, end, tuple(request.outcomes), mask_resident_numbers(request.reason))

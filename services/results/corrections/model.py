@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a laboratory puts right in one of its reports; None where it was right."""
+    """A correction of one report. A time of None stays as it was."""
 
     lab: str
     report_number: str
@@ -25,7 +25,10 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Which of a laboratory's reports are taken back: filed in [start_time, end_time), with one of the outcomes."""
+    """A recall of a laboratory's reports with a reference time in [start_time, end_time) and one of the outcomes.
+
+    Without outcomes it recalls reports of any outcome.
+    """
 
     lab: str
     start_time: Instant

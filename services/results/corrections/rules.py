@@ -1,7 +1,7 @@
-"""What a correction may say. Pure.
+"""Rules of corrections, as pure functions.
 
-A correction supersedes and keeps history, and it must never make an issued report valid for longer: neither by a later
-report time nor, where validity counts from sampling, by a later sampling time.
+A correction supersedes the newest revision and keeps the history. It must never make an issued report valid for longer,
+neither by a later report time nor, where validity counts from sampling, by a later sample time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.results.records.model import (
 
 
 def correct(history: Sequence[StoredResult], correction: Correction, now: Instant) -> StoredResult:
-    """The next revision of a report, from all its revisions so far, oldest first.
+    """Return the next revision of a report, given all its revisions so far, oldest first.
 
     Raises:
         FailedPrecondition: CONFLICT, the report was recalled.
@@ -42,7 +42,7 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
     if correction.outcome == PENDING:
         report_time = None
         if any(old.outcome != PENDING for old in history):
-            # Its result could be uploaded then, once more and with a later report time.
+            # Otherwise the result could be uploaded again, with a later report time.
             text = "a report that was issued does not become a sampling record again"
             raise InvalidArgument.field("outcome", text, "CONFLICT")
     next_ = newest._replace(
@@ -84,7 +84,7 @@ def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
 
 
 def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> list[Violation]:
-    """What would let the report count for longer than any revision of the same force ever let it."""
+    """Return a violation for each time that is later than the earliest one of earlier revisions with this outcome."""
     same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
     if not same:
         if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:

@@ -1,4 +1,4 @@
-"""ResultsAdminService: changing what was reported, with history. The contract documents each RPC."""
+"""ResultsAdminService: corrections and recalls. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from services.runtime.clock import Clock
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class ResultsAdminServicer(ResultsAdminServiceServicer):
-    """Changing what was reported, with history."""
+    """Corrections and recalls."""
 
     def __init__(self, store: CorrectionStore, labs: LabStore, jurisdiction: str, clock: Clock) -> None:
         self._store = store
@@ -53,8 +53,8 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
         def encode(count: int) -> RecallResultsResponse:
             return RecallResultsResponse(recalled_count=count)
 
-        once = IdempotentRequest(request, RecallResultsResponse, encode, now)
-        response = await self._store.recall(recall, once, pretend=request.validate_only)
+        idempotent = IdempotentRequest(request, RecallResultsResponse, encode, now)
+        response = await self._store.recall(recall, idempotent, dry_run=request.validate_only)
         if not request.validate_only:
             response.consistency_token = token(self._jurisdiction, self._clock.now())
         return response

@@ -32,9 +32,9 @@ _keys = report_keys
 
 
 class CorrectionStore:
-    """Further revisions of reports. Every write is durable when it returns.
+    """Writes corrections and recalls. Every write is durable when it returns.
 
-    Where `node` is named, reports that another node received are neither corrected nor recalled.
+    If `node` is not empty, reports that another node received can be neither corrected nor recalled.
     """
 
     def __init__(
@@ -53,26 +53,28 @@ class CorrectionStore:
         self._node = node
         self._steps = RecallSteps(change_log, secret, node)
 
-    async def correct(self, correction: Correction, once: IdempotentRequest[StoredResult, M]) -> M:
-        """Write the next revision of a report. NotFound, FailedPrecondition, InvalidArgument."""
-        # No month of a time that will be refused.
-        latest = once.now + FUTURE_TOLERANCE
+    async def correct(self, correction: Correction, request: IdempotentRequest[StoredResult, M]) -> M:
+        """Write the next revision of a report. Raises NotFound, FailedPrecondition and InvalidArgument."""
+        # Times further ahead are refused below, so they need no partition.
+        latest = request.now + FUTURE_TOLERANCE
         moved = [correction.reissue_time, correction.sample_time]
         await self._partitions.prepare([time for time in moved if time is not None and time <= latest])
 
         def run(connection: Connection) -> StoredResult:
-            result = correct_result(connection, correction, once.now, self._node)
+            result = correct_result(connection, correction, request.now, self._node)
             names = [(result.report_number, result.revision)]
             change = LoggedChange(ChangeKind.RESULTS, result.lab, names, [result.subject_key])
-            self._change_log.record(connection, [change], once.now)
+            self._change_log.record(connection, [change], request.now)
             return result
 
-        return await self._writer.write(once, run)
+        return await self._writer.write(request, run)
 
-    async def recall(self, recall: Recall, once: IdempotentRequest[int, M], *, pretend: bool) -> M:
-        """Take back a laboratory's reports, step by step, or only count them.
+    async def recall(self, recall: Recall, request: IdempotentRequest[int, M], *, dry_run: bool) -> M:
+        """Recall a laboratory's reports step by step, or only count them in a dry run.
 
-        NotFound when the laboratory is not registered, FailedPrecondition when all of the interval was removed.
+        Raises:
+            NotFound: the laboratory is not registered.
+            FailedPrecondition: BEFORE_HORIZON, everything in the interval was removed.
         """
 
         def begin(connection: Connection) -> None:
@@ -82,15 +84,20 @@ class CorrectionStore:
         await self._database.read(begin)
         progress = Progress()
         while progress.after is not None:
-            if pretend:
-                progress = await self._database.read(self._steps.pretend, recall, progress, once.now)
+            if dry_run:
+                progress = await self._database.read(self._steps.preview, recall, progress, request.now)
             else:
-                progress = await self._database.write(self._steps.take, recall, once, progress)
-        return once.encode(progress.count)
+                progress = await self._database.write(self._steps.take_back, recall, request, progress)
+        return request.encode(progress.count)
 
 
 def find_history(connection: Connection, lab: str, report_number: str) -> list[StoredResult]:
-    """All revisions of a report, oldest first; NotFound, FailedPrecondition. Holds the report until the commit."""
+    """Return all revisions of a report, oldest first, and lock the report until the commit.
+
+    Raises:
+        NotFound: the report is not stored.
+        FailedPrecondition: BEFORE_HORIZON, its newest revision was removed.
+    """
     key = connection.execute(
         select(_keys.c.subject_key, _keys.c.reference_time)
         .where(_keys.c.lab == lab, _keys.c.report_number == report_number)
@@ -98,7 +105,7 @@ def find_history(connection: Connection, lab: str, report_number: str) -> list[S
     ).first()
     if key is None:
         raise NotFound.resource(format_result(lab, report_number))
-    # Its newest revision may be gone though an older one, reported later, is kept.
+    # Retention may have removed the newest revision and kept an older one that has a later report time.
     require_not_removed(connection, key.reference_time)
     rows = connection.execute(
         select(*COLUMNS)
@@ -116,7 +123,9 @@ def correct_result(connection: Connection, correction: Correction, now: Instant,
     """Write the next revision of a report, by the rules of `services.results.corrections.rules`.
 
     Raises:
-        FailedPrecondition: NOT_THE_ORIGIN, it is another node's than this one, if that is named.
+        NotFound, FailedPrecondition: as `find_history`.
+        FailedPrecondition: NOT_THE_ORIGIN, `node` is not empty and another node received the report.
+        FailedPrecondition, InvalidArgument: as `rules.correct`.
     """
     history = find_history(connection, correction.lab, correction.report_number)
     if node and history and history[-1].source_node != node:
@@ -129,8 +138,8 @@ def correct_result(connection: Connection, correction: Correction, now: Instant,
     next_ = correct(history, correction, now)
     require_not_removed(connection, next_.reference_time)
     stated = {name: getattr(next_, name) for name in ("outcome", "sample_time", "report_time", "reference_time")}
-    its_key = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
-    write_next_revisions(connection, its_key, stated | {"state": ACTIVE}, now)
+    is_report = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
+    write_next_revisions(connection, is_report, stated | {"state": ACTIVE}, now)
     key = {"reference_time": next_.reference_time, "outcome": next_.outcome}
-    advance_keys(connection, its_key, key, correction.reason, now)
+    advance_keys(connection, is_report, key, correction.reason, now)
     return next_

@@ -1,1 +1,1 @@
-"""Documents of one person, linked."""
+"""Links between documents of one subject."""

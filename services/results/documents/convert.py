@@ -1,4 +1,4 @@
-"""Wire ↔ domain of linked documents."""
+"""Conversion between document links and messages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from services.results.fields import document_from_proto
 
 
 def linked_from_proto(document: identity_pb2.IdentityDocument, pepper: Pepper, field: str) -> LinkedDocument:
-    """One side of a link."""
+    """Return one side of a link. Raises InvalidArgument for an impossible number."""
     canonical = document_from_proto(document, field)
     return LinkedDocument(pepper.subject_key(canonical), canonical.type, mask_number(canonical.number))
 
 
 def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str, now: Instant) -> DocumentLink:
-    """A link to make now; InvalidArgument for a document tied to itself."""
+    """Return a link to make now. Raises InvalidArgument if both documents are the same or a number is impossible."""
     document = linked_from_proto(request.document, pepper, "document")
     linked = linked_from_proto(request.linked_document, pepper, "linked_document")
     if document.subject_key == linked.subject_key:
@@ -31,7 +31,7 @@ def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str,
 
 
 def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:
-    """A link with masks for the documents."""
+    """Return a link's message, with masks for the document numbers."""
     return link_pb2.DocumentLink(
         name=f"links/{link.link_id}",
         type=cast("identity_pb2.DocumentType.ValueType", link.document.type),

@@ -1,4 +1,4 @@
-"""Links between documents of one person."""
+"""Links between documents of one subject."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.domain.instant import Instant
 
 @dataclass(frozen=True, slots=True)
 class LinkedDocument:
-    """One side of a link, known by hash and mask."""
+    """One side of a link. A keyed hash and a mask identify the document."""
 
     subject_key: bytes
     type: int
@@ -18,7 +18,7 @@ class LinkedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentLink:
-    """Two documents of one person; unlink_time is None while the link holds."""
+    """Two documents of one subject. `unlink_time` is None while the link is active."""
 
     link_id: str
     document: LinkedDocument

@@ -1,4 +1,4 @@
-"""Linking documents of one person. The contract documents each RPC."""
+"""DocumentLinkService: links between documents of one subject. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class DocumentLinkServicer:
-    """Documents of one person."""
+    """Links between documents of one subject."""
 
     def __init__(self, store: DocumentStore, pepper: Pepper, tokens: PageTokens, clock: Clock) -> None:
         self._store = store
@@ -53,8 +53,8 @@ class DocumentLinkServicer:
         def encode(link: DocumentLink) -> UnlinkDocumentsResponse:
             return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link))
 
-        once = IdempotentRequest(request, UnlinkDocumentsResponse, encode, now)
-        return await self._store.unlink(document, linked, mask_resident_numbers(request.reason), once)
+        idempotent = IdempotentRequest(request, UnlinkDocumentsResponse, encode, now)
+        return await self._store.unlink(document, linked, mask_resident_numbers(request.reason), idempotent)
 
     async def ListLinkedDocuments(
         self, request: ListLinkedDocumentsRequest, context: Context

@@ -1,4 +1,4 @@
-"""Links between documents of one person: look-ups by either document find the results of both."""
+"""Links between documents of one subject. Look-ups by either document find the results of both."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 M = TypeVar("M", bound=Message)
 
 MAX_LINKED = 16
-"""Documents that may be one person's; nobody holds more, and a chain of wrong links must end somewhere."""
+"""Documents that one subject may have: more than anyone holds. It ends chains of wrong links."""
 
-_TYING = 0x48754C69
-"""Of the advisory lock under which documents are tied on PostgreSQL."""
+_LOCK_KEY = 0x48754C69
+"""Key of the advisory lock under which links are changed on PostgreSQL."""
 
 _links = tables.document_links
 
@@ -36,53 +36,53 @@ class DocumentStore:
         self._writer = writer
         self._change_log = change_log
 
-    async def link(self, link: DocumentLink, once: IdempotentRequest[DocumentLink, M]) -> M:
-        """Tie two documents together. FailedPrecondition TOO_MANY_LINKED."""
+    async def link(self, link: DocumentLink, request: IdempotentRequest[DocumentLink, M]) -> M:
+        """Link two documents. Raises FailedPrecondition TOO_MANY_LINKED."""
 
         def run(connection: Connection) -> DocumentLink:
-            tied = link_documents(connection, link)
-            self._change_log.record(connection, [link_change(tied)], once.now)
-            return tied
+            stored = link_documents(connection, link)
+            self._change_log.record(connection, [link_change(stored)], request.now)
+            return stored
 
-        return await self._writer.write(once, run)
+        return await self._writer.write(request, run)
 
     async def unlink(
         self,
         document: LinkedDocument,
         linked: LinkedDocument,
         reason: str,
-        once: IdempotentRequest[DocumentLink, M],
+        request: IdempotentRequest[DocumentLink, M],
     ) -> M:
-        """Untie two documents. NotFound when they are not tied."""
+        """Unlink two documents. Raises NotFound if they are not linked."""
 
         def run(connection: Connection) -> DocumentLink:
-            untied = unlink_documents(connection, document, linked, reason, once.now)
-            self._change_log.record(connection, [link_change(untied)], once.now)
-            return untied
+            ended = unlink_documents(connection, document, linked, reason, request.now)
+            self._change_log.record(connection, [link_change(ended)], request.now)
+            return ended
 
-        return await self._writer.write(once, run)
+        return await self._writer.write(request, run)
 
     async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
-        """A document's links, past ones too, newest first."""
+        """Return a document's links, ended ones too, newest first."""
         return await self._database.read(list_links, subject_key, before, limit)
 
 
 def link_change(link: DocumentLink, source: str = "") -> LoggedChange:
-    """A link that was made or removed, as the change log is told of it."""
+    """Return the entry of the change log for a link that was made or ended. `source` is as in `LoggedChange`."""
     keys = (link.document.subject_key, link.linked_document.subject_key)
     return LoggedChange(ChangeKind.LINKS, "", [(link.link_id, 0)], keys, source)
 
 
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
-    """Tie two documents together; the standing link when they are tied already, either way round.
+    """Link two documents. Return the active link if they are linked already, in either direction.
 
     Raises:
-        FailedPrecondition: TOO_MANY_LINKED, together they would be more than one person's.
+        FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
     """
-    _take_turns(connection)
-    standing = _find_standing(connection, link.document, link.linked_document)
-    if standing is not None:
-        return standing
+    _lock_links(connection)
+    existing = _find_link(connection, link.document, link.linked_document)
+    if existing is not None:
+        return existing
     _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key)
     insert_link(connection, link)
     return link
@@ -109,22 +109,22 @@ def insert_link(connection: Connection, link: DocumentLink) -> None:
 def unlink_documents(
     connection: Connection, document: LinkedDocument, linked: LinkedDocument, reason: str, now: int
 ) -> DocumentLink:
-    """Untie two documents; the link stays in history. NotFound when they are not tied."""
-    _take_turns(connection)
-    standing = _find_standing(connection, document, linked)
-    if standing is None:
-        raise NotFound("NOT_FOUND", "the documents are not tied", metadata={"resource": "links/-"})
+    """End the link of two documents, which stays in history. Raises NotFound if they are not linked."""
+    _lock_links(connection)
+    existing = _find_link(connection, document, linked)
+    if existing is None:
+        raise NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
     connection.execute(
-        update(_links).where(_links.c.link_id == standing.link_id).values(unlink_time=now, unlink_reason=reason)
+        update(_links).where(_links.c.link_id == existing.link_id).values(unlink_time=now, unlink_reason=reason)
     )
-    row = connection.execute(select(_links).where(_links.c.link_id == standing.link_id)).one()
+    row = connection.execute(select(_links).where(_links.c.link_id == existing.link_id)).one()
     return _from_row(row)
 
 
 def list_links(
     connection: Connection, subject_key: bytes, before: tuple[int, str] | None, limit: int
 ) -> list[DocumentLink]:
-    """A document's links, past ones too, newest first, from the one after `before` (create time and id) on."""
+    """Return a document's links, ended ones too, newest first, after the one of `before` (create time and id)."""
     query = (
         select(_links)
         .where(or_(_links.c.subject_key == subject_key, _links.c.linked_subject_key == subject_key))
@@ -140,15 +140,15 @@ def list_links(
 
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
-    """These links, past ones too."""
+    """Return these links, ended ones too."""
     query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
     return [_from_row(row) for row in connection.execute(query)]
 
 
 def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-    """For each person that has tied documents all of their keys, their own first. Others are left out.
+    """Return, for each document that is linked, the keys of all documents of its subject, its own first.
 
-    One statement when nobody is tied to anybody, one more for each step along a chain.
+    Documents without links are left out. Needs one statement, and one more for each further link of a chain.
     """
     neighbours: dict[bytes, list[bytes]] = {}
     frontier = set(subject_keys)
@@ -158,23 +158,23 @@ def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[b
         if not frontier:
             break
         asked |= frontier
-        ties = _find_ties(connection, list(frontier))
+        pairs = _find_pairs(connection, list(frontier))
         frontier = set()
-        for one, other in ties:
+        for one, other in pairs:
             neighbours.setdefault(one, []).append(other)
             neighbours.setdefault(other, []).append(one)
             frontier |= {one, other}
     return {key: _reachable(key, neighbours) for key in subject_keys if key in neighbours}
 
 
-def find_tied(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
-    """Which of these documents are tied to any other."""
-    tied = {key for tie in _find_ties(connection, list(subject_keys)) for key in tie}
-    return [key for key in subject_keys if key in tied]
+def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
+    """Return those of the documents that are linked to any other."""
+    linked = {key for pair in _find_pairs(connection, list(subject_keys)) for key in pair}
+    return [key for key in subject_keys if key in linked]
 
 
-def _find_ties(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes]]:
-    """The standing links of these documents as pairs of keys."""
+def _find_pairs(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes]]:
+    """Return the active links of these documents as pairs of keys."""
     statement = select(_links.c.subject_key, _links.c.linked_subject_key).where(
         or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.unlink_time.is_(None)
     )
@@ -192,23 +192,23 @@ def _reachable(start: bytes, neighbours: dict[bytes, list[bytes]]) -> list[bytes
 
 def _require_one_subject(connection: Connection, one: bytes, other: bytes) -> None:
     groups = find_linked(connection, [one, other])
-    together = len({*groups.get(one, [one]), *groups.get(other, [other])})
-    if together > MAX_LINKED:
+    count = len({*groups.get(one, [one]), *groups.get(other, [other])})
+    if count > MAX_LINKED:
         raise FailedPrecondition(
             "TOO_MANY_LINKED",
-            f"{together} documents would be one person's, and nobody holds more than {MAX_LINKED}; "
-            "untie what was tied by mistake first",
-            metadata={"limit": str(MAX_LINKED), "count": str(together)},
+            f"{count} documents would belong to one person, who may have at most {MAX_LINKED}; "
+            "unlink documents that were linked by mistake first",
+            metadata={"limit": str(MAX_LINKED), "count": str(count)},
         )
 
 
-def _take_turns(connection: Connection) -> None:
-    """Let those who tie or untie documents go one after another: a tie that is not there has no row to hold."""
+def _lock_links(connection: Connection) -> None:
+    """Let one transaction at a time change links. A link that does not exist yet has no row that could be locked."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_TYING,))
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
 
 
-def _find_standing(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> DocumentLink | None:
+def _find_link(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> DocumentLink | None:
     first, second = one.subject_key, other.subject_key
     query = select(_links).where(
         or_(

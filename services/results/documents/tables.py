@@ -19,7 +19,7 @@ document_links = Table(
     Column("linked_masked_number", String(32), nullable=False),
     Column("reason", String(500), nullable=False),
     Column("create_time", BigInteger, nullable=False),
-    # NULL while the link holds.
+    # NULL while the link is active.
     Column("unlink_time", BigInteger),
     Column("unlink_reason", String(500), nullable=False),
     Index("ix_document_links_subject_key", "subject_key"),

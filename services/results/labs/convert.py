@@ -1,4 +1,4 @@
-"""Wire ↔ domain of laboratories."""
+"""Conversion between laboratories and messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.results.labs.model import Lab, StandingChange
 
 
 def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
-    """A laboratory to register now; InvalidArgument for a wrong check character or an unknown region."""
+    """Return a laboratory to register now. Raises InvalidArgument for a wrong code or an unknown region."""
     uscc = parse_lab(lab.name, "lab.name")
     known_region(lab.region, "lab.region")
     authorize_time = from_timestamp(lab.authorize_time) if lab.HasField("authorize_time") else None
@@ -19,7 +19,7 @@ def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
 
 
 def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True) -> lab_pb2.Lab:
-    """A laboratory with its standing now."""
+    """Return a laboratory's message with its standing now."""
     return lab_pb2.Lab(
         name=format_lab(lab.uscc),
         display_name=lab.display_name,

@@ -17,7 +17,7 @@ STANDING_UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
-"""Standings under which a report counts for nothing. A laboratory that is not known here is never among them."""
+"""Standings under which a report does not count. STANDING_UNKNOWN says nothing against a laboratory."""
 
 WARNED = lab_pb2.LAB_STANDING_WARNED
 
@@ -27,7 +27,7 @@ MAY_REPORT = frozenset({AUTHORIZED, WARNED})
 
 @dataclass(frozen=True, slots=True)
 class StandingChange:
-    """One entry of a laboratory's history; effective_time None means since ever."""
+    """One entry of a laboratory's history. With effective_time None it holds from the beginning."""
 
     standing: Standing
     effective_time: Instant | None
@@ -37,7 +37,7 @@ class StandingChange:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A laboratory with its history in the order it was recorded."""
+    """A laboratory with its history in the order in which it was recorded."""
 
     uscc: str
     display_name: str
@@ -48,9 +48,10 @@ class Lab:
     changes: tuple[StandingChange, ...]
 
     def standing_at(self, instant: Instant) -> Standing:
-        """The standing at an instant: of the entry with the greatest effective time up to it, the later recorded.
+        """Return the standing at an instant, which is that of the entry with the greatest effective time up to it.
 
-        A laboratory authorised only from a later instant on is REVOKED before it: it could not issue reports then.
+        If several entries have that time, the last recorded one counts. Before the first effective time the standing is
+        REVOKED, because the laboratory was not authorised to issue reports then.
         """
         found: Standing = lab_pb2.LAB_STANDING_REVOKED
         best: Instant | None = None

@@ -16,10 +16,10 @@ from services.storage.upsert import insert_if_absent
 
 
 def create_lab(connection: Connection, lab: Lab) -> Lab:
-    """Register a laboratory with its first standing; the stored one when it is there with the same content.
+    """Register a laboratory with its first standing. Return the stored one if it has the same content.
 
     Raises:
-        AlreadyExists: it is there with other content.
+        AlreadyExists: it is registered with other content.
     """
     labs = tables.labs
     values = {
@@ -43,9 +43,9 @@ def create_lab(connection: Connection, lab: Lab) -> Lab:
 
 
 def add_standing(connection: Connection, uscc: str, change: StandingChange) -> Lab:
-    """Add an entry to a laboratory's history; NotFound when it is not registered.
+    """Add an entry to a laboratory's history. Raises NotFound if it is not registered.
 
-    Its row is locked meanwhile, so that two changes at once get entries of their own.
+    Locks the laboratory's row, so that concurrent changes get different entry numbers.
     """
     labs, standings = tables.labs, tables.lab_standings
     if connection.execute(select(labs.c.uscc).where(labs.c.uscc == uscc).with_for_update()).first() is None:
@@ -65,7 +65,7 @@ def add_standing(connection: Connection, uscc: str, change: StandingChange) -> L
 
 
 def get_lab(connection: Connection, uscc: str) -> Lab:
-    """One laboratory with its history; NotFound when it is not registered."""
+    """Return a laboratory with its history. Raises NotFound if it is not registered."""
     found = find_labs(connection, [uscc])
     if uscc not in found:
         raise NotFound.resource(format_lab(uscc))
@@ -73,27 +73,27 @@ def get_lab(connection: Connection, uscc: str) -> Lab:
 
 
 def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
-    """Those of the laboratories that are registered, with their histories."""
+    """Return the registered ones of these laboratories, with their histories."""
     labs = tables.labs
     rows = connection.execute(select(labs).where(labs.c.uscc.in_(usccs))).all()
     return {lab.uscc: lab for lab in _with_histories(connection, rows)}
 
 
 def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
-    """Laboratories in a region and below (empty for all) by code, from the one after `after` on."""
+    """Return the laboratories in a region and below (all if it is empty) in order of code, after the code `after`."""
     labs = tables.labs
     query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
     return _with_histories(connection, connection.execute(query).all())
 
 
 def codes_within(connection: Connection, region: str) -> list[str]:
-    """The codes of all laboratories in a region and below, in order."""
+    """Return the codes of all laboratories in a region and below, in order."""
     labs = tables.labs
     return list(connection.execute(select(labs.c.uscc).where(_within(region)).order_by(labs.c.uscc)).scalars())
 
 
 def _within(region: str) -> ColumnElement[bool]:
-    """Whether a laboratory lies in a region or below; empty and the nation's take in all."""
+    """Return the condition for laboratories in a region or below. An empty region, or NATION, includes all."""
     if region in ("", NATION):
         return true()
     stem = region[:2] if region[2:] == "0000" else region[:4] if region[4:] == "00" else region

@@ -28,7 +28,7 @@ from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class LabServicer(LabServiceServicer):
@@ -70,5 +70,5 @@ class LabServicer(LabServiceServicer):
         def encode(lab: Lab) -> SetLabStandingResponse:
             return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))
 
-        once = IdempotentRequest(request, SetLabStandingResponse, encode, now)
-        return await self._store.set_standing(parse_lab(request.name), change, once)
+        idempotent = IdempotentRequest(request, SetLabStandingResponse, encode, now)
+        return await self._store.set_standing(parse_lab(request.name), change, idempotent)

@@ -27,35 +27,35 @@ class LabStore:
         self._change_log = change_log
         self._cache = cache
 
-    async def create_lab(self, lab: Lab, once: IdempotentRequest[Lab, M]) -> M:
-        """Register a laboratory; the stored one when the same is there. AlreadyExists when another is."""
+    async def create_lab(self, lab: Lab, request: IdempotentRequest[Lab, M]) -> M:
+        """Register a laboratory, as `queries.create_lab`. Raises AlreadyExists."""
 
         def run(connection: Connection) -> Lab:
             registered = queries.create_lab(connection, lab)
             change = LoggedChange(ChangeKind.LABS, "", [(lab.uscc, 0)], is_new=True)
-            self._change_log.record(connection, [change], once.now)
+            self._change_log.record(connection, [change], request.now)
             return registered
 
-        response = await self._writer.write(once, run)
+        response = await self._writer.write(request, run)
         self._cache.forget(lab.uscc)
         return response
 
-    async def set_standing(self, uscc: str, change: StandingChange, once: IdempotentRequest[Lab, M]) -> M:
-        """Add to a laboratory's history. NotFound."""
+    async def set_standing(self, uscc: str, change: StandingChange, request: IdempotentRequest[Lab, M]) -> M:
+        """Add an entry to a laboratory's history. Raises NotFound."""
 
         def run(connection: Connection) -> Lab:
             changed = queries.add_standing(connection, uscc, change)
-            self._change_log.record(connection, [LoggedChange(ChangeKind.LABS, "", [(uscc, 0)])], once.now)
+            self._change_log.record(connection, [LoggedChange(ChangeKind.LABS, "", [(uscc, 0)])], request.now)
             return changed
 
-        response = await self._writer.write(once, run)
+        response = await self._writer.write(request, run)
         self._cache.forget(uscc)
         return response
 
     async def get_lab(self, uscc: str) -> Lab:
-        """One laboratory with its history. NotFound."""
+        """Return a laboratory with its history. Raises NotFound."""
         return await self._database.read(queries.get_lab, uscc)
 
     async def list_labs(self, region: str, after: str, limit: int) -> list[Lab]:
-        """Laboratories of a region by code, from the one after `after` on."""
+        """Return the laboratories of a region in order of code, after the code `after`."""
         return await self._database.read(queries.list_labs, region, after, limit)

@@ -21,10 +21,10 @@ lab_standings = Table(
     "lab_standings",
     metadata,
     Column("uscc", String(18), primary_key=True),
-    # Counts a laboratory's entries from 1, in the order they were recorded.
+    # Counts a laboratory's entries from 1, in the order in which they were recorded.
     Column("entry", Integer, primary_key=True),
     Column("standing", SmallInteger, nullable=False),
-    # NULL: since ever.
+    # NULL if the standing holds from the beginning.
     Column("effective_time", BigInteger),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),

@@ -1,4 +1,4 @@
-"""Look-ups answered column by column: what a message for each result would cost, most of it in Python, is saved."""
+"""Answers to look-ups in columns, because making a message for each result in Python costs most of a look-up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def fill_columns(
     columns: LookupColumns, latest: Sequence[LatestResults], standing_of: Callable[[StoredResult], Standing]
 ) -> None:
-    """Put the results of several persons, in order, into empty columns."""
+    """Fill empty columns with the results of several subjects, in order."""
     columns.in_region_counts.extend([len(one.in_region) for one in latest])
     columns.out_of_region_counts.extend([len(one.out_of_region) for one in latest])
     results = [result for one in latest for result in (*one.in_region, *one.out_of_region)]
@@ -28,13 +28,13 @@ def fill_columns(
     columns.lab.extend(map(format_lab, by_field["lab"]))
     columns.source_node.extend(map(format_node, by_field["source_node"]))
     columns.lab_standing.extend(map(standing_of, results))
-    for name in _ALIKE:
+    for name in _PLAIN_FIELDS:
         getattr(columns, name).extend(by_field[name])
     for name in _TIMES:
         getattr(columns, f"{name}_micros").extend(_or_zero(by_field[name]))
 
 
-_ALIKE = (
+_PLAIN_FIELDS = (
     "report_number",
     "revision",
     "state",
@@ -46,8 +46,9 @@ _ALIKE = (
     "sample_region",
     "sample_site",
 )
-"""Columns that are a field of a stored result as it is."""
+"""Columns that contain a field of a stored result unchanged."""
 _TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
+"""Columns of microseconds, 0 for a time that is not set."""
 
 
 def _or_zero(times: Iterable[int | None]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Wire ↔ domain of listings."""
+"""Conversion of listings to messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.results.records.convert import result_to_proto
 
 
 def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
-    """Results as they are told, each with its laboratory's standing at its time."""
+    """Return the messages of a listing's results, each with its laboratory's standing at the reference time."""
     return [
         result_to_proto(result, listing.standing_at(result.lab, result.reference_time)) for result in listing.results
     ]

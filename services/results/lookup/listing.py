@@ -1,4 +1,4 @@
-"""ListResults: pages of a laboratory's or a person's results."""
+"""ListResults: pages of a laboratory's or a subject's results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUBJECT_POSITION = (int, str, str, int)
 async def list_results(
     store: LookupStore, pepper: Pepper, tokens: PageTokens, request: ListResultsRequest, now: Instant
 ) -> ListResultsResponse:
-    """One page: of a laboratory by report number, of a person newest report first."""
+    """Return one page, for a laboratory in order of report number, for a subject newest report first."""
     start, end = open_interval(request.report_interval)
     query = ResultQuery(tuple(request.outcomes), tuple(request.states) or (ACTIVE, RECALLED), start, end)
     size = page_size(request.page_size)

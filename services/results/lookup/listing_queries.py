@@ -1,4 +1,4 @@
-"""Statements of listings: a laboratory's or a subject's results, page by page."""
+"""Statements of listings: pages of a laboratory's or a subject's results."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _results = results
 _keys = report_keys
 
 LAB_SCAN = 5_000
-"""Reports of a laboratory that one page looks at, however few of them it wants: some tens of milliseconds."""
+"""Reports of a laboratory that one page examines, however few of them match. It takes some tens of milliseconds."""
 
 _LAB_STEP = 500
-"""Of these how many are fetched at once at most."""
+"""Reports that one statement fetches at most, so that a page does not read many more than it needs."""
 
 
 def list_by_subjects(
     connection: Connection, subject_keys: Sequence[bytes], query: ResultQuery, after: SubjectPosition | None, limit: int
 ) -> list[StoredResult]:
-    """Results of a subject's documents, newest report first, from the one after `after` on."""
+    """Return at most `limit` results of a subject's documents after the position `after`, newest report first."""
     statement = (
         select(*COLUMNS)
         .where(_results.c.subject_key.in_(subject_keys))
@@ -36,8 +36,8 @@ def list_by_subjects(
     )
     if after is not None:
         reference_time, lab, number, revision = after
-        place, its_place = tuple_(_results.c.lab, _results.c.report_number), tuple_(lab, number)
-        same_time = or_(place > its_place, and_(place == its_place, _results.c.revision < revision))
+        key, after_key = tuple_(_results.c.lab, _results.c.report_number), tuple_(lab, number)
+        same_time = or_(key > after_key, and_(key == after_key, _results.c.revision < revision))
         statement = statement.where(
             _results.c.reference_time <= reference_time,
             or_(
@@ -50,9 +50,10 @@ def list_by_subjects(
 def list_by_lab(
     connection: Connection, lab: str, query: ResultQuery, after: LabPosition, limit: int
 ) -> tuple[list[StoredResult], LabPosition | None]:
-    """A laboratory's results by report number, of one report the newest revision first, from those after `after` on.
+    """Return a laboratory's results after a position, in order of report number, each report's newest revision first.
 
-    At most `limit`, or fewer when LAB_SCAN reports were looked at, and where to go on; None at the end.
+    Returns at most `limit` results, fewer if LAB_SCAN reports were examined for them, and the position after which to
+    continue, None at the end.
     """
     number, revision = after
     of_lab = _keys.c.lab == lab
@@ -64,10 +65,10 @@ def list_by_lab(
     found: list[StoredResult] = []
     step = limit + 1
     while len(found) <= limit:
-        place = _keys.c.report_number >= number if revision > 1 else _keys.c.report_number > number
+        is_ahead = _keys.c.report_number >= number if revision > 1 else _keys.c.report_number > number
         keys = connection.execute(
             select(_keys.c.report_number, _keys.c.revision)
-            .where(place, *narrowed)
+            .where(is_ahead, *narrowed)
             .order_by(_keys.c.report_number)
             .limit(step)
         ).all()
@@ -83,7 +84,10 @@ def list_by_lab(
 
 
 def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
-    """What a report's key tells of whether any of its revisions is wanted: of its newest one nearly everything."""
+    """Return conditions on a report's key that exclude reports without a matching revision.
+
+    A key has most of the newest revision's fields, and little of older ones.
+    """
     if SUPERSEDED in query.states:
         return [_keys.c.revision > 1] if set(query.states) == {SUPERSEDED} else []
     conditions: list[ColumnElement[bool]] = []
@@ -103,7 +107,7 @@ def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
 def _find_listed(
     connection: Connection, lab: str, keys: Sequence[tuple[str, int]], query: ResultQuery
 ) -> Sequence[StoredResult]:
-    """Of reports, with their newest revisions, what a listing wants."""
+    """Return the results that a listing wants among these reports, which are given with their newest revisions."""
     if SUPERSEDED in query.states:
         history = [(number, revision) for number, newest in keys for revision in range(newest, 0, -1)]
         return [row for row in find_revisions(connection, lab, history) if query.takes(row)]

@@ -1,4 +1,4 @@
-"""Where look-ups arrive: each is judged by itself, and those that arrive together share one read of the store."""
+"""Look-ups: each is validated by itself, and look-ups that arrive at the same time share one read of the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.columns import fill_columns
 from services.results.lookup.merge import stricter
 from services.results.lookup.model import LocalMatches, RemoteClaim, SubjectQuestion
-from services.results.lookup.nationwide import Known, NationwideLookup, not_fresh
+from services.results.lookup.nationwide import LookupResult, NationwideLookup, not_fresh
 from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
@@ -52,17 +52,22 @@ if TYPE_CHECKING:
 
 
 NO_REPORT = "*"
-"""What crosses in place of a claimed report's number into which somebody has typed a document's: it finds nothing."""
+"""Sent to other nodes in place of a report number that contains a resident identity number. It matches no report."""
 
 
 class _Question:
-    """One look-up, decoded. Raises InvalidArgument when it cannot be put."""
+    """One decoded look-up.
+
+    Raises:
+        InvalidArgument: a field is invalid.
+        Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so that this one never meets it.
+    """
 
     __slots__ = ("claims", "limit", "masked_number", "nationwide", "subject_key", "token")
 
     def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
-        # Reads of this node's own database see every commit acknowledged before them: whatever token a caller holds of
-        # this node is honoured by reading at all. What another node has committed is known at the nation.
+        # Every read of this node's database sees all commits that were acknowledged before it, so a token of this node
+        # is always met. A token of another node needs the nation, which knows what other nodes have committed.
         freshness = decode_token(request.at_least_as_fresh, now)
         if freshness is not None and freshness.service != "results":
             raise not_fresh(format_node(jurisdiction))
@@ -72,7 +77,7 @@ class _Question:
         self.subject_key = pepper.subject_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
-        # Masks do not cross between nodes; who asks has shown the document.
+        # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
         self.masked_number = mask_number(document.number) if self.nationwide else ""
         self.claims: list[tuple[ReportName, Instant | None]] = [
             (
@@ -83,7 +88,7 @@ class _Question:
         ]
 
     def of_subject(self) -> SubjectQuestion:
-        """The same without the document, as other nodes are asked."""
+        """Return the question as it is sent to other nodes, without the document."""
         claims = tuple(
             ((lab, NO_REPORT if holds_resident_number(number) else number), time) for (lab, number), time in self.claims
         )
@@ -91,7 +96,7 @@ class _Question:
 
 
 class LookupHandler:
-    """Answers look-ups from a node's own store, and nationwide ones from the nation's as well."""
+    """Answers look-ups from this node's store, and nationwide ones also from the nation's."""
 
     def __init__(
         self,
@@ -117,17 +122,17 @@ class LookupHandler:
         if not question.nationwide:
             return await self._coalescer.ask(question)
         response = LookupLatestResponse()
-        self._tell_known(question, response, await self._nationwide.know(question.of_subject()))
+        self._fill_nationwide(question, response, await self._nationwide.look_up(question.of_subject()))
         return response
 
     async def look_up_each(self, batch: BatchLookupLatestRequest) -> BatchLookupLatestResponse:
-        """Answer several look-ups in order, each with its answer or its own error, in one read of the store."""
+        """Answer several look-ups in order, each by an answer or an error of its own, from one read of the store."""
         response = BatchLookupLatestResponse()
         await self._answer_each(batch, response, None)
         return response
 
     async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
-        """The same, in columns where answers can be: those from this node's store alone that claim no report."""
+        """Answer as `look_up_each`, with local look-ups that claim no report in columns."""
         response = BatchLookupColumnsResponse()
         await self._answer_each(batch, response, response.columns)
         return response
@@ -138,35 +143,35 @@ class LookupHandler:
         response: BatchLookupLatestResponse | BatchLookupColumnsResponse,
         columns: LookupColumns | None,
     ) -> None:
-        """Put the answers into an empty response, those that can be into its columns where it has them."""
+        """Fill an empty response with answers. With `columns`, local look-ups that claim no report are put there."""
         now = self._clock.now()
         plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
         nationwide: list[tuple[_Question, LookupLatestItem]] = []
-        apart: list[int] = []
-        for index, (request, broken) in enumerate(zip(batch.requests, check_each(batch), strict=True)):
+        item_indexes: list[int] = []
+        for index, (request, fault) in enumerate(zip(batch.requests, check_each(batch), strict=True)):
             try:
-                if broken is not None:
-                    raise broken
+                if fault is not None:
+                    raise fault
                 question = _Question(request, self._pepper, self._jurisdiction, now)
             except HutongError as error:
                 response.items.add().error.CopyFrom(to_status(error))
-                apart.append(index)
+                item_indexes.append(index)
                 continue
             if columns is not None and not question.nationwide and not question.claims:
                 plain.append(question)
             else:
                 (nationwide if question.nationwide else local).append((question, response.items.add()))
-                apart.append(index)
+                item_indexes.append(index)
         await self._fill(plain, [question for question, _ in local], [item.response for _, item in local], columns)
         if columns is not None:
-            columns.item_requests.extend(apart)
-        each_known = await self._nationwide.know_each([question.of_subject() for question, _ in nationwide])
-        for (question, item), known in zip(nationwide, each_known, strict=True):
-            if isinstance(known, HutongError):
-                item.error.CopyFrom(to_status(known))
+            columns.item_requests.extend(item_indexes)
+        answers = await self._nationwide.look_up_each([question.of_subject() for question, _ in nationwide])
+        for (question, item), answer in zip(nationwide, answers, strict=True):
+            if isinstance(answer, HutongError):
+                item.error.CopyFrom(to_status(answer))
             else:
-                self._tell_known(question, item.response, known)
+                self._fill_nationwide(question, item.response, answer)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"their answers have over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results at once"
             raise InvalidArgument(
@@ -188,44 +193,44 @@ class LookupHandler:
         responses: Sequence[LookupLatestResponse],
         columns: LookupColumns | None,
     ) -> None:
-        """Answer from this node's store alone: plain questions in columns, others in their responses."""
+        """Answer from this node's store: plain questions (local, without claims) in columns, others in responses."""
         if not plain and not questions:
             return
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
         keys = [question.subject_key for question in (*plain, *questions)]
-        findings = await self._store.find_subjects(keys, reports, now)
+        matches = await self._store.find_subjects(keys, reports, now)
 
         def standing_of(result: StoredResult) -> Standing:
-            return findings.standing_at(result.lab, result.reference_time)
+            return matches.standing_at(result.lab, result.reference_time)
 
         if columns is not None and plain:
             _fill_source(columns.sources.add(), self._node, now)
             latest = [
                 self._pick(question, results, standing_of)
-                for question, results in zip(plain, findings.by_subject, strict=False)
+                for question, results in zip(plain, matches.by_subject, strict=False)
             ]
             fill_columns(columns, latest, standing_of)
         rest = slice(len(plain), None)
-        found = zip(questions, responses, findings.by_subject[rest], findings.subjects[rest], strict=True)
-        for question, response, results, theirs in found:
-            self._tell_latest(question, response, results, standing_of)
+        found = zip(questions, responses, matches.by_subject[rest], matches.subjects[rest], strict=True)
+        for question, response, results, subject_keys in found:
+            self._fill_latest(question, response, results, standing_of)
             _fill_source(response.sources.add(), self._node, now)
-            self._tell_claims(question, response, theirs, findings, (), now)
+            self._fill_claims(question, response, subject_keys, matches, (), now)
 
-    def _tell_known(self, question: _Question, response: LookupLatestResponse, known: Known) -> None:
-        """Answer a question in its response, from what the whole country knows."""
-        standings = {(one.result.lab, one.result.report_number): one.standing for one in known.results}
-        self._tell_latest(
+    def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
+        """Answer a nationwide question."""
+        standings = {(one.result.lab, one.result.report_number): one.standing for one in answer.results}
+        self._fill_latest(
             question,
             response,
-            [_masked(one.result, question) for one in known.results],
+            [_masked(one.result, question) for one in answer.results],
             lambda result: standings[result.lab, result.report_number],
         )
-        response.sources.extend(known.sources)
-        self._tell_claims(question, response, known.keys, known.found.findings, known.claims, known.found.time)
+        response.sources.extend(answer.sources)
+        self._fill_claims(question, response, answer.keys, answer.found.matches, answer.claims, answer.found.time)
 
-    def _tell_latest(
+    def _fill_latest(
         self,
         question: _Question,
         response: LookupLatestResponse,
@@ -245,52 +250,52 @@ class LookupHandler:
             results, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
         )
 
-    def _tell_claims(
+    def _fill_claims(
         self,
         question: _Question,
         response: LookupLatestResponse,
         keys: Sequence[bytes],
-        findings: LocalMatches,
+        matches: LocalMatches,
         nationwide: Sequence[RemoteClaim],
         now: Instant,
     ) -> None:
-        """Answer claimed reports, by what is known here and, where it was asked, at the nation."""
-        for (name, report_time), known in zip_longest(question.claims, nationwide):
+        """Answer claimed reports, by this node's records and, if the nation was asked, by those it returned."""
+        for (name, report_time), remote in zip_longest(question.claims, nationwide):
             lab, report_number = name
             claim = response.claims.add(
-                lab_standing=findings.standing_at(lab, now if report_time is None else report_time),
-                lab_region=findings.region_of(lab),
+                lab_standing=matches.standing_at(lab, now if report_time is None else report_time),
+                lab_region=matches.region_of(lab),
             )
-            records = [findings.by_report[name]] if name in findings.by_report else []
-            if known is not None:
-                claim.lab_standing = stricter(claim.lab_standing, known.standing)
-                claim.lab_region = claim.lab_region or known.region
-                if known.found is not None:
-                    records.append(known.found.result)
-            theirs = [record for record in records if record.subject_key in keys]
-            if theirs:
+            records = [matches.by_report[name]] if name in matches.by_report else []
+            if remote is not None:
+                claim.lab_standing = stricter(claim.lab_standing, remote.standing)
+                claim.lab_region = claim.lab_region or remote.region
+                if remote.found is not None:
+                    records.append(remote.found.result)
+            own_records = [record for record in records if record.subject_key in keys]
+            if own_records:
                 claim.state = CLAIMED_REPORT_MATCH_STATE_FOUND
-                record = max(theirs, key=lambda record: record.revision)
-                fill_result(claim.result, _masked(record, question), self._standing_of(record, findings, known))
+                record = max(own_records, key=lambda record: record.revision)
+                fill_result(claim.result, _masked(record, question), self._standing_of(record, matches, remote))
             elif records:
                 claim.state = CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
-            elif findings.horizon is not None and report_time is not None and report_time < findings.horizon:
-                # Nobody is to upload what would be refused.
+            elif matches.horizon is not None and report_time is not None and report_time < matches.horizon:
+                # No missing report is recorded, because an upload before the horizon would be refused.
                 claim.state = CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
-                set_timestamp(claim.retention_start_time, findings.horizon)
+                set_timestamp(claim.retention_start_time, matches.horizon)
             else:
                 claim.state = CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
                 response.next_steps.append(_upload_report(name, now))
                 self._missing_reports.remember(lab, report_number, report_time, now)
 
     @staticmethod
-    def _standing_of(record: StoredResult, findings: LocalMatches, known: RemoteClaim | None) -> Standing:
-        here = findings.standing_at(record.lab, record.reference_time)
-        return here if known is None or known.found is None else stricter(here, known.found.standing)
+    def _standing_of(record: StoredResult, matches: LocalMatches, remote: RemoteClaim | None) -> Standing:
+        here = matches.standing_at(record.lab, record.reference_time)
+        return here if remote is None or remote.found is None else stricter(here, remote.found.standing)
 
 
 def _masked(result: StoredResult, question: _Question) -> StoredResult:
-    """With the masked number of the document that was asked about, where it came from elsewhere without one."""
+    """Add the document's masked number to a result that came from another node without one."""
     if result.masked_number or result.subject_key != question.subject_key:
         return result
     return result._replace(masked_number=question.masked_number)

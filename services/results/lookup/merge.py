@@ -1,7 +1,7 @@
-"""What this node and the nation know of one person, as one. Pure.
+"""Merging of this node's and the nation's results of one subject, as pure functions.
 
-Of a report that both know the greater revision counts, of equal ones this node's. A laboratory stands as the stricter
-of the two knows it.
+If both have a report, the greater revision counts, and this node's if they are equal. If both know the laboratory, the
+stricter standing counts.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 def merge_results(
     local: Sequence[StoredResult], standing_at: Callable[[StoredResult], Standing], nationwide: Sequence[RemoteMatch]
 ) -> list[RemoteMatch]:
-    """All results of a person, newest report first, each report once, with its laboratory's standing."""
+    """Return all results of a subject, newest report first, each report once, with its laboratory's standing."""
     merged = {(result.lab, result.report_number): RemoteMatch(result, standing_at(result)) for result in local}
-    for known in nationwide:
-        name = (known.result.lab, known.result.report_number)
+    for match in nationwide:
+        name = (match.result.lab, match.result.report_number)
         here = merged.get(name)
         if here is None:
-            merged[name] = known
+            merged[name] = match
         else:
-            newest = known.result if known.result.revision > here.result.revision else here.result
-            merged[name] = RemoteMatch(newest, stricter(here.standing, known.standing))
-    return sorted(merged.values(), key=lambda known: known.result.reference_time, reverse=True)
+            newest = match.result if match.result.revision > here.result.revision else here.result
+            merged[name] = RemoteMatch(newest, stricter(here.standing, match.standing))
+    return sorted(merged.values(), key=lambda match: match.result.reference_time, reverse=True)
 
 
 def stricter(one: Standing, other: Standing) -> Standing:
-    """The standing that counts of two: who does not know the laboratory says nothing against it."""
+    """Return the stricter of two standings. STANDING_UNKNOWN never overrides the other."""
     for standing in (one, other):
         if standing in NOT_AUTHORIZED:
             return standing

@@ -1,4 +1,4 @@
-"""What look-ups and listings ask and answer, free of wire and storage."""
+"""Questions and answers of look-ups and listings, independent of messages and tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ResultQuery:
-    """Which results a listing wants; empty fields do not narrow. Times are of the report (sampling for PENDING)."""
+    """The filter of a listing. Empty fields match everything. Times are reference times, in [start_time, end_time)."""
 
     outcomes: tuple[int, ...] = ()
     states: tuple[int, ...] = (ACTIVE, RECALLED)
@@ -25,7 +25,7 @@ class ResultQuery:
     end_time: Instant | None = None
 
     def takes(self, result: StoredResult) -> bool:
-        """Whether it wants this one."""
+        """Whether a result matches the filter."""
         return (
             result.state in self.states
             and (not self.outcomes or result.outcome in self.outcomes)
@@ -35,23 +35,25 @@ class ResultQuery:
 
 
 LabPosition = tuple[str, int]
-"""Where a listing by laboratory stopped: report number and revision, 0 when it is beyond all of the report's."""
+"""The end of a page by laboratory: report number and revision, 0 if all of the report's revisions are listed."""
 
 SubjectPosition = tuple[int, str, str, int]
-"""Where a listing by subject stopped: reference time, laboratory, report number and revision."""
+"""The end of a page by subject: reference time, laboratory, report number and revision."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalMatches:
-    """What was found, with the laboratories of all of it.
+    """What this node's store has for several subjects and reports.
 
     Attributes:
         by_subject: for each subject, in order, the newest revisions of its results, newest report first.
         by_report: the newest revision of each named report that is stored.
         subjects: for each subject, in order, the keys of all of its documents.
-        standing_at: the standing of any laboratory of these at an instant; unknown for one that is not registered.
-        region_of: the region of any laboratory of these; empty for one that is not registered.
-        horizon: the instant before which nothing is kept, when a named report was not found.
+        standing_at: returns a laboratory's standing at an instant; STANDING_UNKNOWN if it is not registered.
+        region_of: returns a laboratory's region; empty if it is not registered.
+        horizon: the horizon of retention if a named report was not found, else None.
+
+    `standing_at` and `region_of` answer for the laboratories of these results and reports.
     """
 
     by_subject: Sequence[Sequence[StoredResult]]
@@ -64,11 +66,13 @@ class LocalMatches:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Results with the standing of their laboratories.
+    """Results, and the standing of their laboratories.
 
     Attributes:
-        horizon: of a page the instant before which nothing is kept.
-        next_position: of a laboratory's page where the next one begins; None at the end.
+        results: the results, in the order of the listing.
+        standing_at: returns the standing of one of their laboratories at an instant.
+        horizon: for a page the horizon of retention.
+        next_position: for a laboratory's page the position after which the next one begins; None at the end.
     """
 
     results: Sequence[StoredResult]
@@ -78,7 +82,7 @@ class Listing:
 
 
 class SubjectQuestion(NamedTuple):
-    """Whose results, which claimed reports, and what the caller has seen elsewhere."""
+    """A question about one subject's results and claimed reports. `token` is the caller's consistency token."""
 
     subject_key: bytes
     limit: int
@@ -87,14 +91,14 @@ class SubjectQuestion(NamedTuple):
 
 
 class RemoteMatch(NamedTuple):
-    """A result as another node tells it, with its laboratory's standing as known there."""
+    """A result that another node returned, with its laboratory's standing there."""
 
     result: StoredResult
     standing: Standing
 
 
 class RemoteClaim(NamedTuple):
-    """What another node knows of a claimed report; `found` None when it has no record of it."""
+    """Another node's answer about a claimed report. `found` is None if that node has no record of it."""
 
     found: RemoteMatch | None
     standing: Standing
@@ -102,7 +106,14 @@ class RemoteClaim(NamedTuple):
 
 
 class SubjectAnswer(NamedTuple):
-    """What the nation knows: results newest report first, all keys of the person, claims in order, its sources."""
+    """The nation's answer about a subject.
+
+    Attributes:
+        results: the subject's results, newest report first.
+        subject_keys: the keys of all of its documents.
+        claims: the answers about claimed reports, in the order of the question.
+        sources: the nation and the nodes that replicate to it, with how complete each is.
+    """
 
     results: Sequence[RemoteMatch]
     subject_keys: Sequence[bytes]

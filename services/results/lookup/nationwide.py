@@ -1,4 +1,4 @@
-"""What the whole country knows of persons: this node's store and the nation, asked at the same time, told as one."""
+"""Nationwide look-ups: this node's store and the nation are asked at the same time, and their answers merged."""
 
 from __future__ import annotations
 
@@ -30,53 +30,60 @@ if TYPE_CHECKING:
 
 _NATION = format_node(NATION)
 LAGGING: Span = 10 * SECOND
-"""A node further behind is spoken of by itself; of all others the nation's own instant says enough."""
+"""How far a node may be behind the nation without being listed as a source of its own."""
 
 
 class NationwideRecords(Protocol):
-    """What the nation knows of subjects, asked from here."""
+    """The nation's records of subjects."""
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | Unavailable | None]:
-        """Answer questions in order: None for an answer that did not come in time.
+        """Ask the nation, and return its answers in order. None stands for an answer that did not come in time.
 
-        A question with a consistency token is answered with Unavailable where the nation does not meet it in time.
+        Unavailable stands for a question with a consistency token that the nation did not meet in time.
         """
         ...
 
 
 class NodeFreshness(Protocol):
-    """How complete this node's store is with respect to the nodes below it."""
+    """Completeness of this node's store with respect to the nodes below it."""
 
     async def sources(self) -> list[DataSource]:
-        """This node, and each that replicates to it, as sources. Asked before results are read."""
+        """Return this node, and each that replicates to it, as sources. Call it before reading results."""
         ...
 
     async def await_fresh(self, tokens: Iterable[Freshness]) -> None:
-        """Wait until what the tokens stand for is here. Unavailable NOT_FRESH_ENOUGH when it does not come in time."""
+        """Wait until this store meets the tokens. Raises Unavailable NOT_FRESH_ENOUGH if it does not in time."""
         ...
 
 
-class Found(NamedTuple):
-    """What this node's store knows of one person: results newest report first, all keys, and when it was read."""
+class SubjectMatches(NamedTuple):
+    """What this node's store has for one subject.
 
-    findings: LocalMatches
+    Attributes:
+        matches: the whole read, in which the standing of laboratories and claimed reports are found.
+        results: the subject's results, newest report first.
+        keys: the keys of all of its documents.
+        time: the instant of the read.
+    """
+
+    matches: LocalMatches
     results: Sequence[StoredResult]
     keys: Sequence[bytes]
     time: Instant
 
 
-class Known(NamedTuple):
-    """What the country knows of one person.
+class LookupResult(NamedTuple):
+    """The merged answer about one subject.
 
     Attributes:
-        found: what is known here, in which the laboratories are looked up.
-        results: from everywhere, newest report first, each with its laboratory's standing.
-        keys: of all of the person's documents, known here or there.
-        claims: what the nation knows of the claimed reports, in order; none when it did not answer.
-        sources: who was asked, this node first.
+        found: what this node's store has.
+        results: results of this node and the nation, newest report first, each with its laboratory's standing.
+        keys: the keys of all of the subject's documents, linked here or at the nation.
+        claims: the nation's answers about the claimed reports, in order; empty if it did not answer.
+        sources: the sources that were asked, this node first.
     """
 
-    found: Found
+    found: SubjectMatches
     results: Sequence[RemoteMatch]
     keys: Sequence[bytes]
     claims: Sequence[RemoteClaim]
@@ -84,7 +91,7 @@ class Known(NamedTuple):
 
 
 class NationwideLookup:
-    """Asks everybody. `nation` is None at a node without one, and at the nation itself."""
+    """Looks up subjects here and at the nation. `nation` is None at a node without one, and at the nation itself."""
 
     def __init__(
         self,
@@ -99,41 +106,43 @@ class NationwideLookup:
         self._clock = clock
         self._freshness = freshness
         self._nation = nation
-        # Only the read of this store is shared: each asker waits for the nation by its own time.
-        self._reads: Coalescer[SubjectQuestion, Found] = Coalescer(self._read)
+        # Only the read of this store is shared, because each caller waits for the nation until its own deadline.
+        self._reads: Coalescer[SubjectQuestion, SubjectMatches] = Coalescer(self._read)
 
-    async def know(self, question: SubjectQuestion) -> Known:
-        """What is known of one person, read here together with whoever else asks at the same time.
+    async def look_up(self, question: SubjectQuestion) -> LookupResult:
+        """Look up one subject. Look-ups at the same time share one read of this node's store.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, the token's world has not come to the nation in time.
+            Unavailable: NOT_FRESH_ENOUGH, the nation did not meet the question's token in time.
         """
-        (known,) = await self._know(
+        (result,) = await self._look_up(
             [question], lambda questions: asyncio.gather(*(self._reads.ask(each) for each in questions))
         )
-        if isinstance(known, HutongError):
-            raise known
-        return known
+        if isinstance(result, HutongError):
+            raise result
+        return result
 
-    async def know_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[Known | HutongError]:
-        """The same for several, in order, in a read of their own."""
-        return await self._know(questions, self._read) if questions else ()
+    async def look_up_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[LookupResult | HutongError]:
+        """Look up several subjects, in order, by one read that is not shared. Returns errors in place of results."""
+        return await self._look_up(questions, self._read) if questions else ()
 
-    async def _know(
-        self, questions: Sequence[SubjectQuestion], read: Callable[[list[SubjectQuestion]], Awaitable[list[Found]]]
-    ) -> list[Known | HutongError]:
+    async def _look_up(
+        self,
+        questions: Sequence[SubjectQuestion],
+        read: Callable[[list[SubjectQuestion]], Awaitable[list[SubjectMatches]]],
+    ) -> list[LookupResult | HutongError]:
         asking = asyncio.ensure_future(self._ask_nation(questions))
         try:
             if self._jurisdiction == NATION:
-                # Here the nation's answer is that its store is fresh: what is read must come after.
+                # At the nation this waits until the store meets the tokens, so the store must be read afterwards.
                 await asking
             found = await read(list(questions))
             answers = await asking
         finally:
             asking.cancel()
         if self._nation is not None:
-            answers = await self._ask_of_ties(self._nation, questions, found, answers)
-        elsewhere = sorted(
+            answers = await self._ask_linked(self._nation, questions, found, answers)
+        remote_keys = sorted(
             {
                 key
                 for answer, one in zip(answers, found, strict=True)
@@ -142,23 +151,23 @@ class NationwideLookup:
                 if key not in one.keys
             }
         )
-        # Documents that only the nation knows to be a person's may have results here all the same.
-        tied = await self._store.find_subjects(elsewhere, [], self._clock.now()) if elsewhere else None
+        # Documents that only the nation has linked to a subject may have results here too.
+        linked = await self._store.find_subjects(remote_keys, [], self._clock.now()) if remote_keys else None
         return [
-            self._as_one(question, one, answer, tied, elsewhere)
+            self._combine(question, one, answer, linked, remote_keys)
             for question, one, answer in zip(questions, found, answers, strict=True)
         ]
 
-    async def _read(self, questions: list[SubjectQuestion]) -> list[Found]:
-        """What this node's store knows of each, in one read."""
+    async def _read(self, questions: list[SubjectQuestion]) -> list[SubjectMatches]:
+        """Read this node's store once for all questions."""
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
-        findings = await self._store.find_subjects([question.subject_key for question in questions], reports, now)
-        pairs = zip(findings.by_subject, findings.subjects, strict=True)
-        return [Found(findings, results, keys, now) for results, keys in pairs]
+        matches = await self._store.find_subjects([question.subject_key for question in questions], reports, now)
+        pairs = zip(matches.by_subject, matches.subjects, strict=True)
+        return [SubjectMatches(matches, results, keys, now) for results, keys in pairs]
 
     async def _ask_nation(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | HutongError | None]:
-        """What the nation knows. At the nation itself that is nothing besides, and how complete its store is."""
+        """Ask the nation. At the nation itself the answers contain only how complete its store is."""
         if self._jurisdiction == NATION:
             tokens = list({question.token for question in questions})
             outcomes = dict(zip(tokens, await asyncio.gather(*map(self._await_fresh, tokens)), strict=True))
@@ -169,7 +178,7 @@ class NationwideLookup:
         return await self._nation.ask_each(questions)
 
     async def _await_fresh(self, token: str) -> Unavailable | None:
-        """Wait until what a token stands for is here; its holder's error when it does not come."""
+        """Wait until this store meets a token. Return the error for the caller if it does not in time."""
         freshness = read_token(token)
         try:
             await self._freshness.await_fresh(() if freshness is None else (freshness,))
@@ -180,57 +189,57 @@ class NationwideLookup:
         return None
 
     @staticmethod
-    async def _ask_of_ties(
+    async def _ask_linked(
         nation: NationwideRecords,
         questions: Sequence[SubjectQuestion],
-        found: Sequence[Found],
+        found: Sequence[SubjectMatches],
         answers: Sequence[SubjectAnswer | HutongError | None],
     ) -> Sequence[SubjectAnswer | HutongError | None]:
-        """Ask once more, about documents that are known here alone to be a person's: their tie is still on its way."""
-        untold = [
+        """Ask the nation again about documents that only this node has linked. Their link is still being replicated."""
+        missing = [
             (index, key)
             for index, (one, answer) in enumerate(zip(found, answers, strict=True))
             if isinstance(answer, SubjectAnswer)
             for key in one.keys
             if key not in answer.subject_keys
         ]
-        if not untold:
+        if not missing:
             return answers
-        more = await nation.ask_each([SubjectQuestion(key, questions[index].limit) for index, key in untold])
+        more = await nation.ask_each([SubjectQuestion(key, questions[index].limit) for index, key in missing])
         completed = list(answers)
-        for (index, _), answer in zip(untold, more, strict=True):
+        for (index, _), answer in zip(missing, more, strict=True):
             so_far = completed[index]
             if isinstance(so_far, SubjectAnswer):
-                # Half of an answer is none.
-                completed[index] = _joined(so_far, answer) if isinstance(answer, SubjectAnswer) else None
+                # Without the second answer the first one is incomplete, which counts as no answer.
+                completed[index] = _extended(so_far, answer) if isinstance(answer, SubjectAnswer) else None
         return completed
 
-    def _as_one(
+    def _combine(
         self,
         question: SubjectQuestion,
-        found: Found,
+        found: SubjectMatches,
         answer: SubjectAnswer | HutongError | None,
-        tied: LocalMatches | None,
-        elsewhere: Sequence[bytes],
-    ) -> Known | HutongError:
-        """What was found of a person here, what the nation answered, and what is `tied` here to keys from there."""
+        linked: LocalMatches | None,
+        remote_keys: Sequence[bytes],
+    ) -> LookupResult | HutongError:
+        """Merge this node's and the nation's answers. `linked` is what this store has for the keys `remote_keys`."""
         if isinstance(answer, HutongError):
             return answer
         if answer is None and question.token:
             return not_fresh(_NATION)
         keys = list(found.keys)
         results = list(found.results)
-        if answer is not None and tied is not None:
-            for key, theirs, their_keys in zip(elsewhere, tied.by_subject, tied.subjects, strict=True):
+        if answer is not None and linked is not None:
+            for key, more_results, more_keys in zip(remote_keys, linked.by_subject, linked.subjects, strict=True):
                 if key in answer.subject_keys:
-                    results.extend(theirs)
-                    keys.extend(their_keys)
+                    results.extend(more_results)
+                    keys.extend(more_keys)
 
         def standing_of(result: StoredResult) -> Standing:
-            here = found.findings.standing_at(result.lab, result.reference_time)
-            return here if here or tied is None else tied.standing_at(result.lab, result.reference_time)
+            here = found.matches.standing_at(result.lab, result.reference_time)
+            return here if here or linked is None else linked.standing_at(result.lab, result.reference_time)
 
-        return Known(
+        return LookupResult(
             found,
             merge_results(results, standing_of, answer.results if answer else ()),
             [*keys, *(answer.subject_keys if answer else ())],
@@ -238,34 +247,35 @@ class NationwideLookup:
             self._sources(found, answer),
         )
 
-    def _sources(self, found: Found, answer: SubjectAnswer | None) -> list[DataSource]:
+    def _sources(self, found: SubjectMatches, answer: SubjectAnswer | None) -> list[DataSource]:
         own = DataSource(node=format_node(self._jurisdiction), state=SOURCE_STATE_OK)
         set_timestamp(own.as_of_time, found.time)
         if answer is not None:
-            told = condense_sources(answer.sources, own.node)
-            return told if self._jurisdiction == NATION else [own, *told]
+            sources = condense_sources(answer.sources, own.node)
+            return sources if self._jurisdiction == NATION else [own, *sources]
         state = SOURCE_STATE_NOT_CONFIGURED if self._nation is None else SOURCE_STATE_UNAVAILABLE
         return [own, DataSource(node=_NATION, state=state)]
 
 
 def not_fresh(node: str) -> Unavailable:
-    """The error for a token whose world a node does not see."""
+    """Return the error for a token that a node does not meet."""
     return Unavailable(
         "NOT_FRESH_ENOUGH", "what the token stands for has not been seen in time", metadata={"node": node}
     )
 
 
-def _joined(answer: SubjectAnswer, more: SubjectAnswer) -> SubjectAnswer:
+def _extended(answer: SubjectAnswer, more: SubjectAnswer) -> SubjectAnswer:
     return answer._replace(
         results=[*answer.results, *more.results], subject_keys=[*answer.subject_keys, *more.subject_keys]
     )
 
 
 def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
-    """Of the nation's sources those that a look-up at a node tells, the nation first.
+    """Return the nation's sources as a look-up at a node returns them, the nation first.
 
-    The nation's answer is complete up to the least instant up to which any node that answers is known there. A node
-    that is silent or lags is told of by itself, but for the asking one, which has its own results.
+    The nation stands for all nodes that are connected to it. Its instant is the earliest one up to which any of them is
+    complete. Nodes that are disconnected or more than LAGGING behind are listed too. The `asking` node is left out,
+    because it has its own results.
     """
     (nation, *others) = sources
     others = [source for source in others if source.node != asking]

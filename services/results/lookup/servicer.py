@@ -1,4 +1,4 @@
-"""ResultsService: reading results. The contract documents each RPC."""
+"""ResultsService and InternalLookupService: reading results. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class InternalLookupServicer:
-    """Look-ups of this node's Verification."""
+    """Look-ups for this node's Verification."""
 
     def __init__(self, lookup: LookupHandler) -> None:
         self._lookup = lookup
@@ -45,7 +45,7 @@ class InternalLookupServicer:
 
 
 class ResultsServicer:
-    """Reading results. `watch` answers WatchResults."""
+    """Reads results. `watch` answers WatchResults."""
 
     def __init__(
         self,

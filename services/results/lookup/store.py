@@ -22,9 +22,9 @@ from services.storage.engine import Database
 
 
 class LookupStore:
-    """Results as they are read.
+    """Reads results.
 
-    `joined` says that the node replicates to the nation: results then say since when the nation has them.
+    `joined` says that the node replicates to the nation. Results then have their nationwide time.
     """
 
     def __init__(self, database: Database, clock: Clock, labs: LabCache, *, joined: bool = False) -> None:
@@ -34,7 +34,7 @@ class LookupStore:
         self._joined = joined
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
-        """One result, its newest revision unless one is named. NotFound, FailedPrecondition when it was removed."""
+        """Return one result, in its newest revision unless one is named. Raises as `queries.get_result`."""
 
         def work(connection: Connection) -> Listing:
             result = get_result(connection, lab, report_number, revision)
@@ -45,7 +45,7 @@ class LookupStore:
     async def find_subjects(
         self, subject_keys: Sequence[bytes], reports: Sequence[ReportName], now: Instant
     ) -> LocalMatches:
-        """The results of subjects, by any of their documents, and the named reports."""
+        """Find the results of subjects, given any of their documents, and the named reports."""
 
         def work(connection: Connection) -> LocalMatches:
             subjects, by_subject = find_subjects(connection, subject_keys)
@@ -65,7 +65,7 @@ class LookupStore:
     async def list_by_subject(
         self, subject_key: bytes, query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
     ) -> Listing:
-        """Results of a subject by any of its documents, newest report first."""
+        """Return results of a subject, given any of its documents, newest report first."""
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
@@ -75,7 +75,7 @@ class LookupStore:
         return await self._database.read(work)
 
     async def list_by_lab(self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant) -> Listing:
-        """Results of a laboratory by report number; fewer than `limit` when it has looked at many for them."""
+        """Return results of a laboratory, as `listing_queries.list_by_lab`."""
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
@@ -88,5 +88,5 @@ class LookupStore:
         self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None
     ) -> Listing:
         self._labs.refresh(connection, {result.lab for result in results}, now)
-        told = with_national_receive_times(connection, results) if self._joined else results
-        return Listing(told, self._labs.standing_at, horizon)
+        stamped = with_national_receive_times(connection, results) if self._joined else results
+        return Listing(stamped, self._labs.standing_at, horizon)

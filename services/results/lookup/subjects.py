@@ -1,4 +1,4 @@
-"""The newest results of subjects, by all of their documents: what every look-up reads."""
+"""The statements of every look-up: the newest results of subjects, by all of their documents."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from services.results.documents.store import find_linked, find_tied
+from services.results.documents.store import find_linked, find_with_links
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import SUPERSEDED, StoredResult
 from services.results.records.queries import COLUMNS
 
 _COLUMNS = ", ".join(column.name for column in COLUMNS)
-_TIE = "SELECT FROM document_links WHERE unlink_time IS NULL AND"
+_ACTIVE_LINK = "SELECT FROM document_links WHERE unlink_time IS NULL AND"
 _POSTGRESQL = f"""
-SELECT k.number, tie.stands, r.*
+SELECT k.number, link.is_linked, r.*
 FROM unnest((SELECT %b::bytea[])) WITH ORDINALITY AS k (key, number)
 CROSS JOIN LATERAL (
-  SELECT EXISTS ({_TIE} subject_key = k.key) OR EXISTS ({_TIE} linked_subject_key = k.key) AS stands OFFSET 0
-) AS tie
+  SELECT EXISTS ({_ACTIVE_LINK} subject_key = k.key)
+    OR EXISTS ({_ACTIVE_LINK} linked_subject_key = k.key) AS is_linked OFFSET 0
+) AS link
 LEFT JOIN LATERAL (
   SELECT {_COLUMNS} FROM results WHERE subject_key = k.key AND state <> {SUPERSEDED}
   ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}
@@ -34,62 +35,62 @@ _SQLITE = (
 def find_subjects(
     connection: Connection, subject_keys: Sequence[bytes]
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
-    """For each subject, in order, the keys of all of their documents, their own first, and their newest results.
+    """Return, for each subject in order, the keys of all of its documents, the given one first, and its newest results.
 
-    The results come newest report first, at most MAX_PER_SUBJECT of each document. One statement where nobody has tied
-    documents, which is nearly always so; some more otherwise.
+    Results are newest report first, at most MAX_PER_SUBJECT of each document. Subjects without linked documents, which
+    nearly all are, take one statement.
     """
-    newest, tied = _find(connection, subject_keys)
-    if not tied:
+    newest, linked_keys = _find(connection, subject_keys)
+    if not linked_keys:
         return [[key] for key in subject_keys], newest
-    linked = find_linked(connection, tied)
+    groups = find_linked(connection, linked_keys)
     by_key = dict(zip(subject_keys, newest, strict=True))
-    others = list({key for keys in linked.values() for key in keys} - by_key.keys())
+    others = list({key for keys in groups.values() for key in keys} - by_key.keys())
     by_key.update(zip(others, find_newest(connection, others), strict=True))
-    subjects = [linked.get(key, [key]) for key in subject_keys]
-    return subjects, [_together([by_key[key] for key in keys]) for keys in subjects]
+    subjects = [groups.get(key, [key]) for key in subject_keys]
+    return subjects, [_merge([by_key[key] for key in keys]) for keys in subjects]
 
 
 def find_newest(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
-    """For each document, in order, the newest revisions of its own results, newest report first."""
+    """Return, for each document in order, the newest revisions of its own results, newest report first."""
     return _find(connection, subject_keys)[0]
 
 
 def _find(connection: Connection, keys: Sequence[bytes]) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """The newest results of each document, and which of the documents are tied to any other."""
+    """Return the newest results of each document, and those of the documents that are linked to any other."""
     find = _find_sqlite if connection.dialect.name == "sqlite" else _find_postgresql
     return find(connection, keys)
 
 
 def _find_postgresql(connection: Connection, keys: Sequence[bytes]) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """One index descent for each document and partition, all in one statement.
+    """Find results by one statement, with one index descent for each document and partition.
 
-    PostgreSQL would plan a few documents anew each time, which takes twice as long as to find them: behind a SELECT it
-    cannot count them, and so one plan serves any number. By the driver itself and in PostgreSQL's binary format, which
-    leaves a quarter of the client's cost.
+    Planning takes twice as long as the search, and PostgreSQL would plan again for each small array. The SELECT around
+    the array hides its length from the planner, so that one cached plan serves any number of documents. The statement
+    bypasses SQLAlchemy and uses PostgreSQL's binary format, which reduces the client's cost to a quarter.
     """
     found: list[list[StoredResult]] = [[] for _ in keys]
-    tied: set[bytes] = set()
+    linked_keys: set[bytes] = set()
     driver: Any = connection.connection.driver_connection
     for row in driver.execute(_POSTGRESQL, (list(keys),), binary=True):
-        number, is_tied, first = row[:3]
-        # A document without results has a row that holds none.
+        number, is_linked, first = row[:3]
+        # A document without results has one row, whose result columns are NULL.
         if first is not None:
             found[number - 1].append(StoredResult._make(row[2:]))
-        if is_tied:
-            tied.add(keys[number - 1])
-    return found, list(tied)
+        if is_linked:
+            linked_keys.add(keys[number - 1])
+    return found, list(linked_keys)
 
 
 def _find_sqlite(connection: Connection, keys: Sequence[bytes]) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """One prepared statement for each document: SQLite is in this process, so a statement costs no round trip."""
+    """Find results by one statement for each document. SQLite runs in this process, so none costs a round trip."""
     driver: Any = connection.connection.driver_connection
     found = [[StoredResult._make(row) for row in driver.execute(_SQLITE, (key,))] for key in keys]
-    return found, find_tied(connection, keys)
+    return found, find_with_links(connection, keys)
 
 
-def _together(of_documents: Sequence[Sequence[StoredResult]]) -> list[StoredResult]:
-    """The results of one subject's documents, newest report first."""
+def _merge(of_documents: Sequence[Sequence[StoredResult]]) -> list[StoredResult]:
+    """Return the results of one subject's documents together, newest report first."""
     if len(of_documents) == 1:
         return list(of_documents[0])
     results = [result for results in of_documents for result in results]

@@ -1,4 +1,4 @@
-"""The bulk statements in which SQLite and PostgreSQL differ: everything else of the store is one text for both."""
+"""Bulk statements, which differ between SQLite and PostgreSQL. All other statements of the store serve both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, NewResult, ReportKey
-from services.results.records.row_format import FILED_COLUMNS, JUDGED_COLUMNS, KEY_COLUMNS
+from services.results.records.row_format import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS
 
 _FIND_KEYS = (
     "SELECT report_number, subject_key, reference_time, revision, outcome, content_hash, sampling_hash FROM report_keys"
@@ -21,7 +21,7 @@ _FIND_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class CommitColumns:
-    """What all results filed by one statement share: the part of their rows that only the commit knows."""
+    """Columns that only the commit knows. All results written by one statement share them."""
 
     upload_time: Instant
     source_node: str
@@ -31,40 +31,40 @@ class CommitColumns:
 
 
 class Bulk(Protocol):
-    """Writing and finding many rows in few statements. Rows are those of the dialect's `RowForm`."""
+    """Writes and finds many rows in few statements. The dialect's `RowForm` makes the rows."""
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
-        """Claim report numbers; fails as a whole when one is taken."""
+        """Claim report numbers. Fails as a whole if one is taken."""
         ...
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
-        """Claim those report numbers that are free, and tell which they were."""
+        """Claim the report numbers that are free, and return them."""
         ...
 
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """What is known of these report numbers."""
+        """Return the keys of the report numbers that are stored."""
         ...
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """What is known of these report numbers, which nobody else can revise until the commit."""
+        """As `find_keys`, with the keys locked: no other transaction can revise these reports until the commit."""
         ...
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
-        """File results."""
+    def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
+        """Write results."""
         ...
 
 
 class PostgresqlBulk:
-    """COPY, and arrays for what COPY cannot say."""
+    """Writes by COPY, and by arrays where a condition or an answer is needed, which COPY does not have."""
 
-    _RESULT_COLUMNS = (*JUDGED_COLUMNS, *FILED_COLUMNS)
+    _RESULT_COLUMNS = (*VALIDATED_COLUMNS, *COMMIT_COLUMNS)
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by COPY."""
         _copy(connection, "report_keys", KEY_COLUMNS, "".join([row.key_row for row in rows]))
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
-        """Claim what is free; a transaction in flight that claims the same is waited for and then left its claims."""
+        """Claim free numbers. If an open transaction has claimed one, wait for its end to know whether it is free."""
         inserted = connection.exec_driver_sql(
             f"INSERT INTO report_keys ({', '.join(KEY_COLUMNS)})"
             " SELECT %s, n, k, t, 1, o, h"
@@ -82,38 +82,38 @@ class PostgresqlBulk:
         return {row[0] for row in inserted}
 
     _FIND = f"{_FIND_KEYS} WHERE lab = %s AND report_number = ANY (%s::text[])"
-    # In one order everywhere, as claims are, so that two uploads never wait for one another in a circle.
+    # Every statement locks keys in the same order (claims too), so that two uploads never deadlock.
     _HOLD = f'{_FIND} ORDER BY report_number COLLATE "C" FOR UPDATE'
 
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Look report numbers up."""
+        """Find keys by an array of report numbers."""
         found = connection.exec_driver_sql(self._FIND, (lab, list(report_numbers)))
         return {row[0]: ReportKey(*row[1:]) for row in found}
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Lock report numbers; one that another transaction holds is waited for and seen as that one left it."""
+        """Lock keys. Waits for transactions that hold one of them, and returns what they committed."""
         found = connection.exec_driver_sql(self._HOLD, (lab, list(report_numbers)))
         return {row[0]: ReportKey(*row[1:]) for row in found}
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
-        """File results by COPY."""
-        received = "\\N" if filing.national_receive_time is None else filing.national_receive_time
-        end = f"\t{filing.revision}\t{filing.state}\t{filing.upload_time}\t{filing.source_node}\t{received}\n"
+    def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
+        """Write results by COPY."""
+        received = "\\N" if commit.national_receive_time is None else commit.national_receive_time
+        end = f"\t{commit.revision}\t{commit.state}\t{commit.upload_time}\t{commit.source_node}\t{received}\n"
         _copy(connection, "results", self._RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
 
 
 class SqliteBulk:
-    """executemany, inside the one writer's transaction."""
+    """Writes by `executemany`. SQLite has one write transaction at a time."""
 
     _INSERT_KEY = f"INSERT INTO report_keys ({', '.join(KEY_COLUMNS)}) VALUES ({', '.join('?' * len(KEY_COLUMNS))})"
-    # First what a result has itself, then the two parts of its row, then what the commit knows.
-    _RESULT_COLUMNS = ("subject_key", "report_number", "lab", *JUDGED_COLUMNS[3:], *FILED_COLUMNS)
+    # First the columns that `NewResult` has itself, then the two parts of its row, then the commit's columns.
+    _RESULT_COLUMNS = ("subject_key", "report_number", "lab", *VALIDATED_COLUMNS[3:], *COMMIT_COLUMNS)
     _INSERT_RESULT = (
         f"INSERT INTO results ({', '.join(_RESULT_COLUMNS)}) VALUES ({', '.join('?' * len(_RESULT_COLUMNS))})"
     )
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
-        """Claim report numbers, one prepared statement for all."""
+        """Claim report numbers by one prepared statement."""
         keys = [
             (result_row[0][0], number, subject_key, reference_time, 1, outcome, content_hash)
             for _, _, number, subject_key, reference_time, outcome, content_hash, _, result_row in rows
@@ -121,7 +121,7 @@ class SqliteBulk:
         connection.exec_driver_sql(self._INSERT_KEY, keys)
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
-        """Claim what is free: nobody else can write meanwhile, so what is not found now is."""
+        """Claim the numbers that are not stored. No other transaction can write meanwhile."""
         taken = self.find_keys(connection, lab, [row.report_number for row in rows])
         free = [row for row in rows if row.report_number not in taken]
         if free:
@@ -129,7 +129,7 @@ class SqliteBulk:
         return {row.report_number for row in free}
 
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Look report numbers up; several statements where there are more than SQLite takes parameters."""
+        """Find keys by statements of at most 10,000 numbers. SQLite takes 32,766 parameters by default."""
         found: dict[str, ReportKey] = {}
         for start in range(0, len(report_numbers), 10_000):
             some = report_numbers[start : start + 10_000]
@@ -141,15 +141,21 @@ class SqliteBulk:
         return found
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Look report numbers up: the one writer holds everything."""
+        """Find keys. The one write transaction locks the whole database."""
         return self.find_keys(connection, lab, report_numbers)
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], filing: CommitColumns) -> None:
-        """File results, one prepared statement for all."""
-        filed = (filing.revision, filing.state, filing.upload_time, filing.source_node, filing.national_receive_time)
+    def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
+        """Write results by one prepared statement."""
+        commit_values = (
+            commit.revision,
+            commit.state,
+            commit.upload_time,
+            commit.source_node,
+            commit.national_receive_time,
+        )
         results = [
-            (subject_key, number) + person + of_tube + filed  # noqa: RUF005 - joined, not unpacked: half the time
-            for _, _, number, subject_key, _, _, _, _, (person, of_tube) in rows
+            (subject_key, number) + subject + tube_columns + commit_values  # noqa: RUF005 - joined, not unpacked: half the time
+            for _, _, number, subject_key, _, _, _, _, (subject, tube_columns) in rows
         ]
         connection.exec_driver_sql(self._INSERT_RESULT, results)
 
@@ -161,12 +167,12 @@ def _copy(connection: Connection, table: str, columns: Sequence[str], text: str)
 
 
 def bulk_for(connection: Connection) -> Bulk:
-    """The bulk statements of a connection's dialect."""
+    """Return the bulk statements of a connection's dialect."""
     return SqliteBulk() if connection.dialect.name == "sqlite" else PostgresqlBulk()
 
 
 def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
-    """Claim all at once, or leave no trace when one is taken."""
+    """Claim all report numbers and return True, or write nothing and return False if one is taken."""
     if not rows:
         return True
     savepoint = connection.begin_nested()
@@ -182,5 +188,5 @@ def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> 
 
 
 def _is_taken(error: Exception) -> bool:
-    """Whether an insert failed on a key that is there: COPY goes past SQLAlchemy and fails with the driver's error."""
+    """Whether an insert failed because a key exists. COPY bypasses SQLAlchemy and fails with the driver's error."""
     return isinstance(error, IntegrityError | UniqueViolation)

@@ -1,4 +1,4 @@
-"""Domain → wire of results."""
+"""Conversion of results to messages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def result_to_proto(result: StoredResult, lab_standing: Standing) -> result_pb2.TestResult:
-    """A stored result as it is told, masks for the person."""
+    """Return a stored result as the contract's message, with masks for name and number."""
     message = result_pb2.TestResult()
     fill_result(message, result, lab_standing)
     return message
 
 
 def fill_tube_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedResult, columns: StoredResult) -> None:
-    """What the persons of a tube have in common, into an empty message."""
+    """Fill an empty message with the fields that all persons of a tube share."""
     message.tube_code = columns.tube_code
     message.pool_size = columns.pool_size
     message.specimen = columns.specimen
@@ -41,7 +41,10 @@ def fill_tube_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedRes
 
 
 def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standing: Standing) -> None:
-    """As `result_to_proto`, into an empty message in its place: every look-up passes here, and copies cost most."""
+    """Fill an empty message that already has its place in a response.
+
+    Every look-up converts results, and copying a finished message into the response would cost more than all the rest.
+    """
     message.name = format_result(result.lab, result.report_number)
     message.revision = result.revision
     message.state = result.state

@@ -1,4 +1,4 @@
-"""The horizon of retention: what was filed before it is gone, and whoever asks or writes there is told so."""
+"""The horizon of retention. Results with an earlier reference time are removed; reads and writes there are errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ HORIZON = select(func.max(deletions.c.horizon))
 
 
 def read_horizon(connection: Connection) -> Instant | None:
-    """The instant before which nothing is kept; None while nothing was ever removed."""
+    """Return the instant before which nothing is kept, or None if retention has never removed anything."""
     return connection.execute(HORIZON).scalar()
 
 
 def require_kept(connection: Connection, end: Instant | None) -> Instant | None:
-    """The horizon, for a question about times up to an end (None asks up to now) of which something may be kept.
+    """Check that results before `end` may still be kept, and return the horizon. `end` None means now.
 
     Raises:
         FailedPrecondition: BEFORE_HORIZON, everything before the end was removed.
@@ -29,10 +29,10 @@ def require_kept(connection: Connection, end: Instant | None) -> Instant | None:
 
 
 def require_not_removed(connection: Connection, reference_time: Instant) -> None:
-    """Refuse to file anything where everything was removed.
+    """Check that a reference time is not before the horizon.
 
     Raises:
-        FailedPrecondition: BEFORE_HORIZON.
+        FailedPrecondition: BEFORE_HORIZON, it is.
     """
     horizon = read_horizon(connection)
     if horizon is not None and reference_time < horizon:
@@ -40,7 +40,7 @@ def require_not_removed(connection: Connection, reference_time: Instant) -> None
 
 
 def absent(name: str, horizon: Instant | None) -> NotFound:
-    """The error for a report that has no record here: it may have had one that retention has removed."""
+    """Return the error for a report without a record. It names the horizon, because retention may have removed it."""
     if horizon is None:
         return NotFound.resource(name)
     since = format_instant(horizon)
@@ -52,7 +52,7 @@ def absent(name: str, horizon: Instant | None) -> NotFound:
 
 
 def removed(horizon: Instant) -> FailedPrecondition:
-    """The error for a question about what retention has removed."""
+    """Return the error for a question about results that retention has removed."""
     since = format_instant(horizon)
     return FailedPrecondition(
         "BEFORE_HORIZON", f"results reported before {since} were removed", metadata={"horizon": since}

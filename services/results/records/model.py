@@ -1,6 +1,6 @@
-"""Results as they are stored, free of wire and storage. Instants and spans are microseconds.
+"""Results as they are stored, independent of messages and tables. Instants and spans are microseconds.
 
-Enumerations are the contract's numbers (`hutong.type.v1.Outcome` and the like): one set of words everywhere.
+Enumerations are the contract's numbers (`hutong.type.v1.Outcome` and others), so that no second set of names exists.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ SUPERSEDED = result_pb2.RESULT_STATE_SUPERSEDED
 RECALLED = result_pb2.RESULT_STATE_RECALLED
 
 FUTURE_TOLERANCE: Span = 5 * MINUTE
-"""How far a time may lie ahead of the server's clock: clocks differ, but results of tomorrow do not exist."""
+"""How far a time may lie ahead of the server's clock. Clocks of laboratories differ by minutes, not by days."""
 
 RECALLED_OUTCOME = 0
-"""What a recalled report's key says: no upload may follow it, as the result of a sampling record would."""
+"""The outcome in a recalled report's key. It is not PENDING, so that no upload can add a result to the report."""
 
 ReportName = tuple[str, str]
 """Laboratory and report number."""
 
 
 class NewResult(NamedTuple):
-    """One person's result, validated and ready to be stored. It knows the person by hash and masks alone.
+    """One subject's result, validated and ready to be stored. Only hashes and masks identify the subject.
 
-    `key_row` and `result_row` are in the engine's own form (`records.row_format`).
+    `records.row_format` makes `key_row` and `result_row`, whose form depends on the database engine.
     """
 
     tube_index: int
@@ -57,7 +57,7 @@ class NewResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReportKey:
-    """What is known of a report by its name alone."""
+    """A row of `report_keys` without its name: the subject, and the newest revision."""
 
     subject_key: bytes
     reference_time: Instant
@@ -68,7 +68,7 @@ class ReportKey:
 
 
 class StoredResult(NamedTuple):
-    """One revision of one person's result as stored."""
+    """One stored revision of one subject's result."""
 
     subject_key: bytes
     reference_time: Instant

@@ -1,8 +1,8 @@
 """PostgreSQL partitions of `results`, one for each month of Asia/Shanghai in which reports were issued.
 
-Made ahead by the running service, and as they are needed: a batch names its months, and one not yet known to this
-process is made in a transaction of its own before the batch's. Since no result is older than December 2019 or newer
-than now, there are never many.
+The running service makes them ahead. A batch of a month that this process does not know yet makes the partition in a
+transaction of its own before the batch's. The number of partitions stays small, because no result is older than
+December 2019 or newer than now.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ from services.domain.instant import SHANGHAI, Instant, from_datetime
 from services.results.records.horizon import read_horizon
 
 _LOCK_KEY = 0x48755061
-"""Of the advisory lock under which partitions are made, so that two processes do not make the same one at once."""
+"""Key of the advisory lock under which partitions are made, so that two processes never make the same one."""
 LOCK_MS = 300
-"""How long a try to make partitions waits for others that change the table."""
+"""How long one attempt waits for transactions that change the table. Others queue behind it for as long."""
 TRIES = 20
+"""Attempts to make partitions. After the last one, at most 12 seconds later, an upload fails with UNAVAILABLE."""
 RETRY_SECONDS = 0.3
-"""Between two tries. An upload into a month that cannot be made for so long ends with UNAVAILABLE."""
+"""Pause between two attempts, in which the transactions that queued behind the last one go on."""
 
 Month = tuple[int, int]
 """Year and month."""
 
 
 def month_of(instant: Instant) -> Month:
-    """The month of Asia/Shanghai that holds an instant."""
+    """Return the month of Asia/Shanghai that contains an instant."""
     moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)).astimezone(SHANGHAI)
     return moment.year, moment.month
 
 
 def month_start(month: Month) -> Instant:
-    """The first instant of a month."""
+    """Return the first instant of a month."""
     return from_datetime(datetime(*month, 1, tzinfo=SHANGHAI))
 
 
 def month_after(month: Month) -> Month:
-    """The month after."""
+    """Return the following month."""
     year, number = month
     return (year + 1, 1) if number == 12 else (year, number + 1)
 
 
 def months_of(instants: Collection[Instant]) -> set[Month]:
-    """The months that hold these instants, and no others between them."""
+    """Return the months that contain at least one of these instants."""
     if not instants:
         return set()
     first, last = month_of(min(instants)), month_of(max(instants))
@@ -55,19 +56,19 @@ def months_of(instants: Collection[Instant]) -> set[Month]:
 
 
 def months_ahead(instant: Instant) -> set[Month]:
-    """The months that are to stand ready at an instant: its own and the next."""
+    """Return the months that must be ready at an instant: its own and the next."""
     month = month_of(instant)
     return {month, month_after(month)}
 
 
 def partition_name(month: Month) -> str:
-    """The table that holds a month: "results_2022_08"."""
+    """Return the name of a month's table, such as "results_2022_08"."""
     return f"results_{month[0]:04d}_{month[1]:02d}"
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A month's table; it holds what was filed in [start, end)."""
+    """A month's table. It contains the results with a reference time in [start, end)."""
 
     name: str
     start: Instant
@@ -75,7 +76,7 @@ class Partition:
 
 
 def list_partitions(connection: Connection) -> list[Partition]:
-    """The partitions there are, oldest first."""
+    """Return the partitions that exist, oldest first."""
     rows = connection.exec_driver_sql(
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
         " WHERE i.inhparent = 'results'::regclass ORDER BY c.relname"
@@ -89,15 +90,15 @@ def list_partitions(connection: Connection) -> list[Partition]:
 
 
 def find_missing(connection: Connection, months: Iterable[Month]) -> set[Month]:
-    """Those of the months that have no partition."""
+    """Return the months that have no partition."""
     names = {partition.name for partition in list_partitions(connection)}
     return {month for month in months if partition_name(month) not in names}
 
 
 def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
-    """Make the partitions of these months where they are missing, but none that retention has removed.
+    """Make the missing partitions of these months, except those that retention has removed.
 
-    Whether it could be done now: false when somebody else changes the table, or analyses it, and nothing was done.
+    Returns False, with nothing done, if another transaction changes or analyses the table at the moment.
     """
     if connection.dialect.name != "postgresql":
         return True
@@ -117,9 +118,10 @@ def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
 
 
 def _make_partition(connection: Connection, name: str, start: Instant, end: Instant) -> None:
-    """Make one apart and attach it, which neither waits for readers and writers nor holds them up.
+    """Create a table and attach it. Neither step waits for readers and writers or blocks them.
 
-    CREATE TABLE ... PARTITION OF wants the whole of `results` for itself: behind one long reader everybody would wait.
+    CREATE TABLE ... PARTITION OF needs an exclusive lock on `results`: while it waited for one long reader, every later
+    reader and writer would wait behind it.
     """
     connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE results INCLUDING ALL)")
     connection.exec_driver_sql(f"ALTER TABLE results ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})")

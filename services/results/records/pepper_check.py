@@ -1,6 +1,7 @@
-"""Which pepper a store was filled under: with another one nobody would be found, and everybody turned away.
+"""Check that the configured pepper is the one of the store. With another one no subject's results would be found.
 
-A mark is a keyed hash over a constant; it tells a pepper from every other and gives nothing of it away.
+The store keeps a mark of its pepper: a keyed hash over a constant, which identifies the pepper and reveals nothing of
+it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from services.results.records import tables
 from services.storage.upsert import insert_if_absent
 
 MARK_LENGTH = 16
-"""Bytes."""
+"""Length of a mark in bytes, as that of a subject key."""
 
 
 def pepper_mark(pepper: Pepper) -> bytes:
-    """The mark of a pepper."""
+    """Return the mark of a pepper."""
     key = hashlib.sha256(b"mark" + pepper.secret).digest()
     return hashlib.blake2b(b"hutong", key=key, digest_size=MARK_LENGTH).digest()
 
 
 def is_pepper_of_store(connection: Connection, pepper: Pepper) -> bool:
-    """Whether the store was filled under this pepper; the first one it is asked about becomes its own."""
+    """Whether the store's mark is that of this pepper. A store without a mark for the key version takes this one."""
     marks = tables.pepper_marks
     mark = pepper_mark(pepper)
     query = select(marks.c.mark).where(marks.c.key_version == pepper.version)

@@ -22,11 +22,11 @@ IS_NEWEST = and_(
     _results.c.report_number == _keys.c.report_number,
     _results.c.revision == _keys.c.revision,
 )
-"""Joins a report's key to the row of its newest revision."""
+"""Condition that joins a report's key to the row of its newest revision."""
 
 
 def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[ReportName, StoredResult]:
-    """The newest revision of each of these reports that is stored."""
+    """Return the newest revision of each of these reports that is stored."""
     query = (
         select(*COLUMNS)
         .join_from(_keys, _results, IS_NEWEST)
@@ -36,11 +36,11 @@ def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[
 
 
 def get_result(connection: Connection, lab: str, report_number: str, revision: int | None) -> StoredResult:
-    """One result, its newest revision unless one is named.
+    """Return one result, in its newest revision unless one is named.
 
     Raises:
-        NotFound: with the horizon, when retention has ever removed anything: it may have been among that.
-        FailedPrecondition: BEFORE_HORIZON, it is known to have been removed.
+        NotFound: it is not stored. The error names the horizon if retention may have removed the result.
+        FailedPrecondition: BEFORE_HORIZON, retention has certainly removed it.
     """
     name = format_result(lab, report_number, revision)
     newest = find_reports(connection, [(lab, report_number)]).get((lab, report_number))
@@ -63,27 +63,27 @@ def get_result(connection: Connection, lab: str, report_number: str, revision: i
     horizon = read_horizon(connection)
     if horizon is not None and newest is None:
         raise removed(horizon)
-    # An older revision of a report that came from another node may never have been here.
+    # A copy from another node may have come without its older revisions, so it is not certain that this was removed.
     raise absent(name, horizon)
 
 
 def find_revisions(connection: Connection, lab: str, reports: Sequence[tuple[str, int]]) -> list[StoredResult]:
-    """These revisions of a laboratory's reports, in this order; what retention has removed is left out."""
+    """Return these revisions of a laboratory's reports, in this order, without those that retention has removed."""
     histories = find_histories(connection, lab, [number for number, _ in reports])
     found = {(number, result.revision): result for number, history in histories.items() for result in history}
     return [found[report] for report in reports if report in found]
 
 
 def find_histories(connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, list[StoredResult]]:
-    """All revisions of a laboratory's reports that are kept, oldest first."""
+    """Return all kept revisions of a laboratory's reports, oldest first."""
     found: dict[str, list[StoredResult]] = {}
     for start in range(0, len(report_numbers), 500):
         numbers = set(report_numbers[start : start + 500]) - found.keys()
-        persons = select(_keys.c.subject_key).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)).distinct()
-        # Each person's rows are gone through once: a join would do so for each report, and a laboratory that writes one
-        # number for everybody has thousands.
+        subjects = select(_keys.c.subject_key).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)).distinct()
+        # This reads each subject's rows once. A join would read them once for each report, and a laboratory that writes
+        # one document number for all its patients has thousands of reports for one subject.
         statement = select(*COLUMNS).where(
-            _results.c.subject_key.in_(connection.execute(persons).scalars().all()),
+            _results.c.subject_key.in_(connection.execute(subjects).scalars().all()),
             _results.c.lab == lab,
             _results.c.report_number.in_(numbers),
         )

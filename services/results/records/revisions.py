@@ -1,4 +1,4 @@
-"""Writing further revisions of reports."""
+"""Statements that write further revisions of reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _keys = tables.report_keys
 def write_next_revisions(
     connection: Connection, which: ColumnElement[bool], stated: dict[str, Any], now: Instant
 ) -> None:
-    """Put in the place of each newest revision one that differs in what is stated. The caller holds their keys."""
+    """Supersede the newest revisions by ones that differ in the `stated` columns. The caller has locked their keys."""
     values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}
     values |= {"revision": _results.c.revision + 1, "upload_time": literal(now), "national_receive_time": null()}
     columns = [column.name for column in _results.columns]
@@ -32,7 +32,7 @@ def write_next_revisions(
 def advance_keys(
     connection: Connection, which: ColumnElement[bool], stated: dict[str, Any], reason: str, now: Instant
 ) -> None:
-    """Let keys point to the revisions that were written after those they name, and keep the reason for them."""
+    """Advance keys to the revisions that `write_next_revisions` wrote, and store the reason for each."""
     connection.execute(update(_keys).where(which).values(revision=_keys.c.revision + 1, **stated))
     columns = ["lab", "report_number", "revision", "reason", "record_time"]
     why = select(_keys.c.lab, _keys.c.report_number, _keys.c.revision, literal(reason), literal(now)).where(which)

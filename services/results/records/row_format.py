@@ -1,8 +1,8 @@
-"""Rows as the engines take them in bulk, put together where a batch is judged so that the commit only joins them.
+"""Rows in the form that a database engine takes in bulk. Validation makes them, so that the commit only joins them.
 
-A result's row has two parts: what the judge knows (`JUDGED_COLUMNS`), made here, and what only the commit knows
-(`FILED_COLUMNS`: the revision, the instant), added there. PostgreSQL's are lines of COPY's text, SQLite's tuples, of
-which the persons of a tube share their tube's.
+A result's row has two parts. Validation knows `VALIDATED_COLUMNS` and formats them here. Only the commit knows
+`COMMIT_COLUMNS` (such as the revision and the upload time) and adds them. PostgreSQL takes lines of COPY's text format,
+SQLite takes tuples. All persons of a tube share the tuple of the tube's columns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from services.domain.instant import Instant
 
 
 class TubeColumns(Protocol):
-    """What the persons of a tube have in common: uploaded tubes, stored results and replicated tubes have it."""
+    """The fields that all persons of a tube share. Uploaded tubes, replicated tubes and stored results have them."""
 
     @property
     def reference_time(self) -> Instant: ...  # noqa: D102
@@ -56,7 +56,7 @@ TUBE_COLUMNS = (
     "test_time",
     "report_time",
 )
-JUDGED_COLUMNS = (
+VALIDATED_COLUMNS = (
     "subject_key",
     "lab",
     "report_number",
@@ -66,36 +66,36 @@ JUDGED_COLUMNS = (
     "masked_number",
     *TUBE_COLUMNS,
 )
-PersonColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
-"""Of a result the columns of its person: those of JUDGED_COLUMNS before the tube's."""
+SubjectColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
+"""The columns of a result's subject and report: those of VALIDATED_COLUMNS that come before the tube's."""
 TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
-"""Of a person the columns from the laboratory on but for the report number; of the tube all."""
-FILED_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")
+"""The laboratory and the subject's other columns, without key and report number; and the tube's columns."""
+COMMIT_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")
 
 
 class RowForm(Protocol):
-    """How an engine takes rows. What a tube's persons share is formed once for all of them."""
+    """The form in which an engine takes rows. A tube's columns are formatted once for all of its persons."""
 
     def form_tube(self, tube: TubeColumns) -> Any:
-        """A tube's columns."""
+        """Format the columns of a tube."""
         ...
 
     def form_key(
         self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> Any:
-        """A row of report_keys, first revision."""
+        """Format a row of `report_keys` for a first revision."""
         ...
 
-    def form_result(self, person: PersonColumns, of_tube: Any) -> Any:
-        """The judged part of a row of results: the person's columns, then the tube's."""
+    def form_result(self, subject: SubjectColumns, tube_columns: Any) -> Any:
+        """Format the validated part of a row of `results`: the subject's columns, then the tube's."""
         ...
 
 
 class CopyRows:
-    """Lines of COPY's text format. Keys are whole lines; results want their filed part and the line's end."""
+    """Lines of COPY's text format. Keys are whole lines. Results lack the commit's columns and the end of the line."""
 
     def form_tube(self, tube: TubeColumns) -> str:
-        """A tube's columns, each after a tab."""
+        """Return a tube's columns, each after a tab."""
         return (
             f"\t{tube.reference_time}\t{escape(tube.tube_code)}\t{tube.pool_size}\t{tube.specimen}\t{tube.method}"
             f"\t{tube.outcome}\t{escape(tube.sample_region)}\t{escape(tube.sample_site)}\t{tube.sample_time}"
@@ -105,29 +105,29 @@ class CopyRows:
     def form_key(
         self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> str:
-        """A whole line of report_keys."""
+        """Return a whole line of `report_keys`."""
         return (
             f"{escape(lab)}\t{escape(report_number)}\t\\\\x{subject_key.hex()}\t{reference_time}\t1\t{outcome}"
             f"\t\\\\x{content_hash.hex()}\n"
         )
 
-    def form_result(self, person: PersonColumns, of_tube: str) -> str:
-        """The beginning of a line of results."""
-        subject_key, lab, report_number, key_version, name_hash, masked_name, masked_number = person
+    def form_result(self, subject: SubjectColumns, tube_columns: str) -> str:
+        """Return the beginning of a line of `results`."""
+        subject_key, lab, report_number, key_version, name_hash, masked_name, masked_number = subject
         return (
             f"\\\\x{subject_key.hex()}\t{escape(lab)}\t{escape(report_number)}\t{key_version}\t\\\\x{name_hash.hex()}"
-            f"\t{escape(masked_name)}\t{escape(masked_number)}{of_tube}"
+            f"\t{escape(masked_name)}\t{escape(masked_number)}{tube_columns}"
         )
 
 
 class TupleRows:
-    """Parameters; a result's are its person's and its tube's, apart, without what the result itself has.
+    """Tuples of parameters: the subject's and the tube's apart, without the fields that `NewResult` has itself.
 
-    So the tube's are made once, and whatever crosses from the process that judged it crosses once.
+    The tube's tuple is made once, and is transferred once from the validating process.
     """
 
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
-        """A tube's columns."""
+        """Return a tube's columns."""
         return (
             tube.reference_time,
             tube.tube_code,
@@ -146,16 +146,16 @@ class TupleRows:
     def form_key(
         self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> None:
-        """Nothing: the result itself has all of it, and its row the laboratory."""
+        """Return nothing: `NewResult` has every column itself, and its result row the laboratory."""
 
-    def form_result(self, person: PersonColumns, of_tube: tuple[object, ...]) -> TupleRow:
-        """What a result does not have itself: of its person, and its tube's columns."""
-        _subject_key, lab, _report_number, *rest = person
-        return (lab, *rest), of_tube
+    def form_result(self, subject: SubjectColumns, tube_columns: tuple[object, ...]) -> TupleRow:
+        """Return the subject's columns that `NewResult` does not have itself, and the tube's columns."""
+        _subject_key, lab, _report_number, *rest = subject
+        return (lab, *rest), tube_columns
 
 
 def escape(text: str) -> str:
-    """A text as COPY's text format writes it."""
+    """Escape a text for COPY's text format."""
     if "\\" in text or not text.isprintable():
         text = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
     return text
@@ -166,5 +166,5 @@ def _or_null(value: int | None) -> str:
 
 
 def row_form(dialect: str) -> RowForm:
-    """The rows that a dialect's bulk statements take: of "postgresql" or "sqlite"."""
+    """Return the form of rows for a dialect, "postgresql" or "sqlite"."""
     return TupleRows() if dialect == "sqlite" else CopyRows()

@@ -1,9 +1,9 @@
-"""Tables of results. Identities stand here only as keyed hashes and masks.
+"""Tables of results. They contain identities only as keyed hashes and masks.
 
-`results` has one index and no constraint, because each index costs a third of the bulk load. That a report exists once
-is the primary key of `report_keys`, a lean table that knows for every report who it is about and where its newest
-revision is filed. (A unique constraint on `results` would have to hold the month it is partitioned by, and a later
-report time would slip past it across a month's end.)
+`results` has one index and no constraint, because each index costs a third of the bulk load. The primary key of
+`report_keys` makes reports unique instead. This narrow table has for every report its subject and the reference time of
+its newest revision. A unique constraint on `results` would have to include the reference time, by which the table is
+partitioned, so it would not notice the same report with a report time in another month.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ results = Table(
     "results",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
-    # The report time, for PENDING the sampling time: by what results are ordered and PostgreSQL partitions them.
+    # The report time, or the sample time while PENDING. Orders results; PostgreSQL partitions by it.
     Column("reference_time", BigInteger, nullable=False),
     Column("lab", String(18), nullable=False),
     Column("report_number", String(64), nullable=False),
@@ -40,7 +40,7 @@ results = Table(
     Column("report_time", BigInteger),
     Column("upload_time", BigInteger, nullable=False),
     Column("national_receive_time", BigInteger),
-    # The region of the node that received it from the laboratory.
+    # The region of the node that received the result from its laboratory.
     Column("source_node", String(6), nullable=False),
     Index("ix_results_subject_key_reference_time", "subject_key", "reference_time"),
     postgresql_partition_by="RANGE (reference_time)",
@@ -52,18 +52,18 @@ report_keys = Table(
     Column("lab", String(18), primary_key=True),
     Column("report_number", String(64), primary_key=True),
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
-    # Of the newest revision, as in results.
+    # Of the newest revision, as in `results`.
     Column("reference_time", BigInteger, nullable=False),
     Column("revision", Integer, nullable=False),
-    # 0 once the report was recalled.
+    # 0 once the report is recalled.
     Column("outcome", SmallInteger, nullable=False),
-    # Over everything the laboratory stated of this person, to tell a duplicate from a conflict.
+    # Over everything the laboratory stated for this subject. Distinguishes a duplicate from a conflict.
     Column("content_hash", LargeBinary(KEY_LENGTH), nullable=False),
-    # Of the sampling record that this report followed, so that sending that one again is a duplicate too.
+    # The content hash of this report's sampling record, so that sending the record again is a duplicate too.
     Column("sampling_hash", LargeBinary(KEY_LENGTH)),
 )
 
-# Why a revision after the first was written; first revisions and results of sampling records need no reason.
+# The reason for a revision. First revisions, and results of sampling records, need none.
 revision_reasons = Table(
     "revision_reasons",
     metadata,
@@ -74,7 +74,7 @@ revision_reasons = Table(
     Column("record_time", BigInteger, nullable=False),
 )
 
-# Under which pepper the store was filled, by the version that its subject keys bear.
+# The pepper that the store's subject keys were made with, for each key version, as a mark.
 pepper_marks = Table(
     "pepper_marks",
     metadata,
@@ -82,15 +82,15 @@ pepper_marks = Table(
     Column("mark", LargeBinary(16), nullable=False),
 )
 
-# What retention has removed, for ever: what, how many, and a hash over what they were.
+# Deletion records, which are kept for ever: one for each purge.
 deletions = Table(
     "deletions",
     metadata,
     Column("deletion_id", String(36), primary_key=True),
-    # Everything filed before this instant is gone.
+    # Everything with an earlier reference time is removed.
     Column("horizon", BigInteger, nullable=False),
-    # Revisions of results, and a SHA-256 over their names; 0 and empty until they were counted, before which nothing is
-    # removed.
+    # How many revisions are removed, and a SHA-256 over their names. 0 and empty until they are counted; nothing is
+    # removed before that.
     Column("result_count", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("delete_time", BigInteger, nullable=False),

@@ -1,1 +1,1 @@
-"""Removing what is no longer to be kept, and proving it."""
+"""Retention: purges, and the records of them."""

@@ -1,8 +1,8 @@
-"""Removing what is no longer to be kept, and proving it.
+"""Purges: remove everything before a horizon, and keep a record that proves what was removed.
 
-PostgreSQL drops whole months; SQLite deletes rows. Either way a deletion record stays for ever: what was removed, how
-many, and a SHA-256 over the names of all revisions, a line each, by laboratory and report number in byte order and by
-revision, so that the operator who holds a list can show that these and no others are gone.
+On PostgreSQL a purge drops whole months, on SQLite it deletes rows. The deletion record is kept for ever. It contains
+the count of removed revisions and a SHA-256 over their names: one name a line, ordered by laboratory and report number
+(both in byte order) and revision. An operator with a list of names can thereby show that exactly these were removed.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock
 
 STEP = 5_000
-"""Rows that one transaction looks at: uploads go on between the steps."""
+"""Rows that one transaction examines. Uploads go on between the steps."""
 DROP_TRIES = 60
-"""A month that is being read cannot be dropped; it is tried again and again, so that readers never wait for it."""
+"""Attempts to drop a month while it is being read, over a minute. Each gives up soon, so that readers rarely wait."""
 RETRY_SECONDS = 1.0
+"""Pause between two attempts, for the readers of the month to end."""
 
 _LOCK_KEY = 0x48755070
-"""Of the advisory lock that a purge holds from its beginning to its end."""
+"""Key of the advisory lock that a purge holds until its end."""
 
 P = TypeVar("P")
 
@@ -64,7 +65,7 @@ _keys = report_keys
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A deletion record: everything filed before the horizon is gone."""
+    """A deletion record: every result with a reference time before the horizon is removed."""
 
     deletion_id: str
     horizon: Instant
@@ -73,28 +74,29 @@ class Deletion:
     delete_time: Instant
 
 
-RowPlace = tuple[Any, ...]
-"""A row's primary key: where a pass over all rows of a table stands; empty at the beginning."""
+RowPosition = tuple[Any, ...]
+"""The position of a pass over all rows of a table: the last row's primary key, empty at the beginning."""
 
 
-class ReportPlace(NamedTuple):
-    """Where a pass over all reports stands."""
+class ReportPosition(NamedTuple):
+    """The position of a pass over all reports: the last one's name."""
 
     lab: str
     report_number: str
 
 
 def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
-    """Remove every result filed before an instant, with all that belongs to it; on PostgreSQL before its month.
+    """Remove every result with a reference time before a horizon, and all data that belongs to it.
 
-    The horizon is set first, so that nothing more comes in before it; then everything is counted, and the record is
-    complete before anything is removed: nothing is ever gone without one. Can be stopped and called again at any time:
-    what is left is removed then, under a record of its own. One at a time, or two records would count the same.
+    The horizon is `older_than`, on PostgreSQL the beginning of its month. It is set first, so that nothing before it is
+    stored any more. Then everything is counted, so that the record is complete before anything is removed. A purge may
+    be stopped at any time; the next one removes the rest, under a record of its own. Only one purge runs at a time,
+    because two would count the same results.
 
     Raises:
         Unavailable: OVERLOADED, another purge is under way, or a month was read without pause and could not be dropped.
     """
-    # A whole second, as it is shown.
+    # Errors show the horizon in whole seconds.
     horizon = older_than - older_than % SECOND if database.is_sqlite else month_start(month_of(older_than))
     with try_process_lock(database, "purge", _LOCK_KEY) as is_held:
         if not is_held:
@@ -104,20 +106,20 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
 
 def _remove(database: Database, deletion: Deletion) -> Deletion:
     horizon = deletion.horizon
-    database.write_now(_announce, deletion)
-    count, digest = database.read_long_now(_fingerprint, horizon)
+    database.write_now(_set_horizon, deletion)
+    count, digest = database.read_long_now(_count_and_hash, horizon)
     deletion = replace(deletion, result_count=count, digest=digest)
-    database.write_now(_complete, deletion)
+    database.write_now(_complete_record, deletion)
     database.write_now(remove_with_keys, horizon)
-    _repeat(database, _delete_keys, horizon, ReportPlace("", ""))
+    _repeat(database, _delete_keys, horizon, ReportPosition("", ""))
     if database.is_sqlite:
         _repeat(database, _delete_results, horizon, 0)
     else:
         for partition in database.read_now(list_partitions):
             if partition.end <= horizon:
-                _drop(database, partition.name)
-    for table, is_trace in _traces(deletion):
-        _repeat(database, partial(_delete_rows, table, is_trace), horizon, ())
+                _drop_month(database, partition.name)
+    for table, is_old in _related_rows(deletion):
+        _repeat(database, partial(_delete_rows, table, is_old), horizon, ())
     _repeat(database, end_subscriptions, horizon, b"")
     for writer_id in database.read_now(list_writers):
         while database.write_now(remove_entries, writer_id, horizon):
@@ -125,15 +127,15 @@ def _remove(database: Database, deletion: Deletion) -> Deletion:
     return deletion
 
 
-def _announce(connection: Connection, deletion: Deletion) -> None:
-    """Set the horizon: uploads and corrections under way are waited for, all later ones see it."""
+def _set_horizon(connection: Connection, deletion: Deletion) -> None:
+    """Set the horizon. Waits for open transactions of uploads and corrections; all later ones see it."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE uploads, report_keys IN EXCLUSIVE MODE")
     connection.execute(insert(deletions).values(asdict(deletion)))
 
 
-def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
-    """How many revisions lie before the horizon, and a hash over their names."""
+def _count_and_hash(connection: Connection, horizon: Instant) -> tuple[int, str]:
+    """Return how many revisions lie before the horizon, and a hash over their names."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     query = (
@@ -149,8 +151,8 @@ def _fingerprint(connection: Connection, horizon: Instant) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
-def _complete(connection: Connection, deletion: Deletion) -> None:
-    """Say what will be removed."""
+def _complete_record(connection: Connection, deletion: Deletion) -> None:
+    """Store in the record what will be removed."""
     connection.execute(
         update(deletions)
         .where(deletions.c.deletion_id == deletion.deletion_id)
@@ -159,20 +161,23 @@ def _complete(connection: Connection, deletion: Deletion) -> None:
 
 
 def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | None], horizon: Instant, start: P) -> None:
-    """Take step after step, each in a transaction of its own, from one position to the next."""
+    """Run a step again and again, each time in its own transaction, until it returns None.
+
+    Each run begins at the position that the run before returned.
+    """
     position: P | None = start
     while position is not None:
         position = database.write_now(step, horizon, position)
 
 
-def _delete_keys(connection: Connection, horizon: Instant, after: ReportPlace) -> ReportPlace | None:
-    """Delete the keys of the next reports, as far as no revision of them is kept, and the reasons of their revisions.
+def _delete_keys(connection: Connection, horizon: Instant, after: ReportPosition) -> ReportPosition | None:
+    """Delete the keys of the next reports that have no kept revision, and the reasons of their revisions.
 
-    A report that was corrected to an earlier time keeps its key as long as an older revision is kept: otherwise that
-    one could be uploaded again, and count for longer than the report that it is.
+    A report that was corrected to an earlier time keeps its key as long as an older revision is kept. Otherwise the
+    report could be uploaded again as it was, and count for longer than its correction allows.
     """
-    place = tuple_(_keys.c.lab, _keys.c.report_number)
-    rest = select(_keys.c.lab, _keys.c.report_number).where(place > tuple_(*after))
+    key = tuple_(_keys.c.lab, _keys.c.report_number)
+    rest = select(_keys.c.lab, _keys.c.report_number).where(key > tuple_(*after))
     last = connection.execute(rest.order_by(_keys.c.lab, _keys.c.report_number).offset(STEP - 1).limit(1)).first()
     kept = (
         select(_results.c.lab)
@@ -184,14 +189,15 @@ def _delete_keys(connection: Connection, horizon: Instant, after: ReportPlace) -
         )
         .exists()
     )
-    doomed = [place > tuple_(*after), _keys.c.reference_time < horizon, or_(_keys.c.revision == 1, ~kept)]
+    conditions = [key > tuple_(*after), _keys.c.reference_time < horizon, or_(_keys.c.revision == 1, ~kept)]
     if last is not None:
-        doomed.append(place <= tuple_(*last))
-    # Held as claims are made, and only then deleted: an upload may be about to revise some of them.
-    names = select(_keys.c.lab, _keys.c.report_number).where(*doomed)
+        conditions.append(key <= tuple_(*last))
+    # Locked before they are deleted, because an upload may be revising some of them, and in the order in which uploads
+    # claim them, so that the two never deadlock.
+    names = select(_keys.c.lab, _keys.c.report_number).where(*conditions)
     held = names.order_by(*in_byte_order(connection, _keys.c.lab, _keys.c.report_number)).with_for_update()
     deleted = connection.execute(
-        delete(_keys).where(place.in_(held)).returning(_keys.c.lab, _keys.c.report_number, _keys.c.revision)
+        delete(_keys).where(key.in_(held)).returning(_keys.c.lab, _keys.c.report_number, _keys.c.revision)
     )
     revised: dict[str, list[str]] = {}
     for lab, number, revision in deleted:
@@ -200,11 +206,11 @@ def _delete_keys(connection: Connection, horizon: Instant, after: ReportPlace) -
     reasons = revision_reasons
     for lab, numbers in revised.items():
         connection.execute(delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers)))
-    return None if last is None else ReportPlace(*last)
+    return None if last is None else ReportPosition(*last)
 
 
 def _delete_results(connection: Connection, horizon: Instant, after: int) -> int | None:
-    """Delete what is before the horizon of the next rows of SQLite's table; the last one looked at."""
+    """Delete those of the next rows of SQLite's table that lie before the horizon. Return the last examined row id."""
     last: int | None = connection.execute(
         text("SELECT rowid FROM results WHERE rowid > :after ORDER BY rowid LIMIT 1 OFFSET :step"),
         {"after": after, "step": STEP - 1},
@@ -216,7 +222,7 @@ def _delete_results(connection: Connection, horizon: Instant, after: int) -> int
     return last
 
 
-def _drop(database: Database, partition: str) -> None:
+def _drop_month(database: Database, partition: str) -> None:
     for _ in range(DROP_TRIES):
         if database.write_now(_try_to_drop, partition):
             return
@@ -225,7 +231,7 @@ def _drop(database: Database, partition: str) -> None:
 
 
 def _try_to_drop(connection: Connection, partition: str) -> bool:
-    """Drop a month unless somebody reads it for longer than all others may be kept waiting."""
+    """Drop a month. Return False if it is still being read after 300 ms. New readers wait for this attempt to end."""
     connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
     try:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {partition}")
@@ -236,33 +242,33 @@ def _try_to_drop(connection: Connection, partition: str) -> bool:
     return True
 
 
-def _traces(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
-    """What else speaks of that time, in the order in which it is to go."""
+def _related_rows(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
+    """Return the tables with other data of that time and the rows to delete, in the order of deletion."""
     rejections = upload_rejections
-    theirs = and_(uploads.c.lab == rejections.c.lab, uploads.c.upload_id == rejections.c.upload_id)
+    is_of_upload = and_(uploads.c.lab == rejections.c.lab, uploads.c.upload_id == rejections.c.upload_id)
     return [
         (uploads, uploads.c.update_time < deletion.horizon),
-        (rejections, ~select(uploads.c.lab).where(theirs).exists()),
+        (rejections, ~select(uploads.c.lab).where(is_of_upload).exists()),
         (delays, delays.c.report_hour < deletion.horizon // HOUR),
         (national_delays, national_delays.c.report_hour < deletion.horizon // HOUR),
         (national_receive_times, national_receive_times.c.upload_time < deletion.horizon),
         (requests, requests.c.create_time < deletion.horizon),
-        # A node that was away for so long subscribes to every subject again.
+        # A node that was unavailable for so long subscribes to every subject again.
         (notifications, notifications.c.commit_time < deletion.horizon),
-        # Of an earlier horizon: they are known no more. One that is not is judged once more when it comes.
+        # Batches from before the horizon was set no longer count as known. If one is sent again, it is validated again.
         (known_batches, known_batches.c.commit_time <= deletion.delete_time),
     ]
 
 
 def _delete_rows(
-    table: Table, which: ColumnElement[bool], connection: Connection, _horizon: Instant, after: RowPlace
-) -> RowPlace | None:
-    """Delete some of the next rows of a table, in the order of its primary key; the last one looked at."""
+    table: Table, which: ColumnElement[bool], connection: Connection, _horizon: Instant, after: RowPosition
+) -> RowPosition | None:
+    """Delete those of the next rows of a table that match, in order of primary key. Return the last examined row's."""
     columns = list(table.primary_key)
-    place = tuple_(*columns)
-    step = [place > tuple_(*after)] if after else []
+    key = tuple_(*columns)
+    step = [key > tuple_(*after)] if after else []
     last = connection.execute(select(*columns).where(*step).order_by(*columns).offset(STEP - 1).limit(1)).first()
     if last is not None:
-        step.append(place <= tuple_(*last))
+        step.append(key <= tuple_(*last))
     connection.execute(delete(table).where(which, *step))
     return None if last is None else tuple(last)

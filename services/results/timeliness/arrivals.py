@@ -1,4 +1,4 @@
-"""Since when the nation has results, as far as this node knows."""
+"""When results reached the nation, as far as this node knows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _times = tables.national_receive_times
 
 
 def with_national_receive_times(connection: Connection, results: Sequence[StoredResult]) -> list[StoredResult]:
-    """The same results, those that the nation is known to have with the instant since when."""
+    """Return the same results, with the nationwide time where this node knows it."""
     commits = sorted({(result.lab, result.upload_time) for result in results if result.national_receive_time is None})
     if not commits:
         return list(results)

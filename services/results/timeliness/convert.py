@@ -1,4 +1,4 @@
-"""Wire ↔ domain of timeliness."""
+"""Conversion of timeliness to messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.results.timeliness.delays import Quantiles, Timeliness
 
 
 def timeliness_to_proto(found: Mapping[str, Timeliness], region: str) -> list[timeliness_pb2.Timeliness]:
-    """Laboratories by code; before them, under "", the region of all of them."""
+    """Return messages in order of laboratory code. The key "" stands for the whole region and comes first."""
     return [_timeliness_to_proto(name, region, one) for name, one in sorted(found.items())]
 
 

@@ -1,7 +1,7 @@
-"""Who is late: delays from report to upload, kept as counts while results come in.
+"""Delays from report to upload, and from upload to the nation, counted by class as results come in.
 
-A delay falls into a class a twentieth wider than the one before, so a quantile read from the counts is at most a
-twentieth too long, at any size of the store.
+Each class is 5 % wider than the one before. A quantile read from the counts is therefore at most 5 % too long, and its
+cost does not depend on the number of results.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.results.timeliness import tables
 
 GROWTH = 1.05
+"""The ratio between the longest delays of two neighbouring classes. It bounds the error of quantiles to 5 %."""
 DEFAULT_LATE: Span = 4 * HOUR
-"""The notice of 29 July 2022 sets no deadline; two to four hours to the national platform were usual."""
+"""Delay that counts as late by default.
+
+The notice of 29 July 2022 sets no deadline; two to four hours to the national platform were usual.
+"""
 
 _delays = tables.delays
 _nationwide = tables.national_delays
@@ -29,7 +33,7 @@ _LOG_GROWTH = math.log(GROWTH)
 
 
 class Quantiles(NamedTuple):
-    """How delays are spread: half of them, 95 and 99 of a hundred were at most so long."""
+    """Quantiles of delays: 50, 95 and 99 % of the delays were at most this long."""
 
     p50: Span
     p95: Span
@@ -38,9 +42,9 @@ class Quantiles(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Timeliness:
-    """How promptly a laboratory's results of an interval were uploaded, and from there were at the nation.
+    """The delays of a laboratory's results from report to upload, and from upload to the nation, in an interval.
 
-    Quantiles are None when nothing was counted.
+    Quantiles are None if nothing was counted.
     """
 
     result_count: int
@@ -51,38 +55,38 @@ class Timeliness:
 
 
 class Summary(NamedTuple):
-    """What was asked of timeliness.
+    """The answer to a question about timeliness.
 
     Attributes:
-        by_subject: laboratories by code and, on a region's first page, under "" all of them together.
-        horizon: that of retention, where the interval begins before it.
+        by_lab: timeliness by laboratory code; on a region's first page also of all its laboratories, under "".
+        horizon: the horizon of retention if the interval begins before it, else None.
         next_position: the code after which a region's next page begins; None at the end.
     """
 
-    by_subject: dict[str, Timeliness]
+    by_lab: dict[str, Timeliness]
     horizon: Instant | None
     next_position: str | None = None
 
 
 def delay_class(delay: Span) -> int:
-    """The class of a delay; 0 for what was uploaded within a second or, by another clock, before it was reported."""
+    """Return the class of a delay. 0 is up to one second, and negative delays, which clock skew causes."""
     seconds = max(delay, 0) / SECOND
     return int(math.log(seconds) / _LOG_GROWTH) + 1 if seconds > 1 else 0
 
 
 def longest_of_class(class_: int) -> Span:
-    """The longest delay of a class."""
+    """Return the longest delay of a class."""
     return int(GROWTH**class_ * SECOND)
 
 
 def record_delays(connection: Connection, lab: str, report_times: Iterable[Instant], now: Instant) -> None:
-    """Count results that were uploaded now by the times of their reports."""
+    """Count results that are uploaded now, given the times of their reports."""
     counts: Counter[tuple[int, int]] = Counter()
     for report_time, persons in Counter(report_times).items():
         counts[report_time // HOUR, delay_class(now - report_time)] += persons
     if not counts:
         return
-    # In one order everywhere, so that two uploads of one laboratory wait for one another and never in a circle.
+    # Every upload updates rows in the same order, so that two uploads of one laboratory never deadlock.
     rows = [
         {"lab": lab, "report_hour": hour, "delay_class": class_, "persons": persons, "last_upload_time": now}
         for (hour, class_), persons in sorted(counts.items())
@@ -101,7 +105,7 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
 
 
 def record_national_delays(connection: Connection, lab: str, report_times: Iterable[Instant], delay: Span) -> None:
-    """Count results that took a time from their upload to the nation by the times of their reports."""
+    """Count results that reached the nation `delay` after their upload, given the times of their reports."""
     hours = Counter(report_time // HOUR for report_time in report_times)
     if not hours:
         return
@@ -123,7 +127,7 @@ def record_national_delays(connection: Connection, lab: str, report_times: Itera
 def summarize(
     connection: Connection, labs: Sequence[str], start: Instant, end: Instant, late: Span
 ) -> dict[str, Timeliness]:
-    """The timeliness of each of these laboratories over whole hours, and of all of them together under ""."""
+    """Return the timeliness of each laboratory, and of all together under "". Hours that overlap the interval count."""
     names = ("", *labs)
     counts: dict[str, Counter[int]] = {name: Counter() for name in names}
     to_nation: dict[str, Counter[int]] = {name: Counter() for name in names}
@@ -141,7 +145,7 @@ def summarize(
 def _read_classes(
     connection: Connection, table: Table, labs: Sequence[str], start: Instant, end: Instant
 ) -> Iterable[Any]:
-    """Laboratory, class and persons of whole hours; where the table has it, also the newest upload's time."""
+    """Yield laboratory, class, persons and, if the table has it, the newest upload time, over whole hours."""
     newest = [func.max(table.c.last_upload_time)] if "last_upload_time" in table.c else []
     hours = table.c.report_hour >= start // HOUR, table.c.report_hour < -(-end // HOUR)
     columns = (table.c.lab, table.c.delay_class)
@@ -152,7 +156,7 @@ def _read_classes(
 def _timeliness(
     counts: Counter[int], to_nation: Counter[int], last_upload_time: Instant | None, late: Span
 ) -> Timeliness:
-    # Whole classes beyond the threshold: nobody who kept it is called late.
+    # Only classes entirely beyond the threshold count, so that no result within it is called late.
     late_count = sum(persons for class_, persons in counts.items() if class_ and longest_of_class(class_ - 1) >= late)
     return Timeliness(counts.total(), _quantiles(counts), _quantiles(to_nation), late_count, last_upload_time)
 
@@ -163,7 +167,7 @@ def _quantiles(counts: Counter[int]) -> Quantiles | None:
 
 
 def _quantile(counts: Counter[int], total: int, share: float) -> Span:
-    """The longest delay of the class in which the share is reached."""
+    """Return the longest delay of the class in which the share is reached."""
     classes = sorted(counts)
     seen = accumulate(counts[class_] for class_ in classes)
     return longest_of_class(

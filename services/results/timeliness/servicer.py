@@ -1,4 +1,4 @@
-"""TimelinessService: who uploads late. The contract documents each RPC."""
+"""TimelinessService: delays of uploads. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from services.results.timeliness.store import TimelinessStore
 from services.runtime.page_tokens import PageTokens, page_size
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class TimelinessServicer(TimelinessServiceServicer):
-    """Who uploads late."""
+    """Delays of uploads."""
 
     def __init__(self, store: TimelinessStore, tokens: PageTokens) -> None:
         self._store = store
@@ -44,7 +44,7 @@ class TimelinessServicer(TimelinessServiceServicer):
             if found.next_position is not None:
                 token = self._tokens.issue(request, [found.next_position])
         return SummarizeTimelinessResponse(
-            timeliness=timeliness_to_proto(found.by_subject, region),
+            timeliness=timeliness_to_proto(found.by_lab, region),
             next_page_token=token,
             retention_start_time=None if found.horizon is None else to_timestamp(found.horizon),
         )

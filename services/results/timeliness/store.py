@@ -12,13 +12,13 @@ from services.storage.engine import Database
 
 
 class TimelinessStore:
-    """How late laboratories upload."""
+    """Summaries of how long laboratories take to upload."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def summarize_lab(self, lab: str, start: Instant, end: Instant, late: Span) -> Summary:
-        """One laboratory's timeliness. NotFound when it is not registered."""
+        """Return one laboratory's timeliness. Raises NotFound if it is not registered, or as `require_kept`."""
 
         def work(connection: Connection) -> Summary:
             horizon = _horizon_within(connection, start, end)
@@ -30,9 +30,10 @@ class TimelinessStore:
     async def summarize_region(
         self, region: str, after: str | None, size: int, start: Instant, end: Instant, late: Span
     ) -> Summary:
-        """A page of a region: first, where `after` is None, all its laboratories together, then each by its code.
+        """Return a page of a region's laboratories, in order of code, with codes after `after`.
 
-        `after` is the code after which a page begins, "" before the first laboratory.
+        With `after` None the page begins with the sum of all laboratories. `after` is "" if that sum filled the page
+        before. Raises as `require_kept`.
         """
 
         def work(connection: Connection) -> Summary:
@@ -40,7 +41,7 @@ class TimelinessStore:
             usccs = sorted(codes_within(connection, region))
             rest = [uscc for uscc in usccs if uscc > (after or "")]
             page = rest[: size if after is not None else size - 1]
-            # All of them are read for the first page alone: their sum is its first entry.
+            # Only the first page needs all laboratories, for their sum.
             found = summarize(connection, usccs if after is None else page, start, end, late)
             shown = {name: found[name] for name in (*([""] if after is None else []), *page)}
             more = len(page) < len(rest)
@@ -50,6 +51,6 @@ class TimelinessStore:
 
 
 def _horizon_within(connection: Connection, start: Instant, end: Instant) -> Instant | None:
-    """The horizon where the interval begins before it. FailedPrecondition when nothing of the interval is kept."""
+    """Return the horizon if the interval begins before it, else None. Raises as `require_kept`."""
     horizon = require_kept(connection, end)
     return horizon if horizon is not None and start < horizon else None

@@ -6,20 +6,20 @@ from sqlalchemy import BigInteger, Column, Integer, SmallInteger, String, Table
 
 from services.results.schema import metadata
 
-# How long laboratories took from report to upload: persons by hour of report and by class of delay.
+# Delays from report to upload: how many persons' results, by laboratory, hour of the report and class of delay.
 delays = Table(
     "delays",
     metadata,
     Column("lab", String(18), primary_key=True),
-    # Hours since 1970-01-01T00:00:00Z of the report time.
+    # The report time in whole hours since 1970-01-01T00:00:00Z.
     Column("report_hour", Integer, primary_key=True, autoincrement=False),
-    # See services.results.timeliness.delays: grows by a twentieth from class to class.
+    # services.results.timeliness.delays defines the classes.
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
     Column("last_upload_time", BigInteger, nullable=False),
 )
 
-# At a province, when the nation had what a commit changed: results know their commit by laboratory and upload time.
+# At a province, when a commit reached the nation. Laboratory and upload time of a result identify its commit.
 national_receive_times = Table(
     "national_receive_times",
     metadata,
@@ -28,7 +28,7 @@ national_receive_times = Table(
     Column("national_receive_time", BigInteger, nullable=False),
 )
 
-# How long results took from upload to the nation: as `delays`.
+# Delays from upload to the nation, as `delays`.
 national_delays = Table(
     "national_delays",
     metadata,

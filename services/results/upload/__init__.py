@@ -1,1 +1,1 @@
-"""Uploads: frames in, validated, committed, acknowledged."""
+"""Uploads: their batches are received, validated, committed and acknowledged."""

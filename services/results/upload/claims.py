@@ -1,7 +1,7 @@
-"""Claiming report numbers, so that every report is stored once.
+"""Claims report numbers, so that every report is stored once.
 
-That it is so is the primary key of `report_keys`, never a look before the leap: claims are inserted, and only a claim
-that fails is looked at.
+Uniqueness is enforced by the primary key of `report_keys`, not by checking first: numbers are inserted, and only failed
+inserts are compared with what is stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.results.upload.validation import conflict, not_the_origin
 
 
 class RemovedMeanwhile(Unavailable):
-    """Retention removed what a batch was compared with before it was committed: it is to be judged anew."""
+    """Retention removed stored results that a batch was compared with. The batch must be validated again."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -33,7 +33,13 @@ class RemovedMeanwhile(Unavailable):
 
 @dataclass(slots=True)
 class Comparison:
-    """What became of results whose report numbers were taken: each with the revision it follows, or not stored."""
+    """The outcome for results whose report numbers were taken.
+
+    Attributes:
+        revised: results that follow a sampling record, with that record's key.
+        duplicate_count: results that are stored already.
+        conflicts: rejections of the others.
+    """
 
     revised: list[tuple[NewResult, ReportKey]] = field(default_factory=list)
     duplicate_count: int = 0
@@ -42,12 +48,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What became of results.
+    """The outcome of claiming report numbers.
 
     Attributes:
-        fresh: those whose report numbers are theirs now.
-        others: what became of those whose report numbers were taken.
-        all_free: whether none of the store's was among them.
+        fresh: results whose report numbers were free and are claimed now.
+        others: the outcome for results whose report numbers were taken.
+        all_free: whether the store held none of the report numbers.
     """
 
     fresh: Sequence[NewResult]
@@ -58,12 +64,14 @@ class Claims:
 def claim_reports(
     connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], *, source_node: str, likely_free: bool
 ) -> Claims:
-    """Claim report numbers at a node, `source_node`; `likely_free` tries all at once before it asks which are.
+    """Claim the report numbers of results that `source_node` received.
+
+    With `likely_free` all are inserted at once first. Only if that fails are the free ones found.
 
     Raises:
         RemovedMeanwhile: a report number was taken, and then its report was removed.
     """
-    # In one order everywhere, so that two uploads of the same reports wait for one another and never in a circle.
+    # All uploads claim in the same order, so that two uploads of the same reports cannot deadlock.
     first: dict[str, NewResult] = {}
     again: list[NewResult] = []
     for row in sorted(rows, key=attrgetter("report_number")):
@@ -84,7 +92,7 @@ def claim_reports(
 def _compare_with_stored(
     connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], source_node: str
 ) -> Comparison:
-    """What becomes of results whose report numbers are taken; those that will be revised are held until the commit."""
+    """Compare results whose report numbers are taken; keys that will be revised stay locked until the commit."""
     if not rows:
         return Comparison()
     numbers = {row.report_number for row in rows}
@@ -94,7 +102,7 @@ def _compare_with_stored(
     comparison = compare_reports(dict(known), rows)
     if not comparison.revised:
         return comparison
-    # Held now, and looked at once more: another stream may have brought the same results in meanwhile.
+    # Compared again under the lock, because another stream may have committed the same results meanwhile.
     to_revise = {row.report_number for row, _ in comparison.revised}
     held = bulk.hold_keys(connection, lab, list(to_revise))
     if len(held) < len(to_revise):
@@ -103,7 +111,7 @@ def _compare_with_stored(
 
 
 def find_foreign(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> dict[str, str]:
-    """Those of a laboratory's reports that another node than this one received first, with its region."""
+    """Return the region of the source node of each report that another node received first, by report number."""
     stored = find_reports(connection, [(lab, number) for number in report_numbers])
     return {number: result.source_node for (_, number), result in stored.items() if result.source_node != source_node}
 
@@ -111,10 +119,11 @@ def find_foreign(connection: Connection, lab: str, report_numbers: Sequence[str]
 def compare_reports(
     known: dict[str, ReportKey], rows: Sequence[NewResult], foreign: Mapping[str, str] | None = None
 ) -> Comparison:
-    """Tell duplicates, results of sampling records and conflicts apart, in the order of the upload.
+    """Separate duplicates, results of sampling records, and conflicts, in the order of the upload.
 
-    `known` is moved on: a sampling record whose result is among the rows is that result to the rows after it. One that
-    another node received, as `foreign` has it by report number, gets its result there and nowhere else.
+    `known` is updated: once a sampling record has got its result from a row, later rows are compared with that result.
+    `foreign` has the source node's region of records that another node received. Their results are rejected here,
+    because they must be uploaded at that node.
     """
     comparison = Comparison()
     for row in sorted(rows, key=lambda row: (row.tube_index, row.person_index)):
@@ -134,10 +143,10 @@ def compare_reports(
 
 
 def is_stored(row: NewResult, key: ReportKey) -> bool:
-    """Whether the report is stored as this result states it, or was before its result followed it."""
+    """Return whether the stored report, or the sampling record that it replaced, has the same content."""
     return row.content_hash in (key.content_hash, key.sampling_hash)
 
 
 def key_of(row: NewResult, revision: int = 1, sampling_hash: bytes | None = None) -> ReportKey:
-    """What is known of a report once this result is stored as the given revision."""
+    """Return the key of a report once this result is stored as the given revision."""
     return ReportKey(row.subject_key, row.reference_time, revision, row.outcome, row.content_hash, sampling_hash)

@@ -1,4 +1,4 @@
-"""Committing a judged batch: one transaction in which every accepted person becomes durable, or nothing does."""
+"""Commits a validated batch: in one transaction every accepted person becomes durable, or none does."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from services.results.timeliness.delays import record_delays
 from services.results.upload import known_batches, tables
 from services.results.upload.claims import RemovedMeanwhile, claim_reports
 from services.results.upload.model import Acknowledgement, Rejection, UploadPosition, ValidatedBatch
-from services.results.upload.replays import count_rejected, forget_rejections, remember_rejections, retell
+from services.results.upload.replays import count_rejected, delete_rejections, replay_tubes, store_rejections
 from services.results.upload.validation import part_removed
 from services.storage.upsert import insert_if_absent
 
-PLACE = itemgetter(0, 1)
-"""A result's place in its batch, its tube's index and its own: what a batch of thousands is sorted by."""
+ITEM_INDEX = itemgetter(0, 1)
+"""Sort key of results within their batch: tube index and person index, the first two fields of NewResult."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
-    """What became of a batch but for its replayed beginning.
+class CommitSummary:
+    """The outcome for the part of a batch that is not a replay.
 
     Attributes:
-        stored: each result that was, with its revision, in the order of the upload.
+        stored: the results that were stored, with their revisions, in the order of the upload.
         duplicate_count: persons that were stored before.
-        rejections: the rest, in the order of the upload.
+        rejections: the other items, in the order of the upload.
     """
 
     stored: Sequence[tuple[NewResult, int]]
@@ -46,14 +46,14 @@ class Filed:
 def commit_batch(
     connection: Connection, change_log: ChangeLog, position: UploadPosition, batch: ValidatedBatch, now: Instant
 ) -> Acknowledgement:
-    """Store what is good of a batch, remember what was rejected, and move the upload on.
+    """Store the valid results of a batch and its rejections, and advance the upload's offset.
 
-    What lies below the committed offset is a replay: it is told again and not stored.
+    Tubes below the committed offset are a replay: they are answered again and not stored.
 
     Raises:
         OutOfRange: UPLOAD_GAP, the batch begins beyond the committed offset.
         InvalidArgument: UPLOAD_ID_REUSED, other tubes were sent before below the committed offset.
-        RemovedMeanwhile: the batch was judged by what retention has removed since; judge it anew.
+        RemovedMeanwhile: retention has removed results since the batch was validated; validate it again.
     """
     committed, horizon = _lock_upload(connection, position, now)
     if batch.offset > committed:
@@ -62,28 +62,28 @@ def commit_batch(
         raise RemovedMeanwhile
     replayed = min(committed - batch.offset, len(batch.person_counts))
     bulk = bulk_for(connection)
-    replay = retell(connection, bulk, position, batch, replayed, horizon)
-    filed = _file_results(connection, bulk, position, batch, replayed, horizon, now)
-    remember_rejections(connection, position, batch.offset, filed.rejections)
+    replay = replay_tubes(connection, bulk, position, batch, replayed, horizon)
+    summary = _store_results(connection, bulk, position, batch, replayed, horizon, now)
+    store_rejections(connection, position, batch.offset, summary.rejections)
     if not replayed:
-        _remember_batch(connection, position, batch, filed.rejections, horizon, now)
-    rejected = count_rejected(filed.rejections, batch.person_counts)
+        _store_digest(connection, position, batch, summary.rejections, horizon, now)
+    rejected = count_rejected(summary.rejections, batch.person_counts)
     end = max(committed, batch.offset + len(batch.person_counts))
     if end > committed:
-        _advance_upload(connection, position, end, (len(filed.stored), filed.duplicate_count, rejected), now)
-    _record_changes(connection, change_log, position, filed.stored, now)
-    retold = count_rejected(replay.rejections, batch.person_counts)
+        _advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
+    _record_changes(connection, change_log, position, summary.stored, now)
+    rejected_again = count_rejected(replay.rejections, batch.person_counts)
     return Acknowledgement(
         end,
-        len(filed.stored),
-        filed.duplicate_count + replay.persons - retold,
-        rejected + retold,
-        [*replay.rejections, *filed.rejections],
+        len(summary.stored),
+        summary.duplicate_count + replay.persons - rejected_again,
+        rejected + rejected_again,
+        [*replay.rejections, *summary.rejections],
     )
 
 
 def upload_gap(committed: int, offset: int) -> OutOfRange:
-    """The error for a batch that begins beyond what is committed."""
+    """Return the error for a batch that begins beyond the committed offset."""
     return OutOfRange(
         "UPLOAD_GAP",
         f"the batch begins at {offset}, but {committed} tubes are committed; go on from there",
@@ -92,9 +92,9 @@ def upload_gap(committed: int, offset: int) -> OutOfRange:
 
 
 def _lock_upload(connection: Connection, position: UploadPosition, now: Instant) -> tuple[int, Instant | None]:
-    """The committed offset, with the upload's row held until the commit: two streams of one upload take turns.
+    """Lock the upload's row until the commit, and return the committed offset and the horizon of retention.
 
-    And, since it costs no further round trip, the horizon of retention.
+    The lock makes two streams of one upload take turns. The horizon is read here to save a round trip.
     """
     uploads = tables.uploads
     held = (
@@ -116,12 +116,12 @@ def _lock_upload(connection: Connection, position: UploadPosition, now: Instant)
         update_time=now,
     )
     if connection.execute(begin).rowcount:
-        forget_rejections(connection, position)
+        delete_rejections(connection, position)
     row = connection.execute(held).one()
     return row[0], row[1]
 
 
-def _file_results(
+def _store_results(
     connection: Connection,
     bulk: Bulk,
     position: UploadPosition,
@@ -129,33 +129,33 @@ def _file_results(
     replayed: int,
     horizon: Instant | None,
     now: Instant,
-) -> Filed:
-    """Store what is good of a batch and no replay: reports that are new, and results of sampling records."""
+) -> CommitSummary:
+    """Store the valid results from the tube `replayed` on: new reports, and results of sampling records."""
     rows, removed = part_removed([row for row in batch.results if row.tube_index >= replayed], horizon)
     claims = claim_reports(
         connection, bulk, position.lab, rows, source_node=position.source_node, likely_free=position.reports_are_new
     )
     position.reports_are_new = claims.all_free
-    filing = CommitColumns(now, position.source_node)
+    columns = CommitColumns(now, position.source_node)
     if claims.fresh:
-        bulk.insert_results(connection, claims.fresh, filing)
+        bulk.insert_results(connection, claims.fresh, columns)
     for row, known in claims.others.revised:
-        _revise(connection, bulk, position.lab, row, known, filing)
-    stored = [(row, 1) for row in sorted(claims.fresh, key=PLACE)]
+        _revise(connection, bulk, position.lab, row, known, columns)
+    stored = [(row, 1) for row in sorted(claims.fresh, key=ITEM_INDEX)]
     if claims.others.revised:
         stored += [(row, known.revision + 1) for row, known in claims.others.revised]
-        stored.sort(key=lambda pair: PLACE(pair[0]))
+        stored.sort(key=lambda pair: ITEM_INDEX(pair[0]))
     rejections = [rejection for rejection in batch.rejections if rejection.tube_index >= replayed]
     rejections += [*removed, *claims.others.conflicts]
     rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))
     known_persons = sum(batch.person_counts[index] for index in batch.known_tubes if index >= replayed)
-    return Filed(stored, claims.others.duplicate_count + known_persons, rejections)
+    return CommitSummary(stored, claims.others.duplicate_count + known_persons, rejections)
 
 
 def _revise(
-    connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: ReportKey, filing: CommitColumns
+    connection: Connection, bulk: Bulk, lab: str, row: NewResult, old: ReportKey, columns: CommitColumns
 ) -> None:
-    """Put a report in the place of its sampling record, whose key is held, as the next revision of it."""
+    """Store a report as the next revision of its sampling record, whose key is locked."""
     keys = report_keys
     connection.execute(
         update(keys)
@@ -179,10 +179,10 @@ def _revise(
         )
         .values(state=SUPERSEDED)
     )
-    bulk.insert_results(connection, [row], replace(filing, revision=old.revision + 1))
+    bulk.insert_results(connection, [row], replace(columns, revision=old.revision + 1))
 
 
-def _remember_batch(
+def _store_digest(
     connection: Connection,
     position: UploadPosition,
     batch: ValidatedBatch,
@@ -190,16 +190,16 @@ def _remember_batch(
     horizon: Instant | None,
     now: Instant,
 ) -> None:
-    """Know the batch when it comes again, whatever upload it comes in."""
+    """Store the batch's digest, so that the batch is recognised if it comes again in any upload."""
     if batch.digest:
         rejected_tubes = sorted({rejection.tube_index for rejection in rejections})
-        known_batches.remember(connection, position.lab, batch.digest, horizon, rejected_tubes, now)
+        known_batches.add_known(connection, position.lab, batch.digest, horizon, rejected_tubes, now)
 
 
 def _advance_upload(
     connection: Connection, position: UploadPosition, end: int, counts: tuple[int, int, int], now: Instant
 ) -> None:
-    """Move the upload on to an offset; counts are persons accepted, duplicate and rejected on the way."""
+    """Set the upload's committed offset to `end`; `counts` are the persons accepted, duplicate and rejected."""
     uploads = tables.uploads
     accepted, duplicates, rejected = counts
     connection.execute(
@@ -222,7 +222,7 @@ def _record_changes(
     stored: Sequence[tuple[NewResult, int]],
     now: Instant,
 ) -> None:
-    """Let supervisors, other nodes and watchers know what was stored."""
+    """Record what was stored in the delays of the laboratory and in the change log."""
     record_delays(connection, position.lab, [row.reference_time for row, _ in stored if row.outcome != PENDING], now)
     names = [(row.report_number, revision) for row, revision in stored]
     keys = [row.subject_key for row, _ in stored]

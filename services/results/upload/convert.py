@@ -1,4 +1,4 @@
-"""Wire ↔ domain of uploads."""
+"""Converts uploads between messages and domain objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.results.upload.validation import WHOLE_TUBE, TubeFaults
 
 
 def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
-    """A tube as it was sent, whatever may be wrong with it."""
+    """Return a tube as it was sent, with all its faults."""
     has = tube.HasField
     return Tube(
         tube.tube_code,
@@ -38,7 +38,7 @@ def _person_from_proto(person: upload_pb2.TubePerson) -> TubePerson:
 
 
 def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
-    """Broken rules of a batch by tube and person: from "tubes[3].persons[0].document.number" to item (3, 0)."""
+    """Group the contract's violations by tube and person: "tubes[3].persons[0].document.number" is item (3, 0)."""
     faults: dict[int, list[tuple[int, Violation]]] = {}
     for violation in violations:
         head, _, path = violation.field.partition(".")
@@ -53,7 +53,7 @@ def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
 def acknowledgement_to_proto(
     acknowledgement: Acknowledgement, consistency_token: str
 ) -> upload_service_pb2.UploadResultsResponse:
-    """The answer to a batch."""
+    """Return the response to a batch."""
     return upload_service_pb2.UploadResultsResponse(
         committed_offset=acknowledgement.committed_offset,
         accepted_count=acknowledgement.accepted_count,
@@ -77,7 +77,7 @@ def _rejection_to_proto(rejection: Rejection) -> upload_pb2.Rejection:
 
 
 def upload_to_proto(upload: Upload) -> upload_pb2.Upload:
-    """How far an upload has come."""
+    """Return the message of an upload."""
     return upload_pb2.Upload(
         name=format_upload(upload.lab, upload.upload_id),
         committed_offset=upload.committed_offset,

@@ -1,4 +1,4 @@
-"""validate_only: says what a real upload would say, and stores nothing."""
+"""Answers uploads with `validate_only` as a real upload would be answered, and stores nothing."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from services.results.upload.store import UploadStore
 from services.results.upload.validation import part_removed
 
 MAX_REMEMBERED = 1_000_000
-"""Reports that all dry runs of a process keep in memory, to find those that come twice; some 200 MB."""
+"""Reports that all dry runs of a process keep in memory, to find those that come twice. They take about 200 MB."""
 
 
 class DryRunBudget:
-    """What the dry runs of a process may remember together."""
+    """Limits how many reports the dry runs of a process keep in memory together."""
 
     def __init__(self, capacity: int = MAX_REMEMBERED) -> None:
         self._capacity = capacity
         self._free = capacity
 
     def take(self, reports: int) -> None:
-        """Take room for more reports.
+        """Reserve capacity for more reports.
 
         Raises:
-            ResourceExhausted: OVERLOADED, there is not so much left.
+            ResourceExhausted: OVERLOADED, too little capacity is left.
         """
         if reports > self._free:
             raise ResourceExhausted(
                 "OVERLOADED",
-                "the rehearsals of this process hold too many reports; validate in smaller parts, or later",
+                "the dry runs of this process hold too many reports; validate in smaller parts, or later",
                 metadata={"limit": str(self._capacity), "what": "reports in validate_only uploads"},
                 retry_after=MINUTE,
             )
         self._free -= reports
 
     def give_back(self, reports: int) -> None:
-        """Give room back."""
+        """Release capacity."""
         self._free += reports
 
 
 class DryRun:
-    """One upload that only pretends: it compares with the store and with what it was sent before.
+    """One upload with `validate_only`. Its reports are compared with the store and with those it was sent before.
 
-    At its end it forgets, which makes room for others.
+    At its end it releases its capacity.
     """
 
     def __init__(self, lab: str, store: UploadStore, budget: DryRunBudget) -> None:
@@ -67,7 +67,11 @@ class DryRun:
         self._seen = {}
 
     async def compare(self, batch: ValidatedBatch) -> Acknowledgement:
-        """What a commit of the batch would be answered. ResourceExhausted when there is no room to remember it."""
+        """Return the acknowledgement that a commit of the batch would get.
+
+        Raises:
+            ResourceExhausted: OVERLOADED, the capacity of all dry runs is used up.
+        """
         rows, removed = part_removed(batch.results, await self._store.get_horizon())
         numbers = [row.report_number for row in rows]
         known = await self._store.find_report_keys(self._lab, numbers) | {

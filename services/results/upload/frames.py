@@ -1,4 +1,4 @@
-"""The frames of an upload: what each must be, and their end when the server drains."""
+"""Checks the frames of an upload, and ends the stream when the server drains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from services.runtime.server.service import Drain
 
 
 def checked_batch(frame: UploadResultsRequest) -> TubeBatch:
-    """The batch of a frame after the first; InvalidArgument for another start, a bad offset, or one too large."""
+    """Return the batch of a frame after the first.
+
+    Raises:
+        InvalidArgument: UPLOAD_NOT_STARTED, INVALID_FIELD or BATCH_TOO_LARGE.
+    """
     kind = frame.WhichOneof("frame")
     if kind == "start":
         raise not_started("start is the first frame and only the first")
@@ -34,12 +38,12 @@ def checked_batch(frame: UploadResultsRequest) -> TubeBatch:
 
 
 def not_started(text: str) -> InvalidArgument:
-    """The error for a stream whose frames are out of order."""
+    """Return the error for a stream whose frames are out of order."""
     return InvalidArgument.field("start", text, "UPLOAD_NOT_STARTED")
 
 
 def too_large(field: str, text: str, limit: int) -> InvalidArgument:
-    """The error for a batch beyond its limits."""
+    """Return the error for a batch that exceeds a limit."""
     return InvalidArgument(
         "BATCH_TOO_LARGE",
         f"{field}: {text}",
@@ -51,7 +55,11 @@ def too_large(field: str, text: str, limit: int) -> InvalidArgument:
 async def until_drained(
     frames: AsyncIterator[UploadResultsRequest], drain: Drain
 ) -> AsyncGenerator[UploadResultsRequest]:
-    """The frames until the stream ends; Unavailable SHUTTING_DOWN as soon as the server drains."""
+    """Yield the frames until the stream ends.
+
+    Raises:
+        Unavailable: SHUTTING_DOWN, the server began to drain.
+    """
     draining: asyncio.Future[Any] = asyncio.ensure_future(drain.wait())
     frame: asyncio.Future[Any] = draining
     try:

@@ -1,9 +1,9 @@
-"""Batches that are stored: when a day is sent again, next to nothing of them need be judged and compared once more.
+"""Recognises batches that are stored, so that a laboratory's repeated day is hardly validated or compared again.
 
-A batch is known by a keyed hash over its tubes, whatever upload it comes in and wherever it stands there. It is noted
-in the transaction that stored it, with the tubes of which somebody was rejected: those are judged anew whenever they
-come, so a hash never stands for more than what is stored. What could make another judgement of tubes that were stored
-is part of the hash: a laboratory's standings, and the horizon of retention. When one changes nothing is known any more.
+A batch is known by a keyed hash over its tubes, in any upload and at any offset. The hash is stored in the transaction
+that commits the batch, together with the tubes that had a rejection. Those are validated again each time, so that a
+hash never stands for more than what is stored. The laboratory's standings and the horizon of retention are part of the
+hash, because they could change the validation of stored tubes. After such a change no earlier batch is known.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from services.results.upload import tables
 from services.storage.upsert import insert_if_absent
 
 DIGEST_LENGTH = 16
-"""Bytes: whoever wanted two batches with one hash would need the pepper."""
+"""In bytes. 128 bits are enough, because a collision cannot be searched for without the pepper."""
 
 MAX_REJECTED_TUBES = 200
-"""Of a batch with more than these most is to be judged anyway."""
+"""A batch with more rejected tubes is not stored as known, because most of it must be validated again anyway."""
 
 _batches = tables.known_batches
 
@@ -35,8 +35,8 @@ class KnownBatch:
     """A batch that is stored.
 
     Attributes:
-        unstored: the tubes of which somebody was rejected.
-        horizon: of retention, under which the others are stored: once there is another, they may be gone.
+        unstored: indexes of the tubes that had a rejection.
+        horizon: the horizon of retention under which the others are stored. Under a later one they may be removed.
     """
 
     unstored: Sequence[int]
@@ -44,9 +44,9 @@ class KnownBatch:
 
 
 def batch_digest(pepper: Pepper, lab: Lab, tubes: bytes) -> bytes:
-    """The keyed hash of a batch's serialized tubes, judged by a laboratory's standings.
+    """Return the keyed hash of a batch's serialized tubes under a laboratory's standings.
 
-    Keyed, because a batch may be one person in one tube.
+    It is keyed because a batch may be one tube of one person, whose data could otherwise be found by trying.
     """
     standings = repr([(change.standing, change.effective_time) for change in lab.changes])
     key = hashlib.sha256(b"batch" + pepper.secret + standings.encode()).digest()
@@ -54,14 +54,14 @@ def batch_digest(pepper: Pepper, lab: Lab, tubes: bytes) -> bytes:
 
 
 def find_known(connection: Connection, lab: str, digest: bytes) -> KnownBatch | None:
-    """A batch that is known; None for one that is not."""
+    """Return a known batch by its digest; None if it is not known."""
     horizon = read_horizon(connection)
-    mine = (_batches.c.lab == lab, _batches.c.digest == _under(horizon, digest))
+    mine = (_batches.c.lab == lab, _batches.c.digest == _under_horizon(horizon, digest))
     tubes = connection.execute(select(_batches.c.rejected_tubes).where(*mine)).scalar()
     return None if tubes is None else KnownBatch(list(map(int, tubes.split())), horizon)
 
 
-def remember(
+def add_known(
     connection: Connection,
     lab: str,
     digest: bytes,
@@ -69,19 +69,19 @@ def remember(
     rejected_tubes: Sequence[int],
     now: Instant,
 ) -> None:
-    """Note that every person of the batch but in these tubes is stored, in the transaction that makes it so."""
+    """Record that every person of the batch, except in the rejected tubes, is stored. Part of the commit."""
     if len(rejected_tubes) > MAX_REJECTED_TUBES:
         return
     connection.execute(
         insert_if_absent(connection, _batches).values(
             lab=lab,
-            digest=_under(horizon, digest),
+            digest=_under_horizon(horizon, digest),
             rejected_tubes=" ".join(map(str, rejected_tubes)),
             commit_time=now,
         )
     )
 
 
-def _under(horizon: Instant | None, digest: bytes) -> bytes:
-    """The digest as it is kept while retention has this horizon."""
+def _under_horizon(horizon: Instant | None, digest: bytes) -> bytes:
+    """Return the digest as it is stored under this horizon of retention."""
     return hashlib.blake2b(digest, key=str(horizon).encode(), digest_size=DIGEST_LENGTH).digest()

@@ -1,4 +1,4 @@
-"""What an upload consists of: tubes, validated batches, rejections, acknowledgements."""
+"""The parts of an upload: tubes, validated batches, rejections, acknowledgements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TubePerson(NamedTuple):
-    """One person of a tube as the laboratory wrote it. Nothing that names the person shows in a repr."""
+    """One person of a tube as the laboratory wrote it. The repr shows no identity."""
 
     document_type: int
     number: str
@@ -46,15 +46,15 @@ class Tube:
 
     @property
     def reference_time(self) -> Instant:
-        """The report time, for PENDING the sampling time."""
-        filed = self.sample_time if self.report_time is None else self.report_time
-        assert filed is not None
-        return filed
+        """The report time; for a sampling record the sampling time."""
+        time = self.sample_time if self.report_time is None else self.report_time
+        assert time is not None
+        return time
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An item that is not stored; person_index -1 is the whole tube. Indices are those of the batch."""
+    """An item that is not stored. Indexes are within the batch; person_index -1 means the whole tube."""
 
     tube_index: int
     person_index: int
@@ -64,7 +64,10 @@ class Rejection:
 
 @dataclass(slots=True)
 class UploadPosition:
-    """Whose upload it is, and whether its reports have been new so far: then claims go in without asking first."""
+    """The identity of an upload.
+
+    `reports_are_new` says whether all its reports have been new so far. Then the next ones are claimed all at once.
+    """
 
     lab: str
     upload_id: str
@@ -74,16 +77,16 @@ class UploadPosition:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedBatch:
-    """A batch after judgement, before storage.
+    """A batch after validation, before its commit.
 
     Attributes:
         offset: the index of its first tube in the upload.
         person_counts: how many persons each of its tubes has.
-        results: what may be stored.
-        rejections: what may not, with all faults.
-        digest: the keyed hash of its tubes, under which it is known from then on; empty when nobody is to know it.
-        known_tubes: those of which every person is stored already; they were not judged again.
-        known_horizon: the horizon of retention under which that is so.
+        results: the valid results.
+        rejections: the invalid items, with all their faults.
+        digest: the keyed hash of its tubes, by which it is recognised later; empty if it shall not be.
+        known_tubes: indexes of the tubes that are stored completely and were not validated again.
+        known_horizon: the horizon of retention under which they are stored.
     """
 
     offset: int
@@ -97,7 +100,7 @@ class ValidatedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What became of a batch. Counts are persons."""
+    """The outcome of a batch. Counts are of persons."""
 
     committed_offset: int
     accepted_count: int
@@ -108,7 +111,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """How far an upload has come."""
+    """The state of an upload. The offset counts tubes, the other counts persons."""
 
     lab: str
     upload_id: str

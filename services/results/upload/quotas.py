@@ -1,10 +1,10 @@
-"""Fairness between laboratories: one that is stuck in a loop is slowed down, and the others do not notice.
+"""Fairness between laboratories: one whose client is stuck in a loop is slowed down and does not disturb the others.
 
-A laboratory's streams take turns, so that with eight of them it has no greater share than others with one. And there
-are three limits for each laboratory and process: streams at once, persons a second (a stream that is ahead waits, which
-flow control passes on to its sender), and duplicates a day (beyond them the stream ends with RetryInfo, and so does
-every new one until that time). A loop that does not heed RetryInfo is held for a moment before it is told again: told
-at once it would ask a thousand times a second. Rates are kept in memory: a restart forgives.
+A laboratory's streams take turns, so that eight streams get no greater share than one. Each laboratory has three limits
+per process: concurrent streams, persons per second, and duplicates per day. A stream above the rate waits, and flow
+control passes the wait on to its sender. Above the duplicates the stream ends with RetryInfo, and so does every new one
+until that time. A client that ignores RetryInfo is held for some seconds before it is refused again, because otherwise
+it would retry a thousand times a second. The counts are in memory, and a restart resets them.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from services.domain.names import format_lab
 from services.runtime.clock import Clock
 
 PENALTY: Span = MINUTE
-"""How long a laboratory that has used up its duplicates waits before it may send another batch."""
+"""How long a laboratory waits after it has used up its duplicates: long enough to slow a loop to one batch a minute."""
 REFUSAL_SECONDS = 5.0
-"""How long a refused stream is held before it is told: each that a loop begins anew sends what fits into flow control's
-window at once, which others notice when it comes every second."""
+"""How long a refused stream is held before its error is returned. Each new stream sends as much as the flow-control
+window allows at once, which other laboratories notice if it happens every second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one laboratory may do in one process.
+    """Limits of one laboratory in one process.
 
-    A great laboratory reports some 100,000 persons a day and may send its day again a few times over. One that was
-    stuck in a loop sent 800,000 duplicates a day, for days.
+    A large laboratory reports about 100,000 persons a day and may send its day again a few times. A laboratory whose
+    client was stuck in a loop sent 800,000 duplicates a day, for days.
     """
 
     streams: int = 8
@@ -40,7 +40,7 @@ class Limits:
 
 
 class _Account:
-    """What one laboratory has done."""
+    """The counts of one laboratory."""
 
     __slots__ = ("allowed_from", "day", "duplicates", "last_price", "paid_until", "reading", "storing", "streams")
 
@@ -56,7 +56,7 @@ class _Account:
 
 
 class Quotas:
-    """Keeps the laboratories of one process to their limits."""
+    """Enforces the limits of laboratories in one process."""
 
     def __init__(self, limits: Limits, clock: Clock, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._limits = limits
@@ -65,15 +65,15 @@ class Quotas:
         self._accounts: dict[str, _Account] = {}
 
     def __len__(self) -> int:
-        """How many laboratories are counted."""
+        """Return the number of laboratories with counts."""
         return len(self._accounts)
 
     @contextlib.asynccontextmanager
     async def stream(self, lab: str) -> AsyncIterator[None]:
-        """Count a stream for as long as the block lasts.
+        """Count a stream while the block runs.
 
         Raises:
-            ResourceExhausted: QUOTA_EXCEEDED, the laboratory has too many open or waits out a penalty.
+            ResourceExhausted: QUOTA_EXCEEDED, the laboratory has too many streams or has to wait after duplicates.
         """
         account = self._accounts.setdefault(lab, _Account())
         if account.streams >= self._limits.streams:
@@ -89,19 +89,19 @@ class Quotas:
             account.streams -= 1
 
     def reading(self, lab: str) -> asyncio.Lock:
-        """Held while a batch of one of the laboratory's streams is taken in: however many it opens, it has one turn."""
+        """Return the lock held while a batch of the laboratory is received. All its streams share it."""
         return self._accounts[lab].reading
 
     def storing(self, lab: str) -> asyncio.Lock:
-        """Held while a batch of one of the laboratory's streams is stored."""
+        """Return the lock held while a batch of the laboratory is committed. All its streams share it."""
         return self._accounts[lab].storing
 
     async def admit(self, lab: str, persons: int) -> None:
-        """Wait until the laboratory may send so many persons more."""
+        """Wait until the laboratory may send this many more persons."""
         account = self._accounts.setdefault(lab, _Account())
         now = self._clock.now()
-        # A second's worth may come at once; after that each batch waits until those before it are paid for: never for
-        # longer than the last one took, unless the clock was set back, which is to hold nobody up.
+        # One second's worth may come at once. After that each batch waits until the rate allows those before it. The
+        # wait is at most the time that the last batch was worth, so that a clock set back does not stall the upload.
         wait = min(account.paid_until - now - SECOND, account.last_price)
         account.last_price = persons * SECOND // self._limits.persons_per_second
         account.paid_until = max(account.paid_until, now) + account.last_price
@@ -109,10 +109,10 @@ class Quotas:
             await self._sleep(wait / SECOND)
 
     def count_duplicates(self, lab: str, duplicates: int) -> None:
-        """Count duplicates that were acknowledged.
+        """Count acknowledged duplicates.
 
         Raises:
-            ResourceExhausted: QUOTA_EXCEEDED, there were more today than one laboratory may send.
+            ResourceExhausted: QUOTA_EXCEEDED, the laboratory has sent more duplicates today than allowed.
         """
         account = self._accounts.setdefault(lab, _Account())
         now = self._clock.now()

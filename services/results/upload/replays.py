@@ -1,7 +1,7 @@
-"""Batches that come again: what lies below an upload's committed offset is told once more, and nothing is stored.
+"""Answers replayed tubes, those below an upload's committed offset, without storing anything.
 
-Nobody is acknowledged on the word of the offset alone. What is stored as it was sent is a duplicate, what was rejected
-is told again, what would be rejected now is told so; whoever is none of these belongs to another upload.
+The offset alone acknowledges no person. A person whose report is stored as it was sent is a duplicate. A rejection is
+returned again, and so is one that is found now. Any other person shows that the tubes belong to another upload.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _rejections = tables.upload_rejections
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What is told of the replayed beginning of a batch."""
+    """The outcome for the replayed tubes of a batch: the number of their persons, and the rejections among them."""
 
     persons: int = 0
     rejections: Sequence[Rejection] = ()
 
 
-def retell(
+def replay_tubes(
     connection: Connection,
     bulk: Bulk,
     position: UploadPosition,
@@ -40,31 +40,34 @@ def retell(
     replayed: int,
     horizon: Instant | None,
 ) -> Replay:
-    """What is told of a batch's first tubes, so many as lie below the committed offset.
+    """Return the outcome for a batch's first `replayed` tubes, which lie below the committed offset.
 
     Raises:
-        InvalidArgument: UPLOAD_ID_REUSED, somebody of them was neither stored nor rejected: other tubes came before.
+        InvalidArgument: UPLOAD_ID_REUSED, a person is neither stored nor rejected, so other tubes were sent before.
     """
     if not replayed:
         return Replay()
-    told = _Told()
-    for rejection in recall_rejections(connection, position, batch.offset, replayed):
+    rejected = _RejectionSet()
+    for rejection in find_rejections(connection, position, batch.offset, replayed):
         if rejection.person_index >= batch.person_counts[rejection.tube_index]:
             raise upload_id_reused(batch.offset + rejection.tube_index)
-        told.add([rejection])
-    told.add(rejection for rejection in batch.rejections if rejection.tube_index < replayed)
-    rows = [row for row in batch.results if row.tube_index < replayed and not told.covers(row)]
+        rejected.add([rejection])
+    rejected.add(rejection for rejection in batch.rejections if rejection.tube_index < replayed)
+    rows = [row for row in batch.results if row.tube_index < replayed and not rejected.covers(row)]
     known = bulk.find_keys(connection, position.lab, [row.report_number for row in rows]) if rows else {}
     missing = [row for row in rows if row.report_number not in known or not is_stored(row, known[row.report_number])]
-    strangers, removed = part_removed(missing, horizon)
-    if strangers:
-        raise upload_id_reused(batch.offset + min(row.tube_index for row in strangers))
-    told.add(removed)
-    return Replay(sum(batch.person_counts[:replayed]), told.in_order())
+    unknown, removed = part_removed(missing, horizon)
+    if unknown:
+        raise upload_id_reused(batch.offset + min(row.tube_index for row in unknown))
+    rejected.add(removed)
+    return Replay(sum(batch.person_counts[:replayed]), rejected.in_order())
 
 
-class _Told:
-    """Rejections, for each tube one of the whole or one for each of its persons; the first to be added is told."""
+class _RejectionSet:
+    """Rejections by item.
+
+    A rejection of a whole tube replaces those of its persons. Of two rejections of one item the first added stays.
+    """
 
     def __init__(self) -> None:
         self._by_tube: dict[int, dict[int, Rejection]] = {}
@@ -87,7 +90,7 @@ class _Told:
 
 
 def upload_id_reused(offset: int) -> InvalidArgument:
-    """The error for tubes that are sent below the committed offset, and are not those that were sent there before."""
+    """Return the error for tubes below the committed offset that are not those that were sent there before."""
     text = f"was used before for other tubes: the one at {offset} is not stored; upload under a new id"
     violation = Violation("start.upload_id", "UPLOAD_ID_REUSED", text)
     return InvalidArgument(
@@ -99,16 +102,16 @@ def upload_id_reused(offset: int) -> InvalidArgument:
 
 
 def count_rejected(rejections: Iterable[Rejection], person_counts: Sequence[int]) -> int:
-    """How many persons rejections stand for."""
+    """Return how many persons are rejected. A rejected tube counts all its persons."""
     return sum(
         person_counts[rejection.tube_index] if rejection.person_index == WHOLE_TUBE else 1 for rejection in rejections
     )
 
 
-def remember_rejections(
+def store_rejections(
     connection: Connection, position: UploadPosition, offset: int, rejections: Sequence[Rejection]
 ) -> None:
-    """Keep what was rejected of the batch at an offset, so that it can be told again."""
+    """Store the rejections of the batch at an offset, so that a replay returns them again."""
     if not rejections:
         return
     connection.execute(
@@ -129,8 +132,8 @@ def remember_rejections(
     )
 
 
-def recall_rejections(connection: Connection, position: UploadPosition, offset: int, count: int) -> list[Rejection]:
-    """What was rejected of so many tubes from an offset on, with their indices counted from there."""
+def find_rejections(connection: Connection, position: UploadPosition, offset: int, count: int) -> list[Rejection]:
+    """Return the rejections of `count` tubes from an offset on. Their tube indexes count from the offset."""
     rows = connection.execute(
         select(_rejections.c.tube_offset, _rejections.c.person_index, _rejections.c.retryable, _rejections.c.violations)
         .where(
@@ -152,8 +155,8 @@ def recall_rejections(connection: Connection, position: UploadPosition, offset: 
     ]
 
 
-def forget_rejections(connection: Connection, position: UploadPosition) -> None:
-    """Forget what was rejected of an upload of this id that retention has removed; this one begins anew."""
+def delete_rejections(connection: Connection, position: UploadPosition) -> None:
+    """Delete the rejections of an earlier upload with this id, which retention has removed."""
     connection.execute(
         delete(_rejections).where(_rejections.c.lab == position.lab, _rejections.c.upload_id == position.upload_id)
     )

@@ -1,4 +1,4 @@
-"""UploadService: how laboratories bring results in. The contract documents each RPC."""
+"""The UploadService. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from services.results.upload.store import UploadStore
 from services.results.upload.stream import UploadReceiver
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. The interceptors have used it already; the methods do not."""
 
 
 class UploadServicer(UploadServiceServicer):
-    """How laboratories bring results in."""
+    """Serves UploadService."""
 
     def __init__(self, store: UploadStore, receiver: UploadReceiver) -> None:
         self._store = store

@@ -23,9 +23,9 @@ from services.storage.engine import Database
 
 
 class UploadStore:
-    """Uploads and the reports they bring. Every write is durable when it returns.
+    """Uploads and their reports. Every write is durable when it returns.
 
-    Where `node` is named, reports that another node received first are told apart.
+    If `node` is given, `find_foreign` finds reports that another node received first.
     """
 
     def __init__(
@@ -37,40 +37,43 @@ class UploadStore:
         self._node = node
 
     async def commit_batch(self, position: UploadPosition, batch: ValidatedBatch, now: Instant) -> Acknowledgement:
-        """Store what is good of a batch and move the upload on, all in one.
+        """Commit a batch in one transaction, as `commit.commit_batch` describes.
 
-        OutOfRange for a gap, InvalidArgument for an id that was used for other tubes, RemovedMeanwhile.
+        Raises:
+            OutOfRange: UPLOAD_GAP.
+            InvalidArgument: UPLOAD_ID_REUSED.
+            RemovedMeanwhile: validate the batch again.
         """
         await self._partitions.prepare([row.reference_time for row in batch.results])
         return await self._database.write(commit_batch, self._change_log, position, batch, now)
 
     async def find_known_batch(self, lab: str, digest: bytes) -> KnownBatch | None:
-        """A batch that is known by its hash; None for one that is not."""
+        """Return a known batch by its digest; None if it is not known."""
         return await self._database.read(find_known, lab, digest)
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """What is known of a laboratory's reports by their numbers."""
+        """Return the keys of those of a laboratory's reports that are stored, by report number."""
         return await self._database.read(
             lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
         )
 
     async def find_foreign(self, lab: str, report_numbers: Sequence[str]) -> dict[str, str]:
-        """Those of a laboratory's reports that are stored and that another node received first, with its region."""
+        """Return the source node's region of each stored report that another node received first."""
         if not self._node:
             return {}
         return await self._database.read(find_foreign, lab, report_numbers, self._node)
 
     async def get_horizon(self) -> Instant | None:
-        """The instant before which retention has removed everything; None while it removed nothing."""
+        """Return the instant before which retention has removed everything; None if it has removed nothing."""
         return await self._database.read(read_horizon)
 
     async def get_upload(self, lab: str, upload_id: str) -> Upload:
-        """How far an upload has come. NotFound when nothing of it was committed."""
+        """Return the state of an upload. NotFound if nothing of it was committed."""
         return await self._database.read(get_upload, lab, upload_id)
 
 
 def get_upload(connection: Connection, lab: str, upload_id: str) -> Upload:
-    """How far an upload has come. NotFound when nothing of it was committed."""
+    """Return the state of an upload. NotFound if nothing of it was committed."""
     uploads = tables.uploads
     query = select(uploads).where(uploads.c.lab == lab, uploads.c.upload_id == upload_id)
     row = connection.execute(query).one_or_none()

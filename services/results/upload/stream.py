@@ -1,4 +1,4 @@
-"""One upload stream: frames in, judged ahead of the commit before them, acknowledged in order once they are durable."""
+"""Receives an upload: batches are validated while earlier ones commit, and acknowledged in order once durable."""
 
 from __future__ import annotations
 
@@ -32,46 +32,46 @@ from services.results.upload.workers import ValidationPool
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
-JUDGED_AHEAD = 2
-"""Batches that are judged, or wait judged, while the one before them commits. With that one and the one just read a
-stream holds four in memory at most; beyond that gRPC's flow control holds the laboratory back."""
+VALIDATED_AHEAD = 2
+"""Batches that are validated, or wait validated, while an earlier one commits. With the one that commits and the one
+just read, a stream holds at most four batches in memory. Then flow control holds the laboratory back."""
 
 UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
 
 @dataclass(frozen=True, slots=True)
-class _Judgement:
-    """A batch that is being judged, and how to have all of it judged once more."""
+class _PendingBatch:
+    """A batch that is being validated, and how to validate all of it again."""
 
     batch: asyncio.Future[ValidatedBatch]
-    anew: Callable[[], Awaitable[ValidatedBatch]]
+    revalidate: Callable[[], Awaitable[ValidatedBatch]]
 
 
-_Judged = asyncio.Queue[_Judgement | Exception | None]
-"""Batches in their order; the error that ends the stream, or None at its end."""
+_Queue = asyncio.Queue[_PendingBatch | Exception | None]
+"""Batches in order, and then the error that ends the stream, or None at its end."""
 _Commit = Callable[[ValidatedBatch], Awaitable[Acknowledgement]]
 
 
 @dataclass(frozen=True, slots=True)
 class UploadReceiver:
-    """What every upload of a process shares."""
+    """Receives uploads. All uploads of a process share one."""
 
     store: UploadStore
     labs: LabStore
     jurisdiction: str
     clock: Clock
-    judges: ValidationPool
+    pool: ValidationPool
     quotas: Quotas
     drain: Drain
     pepper: Pepper
     start_seconds: float
-    """How long a stream may stay without its first frame: until then it belongs to nobody and is counted for nobody."""
+    """How long a stream may wait with its first frame. Until then it counts against no laboratory's limits."""
     dry_runs: DryRunBudget = field(default_factory=DryRunBudget)
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
-        """Take an upload from its first frame to its last, yielding one response for each batch."""
+        """Receive an upload from its first frame to its last, and yield one response for each batch."""
         start = await self._first_frame(frames)
-        # Before its quotas, which are kept for registered laboratories alone: others could be any number.
+        # Checked before the quotas, which keep counts for registered laboratories only: other names are unlimited.
         lab = await self._require_lab(parse_lab(start.lab, "start.lab"))
         async with self.quotas.stream(lab.uscc):
             async for response in self._receive_batches(start, lab, frames):
@@ -82,16 +82,16 @@ class UploadReceiver:
     ) -> AsyncIterator[UploadResultsResponse]:
         uscc = lab.uscc
         position = UploadPosition(uscc, start.upload_id, self.jurisdiction)
-        judging = self._judging(frames, lab, position, start.validate_only)
+        validating = self._validating(frames, lab, position, start.validate_only)
         with self._committing(position, start.validate_only) as commit:
-            async with contextlib.aclosing(judging) as judgements:
-                async for judgement in judgements:
-                    batch = await judgement.batch
+            async with contextlib.aclosing(validating) as pending_batches:
+                async for pending in pending_batches:
+                    batch = await pending.batch
                     async with self.quotas.storing(uscc):
                         try:
                             acknowledgement = await commit(batch)
                         except RemovedMeanwhile:
-                            acknowledgement = await commit(await judgement.anew())
+                            acknowledgement = await commit(await pending.revalidate())
                     fresh = "" if start.validate_only else token(self.jurisdiction, self.clock.now())
                     yield acknowledgement_to_proto(acknowledgement, fresh)
                     if not start.validate_only:
@@ -99,21 +99,21 @@ class UploadReceiver:
 
     @contextlib.contextmanager
     def _committing(self, position: UploadPosition, validate_only: bool) -> Iterator[_Commit]:
-        """How the upload's batches are committed; with validate_only, what a commit would be answered."""
+        """Return the function that commits a batch; with validate_only, one that returns what a commit would."""
         if not validate_only:
             yield lambda batch: self.store.commit_batch(position, batch, self.clock.now())
             return
         with DryRun(position.lab, self.store, self.dry_runs) as dry_run:
             yield dry_run.compare
 
-    async def _judging(
+    async def _validating(
         self, frames: AsyncIterator[UploadResultsRequest], lab: Lab, position: UploadPosition, validate_only: bool
-    ) -> AsyncGenerator[_Judgement]:
-        """The batches of a stream in order, each judged or being judged; raises what ends the stream before its end."""
-        judged: _Judged = asyncio.Queue(JUDGED_AHEAD)
-        reader = asyncio.ensure_future(self._judge_frames(frames, lab, position, validate_only, judged))
+    ) -> AsyncGenerator[_PendingBatch]:
+        """Yield the batches of a stream in order while they are validated; raise the error that ends the stream."""
+        queue: _Queue = asyncio.Queue(VALIDATED_AHEAD)
+        reader = asyncio.ensure_future(self._validate_frames(frames, lab, position, validate_only, queue))
         try:
-            while (item := await judged.get()) is not None:
+            while (item := await queue.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
                 yield item
@@ -121,9 +121,9 @@ class UploadReceiver:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
-            while not judged.empty():
-                unwanted = judged.get_nowait()
-                if isinstance(unwanted, _Judgement):
+            while not queue.empty():
+                unwanted = queue.get_nowait()
+                if isinstance(unwanted, _PendingBatch):
                     unwanted.batch.cancel()
 
     async def _first_frame(self, frames: AsyncIterator[UploadResultsRequest]) -> UploadStart:
@@ -157,15 +157,15 @@ class UploadReceiver:
                 metadata={"lab": name},
             ) from None
 
-    async def _judge_frames(
+    async def _validate_frames(
         self,
         frames: AsyncIterator[UploadResultsRequest],
         lab: Lab,
         position: UploadPosition,
         validate_only: bool,
-        judged: _Judged,
+        queue: _Queue,
     ) -> None:
-        """Have each batch judged as it comes, in order; queue the error that ends the stream, or None at its end."""
+        """Start the validation of each batch in order; at the end queue the stream's error, or None."""
         try:
             expected = 0 if validate_only else await self._committed_offset(position)
             read_time = self.clock.now()
@@ -176,56 +176,59 @@ class UploadReceiver:
                 expected = max(expected, batch.offset + len(batch.tubes))
                 now = self.clock.now()
                 if now - read_time >= KEPT_FOR:
-                    # A stream may last for days, and the laboratory may be suspended meanwhile.
+                    # Read again, because a stream may last for days and the laboratory may be suspended meanwhile.
                     lab, read_time = await self._require_lab(lab.uscc), now
                 async with self.quotas.reading(lab.uscc):
-                    judgement = await self._begin_judgement(lab, now, batch, validate_only)
-                await judged.put(judgement)
-        except Exception as error:  # noqa: BLE001 - it is raised again where the stream is answered
-            await judged.put(error)
+                    pending = await self._begin_validation(lab, now, batch, validate_only)
+                await queue.put(pending)
+        except Exception as error:  # noqa: BLE001 - raised again by _validating
+            await queue.put(error)
         else:
-            await judged.put(None)
+            await queue.put(None)
 
-    async def _begin_judgement(self, lab: Lab, now: Instant, batch: TubeBatch, validate_only: bool) -> _Judgement:
-        """Have a batch judged beside what else is done; of one that is stored already only what was rejected."""
+    async def _begin_validation(self, lab: Lab, now: Instant, batch: TubeBatch, validate_only: bool) -> _PendingBatch:
+        """Start the validation of a batch in the background; of a known batch only the rejected tubes."""
         person_counts = [len(tube.persons) for tube in batch.tubes]
         offset = batch.offset
         batch.ClearField("offset")
         tubes = batch.SerializeToString()
         digest = b"" if validate_only else batch_digest(self.pepper, lab, tubes)
         known = await self.store.find_known_batch(lab.uscc, digest) if digest else None
-        # What is known is not counted: it costs next to nothing, and duplicates have a limit of their own.
-        judged = range(len(person_counts)) if known is None else known.unstored
-        await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in judged))
-        anew = partial(self._judge, lab, now, offset, tubes, digest)
+        # Known tubes do not count here: they cost next to nothing, and duplicates have a limit of their own.
+        unvalidated = range(len(person_counts)) if known is None else known.unstored
+        await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in unvalidated))
+        revalidate = partial(self._validate, lab, now, offset, tubes, digest)
         if known is None:
-            return _Judgement(asyncio.ensure_future(anew()), anew)
-        rest = [batch.tubes[index] for index in known.unstored]
-        return _Judgement(asyncio.ensure_future(self._judge_rest(lab, now, offset, person_counts, known, rest)), anew)
+            return _PendingBatch(asyncio.ensure_future(revalidate()), revalidate)
+        unstored = [batch.tubes[index] for index in known.unstored]
+        validating = asyncio.ensure_future(self._validate_unstored(lab, now, offset, person_counts, known, unstored))
+        return _PendingBatch(validating, revalidate)
 
-    async def _judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes, digest: bytes) -> ValidatedBatch:
-        return replace(await self.judges.judge(lab, now, offset, tubes), digest=digest)
+    async def _validate(self, lab: Lab, now: Instant, offset: int, tubes: bytes, digest: bytes) -> ValidatedBatch:
+        return replace(await self.pool.validate(lab, now, offset, tubes), digest=digest)
 
-    async def _judge_rest(
-        self, lab: Lab, now: Instant, offset: int, person_counts: list[int], known: KnownBatch, rest: list[Tube]
+    async def _validate_unstored(
+        self, lab: Lab, now: Instant, offset: int, person_counts: list[int], known: KnownBatch, unstored: list[Tube]
     ) -> ValidatedBatch:
-        """Judge those tubes of a known batch that are not stored."""
-        places = known.unstored
+        """Validate the tubes of a known batch that are not stored."""
+        indexes = known.unstored
         stored = ValidatedBatch(
             offset,
             person_counts,
             (),
             (),
-            known_tubes=sorted(set(range(len(person_counts))) - set(places)),
+            known_tubes=sorted(set(range(len(person_counts))) - set(indexes)),
             known_horizon=known.horizon,
         )
-        if not rest:
+        if not unstored:
             return stored
-        judged = await self.judges.judge(lab, now, offset, TubeBatch(tubes=rest).SerializeToString())
+        validated = await self.pool.validate(lab, now, offset, TubeBatch(tubes=unstored).SerializeToString())
         return replace(
             stored,
-            results=[row._replace(tube_index=places[row.tube_index]) for row in judged.results],
-            rejections=[replace(rejection, tube_index=places[rejection.tube_index]) for rejection in judged.rejections],
+            results=[row._replace(tube_index=indexes[row.tube_index]) for row in validated.results],
+            rejections=[
+                replace(rejection, tube_index=indexes[rejection.tube_index]) for rejection in validated.rejections
+            ],
         )
 
     async def _committed_offset(self, position: UploadPosition) -> int:

@@ -1,4 +1,4 @@
-"""Tables of uploads: how far each is, what was rejected, which batches are stored."""
+"""Tables of uploads: their state, rejections, and known batches."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ uploads = Table(
     Column("update_time", BigInteger, nullable=False),
 )
 
-# Batches that are stored, by a keyed hash of their tubes, but for the persons of some tubes.
+# Batches that are stored, except for their rejected tubes, by a keyed hash of their tubes.
 known_batches = Table(
     "known_batches",
     metadata,
     Column("lab", String(18), primary_key=True),
     Column("digest", LargeBinary(16), primary_key=True),
-    # Indexes in the batch with spaces between them.
+    # Indexes of tubes in the batch, separated by spaces.
     Column("rejected_tubes", Text, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
 )
 
-# What was rejected, so that a replayed batch is told the same again. Holds paths and reasons, never a value.
+# Rejections, so that a replayed batch gets the same ones again. They hold paths and reasons, never a value.
 upload_rejections = Table(
     "upload_rejections",
     metadata,

@@ -1,7 +1,7 @@
-"""Judging what a laboratory sends: which items may be stored, and everything that is wrong with the others. Pure.
+"""Validates what a laboratory sends: which items are valid, and all faults of the others. Pure functions.
 
-A tube is judged as a whole (times, region, pool, standing) and person by person (document, report number). All faults
-of an item are found at once; a bad item says nothing about its neighbours.
+A tube is validated as a whole (times, region, pool, standing) and person by person (document, report number). All
+faults of an item are found at once. A faulty item does not affect its neighbours.
 """
 
 from __future__ import annotations
@@ -34,17 +34,23 @@ if TYPE_CHECKING:
     from services.results.records.model import Outcome
 
 MAX_TUBES = 1_000
+"""Tubes of a batch, as the contract states."""
 MAX_BATCH_BYTES = 1024 * 1024
+"""Bytes of a batch, as the contract states."""
 WHOLE_TUBE = -1
+"""The person index of a fault of the whole tube."""
 
 _TIMES = ("sample_time", "receive_time", "test_time", "report_time")
 
 TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
-"""Rules of the contract that were found broken: tube index → (person index or WHOLE_TUBE, violation)."""
+"""Violations of the contract's rules: tube index → (person index or WHOLE_TUBE, violation)."""
 
 
 class _Shared(NamedTuple):
-    """What the persons of a good tube have in common, made once for all of them; `statement` is a hash begun."""
+    """The parts that all persons of a valid tube share, made once for all of them.
+
+    `statement` is the hash of the tube's statement. Each person's content hash continues a copy of it.
+    """
 
     tube_index: int
     reference_time: Instant
@@ -55,9 +61,9 @@ class _Shared(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchValidator:
-    """What a batch is judged by: the instant, the secret for subject keys, and the laboratory with its history.
+    """Validates batches of a laboratory at an instant.
 
-    `rows` forms what the store will be given, so that judging, which can be done aside, leaves the commit little to do.
+    `rows` forms the rows as the database takes them, because validation runs in a worker and the commit does not.
     """
 
     now: Instant
@@ -65,16 +71,16 @@ class BatchValidator:
     lab: Lab
     rows: RowForm
 
-    def judge_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> ValidatedBatch:
-        """Judge every item by itself."""
+    def validate_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> ValidatedBatch:
+        """Validate every item by itself."""
         results: list[NewResult] = []
         rejections: list[Rejection] = []
         for index, tube in enumerate(tubes):
             known = faults.get(index, ()) if faults else ()
-            self._judge_tube(index, tube, known, results, rejections)
+            self._validate_tube(index, tube, known, results, rejections)
         return ValidatedBatch(offset, [len(tube.persons) for tube in tubes], results, rejections)
 
-    def _judge_tube(
+    def _validate_tube(
         self,
         index: int,
         tube: Tube,
@@ -88,7 +94,7 @@ class BatchValidator:
         of_persons: list[Violation] = []
         good: list[NewResult] = []
         bad: list[Rejection] = []
-        # The rows of a faulty tube are never wanted, and its times may be missing.
+        # A faulty tube needs no rows, and its times may be missing.
         shared = None if of_tube else self._share(index, tube)
         for position, person in enumerate(tube.persons):
             violations = [violation for at, violation in known if at == position] if known else []
@@ -106,7 +112,7 @@ class BatchValidator:
                 of_persons += violations
                 bad.append(Rejection(index, position, tuple(violations)))
             elif shared is not None:
-                good.append(self._file_person(position, person, document, shared))
+                good.append(self._make_result(position, person, document, shared))
         if of_tube:
             retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
             rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
@@ -118,7 +124,7 @@ class BatchValidator:
         statement = hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)
         return _Shared(index, tube.reference_time, tube.outcome, statement, self.rows.form_tube(without_numbers(tube)))
 
-    def _file_person(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
+    def _make_result(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
         tube_index, reference_time, outcome, statement, of_tube = shared
         lab, number = self.lab.uscc, person.report_number
         subject_key = self.pepper.subject_key(document)
@@ -147,8 +153,8 @@ class BatchValidator:
             faults.append(_holds_number("tube_code"))
         faults += self._find_pool_faults(tube)
         faults += self._find_time_faults(tube)
-        filed = tube.sample_time if tube.report_time is None else tube.report_time
-        if filed is not None and self.lab.standing_at(filed) not in MAY_REPORT:
+        reference_time = tube.sample_time if tube.report_time is None else tube.report_time
+        if reference_time is not None and self.lab.standing_at(reference_time) not in MAY_REPORT:
             field = "sample_time" if tube.report_time is None else "report_time"
             faults.append(Violation(field, "LAB_NOT_AUTHORIZED", "the laboratory was not authorised at this time"))
         return faults
@@ -191,15 +197,15 @@ class BatchValidator:
 
 
 def _holds_number(field: str) -> Violation:
-    """The fault of a code under which somebody's document number would be stored, and shown to everybody."""
+    """Return the fault of a code that contains a document number, which would be stored and shown to every reader."""
     text = "holds a resident identity card number: codes and report numbers must be the laboratory's own"
     return Violation(field, "INVALID_FIELD", text)
 
 
 def without_numbers(tube: Tube) -> Tube:
-    """A tube as it is stored: without the resident identity card numbers that somebody wrote into the site's name.
+    """Return a tube as it is stored: resident identity card numbers in the site's name are masked.
 
-    What the laboratory stated is told apart by its own words all the same: the same again is a duplicate.
+    The content hash still covers the unmasked text, so that the same tube sent again is a duplicate.
     """
     if len(tube.sample_site) < RESIDENT_NUMBER_LENGTH:
         return tube
@@ -208,7 +214,7 @@ def without_numbers(tube: Tube) -> Tube:
 
 
 def tube_statement(tube: Tube) -> bytes:
-    """Everything a laboratory stated of a tube but its persons, in one fixed form, for telling duplicates apart."""
+    """Return everything a laboratory stated of a tube except its persons, in a fixed form for the content hash."""
     return "\x1f".join(
         (
             tube.tube_code,
@@ -227,7 +233,7 @@ def tube_statement(tube: Tube) -> bytes:
 
 
 def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Sequence[NewResult], Sequence[Rejection]]:
-    """The results that may be stored, and the rejections of those of a time of which nothing is kept any more."""
+    """Separate the results that may be stored from those before the horizon, which are rejected."""
     if horizon is None or all(row.reference_time >= horizon for row in rows):
         return rows, ()
     text = f"results reported before {format_instant(horizon)} were removed and are not taken in again"
@@ -244,12 +250,12 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
 
 
 def conflict(position: int) -> Violation:
-    """The fault of a report that is stored with other content."""
+    """Return the fault of a report that is stored with other content."""
     text = "this report is stored with other content; use CorrectResult to change it"
     return Violation(f"persons[{position}].report_number", "CONFLICT", text)
 
 
 def not_the_origin(position: int, region: str) -> Violation:
-    """The fault of a result whose sampling record another node received: the report is that one's."""
+    """Return the fault of a result whose sampling record another node received, which the report belongs to."""
     text = f"its sampling record was received by {format_node(region)}: upload its result there"
     return Violation(f"persons[{position}].report_number", "NOT_THE_ORIGIN", text)

@@ -1,8 +1,8 @@
-"""Judging batches in processes of their own.
+"""Validates batches in worker processes.
 
-Judging is all Python and takes half of an upload's time; in the server's process it would take turns with the commits
-and look-ups of everyone else. Workers are spawned, not forked (a fork after gRPC has started deadlocks), and end with
-their server however that ends.
+Validation is pure Python and takes half of an upload's time. In the server's process it would hold the interpreter lock
+and delay all commits and look-ups. Workers are spawned, because a fork after gRPC has started deadlocks. They end when
+their server ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from services.runtime.server.validation import find_violations
 from services.runtime.tuning import freeze_heap
 
 START_SECONDS = 30.0
-"""The longest that the workers' start is waited for; one that takes longer is waited for by its first batch."""
+"""How long the server waits for its workers to start. A slower worker delays only its first batch."""
 _ANY_REGION = "110000"
 
 _log = structlog.get_logger(__name__)
@@ -43,61 +43,64 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker needs to know once and for all."""
+    """The settings of a worker, which do not change."""
 
     secret: bytes
     key_version: int
     dialect: str
 
     def __repr__(self) -> str:
-        return f"Bench(dialect={self.dialect!r})"
+        return f"WorkerContext(dialect={self.dialect!r})"
 
 
-def validate_tubes(bench: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
-    """Judge the tubes of a serialized TubeBatch by the contract's rules and by ours; the first stands at `offset`."""
+def validate_tubes(context: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
+    """Validate the tubes of a serialized TubeBatch by the contract's rules and the domain's.
+
+    `offset` is the index of the first tube in the upload.
+    """
     batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
-    judge = BatchValidator(now, Pepper(bench.secret, bench.key_version), lab, row_form(bench.dialect))
-    return judge.judge_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
+    validator = BatchValidator(now, Pepper(context.secret, context.key_version), lab, row_form(context.dialect))
+    return validator.validate_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
 
 
 _Columns = list[tuple[Any, ...]]
-"""Results field by field: in plain columns they cross to another process at half the cost."""
+"""Results field by field, because columns are pickled between processes at half the cost of rows."""
 
 
-def _judge_apart(
-    bench: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes
+def _validate_in_columns(
+    context: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes
 ) -> tuple[ValidatedBatch, _Columns]:
-    """As `judge_tubes`, with the results beside the batch."""
-    judged = validate_tubes(bench, lab, now, offset, tubes)
-    return replace(judged, results=()), list(zip(*judged.results, strict=True))
+    """Validate as `validate_tubes` does, and return the results apart from the batch, in columns."""
+    validated = validate_tubes(context, lab, now, offset, tubes)
+    return replace(validated, results=()), list(zip(*validated.results, strict=True))
 
 
-def _put_together(judged: ValidatedBatch, columns: _Columns) -> ValidatedBatch:
-    return replace(judged, results=[NewResult._make(row) for row in zip(*columns, strict=True)])
+def _join_results(validated: ValidatedBatch, columns: _Columns) -> ValidatedBatch:
+    return replace(validated, results=[NewResult._make(row) for row in zip(*columns, strict=True)])
 
 
 class ValidationPool:
-    """Judges batches, several at once. With no workers the server's own threads do it, as tests like it."""
+    """Validates batches, one in each worker at a time. With no workers a thread of the server does it, as in tests."""
 
-    def __init__(self, bench: WorkerContext, workers: int) -> None:
-        self._bench = bench
+    def __init__(self, context: WorkerContext, workers: int) -> None:
+        self._worker_context = context
         self._workers = workers
-        self._context = multiprocessing.get_context("spawn")
-        self._ready = self._context.Semaphore(0)
+        self._multiprocessing = multiprocessing.get_context("spawn")
+        self._ready = self._multiprocessing.Semaphore(0)
         self._pool = self._new_pool()
 
-    async def judge(self, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
-        """Judge one batch, given as a serialized TubeBatch.
+    async def validate(self, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
+        """Validate one batch, given as a serialized TubeBatch.
 
         Raises:
-            Unavailable: the worker was killed; there are new ones, and the batch was not stored.
+            Unavailable: SHUTTING_DOWN, the worker was killed. It is replaced, and the batch was not stored.
         """
         pool = self._pool
         try:
-            return _put_together(
+            return _join_results(
                 *await asyncio.get_running_loop().run_in_executor(
-                    pool, _judge_apart, self._bench, lab, now, offset, tubes
+                    pool, _validate_in_columns, self._worker_context, lab, now, offset, tubes
                 )
             )
         except BrokenProcessPool:
@@ -107,9 +110,9 @@ class ValidationPool:
             ) from None
 
     async def warm(self) -> None:
-        """Start the workers, and wait until all of them are ready, so that the first laboratory need not."""
+        """Start the workers and wait until all are ready, so that the first upload need not wait."""
         loop = asyncio.get_running_loop()
-        # Each task starts one while none is idle; the first that is ready may take them all.
+        # Each task starts a worker unless one is idle. The first worker that is ready may run all tasks.
         starting = [loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)]
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -119,7 +122,7 @@ class ValidationPool:
         except TimeoutError:
             _log.warning("workers are slow to start", seconds=START_SECONDS)
         except BrokenProcessPool:
-            # One was killed; the first batch starts others.
+            # A worker was killed. The next batch starts new ones.
             self._renew(self._pool)
 
     def close(self) -> None:
@@ -127,24 +130,25 @@ class ValidationPool:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _renew(self, broken: Executor) -> None:
-        """Have new workers in place of these, unless somebody has."""
+        """Replace a broken pool, unless it is replaced already."""
         if self._pool is broken:
             broken.shutdown(wait=False)
             self._pool = self._new_pool()
 
     def _new_pool(self) -> Executor:
         if self._workers == 0:
-            return ThreadPoolExecutor(1, thread_name_prefix="judge")
+            return ThreadPoolExecutor(1, thread_name_prefix="validate")
         return ProcessPoolExecutor(
-            self._workers, mp_context=self._context, initializer=_begin_worker, initargs=(self._ready,)
+            self._workers, mp_context=self._multiprocessing, initializer=_begin_worker, initargs=(self._ready,)
         )
 
 
 def _begin_worker(ready: Semaphore) -> None:
-    """Leave Ctrl-C to the server, and end when it does: a worker whose server was killed would wait for ever.
+    """Prepare a worker process.
 
-    The contract's rules are compiled and the table of regions is read at their first use, which no laboratory need wait
-    for, and a tenth of its time would go into looking for garbage.
+    It ignores Ctrl-C, which the server handles. It ends when its server ends, because otherwise the worker of a killed
+    server would wait for ever. It compiles the contract's rules and reads the table of regions before the first upload.
+    It freezes the heap, because garbage collection would take a tenth of its time.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()

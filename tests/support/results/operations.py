@@ -83,7 +83,7 @@ async def recall(
     start: Instant = REPORTED - DAY,
     end: Instant = NOW,
     *outcomes: int,
-    pretend: bool = False,
+    dry_run: bool = False,
     request_id: str = "",
     reason: str = "a contaminated batch",
     lab: str = USCC,
@@ -94,4 +94,4 @@ async def recall(
         request, RecallResultsResponse, lambda count: RecallResultsResponse(recalled_count=count), NOW
     )
     asked = Recall(lab, start, end, outcomes, reason)
-    return (await laboratory.stores.corrections.recall(asked, once, pretend=pretend)).recalled_count
+    return (await laboratory.stores.corrections.recall(asked, once, dry_run=dry_run)).recalled_count

@@ -83,8 +83,8 @@ def counts(acknowledgement: Acknowledgement) -> tuple[int, int, int, int]:
     )
 
 
-def told(acknowledgement: Acknowledgement) -> list[tuple[int, int, list[str]]]:
-    """Each rejection's tube, person and reasons."""
+def rejected(acknowledgement: Acknowledgement) -> list[tuple[int, int, list[str]]]:
+    """Return the tube, person and reasons of each rejection."""
     return [
         (rejection.tube_index, rejection.person_index, [violation.reason for violation in rejection.violations])
         for rejection in acknowledgement.rejections

@@ -35,14 +35,14 @@ class JudgedTubes:
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> JudgedTubes:
     counter = JudgedTubes()
-    judge = ValidationPool.judge
+    validate = ValidationPool.validate
 
     async def counting(self: ValidationPool, *arguments: Any) -> ValidatedBatch:
-        batch = await judge(self, *arguments)
+        batch = await validate(self, *arguments)
         counter.count += len(batch.person_counts)
         return batch
 
-    monkeypatch.setattr(ValidationPool, "judge", counting)
+    monkeypatch.setattr(ValidationPool, "validate", counting)
     return counter
 
 

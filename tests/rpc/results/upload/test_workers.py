@@ -66,9 +66,9 @@ async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_u
 
 async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> None:
     """Its place is taken by others, at the first batch at the latest."""
-    judges = ValidationPool(WorkerContext(b"p" * 32, 1, "sqlite"), 1)
+    pool = ValidationPool(WorkerContext(b"p" * 32, 1, "sqlite"), 1)
     before = {child.pid for child in workers_of(psutil.Process())}
-    warming = asyncio.ensure_future(judges.warm())
+    warming = asyncio.ensure_future(pool.warm())
 
     async def begun() -> list[psutil.Process]:
         return [child for child in workers_of(psutil.Process()) if child.pid not in before]
@@ -77,6 +77,6 @@ async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> No
     for worker in await begun():
         worker.kill()
     await asyncio.wait_for(warming, 30)
-    judged = await judges.judge(make_lab(), NOW, 0, TubeBatch(tubes=make_tubes(3)).SerializeToString())
+    judged = await pool.validate(make_lab(), NOW, 0, TubeBatch(tubes=make_tubes(3)).SerializeToString())
     assert len(judged.results) == 3
-    await asyncio.to_thread(judges.close)
+    await asyncio.to_thread(pool.close)

@@ -1,4 +1,4 @@
-"""The change log: with many writers at once nothing is skipped, and each writer's changes come in its order."""
+"""The change log: with concurrent writers nothing is skipped, and each writer's changes are in order."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 @pytest.fixture
 async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """Only a server has several write transactions at once."""
+    """Only PostgreSQL has concurrent write transactions."""
     async with open_laboratory(postgres_url("results")) as opened:
         yield opened
 
 
-async def follow_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list[Part]:
-    """What is new, and the cursor moved on."""
+async def read_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list[Part]:
+    """Return what is new, and advance the cursor."""
     parts = (await laboratory.stores.watch.read_changes(cursor, NOW, limit)).parts
     for part in parts:
         cursor[part.entry.writer_id] = part.place
     return parts
 
 
-async def follow(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
-    """As `follow_parts`, whole commits."""
-    parts = await follow_parts(laboratory, cursor, MANY)
+async def read_on(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
+    """As `read_parts`, for whole commits."""
+    parts = await read_parts(laboratory, cursor, MANY)
     assert all((part.start, part.end) == (0, len(part.entry.reports)) for part in parts)
     return [part.entry for part in parts]
 
 
-async def follow_to_end(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
+async def read_to_end(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
     entries: list[Entry] = []
-    while new := await follow(laboratory, cursor):
+    while new := await read_on(laboratory, cursor):
         entries += new
     return entries
 
@@ -65,24 +65,24 @@ def numbers(entries: Sequence[Entry]) -> list[str]:
 
 
 def named(part: Part) -> str:
-    """The revisions that were found, and where one was not."""
+    """Return the revisions of a part, with a mark for each that was not found."""
     return " ".join("-" if each is None else f"{each[0].report_number}@{each[0].revision}" for each in part.results)
 
 
-async def test_uploads_corrections_and_recalls_are_told_in_order(laboratory: Laboratory) -> None:
-    """With the results as they stand now; what was a duplicate or rejected is no change."""
+async def test_uploads_corrections_and_recalls_are_read_in_order(laboratory: Laboratory) -> None:
+    """Entries come with the results as they are now. Duplicates and rejections are no changes."""
     await laboratory.send([make_tube(0, outcome=PENDING), make_tube(1)])
     await laboratory.send([make_tube(0), make_tube(1), make_tube(2, region="999999")], upload_id="v", now=NOW + SECOND)
-    told = (await laboratory.stores.watch.read_changes({}, NOW, MANY)).parts
-    assert [(part.entry.lab, list(part.entry.reports)) for part in told] == [
+    read = (await laboratory.stores.watch.read_changes({}, NOW, MANY)).parts
+    assert [(part.entry.lab, list(part.entry.reports)) for part in read] == [
         (USCC, [("R0", 1), ("R1", 1)]),
         (USCC, [("R0", 2)]),
     ]
-    assert [named(part) for part in told] == ["R0@1 R1@1", "R0@2"]
+    assert [named(part) for part in read] == ["R0@1 R1@1", "R0@2"]
 
 
 class PlainLog:
-    """What this log is not: one sequence for all, numbers drawn before the commit, a cursor that is one number."""
+    """A log for comparison: one sequence for all writers, whose numbers are drawn before the commit."""
 
     def __init__(self, connection: Connection) -> None:
         connection.execute(text("CREATE TABLE plain_changes (number BIGSERIAL PRIMARY KEY, report TEXT NOT NULL)"))
@@ -101,7 +101,7 @@ class PlainLog:
 
 
 async def test_a_late_commit_is_skipped_by_a_plain_sequence_and_not_by_this_log(postgresql: Laboratory) -> None:
-    """Both logs live through the same interleaving: an earlier number is committed after a later one was read."""
+    """Both logs get the same interleaving: an earlier number is committed after a later one is read."""
     engine = postgresql.database.engine
     with engine.begin() as setup:
         plain = PlainLog(setup)
@@ -113,7 +113,7 @@ async def test_a_late_commit_is_skipped_by_a_plain_sequence_and_not_by_this_log(
 
     async def read() -> tuple[list[str], list[str]]:
         with engine.connect() as reading:
-            return plain.read(reading), numbers(await follow(postgresql, cursor))
+            return plain.read(reading), numbers(await read_on(postgresql, cursor))
 
     with engine.connect() as late:
         with late.begin():
@@ -125,7 +125,7 @@ async def test_a_late_commit_is_skipped_by_a_plain_sequence_and_not_by_this_log(
 
 
 async def test_a_writer_is_held_until_the_commit_and_free_after_it(postgresql: Laboratory) -> None:
-    """Transactions at once have a writer each; those that follow one another share one, also after a rollback."""
+    """Concurrent transactions have a writer each. Consecutive ones share a writer, also after a rollback."""
     engine = postgresql.database.engine
     with engine.connect() as first, engine.connect() as second:
         first.begin(), second.begin()
@@ -135,14 +135,14 @@ async def test_a_writer_is_held_until_the_commit_and_free_after_it(postgresql: L
         first.rollback()
     for report in "CDE":
         await postgresql.database.write(append_entry, USCC, [(report, 1)], NOW)
-    entries = await follow_to_end(postgresql, {})
+    entries = await read_to_end(postgresql, {})
     assert sorted((entry.writer_id, entry.sequence, *numbers([entry])) for entry in entries) == [
-        (entries[0].writer_id, place, report) for place, report in enumerate("BCDE", 1)
+        (entries[0].writer_id, number, report) for number, report in enumerate("BCDE", 1)
     ]
 
 
-async def test_many_writers_at_once_are_told_whole_and_in_order(database_url: MakeUrl) -> None:
-    """Three processes, nine streams, and a watcher that reads all the while."""
+async def test_many_concurrent_writers_are_read_whole_and_in_order(database_url: MakeUrl) -> None:
+    """Three processes write nine streams while a watcher reads."""
     url = database_url("results")
     async with AsyncExitStack() as stack:
         places = [await stack.enter_async_context(open_laboratory(url)) for _ in range(3)]
@@ -161,58 +161,58 @@ async def test_many_writers_at_once_are_told_whole_and_in_order(database_url: Ma
             cursor: Cursor = {}
             seen: list[Entry] = []
             while not streams.done():
-                seen += await follow(watcher, cursor)
-            return seen + await follow_to_end(watcher, cursor)
+                seen += await read_on(watcher, cursor)
+            return seen + await read_to_end(watcher, cursor)
 
         streams = asyncio.gather(*(stream(number) for number in range(9)))
         seen = await watch(streams)
         await streams
-    told = numbers(seen)
-    assert sorted(told) == sorted(number for stream in sent.values() for number in stream)
+    read = numbers(seen)
+    assert sorted(read) == sorted(number for stream in sent.values() for number in stream)
     for writer in {entry.writer_id for entry in seen}:
         sequences = [entry.sequence for entry in seen if entry.writer_id == writer]
         assert sequences == list(range(1, len(sequences) + 1))
 
 
 async def test_a_clock_that_is_set_back_changes_no_writers_order(laboratory: Laboratory) -> None:
-    for place in range(5):
-        await laboratory.database.write(append_entry, USCC, [(f"R{place}", 1)], NOW - place * SECOND)
-    assert numbers(await follow_to_end(laboratory, {})) == [f"R{place}" for place in range(5)]
+    for number in range(5):
+        await laboratory.database.write(append_entry, USCC, [(f"R{number}", 1)], NOW - number * SECOND)
+    assert numbers(await read_to_end(laboratory, {})) == [f"R{number}" for number in range(5)]
 
 
 async def test_very_much_is_read_in_parts(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By entries of a writer and by results: a watcher's memory is bounded, however large a commit is."""
-    for place in range(3):
-        await laboratory.send(make_tubes(3, 10 * place), upload_id=f"u{place}")
+    """Entries of a writer and results are limited, so a watcher's memory is bounded for commits of any size."""
+    for number in range(3):
+        await laboratory.send(make_tubes(3, 10 * number), upload_id=f"u{number}")
     await laboratory.send(make_tubes(12, 100), upload_id="large")
     await laboratory.send(make_tubes(2, 200), upload_id="last")
     cursor: Cursor = {}
-    told = []
-    while new := await follow_parts(laboratory, cursor, 5):
-        told.append([named(part) for part in new])
-    assert [[len(part.split()) for part in parts] for parts in told] == [[3], [3], [3], [5], [5], [2, 2]]
+    read = []
+    while new := await read_parts(laboratory, cursor, 5):
+        read.append([named(part) for part in new])
+    assert [[len(part.split()) for part in parts] for parts in read] == [[3], [3], [3], [5], [5], [2, 2]]
     reports = [*range(3), *range(10, 13), *range(20, 23), *range(100, 112), 200, 201]
-    assert " ".join(part for parts in told for part in parts) == " ".join(f"R{report}@1" for report in reports)
+    assert " ".join(part for parts in read for part in parts) == " ".join(f"R{report}@1" for report in reports)
     monkeypatch.setattr(log, "MAX_ENTRIES", 2)
-    assert [len(entry.reports) for entry in await follow(laboratory, {})] == [3, 3]
+    assert [len(entry.reports) for entry in await read_on(laboratory, {})] == [3, 3]
 
 
 async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laboratory: Laboratory) -> None:
-    """Also when everything after it was, and for a writer it had not heard of; the oldest cursor is never too old."""
+    """This includes a cursor without the writer, and the removal of everything. The oldest cursor is never too old."""
     before: Cursor = {}
     await laboratory.send(make_tubes(1), now=NOW - 40 * DAY)
-    (first,) = await follow(laboratory, before)
+    (first,) = await read_on(laboratory, before)
     in_time: Cursor = {first.writer_id: Position(2)}
     await laboratory.send(make_tubes(1, 1), upload_id="v", now=NOW - 35 * DAY)
     assert not purge_entries(laboratory, NOW - 30 * DAY)
     for cursor in ({}, before):
         with pytest.raises(OutOfRange) as caught:
-            await follow(laboratory, cursor)
+            await read_on(laboratory, cursor)
         assert caught.value.reason == "CURSOR_TOO_OLD"
-    assert await follow(laboratory, in_time) == []
+    assert await read_on(laboratory, in_time) == []
     await laboratory.send(make_tubes(1, 2), upload_id="w")
     oldest = await laboratory.stores.watch.oldest_cursor()
-    assert [numbers(await follow(laboratory, cursor)) for cursor in (in_time, oldest)] == [["R2"], ["R2"]]
+    assert [numbers(await read_on(laboratory, cursor)) for cursor in (in_time, oldest)] == [["R2"], ["R2"]]
 
 
 def purge_entries(laboratory: Laboratory, before: int) -> bool:
@@ -221,43 +221,43 @@ def purge_entries(laboratory: Laboratory, before: int) -> bool:
 
 
 async def test_numbers_go_on_after_everything_was_removed(laboratory: Laboratory) -> None:
-    """A writer that began again at 1 would be passed over by every cursor that is further on."""
+    """If a writer began again at 1, cursors that are further on would skip its entries."""
     cursor: Cursor = {}
     await laboratory.send(make_tubes(3), now=NOW - 2 * DAY)
-    await follow_to_end(laboratory, cursor)
+    await read_to_end(laboratory, cursor)
     purge(laboratory.database, NOW - DAY, NOW)
     purge_entries(laboratory, NOW - DAY)
-    assert await follow(laboratory, cursor) == []
+    assert await read_on(laboratory, cursor) == []
     tube = make_tube(9, reported=REPORTED)
     await laboratory.send([tube], upload_id="v")
-    assert numbers(await follow(laboratory, cursor)) == ["R9"]
+    assert numbers(await read_on(laboratory, cursor)) == ["R9"]
 
 
 async def test_only_a_beginning_of_a_writers_entries_is_removed(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In steps, and as far as times go: one that is young enough keeps all after it."""
+    """Removal goes in steps up to the first young entry, and keeps all entries after that one."""
     monkeypatch.setattr(log, "REMOVED_STEP", 2)
     ages = [9, 8, 7, 1, 9, 9]
-    for place, age in enumerate(ages):
-        await laboratory.database.write(append_entry, USCC, [(f"R{place}", 1)], NOW - age * HOUR)
+    for number, age in enumerate(ages):
+        await laboratory.database.write(append_entry, USCC, [(f"R{number}", 1)], NOW - age * HOUR)
     assert purge_entries(laboratory, NOW - 5 * HOUR)
     assert not purge_entries(laboratory, NOW - 5 * HOUR)
     oldest = await laboratory.stores.watch.oldest_cursor()
-    assert numbers(await follow_to_end(laboratory, oldest)) == ["R3", "R4", "R5"]
+    assert numbers(await read_to_end(laboratory, oldest)) == ["R3", "R4", "R5"]
 
 
 async def test_a_cursor_of_another_log_is_refused(laboratory: Laboratory) -> None:
-    """Ahead of this one, as after a restored backup, or with a writer there never was: changes would be passed over."""
+    """It may be ahead, as after a restored backup, or have an unknown writer. Reading on would skip changes."""
     await laboratory.send(make_tubes(1))
-    (entry,) = await follow(laboratory, {})
+    (entry,) = await read_on(laboratory, {})
     for cursor in ({entry.writer_id: Position(2)}, {entry.writer_id + 77: Position(0)}):
         with pytest.raises(OutOfRange):
-            await follow(laboratory, cursor)
+            await read_on(laboratory, cursor)
 
 
 async def test_results_that_were_removed_are_left_out_of_their_entry(laboratory: Laboratory) -> None:
-    """Retention takes results by their reports' age, changes by their own."""
+    """Retention removes results by the age of their reports, and entries by their own age."""
     old = make_tube(0, reported=NOW - 70 * DAY)
     await laboratory.send([old, make_tube(1)])
     purge(laboratory.database, NOW - 30 * DAY, NOW)
@@ -269,7 +269,7 @@ async def test_results_that_were_removed_are_left_out_of_their_entry(laboratory:
 
 
 def test_an_empty_change_is_no_entry(sqlite_url: MakeUrl) -> None:
-    """A batch of duplicates alone wakes nobody."""
+    """A batch of only duplicates wakes no watcher."""
 
     async def check() -> None:
         async with open_laboratory(sqlite_url("results")) as laboratory:
@@ -280,14 +280,14 @@ def test_an_empty_change_is_no_entry(sqlite_url: MakeUrl) -> None:
     asyncio.run(check())
 
 
-async def test_reports_under_one_number_are_told_as_fast_as_others(laboratory: Laboratory) -> None:
-    """A laboratory that writes one number for everybody holds up no watcher: 2,000 such reports in about their time."""
+async def test_reports_of_one_subject_are_read_as_fast_as_others(laboratory: Laboratory) -> None:
+    """Reading 2,000 reports of one subject takes no longer than reading others, so they delay no watcher."""
 
-    async def seconds_to_tell(upload_id: str) -> float:
-        entries = await follow_to_end(laboratory, {})
-        told = [entry for entry in entries if entry.reports[0][0].startswith(upload_id)]
+    async def seconds_to_read(upload_id: str) -> float:
+        entries = await read_to_end(laboratory, {})
+        read = [entry for entry in entries if entry.reports[0][0].startswith(upload_id)]
         begun = time.perf_counter()
-        for entry in told:
+        for entry in read:
             listed = await laboratory.database.read(find_revisions, USCC, entry.reports)
             assert len(listed) == len(entry.reports)
         return time.perf_counter() - begun
@@ -299,15 +299,15 @@ async def test_reports_under_one_number_are_told_as_fast_as_others(laboratory: L
             if one_number:
                 tube.persons[0].document.CopyFrom(tubes[0].persons[0].document)
         await laboratory.send(tubes, upload_id=upload_id)
-    await seconds_to_tell("many")
-    assert await seconds_to_tell("one") < 5 * await seconds_to_tell("many") + 0.2
+    await seconds_to_read("many")
+    assert await seconds_to_read("one") < 5 * await seconds_to_read("many") + 0.2
 
 
-async def test_a_cursor_that_somebody_made_up_reads_no_more_than_others(laboratory: Laboratory) -> None:
-    """One that claims to have dealt with more of a commit than there is stands at its end."""
-    for place in range(4):
-        await laboratory.send(make_tubes(3, 10 * place), upload_id=f"u{place}")
+async def test_a_made_up_cursor_reads_no_more_than_others(laboratory: Laboratory) -> None:
+    """A position with more reports than the commit has is at the commit's end."""
+    for number in range(4):
+        await laboratory.send(make_tubes(3, 10 * number), upload_id=f"u{number}")
     ((writer, _),) = (await laboratory.stores.watch.newest_cursor()).items()
     cursor = {writer: Position(0, 2**62)}
-    told = [named(part) for part in await follow_parts(laboratory, cursor, 3)]
-    assert (told, cursor) == (["", "R10@1 R11@1 R12@1"], {writer: Position(2)})
+    read = [named(part) for part in await read_parts(laboratory, cursor, 3)]
+    assert (read, cursor) == (["", "R10@1 R11@1 R12@1"], {writer: Position(2)})

@@ -1,4 +1,4 @@
-"""The change log among writers: no change is told before one that was committed before it began."""
+"""Order of the change log across writers: no change is read before one that was committed before it began."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 @pytest.fixture
 async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """Only a server has several write transactions at once."""
+    """Only PostgreSQL has concurrent write transactions."""
     async with open_laboratory(postgres_url("results")) as opened:
         yield opened
 
 
 @contextmanager
 def holding_first_writer(laboratory: Laboratory) -> Iterator[None]:
-    """Another transaction has the first writer meanwhile, and leaves no entry."""
+    """Hold the first writer in another transaction, which makes no entry."""
     with laboratory.database.engine.connect() as other:
         append_entry(other, USCC, [("held", 1)], NOW)
         yield
@@ -47,7 +47,7 @@ def commit(laboratory: Laboratory, report: str, now: int = NOW) -> None:
 
 
 def read(laboratory: Laboratory, cursor: Cursor) -> list[str]:
-    """The reports of what comes next, and the cursor moved on."""
+    """Return the reports that come next, and advance the cursor."""
     page = laboratory.database.read_now(read_log, cursor)
     for entry in page.entries:
         cursor[entry.writer_id] = Position(entry.sequence)
@@ -55,7 +55,7 @@ def read(laboratory: Laboratory, cursor: Cursor) -> list[str]:
 
 
 async def test_clocks_that_differ_change_no_order(postgresql: Laboratory) -> None:
-    """The later commit came from a machine whose clock is behind, and by another writer."""
+    """The later commit has another writer and comes from a machine whose clock is behind."""
     commit(postgresql, "first")
     with holding_first_writer(postgresql):
         commit(postgresql, "second", NOW - SECOND)
@@ -66,7 +66,7 @@ async def test_clocks_that_differ_change_no_order(postgresql: Laboratory) -> Non
 async def test_what_lies_behind_a_writers_limit_holds_up_what_came_after_it(
     postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the first writer only two entries are read at once; the other's came after its third."""
+    """One read takes two entries of the first writer. The other writer's entry came after its third."""
     monkeypatch.setattr(log, "MAX_ENTRIES", 2)
     for report in ("A", "B", "C"):
         commit(postgresql, report)
@@ -77,8 +77,8 @@ async def test_what_lies_behind_a_writers_limit_holds_up_what_came_after_it(
     assert [read(postgresql, cursor) for _ in range(3)] == [["A", "B"], ["C", "D", "E"], []]
 
 
-async def test_what_is_committed_during_a_read_is_told_whole_or_not_at_all(postgresql: Laboratory) -> None:
-    """Two commits come in after the first writer was read and before the second one is."""
+async def test_a_commit_during_a_read_is_returned_whole_or_not_at_all(postgresql: Laboratory) -> None:
+    """Two commits happen after the first writer is read and before the second one is."""
     commit(postgresql, "A")
     with holding_first_writer(postgresql):
         commit(postgresql, "B")
@@ -98,10 +98,10 @@ async def test_what_is_committed_during_a_read_is_told_whole_or_not_at_all(postg
 async def test_revisions_of_a_report_come_in_their_order(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight revise five reports in turns, their clocks seconds apart; a watcher reads few entries at a time."""
+    """Eight processes with clocks seconds apart revise five reports. A watcher reads few entries at a time."""
     monkeypatch.setattr(log, "MAX_ENTRIES", 3)
     revisions: Counter[str] = Counter()
-    held = {f"R{place}": asyncio.Lock() for place in range(5)}
+    held = {f"R{index}": asyncio.Lock() for index in range(5)}
 
     async def revise(chance: random.Random) -> None:
         for _ in range(15):
@@ -116,7 +116,7 @@ async def test_revisions_of_a_report_come_in_their_order(
         cursor: Cursor = {}
         done = read_all = False
         while not (done and read_all):
-            # Asked before the read: what is committed during it is there for the next one.
+            # Checked before the read, because the next read returns what is committed during this one.
             done = revising.done()
             entries = (await laboratory.database.read(read_log, cursor, 4)).entries
             read_all = not entries
@@ -131,7 +131,7 @@ async def test_revisions_of_a_report_come_in_their_order(
 
 
 async def test_entries_older_than_turns_go_by_their_times(postgresql: Laboratory) -> None:
-    """A writer's own in its order all the same, and all of them before those that have a turn."""
+    """They stay in order within their writer, and come before all entries that have a turn."""
 
     def forget_turns(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE changes SET turn = 0")

@@ -1,4 +1,4 @@
-"""Recalls: counted first, taken back in short steps beside uploads, once for a request id, and for good."""
+"""Recalls: dry runs, short steps beside uploads, request ids, and no return of recalled reports."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.operations import correct, recall, register
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 LARGE = 20_000
 """Reports of a large recall: ten steps."""
 STALL_SECONDS = 2.0
-"""How long an upload may wait beside a large recall, on a machine that does other things too. A step takes a tenth."""
+"""How long an upload may wait beside a large recall on a busy machine. One step takes a tenth of it."""
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ async def states(laboratory: Laboratory) -> list[tuple[str, int, int]]:
 
 
 async def test_a_recall_takes_back_its_interval_and_nothing_else(laboratory: Laboratory) -> None:
-    """From the start on, before the end, over months; a rehearsal counts the same and changes nothing."""
+    """The interval includes its start, excludes its end, and spans months. A dry run has the same count."""
     times = [REPORTED - 40 * DAY - 1, REPORTED - 40 * DAY, REPORTED - DAY, REPORTED - 1, REPORTED]
     await laboratory.send([make_tube(person, reported=reported) for person, reported in enumerate(times)])
     before = await states(laboratory)
-    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, pretend=True) == 3
+    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, dry_run=True) == 3
     assert await states(laboratory) == before
     assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED) == 3
     assert await states(laboratory) == [
@@ -72,50 +72,50 @@ async def test_a_recall_takes_back_its_interval_and_nothing_else(laboratory: Lab
         ),
         ("R4", 1, ACTIVE),
     ]
-    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, pretend=True) == 0
+    assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED, dry_run=True) == 0
     assert await recall(laboratory, REPORTED - 40 * DAY, REPORTED) == 0
 
 
 async def test_a_recall_by_outcome_goes_by_what_the_report_says_now(laboratory: Laboratory) -> None:
-    """After a correction; and sampling records are found by their sampling time."""
+    """The outcome after a correction counts. Sampling records are found by their sample time."""
     await laboratory.send([make_tube(0, outcome=POSITIVE), make_tube(1), make_tube(2, outcome=PENDING)])
     await correct(laboratory, NEGATIVE)
     assert await recall(laboratory, REPORTED - DAY, NOW, POSITIVE) == 0
-    assert await recall(laboratory, REPORTED - DAY, NOW, PENDING, pretend=True) == 1
+    assert await recall(laboratory, REPORTED - DAY, NOW, PENDING, dry_run=True) == 1
     assert await recall(laboratory, REPORTED - 3 * HOUR, NOW, PENDING, NEGATIVE) == 2
     assert (await states(laboratory))[-1] == ("R2", 1, ACTIVE)
 
 
-async def test_a_recalled_result_is_told_as_recalled_with_all_it_said(laboratory: Laboratory) -> None:
+async def test_a_recalled_result_is_returned_as_recalled_with_all_its_content(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0)])
     (before,) = (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results
     laboratory.clock.advance(MINUTE)
     await recall(laboratory)
     expected = before._replace(revision=2, state=RECALLED, upload_time=NOW)
     assert (await laboratory.stores.lookup.get_result(USCC, "R0", None)).results == [expected]
-    findings = await laboratory.stores.lookup.find_subjects([subject_key(0)], [(USCC, "R0")], NOW)
-    assert (list(findings.by_subject), findings.by_report) == ([[expected]], {(USCC, "R0"): expected})
+    matches = await laboratory.stores.lookup.find_subjects([subject_key(0)], [(USCC, "R0")], NOW)
+    assert (list(matches.by_subject), matches.by_report) == ([[expected]], {(USCC, "R0"): expected})
     changes = await laboratory.stores.watch.read_changes({}, NOW, 9)
     assert list(changes.parts[-1].entry.reports) == [("R0", 2)]
 
 
 async def test_what_was_recalled_never_counts_again(laboratory: Laboratory) -> None:
-    """The same is a duplicate, the result of a recalled sampling record a conflict, and another number a new report."""
+    """The same upload is a duplicate. A result of a recalled sampling record is a conflict."""
     tubes = [make_tube(0), make_tube(1, outcome=PENDING)]
     await laboratory.send(tubes)
     await recall(laboratory)
     assert counts(await laboratory.send(tubes, upload_id="v")) == (2, 0, 2, 0)
-    assert told(await laboratory.send([make_tube(1)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
-    anew = make_tube(0)
-    anew.persons[0].report_number = "S0"
-    assert counts(await laboratory.send([anew], upload_id="x")) == (1, 1, 0, 0)
+    assert rejected(await laboratory.send([make_tube(1)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
+    renumbered = make_tube(0)
+    renumbered.persons[0].report_number = "S0"
+    assert counts(await laboratory.send([renumbered], upload_id="x")) == (1, 1, 0, 0)
 
 
 async def test_a_request_id_recalls_once(laboratory: Laboratory) -> None:
-    """Repeated it answers as at first and leaves alone what was uploaded since; other content is refused."""
+    """A repeated call returns the first answer and recalls no later upload. Other content is refused."""
     await laboratory.send(make_tubes(3))
     asked = {"request_id": REQUEST_ID.format(1)}
-    assert await recall(laboratory, pretend=True, **asked) == 3  # type: ignore[arg-type]
+    assert await recall(laboratory, dry_run=True, **asked) == 3  # type: ignore[arg-type]
     assert await recall(laboratory, **asked) == 3  # type: ignore[arg-type]
     await laboratory.send(make_tubes(2, 10), upload_id="v")
     assert await recall(laboratory, **asked) == 3  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ async def test_a_request_id_recalls_once(laboratory: Laboratory) -> None:
 async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each step is whole: what it took back stays so, and the second call takes the rest."""
+    """Each step is atomic. Its reports stay recalled, and the second call recalls the rest."""
     monkeypatch.setattr(recall_module, "STEP", 4)
     await laboratory.send(make_tubes(10))
     done = asyncio.ensure_future(recall(laboratory, request_id=REQUEST_ID.format(1)))
@@ -142,10 +142,10 @@ async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(
     assert [state for _, _, state in await states(laboratory)] == [SUPERSEDED, RECALLED] * 10
 
 
-async def test_a_request_sent_twice_at_once_is_told_the_same(
+async def test_concurrent_calls_of_a_request_return_the_same_count(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By two processes: they go on with it together, and each tells what it took back in all, then and later."""
+    """Two processes continue one request together. Each call, also a later one, returns the whole count."""
     monkeypatch.setattr(recall_module, "STEP", 4)
     await laboratory.send(make_tubes(30))
     async with open_laboratory(laboratory.database.engine.url.render_as_string(hide_password=False)) as beside:
@@ -156,7 +156,7 @@ async def test_a_request_sent_twice_at_once_is_told_the_same(
 
 
 async def test_what_retention_removed_is_not_counted(laboratory: Laboratory) -> None:
-    """A report keeps its key while an older revision of it is kept; its newest one is gone, and not taken back."""
+    """A report keeps its key while an older revision is kept. Its removed newest revision is not recalled."""
     month = month_start(month_of(NOW))
     tubes = [make_tube(person, reported=month + HOUR, sampled=month - 9 * DAY) for person in range(2)]
     for tube in tubes:
@@ -165,21 +165,21 @@ async def test_what_retention_removed_is_not_counted(laboratory: Laboratory) -> 
     await laboratory.send(tubes)
     await correct(laboratory, NEGATIVE, None, month - HOUR)
     purge(laboratory.database, month, NOW)
-    for pretend in (True, False):
-        assert await recall(laboratory, month - 30 * DAY, NOW, pretend=pretend) == 1
+    for dry_run in (True, False):
+        assert await recall(laboratory, month - 30 * DAY, NOW, dry_run=dry_run) == 1
     assert [row for row in await states(laboratory) if row[2] == RECALLED] == [("R1", 2, RECALLED)]
 
 
-async def test_reports_are_held_in_one_order_everywhere(postgres_url: MakeUrl) -> None:
-    """By code point, as uploads claim them, whatever the database's own order: else two would wait in a circle.
+async def test_reports_are_locked_in_one_order_everywhere(postgres_url: MakeUrl) -> None:
+    """The order is by code point, as uploads claim keys, for any collation of the database. This prevents deadlocks.
 
-    The tests' PostgreSQL knows no other order, so it is the statements that are looked at: a recall's, a purge's.
+    The tests' PostgreSQL has no other collation, so the test examines the statements of a recall and a purge.
     """
-    held: list[str] = []
+    locked: list[str] = []
 
     def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
         if "FROM report_keys" in statement and "FOR UPDATE" in statement:
-            held.append(statement[statement.index("ORDER BY") :].split("FOR UPDATE", maxsplit=1)[0].strip())
+            locked.append(statement[statement.index("ORDER BY") :].split("FOR UPDATE", maxsplit=1)[0].strip())
 
     async with open_laboratory(postgres_url("results")) as laboratory:
         await register(laboratory)
@@ -188,21 +188,21 @@ async def test_reports_are_held_in_one_order_everywhere(postgres_url: MakeUrl) -
         await recall(laboratory)
         purge(laboratory.database, REPORTED, NOW)
     by_number = 'report_keys.report_number COLLATE "C"'
-    assert held == [f"ORDER BY {by_number}", f'ORDER BY report_keys.lab COLLATE "C", {by_number}']
+    assert locked == [f"ORDER BY {by_number}", f'ORDER BY report_keys.lab COLLATE "C", {by_number}']
 
 
 async def test_an_unknown_laboratory_is_not_found_and_anothers_reports_are_left_alone(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0)])
-    for pretend in (True, False):
+    for dry_run in (True, False):
         with pytest.raises(NotFound):
-            await recall(laboratory, lab=OTHER_USCC, pretend=pretend)
+            await recall(laboratory, lab=OTHER_USCC, dry_run=dry_run)
     await register(laboratory, make_lab(OTHER_USCC))
     assert await recall(laboratory, lab=OTHER_USCC) == 0
     assert await states(laboratory) == [("R0", 1, ACTIVE)]
 
 
 async def test_reports_revised_meanwhile_are_taken_back_at_their_newest(laboratory: Laboratory) -> None:
-    """Corrections and results of sampling records race the recall; one revision at a time counts."""
+    """Corrections and results of sampling records race with the recall. One revision at a time counts."""
     await laboratory.send([make_tube(person, outcome=PENDING) for person in range(40)])
     await asyncio.gather(
         recall(laboratory),
@@ -221,7 +221,7 @@ async def test_reports_revised_meanwhile_are_taken_back_at_their_newest(laborato
 
 
 async def test_uploads_go_on_during_a_large_recall(laboratory: Laboratory) -> None:
-    """In steps of their own transactions: no upload waits for more than one of them, on SQLite neither."""
+    """Each step is a transaction of its own, so an upload waits for at most one step, also on SQLite."""
     for first in range(0, LARGE, 1000):
         await laboratory.send(make_tubes(1000, first), upload_id=f"u{first}")
     waits: list[float] = []

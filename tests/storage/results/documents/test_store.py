@@ -1,4 +1,4 @@
-"""Tied documents: found together, untied again, kept in history, never beyond a person's measure."""
+"""Linked documents: found together, unlinked again, kept in history, and limited in number."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def document(person: int) -> LinkedDocument:
 async def link(
     laboratory: Laboratory, one: int, other: int, reason: str = "same holder", request_id: str = ""
 ) -> DocumentLink | None:
-    """Tie two documents; None when a request id was answered from memory."""
+    """Link two documents. Return None if the call repeats a request id."""
     made: list[DocumentLink] = []
 
     def encode(each: DocumentLink) -> LinkDocumentsResponse:
@@ -64,19 +64,19 @@ async def unlink(laboratory: Laboratory, one: int, other: int, reason: str = "a 
         ended.append(each)
         return UnlinkDocumentsResponse()
 
-    once = IdempotentRequest(UnlinkDocumentsRequest(), UnlinkDocumentsResponse, encode, laboratory.clock.now())
-    await laboratory.stores.documents.unlink(document(one), document(other), reason, once)
+    idempotent = IdempotentRequest(UnlinkDocumentsRequest(), UnlinkDocumentsResponse, encode, laboratory.clock.now())
+    await laboratory.stores.documents.unlink(document(one), document(other), reason, idempotent)
     return ended[0]
 
 
 async def found(laboratory: Laboratory, *persons: int) -> list[list[str]]:
     keys = [subject_key(person) for person in persons]
-    findings = await laboratory.stores.lookup.find_subjects(keys, [], NOW)
-    return [[result.report_number for result in results] for results in findings.by_subject]
+    matches = await laboratory.stores.lookup.find_subjects(keys, [], NOW)
+    return [[result.report_number for result in results] for results in matches.by_subject]
 
 
 async def test_either_document_finds_the_results_of_both_newest_first(laboratory: Laboratory) -> None:
-    """In a look-up and in a listing; others asked in the same read are not touched."""
+    """This holds in look-ups and listings. Other subjects in the same read are not affected."""
     await laboratory.send([make_tube(person, reported=REPORTED - person * HOUR) for person in range(4)])
     await link(laboratory, 2, 0)
     assert await found(laboratory, 0, 1, 2, 3) == [["R0", "R2"], ["R1"], ["R0", "R2"], ["R3"]]
@@ -87,7 +87,7 @@ async def test_either_document_finds_the_results_of_both_newest_first(laboratory
     assert await found(laboratory, 0, 2) == [["R0"], ["R2"]]
 
 
-async def test_ties_reach_along_a_chain_and_round_a_circle(laboratory: Laboratory) -> None:
+async def test_links_reach_along_a_chain_and_round_a_circle(laboratory: Laboratory) -> None:
     await laboratory.send(make_tubes(4))
     for one, other in ((0, 1), (1, 2), (2, 3), (3, 0)):
         await link(laboratory, one, other)
@@ -97,8 +97,8 @@ async def test_ties_reach_along_a_chain_and_round_a_circle(laboratory: Laborator
     assert [sorted(each) for each in await found(laboratory, 0, 3)] == [["R0", "R1"], ["R2", "R3"]]
 
 
-async def test_nobody_holds_more_documents_than_a_look_up_takes_in(laboratory: Laboratory) -> None:
-    """The tie that would make one too many is refused, whoever's side it is on and however it is reached."""
+async def test_links_beyond_the_limit_of_documents_are_refused(laboratory: Laboratory) -> None:
+    """The link that would exceed the limit is refused, from either side and along any chain."""
     await laboratory.send(make_tubes(MAX_LINKED + 2))
     for other in range(1, MAX_LINKED):
         await link(laboratory, other - other % 3, other)
@@ -107,7 +107,7 @@ async def test_nobody_holds_more_documents_than_a_look_up_takes_in(laboratory: L
         with pytest.raises(FailedPrecondition) as caught:
             await link(laboratory, *pair)
         assert (caught.value.reason, caught.value.metadata) == ("TOO_MANY_LINKED", {"limit": "16", "count": "17"})
-    # Those that are tied already may be tied another way, and others among themselves, but the two groups not.
+    # Documents of one group may be linked to each other again. The two groups may not be linked.
     await link(laboratory, 1, 2)
     await link(laboratory, MAX_LINKED, MAX_LINKED + 1)
     with pytest.raises(FailedPrecondition):
@@ -115,32 +115,32 @@ async def test_nobody_holds_more_documents_than_a_look_up_takes_in(laboratory: L
     assert [len(numbers) for numbers in await found(laboratory, 0, 9, MAX_LINKED)] == [MAX_LINKED, MAX_LINKED, 2]
 
 
-async def test_ties_made_at_once_do_not_exceed_it_together(laboratory: Laboratory) -> None:
+async def test_concurrent_links_do_not_exceed_the_limit_together(laboratory: Laboratory) -> None:
     for other in range(1, MAX_LINKED - 1):
         await link(laboratory, 0, other)
-    made = await asyncio.gather(*(link(laboratory, 0, 20 + place) for place in range(6)), return_exceptions=True)
+    made = await asyncio.gather(*(link(laboratory, 0, 20 + index) for index in range(6)), return_exceptions=True)
     assert sum(isinstance(each, FailedPrecondition) for each in made) == 5
     assert sum(isinstance(each, DocumentLink) for each in made) == 1
 
 
-async def test_a_look_up_takes_in_so_many_documents_however_many_are_tied(laboratory: Laboratory) -> None:
-    """As they may come from other nodes; itself always among them."""
+async def test_a_look_up_reads_at_most_so_many_documents(laboratory: Laboratory) -> None:
+    """More links than the limit may come from other nodes. The document of the look-up is always included."""
     count = MAX_LINKED + 9
     await laboratory.send(make_tubes(count))
 
-    def tie_all(connection: Connection) -> None:
+    def link_all(connection: Connection) -> None:
         for other in range(1, count):
             insert_link(connection, DocumentLink(uuid7(), document(0), document(other), "", NOW))
 
-    await laboratory.database.write(tie_all)
+    await laboratory.database.write(link_all)
     for person in (0, count - 1):
         (numbers,) = await found(laboratory, person)
         assert len(numbers) == MAX_LINKED
         assert f"R{person}" in numbers
 
 
-async def test_tying_twice_is_tying_once(laboratory: Laboratory) -> None:
-    """Either way round and at the same instant: the standing tie is the answer, and one untying ends it."""
+async def test_linking_twice_is_linking_once(laboratory: Laboratory) -> None:
+    """Also in the other direction or concurrently, the active link is returned, and one call ends it."""
     first = await link(laboratory, 0, 1)
     assert await link(laboratory, 1, 0, "again") == first
     await unlink(laboratory, 0, 1)
@@ -152,8 +152,8 @@ async def test_tying_twice_is_tying_once(laboratory: Laboratory) -> None:
         await unlink(laboratory, 0, 1)
 
 
-async def test_who_ties_the_same_documents_meanwhile_is_given_the_first_ones_tie(postgres_url: MakeUrl) -> None:
-    """It waits for the other's commit, which no row could make it do."""
+async def test_a_concurrent_link_of_the_same_documents_returns_the_first_one(postgres_url: MakeUrl) -> None:
+    """It waits for the other's commit, although there is no row yet that could be locked."""
     async with open_laboratory(postgres_url("results")) as laboratory:
         with laboratory.database.engine.connect() as connection, connection.begin():
             first = link_documents(connection, DocumentLink(uuid7(), document(0), document(1), "first", NOW))
@@ -169,8 +169,8 @@ async def waits_for_a_lock(laboratory: Laboratory) -> None:
             pass
 
 
-async def test_a_tie_that_ended_stays_in_history_and_can_be_made_again(laboratory: Laboratory) -> None:
-    """Newest first, page by page, from either side; nobody else's among them."""
+async def test_an_ended_link_stays_in_history_and_can_be_made_again(laboratory: Laboratory) -> None:
+    """History is newest first, in pages, from either side, and without links of other subjects."""
     made = []
     for reason in ("first", "second", "third"):
         laboratory.clock.advance(HOUR)
@@ -203,8 +203,8 @@ async def test_links_of_one_instant_are_paged_without_a_gap(laboratory: Laborato
     assert seen == sorted(seen, reverse=True)
 
 
-async def test_a_request_id_ties_once(laboratory: Laboratory) -> None:
-    """Also after the tie was ended: the answer is the first one and the documents stay apart."""
+async def test_a_request_id_links_once(laboratory: Laboratory) -> None:
+    """A repeated call after the link ended returns the first answer, and the documents stay unlinked."""
     assert await link(laboratory, 0, 1, request_id=REQUEST_ID.format(1)) is not None
     await unlink(laboratory, 0, 1)
     assert await link(laboratory, 0, 1, request_id=REQUEST_ID.format(1)) is None

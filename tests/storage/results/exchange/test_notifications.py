@@ -1,4 +1,4 @@
-"""Notifications: a node that subscribes misses nothing that is committed meanwhile; numbers and commits have one order."""
+"""Notifications: a node that subscribes misses nothing that is committed meanwhile, and numbers have commit order."""
 
 from __future__ import annotations
 

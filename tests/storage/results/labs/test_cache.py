@@ -1,4 +1,4 @@
-"""Laboratories that are only named, by look-ups or by uploads, use no memory."""
+"""Unregistered laboratories use no memory, whether look-ups or uploads name them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ async def laboratory(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 
 def codes(count: int) -> list[str]:
-    """Right codes of laboratories that nobody has registered."""
-    stems = [f"91220{place:03}MA0HUTNG0" for place in range(count)]
+    """Return valid codes of unregistered laboratories."""
+    stems = [f"91220{index:03}MA0HUTNG0" for index in range(count)]
     return [f"{stem}{uscc.calc_check_digit(stem)}" for stem in stems]
 
 
@@ -38,7 +38,7 @@ async def test_claims_of_unregistered_laboratories_are_not_remembered(laboratory
 
 
 async def test_uploads_of_unregistered_laboratories_are_not_counted(laboratory: Laboratory) -> None:
-    """Quotas are kept for registered laboratories alone."""
+    """Quotas exist only for registered laboratories."""
     quotas = Quotas(Limits(8, 50_000, 500_000), laboratory.clock)
     pool = ValidationPool(WorkerContext(PEPPER.secret, PEPPER.version, "sqlite"), 0)
     stores = laboratory.stores

@@ -1,4 +1,4 @@
-"""Listings: every result once, in order, across pages, whatever the filter."""
+"""Listings: every result once and in order, across pages and with any filter."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def pages_by_lab(laboratory: Laboratory, query: ResultQuery, size: int) ->
     return found
 
 
-async def pages_by_person(laboratory: Laboratory, query: ResultQuery, size: int) -> list[StoredResult]:
+async def pages_by_subject(laboratory: Laboratory, query: ResultQuery, size: int) -> list[StoredResult]:
     found: list[StoredResult] = []
     while True:
         after = (
@@ -67,40 +67,40 @@ def named(results: list[StoredResult]) -> list[str]:
     return [f"{result.report_number}@{result.revision}" for result in results]
 
 
-def tubes_of_one_person() -> list[upload_pb2.Tube]:
-    """Thirty of one person over three months, several at one instant, numbers in no order."""
+def tubes_of_one_subject() -> list[upload_pb2.Tube]:
+    """Return thirty tubes of one subject over three months, several at one instant, with unordered numbers."""
     tubes = []
-    for place in random.Random(7).sample(range(30), 30):
+    for index in random.Random(7).sample(range(30), 30):
         tube = make_tube(
-            place, reported=REPORTED - (place // 3) * 8 * DAY, outcome=POSITIVE if place % 5 == 0 else NEGATIVE
+            index, reported=REPORTED - (index // 3) * 8 * DAY, outcome=POSITIVE if index % 5 == 0 else NEGATIVE
         )
         tube.persons[0].document.CopyFrom(make_document(0))
         tubes.append(tube)
     return tubes
 
 
-async def test_pages_of_any_size_tell_every_result_once_and_in_order(laboratory: Laboratory) -> None:
-    """Of revisions of one report that lie at one instant as well."""
-    await laboratory.send(tubes_of_one_person())
+async def test_pages_of_any_size_list_every_result_once_and_in_order(laboratory: Laboratory) -> None:
+    """This includes several revisions of one report at one instant."""
+    await laboratory.send(tubes_of_one_subject())
     for number in ("R3", "R4", "R17"):
         await correct(laboratory, POSITIVE, number=number)
         await correct(laboratory, NEGATIVE, number=number)
     query = ResultQuery(states=EVERY_STATE)
-    numbers = [f"R{place}" for place in range(30)]
-    whole = await pages_by_person(laboratory, query, 500)
+    numbers = [f"R{index}" for index in range(30)]
+    whole = await pages_by_subject(laboratory, query, 500)
     assert len(whole) == 36
     keys = [(-result.reference_time, result.lab, result.report_number, -result.revision) for result in whole]
     assert keys == sorted(keys)
     newest = named(await pages_by_lab(laboratory, ResultQuery(), 500))
     assert newest == [f"{number}@{3 if number in ('R3', 'R4', 'R17') else 1}" for number in sorted(numbers)]
     for size in (1, 2, 3, 7, 36):
-        assert await pages_by_person(laboratory, query, size) == whole
+        assert await pages_by_subject(laboratory, query, size) == whole
         assert named(await pages_by_lab(laboratory, ResultQuery(), size)) == newest
 
 
 async def test_filters_narrow_both_listings_alike(laboratory: Laboratory) -> None:
-    """Outcomes, times (from the start on, before the end) and states; by default recalled ones and no history."""
-    await laboratory.send(tubes_of_one_person())
+    """Filters are outcomes, times (start included, end excluded) and states. The default omits superseded revisions."""
+    await laboratory.send(tubes_of_one_subject())
     await correct(laboratory, NEGATIVE, number="R5")
     await recall(laboratory, REPORTED - 16 * DAY, REPORTED - 8 * DAY)
     cases = {
@@ -116,18 +116,18 @@ async def test_filters_narrow_both_listings_alike(laboratory: Laboratory) -> Non
     }
     for query, count in cases.items():
         by_lab = await pages_by_lab(laboratory, query, 4)
-        by_person = await pages_by_person(laboratory, query, 4)
+        by_person = await pages_by_subject(laboratory, query, 4)
         assert len(by_lab) == count, query
         assert sorted(named(by_lab)) == sorted(named(by_person))
     assert named(
-        await pages_by_person(laboratory, ResultQuery(states=(SUPERSEDED,), start_time=REPORTED - 8 * DAY), 4)
+        await pages_by_subject(laboratory, ResultQuery(states=(SUPERSEDED,), start_time=REPORTED - 8 * DAY), 4)
     ) == ["R5@1"]
 
 
 async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laboratory) -> None:
-    """A newer report is not told any more, an older one is, and none that was there is missed or told twice."""
-    await laboratory.send([make_tube(0, reported=REPORTED - 2 * place * HOUR) for place in range(1)])
-    tubes = tubes_of_one_person()
+    """An older report is listed and a newer one is not. Results that were there are listed exactly once."""
+    await laboratory.send([make_tube(0, reported=REPORTED - 2 * index * HOUR) for index in range(1)])
+    tubes = tubes_of_one_subject()
     await laboratory.send(tubes[:-2], upload_id="v")
     first = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), None, 10, NOW)).results
     newer, older = make_tube(90, reported=NOW), make_tube(91, reported=REPORTED - 100 * DAY)
@@ -137,23 +137,23 @@ async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laborato
     last = first[-1]
     after = (last.reference_time, last.lab, last.report_number, last.revision)
     rest = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), after, 500, NOW)).results
-    told = [result.report_number for result in (*first, *rest)]
-    assert len(told) == len(set(told))
-    assert "R90" not in told
-    assert told[-1] == "R91"
-    assert {tube.persons[0].report_number for tube in tubes[:-2]} <= set(told)
+    listed = [result.report_number for result in (*first, *rest)]
+    assert len(listed) == len(set(listed))
+    assert "R90" not in listed
+    assert listed[-1] == "R91"
+    assert {tube.persons[0].report_number for tube in tubes[:-2]} <= set(listed)
 
 
-async def test_another_persons_and_laboratorys_results_are_not_listed(laboratory: Laboratory) -> None:
+async def test_results_of_other_subjects_and_laboratories_are_not_listed(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0), make_tube(1)])
-    assert named(await pages_by_person(laboratory, ResultQuery(), 5)) == ["R0@1"]
+    assert named(await pages_by_subject(laboratory, ResultQuery(), 5)) == ["R0@1"]
     listing = await laboratory.stores.lookup.list_by_lab("91410100MA0000001X", ResultQuery(), ("", 0), 5, NOW)
     assert (list(listing.results), listing.next_position) == ([], None)
 
 
 async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: Laboratory) -> None:
-    """By report number, of one report the newest revision first, in pages of any size; the same as by person."""
-    await laboratory.send(tubes_of_one_person())
+    """It is in order of report number, each report's newest revision first, and equals the listing by subject."""
+    await laboratory.send(tubes_of_one_subject())
     for number in ("R3", "R4", "R17"):
         await correct(laboratory, POSITIVE, number=number)
         await correct(laboratory, NEGATIVE, number=number)
@@ -167,18 +167,18 @@ async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: 
         whole = await pages_by_lab(laboratory, query, 500)
         keys = [(result.report_number, -result.revision) for result in whole]
         assert keys == sorted(keys)
-        assert sorted(named(whole)) == sorted(named(await pages_by_person(laboratory, query, 500)))
+        assert sorted(named(whole)) == sorted(named(await pages_by_subject(laboratory, query, 500)))
         for size in (1, 2, 5):
             assert await pages_by_lab(laboratory, query, size) == whole
     assert "R17@2" in named(await pages_by_lab(laboratory, ResultQuery(states=(SUPERSEDED,)), 9))
 
 
-async def test_one_page_looks_at_so_many_reports_and_no_more(
+async def test_one_page_examines_a_limited_number_of_reports(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then it is short, or empty, and says where to go on; all pages together tell everything."""
+    """It may be short or empty and says where to continue. All pages together list everything."""
     monkeypatch.setattr(listing_queries, "LAB_SCAN", 10)
-    tubes = [make_tube(place, outcome=POSITIVE if place in (37, 38) else NEGATIVE) for place in range(10, 60)]
+    tubes = [make_tube(index, outcome=POSITIVE if index in (37, 38) else NEGATIVE) for index in range(10, 60)]
     await laboratory.send(tubes)
     await recall(laboratory, REPORTED - HOUR, NOW, POSITIVE)
     sizes = []
@@ -194,7 +194,7 @@ async def test_one_page_looks_at_so_many_reports_and_no_more(
 
 
 async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(laboratory: Laboratory) -> None:
-    """A hundred thousand reports, none of them wanted: a page costs what its part of them costs."""
+    """None of 100,000 reports matches. A page costs as much as the reports that it examines."""
     await laboratory.send([make_tube(0)])
     many = {
         "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)",

@@ -1,4 +1,4 @@
-"""Reading what was committed: results by name, persons by their keys, laboratories with their standing."""
+"""Reads of committed results by name, of subjects by their keys, and of laboratories with their standing."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 
 @pytest.fixture
-async def beside(laboratory: Laboratory) -> AsyncIterator[Laboratory]:
-    """Another process before the same database."""
+async def second_process(laboratory: Laboratory) -> AsyncIterator[Laboratory]:
+    """Open a second process on the same database."""
     url = laboratory.database.engine.url.render_as_string(hide_password=False)
     async with open_laboratory(url) as opened:
         yield opened
@@ -57,8 +57,8 @@ async def test_a_result_is_read_by_name_and_by_revision(laboratory: Laboratory) 
         await laboratory.stores.lookup.get_result(OTHER_USCC, "R0", None)
 
 
-async def test_persons_are_answered_in_order_each_with_the_newest_first(laboratory: Laboratory) -> None:
-    """Over months, in the order asked, an unknown person and one asked twice among them."""
+async def test_subjects_are_answered_in_order_each_with_the_newest_first(laboratory: Laboratory) -> None:
+    """Results span months. One subject is unknown, and one is asked for twice."""
     tubes = []
     for days in (3, 40, 0, 75):
         for person in (0, 1):
@@ -67,29 +67,29 @@ async def test_persons_are_answered_in_order_each_with_the_newest_first(laborato
             tubes.append(tube)
     await laboratory.send(tubes)
     keys = [subject_key(person) for person in (1, 9, 0, 1)]
-    findings = await laboratory.stores.lookup.find_subjects(keys, [(USCC, "R0-3"), (USCC, "R9")], NOW)
+    matches = await laboratory.stores.lookup.find_subjects(keys, [(USCC, "R0-3"), (USCC, "R9")], NOW)
     newest_first = [[f"R{person}-{days}" for days in (0, 3, 40, 75)] for person in (1, 0)]
-    assert [[result.report_number for result in results] for results in findings.by_subject] == [
+    assert [[result.report_number for result in results] for results in matches.by_subject] == [
         newest_first[0],
         [],
         newest_first[1],
         newest_first[0],
     ]
-    assert {name: result.subject_key for name, result in findings.by_report.items()} == {(USCC, "R0-3"): subject_key(0)}
-    assert [list(person) for person in findings.subjects] == [[key] for key in keys]
+    assert {name: result.subject_key for name, result in matches.by_report.items()} == {(USCC, "R0-3"): subject_key(0)}
+    assert [list(person) for person in matches.subjects] == [[key] for key in keys]
 
 
-async def test_a_person_with_very_many_results_is_answered_by_the_newest(laboratory: Laboratory) -> None:
-    tubes = [make_tube(place, reported=REPORTED - place * SECOND) for place in range(MAX_PER_SUBJECT + 5)]
+async def test_a_subject_with_very_many_results_is_answered_by_the_newest(laboratory: Laboratory) -> None:
+    tubes = [make_tube(index, reported=REPORTED - index * SECOND) for index in range(MAX_PER_SUBJECT + 5)]
     for tube in tubes:
         tube.persons[0].document.CopyFrom(make_document(0))
     await laboratory.send(tubes)
     (results,) = (await laboratory.stores.lookup.find_subjects([subject_key(0)], [], NOW)).by_subject
-    assert [result.report_number for result in results] == [f"R{place}" for place in range(MAX_PER_SUBJECT)]
+    assert [result.report_number for result in results] == [f"R{index}" for index in range(MAX_PER_SUBJECT)]
 
 
 async def test_a_laboratory_is_registered_once(laboratory: Laboratory) -> None:
-    """The same content again answers the stored one, other content is refused."""
+    """Repeating the same content returns the stored laboratory. Other content is refused."""
     first = await register(laboratory)
     assert await register(laboratory) == first == await laboratory.stores.labs.get_lab(USCC)
     assert [(change.standing, change.effective_time) for change in first.changes] == [(AUTHORIZED, None)]
@@ -116,45 +116,45 @@ async def test_standings_are_added_in_order_and_a_request_id_adds_one_once(labor
 
 
 async def test_a_change_of_standing_is_seen_at_once_here_and_within_a_second_elsewhere(
-    laboratory: Laboratory, beside: Laboratory
+    laboratory: Laboratory, second_process: Laboratory
 ) -> None:
-    """By look-ups and by reads of results that were uploaded long before."""
+    """This holds for look-ups and for reads of results that were uploaded long before."""
     await register(laboratory)
     await laboratory.send([make_tube(0)])
     later = NOW + 60 * SECOND
 
     async def standings(each: Laboratory) -> tuple[int, int]:
-        findings = await each.stores.lookup.find_subjects([subject_key(0)], [], each.clock.now())
+        matches = await each.stores.lookup.find_subjects([subject_key(0)], [], each.clock.now())
         listing = await each.stores.lookup.get_result(USCC, "R0", None)
-        return findings.standing_at(USCC, REPORTED), listing.standing_at(USCC, REPORTED)
+        return matches.standing_at(USCC, REPORTED), listing.standing_at(USCC, REPORTED)
 
-    for each in (laboratory, beside):
+    for each in (laboratory, second_process):
         each.clock.instant = later
         assert await standings(each) == (AUTHORIZED, AUTHORIZED)
     await suspend(laboratory, NOW - DAY)
     assert await standings(laboratory) == (SUSPENDED, SUSPENDED)
-    beside.clock.instant = later + SECOND
-    assert await standings(beside) == (SUSPENDED, SUSPENDED)
+    second_process.clock.instant = later + SECOND
+    assert await standings(second_process) == (SUSPENDED, SUSPENDED)
 
 
 async def test_reading_results_alone_does_not_keep_an_old_standing_alive(
-    laboratory: Laboratory, beside: Laboratory
+    laboratory: Laboratory, second_process: Laboratory
 ) -> None:
-    """The memory is as old as the read, not as the result."""
+    """The age of a cached laboratory counts from its read, not from a result."""
     await register(laboratory)
     await laboratory.send([make_tube(0)])
-    listing = await beside.stores.lookup.get_result(USCC, "R0", None)
+    listing = await second_process.stores.lookup.get_result(USCC, "R0", None)
     assert listing.standing_at(USCC, REPORTED) == AUTHORIZED
     await suspend(laboratory, NOW - DAY)
-    beside.clock.advance(SECOND)
-    listing = await beside.stores.lookup.get_result(USCC, "R0", None)
+    second_process.clock.advance(SECOND)
+    listing = await second_process.stores.lookup.get_result(USCC, "R0", None)
     assert listing.standing_at(USCC, REPORTED) == SUSPENDED
 
 
 async def test_an_unknown_laboratory_has_no_standing_until_it_is_registered(laboratory: Laboratory) -> None:
-    """And is known the moment it is."""
-    findings = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
-    assert (findings.standing_at(USCC, NOW), findings.region_of(USCC)) == (UNKNOWN, "")
+    """Its standing is returned as soon as it is registered."""
+    matches = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
+    assert (matches.standing_at(USCC, NOW), matches.region_of(USCC)) == (UNKNOWN, "")
     await register(laboratory)
-    findings = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
-    assert (findings.standing_at(USCC, NOW), findings.region_of(USCC)) == (AUTHORIZED, "220500")
+    matches = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
+    assert (matches.standing_at(USCC, NOW), matches.region_of(USCC)) == (AUTHORIZED, "220500")

@@ -1,4 +1,4 @@
-"""Months of PostgreSQL are made without holding anybody up, and without waiting behind anybody."""
+"""Making partitions of PostgreSQL neither blocks readers and writers nor waits for them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.databases import MakeUrl
 from tests.support.results.factories import REPORTED, make_tube
 from tests.support.results.store import Laboratory, counts, open_laboratory
 
-AT_ONCE = 10.0
-"""Seconds that nobody needs who waits for nobody."""
+WITHOUT_WAITING = 10.0
+"""More seconds than any call takes that does not wait for another transaction."""
 
 
 @pytest.fixture
@@ -31,22 +31,22 @@ def names(laboratory: Laboratory) -> list[str]:
 
 
 async def test_a_month_is_made_beside_a_long_reader_and_a_long_writer(laboratory: Laboratory) -> None:
-    """A report of an older month comes while a table of all results is being read: it waits for nobody, nor others."""
+    """A report of an older month arrives while all results are being read. Neither waits for the other."""
     await laboratory.send([make_tube(0)])
     engine = laboratory.database.engine
     with engine.connect() as reader, engine.connect() as writer:
         reader.execute(text("SELECT count(*) FROM results"))
         writer.execute(text("UPDATE results SET state = state"))
         older = laboratory.send([make_tube(1, reported=REPORTED - 60 * DAY)], upload_id="v")
-        assert counts(await asyncio.wait_for(older, AT_ONCE)) == (1, 1, 0, 0)
-        assert sorted(await asyncio.wait_for(laboratory.numbers(), AT_ONCE)) == ["R0", "R1"]
+        assert counts(await asyncio.wait_for(older, WITHOUT_WAITING)) == (1, 1, 0, 0)
+        assert sorted(await asyncio.wait_for(laboratory.numbers(), WITHOUT_WAITING)) == ["R0", "R1"]
     assert names(laboratory) == ["results_2022_06", "results_2022_08"]
 
 
 async def test_a_month_that_cannot_be_made_holds_up_its_own_upload_alone(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody changes the table: that upload is told to come again, others and readers notice nothing."""
+    """Another transaction changes the table. Only this upload is refused with a retry; other calls go on."""
     monkeypatch.setattr(partitions, "TRIES", 2)
     monkeypatch.setattr(partitions, "RETRY_SECONDS", 0.0)
     await laboratory.send([make_tube(0)])
@@ -54,21 +54,26 @@ async def test_a_month_that_cannot_be_made_holds_up_its_own_upload_alone(
     with laboratory.database.engine.connect() as other:
         other.execute(text("LOCK TABLE results IN SHARE UPDATE EXCLUSIVE MODE"))
         with pytest.raises(Unavailable) as caught:
-            await asyncio.wait_for(laboratory.send([older], upload_id="v"), AT_ONCE)
+            await asyncio.wait_for(laboratory.send([older], upload_id="v"), WITHOUT_WAITING)
         assert (caught.value.reason, caught.value.retry_after is None) == ("DATABASE_UNAVAILABLE", False)
-        assert counts(await asyncio.wait_for(laboratory.send([make_tube(2)], upload_id="w"), AT_ONCE)) == (1, 1, 0, 0)
+        assert counts(await asyncio.wait_for(laboratory.send([make_tube(2)], upload_id="w"), WITHOUT_WAITING)) == (
+            1,
+            1,
+            0,
+            0,
+        )
     assert counts(await laboratory.send([older], upload_id="v")) == (1, 1, 0, 0)
 
 
 async def test_months_are_made_once_by_many_at_once(laboratory: Laboratory) -> None:
-    """Several processes meet a month for the first time in the same instant."""
+    """Several processes need a new month at the same time."""
     url = laboratory.database.engine.url.render_as_string(hide_password=False)
     async with open_laboratory(url) as second, open_laboratory(url) as third:
-        everybody = enumerate((laboratory, second, third))
+        processes = enumerate((laboratory, second, third))
         await asyncio.gather(
             *(
-                one.send([make_tube(place, reported=REPORTED - 90 * DAY)], upload_id=f"u{place}")
-                for place, one in everybody
+                one.send([make_tube(index, reported=REPORTED - 90 * DAY)], upload_id=f"u{index}")
+                for index, one in processes
             )
         )
     assert names(laboratory) == ["results_2022_05"]
@@ -76,7 +81,7 @@ async def test_months_are_made_once_by_many_at_once(laboratory: Laboratory) -> N
 
 
 async def test_a_month_has_the_index_of_all(laboratory: Laboratory) -> None:
-    """Persons are looked up in it as in every other, and the planner knows its index as part of the table's."""
+    """Look-ups use it in every month, and for the planner it is part of the table's index."""
     await laboratory.send([make_tube(0)])
     query = text(
         "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent"
@@ -86,7 +91,7 @@ async def test_a_month_has_the_index_of_all(laboratory: Laboratory) -> None:
 
 
 async def test_look_ups_go_by_the_index_of_a_month_that_is_known_to_be_empty(laboratory: Laboratory) -> None:
-    """Their plans are kept: one that reads the month as a whole would stay when the month has filled."""
+    """Plans are cached. A plan that scans the whole month would stay in use after the month has filled."""
     await laboratory.send([make_tube(0)])
     with laboratory.database.engine.begin() as connection:
         connection.execute(text("DELETE FROM results"))

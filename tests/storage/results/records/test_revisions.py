@@ -1,4 +1,4 @@
-"""Revisions: sampling records and their results, pools and their rechecks, corrections; and no way to count longer."""
+"""Revisions: sampling records, pools, rechecks and corrections, none of which lets a report count for longer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.operations import correct
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 
@@ -49,12 +49,12 @@ async def newest(laboratory: Laboratory, person: int) -> list[tuple[str, int, in
 
 
 async def test_a_sampling_record_and_its_result_are_one_report_with_two_revisions(laboratory: Laboratory) -> None:
-    """Across a month's end too; sending either again changes nothing."""
+    """They may lie in different months. Sending either again changes nothing."""
     sampled = REPORTED - 15 * DAY
     pending = make_tube(0, outcome=PENDING, sampled=sampled)
     result = make_tube(0, sampled=sampled)
-    for place, (tube, accepted) in enumerate([(pending, 1), (result, 1), (pending, 0), (result, 0), (pending, 0)]):
-        acknowledgement = await laboratory.send([tube], upload_id=f"u{place}", now=NOW + place)
+    for index, (tube, accepted) in enumerate([(pending, 1), (result, 1), (pending, 0), (result, 0), (pending, 0)]):
+        acknowledgement = await laboratory.send([tube], upload_id=f"u{index}", now=NOW + index)
         assert counts(acknowledgement) == (1, accepted, 1 - accepted, 0)
     assert await revisions(laboratory, "outcome", "reference_time", "upload_time") == [
         ("R0", 1, SUPERSEDED, PENDING, sampled, NOW),
@@ -67,12 +67,12 @@ async def test_a_result_of_another_person_is_no_result_of_the_record(laboratory:
     await laboratory.send([make_tube(0, outcome=PENDING)])
     other = make_tube(1)
     other.persons[0].report_number = "R0"
-    assert told(await laboratory.send([other], upload_id="v")) == [(0, 0, ["CONFLICT"])]
+    assert rejected(await laboratory.send([other], upload_id="v")) == [(0, 0, ["CONFLICT"])]
     assert await newest(laboratory, 1) == []
 
 
 async def test_a_positive_pool_waits_for_its_single_tubes(laboratory: Laboratory) -> None:
-    """The pool's report stands for each member as it is; a recheck is a report of its own, in a tube of its own."""
+    """Each member's pool report stays as it is. A recheck is a report of its own, in a tube of its own."""
     pool = make_tube(0, 5, outcome=POOL_POSITIVE, reported=REPORTED - 6 * HOUR)
     await laboratory.send([pool])
     rechecks = []
@@ -90,7 +90,7 @@ async def test_a_positive_pool_waits_for_its_single_tubes(laboratory: Laboratory
 
 
 async def test_a_correction_supersedes_and_history_stays(laboratory: Laboratory) -> None:
-    """Into another month and back; everything but what was stated is carried along, the reason is kept."""
+    """A correction moves a report to another month and back. Other fields are unchanged, and reasons are kept."""
     tube = make_tube(0, outcome=POSITIVE, sampled=REPORTED - 30 * DAY)
     tube.ClearField("receive_time")
     tube.ClearField("test_time")
@@ -118,11 +118,11 @@ async def test_a_correction_supersedes_and_history_stays(laboratory: Laboratory)
 
 
 async def test_what_a_correction_follows_is_a_duplicate_for_ever(laboratory: Laboratory) -> None:
-    """And other content is in conflict, be it what the correction says: the upload never overrules it."""
+    """Other content is a conflict, even the content of the correction. No upload overrides a correction."""
     await laboratory.send([make_tube(0, outcome=POSITIVE)])
     await correct(laboratory)
     assert counts(await laboratory.send([make_tube(0, outcome=POSITIVE)], upload_id="v")) == (1, 0, 1, 0)
-    assert told(await laboratory.send([make_tube(0)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
+    assert rejected(await laboratory.send([make_tube(0)], upload_id="w")) == [(0, 0, ["CONFLICT"])]
     assert await newest(laboratory, 0) == [("R0", 2, NEGATIVE)]
 
 
@@ -134,7 +134,7 @@ async def test_an_unknown_report_and_one_of_another_laboratory_are_not_found(lab
 
 
 async def test_a_refused_correction_leaves_no_trace(laboratory: Laboratory) -> None:
-    """Nor does its request id: mended, the call goes through under the same one."""
+    """Its request id can be used again for the corrected call."""
     await laboratory.send([make_tube(0)])
     with pytest.raises(InvalidArgument):
         await correct(laboratory, NEGATIVE, None, REPORTED + 1, request_id=REQUEST_ID.format(1))
@@ -143,7 +143,7 @@ async def test_a_refused_correction_leaves_no_trace(laboratory: Laboratory) -> N
 
 
 async def test_a_request_id_corrects_once(laboratory: Laboratory) -> None:
-    """Also when both calls come at the same instant; other content under the id is refused."""
+    """This holds for concurrent calls too. Other content with the same id is refused."""
     await laboratory.send([make_tube(0, outcome=POSITIVE)])
     same = [correct(laboratory, request_id=REQUEST_ID.format(1)) for _ in range(4)]
     written = await asyncio.gather(*same)
@@ -156,7 +156,7 @@ async def test_a_request_id_corrects_once(laboratory: Laboratory) -> None:
 
 async def test_corrections_at_once_follow_one_another(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0)])
-    await asyncio.gather(*(correct(laboratory, POSITIVE if place % 2 else NEGATIVE) for place in range(8)))
+    await asyncio.gather(*(correct(laboratory, POSITIVE if index % 2 else NEGATIVE) for index in range(8)))
     assert await revisions(laboratory) == [
         *(("R0", revision, SUPERSEDED) for revision in range(1, 9)),
         ("R0", 9, ACTIVE),
@@ -164,7 +164,7 @@ async def test_corrections_at_once_follow_one_another(laboratory: Laboratory) ->
 
 
 class Chance:
-    """Any upload or correction of a few reports, with times a few hours around the right ones."""
+    """Makes random uploads and corrections of a few reports, with times a few hours around the right ones."""
 
     def __init__(self, laboratory: Laboratory, seed: int) -> None:
         self._laboratory = laboratory
@@ -173,7 +173,7 @@ class Chance:
         self._uploads = 0
 
     async def act(self) -> None:
-        """Do something; that it is refused is as good."""
+        """Make one upload or correction, which may be refused."""
         await self._random.choice([self._upload, self._upload, self._replay, self._correct, self._correct])()
 
     def _hours(self) -> int:
@@ -212,9 +212,9 @@ class Chance:
 async def test_no_sequence_of_uploads_replays_and_corrections_lets_a_report_count_for_longer(
     laboratory: Laboratory, seed: int
 ) -> None:
-    """A report number that once said negative never says it from a later report or sampling time, at whatever revision.
+    """No later revision of a negative report is negative with a later report time or sample time.
 
-    One revision at a time counts, and the key knows the newest.
+    One revision at a time counts, and the key points to the newest.
     """
     chance = Chance(laboratory, seed)
     for _ in range(50):

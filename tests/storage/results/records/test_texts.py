@@ -1,4 +1,4 @@
-"""Any text that keeps the contract's rules is stored as it was sent, through COPY as through parameters."""
+"""Every text that the contract allows is stored as it was sent, by COPY and by parameters."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 async def test_any_text_that_passes_the_rules_is_stored_as_it_was(
     laboratory: Laboratory, texts: list[tuple[str, str, str, str]]
 ) -> None:
-    """Backslashes, quotes, emoji, and what COPY takes for its own marks; control characters are rejected by item."""
+    """Texts include backslashes, quotes, emoji and COPY's own marks. Control characters are rejected by item."""
     run = f"{next(_runs)}:"
     marks = ("\\.", "\\N", "\\. \\N \\t\\\\ \"'\x85\u2028", "\\.")
     tubes = []
-    for place, (code, number, site, name) in enumerate([*texts, marks]):
-        tube = make_tube(place, site=site)
+    for index, (code, number, site, name) in enumerate([*texts, marks]):
+        tube = make_tube(index, site=site)
         tube.tube_code = code
-        tube.persons[0].report_number = f"{run}{place}:{number}"
+        tube.persons[0].report_number = f"{run}{index}:{number}"
         tube.persons[0].document.name = name
         tubes.append(tube)
     acknowledgement = await laboratory.send(tubes, upload_id=run[:-1])
     rejected = {rejection.tube_index for rejection in acknowledgement.rejections}
     assert rejected == {
-        place
-        for place, tube in enumerate(tubes)
+        index
+        for index, tube in enumerate(tubes)
         if any(
             character < " " or character == "\x7f"
             for person in tube.persons
@@ -61,6 +61,6 @@ async def test_any_text_that_passes_the_rules_is_stored_as_it_was(
     ]
     assert sorted(stored) == sorted(
         (tube.persons[0].report_number, tube.tube_code, tube.sample_site)
-        for place, tube in enumerate(tubes)
-        if place not in rejected
+        for index, tube in enumerate(tubes)
+        if index not in rejected
     )

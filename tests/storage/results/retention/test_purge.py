@@ -1,4 +1,4 @@
-"""Retention: what is older than the horizon goes with all that belongs to it, under a record, and never comes back."""
+"""Retention: a purge removes old results with all that belongs to them, keeps a record, and lets none return."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from services.storage.engine import open_database
 from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NEGATIVE, NOW, PENDING, USCC, judge, make_tube, make_tubes, subject_key
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
 
 HORIZON = month_start(month_of(NOW))
-"""1 August 2022: where a month begins, so that both engines remove the same."""
+"""1 August 2022, the beginning of a month, so that both engines remove the same results."""
 BEFORE = HORIZON - HOUR
 AFTER = HORIZON + HOUR
 WRITERS = 4
@@ -50,7 +50,7 @@ def remove(laboratory: Laboratory, before: Instant = HORIZON) -> Deletion:
 
 
 def bare_tube(person: int, reported: Instant) -> upload_pb2.Tube:
-    """A tube sampled long before the horizon, without the times between, so that its report time can be corrected."""
+    """Return a tube sampled long before the horizon, without other times, so that its report time can be corrected."""
     tube = make_tube(person, reported=reported, sampled=HORIZON - 9 * DAY)
     tube.ClearField("receive_time")
     tube.ClearField("test_time")
@@ -72,18 +72,22 @@ async def deletion_rows(laboratory: Laboratory) -> list[tuple[Any, ...]]:
 
 
 def digest(*revisions: tuple[str, int]) -> str:
-    """As an operator makes it from a list of report numbers and revisions."""
+    """Return the hash as an operator computes it from a list of report numbers and revisions."""
     names = "".join(f"labs/{USCC}/results/{number}@{revision}\n" for number, revision in sorted(revisions))
     return hashlib.sha256(names.encode()).hexdigest()
 
 
 async def correct(laboratory: Laboratory, number: str, sample: Instant | None, report: Instant | None) -> None:
-    once = IdempotentRequest(CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW)
-    await laboratory.stores.corrections.correct(Correction(USCC, number, NEGATIVE, sample, report, "a slip"), once)
+    idempotent = IdempotentRequest(
+        CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW
+    )
+    await laboratory.stores.corrections.correct(
+        Correction(USCC, number, NEGATIVE, sample, report, "a slip"), idempotent
+    )
 
 
 async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laboratory: Laboratory) -> None:
-    """Results, keys, reasons, uploads with their rejections, delays and changes; the record says what and how many."""
+    """The purge removes results, keys, reasons, uploads, rejections, delays and changes, and records results."""
     old = [make_tube(person, reported=BEFORE - person * DAY) for person in range(40)]
     await laboratory.send([*old, make_tube(99, region="999999")], upload_id="old", now=BEFORE)
     await correct(laboratory, "R3", BEFORE - 9 * DAY, None)
@@ -99,25 +103,23 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
         "uploads": 1,
         "upload_rejections": 0,
     }
-    assert set((await laboratory.stores.timeliness.summarize_region("000000", None, 9, 0, NOW, HOUR)).by_subject) == {
-        ""
-    }
+    assert set((await laboratory.stores.timeliness.summarize_region("000000", None, 9, 0, NOW, HOUR)).by_lab) == {""}
     assert (await rows_of(laboratory, "delays"))["delays"] == 2
 
 
 async def test_a_second_purge_finds_nothing_left(laboratory: Laboratory) -> None:
-    """And keeps a record of that; so does one of an empty store."""
+    """It still keeps a record, as a purge of an empty store does."""
     assert remove(laboratory, HORIZON - 90 * DAY).result_count == 0
     await laboratory.send([make_tube(0, reported=BEFORE)])
     assert [remove(laboratory).result_count for _ in range(2)] == [1, 0]
     assert len(await deletion_rows(laboratory)) == 3
 
 
-@pytest.mark.parametrize("dies_in", ["_fingerprint", "_complete", "_delete_keys", "_delete_rows"])
+@pytest.mark.parametrize("dies_in", ["_count_and_hash", "_complete_record", "_delete_keys", "_delete_rows"])
 async def test_a_purge_that_was_killed_is_finished_by_the_next(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:
-    """Nothing is gone without a complete record, at whatever step it dies."""
+    """Nothing is removed without a complete record, at whichever step the purge dies."""
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -135,26 +137,26 @@ async def test_a_purge_that_was_killed_is_finished_by_the_next(
     assert sum(each[2] for each in await deletion_rows(laboratory)) >= 5
 
 
-async def test_what_was_removed_is_not_taken_in_again(laboratory: Laboratory) -> None:
-    """A laboratory that resends an old day is told why, by a rehearsal as by the upload; younger reports go in."""
+async def test_removed_reports_are_refused(laboratory: Laboratory) -> None:
+    """The upload and its dry run reject old reports with the reason, and accept younger ones."""
     old, pending = make_tube(0, reported=BEFORE), make_tube(1, outcome=PENDING, sampled=BEFORE)
     await laboratory.send([old])
     remove(laboratory)
     again = [old, make_tube(2, reported=HORIZON), pending]
-    rehearsal = DryRun(USCC, laboratory.stores.uploads, DryRunBudget())
-    rehearsed = await rehearsal.compare(judge(again, dialect=laboratory.dialect))
+    dry_run = DryRun(USCC, laboratory.stores.uploads, DryRunBudget())
+    expected = await dry_run.compare(judge(again, dialect=laboratory.dialect))
     sent = await laboratory.send(again, upload_id="v")
-    for answer in (rehearsed, sent):
+    for answer in (expected, sent):
         assert counts(answer) == (3, 1, 0, 2)
-        assert told(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, 0, ["BEFORE_HORIZON"])]
+        assert rejected(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, 0, ["BEFORE_HORIZON"])]
         assert [rejection.violations[0].field for rejection in answer.rejections] == ["report_time", "sample_time"]
     replayed = await laboratory.send(again, upload_id="v")
-    assert told(replayed) == told(sent)
+    assert rejected(replayed) == rejected(sent)
     assert await laboratory.numbers() == ["R2"]
 
 
 async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
-    """A question about removed times alone is refused; one that reaches further is answered with the horizon."""
+    """A read of only removed times is refused. A read that reaches further returns the horizon."""
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
     lab, person = laboratory.stores.lookup.list_by_lab, laboratory.stores.lookup.list_by_subject
     assert (await lab(USCC, ResultQuery(), ("", 0), 9, NOW)).horizon is None
@@ -178,7 +180,7 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
 
 
 async def test_a_result_that_is_not_there_may_have_been_removed(laboratory: Laboratory) -> None:
-    """Who asks for it is told since when there are any; unless there is a younger one under its name."""
+    """The error names the horizon, unless a younger revision of the report is stored."""
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
     with pytest.raises(NotFound) as caught:
         await laboratory.stores.lookup.get_result(USCC, "R9", None)
@@ -191,8 +193,8 @@ async def test_a_result_that_is_not_there_may_have_been_removed(laboratory: Labo
         assert ("2022-08-01T00:00:00+08:00" in str(caught.value)) == ("horizon" in keys)
 
 
-async def test_of_a_report_revised_over_the_horizon_what_is_kept_is_told(laboratory: Laboratory) -> None:
-    """The sampling record is gone and the report after it is kept."""
+async def test_kept_revisions_of_a_report_revised_over_the_horizon_are_returned(laboratory: Laboratory) -> None:
+    """The sampling record is removed and its report is kept."""
     await laboratory.send([make_tube(0, outcome=PENDING, sampled=BEFORE)])
     await laboratory.send([make_tube(0, reported=AFTER, sampled=BEFORE)], upload_id="v")
     remove(laboratory)
@@ -202,7 +204,7 @@ async def test_of_a_report_revised_over_the_horizon_what_is_kept_is_told(laborat
     assert caught.value.metadata["horizon"] == "2022-08-01T00:00:00+08:00"
 
 
-async def test_timeliness_tells_the_horizon_where_its_interval_begins_before(laboratory: Laboratory) -> None:
+async def test_timeliness_returns_the_horizon_if_its_interval_begins_before_it(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
     summarize = partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9)
     assert (await summarize(BEFORE, NOW, HOUR)).horizon is None
@@ -221,7 +223,7 @@ async def test_nothing_is_corrected_into_the_removed_past(laboratory: Laboratory
 
 
 async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_was(laboratory: Laboratory) -> None:
-    """Its newest revision is removed and an older one, reported later, is kept: so is its key."""
+    """Its newest revision is removed. An older one with a later report time is kept, and so is the key."""
     tube = bare_tube(0, AFTER)
     await laboratory.send([tube])
     await correct(laboratory, "R0", None, BEFORE)
@@ -241,7 +243,7 @@ async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_w
 async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was acknowledged before the horizon was set is in the record; what comes after it is refused."""
+    """The record includes all results acknowledged before the horizon was set. Later ones are refused."""
     monkeypatch.setattr(purge_module, "STEP", 7)
     begun = threading.Event()
     accepted: list[int] = []
@@ -268,45 +270,45 @@ async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
 async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is removed is what the record says; the rest is taken back."""
+    """The purge removes exactly what its record says. The recall takes back the rest."""
     from tests.support.results.operations import recall, register
 
     await register(laboratory)
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
-    fingerprint = purge_module._fingerprint
+    count_and_hash = purge_module._count_and_hash
     loop = asyncio.get_running_loop()
     recalled: list[int] = []
 
     def count_and_recall(connection: Connection, horizon: Instant) -> tuple[int, str]:
-        counted = fingerprint(connection, horizon)
+        counted = count_and_hash(connection, horizon)
         recalling = recall(laboratory, BEFORE - DAY, NOW)
         recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
         return counted
 
-    monkeypatch.setattr(purge_module, "_fingerprint", count_and_recall)
+    monkeypatch.setattr(purge_module, "_count_and_hash", count_and_recall)
     deletion = await asyncio.to_thread(remove, laboratory)
     assert (deletion.result_count, recalled) == (3, [1])
     assert await laboratory.rows("report_number", "revision") == [("R3", 1), ("R3", 2)]
 
 
 async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second one, of another process, would count the same once more; it is told to wait, and leaves no record."""
+    """A purge by a second process would count the same results. It is refused and leaves no record."""
     await laboratory.send([make_tube(0, reported=BEFORE)])
-    fingerprint = purge_module._fingerprint
+    count_and_hash = purge_module._count_and_hash
     refusals: list[Unavailable] = []
 
     def count_twice(connection: Connection, horizon: Instant) -> tuple[int, str]:
-        beside = open_database(laboratory.database.engine.url.render_as_string(hide_password=False))
+        second_process = open_database(laboratory.database.engine.url.render_as_string(hide_password=False))
         try:
             with pytest.raises(Unavailable) as caught:
-                purge(beside, HORIZON, NOW)
+                purge(second_process, HORIZON, NOW)
             refusals.append(caught.value)
         finally:
-            beside.close()
-        return fingerprint(connection, horizon)
+            second_process.close()
+        return count_and_hash(connection, horizon)
 
     with monkeypatch.context() as patched:
-        patched.setattr(purge_module, "_fingerprint", count_twice)
+        patched.setattr(purge_module, "_count_and_hash", count_twice)
         remove(laboratory)
     assert [(refusal.reason, refusal.message) for refusal in refusals] == [
         ("OVERLOADED", "another purge is under way; wait for its end")
@@ -316,8 +318,10 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("table", ["uploads", "upload_rejections", "delays", "results_request_memory", "known_batches"])
-async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
-    """No statement removes more than a step of them, and all that is old goes."""
+async def test_related_rows_are_removed_in_short_steps(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """No statement removes more rows than a step has, and all old rows are removed."""
     monkeypatch.setattr(purge_module, "STEP", 5)
     removed: list[int] = []
 
@@ -327,12 +331,12 @@ async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pyt
 
     for number in range(13):
         tubes = [make_tube(number, reported=BEFORE - number * HOUR), make_tube(99, region="999999")]
-        await known_send(laboratory, tubes, f"u{number}", number.to_bytes(16))
+        await send_with_digest(laboratory, tubes, f"u{number}", number.to_bytes(16))
     for number in range(13):
         request = CorrectResultRequest(request_id=f"0192f0c1-0000-7000-8000-0000000000{number:02}", reason="x")
-        once = IdempotentRequest(request, CorrectResultResponse, lambda _: CorrectResultResponse(), BEFORE)
+        idempotent = IdempotentRequest(request, CorrectResultResponse, lambda _: CorrectResultResponse(), BEFORE)
         await laboratory.stores.corrections.correct(
-            Correction(USCC, f"R{number}", NEGATIVE, None, None, "a slip"), once
+            Correction(USCC, f"R{number}", NEGATIVE, None, None, "a slip"), idempotent
         )
     event.listen(laboratory.database.engine, "after_cursor_execute", watch)
     remove(laboratory)
@@ -340,17 +344,17 @@ async def test_traces_go_in_short_steps(laboratory: Laboratory, monkeypatch: pyt
     assert await rows_of(laboratory, table) == {table: 0}
 
 
-async def known_send(laboratory: Laboratory, tubes: list[upload_pb2.Tube], upload_id: str, digest: bytes) -> None:
+async def send_with_digest(laboratory: Laboratory, tubes: list[upload_pb2.Tube], upload_id: str, digest: bytes) -> None:
     batch = replace(judge(tubes, dialect=laboratory.dialect), digest=digest)
     await laboratory.stores.uploads.commit_batch(laboratory.position(upload_id), batch, BEFORE)
 
 
 async def test_an_upload_of_a_removed_ones_id_begins_anew(laboratory: Laboratory) -> None:
-    """What was rejected of the old one is not told of the new one, though a purge was stopped half way."""
+    """The new upload has no rejections of the old one, even if a purge was stopped half way."""
     await laboratory.send([make_tube(0, region="999999"), make_tube(1, region="999999")], now=BEFORE)
     await laboratory.database.write(lambda connection: connection.execute(delete(uploads)))
     answer = await laboratory.send([make_tube(0), make_tube(1, region="999999")])
-    assert (counts(answer), told(answer)) == ((2, 1, 0, 1), [(1, -1, ["REGION_UNKNOWN"])])
+    assert (counts(answer), rejected(answer)) == ((2, 1, 0, 1), [(1, -1, ["REGION_UNKNOWN"])])
 
 
 async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> None:
@@ -358,12 +362,12 @@ async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> N
 
     await register(laboratory)
     remove(laboratory)
-    once: IdempotentRequest[int, CorrectResultResponse] = IdempotentRequest(
+    idempotent: IdempotentRequest[int, CorrectResultResponse] = IdempotentRequest(
         CorrectResultRequest(), CorrectResultResponse, lambda _: CorrectResultResponse(), NOW
     )
-    for pretend in (True, False):
+    for dry_run in (True, False):
         with pytest.raises(FailedPrecondition):
-            await laboratory.stores.corrections.recall(Recall(USCC, 0, BEFORE, (), "x"), once, pretend=pretend)
+            await laboratory.stores.corrections.recall(Recall(USCC, 0, BEFORE, (), "x"), idempotent, dry_run=dry_run)
 
 
 @pytest.fixture
@@ -377,7 +381,7 @@ def partitions(laboratory: Laboratory) -> list[str]:
 
 
 async def test_whole_months_are_dropped_and_a_running_service_notices(postgresql: Laboratory) -> None:
-    """The month that holds the asked instant stays; one that was dropped is not made again for a late upload."""
+    """The month that contains the instant stays. A dropped month is not made again for a late upload."""
     for months in range(4):
         await postgresql.send([make_tube(months, reported=NOW - (1 + months * 31) * DAY)], upload_id=f"u{months}")
     assert partitions(postgresql) == ["results_2022_05", "results_2022_06", "results_2022_07", "results_2022_08"]
@@ -385,16 +389,16 @@ async def test_whole_months_are_dropped_and_a_running_service_notices(postgresql
     assert (deletion.horizon, deletion.result_count) == (month_start((2022, 7)), 2)
     assert partitions(postgresql) == ["results_2022_07", "results_2022_08"]
     late = await postgresql.send([make_tube(9, reported=NOW - 60 * DAY), make_tube(10)], upload_id="late")
-    assert told(late) == [(0, 0, ["BEFORE_HORIZON"])]
-    async with open_laboratory(postgresql.database.engine.url.render_as_string(hide_password=False)) as beside:
-        await beside.send([make_tube(11, reported=NOW - 60 * DAY)], upload_id="later")
+    assert rejected(late) == [(0, 0, ["BEFORE_HORIZON"])]
+    async with open_laboratory(postgresql.database.engine.url.render_as_string(hide_password=False)) as second_process:
+        await second_process.send([make_tube(11, reported=NOW - 60 * DAY)], upload_id="later")
     assert partitions(postgresql) == ["results_2022_07", "results_2022_08"]
 
 
 async def test_a_month_that_is_being_read_is_dropped_later(
     postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Readers are not kept waiting behind the purge; it tries again and in the end says so."""
+    """Readers do not wait behind the purge. It tries again, and fails if the month is still being read."""
     monkeypatch.setattr(purge_module, "DROP_TRIES", 1)
     monkeypatch.setattr(purge_module, "RETRY_SECONDS", 0.0)
     await postgresql.send([make_tube(0, reported=BEFORE)])
@@ -409,7 +413,7 @@ async def test_a_month_that_is_being_read_is_dropped_later(
 
 
 async def test_months_are_made_ahead_and_once(postgresql: Laboratory) -> None:
-    """This one and the next; at the turn of the year too."""
+    """The current month and the next are made, also at the end of a year."""
     for _ in range(2):
         await postgresql.stores.partitions.prepare_ahead()
     assert partitions(postgresql) == ["results_2022_08", "results_2022_09"]
@@ -419,7 +423,7 @@ async def test_months_are_made_ahead_and_once(postgresql: Laboratory) -> None:
 
 
 async def test_sqlite_removes_by_the_instant(sqlite_url: MakeUrl) -> None:
-    """It has no months; among many rows, in many steps."""
+    """SQLite has no partitions, so a purge deletes rows in many steps."""
     async with open_laboratory(sqlite_url("results")) as laboratory:
         await laboratory.send([make_tube(person, reported=NOW - person * HOUR) for person in range(60)])
         deletion = remove(laboratory, NOW - 20 * HOUR)

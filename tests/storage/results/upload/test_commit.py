@@ -26,7 +26,7 @@ from tests.support.results.factories import (
     make_tubes,
     subject_key,
 )
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ async def test_other_content_is_a_conflict_within_a_batch_and_across_uploads(lab
     """The one that came first stays; the other is told to use CorrectResult and harms no neighbour."""
     changed = make_tube(0, site="另一采样点")
     first = await laboratory.send([make_tube(0), changed, make_tube(1)])
-    assert (counts(first), told(first)) == ((3, 2, 0, 1), [(1, 0, ["CONFLICT"])])
+    assert (counts(first), rejected(first)) == ((3, 2, 0, 1), [(1, 0, ["CONFLICT"])])
     second = await laboratory.send([make_tube(2), changed], upload_id="v")
-    assert (counts(second), told(second)) == ((2, 1, 0, 1), [(1, 0, ["CONFLICT"])])
+    assert (counts(second), rejected(second)) == ((2, 1, 0, 1), [(1, 0, ["CONFLICT"])])
     assert await laboratory.rows("report_number", "sample_site") == [
         (f"R{person}", "东昌区第一采样点") for person in range(3)
     ]
@@ -111,7 +111,7 @@ async def test_a_result_follows_only_the_sampling_record_of_its_own_person(labor
     stranger.persons[0].report_number = "R0"
     other_sampling = make_tube(1, outcome=PENDING, site="另一采样点")
     acknowledgement = await laboratory.send([stranger, other_sampling, make_tube(0), make_tube(0, outcome=POSITIVE)], 2)
-    assert told(acknowledgement) == [(index, 0, ["CONFLICT"]) for index in (0, 1, 3)]
+    assert rejected(acknowledgement) == [(index, 0, ["CONFLICT"]) for index in (0, 1, 3)]
     assert counts(acknowledgement) == (6, 1, 0, 3)
 
 

@@ -18,7 +18,7 @@ from services.results.retention.purge import purge
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, PENDING, REPORTED, USCC, make_lab, make_tube, make_tubes
 from tests.support.results.operations import correct, recall, register, suspend
-from tests.support.results.store import Laboratory, counts, open_laboratory, told
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
 
 BEFORE = month_start(month_of(NOW)) - HOUR
 """In a month that the purges of these tests remove."""
@@ -68,7 +68,7 @@ async def test_people_stored_by_another_upload_are_duplicates(laboratory: Labora
 async def test_a_rejection_is_told_again_whoever_stands_in_its_place(laboratory: Laboratory) -> None:
     """It acknowledges nobody; persons that no tube of the first upload had are another upload's."""
     await laboratory.send([make_tube(0), make_tube(1, region="999999")])
-    assert told(await laboratory.send([make_tube(0), make_tube(7)])) == [(1, -1, ["REGION_UNKNOWN"])]
+    assert rejected(await laboratory.send([make_tube(0), make_tube(7)])) == [(1, -1, ["REGION_UNKNOWN"])]
     bad_pool = make_tube(10, 3)
     bad_pool.persons[2].document.number = "410105186001010011"
     await laboratory.send([bad_pool], 2)
@@ -81,7 +81,7 @@ async def test_what_is_rejected_now_is_told_though_it_was_not_then(laboratory: L
     bad_pool.persons[1].document.number = "410105186001010011"
     await laboratory.send([make_tube(0), bad_pool])
     answer = await laboratory.send([make_tube(50, region="999999"), make_tube(10, 3, region="999999")])
-    assert told(answer) == [(0, -1, ["REGION_UNKNOWN"]), (1, -1, ["REGION_UNKNOWN"])]
+    assert rejected(answer) == [(0, -1, ["REGION_UNKNOWN"]), (1, -1, ["REGION_UNKNOWN"])]
     assert counts(answer) == (2, 0, 0, 4)
 
 
@@ -104,7 +104,7 @@ async def test_a_replay_after_a_purge_is_told_what_is_gone(laboratory: Laborator
     purge(laboratory.database, BEFORE + HOUR, NOW)
     answer = await laboratory.send(tubes)
     assert counts(answer) == (3, 0, 1, 2)
-    assert told(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, -1, ["REGION_UNKNOWN"])]
+    assert rejected(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, -1, ["REGION_UNKNOWN"])]
 
 
 async def test_a_replay_under_a_new_standing_is_told_it(laboratory: Laboratory) -> None:
@@ -114,4 +114,4 @@ async def test_a_replay_under_a_new_standing_is_told_it(laboratory: Laboratory) 
     suspended = await laboratory.stores.labs.get_lab(USCC)
     assert suspended.changes != make_lab().changes
     answer = await laboratory.send(make_tubes(2), lab=suspended)
-    assert told(answer) == [(0, -1, ["LAB_NOT_AUTHORIZED"]), (1, -1, ["LAB_NOT_AUTHORIZED"])]
+    assert rejected(answer) == [(0, -1, ["LAB_NOT_AUTHORIZED"]), (1, -1, ["LAB_NOT_AUTHORIZED"])]

@@ -107,3 +107,13 @@ def test_failure_is_one_line_with_reason_and_fields() -> None:
     assert describe_error(errors.InvalidArgument("faulty\nfields", details)) == (
         "INVALID_FIELD: faulty fields (region: must be six digits)"
     )
+
+
+def test_former_name_of_missing_reports_is_understood_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Scripts that call `hutong follow-ups` go on working."""
+    assert run(["follow-ups", "--help"]) == ExitCode.DONE
+    capsys.readouterr()
+    run(["--help"])
+    shown = capsys.readouterr().out
+    assert "missing-reports" in shown
+    assert "follow-ups" not in shown

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from hutong.policy.v1 import policy_pb2
+from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 
 from services.domain.instant import to_timestamp
 from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
@@ -35,6 +36,18 @@ def test_the_nations_own_revisions_come_in_order() -> None:
     for policy in (one, told("jurisdictions/410100/policies/hotel"), other):
         update.add(policy)
     assert [revision_to_proto(received.revision) for received in update.received] == [one, other]
+    assert not update.left_out
+
+
+def test_order_and_emptiness_of_what_was_stated_are_no_difference() -> None:
+    """A nation may have published purposes in any order, and a source without content; its answers have neither."""
+    bare = told()
+    bare.purposes.extend([PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE])
+    bare.source.SetInParent()
+    policy = revision_to_proto(revision_from_proto(bare_statement(bare), 1, 1_650_000_000_000_000))
+    assert policy.purposes == sorted(policy.purposes)
+    update = SnapshotUpdate(is_whole=True)
+    update.add(policy)
     assert not update.left_out
 
 

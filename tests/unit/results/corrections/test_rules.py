@@ -1,4 +1,4 @@
-"""What a correction may say: it puts right and keeps history, and never lets an issued report count for longer."""
+"""Rules of corrections: history stays, and no correction lets an issued report count for longer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def result(
     state: int = ACTIVE,
     pool_size: int = 1,
 ) -> StoredResult:
-    """One revision of a report; a sampling record has no report time."""
+    """Return one revision of a report. A sampling record has no report time."""
     reported = None if outcome == PENDING else reported
     return StoredResult(
         subject_key=b"k" * 16,
@@ -58,103 +58,106 @@ def result(
     )
 
 
-def say(outcome: int, sampled: Instant | None = None, reported: Instant | None = None) -> Correction:
+def correction_to(outcome: int, sampled: Instant | None = None, reported: Instant | None = None) -> Correction:
     return Correction(USCC, "R0", outcome, sampled, reported, "a slip of the pen")  # type: ignore[arg-type]
 
 
 def refused(history: Sequence[StoredResult], correction: Correction) -> dict[str, str]:
-    """Field → reason of a correction that is refused."""
+    """Return field → reason of a correction that is refused."""
     with pytest.raises(InvalidArgument) as caught:
         correct(history, correction, NOW)
     return {violation.field: violation.reason for violation in caught.value.violations}
 
 
 def test_a_correction_is_the_next_revision_and_nothing_else_changes() -> None:
-    """Report time and sampling time stay unless stated; the national node has not got it yet."""
+    """Report time and sample time stay unless the correction sets them, and the new revision has no nationwide time."""
     old = result(POSITIVE)
-    new = correct([old], say(NEGATIVE), NOW)
+    new = correct([old], correction_to(NEGATIVE), NOW)
     assert new == old._replace(revision=2, outcome=NEGATIVE, upload_time=NOW, national_receive_time=None)
 
 
-def test_a_new_report_moves_the_report_and_files_it_anew() -> None:
-    new = correct([result(POSITIVE)], say(NEGATIVE, SAMPLED - HOUR, REPORTED + HOUR), NOW)
+def test_a_new_report_time_moves_the_reference_time() -> None:
+    new = correct([result(POSITIVE)], correction_to(NEGATIVE, SAMPLED - HOUR, REPORTED + HOUR), NOW)
     assert (new.sample_time, new.report_time, new.reference_time) == (SAMPLED - HOUR, REPORTED + HOUR, REPORTED + HOUR)
 
 
 def test_a_sampling_record_becomes_a_report_when_its_time_is_stated() -> None:
-    assert refused([result(PENDING)], say(NEGATIVE)) == {"reissue_time": "INVALID_FIELD"}
-    new = correct([result(PENDING)], say(NEGATIVE, None, REPORTED), NOW)
+    assert refused([result(PENDING)], correction_to(NEGATIVE)) == {"reissue_time": "INVALID_FIELD"}
+    new = correct([result(PENDING)], correction_to(NEGATIVE, None, REPORTED), NOW)
     assert (new.report_time, new.reference_time) == (REPORTED, REPORTED)
-    moved = correct([result(PENDING)], say(PENDING, SAMPLED - HOUR), NOW)
+    moved = correct([result(PENDING)], correction_to(PENDING, SAMPLED - HOUR), NOW)
     assert (moved.report_time, moved.reference_time) == (None, SAMPLED - HOUR)
 
 
 @pytest.mark.parametrize("outcome", ISSUED)
 def test_an_issued_report_never_becomes_a_sampling_record_again(outcome: int) -> None:
-    """Or its result could be uploaded once more, with a later report time."""
+    """Otherwise its result could be uploaded again, with a later report time."""
     pool = 5 if outcome == POOL_POSITIVE else 1
     history = [result(outcome, pool_size=pool)]
-    assert refused(history, say(PENDING)) == {"outcome": "CONFLICT"}
+    assert refused(history, correction_to(PENDING)) == {"outcome": "CONFLICT"}
     after_sampling = [result(PENDING, state=SUPERSEDED), result(outcome, pool_size=pool, revision=2)]
-    assert refused(after_sampling, say(PENDING)) == {"outcome": "CONFLICT"}
+    assert refused(after_sampling, correction_to(PENDING)) == {"outcome": "CONFLICT"}
 
 
 def test_a_recalled_report_stays_recalled() -> None:
     with pytest.raises(FailedPrecondition) as caught:
-        correct([result(state=SUPERSEDED), result(state=RECALLED, revision=2)], say(NEGATIVE), NOW)
+        correct([result(state=SUPERSEDED), result(state=RECALLED, revision=2)], correction_to(NEGATIVE), NOW)
     assert (caught.value.reason, caught.value.metadata) == ("CONFLICT", {"use": "UploadResults"})
 
 
 @pytest.mark.parametrize(
     ("history", "correction", "faults"),
     [
-        ([result()], say(NEGATIVE, None, REPORTED + 1), {"reissue_time": "CONFLICT"}),
-        ([result()], say(NEGATIVE, SAMPLED + 1), {"sample_time": "CONFLICT"}),
-        ([result(PENDING)], say(PENDING, SAMPLED + 1), {"sample_time": "CONFLICT"}),
+        ([result()], correction_to(NEGATIVE, None, REPORTED + 1), {"reissue_time": "CONFLICT"}),
+        ([result()], correction_to(NEGATIVE, SAMPLED + 1), {"sample_time": "CONFLICT"}),
+        ([result(PENDING)], correction_to(PENDING, SAMPLED + 1), {"sample_time": "CONFLICT"}),
         (
             [result(state=SUPERSEDED), result(POSITIVE, revision=2)],
-            say(NEGATIVE, None, REPORTED + HOUR),
+            correction_to(NEGATIVE, None, REPORTED + HOUR),
             {"reissue_time": "CONFLICT"},
         ),
         (
             [result(state=SUPERSEDED), result(reported=REPORTED - HOUR, revision=2)],
-            say(NEGATIVE, None, REPORTED),
+            correction_to(NEGATIVE, None, REPORTED),
             {"reissue_time": "CONFLICT"},
         ),
         (
             [result()],
-            say(NEGATIVE, SAMPLED + 1, REPORTED + 1),
+            correction_to(NEGATIVE, SAMPLED + 1, REPORTED + 1),
             {"sample_time": "CONFLICT", "reissue_time": "CONFLICT"},
         ),
-        ([result(pool_size=5)], say(POSITIVE), {"outcome": "POOL_MISMATCH"}),
-        ([result()], say(POOL_POSITIVE), {"outcome": "POOL_MISMATCH"}),
-        ([result(POSITIVE)], say(NEGATIVE, REPORTED + 1), {"sample_time": "TIMES_OUT_OF_ORDER"}),
+        ([result(pool_size=5)], correction_to(POSITIVE), {"outcome": "POOL_MISMATCH"}),
+        ([result()], correction_to(POOL_POSITIVE), {"outcome": "POOL_MISMATCH"}),
+        ([result(POSITIVE)], correction_to(NEGATIVE, REPORTED + 1), {"sample_time": "TIMES_OUT_OF_ORDER"}),
         (
             [result(POSITIVE, tested=REPORTED - HOUR)],
-            say(NEGATIVE, None, REPORTED - 2 * HOUR),
+            correction_to(NEGATIVE, None, REPORTED - 2 * HOUR),
             {"reissue_time": "TIMES_OUT_OF_ORDER"},
         ),
-        ([result(POSITIVE)], say(NEGATIVE, None, NOW + 6 * MINUTE), {"reissue_time": "TIME_IN_FUTURE"}),
+        ([result(POSITIVE)], correction_to(NEGATIVE, None, NOW + 6 * MINUTE), {"reissue_time": "TIME_IN_FUTURE"}),
     ],
 )
 def test_what_cannot_be_or_would_count_for_longer_is_refused(
     history: list[StoredResult], correction: Correction, faults: dict[str, str]
 ) -> None:
-    """All faults at once, each at its field."""
+    """The error lists all faults, each at its field."""
     assert refused(history, correction) == faults
 
 
-def test_what_counts_for_as_long_or_shorter_is_taken() -> None:
-    """And by an outcome that never counted, a later report."""
-    for correction in (say(NEGATIVE, SAMPLED, REPORTED), say(NEGATIVE, SAMPLED - DAY, REPORTED - HOUR)):
+def test_what_counts_for_as_long_or_shorter_is_accepted() -> None:
+    """A later report time is accepted for an outcome that never counted."""
+    for correction in (
+        correction_to(NEGATIVE, SAMPLED, REPORTED),
+        correction_to(NEGATIVE, SAMPLED - DAY, REPORTED - HOUR),
+    ):
         assert correct([result()], correction, NOW).revision == 2
     for outcome in (POSITIVE, INCONCLUSIVE):
-        assert correct([result(outcome)], say(NEGATIVE, None, NOW), NOW).report_time == NOW
+        assert correct([result(outcome)], correction_to(NEGATIVE, None, NOW), NOW).report_time == NOW
 
 
 steps = st.lists(
     st.builds(
-        say,
+        correction_to,
         st.sampled_from([PENDING, NEGATIVE, POSITIVE, INCONCLUSIVE]),
         st.none() | st.integers(-3, 3).map(lambda hours: SAMPLED + hours * HOUR),
         st.none() | st.integers(-3, 3).map(lambda hours: REPORTED + hours * HOUR),
@@ -167,7 +170,7 @@ steps = st.lists(
 def test_no_sequence_of_corrections_lets_a_negative_count_for_longer(
     outcome: int, corrections: list[Correction]
 ) -> None:
-    """From whichever of its times validity counts; and an issued report stays an issued one."""
+    """This holds for report time and sample time. An issued report also stays issued."""
     history = [result(outcome)]
     for correction in corrections:
         try:
@@ -187,8 +190,8 @@ def test_no_sequence_of_corrections_lets_a_negative_count_for_longer(
 
 
 def test_a_report_whose_beginning_is_removed_does_not_become_negative_again() -> None:
-    """Retention took the negative that it was: nothing is left to hold the new one's time against."""
+    """Retention has removed its negative revision, so the new one's times cannot be compared."""
     kept = [result(POSITIVE, revision=2)]
-    assert refused(kept, say(NEGATIVE)) == {"outcome": "CONFLICT"}
-    assert correct([result(POSITIVE)], say(NEGATIVE), NOW).outcome == NEGATIVE
-    assert correct(kept, say(INCONCLUSIVE), NOW).outcome == INCONCLUSIVE
+    assert refused(kept, correction_to(NEGATIVE)) == {"outcome": "CONFLICT"}
+    assert correct([result(POSITIVE)], correction_to(NEGATIVE), NOW).outcome == NEGATIVE
+    assert correct(kept, correction_to(INCONCLUSIVE), NOW).outcome == INCONCLUSIVE

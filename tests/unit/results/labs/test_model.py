@@ -1,4 +1,4 @@
-"""A laboratory's standing at an instant, from a history that was recorded in any order."""
+"""A laboratory's standing at an instant, given a history recorded in any order."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ WARNED = lab_pb2.LAB_STANDING_WARNED
 
 
 def standing(instant: int, *entries: tuple[int, int | None]) -> int:
-    """The standing at an instant by entries of (standing, effective time) in the order they were recorded."""
-    changes = [StandingChange(each, effective, "", place) for place, (each, effective) in enumerate(entries)]  # type: ignore[arg-type]
+    """Return the standing at an instant, given entries of (standing, effective time) in the order of recording."""
+    changes = [StandingChange(each, effective, "", index) for index, (each, effective) in enumerate(entries)]  # type: ignore[arg-type]
     return make_lab("91220501MA0HUTNG0T", *changes).standing_at(instant)
 
 
@@ -58,7 +58,7 @@ histories = st.lists(
 def test_standing_is_that_of_the_greatest_effective_time_then_the_latest_entry(
     entries: list[tuple[int, int | None]], instant: int
 ) -> None:
-    """As the contract says it, computed the plain way."""
-    began = [(-1 if at is None else at, place, each) for place, (each, at) in enumerate(entries)]
+    """Compares with a direct computation of what the contract says."""
+    began = [(-1 if at is None else at, index, each) for index, (each, at) in enumerate(entries)]
     counting = [entry for entry in began if entry[0] == -1 or entry[0] <= instant]
     assert standing(instant, *entries) == (max(counting)[2] if counting else REVOKED)

@@ -1,4 +1,4 @@
-"""What a province and the nation know of one person, told as one: against a merge that looks at everything."""
+"""Merging of a province's and the nation's results of one subject, compared with a naive merge."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ reports = st.lists(
     max_size=14,
     unique_by=lambda one: one[3],
 )
-"""Reports of one person: where each is known, what it says, when it was sampled, and its revision on either side."""
+"""Reports of one subject: which side has each, its outcome, region, sample time and state, and its two revisions."""
 
 
-def known_by(side: str, several: list[Report], *, agreeing: bool) -> list[StoredResult]:
-    """What one side knows, newest report first."""
+def known_at(side: str, several: list[Report], *, equal: bool) -> list[StoredResult]:
+    """Return the results of one side, newest report first."""
     results = []
-    for place, (where, outcome, region, sampled, state, revisions) in enumerate(several, 1):
+    for number, (where, outcome, region, sampled, state, revisions) in enumerate(several, 1):
         if where in (side, BOTH):
-            result = stored(place, outcome, region=region, sampled=sampled, state=state)
-            # The mask tells which side a result is from.
-            revision = 1 if agreeing else revisions[side == THERE]
+            result = stored(number, outcome, region=region, sampled=sampled, state=state)
+            # The mask shows from which side a result is.
+            revision = 1 if equal else revisions[side == THERE]
             results.append(result._replace(revision=revision, masked_name="王*" if side == HERE else ""))
     return sorted(results, key=lambda result: -result.reference_time)
 
 
-def tell(results: list[StoredResult]) -> list[RemoteMatch]:
-    """The same as the nation tells it."""
+def as_remote(results: list[StoredResult]) -> list[RemoteMatch]:
+    """Return results as the nation returns them."""
     return [RemoteMatch(result, AUTHORIZED) for result in results]
 
 
 @given(reports)
-def test_of_each_report_the_greater_revision_is_told_and_of_equal_ones_this_node_s(several: list[Report]) -> None:
-    local, nationwide = (known_by(side, several, agreeing=False) for side in (HERE, THERE))
-    merged = [one.result for one in merge_results(local, lambda _: AUTHORIZED, tell(nationwide))]
+def test_greater_revision_is_returned_and_this_node_s_if_they_are_equal(several: list[Report]) -> None:
+    local, nationwide = (known_at(side, several, equal=False) for side in (HERE, THERE))
+    merged = [one.result for one in merge_results(local, lambda _: AUTHORIZED, as_remote(nationwide))]
     naive: dict[str, StoredResult] = {}
     for result in (*local, *nationwide):
         best = naive.get(result.report_number)
@@ -68,36 +68,36 @@ def test_of_each_report_the_greater_revision_is_told_and_of_equal_ones_this_node
 
 
 @given(reports, st.integers(1, 4))
-def test_what_the_nation_leaves_out_beyond_a_limit_is_not_missed(several: list[Report], limit: int) -> None:
-    """Merging with what the nation picks is picking from what both know."""
-    local, nationwide = (known_by(side, several, agreeing=True) for side in (HERE, THERE))
+def test_results_that_the_nation_omits_beyond_its_limit_are_not_needed(several: list[Report], limit: int) -> None:
+    """Merging with the nation's pick gives the same pick as merging with everything it has."""
+    local, nationwide = (known_at(side, several, equal=True) for side in (HERE, THERE))
     picked = pick_latest(nationwide, PROVINCE, limit, may_report)
-    told, everything = (
-        [one.result for one in merge_results(local, lambda _: AUTHORIZED, tell(results))]
+    returned, everything = (
+        [one.result for one in merge_results(local, lambda _: AUTHORIZED, as_remote(results))]
         for results in ([*picked.in_region, *picked.out_of_region], nationwide)
     )
-    assert pick_latest(told, PROVINCE, limit, may_report) == pick_latest(everything, PROVINCE, limit, may_report)
+    assert pick_latest(returned, PROVINCE, limit, may_report) == pick_latest(everything, PROVINCE, limit, may_report)
 
 
 @given(st.sampled_from(LabStanding.values()), st.sampled_from(LabStanding.values()))
-def test_a_laboratory_stands_as_the_stricter_of_two_knows_it(one: int, other: int) -> None:
-    """Forbidden for either is forbidden; who does not know the laboratory says nothing."""
-    told = stricter(one, other)  # type: ignore[arg-type]
-    assert told in (one, other)
-    assert (told in NOT_AUTHORIZED) == (one in NOT_AUTHORIZED or other in NOT_AUTHORIZED)
-    assert (told == STANDING_UNKNOWN) == (one == other == STANDING_UNKNOWN)
+def test_stricter_standing_counts(one: int, other: int) -> None:
+    """A laboratory that either side forbids is forbidden. An unknown standing changes nothing."""
+    returned = stricter(one, other)  # type: ignore[arg-type]
+    assert returned in (one, other)
+    assert (returned in NOT_AUTHORIZED) == (one in NOT_AUTHORIZED or other in NOT_AUTHORIZED)
+    assert (returned == STANDING_UNKNOWN) == (one == other == STANDING_UNKNOWN)
 
 
 def source(region: str, behind: int | None, *, answers: bool = True) -> DataSource:
-    """A node whose results are known at the nation up to so long ago."""
-    told = DataSource(node=f"nodes/{region}", state=SOURCE_STATE_OK if answers else SOURCE_STATE_UNAVAILABLE)
+    """Return a source of which the nation has all results up to `behind` ago."""
+    returned = DataSource(node=f"nodes/{region}", state=SOURCE_STATE_OK if answers else SOURCE_STATE_UNAVAILABLE)
     if behind is not None:
-        set_timestamp(told.as_of_time, NOW - behind)
-    return told
+        set_timestamp(returned.as_of_time, NOW - behind)
+    return returned
 
 
-def test_only_provinces_that_lag_or_are_silent_are_told_of_by_themselves() -> None:
-    """The nation's own instant is the least of those that answer; the asking node has its own results."""
+def test_only_provinces_that_lag_or_are_disconnected_are_listed() -> None:
+    """The nation's instant is the earliest of the connected nodes. The asking node is left out."""
     sources = [
         source("000000", 0),
         source("220000", LAGGING + SECOND),
@@ -105,16 +105,16 @@ def test_only_provinces_that_lag_or_are_silent_are_told_of_by_themselves() -> No
         source("410000", None, answers=False),
         source("440000", None, answers=False),
     ]
-    told = condense_sources(sources, "nodes/410000")
-    assert [one.node for one in told] == ["nodes/000000", "nodes/220000", "nodes/440000"]
-    assert told[0].as_of_time == sources[1].as_of_time
-    assert told[0].state == SOURCE_STATE_OK
+    returned = condense_sources(sources, "nodes/410000")
+    assert [one.node for one in returned] == ["nodes/000000", "nodes/220000", "nodes/440000"]
+    assert returned[0].as_of_time == sources[1].as_of_time
+    assert returned[0].state == SOURCE_STATE_OK
 
 
-def test_a_silent_province_takes_nothing_from_the_instant_of_those_that_answer() -> None:
-    """Up to when the silent one is known is told with it alone."""
-    told = condense_sources([source("000000", 0), source("220000", 90 * SECOND, answers=False)], "nodes/410000")
-    assert [(one.node, one.as_of_time) for one in told] == [
+def test_disconnected_province_does_not_lower_the_instant_of_the_others() -> None:
+    """Only its own source has its instant."""
+    returned = condense_sources([source("000000", 0), source("220000", 90 * SECOND, answers=False)], "nodes/410000")
+    assert [(one.node, one.as_of_time) for one in returned] == [
         ("nodes/000000", source("000000", 0).as_of_time),
         ("nodes/220000", source("220000", 90 * SECOND).as_of_time),
     ]

@@ -1,4 +1,4 @@
-"""Which of a person's results a look-up tells: the newest, and whatever governs a decision."""
+"""The results of a subject that a look-up returns: the newest, and all that govern a decision."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tests.support.results.factories import NEGATIVE, PENDING, POOL_POSITIVE, PO
 from tests.support.results.stored import PROVINCE, REVOKED, may_report, stored
 
 
-def test_the_newest_of_each_side_are_told() -> None:
+def test_the_newest_of_each_side_are_returned() -> None:
     """Three from inside the jurisdiction and three from outside, newest first."""
-    results = [stored(place, region="410105" if place % 2 else "220502") for place in range(20, 0, -1)]
+    results = [stored(number, region="410105" if number % 2 else "220502") for number in range(20, 0, -1)]
     latest = pick_latest(results, PROVINCE, 3, may_report)
     assert [result.report_number for result in latest.in_region] == ["R19", "R17", "R15"]
     assert [result.report_number for result in latest.out_of_region] == ["R20", "R18", "R16"]
 
 
-def test_an_uncleared_positive_is_told_beyond_the_limit() -> None:
-    """Ten newer negatives do not clear it when their specimens were taken before its own."""
+def test_an_uncleared_positive_is_returned_beyond_the_limit() -> None:
+    """Ten newer negatives do not clear it, because their specimens were taken before its own."""
     old = stored(1, POSITIVE, sampled=500)
-    results = [*(stored(place, sampled=400) for place in range(12, 2, -1)), old]
+    results = [*(stored(number, sampled=400) for number in range(12, 2, -1)), old]
     assert pick_latest(results, PROVINCE, 2, may_report).in_region[-1] == old
     cleared = [*results[:-1], old._replace(sample_time=399)]
     assert len(pick_latest(cleared, PROVINCE, 2, may_report).in_region) == 2
 
 
 def test_a_recalled_positive_needs_no_clearing_and_a_recalled_negative_clears_nothing() -> None:
-    newer = [stored(place, PENDING) for place in range(12, 2, -1)]
+    newer = [stored(number, PENDING) for number in range(12, 2, -1)]
     assert len(pick_latest([*newer, stored(1, POSITIVE, state=RECALLED)], PROVINCE, 2, may_report).in_region) == 2
     hidden = [*newer, stored(2, state=RECALLED, sampled=900), stored(1, POSITIVE)]
     assert pick_latest(hidden, PROVINCE, 2, may_report).in_region[-1].outcome == POSITIVE
@@ -48,18 +48,18 @@ persons = st.lists(
     max_size=14,
 ).map(
     lambda several: [
-        stored(len(several) - place, outcome, region=region, sampled=sampled, state=state, lab=lab)
-        for place, (outcome, region, sampled, state, lab) in enumerate(several)
+        stored(len(several) - number, outcome, region=region, sampled=sampled, state=state, lab=lab)
+        for number, (outcome, region, sampled, state, lab) in enumerate(several)
     ]
 )
 
 
 @given(persons, st.integers(1, 4))
 def test_a_limit_hides_nothing_that_governs(results: list[StoredResult], limit: int) -> None:
-    """Judged by what is told, a person is under a positive exactly when they are by everything there is."""
+    """The returned results leave the same positives uncleared as all results do."""
 
-    def uncleared(told: list[StoredResult]) -> set[str]:
-        counting = [result for result in told if result.state == ACTIVE and may_report(result)]
+    def uncleared(returned: list[StoredResult]) -> set[str]:
+        counting = [result for result in returned if result.state == ACTIVE and may_report(result)]
         clearing = max((result.sample_time for result in counting if result.outcome == NEGATIVE), default=-1)
         return {
             result.report_number
@@ -68,21 +68,21 @@ def test_a_limit_hides_nothing_that_governs(results: list[StoredResult], limit: 
         }
 
     latest = pick_latest(results, PROVINCE, limit, may_report)
-    told = [*latest.in_region, *latest.out_of_region]
-    assert uncleared(told) == uncleared(results)
+    returned = [*latest.in_region, *latest.out_of_region]
+    assert uncleared(returned) == uncleared(results)
     for side, inside in ((latest.in_region, True), (latest.out_of_region, False)):
-        mine = [result for result in results if within(result.sample_region, PROVINCE) is inside]
-        counting = [result for result in mine if result.state == ACTIVE and may_report(result)]
+        on_side = [result for result in results if within(result.sample_region, PROVINCE) is inside]
+        counting = [result for result in on_side if result.state == ACTIVE and may_report(result)]
         assert set(counting[:limit]) <= set(side)
-        assert len(side) >= min(limit, len(mine))
+        assert len(side) >= min(limit, len(on_side))
         assert sorted(side, key=lambda result: -result.reference_time) == list(side)
 
 
 @given(persons, st.integers(1, 4))
 def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResult], limit: int) -> None:
-    """By report time and by sampling time: three recalled reports or a revoked laboratory's turn nobody away."""
+    """This holds for report time and sample time. Recalled reports and a revoked laboratory's hide no negative."""
     latest = pick_latest(results, PROVINCE, limit, may_report)
-    told = [*latest.in_region, *latest.out_of_region]
+    returned = [*latest.in_region, *latest.out_of_region]
 
     def longest(some: list[StoredResult]) -> tuple[int, int]:
         usable = [one for one in some if one.outcome == NEGATIVE and one.state == ACTIVE and may_report(one)]
@@ -90,11 +90,11 @@ def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResul
             (one.sample_time for one in usable), default=-1
         )
 
-    assert longest(told) == longest(results)
+    assert longest(returned) == longest(results)
 
 
 def test_a_revoked_laboratory_clears_nobody() -> None:
-    """Its negative is told or not; the positive it seemed to clear is."""
-    newer = [stored(place, PENDING) for place in range(12, 3, -1)]
+    """Its negative may be left out. The positive that it seems to clear is returned."""
+    newer = [stored(number, PENDING) for number in range(12, 3, -1)]
     results = [stored(20, sampled=900, lab=REVOKED), *newer, stored(1, POSITIVE)]
     assert pick_latest(results, PROVINCE, 1, may_report).in_region[-1].outcome == POSITIVE

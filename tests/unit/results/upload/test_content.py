@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.subject import mask_number
-from services.results.records.row_format import JUDGED_COLUMNS, KEY_COLUMNS, CopyRows, escape
+from services.results.records.row_format import KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, escape
 from services.results.upload.model import Tube
 from services.results.upload.validation import tube_statement, without_numbers
 from tests.support.results.factories import domain_tube, judge, make_document, make_tube
@@ -99,7 +99,7 @@ def test_no_text_breaks_out_of_its_field_of_a_line() -> None:
     of_tube = form.form_tube(replace(domain_tube(make_tube(0)), **TUBE_TEXTS))  # type: ignore[arg-type]
     line = form.form_result((b"k" * 16, BREAK, BREAK, 1, b"", BREAK, BREAK), of_tube)
     assert "\n" not in line
-    assert line.count("\t") + 1 == len(JUDGED_COLUMNS)
+    assert line.count("\t") + 1 == len(VALIDATED_COLUMNS)
     key = form.form_key(BREAK, BREAK, b"k" * 16, 1, 1, b"h" * 16)
     assert (key.count("\n"), key.count("\t") + 1) == (1, len(KEY_COLUMNS))
 

@@ -303,6 +303,10 @@ def test_not_knowing_the_origin_is_never_worse_than_knowing_it(inputs: Inputs) -
     applied = inputs.policy if unknown.assumed_origin == 2 else inputs.elsewhere
     assert applied is not None
     assert unknown.policy.governing == applied.governing
+    assert inputs.policy is not None
+    assert inputs.elsewhere is not None
+    both = {*inputs.policy.forbidden_grounds, *inputs.elsewhere.forbidden_grounds}
+    assert set(unknown.policy.forbidden_grounds) == both
 
 
 def test_the_better_rule_is_known_only_with_the_records() -> None:

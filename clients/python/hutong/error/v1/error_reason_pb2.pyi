@@ -36,7 +36,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_FOUND","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 4
-    """The resource to create is there already, with other content. ALREADY_EXISTS with ResourceInfo.
+    """The resource exists already with other content. ALREADY_EXISTS with ResourceInfo.
     Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
@@ -48,7 +48,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"INVALID_PAGE_TOKEN","domain":"hutong.org","metadata":{"field":"page_token"}}
     """
     ERROR_REASON_INVALID_CONSISTENCY_TOKEN: _ErrorReason.ValueType  # 7
-    """A consistency token is not one of ours. INVALID_ARGUMENT with BadRequest.
+    """A consistency token was not issued by any node. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong.org","metadata":{"field":"at_least_as_fresh"}}
     """
     ERROR_REASON_UPLOAD_NOT_STARTED: _ErrorReason.ValueType  # 8
@@ -56,11 +56,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong.org","metadata":{"field":"start"}}
     """
     ERROR_REASON_UPLOAD_GAP: _ErrorReason.ValueType  # 9
-    """A batch starts beyond what is committed. OUT_OF_RANGE; resume at committed_offset.
+    """A batch starts beyond what is committed. OUT_OF_RANGE; continue at committed_offset.
     Example: {"reason":"UPLOAD_GAP","domain":"hutong.org","metadata":{"committed_offset":"3000","offset":"5000"}}
     """
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 10
-    """A batch has over 1,000 tubes or over 1 MiB, or its answers would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
+    """A batch has over 1,000 tubes or over 1 MiB, or its responses would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong.org","metadata":{"field":"batch","limit":"1000"}}
     """
     ERROR_REASON_LAB_UNKNOWN: _ErrorReason.ValueType  # 11
@@ -68,12 +68,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_POLICY_BREACH: _ErrorReason.ValueType  # 12
-    """A policy to publish breaks floors or other guards. FAILED_PRECONDITION with one PreconditionFailure violation for
+    """A policy to publish breaks a floor or another guard. FAILED_PRECONDITION with one PreconditionFailure violation for
     each breach, the floor's revision as its subject.
     Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
     """
     ERROR_REASON_AMBIGUOUS: _ErrorReason.ValueType  # 13
-    """A policy to publish ties with another for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
+    """A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with
+    PreconditionFailure.
     Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
     """
     ERROR_REASON_RETROACTIVE: _ErrorReason.ValueType  # 14
@@ -89,11 +90,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 17
-    """A cursor is older than the change log that is kept, or of another log. OUT_OF_RANGE; begin again from a snapshot.
+    """A cursor is older than the kept change log, or from another log. OUT_OF_RANGE; begin again from a snapshot.
     Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_FRESH_ENOUGH: _ErrorReason.ValueType  # 18
-    """A token asks for a world this node has not seen within the deadline. UNAVAILABLE with RetryInfo.
+    """The node did not receive what a consistency token stands for within the deadline. UNAVAILABLE with RetryInfo.
     Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 19
@@ -105,27 +106,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"policy"}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 21
-    """More is asked than this process can do now. RESOURCE_EXHAUSTED with RetryInfo.
+    """The process is at its limit. RESOURCE_EXHAUSTED with RetryInfo.
     Example: {"reason":"OVERLOADED","domain":"hutong.org","metadata":{"limit":"2048","what":"calls in flight"}}
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 22
-    """A laboratory sends more than its share. RESOURCE_EXHAUSTED with RetryInfo.
+    """A laboratory exceeds its limits. RESOURCE_EXHAUSTED with RetryInfo.
     Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
     """
     ERROR_REASON_DEADLINE: _ErrorReason.ValueType  # 23
-    """The call's time was over before the work was. DEADLINE_EXCEEDED.
+    """The call's deadline passed before the work was done. DEADLINE_EXCEEDED.
     Example: {"reason":"DEADLINE","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 24
-    """The server is draining; another process will take the call. UNAVAILABLE with RetryInfo.
+    """The server is draining; another process takes the call. UNAVAILABLE with RetryInfo.
     Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
     """
     ERROR_REASON_NOT_PERMITTED: _ErrorReason.ValueType  # 25
-    """The caller may not do this. PERMISSION_DENIED.
+    """The caller is not permitted to do this. PERMISSION_DENIED.
     Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 26
-    """A fault of the service. INTERNAL with a fixed text; the log of the request id has the rest.
+    """A fault of the service. INTERNAL with a fixed text; the service's log has the rest under the request id.
     Example: {"reason":"INTERNAL","domain":"hutong.org","metadata":{"request_id":"0192f0c1-..."}}
     """
     ERROR_REASON_TIMES_OUT_OF_ORDER: _ErrorReason.ValueType  # 27
@@ -133,7 +134,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: violation {"field":"report_time","reason":"TIMES_OUT_OF_ORDER"}
     """
     ERROR_REASON_TIME_IN_FUTURE: _ErrorReason.ValueType  # 28
-    """Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. Retryable once it has come.
+    """Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. Retryable after that time.
     Example: violation {"field":"report_time","reason":"TIME_IN_FUTURE"}
     """
     ERROR_REASON_REGION_UNKNOWN: _ErrorReason.ValueType  # 29
@@ -157,7 +158,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
     """
     ERROR_REASON_BEFORE_HORIZON: _ErrorReason.ValueType  # 34
-    """The answer would rest on rows that retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
+    """The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's
+    reason.
     Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 35
@@ -165,38 +167,39 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
     """
     ERROR_REASON_PEPPER_MISMATCH: _ErrorReason.ValueType  # 36
-    """A node calls with subject keys made under another pepper: nobody would be found. FAILED_PRECONDITION.
+    """A node calls with subject keys made with another pepper, by which no person would be found. FAILED_PRECONDITION.
     Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
     """
     ERROR_REASON_NOT_AN_UPSTREAM: _ErrorReason.ValueType  # 37
-    """A node was taken for the national one and is not, or the caller calls itself the nation. FAILED_PRECONDITION.
+    """The called node is not the national one, or the caller calls itself the nation. FAILED_PRECONDITION.
     Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_NO_UPSTREAM: _ErrorReason.ValueType  # 38
-    """What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
+    """The request needs the national node, and this node has no upstream configured. FAILED_PRECONDITION.
     Example: {"reason":"NO_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
     """
     ERROR_REASON_UPLOAD_ID_REUSED: _ErrorReason.ValueType  # 39
-    """An upload_id was used before for other tubes: what is sent again below the committed offset is not stored.
+    """An upload_id was used before for other tubes: a tube sent again below the committed offset is not stored.
     INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
     Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
     """
     ERROR_REASON_TOO_MANY_LINKED: _ErrorReason.ValueType  # 40
-    """A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
+    """A link would give one person more documents than any person holds. FAILED_PRECONDITION.
     Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
     """
     ERROR_REASON_NOT_THE_ORIGIN: _ErrorReason.ValueType  # 41
-    """The report was received by another node, which alone may correct it. FAILED_PRECONDITION; in an upload a rejection's
-    reason: the result of a sampling record goes to the node that received the record.
+    """Another node received the report, and only that node may correct it. FAILED_PRECONDITION; in an upload a rejection's
+    reason: the result of a sampling record must be uploaded at the node that received the record.
     Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo whose domain is "hutong.org", whose
-    reason is the name of one of these values without the prefix ERROR_REASON_, and whose metadata is listed with each value.
-    More details ride along where they help: BadRequest (the first 20 faulty fields), RetryInfo (a retry helps, after
-    that delay), PreconditionFailure and ResourceInfo. All details together stay under 4 KiB and none ever holds an
-    identity. Verdicts (not recognised, no policy in force) are data in a response, never one of these.
+    """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
+    is the name of one of these values without the prefix ERROR_REASON_, and its metadata are shown with each value.
+    Further details are added where they help: BadRequest (the first 20 faulty fields), RetryInfo (a retry helps after
+    this delay), PreconditionFailure and ResourceInfo. All details together stay under 4 KiB, and none ever holds an
+    identity. A negative decision, or a question for which no policy is in force, is data in a response and never one of
+    these.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -213,7 +216,7 @@ ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 3
 Example: {"reason":"NOT_FOUND","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 4
-"""The resource to create is there already, with other content. ALREADY_EXISTS with ResourceInfo.
+"""The resource exists already with other content. ALREADY_EXISTS with ResourceInfo.
 Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
@@ -225,7 +228,7 @@ ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 6
 Example: {"reason":"INVALID_PAGE_TOKEN","domain":"hutong.org","metadata":{"field":"page_token"}}
 """
 ERROR_REASON_INVALID_CONSISTENCY_TOKEN: ErrorReason.ValueType  # 7
-"""A consistency token is not one of ours. INVALID_ARGUMENT with BadRequest.
+"""A consistency token was not issued by any node. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong.org","metadata":{"field":"at_least_as_fresh"}}
 """
 ERROR_REASON_UPLOAD_NOT_STARTED: ErrorReason.ValueType  # 8
@@ -233,11 +236,11 @@ ERROR_REASON_UPLOAD_NOT_STARTED: ErrorReason.ValueType  # 8
 Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong.org","metadata":{"field":"start"}}
 """
 ERROR_REASON_UPLOAD_GAP: ErrorReason.ValueType  # 9
-"""A batch starts beyond what is committed. OUT_OF_RANGE; resume at committed_offset.
+"""A batch starts beyond what is committed. OUT_OF_RANGE; continue at committed_offset.
 Example: {"reason":"UPLOAD_GAP","domain":"hutong.org","metadata":{"committed_offset":"3000","offset":"5000"}}
 """
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 10
-"""A batch has over 1,000 tubes or over 1 MiB, or its answers would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
+"""A batch has over 1,000 tubes or over 1 MiB, or its responses would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong.org","metadata":{"field":"batch","limit":"1000"}}
 """
 ERROR_REASON_LAB_UNKNOWN: ErrorReason.ValueType  # 11
@@ -245,12 +248,13 @@ ERROR_REASON_LAB_UNKNOWN: ErrorReason.ValueType  # 11
 Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_POLICY_BREACH: ErrorReason.ValueType  # 12
-"""A policy to publish breaks floors or other guards. FAILED_PRECONDITION with one PreconditionFailure violation for
+"""A policy to publish breaks a floor or another guard. FAILED_PRECONDITION with one PreconditionFailure violation for
 each breach, the floor's revision as its subject.
 Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
 """
 ERROR_REASON_AMBIGUOUS: ErrorReason.ValueType  # 13
-"""A policy to publish ties with another for some purpose and origin. FAILED_PRECONDITION with PreconditionFailure.
+"""A policy to publish applies as closely as another one for some purpose and origin. FAILED_PRECONDITION with
+PreconditionFailure.
 Example: {"reason":"AMBIGUOUS","domain":"hutong.org","metadata":{"other":"jurisdictions/410100/policies/venue@1"}}
 """
 ERROR_REASON_RETROACTIVE: ErrorReason.ValueType  # 14
@@ -266,11 +270,11 @@ ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 16
 Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 17
-"""A cursor is older than the change log that is kept, or of another log. OUT_OF_RANGE; begin again from a snapshot.
+"""A cursor is older than the kept change log, or from another log. OUT_OF_RANGE; begin again from a snapshot.
 Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_FRESH_ENOUGH: ErrorReason.ValueType  # 18
-"""A token asks for a world this node has not seen within the deadline. UNAVAILABLE with RetryInfo.
+"""The node did not receive what a consistency token stands for within the deadline. UNAVAILABLE with RetryInfo.
 Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 19
@@ -282,27 +286,27 @@ ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 20
 Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"policy"}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 21
-"""More is asked than this process can do now. RESOURCE_EXHAUSTED with RetryInfo.
+"""The process is at its limit. RESOURCE_EXHAUSTED with RetryInfo.
 Example: {"reason":"OVERLOADED","domain":"hutong.org","metadata":{"limit":"2048","what":"calls in flight"}}
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 22
-"""A laboratory sends more than its share. RESOURCE_EXHAUSTED with RetryInfo.
+"""A laboratory exceeds its limits. RESOURCE_EXHAUSTED with RetryInfo.
 Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
 """
 ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 23
-"""The call's time was over before the work was. DEADLINE_EXCEEDED.
+"""The call's deadline passed before the work was done. DEADLINE_EXCEEDED.
 Example: {"reason":"DEADLINE","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 24
-"""The server is draining; another process will take the call. UNAVAILABLE with RetryInfo.
+"""The server is draining; another process takes the call. UNAVAILABLE with RetryInfo.
 Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
 """
 ERROR_REASON_NOT_PERMITTED: ErrorReason.ValueType  # 25
-"""The caller may not do this. PERMISSION_DENIED.
+"""The caller is not permitted to do this. PERMISSION_DENIED.
 Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 26
-"""A fault of the service. INTERNAL with a fixed text; the log of the request id has the rest.
+"""A fault of the service. INTERNAL with a fixed text; the service's log has the rest under the request id.
 Example: {"reason":"INTERNAL","domain":"hutong.org","metadata":{"request_id":"0192f0c1-..."}}
 """
 ERROR_REASON_TIMES_OUT_OF_ORDER: ErrorReason.ValueType  # 27
@@ -310,7 +314,7 @@ ERROR_REASON_TIMES_OUT_OF_ORDER: ErrorReason.ValueType  # 27
 Example: violation {"field":"report_time","reason":"TIMES_OUT_OF_ORDER"}
 """
 ERROR_REASON_TIME_IN_FUTURE: ErrorReason.ValueType  # 28
-"""Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. Retryable once it has come.
+"""Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. Retryable after that time.
 Example: violation {"field":"report_time","reason":"TIME_IN_FUTURE"}
 """
 ERROR_REASON_REGION_UNKNOWN: ErrorReason.ValueType  # 29
@@ -334,7 +338,8 @@ ERROR_REASON_POOL_MISMATCH: ErrorReason.ValueType  # 33
 Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
 """
 ERROR_REASON_BEFORE_HORIZON: ErrorReason.ValueType  # 34
-"""The answer would rest on rows that retention has removed. FAILED_PRECONDITION; in an upload a rejection's reason.
+"""The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's
+reason.
 Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
@@ -342,29 +347,29 @@ ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
 Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
 """
 ERROR_REASON_PEPPER_MISMATCH: ErrorReason.ValueType  # 36
-"""A node calls with subject keys made under another pepper: nobody would be found. FAILED_PRECONDITION.
+"""A node calls with subject keys made with another pepper, by which no person would be found. FAILED_PRECONDITION.
 Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
 """
 ERROR_REASON_NOT_AN_UPSTREAM: ErrorReason.ValueType  # 37
-"""A node was taken for the national one and is not, or the caller calls itself the nation. FAILED_PRECONDITION.
+"""The called node is not the national one, or the caller calls itself the nation. FAILED_PRECONDITION.
 Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_NO_UPSTREAM: ErrorReason.ValueType  # 38
-"""What was asked for is at the national node, and this one is not told where that is. FAILED_PRECONDITION.
+"""The request needs the national node, and this node has no upstream configured. FAILED_PRECONDITION.
 Example: {"reason":"NO_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
 """
 ERROR_REASON_UPLOAD_ID_REUSED: ErrorReason.ValueType  # 39
-"""An upload_id was used before for other tubes: what is sent again below the committed offset is not stored.
+"""An upload_id was used before for other tubes: a tube sent again below the committed offset is not stored.
 INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
 Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
 """
 ERROR_REASON_TOO_MANY_LINKED: ErrorReason.ValueType  # 40
-"""A tie between documents would make more of them one person's than anybody holds. FAILED_PRECONDITION.
+"""A link would give one person more documents than any person holds. FAILED_PRECONDITION.
 Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
 """
 ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41
-"""The report was received by another node, which alone may correct it. FAILED_PRECONDITION; in an upload a rejection's
-reason: the result of a sampling record goes to the node that received the record.
+"""Another node received the report, and only that node may correct it. FAILED_PRECONDITION; in an upload a rejection's
+reason: the result of a sampling record must be uploaded at the node that received the record.
 Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ReplicateStart(_message.Message):
-    """The first frame of a replication: who sends, and which log."""
+    """The first frame of a replication. It names the sender and its log."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,15 +38,15 @@ class ReplicateStart(_message.Message):
     node: _builtins.str
     """The sending node, "nodes/{region}"."""
     log_id: _builtins.str
-    """The identity of its log, a UUID: another when the log begins anew."""
+    """The identity of its change log, a UUID. It changes if the log begins anew."""
     key_version: _builtins.int
-    """Which pepper its subject keys are made with."""
+    """The version of the pepper that made its subject keys."""
     pepper_mark: _builtins.bytes
-    """A keyed hash over a constant, 16 bytes, that tells this pepper from others."""
+    """A keyed hash over a constant, 16 bytes, which differs for another pepper."""
     @_builtins.property
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.WriterPosition]:
-        """For each of its writers of whose log retention has removed a beginning: how much. Nothing of that can be sent any
-        more.
+        """Each writer whose log retention has shortened, with the number of commits that were removed from its beginning.
+        They cannot be sent any more.
         """
 
     @_builtins.property
@@ -73,7 +73,7 @@ Global___ReplicateStart: _TypeAlias = ReplicateStart  # noqa: Y015
 
 @_typing.final
 class ReplicateBatch(_message.Message):
-    """Changes that follow one another in a writer's log."""
+    """Consecutive changes of one writer's log."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -86,25 +86,25 @@ class ReplicateBatch(_message.Message):
     writer: _builtins.int
     """The writer."""
     offset: _builtins.int
-    """How many of the writer's commits come before the first of these changes."""
+    """How many of the writer's commits come before the first of these changes. It counts commits, not results."""
     next_offset: _builtins.int
-    """How many of its commits are complete with this batch: equal to offset when the batch holds only a part of a large
-    one, whose rest follows.
+    """How many of the writer's commits are complete with this batch. It equals offset if the batch is a part of a large
+    commit, whose rest follows.
     """
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last complete one was committed at its node; absent when none is."""
+        """When the last complete commit was made at its node; absent if none is complete."""
 
     @_builtins.property
     def tubes(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedTubes]:
-        """What laboratories uploaded first, and everything else: at most 3,000 persons and changes together, which stay below
-        4 MiB; none when retention has removed them all since. Judged where they are taken in: a fault ends the stream with
-        INVALID_ARGUMENT (INVALID_FIELD, BATCH_TOO_LARGE).
+        """First revisions that laboratories uploaded; all other changes are in changes. Together they hold at most 3,000
+        persons and changes and less than 4 MiB. Both are empty if retention has removed all of them. They are validated by
+        the receiver: a fault ends the stream with INVALID_ARGUMENT (INVALID_FIELD, BATCH_TOO_LARGE).
         """
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedChange]:
-        """See tubes."""
+        """All other changes; the limits are those of tubes."""
 
     def __init__(
         self,
@@ -126,14 +126,14 @@ Global___ReplicateBatch: _TypeAlias = ReplicateBatch  # noqa: Y015
 
 @_typing.final
 class ReplicateCheckpoint(_message.Message):
-    """A heartbeat: everything that was acknowledged at the node before an instant was sent before this frame."""
+    """A heartbeat. It says that everything that was acknowledged at the node before an instant was sent before this frame."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
     backlog: _builtins.int
-    """Commits that were not sent yet."""
+    """The number of commits that were not sent yet."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant, by the node's clock. Absent while there is a backlog."""
@@ -163,7 +163,7 @@ class ReplicateRequest(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___ReplicateStart:
-        """The first frame and only the first."""
+        """The first frame, and only the first."""
 
     @_builtins.property
     def batch(self) -> Global___ReplicateBatch:
@@ -192,8 +192,8 @@ Global___ReplicateRequest: _TypeAlias = ReplicateRequest  # noqa: Y015
 
 @_typing.final
 class ReplicateResponse(_message.Message):
-    """The answer to a frame: to the start where to go on, to a batch how far its writer is durable, to a checkpoint that it
-    was taken.
+    """The response to a frame. The start gets where to continue, a batch gets how far its writer is durable, and a
+    checkpoint gets an empty acknowledgement.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -202,11 +202,11 @@ class ReplicateResponse(_message.Message):
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.WriterPosition]:
-        """To a start: every writer of the log that is known here. To a batch: its writer. To a checkpoint: nothing."""
+        """For a start, every writer of the log that is known here; for a batch, its writer; for a checkpoint, none."""
 
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """The nation's clock when it was durable: the results' national_receive_time."""
+        """When the batch was durable, by the nation's clock. It becomes national_receive_time of the results."""
 
     def __init__(
         self,
@@ -232,18 +232,18 @@ class LookupSubjectsRequest(_message.Message):
     CLAIMED_REPORTS_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """At most this many for each key in and as many out of the asking node's region, as in LookupLatest, 1 to 20; 0 means
-    3.
+    """The largest number of results of each subject inside the asking node's region, and also outside it, as in
+    LookupLatest: 1 to 20; 0 means 3.
     """
     node: _builtins.str
-    """The asking node, "nodes/{region}"."""
+    """The node that asks, "nodes/{region}"."""
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """1 to 500 keys of 16 bytes."""
+        """1 to 500 subject keys of 16 bytes."""
 
     @_builtins.property
     def claimed_reports(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReport]:
-        """Reports to be looked up by name, at most 5,000; answered in claims, in this order."""
+        """Reports to look up by name, at most 5,000. The response has one entry of claims for each, in this order."""
 
     @_builtins.property
     def at_least_as_fresh(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -268,7 +268,7 @@ Global___LookupSubjectsRequest: _TypeAlias = LookupSubjectsRequest  # noqa: Y015
 
 @_typing.final
 class SubjectResults(_message.Message):
-    """The results of one subject key."""
+    """The results of one subject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -277,15 +277,15 @@ class SubjectResults(_message.Message):
     LAB_STANDINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedResult]:
-        """The newest results of the key and of those tied to it, newest report first."""
+        """The results found by the key and by all keys linked to it, newest report first."""
 
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """All keys of the person, the asked one first."""
+        """All keys of the subject, the requested one first."""
 
     @_builtins.property
     def lab_standings(self) -> _containers.RepeatedScalarFieldContainer[_lab_pb2.LabStanding.ValueType]:
-        """Only in answers to look-ups, one for each result: its laboratory's standing at the report time, as known here."""
+        """The laboratory's standing at the report time of each result, as known here. Set by LookupSubjects only."""
 
     def __init__(
         self,
@@ -304,7 +304,7 @@ Global___SubjectResults: _TypeAlias = SubjectResults  # noqa: Y015
 
 @_typing.final
 class ClaimedReportRecord(_message.Message):
-    """What is known of one claimed report by its name."""
+    """What is known here of one claimed report."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -313,14 +313,14 @@ class ClaimedReportRecord(_message.Message):
     LAB_REGION_FIELD_NUMBER: _builtins.int
     RECORD_LAB_STANDING_FIELD_NUMBER: _builtins.int
     lab_standing: _lab_pb2.LabStanding.ValueType
-    """The laboratory's standing at the claimed report time; UNSPECIFIED when the laboratory is not known here."""
+    """The laboratory's standing at the claimed report time. UNSPECIFIED if the laboratory is not known here."""
     lab_region: _builtins.str
-    """The laboratory's registered region, when it is known."""
+    """The region where the laboratory is registered, if known."""
     record_lab_standing: _lab_pb2.LabStanding.ValueType
-    """The laboratory's standing at the record's report time; UNSPECIFIED without a record."""
+    """The laboratory's standing at the record's report time. UNSPECIFIED if there is no record."""
     @_builtins.property
     def result(self) -> _replica_pb2.ReplicatedResult:
-        """The newest revision of its record; absent when there is none."""
+        """The newest revision of its record; absent if there is none."""
 
     def __init__(
         self,
@@ -347,17 +347,17 @@ class LookupSubjectsResponse(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
-        """One for each key, in order."""
+        """One entry for each key, in order."""
 
     @_builtins.property
     def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedReportRecord]:
-        """One for each claimed report, in order."""
+        """One entry for each claimed report, in order."""
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
-        """This node and each node that replicates to it: OK with the instant up to which what it holds is known here, or
-        UNAVAILABLE when it was not heard of for a minute, or lags by more than five. A node not heard of for 30 days is left
-        out: nothing that it may still hold is inside any window.
+        """This node and each node that replicates to it. A source is OK, with the instant up to which its results are known
+        here, or UNAVAILABLE if nothing came from it for a minute or if it lags by more than five minutes. A node that was
+        not heard of for 30 days is left out, because no result that it may still hold is inside any window.
         """
 
     def __init__(
@@ -382,10 +382,10 @@ class SubscribeSubjectsRequest(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The asking node, "nodes/{region}"."""
+    """The node that asks, "nodes/{region}"."""
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """1 to 500 keys of 16 bytes."""
+        """1 to 500 subject keys of 16 bytes."""
 
     def __init__(
         self,
@@ -409,11 +409,13 @@ class SubscribeSubjectsResponse(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
-        """One for each key, in order: all that is kept of it, up to 200 results each, content hashes among it."""
+        """One entry for each key, in order, with everything that is kept of the subject: up to 200 results each, including
+        content hashes.
+        """
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedLink]:
-        """The ties that make several documents one person's here, each once. Their ends, and later ones, come by notifications."""
+        """The links between the subjects' documents, each once. Later links, and the ends of these, come by notifications."""
 
     def __init__(
         self,
@@ -440,14 +442,14 @@ class WatchNotificationsRequest(_message.Message):
     node: _builtins.str
     """The watching node, "nodes/{region}"."""
     cursor: _builtins.int
-    """How many notifications to this node are dealt with: 0 for all that are kept."""
+    """The number of the last notification that the node has processed; 0 for all that are kept."""
     pepper_mark: _builtins.bytes
     """The pepper mark as in ReplicateStart."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """The commit_time that came with the cursor; absent with 0. By it the nation recognises a cursor from before a restore,
-        whose numbers have been reused or not given out yet. Such a cursor fails with OUT_OF_RANGE (CURSOR_TOO_OLD):
-        subscribe to every subject again.
+        """The commit_time that came with the cursor; absent with 0. The nation uses it to recognise a cursor from before a
+        restore, whose numbers have been reused or do not exist yet. Such a cursor fails with OUT_OF_RANGE
+        (CURSOR_TOO_OLD): subscribe to every subject again.
         """
 
     def __init__(
@@ -477,12 +479,12 @@ class WatchNotificationsResponse(_message.Message):
     SEND_TIME_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
-    """How many notifications are dealt with after this message. One with very many changes comes in several messages, of which
-    the last moves the cursor on.
+    """The cursor after this message. A notification with very many changes comes in several messages, of which only the
+    last moves the cursor on.
     """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedChange]:
-        """What is to be dealt with, all or nothing; none in a heartbeat, and none where only a subscription moves the cursor on."""
+        """The changes, to be processed all or none. Empty in a heartbeat, and if only a new subscription moves the cursor on."""
 
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
@@ -490,7 +492,9 @@ class WatchNotificationsResponse(_message.Message):
 
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last of them was committed at the nation; absent while there is none, and when the cursor is the caller's."""
+        """When the notification at the cursor was committed at the nation; absent if there is none, or if the cursor is the
+        caller's.
+        """
 
     def __init__(
         self,
@@ -515,9 +519,9 @@ class ListNodesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     def __init__(
         self,
         *,
@@ -539,10 +543,10 @@ class ListNodesResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]:
-        """The nodes, by name."""
+        """The nodes, in order of their names."""
 
     def __init__(
         self,

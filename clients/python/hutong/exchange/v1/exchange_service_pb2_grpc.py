@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class ExchangeServiceStub(object):
-    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
-    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
+    (NOT_PERMITTED).
     """
 
     def __init__(self, channel):
@@ -65,35 +66,38 @@ class ExchangeServiceStub(object):
 
 
 class ExchangeServiceServicer(object):
-    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
-    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
+    (NOT_PERMITTED).
     """
 
     def Replicate(self, request_iterator, context):
-        """Streams a province's changes to the nation, each writer's in the order of its commits, each batch acknowledged once
-        it is durable there. Changes may come again and have their effect once. The first frame is "start" and is answered by
-        where to go on; every later frame is answered once, in order. A batch that begins beyond what is committed ends the
-        stream with OUT_OF_RANGE (UPLOAD_GAP); a sender with another pepper gets FAILED_PRECONDITION (PEPPER_MISMATCH), one
-        that calls itself the nation or calls a node that is not the nation FAILED_PRECONDITION (NOT_AN_UPSTREAM).
+        """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
+        acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
+        "start"; its response says where to continue. Every later frame gets one response, in order.
+        The stream ends with OUT_OF_RANGE (UPLOAD_GAP) if a batch begins beyond what is committed, and with
+        FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), if it calls itself the nation, or if the
+        node it calls is not the nation (NOT_AN_UPSTREAM).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LookupSubjects(self, request, context):
-        """The results of up to 500 persons by key, paired in order, and up to 5,000 reports by name. With at_least_as_fresh
-        it waits, as long as the caller's deadline allows, until this node has what the tokens stand for: otherwise
-        UNAVAILABLE (NOT_FRESH_ENOUGH).
+        """Returns the results of up to 500 subjects by key, in the order of the request, and the records of up to 5,000
+        reports by name. With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
+        the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubscribeSubjects(self, request, context):
-        """Subscribes the node to every change of these persons' results, by whatever document, and of the ties between their
-        documents. The changes come by WatchNotifications; the answer holds what is known now. Idempotent. A subscription
-        ends when nothing of the person is kept here any more and the node has not asked for as long as results are kept.
+        """Subscribes the node to every change of these subjects' results, by any of their documents, and of the links between
+        their documents. The response holds what is known now; changes come by WatchNotifications. A repeat has no further
+        effect. A subscription ends if nothing of the subject is kept here any more and the node has not subscribed to it
+        again for as long as results are kept.
         Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
         does not know the node's cursor, and the node subscribes again.
         """
@@ -102,16 +106,17 @@ class ExchangeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchNotifications(self, request, context):
-        """Streams what concerns a node: changes that it has subscribed to, missing reports of its laboratories. In order, from a
-        cursor on; a heartbeat comes at least every 5 seconds. Opened again at a cursor, it sends what came after it once
-        more.
+        """Streams notifications to a node, in order, starting after the cursor: changes of subjects that it has subscribed
+        to, and missing reports of its laboratories. A heartbeat comes at least every 5 seconds. Opened again with the same
+        cursor, it sends the same notifications again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListNodes(self, request, context):
-        """Lists the nodes that replicate to this one, by name, paged (AIP-158): who is late, and by how much.
+        """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
+        The nation's operators call it; it needs no node's certificate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,9 +159,10 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
-    """What nodes say to each other: a province calls, the national node serves. For nodes only; no document number and no
-    name ever crosses it. Over TLS the caller's certificate must name the node it speaks for, by a DNS name
-    "{region}.nodes.…" or a URI that ends in "nodes/{region}": otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
+    (NOT_PERMITTED).
     """
 
     @staticmethod

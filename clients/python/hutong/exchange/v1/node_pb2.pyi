@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class WriterPosition(_message.Message):
-    """How far a writer's commits are known somewhere."""
+    """How many of a writer's commits are known at a node."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -30,11 +30,11 @@ class WriterPosition(_message.Message):
     writer: _builtins.int
     """The writer's number in the node's log, from 1."""
     offset: _builtins.int
-    """How many of its commits, from the first, are meant."""
+    """How many of its commits, counted from the first."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last of them was committed at its node; absent for none. With it a node finds out that its log is not the
-        one that was replicated, but one restored from an older copy.
+        """When the last of them was committed at its node; absent if there is none. A node compares it with its log: if the
+        times differ, the log was restored from an older copy and is not the one that was replicated.
         """
 
     def __init__(
@@ -67,11 +67,12 @@ class Node(_message.Message):
     name: _builtins.str
     """"nodes/{region}"."""
     backlog: _builtins.int
-    """Commits that it held and had not sent when it was last heard of."""
+    """The number of commits that it had not sent yet when the last frame came."""
     conflict_count: _builtins.int
-    """Reports that it sent and another node had sent before with other content: the first stands. And revisions that it
-    sent with other content or state than before, as a node does that was restored from an older copy: the newest by its
-    clock stands, as the next revision at the nation, unless the report has become another person's; then the first does.
+    """The number of conflicts, of two kinds. It sent a report that another node had sent before with other content: the
+    first stands. Or it sent a revision with other content or state than before, as a node does that was restored from
+    an older copy: the newest by the node's clock becomes the next revision at the nation. If the report would become
+    another person's, the first stands.
     """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
@@ -79,11 +80,11 @@ class Node(_message.Message):
 
     @_builtins.property
     def contact_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last heard of, by the nation's clock."""
+        """When the last frame came from it, by the nation's clock."""
 
     @_builtins.property
     def clock_skew(self) -> _duration_pb2.Duration:
-        """How far its clock was ahead of the nation's when it connected; negative when behind."""
+        """How far its clock was ahead of the nation's when it last connected; negative if behind."""
 
     def __init__(
         self,

@@ -25,7 +25,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ReplicatedResult(_message.Message):
-    """One revision of one result as nodes pass it on. The person is a keyed hash: no mask crosses between nodes."""
+    """One revision of one result, as nodes send it. The subject appears only as a keyed hash: no mask crosses between
+    nodes.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -52,23 +54,26 @@ class ReplicatedResult(_message.Message):
     NATIONAL_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
     subject_key: _builtins.bytes
-    """The person: HMAC-SHA-256 with the nation's pepper over document type and canonical number, first 16 bytes."""
+    """The subject key: HMAC-SHA-256 with the nation's pepper over document type, issuing country and canonical number,
+    first 16 bytes.
+    """
     key_version: _builtins.int
-    """Which pepper made subject_key."""
+    """The version of the pepper that made subject_key."""
     content_hash: _builtins.bytes
-    """A keyed hash, 16 bytes, over all that the laboratory stated of this person. It tells a report that came twice from
-    two reports under one number. Empty in the answers to look-ups.
+    """A hash, 16 bytes, over everything that the laboratory stated of this person, in whose input the person appears only
+    as keyed hashes. It tells a report that came twice from two reports with one number. UploadService.UploadResults
+    says what it covers. Empty in the responses of LookupSubjects.
     """
     sampling_hash: _builtins.bytes
-    """The same over the sampling record that the report followed; empty when there was none."""
+    """The content_hash of the sampling record that this report replaced; empty if there was none."""
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}"."""
     report_number: _builtins.str
     """The report's number, unique within its laboratory; 1 to 64 characters."""
     revision: _builtins.int
-    """1 for the first, growing by one with each change of state or content."""
+    """1 for the first revision, and one more with each change of state or content."""
     state: _result_pb2.ResultState.ValueType
-    """Whether this revision still counts."""
+    """Whether this revision counts."""
     tube_code: _builtins.str
     """As in TestResult."""
     pool_size: _builtins.int
@@ -99,7 +104,7 @@ class ReplicatedResult(_message.Message):
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """As in TestResult: absent for PENDING and for nothing else."""
+        """As in TestResult: absent for PENDING, present for all others."""
 
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
@@ -107,7 +112,7 @@ class ReplicatedResult(_message.Message):
 
     @_builtins.property
     def national_receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the national node had it; absent until it is known to."""
+        """When the national node stored it durably; absent if the sender does not know."""
 
     def __init__(
         self,
@@ -145,10 +150,10 @@ Global___ReplicatedResult: _TypeAlias = ReplicatedResult  # noqa: Y015
 
 @_typing.final
 class ReplicatedTubes(_message.Message):
-    """First revisions that one commit stored, which still count: nearly all that laboratories upload, and so sent column by
-    column. The columns from tube_code to person_count have a position for each tube, those after it one for each person,
-    tube by tube. The results' source_node is the sender. Times are microseconds since 1970-01-01T00:00:00Z, 0 where absent.
-    Whatever else there is of a result is sent as a ReplicatedResult.
+    """First revisions that one commit stored and that still count, column by column: nearly everything that laboratories
+    upload. The columns from tube_code to person_count have one entry for each tube; the columns after it have one for
+    each person, tube by tube. The results' source_node is the sender. Times are microseconds since 1970-01-01T00:00:00Z;
+    0 means absent. All other revisions are sent as ReplicatedResult.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -174,11 +179,11 @@ class ReplicatedTubes(_message.Message):
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}"."""
     key_version: _builtins.int
-    """Which pepper made the subject keys."""
+    """The version of the pepper that made the subject keys."""
     subject_keys: _builtins.bytes
-    """The persons, as in ReplicatedResult, 16 bytes each without anything between them."""
+    """As in ReplicatedResult: 16 bytes for each person, concatenated."""
     content_hashes: _builtins.bytes
-    """As in ReplicatedResult, 16 bytes each without anything between them."""
+    """As in ReplicatedResult: 16 bytes for each person, concatenated."""
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
         """When the sender stored them."""
@@ -213,7 +218,7 @@ class ReplicatedTubes(_message.Message):
 
     @_builtins.property
     def sample_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """As in ReplicatedResult. Never absent."""
+        """As in ReplicatedResult; never absent."""
 
     @_builtins.property
     def receive_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -225,11 +230,11 @@ class ReplicatedTubes(_message.Message):
 
     @_builtins.property
     def report_time_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """As in ReplicatedResult: absent for PENDING and for nothing else."""
+        """As in ReplicatedResult: absent for PENDING, present for all others."""
 
     @_builtins.property
     def person_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Whose results follow of this tube, 1 at least."""
+        """The number of persons of this tube whose results are in the columns below, at least 1."""
 
     @_builtins.property
     def report_number(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -267,7 +272,7 @@ Global___ReplicatedTubes: _TypeAlias = ReplicatedTubes  # noqa: Y015
 
 @_typing.final
 class ReplicatedLink(_message.Message):
-    """One tie between two documents of one person, or its end, as nodes pass it on."""
+    """A link between two documents of one person, or its end, as nodes send it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -281,20 +286,20 @@ class ReplicatedLink(_message.Message):
     name: _builtins.str
     """"links/{uuid7}"."""
     subject_key: _builtins.bytes
-    """One document's key."""
+    """The subject key of one document."""
     type: _identity_pb2.DocumentType.ValueType
-    """Its type."""
+    """The type of that document."""
     linked_subject_key: _builtins.bytes
-    """The other's key."""
+    """The subject key of the other document."""
     linked_type: _identity_pb2.DocumentType.ValueType
-    """Its type."""
+    """The type of that document."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When they were tied."""
+        """When they were linked."""
 
     @_builtins.property
     def unlink_time(self) -> _timestamp_pb2.Timestamp:
-        """When they were untied; absent while the tie holds. An end that was sent once stays."""
+        """When the link was removed; absent while it holds. An end that was sent once stays."""
 
     def __init__(
         self,
@@ -328,14 +333,14 @@ class ReplicatedLabStanding(_message.Message):
     standing: _lab_pb2.LabStanding.ValueType
     """The standing from effective_time on."""
     reason: _builtins.str
-    """Why; at most 500 characters."""
+    """The reason, at most 500 characters."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it holds; absent for since ever."""
+        """The instant from which it holds; absent if it always held."""
 
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded at the sending node."""
+        """When the sending node recorded it."""
 
     def __init__(
         self,
@@ -370,10 +375,10 @@ class ReplicatedLab(_message.Message):
     display_name: _builtins.str
     """The registered name."""
     region: _builtins.str
-    """Where it works, GB/T 2260 six digits."""
+    """The region where it works, a six-digit GB/T 2260 code."""
     @_builtins.property
     def authorize_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it is authorised; absent for since ever."""
+        """The instant from which it is authorised; absent if it always was."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -381,7 +386,7 @@ class ReplicatedLab(_message.Message):
 
     @_builtins.property
     def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicatedLabStanding]:
-        """The whole standing history, oldest first. Entries that the receiver does not know yet are added."""
+        """The whole standing history, oldest first. The receiver adds the entries that it does not know yet."""
 
     def __init__(
         self,
@@ -403,7 +408,7 @@ Global___ReplicatedLab: _TypeAlias = ReplicatedLab  # noqa: Y015
 
 @_typing.final
 class ReplicatedMissingReport(_message.Message):
-    """A report that its holder has shown and that no node has a record of, on its way to the node of its laboratory."""
+    """A report that its holder has shown and of which no node has a record, on its way to the node of its laboratory."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -457,11 +462,11 @@ class ReplicatedChange(_message.Message):
 
     @_builtins.property
     def lab(self) -> Global___ReplicatedLab:
-        """A laboratory that was registered or whose standing has changed."""
+        """A laboratory that was registered or whose standing changed."""
 
     @_builtins.property
     def missing_report(self) -> Global___ReplicatedMissingReport:
-        """A missing report of a laboratory that is not the sending node's."""
+        """A missing report of a laboratory of another node."""
 
     def __init__(
         self,

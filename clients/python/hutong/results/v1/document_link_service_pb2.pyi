@@ -29,9 +29,11 @@ class LinkDocumentsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """On what grounds they are known to be one person's, 1 to 500 characters without NUL, no identity in it."""
+    """How it is known that both belong to one person, 1 to 500 characters without NUL. Must not contain an identity."""
     request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """One document."""
@@ -87,9 +89,11 @@ class UnlinkDocumentsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why they are untied, 1 to 500 characters without NUL, no identity in it."""
+    """Why the link is removed, 1 to 500 characters without NUL. Must not contain an identity."""
     request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """One document."""
@@ -121,7 +125,7 @@ class UnlinkDocumentsResponse(_message.Message):
     DOCUMENT_LINK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def document_link(self) -> _link_pb2.DocumentLink:
-        """The link with its end."""
+        """The link with its unlink_time."""
 
     def __init__(
         self,
@@ -144,9 +148,9 @@ class ListLinkedDocumentsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """The document."""
@@ -173,7 +177,7 @@ class ListLinkedDocumentsResponse(_message.Message):
     DOCUMENT_LINKS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def document_links(self) -> _containers.RepeatedCompositeFieldContainer[_link_pb2.DocumentLink]:
         """The links, newest first."""

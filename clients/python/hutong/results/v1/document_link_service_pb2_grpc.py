@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DocumentLinkServiceStub(object):
-    """Documents of one person, tied together.
+    """Links between documents of one person. An officer who has seen both documents calls it.
     """
 
     def __init__(self, channel):
@@ -53,28 +53,28 @@ class DocumentLinkServiceStub(object):
 
 
 class DocumentLinkServiceServicer(object):
-    """Documents of one person, tied together.
+    """Links between documents of one person. An officer who has seen both documents calls it.
     """
 
     def LinkDocuments(self, request, context):
-        """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-        already keep their link, which is the answer.
+        """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
+        history is kept. If the documents are linked already, the existing link is returned. FAILED_PRECONDITION
+        (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnlinkDocuments(self, request, context):
-        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-        request_id returns the first answer.
+        """Removes the link between two documents. Atomic; the link stays in the history. NOT_FOUND if they are not linked.
+        With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLinkedDocuments(self, request, context):
-        """Lists the links of a document, past ones too, newest first.
+        """Lists the links of a document, newest first, including those that were removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +107,7 @@ def add_DocumentLinkServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DocumentLinkService(object):
-    """Documents of one person, tied together.
+    """Links between documents of one person. An officer who has seen both documents calls it.
     """
 
     @staticmethod

@@ -27,43 +27,43 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DocumentLinkServiceStub:
-    """Documents of one person, tied together."""
+    """Links between documents of one person. An officer who has seen both documents calls it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DocumentLinkServiceAsyncStub: ...
     LinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.LinkDocumentsRequest, _document_link_service_pb2.LinkDocumentsResponse]
-    """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-    already keep their link, which is the answer.
+    """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
+    history is kept. If the documents are linked already, the existing link is returned. FAILED_PRECONDITION
+    (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
     """
     UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]
-    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-    request_id returns the first answer.
+    """Removes the link between two documents. Atomic; the link stays in the history. NOT_FOUND if they are not linked.
+    With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
     """
     ListLinkedDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.ListLinkedDocumentsRequest, _document_link_service_pb2.ListLinkedDocumentsResponse]
-    """Lists the links of a document, past ones too, newest first."""
+    """Lists the links of a document, newest first, including those that were removed."""
 
 @_typing.type_check_only
 class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
-    """Documents of one person, tied together."""
+    """Links between documents of one person. An officer who has seen both documents calls it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.LinkDocumentsRequest, _document_link_service_pb2.LinkDocumentsResponse]  # type: ignore[assignment]
-    """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-    already keep their link, which is the answer.
+    """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
+    history is kept. If the documents are linked already, the existing link is returned. FAILED_PRECONDITION
+    (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
     """
     UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
-    """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-    request_id returns the first answer.
+    """Removes the link between two documents. Atomic; the link stays in the history. NOT_FOUND if they are not linked.
+    With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
     """
     ListLinkedDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.ListLinkedDocumentsRequest, _document_link_service_pb2.ListLinkedDocumentsResponse]  # type: ignore[assignment]
-    """Lists the links of a document, past ones too, newest first."""
+    """Lists the links of a document, newest first, including those that were removed."""
 
 class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Documents of one person, tied together."""
+    """Links between documents of one person. An officer who has seen both documents calls it."""
 
     @_abc_1.abstractmethod
     def LinkDocuments(
@@ -71,9 +71,9 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_link_service_pb2.LinkDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_link_service_pb2.LinkDocumentsResponse, _abc.Awaitable[_document_link_service_pb2.LinkDocumentsResponse]]:
-        """Ties two documents of one person together. Atomic, reversible, kept in history. FAILED_PRECONDITION
-        (TOO_MANY_LINKED) when more than 16 documents would be one person's: nobody holds so many. Documents that are tied
-        already keep their link, which is the answer.
+        """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
+        history is kept. If the documents are linked already, the existing link is returned. FAILED_PRECONDITION
+        (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
         """
 
     @_abc_1.abstractmethod
@@ -82,8 +82,8 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_link_service_pb2.UnlinkDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_link_service_pb2.UnlinkDocumentsResponse, _abc.Awaitable[_document_link_service_pb2.UnlinkDocumentsResponse]]:
-        """Unties two documents. Atomic; the link stays in history. NOT_FOUND when they are not tied. A repeat with the same
-        request_id returns the first answer.
+        """Removes the link between two documents. Atomic; the link stays in the history. NOT_FOUND if they are not linked.
+        With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -92,6 +92,6 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_link_service_pb2.ListLinkedDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_document_link_service_pb2.ListLinkedDocumentsResponse, _abc.Awaitable[_document_link_service_pb2.ListLinkedDocumentsResponse]]:
-        """Lists the links of a document, past ones too, newest first."""
+        """Lists the links of a document, newest first, including those that were removed."""
 
 def add_DocumentLinkServiceServicer_to_server(servicer: DocumentLinkServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,9 @@ class ImportResultsRequest(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """The person."""
@@ -53,10 +55,10 @@ class ImportResultsResponse(_message.Message):
     TEST_RESULTS_FIELD_NUMBER: _builtins.int
     IMPORTED_COUNT_FIELD_NUMBER: _builtins.int
     imported_count: _builtins.int
-    """How many of them were not there before."""
+    """How many of them this call added."""
     @_builtins.property
     def test_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
-        """The results that are now in the local store, newest report first."""
+        """All results of the person that are in this node's store now, newest report first."""
 
     def __init__(
         self,

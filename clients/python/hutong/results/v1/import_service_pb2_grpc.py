@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ImportServiceStub(object):
-    """Taking results of other nodes into this one's store.
+    """Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
+    person moves in.
     """
 
     def __init__(self, channel):
@@ -43,13 +44,16 @@ class ImportServiceStub(object):
 
 
 class ImportServiceServicer(object):
-    """Taking results of other nodes into this one's store.
+    """Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
+    person moves in.
     """
 
     def ImportResults(self, request, context):
-        """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-        correction or recall at its source node reaches the imported copy, and so do new reports, until nothing of the person is
-        kept any more and the person was not imported for as long as results are kept.
+        """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
+        no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
+        calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+        results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
+        the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +76,8 @@ def add_ImportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImportService(object):
-    """Taking results of other nodes into this one's store.
+    """Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
+    person moves in.
     """
 
     @staticmethod

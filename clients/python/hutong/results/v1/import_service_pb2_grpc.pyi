@@ -27,31 +27,41 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ImportServiceStub:
-    """Taking results of other nodes into this one's store."""
+    """Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
+    person moves in.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ImportServiceAsyncStub: ...
     ImportResults: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.ImportResultsRequest, _import_service_pb2.ImportResultsResponse]
-    """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-    correction or recall at its source node reaches the imported copy, and so do new reports, until nothing of the person is
-    kept any more and the person was not imported for as long as results are kept.
+    """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
+    no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
+    calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+    results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
+    the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
     """
 
 @_typing.type_check_only
 class ImportServiceAsyncStub(ImportServiceStub):
-    """Taking results of other nodes into this one's store."""
+    """Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
+    person moves in.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportResults: _aio.UnaryUnaryMultiCallable[_import_service_pb2.ImportResultsRequest, _import_service_pb2.ImportResultsResponse]  # type: ignore[assignment]
-    """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-    correction or recall at its source node reaches the imported copy, and so do new reports, until nothing of the person is
-    kept any more and the person was not imported for as long as results are kept.
+    """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
+    no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
+    calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+    results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
+    the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
     """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Taking results of other nodes into this one's store."""
+    """Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
+    person moves in.
+    """
 
     @_abc_1.abstractmethod
     def ImportResults(
@@ -59,9 +69,11 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.ImportResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.ImportResultsResponse, _abc.Awaitable[_import_service_pb2.ImportResultsResponse]]:
-        """Takes a person's nationwide results into this node's store, provenance kept. Atomic and idempotent; a later
-        correction or recall at its source node reaches the imported copy, and so do new reports, until nothing of the person is
-        kept any more and the person was not imported for as long as results are kept.
+        """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
+        no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
+        calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+        results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
+        the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
         """
 
 def add_ImportServiceServicer_to_server(servicer: ImportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ class _LabStanding:
 class _LabStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LabStanding.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LAB_STANDING_UNSPECIFIED: _LabStanding.ValueType  # 0
-    """Not known to this node."""
+    """This node does not know the laboratory."""
     LAB_STANDING_AUTHORIZED: _LabStanding.ValueType  # 1
     """May issue reports (green light)."""
     LAB_STANDING_WARNED: _LabStanding.ValueType  # 2
@@ -35,13 +35,13 @@ class _LabStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LabStandi
     LAB_STANDING_SUSPENDED: _LabStanding.ValueType  # 3
     """May not issue reports until reinstated (red light)."""
     LAB_STANDING_REVOKED: _LabStanding.ValueType  # 4
-    """May not issue reports any more."""
+    """May not issue reports, permanently."""
 
 class LabStanding(_LabStanding, metaclass=_LabStandingEnumTypeWrapper):
-    """How a laboratory stands with its supervisor. The lights are those of the national rule of 2 June 2022."""
+    """Whether a laboratory may issue reports. The lights in brackets are those of the national rule of 2 June 2022."""
 
 LAB_STANDING_UNSPECIFIED: LabStanding.ValueType  # 0
-"""Not known to this node."""
+"""This node does not know the laboratory."""
 LAB_STANDING_AUTHORIZED: LabStanding.ValueType  # 1
 """May issue reports (green light)."""
 LAB_STANDING_WARNED: LabStanding.ValueType  # 2
@@ -49,13 +49,13 @@ LAB_STANDING_WARNED: LabStanding.ValueType  # 2
 LAB_STANDING_SUSPENDED: LabStanding.ValueType  # 3
 """May not issue reports until reinstated (red light)."""
 LAB_STANDING_REVOKED: LabStanding.ValueType  # 4
-"""May not issue reports any more."""
+"""May not issue reports, permanently."""
 Global___LabStanding: _TypeAlias = LabStanding  # noqa: Y015
 
 @_typing.final
 class LabStandingChange(_message.Message):
-    """One entry of a laboratory's standing history. The standing at an instant is that of the entry with the greatest
-    effective_time at or before it; of two with the same, the later recorded.
+    """One entry of a laboratory's standing history. The standing at an instant is that of the entry with the latest
+    effective_time at or before it. Of two entries with the same effective_time, the one recorded later counts.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -67,14 +67,16 @@ class LabStandingChange(_message.Message):
     standing: Global___LabStanding.ValueType
     """The standing from effective_time on."""
     reason: _builtins.str
-    """Why, for readers of the history; at most 500 characters."""
+    """The reason, at most 500 characters."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it holds. Absent in the first entry of a laboratory registered without authorize_time: since ever."""
+        """The instant from which it holds. Absent in the first entry of a laboratory that was registered without
+        authorize_time: it has always held.
+        """
 
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded here."""
+        """When this node recorded it."""
 
     def __init__(
         self,
@@ -111,24 +113,24 @@ class Lab(_message.Message):
     display_name: _builtins.str
     """The laboratory's registered name, 1 to 200 characters without control characters."""
     region: _builtins.str
-    """Where it works, GB/T 2260 six digits."""
+    """The region where it works, a six-digit GB/T 2260 code."""
     contact: _builtins.str
-    """Whom to chase when a report is missing: a telephone number or address, at most 200 characters without control
+    """Whom to ask when a report is missing: a telephone number or address, at most 200 characters without control
     characters. Optional.
     """
     standing: Global___LabStanding.ValueType
-    """The standing now."""
+    """The current standing."""
     @_builtins.property
     def authorize_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it is authorised, 1900 to 9999. Absent means since ever."""
+        """The instant from which it is authorised, in the years 1900 to 9999. Absent means that it always was."""
 
     @_builtins.property
     def standing_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabStandingChange]:
-        """The whole history, oldest first; only in GetLab and the answers to changes."""
+        """The whole standing history, oldest first. Set by GetLab, CreateLab and SetLabStanding only."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was registered here."""
+        """When it was registered at this node."""
 
     def __init__(
         self,

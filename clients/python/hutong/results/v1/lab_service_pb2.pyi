@@ -27,10 +27,12 @@ class CreateLabRequest(_message.Message):
     LAB_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID of the caller's (AIP-155): the same with the same content answers the first answer again. Optional."""
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
     @_builtins.property
     def lab(self) -> _lab_pb2.Lab:
-        """The laboratory; its output-only fields are ignored."""
+        """The laboratory. Fields that the service sets are ignored."""
 
     def __init__(
         self,
@@ -118,11 +120,11 @@ class ListLabsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
-    """Only laboratories in this region or below it ("410000" takes in "410105"); empty for all."""
+    """Only laboratories in this region or below it ("410000" includes "410105"); empty for all."""
     def __init__(
         self,
         *,
@@ -145,10 +147,10 @@ class ListLabsResponse(_message.Message):
     LABS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def labs(self) -> _containers.RepeatedCompositeFieldContainer[_lab_pb2.Lab]:
-        """The laboratories, by name; without their histories."""
+        """The laboratories in order of their names, without their standing histories."""
 
     def __init__(
         self,
@@ -176,14 +178,16 @@ class SetLabStandingRequest(_message.Message):
     name: _builtins.str
     """"labs/{uscc}"."""
     standing: _lab_pb2.LabStanding.ValueType
-    """The standing to enter."""
+    """The new standing."""
     reason: _builtins.str
-    """Why, 1 to 500 characters without NUL."""
+    """The reason, 1 to 500 characters without NUL."""
     request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it holds, 1900 to 9999; absent means now. May lie in the past."""
+        """The instant from which it holds, in the years 1900 to 9999; absent means now. It may lie in the past."""
 
     def __init__(
         self,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class LabServiceStub(object):
-    """The register of laboratories. Reads see every write acknowledged before them.
+    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
+    read. A read sees every write that was acknowledged before it.
     """
 
     def __init__(self, channel):
@@ -58,35 +59,38 @@ class LabServiceStub(object):
 
 
 class LabServiceServicer(object):
-    """The register of laboratories. Reads see every write acknowledged before them.
+    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
+    read. A read sees every write that was acknowledged before it.
     """
 
     def CreateLab(self, request, context):
-        """Registers a laboratory. Atomic. Registering the same content again answers the stored one; other content under
-        the same name is ALREADY_EXISTS. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or region.
+        """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
+        other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
+        authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLab(self, request, context):
-        """Reads one laboratory with its standing history. NOT_FOUND when it is not registered.
+        """Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLabs(self, request, context):
-        """Lists laboratories by name, in order, paged (AIP-158).
+        """Lists laboratories in order of their names, paged (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetLabStanding(self, request, context):
-        """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-        was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
-        answer; without one it adds a second entry with the same standing.
+        """Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
+        laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat
+        returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
+        is not registered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,7 +128,8 @@ def add_LabServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LabService(object):
-    """The register of laboratories. Reads see every write acknowledged before them.
+    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
+    read. A read sees every write that was acknowledged before it.
     """
 
     @staticmethod

@@ -27,47 +27,57 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LabServiceStub:
-    """The register of laboratories. Reads see every write acknowledged before them."""
+    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
+    read. A read sees every write that was acknowledged before it.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LabServiceAsyncStub: ...
     CreateLab: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.CreateLabRequest, _lab_service_pb2.CreateLabResponse]
-    """Registers a laboratory. Atomic. Registering the same content again answers the stored one; other content under
-    the same name is ALREADY_EXISTS. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or region.
+    """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
+    other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
+    authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
     """
     GetLab: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.GetLabRequest, _lab_service_pb2.GetLabResponse]
-    """Reads one laboratory with its standing history. NOT_FOUND when it is not registered."""
+    """Returns one laboratory with its standing history. NOT_FOUND if it is not registered."""
     ListLabs: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.ListLabsRequest, _lab_service_pb2.ListLabsResponse]
-    """Lists laboratories by name, in order, paged (AIP-158)."""
+    """Lists laboratories in order of their names, paged (AIP-158)."""
     SetLabStanding: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabStandingRequest, _lab_service_pb2.SetLabStandingResponse]
-    """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-    was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
-    answer; without one it adds a second entry with the same standing.
+    """Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
+    laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat
+    returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
+    is not registered.
     """
 
 @_typing.type_check_only
 class LabServiceAsyncStub(LabServiceStub):
-    """The register of laboratories. Reads see every write acknowledged before them."""
+    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
+    read. A read sees every write that was acknowledged before it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateLab: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.CreateLabRequest, _lab_service_pb2.CreateLabResponse]  # type: ignore[assignment]
-    """Registers a laboratory. Atomic. Registering the same content again answers the stored one; other content under
-    the same name is ALREADY_EXISTS. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or region.
+    """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
+    other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
+    authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
     """
     GetLab: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.GetLabRequest, _lab_service_pb2.GetLabResponse]  # type: ignore[assignment]
-    """Reads one laboratory with its standing history. NOT_FOUND when it is not registered."""
+    """Returns one laboratory with its standing history. NOT_FOUND if it is not registered."""
     ListLabs: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.ListLabsRequest, _lab_service_pb2.ListLabsResponse]  # type: ignore[assignment]
-    """Lists laboratories by name, in order, paged (AIP-158)."""
+    """Lists laboratories in order of their names, paged (AIP-158)."""
     SetLabStanding: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabStandingRequest, _lab_service_pb2.SetLabStandingResponse]  # type: ignore[assignment]
-    """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-    was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
-    answer; without one it adds a second entry with the same standing.
+    """Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
+    laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat
+    returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
+    is not registered.
     """
 
 class LabServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The register of laboratories. Reads see every write acknowledged before them."""
+    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
+    read. A read sees every write that was acknowledged before it.
+    """
 
     @_abc_1.abstractmethod
     def CreateLab(
@@ -75,8 +85,9 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lab_service_pb2.CreateLabRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lab_service_pb2.CreateLabResponse, _abc.Awaitable[_lab_service_pb2.CreateLabResponse]]:
-        """Registers a laboratory. Atomic. Registering the same content again answers the stored one; other content under
-        the same name is ALREADY_EXISTS. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or region.
+        """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
+        other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
+        authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
         """
 
     @_abc_1.abstractmethod
@@ -85,7 +96,7 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lab_service_pb2.GetLabRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lab_service_pb2.GetLabResponse, _abc.Awaitable[_lab_service_pb2.GetLabResponse]]:
-        """Reads one laboratory with its standing history. NOT_FOUND when it is not registered."""
+        """Returns one laboratory with its standing history. NOT_FOUND if it is not registered."""
 
     @_abc_1.abstractmethod
     def ListLabs(
@@ -93,7 +104,7 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lab_service_pb2.ListLabsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lab_service_pb2.ListLabsResponse, _abc.Awaitable[_lab_service_pb2.ListLabsResponse]]:
-        """Lists laboratories by name, in order, paged (AIP-158)."""
+        """Lists laboratories in order of their names, paged (AIP-158)."""
 
     @_abc_1.abstractmethod
     def SetLabStanding(
@@ -101,9 +112,10 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lab_service_pb2.SetLabStandingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lab_service_pb2.SetLabStandingResponse, _abc.Awaitable[_lab_service_pb2.SetLabStandingResponse]]:
-        """Adds an entry to a laboratory's standing history. Atomic; never removes one. Results reported while a laboratory
-        was not authorised stop counting from the acknowledgement on. A repeat with the same request_id returns the first
-        answer; without one it adds a second entry with the same standing.
+        """Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
+        laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat
+        returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
+        is not registered.
         """
 
 def add_LabServiceServicer_to_server(servicer: LabServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DocumentLink(_message.Message):
-    """Two documents of one person, tied together so that look-ups by either find the results of both (核酸信息关联)."""
+    """A link between two documents of one person, so that look-ups by either find the results of both (核酸信息关联)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -44,16 +44,16 @@ class DocumentLink(_message.Message):
     linked_masked_number: _builtins.str
     """The second document's number, masked."""
     reason: _builtins.str
-    """Why they were tied."""
+    """Why they were linked."""
     unlink_reason: _builtins.str
-    """Why they were untied; empty while the link holds."""
+    """Why the link was removed; empty while it holds."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When they were tied."""
+        """When they were linked."""
 
     @_builtins.property
     def unlink_time(self) -> _timestamp_pb2.Timestamp:
-        """When they were untied; absent while the link holds."""
+        """When the link was removed; absent while it holds."""
 
     def __init__(
         self,

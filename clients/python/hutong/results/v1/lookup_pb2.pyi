@@ -27,21 +27,21 @@ class _LookupScope:
 class _LookupScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LookupScope.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LOOKUP_SCOPE_UNSPECIFIED: _LookupScope.ValueType  # 0
-    """As LOCAL."""
+    """The same as LOCAL."""
     LOOKUP_SCOPE_LOCAL: _LookupScope.ValueType  # 1
-    """Only what this node holds."""
+    """Results that this node holds."""
     LOOKUP_SCOPE_NATIONWIDE: _LookupScope.ValueType  # 2
-    """What this node and the national node hold."""
+    """Results that this node and the national node hold."""
 
 class LookupScope(_LookupScope, metaclass=_LookupScopeEnumTypeWrapper):
-    """How far a look-up reaches; the caller picks."""
+    """How far a look-up reaches."""
 
 LOOKUP_SCOPE_UNSPECIFIED: LookupScope.ValueType  # 0
-"""As LOCAL."""
+"""The same as LOCAL."""
 LOOKUP_SCOPE_LOCAL: LookupScope.ValueType  # 1
-"""Only what this node holds."""
+"""Results that this node holds."""
 LOOKUP_SCOPE_NATIONWIDE: LookupScope.ValueType  # 2
-"""What this node and the national node hold."""
+"""Results that this node and the national node hold."""
 Global___LookupScope: _TypeAlias = LookupScope  # noqa: Y015
 
 class _SourceState:
@@ -52,20 +52,20 @@ class _SourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceSta
     DESCRIPTOR: _descriptor.EnumDescriptor
     SOURCE_STATE_UNSPECIFIED: _SourceState.ValueType  # 0
     SOURCE_STATE_OK: _SourceState.ValueType  # 1
-    """It answered; what it holds is in the answer."""
+    """It answered, and the response contains what it holds."""
     SOURCE_STATE_UNAVAILABLE: _SourceState.ValueType  # 2
-    """It did not answer in time. What it may hold is not known, and that is never a reason against the holder."""
+    """It did not answer in time. What it holds is unknown, which is never a reason against the holder."""
     SOURCE_STATE_NOT_CONFIGURED: _SourceState.ValueType  # 3
     """This node has no such source."""
 
 class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
-    """How a source that was asked, or would have been, answered."""
+    """How a source answered."""
 
 SOURCE_STATE_UNSPECIFIED: SourceState.ValueType  # 0
 SOURCE_STATE_OK: SourceState.ValueType  # 1
-"""It answered; what it holds is in the answer."""
+"""It answered, and the response contains what it holds."""
 SOURCE_STATE_UNAVAILABLE: SourceState.ValueType  # 2
-"""It did not answer in time. What it may hold is not known, and that is never a reason against the holder."""
+"""It did not answer in time. What it holds is unknown, which is never a reason against the holder."""
 SOURCE_STATE_NOT_CONFIGURED: SourceState.ValueType  # 3
 """This node has no such source."""
 Global___SourceState: _TypeAlias = SourceState  # noqa: Y015
@@ -78,27 +78,27 @@ class _ClaimedReportMatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrappe
     DESCRIPTOR: _descriptor.EnumDescriptor
     CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED: _ClaimedReportMatchState.ValueType  # 0
     CLAIMED_REPORT_MATCH_STATE_FOUND: _ClaimedReportMatchState.ValueType  # 1
-    """There is a record, and it is this person's."""
+    """There is a record, and it belongs to this person."""
     CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON: _ClaimedReportMatchState.ValueType  # 2
-    """There is a record, and it is somebody else's. Nothing of it is told."""
+    """There is a record, and it belongs to another person. Its content is not returned."""
     CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: _ClaimedReportMatchState.ValueType  # 3
-    """There is none in the sources that answered."""
+    """The sources that answered have no record."""
 
 class ClaimedReportMatchState(_ClaimedReportMatchState, metaclass=_ClaimedReportMatchStateEnumTypeWrapper):
-    """Whether a claimed report has a record, and whose."""
+    """Whether a claimed report has a record, and whether it is this person's."""
 
 CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED: ClaimedReportMatchState.ValueType  # 0
 CLAIMED_REPORT_MATCH_STATE_FOUND: ClaimedReportMatchState.ValueType  # 1
-"""There is a record, and it is this person's."""
+"""There is a record, and it belongs to this person."""
 CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON: ClaimedReportMatchState.ValueType  # 2
-"""There is a record, and it is somebody else's. Nothing of it is told."""
+"""There is a record, and it belongs to another person. Its content is not returned."""
 CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: ClaimedReportMatchState.ValueType  # 3
-"""There is none in the sources that answered."""
+"""The sources that answered have no record."""
 Global___ClaimedReportMatchState: _TypeAlias = ClaimedReportMatchState  # noqa: Y015
 
 @_typing.final
 class DataSource(_message.Message):
-    """One place where results or policies were looked for."""
+    """A service of a node where results or policies were looked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -108,7 +108,7 @@ class DataSource(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """A node as look-ups name it, "nodes/{region}"."""
+    """A node's Results, as look-ups name it: "nodes/{region}"."""
     results_service: _builtins.str
     """The Results service of this node, "nodes/{region}". Only in decisions."""
     policy_service: _builtins.str
@@ -117,7 +117,7 @@ class DataSource(_message.Message):
     """How it answered."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """The instant up to which its answer is complete; absent when it did not answer."""
+        """The instant up to which its answer is complete; absent if it did not answer."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ Global___DataSource: _TypeAlias = DataSource  # noqa: Y015
 
 @_typing.final
 class ClaimedReport(_message.Message):
-    """A report the holder says they have, to be compared with the record of it."""
+    """A report that the holder claims to have, to be compared with its record."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -153,7 +153,7 @@ class ClaimedReport(_message.Message):
     """The number on the report, 1 to 64 characters without control characters."""
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """The report time on the report: the instant of lab_standing. Absent means now."""
+        """The report time on the report. lab_standing of the response refers to it. Absent means now."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ Global___ClaimedReport: _TypeAlias = ClaimedReport  # noqa: Y015
 
 @_typing.final
 class ClaimedReportMatch(_message.Message):
-    """The answer to one claimed report."""
+    """The result of comparing one claimed report."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -184,17 +184,17 @@ class ClaimedReportMatch(_message.Message):
     state: Global___ClaimedReportMatchState.ValueType
     """What was found."""
     lab_standing: _lab_pb2.LabStanding.ValueType
-    """The laboratory's standing at the claimed report time; UNSPECIFIED when this node does not know the laboratory."""
+    """The laboratory's standing at the claimed report time. UNSPECIFIED if this node does not know the laboratory."""
     lab_region: _builtins.str
-    """The laboratory's registered region, when it is known: the node to chase."""
+    """The region where the laboratory is registered, if known: its node is the one to ask for the report."""
     @_builtins.property
     def result(self) -> _result_pb2.TestResult:
-        """The newest revision of the record, when it is this person's."""
+        """The newest revision of the record, if it belongs to this person."""
 
     @_builtins.property
     def retention_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only with NOT_FOUND, when the claimed report time lies before this instant: results reported before it were removed
-        here, the record perhaps among them, and nobody is asked to upload it.
+        """Set only with NOT_FOUND, if the claimed report time lies before this instant: this node has removed results from
+        before it, and the record may have been one of them. Such a report is not stored as a missing report.
         """
 
     def __init__(

@@ -19,8 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class MissingReport(_message.Message):
-    """A report that a holder has shown somewhere in the country and that no node has a record of: its laboratory ought to
-    upload it.
+    """A report that its holder has shown somewhere in the country and of which no node has a record. Its laboratory ought
+    to upload it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -38,14 +38,14 @@ class MissingReport(_message.Message):
     report_number: _builtins.str
     """The number on the report."""
     raising_node: _builtins.str
-    """The node where it was shown first, "nodes/{region}"."""
+    """The node where it was first shown, "nodes/{region}"."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was shown first."""
+        """When it was first shown."""
 
     @_builtins.property
     def close_time(self) -> _timestamp_pb2.Timestamp:
-        """When the report came in; absent while it is missing."""
+        """When the report was uploaded; absent while it is missing."""
 
     def __init__(
         self,

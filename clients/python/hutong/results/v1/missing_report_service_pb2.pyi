@@ -28,13 +28,13 @@ class ListMissingReportsRequest(_message.Message):
     LAB_FIELD_NUMBER: _builtins.int
     INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     lab: _builtins.str
-    """Only those of this laboratory, "labs/{uscc}"; empty for all."""
+    """Only missing reports of this laboratory, "labs/{uscc}"; empty for all."""
     include_closed: _builtins.bool
-    """Also those that are closed because the report has come in. Default false."""
+    """Whether to include missing reports that are closed because the report has come in. Default false."""
     def __init__(
         self,
         *,
@@ -58,7 +58,7 @@ class ListMissingReportsResponse(_message.Message):
     MISSING_REPORTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def missing_reports(self) -> _containers.RepeatedCompositeFieldContainer[_missing_report_pb2.MissingReport]:
         """The missing reports, newest first."""

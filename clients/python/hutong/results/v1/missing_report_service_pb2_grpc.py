@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class MissingReportServiceStub(object):
-    """Reports that people have shown and no laboratory has uploaded.
+    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
+    calls it.
     """
 
     def __init__(self, channel):
@@ -43,13 +44,14 @@ class MissingReportServiceStub(object):
 
 
 class MissingReportServiceServicer(object):
-    """Reports that people have shown and no laboratory has uploaded.
+    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
+    calls it.
     """
 
     def ListMissingReports(self, request, context):
-        """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158): reports that their holders have
-        shown somewhere in the country and that no node has a record of. The national node lists those of laboratories that
-        no node has registered, too.
+        """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
+        its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
+        laboratories that no node has registered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +74,8 @@ def add_MissingReportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MissingReportService(object):
-    """Reports that people have shown and no laboratory has uploaded.
+    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
+    calls it.
     """
 
     @staticmethod

@@ -27,31 +27,37 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MissingReportServiceStub:
-    """Reports that people have shown and no laboratory has uploaded."""
+    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
+    calls it.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MissingReportServiceAsyncStub: ...
     ListMissingReports: _grpc.UnaryUnaryMultiCallable[_missing_report_service_pb2.ListMissingReportsRequest, _missing_report_service_pb2.ListMissingReportsResponse]
-    """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158): reports that their holders have
-    shown somewhere in the country and that no node has a record of. The national node lists those of laboratories that
-    no node has registered, too.
+    """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
+    its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
+    laboratories that no node has registered.
     """
 
 @_typing.type_check_only
 class MissingReportServiceAsyncStub(MissingReportServiceStub):
-    """Reports that people have shown and no laboratory has uploaded."""
+    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
+    calls it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMissingReports: _aio.UnaryUnaryMultiCallable[_missing_report_service_pb2.ListMissingReportsRequest, _missing_report_service_pb2.ListMissingReportsResponse]  # type: ignore[assignment]
-    """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158): reports that their holders have
-    shown somewhere in the country and that no node has a record of. The national node lists those of laboratories that
-    no node has registered, too.
+    """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
+    its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
+    laboratories that no node has registered.
     """
 
 class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reports that people have shown and no laboratory has uploaded."""
+    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
+    calls it.
+    """
 
     @_abc_1.abstractmethod
     def ListMissingReports(
@@ -59,9 +65,9 @@ class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _missing_report_service_pb2.ListMissingReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_missing_report_service_pb2.ListMissingReportsResponse, _abc.Awaitable[_missing_report_service_pb2.ListMissingReportsResponse]]:
-        """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158): reports that their holders have
-        shown somewhere in the country and that no node has a record of. The national node lists those of laboratories that
-        no node has registered, too.
+        """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
+        its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
+        laboratories that no node has registered.
         """
 
 def add_MissingReportServiceServicer_to_server(servicer: MissingReportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,31 +26,31 @@ class _NextStepActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NextSt
     DESCRIPTOR: _descriptor.EnumDescriptor
     NEXT_STEP_ACTION_UNSPECIFIED: _NextStepAction.ValueType  # 0
     NEXT_STEP_ACTION_UPLOAD_REPORT: _NextStepAction.ValueType  # 1
-    """The laboratory ought to upload a report that its holder has in hand."""
+    """The laboratory should upload a report that its holder has shown."""
     NEXT_STEP_ACTION_EXAMINE_EVIDENCE: _NextStepAction.ValueType  # 2
-    """An officer ought to compare a presented report with the record that it contradicts."""
+    """An officer should compare a presented report with the record that it contradicts."""
     NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE: _NextStepAction.ValueType  # 3
-    """The person ought to have the single-tube recheck of a positive pool."""
+    """The person should have the single-tube recheck of a positive pool."""
     NEXT_STEP_ACTION_ASK_AGAIN: _NextStepAction.ValueType  # 4
-    """Ask again: a source did not answer."""
+    """The caller should ask again, because a source did not answer."""
 
 class NextStepAction(_NextStepAction, metaclass=_NextStepActionEnumTypeWrapper):
-    """What somebody ought to do."""
+    """An action that a response advises."""
 
 NEXT_STEP_ACTION_UNSPECIFIED: NextStepAction.ValueType  # 0
 NEXT_STEP_ACTION_UPLOAD_REPORT: NextStepAction.ValueType  # 1
-"""The laboratory ought to upload a report that its holder has in hand."""
+"""The laboratory should upload a report that its holder has shown."""
 NEXT_STEP_ACTION_EXAMINE_EVIDENCE: NextStepAction.ValueType  # 2
-"""An officer ought to compare a presented report with the record that it contradicts."""
+"""An officer should compare a presented report with the record that it contradicts."""
 NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE: NextStepAction.ValueType  # 3
-"""The person ought to have the single-tube recheck of a positive pool."""
+"""The person should have the single-tube recheck of a positive pool."""
 NEXT_STEP_ACTION_ASK_AGAIN: NextStepAction.ValueType  # 4
-"""Ask again: a source did not answer."""
+"""The caller should ask again, because a source did not answer."""
 Global___NextStepAction: _TypeAlias = NextStepAction  # noqa: Y015
 
 @_typing.final
 class NextStep(_message.Message):
-    """What somebody ought to do next, as an answer advises it."""
+    """What to do next, as a response advises."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -63,19 +63,19 @@ class NextStep(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     action: Global___NextStepAction.ValueType
-    """What to do."""
+    """The action."""
     lab: _builtins.str
-    """The laboratory it concerns, "labs/{uscc}"; empty when none."""
+    """The laboratory that it concerns, "labs/{uscc}"; empty if none."""
     report_number: _builtins.str
-    """The number of the report it concerns; empty when none."""
+    """The number of the report that it concerns; empty if none."""
     node: _builtins.str
-    """A node as look-ups name it, "nodes/{region}"."""
+    """A node's Results, as look-ups name it: "nodes/{region}"."""
     results_service: _builtins.str
     """The Results service of this node, "nodes/{region}". Only in decisions."""
     policy_service: _builtins.str
     """The Policy service of this node, "nodes/{region}". Only in decisions."""
     description: _builtins.str
-    """For a person to read; never an identity."""
+    """A text for a person to read. It never contains an identity."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was advised."""

@@ -32,10 +32,10 @@ class _ResultStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResultSta
     RESULT_STATE_SUPERSEDED: _ResultState.ValueType  # 2
     """An older revision, kept as history."""
     RESULT_STATE_RECALLED: _ResultState.ValueType  # 3
-    """Taken back by the laboratory or an authority; it counts for nothing."""
+    """Recalled by the laboratory or an authority. It does not count."""
 
 class ResultState(_ResultState, metaclass=_ResultStateEnumTypeWrapper):
-    """Whether a revision of a result still speaks."""
+    """Whether a revision of a result counts."""
 
 RESULT_STATE_UNSPECIFIED: ResultState.ValueType  # 0
 RESULT_STATE_ACTIVE: ResultState.ValueType  # 1
@@ -43,7 +43,7 @@ RESULT_STATE_ACTIVE: ResultState.ValueType  # 1
 RESULT_STATE_SUPERSEDED: ResultState.ValueType  # 2
 """An older revision, kept as history."""
 RESULT_STATE_RECALLED: ResultState.ValueType  # 3
-"""Taken back by the laboratory or an authority; it counts for nothing."""
+"""Recalled by the laboratory or an authority. It does not count."""
 Global___ResultState: _TypeAlias = ResultState  # noqa: Y015
 
 class _Specimen:
@@ -120,8 +120,8 @@ Global___Method: _TypeAlias = Method  # noqa: Y015
 
 @_typing.final
 class TestResult(_message.Message):
-    """One person's result as one laboratory reported it, at one revision. The person appears only as masks. Results come in
-    by UploadService and change by ResultsAdminService.
+    """One person's result as one laboratory reported it, at one revision. The person appears only as masks. Results are
+    uploaded by UploadService and changed by ResultsAdminService.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -149,20 +149,20 @@ class TestResult(_message.Message):
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"labs/{uscc}/results/{report_number}". Look-ups of it answer the newest revision; with "@{revision}" appended,
-    that revision for ever.
+    """"labs/{uscc}/results/{report_number}" means the newest revision. With "@{revision}" appended it means that
+    revision, which never changes.
     """
     revision: _builtins.int
-    """1 for the first, growing by one with each change of state or content."""
+    """1 for the first revision, and one more with each change of state or content."""
     state: Global___ResultState.ValueType
-    """Whether this revision still counts."""
+    """Whether this revision counts."""
     masked_name: _builtins.str
-    """The name with all but its first character masked, for display: "张**"; of one character alone "*". Empty when the
-    laboratory gave none.
+    """The name with all but its first character masked, for display: "张**". A name of one character becomes "*". Empty if
+    the laboratory gave no name.
     """
     masked_number: _builtins.str
     """The document number with all but its first two and last two characters masked, for display: "41**************19".
-    Of a result that came from another node, empty until the document was shown at this one with a result of it.
+    Empty for a result that came from another node, until the document is shown at this node.
     """
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}"."""
@@ -179,14 +179,14 @@ class TestResult(_message.Message):
     outcome: _outcome_pb2.Outcome.ValueType
     """What the test says."""
     sample_region: _builtins.str
-    """Where the specimen was taken, GB/T 2260 six digits. It never decides whether the result counts."""
+    """The region where the specimen was taken, a six-digit GB/T 2260 code. It never decides whether the result counts."""
     sample_site: _builtins.str
     """The sampling site's name, at most 200 characters; may be empty."""
     source_node: _builtins.str
     """The node that received it from the laboratory, "nodes/{region}"."""
     lab_standing: _lab_pb2.LabStanding.ValueType
-    """The laboratory's standing at report_time (sample_time for PENDING) as known now. UNSPECIFIED when this node does
-    not know the laboratory: that is never a reason against the holder.
+    """The laboratory's standing at report_time (at sample_time for PENDING), as known now. UNSPECIFIED if this node does
+    not know the laboratory, which is never a reason against the holder.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
@@ -194,15 +194,15 @@ class TestResult(_message.Message):
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the laboratory received it (收样时间); absent when not stated."""
+        """When the laboratory received the specimen (收样时间); absent if not stated."""
 
     @_builtins.property
     def test_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was examined (检测时间); absent when not stated."""
+        """When the specimen was examined (检测时间); absent if not stated."""
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """When the report was issued (出具报告时间): validity counts from here. Absent for PENDING."""
+        """When the report was issued (出具报告时间). Validity counts from here unless a policy says otherwise. Absent for PENDING."""
 
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
@@ -210,7 +210,7 @@ class TestResult(_message.Message):
 
     @_builtins.property
     def national_receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the national node had it; absent until it is known to."""
+        """When the national node stored it durably; absent if this node does not know."""
 
     def __init__(
         self,

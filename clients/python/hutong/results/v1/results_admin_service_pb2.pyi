@@ -35,19 +35,21 @@ class CorrectResultRequest(_message.Message):
     name: _builtins.str
     """"labs/{uscc}/results/{report_number}"."""
     outcome: _outcome_pb2.Outcome.ValueType
-    """The right outcome."""
+    """The correct outcome."""
     reason: _builtins.str
-    """Why, 1 to 500 characters without NUL, no identity in it."""
+    """The reason, 1 to 500 characters without NUL. Must not contain an identity."""
     request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """The right sampling time, not before 2019-12-01 in Asia/Shanghai; absent when it was right."""
+        """The correct sampling time, not before 2019-12-01 in Asia/Shanghai; absent if it was correct."""
 
     @_builtins.property
     def reissue_time(self) -> _timestamp_pb2.Timestamp:
-        """When a new report was issued; absent when none was, so that the report time stays as it is. May not be later than
-        the first report's unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
+        """When a new report was issued; absent if none was, and then the report time does not change. It may not be later
+        than the first report's time unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
         """
 
     def __init__(
@@ -75,7 +77,9 @@ class CorrectResultResponse(_message.Message):
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Hand it to a look-up or a decision as at_least_as_fresh. A repeated request is answered with a newer one."""
+    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
+    returns a newer token.
+    """
     @_builtins.property
     def test_result(self) -> _result_pb2.TestResult:
         """The new revision."""
@@ -107,20 +111,22 @@ class RecallResultsRequest(_message.Message):
     lab: _builtins.str
     """The laboratory, "labs/{uscc}"."""
     reason: _builtins.str
-    """Why, 1 to 500 characters without NUL, no identity in it."""
+    """The reason, 1 to 500 characters without NUL. Must not contain an identity."""
     validate_only: _builtins.bool
-    """Count only, change nothing. Default false."""
+    """Count what would be recalled and change nothing. Default false."""
     request_id: _builtins.str
-    """A UUID of the caller's (AIP-155). Optional."""
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
     @_builtins.property
     def report_interval(self) -> _interval_pb2.Interval:
-        """Reports issued in this interval, sampling records by their sampling time. Both ends are needed, and lie in 1900 to
-        9999; the end is after the start.
+        """Reports that were issued in this interval; sampling records by their sampling time. Start and end are both needed
+        and lie in the years 1900 to 9999; the end is after the start. The start is included, the end is not.
         """
 
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
-        """Only results with these outcomes; none for all."""
+        """Only results with these outcomes; empty for all."""
 
     def __init__(
         self,
@@ -147,10 +153,12 @@ class RecallResultsResponse(_message.Message):
     RECALLED_COUNT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     recalled_count: _builtins.int
-    """How many results this call took back (or would). A call that finishes one that was cut off counts the rest alone."""
+    """How many results this call recalled, or with validate_only would recall. A call that finishes one that was cut off
+    counts only the rest.
+    """
     consistency_token: _builtins.str
-    """Hand it to a look-up or a decision as at_least_as_fresh. A repeated request is answered with a newer one. Empty with
-    validate_only.
+    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
+    returns a newer token. Empty with validate_only.
     """
     def __init__(
         self,

@@ -27,49 +27,62 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ResultsAdminServiceStub:
-    """Changing what was reported, with history. No call of it ever makes an issued report valid for longer."""
+    """Corrects and recalls results, with history. The laboratory or the authority that supervises it calls it. No call
+    makes an issued report valid for longer. After a call that failed or was cut off, repeat it with the same request_id:
+    it takes effect once.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ResultsAdminServiceAsyncStub: ...
     CorrectResult: _grpc.UnaryUnaryMultiCallable[_results_admin_service_pb2.CorrectResultRequest, _results_admin_service_pb2.CorrectResultResponse]
-    """Writes a new revision of a result. Atomic. report_time stays unless a new report is stated. A result filed under
-    the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
-    (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
-    time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
-    make the report valid for longer, or an issued report a sampling record again. A repeat with the same request_id
-    returns the first answer; without one it writes a further revision.
+    """Writes a new revision of a result. Atomic. report_time does not change unless reissue_time is given. A result that
+    belongs to another person cannot be corrected: recall it and upload it again.
+    Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if it is recalled, (NOT_THE_ORIGIN) if another node received it
+    from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
+    INVALID_ARGUMENT (CONFLICT) if the correction would make the report valid for longer, or turn an issued report into
+    a sampling record.
+    With the same request_id a repeat returns the first response; without one it writes a further revision.
     """
     RecallResults: _grpc.UnaryUnaryMultiCallable[_results_admin_service_pb2.RecallResultsRequest, _results_admin_service_pb2.RecallResultsResponse]
-    """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
-    was cut off is finished by calling again with the same request_id. Reports that another node received are passed
-    over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
-    FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before the interval's end.
+    """Recalls a laboratory's reports of an interval. It works in steps, each of them atomic, so that uploads continue
+    meanwhile. If a call is cut off, call again with the same request_id to finish it. Reports that another node
+    received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
+    registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
+    end of the interval.
     """
 
 @_typing.type_check_only
 class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
-    """Changing what was reported, with history. No call of it ever makes an issued report valid for longer."""
+    """Corrects and recalls results, with history. The laboratory or the authority that supervises it calls it. No call
+    makes an issued report valid for longer. After a call that failed or was cut off, repeat it with the same request_id:
+    it takes effect once.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CorrectResult: _aio.UnaryUnaryMultiCallable[_results_admin_service_pb2.CorrectResultRequest, _results_admin_service_pb2.CorrectResultResponse]  # type: ignore[assignment]
-    """Writes a new revision of a result. Atomic. report_time stays unless a new report is stated. A result filed under
-    the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
-    (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
-    time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
-    make the report valid for longer, or an issued report a sampling record again. A repeat with the same request_id
-    returns the first answer; without one it writes a further revision.
+    """Writes a new revision of a result. Atomic. report_time does not change unless reissue_time is given. A result that
+    belongs to another person cannot be corrected: recall it and upload it again.
+    Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if it is recalled, (NOT_THE_ORIGIN) if another node received it
+    from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
+    INVALID_ARGUMENT (CONFLICT) if the correction would make the report valid for longer, or turn an issued report into
+    a sampling record.
+    With the same request_id a repeat returns the first response; without one it writes a further revision.
     """
     RecallResults: _aio.UnaryUnaryMultiCallable[_results_admin_service_pb2.RecallResultsRequest, _results_admin_service_pb2.RecallResultsResponse]  # type: ignore[assignment]
-    """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
-    was cut off is finished by calling again with the same request_id. Reports that another node received are passed
-    over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
-    FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before the interval's end.
+    """Recalls a laboratory's reports of an interval. It works in steps, each of them atomic, so that uploads continue
+    meanwhile. If a call is cut off, call again with the same request_id to finish it. Reports that another node
+    received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
+    registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
+    end of the interval.
     """
 
 class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Changing what was reported, with history. No call of it ever makes an issued report valid for longer."""
+    """Corrects and recalls results, with history. The laboratory or the authority that supervises it calls it. No call
+    makes an issued report valid for longer. After a call that failed or was cut off, repeat it with the same request_id:
+    it takes effect once.
+    """
 
     @_abc_1.abstractmethod
     def CorrectResult(
@@ -77,12 +90,13 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_admin_service_pb2.CorrectResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_admin_service_pb2.CorrectResultResponse, _abc.Awaitable[_results_admin_service_pb2.CorrectResultResponse]]:
-        """Writes a new revision of a result. Atomic. report_time stays unless a new report is stated. A result filed under
-        the wrong person is recalled and uploaded anew. NOT_FOUND; FAILED_PRECONDITION (CONFLICT) for a recalled one,
-        (NOT_THE_ORIGIN) for one that another node received from its laboratory, or (BEFORE_HORIZON) when it would move to a
-        time of which nothing is kept; INVALID_ARGUMENT (CONFLICT) when it would
-        make the report valid for longer, or an issued report a sampling record again. A repeat with the same request_id
-        returns the first answer; without one it writes a further revision.
+        """Writes a new revision of a result. Atomic. report_time does not change unless reissue_time is given. A result that
+        belongs to another person cannot be corrected: recall it and upload it again.
+        Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if it is recalled, (NOT_THE_ORIGIN) if another node received it
+        from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
+        INVALID_ARGUMENT (CONFLICT) if the correction would make the report valid for longer, or turn an issued report into
+        a sampling record.
+        With the same request_id a repeat returns the first response; without one it writes a further revision.
         """
 
     @_abc_1.abstractmethod
@@ -91,10 +105,11 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_admin_service_pb2.RecallResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_admin_service_pb2.RecallResultsResponse, _abc.Awaitable[_results_admin_service_pb2.RecallResultsResponse]]:
-        """Takes back a laboratory's reports of an interval. In steps, each atomic: uploads go on meanwhile, and a call that
-        was cut off is finished by calling again with the same request_id. Reports that another node received are passed
-        over: their own node takes them back, and copies here are told. NOT_FOUND when the laboratory is not registered;
-        FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all that was reported before the interval's end.
+        """Recalls a laboratory's reports of an interval. It works in steps, each of them atomic, so that uploads continue
+        meanwhile. If a call is cut off, call again with the same request_id to finish it. Reports that another node
+        received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
+        registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
+        end of the interval.
         """
 
 def add_ResultsAdminServiceServicer_to_server(servicer: ResultsAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

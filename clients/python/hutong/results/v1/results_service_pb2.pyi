@@ -80,27 +80,28 @@ class ListResultsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     lab: _builtins.str
     """Results of this laboratory, "labs/{uscc}"."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """Results of this document and those tied to it."""
+        """Results of the holder of this document, found by it and all linked documents."""
 
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
-        """Only results with these outcomes; none for all."""
+        """Only results with these outcomes; empty for all."""
 
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_result_pb2.ResultState.ValueType]:
-        """Only results in these states; none for ACTIVE and RECALLED. SUPERSEDED takes in the revisions that others followed."""
+        """Only results in these states; empty for ACTIVE and RECALLED. SUPERSEDED adds revisions that were replaced."""
 
     @_builtins.property
     def report_interval(self) -> _interval_pb2.Interval:
-        """Only reports issued in this interval, sampling records by their sampling time. Either end may be absent: no limit.
-        Both lie in 1900 to 9999. An interval that does not end after its start holds nothing.
+        """Only reports that were issued in this interval; sampling records by their sampling time. The start is included, the
+        end is not. Either may be absent and then sets no limit. Both lie in the years 1900 to 9999. An interval that does
+        not end after its start contains nothing.
         """
 
     def __init__(
@@ -132,16 +133,14 @@ class ListResultsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def test_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
-        """The results, in the order that ListResults states."""
+        """The results, in the order described at ListResults."""
 
     @_builtins.property
     def retention_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Retention has removed what was reported before this instant: it is not among the results. Absent while everything
-        is kept.
-        """
+        """Results reported before this instant were removed by retention and are not listed. Absent if nothing was removed."""
 
     def __init__(
         self,
@@ -168,26 +167,28 @@ class LookupLatestRequest(_message.Message):
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     CLAIMED_REPORTS_FIELD_NUMBER: _builtins.int
     scope: _lookup_pb2.LookupScope.ValueType
-    """How far to look. Default LOCAL."""
+    """Which nodes to ask. Default LOCAL."""
     limit: _builtins.int
-    """At most this many in and as many out of the region, 1 to 20; 0 means 3. What counts for nothing, recalled or of a
-    laboratory not authorised at its time, takes up only the room that others leave, and clears nobody. Added beyond the
-    limit are a positive or pool-positive result that no counting negative with a later sampling time has cleared, and
-    the counting negatives with the newest report and the newest sampling time.
+    """The largest number of results inside the region, and also outside it, 1 to 20; 0 means 3. Results that do not count
+    (recalled, or from a laboratory that was not authorised at the time) are returned only if the limit leaves room,
+    and never clear a positive. Two kinds of results are returned beyond the limit: a positive or pool-positive result
+    that no counting negative with a later sampling time has cleared, and the counting negatives with the newest report
+    time and the newest sampling time.
     """
     at_least_as_fresh: _builtins.str
-    """A consistency token: the answer sees at least what its holder saw. One of another node makes the question NATIONWIDE,
-    whatever its scope: the nation is asked and waits, a few seconds at most and within the caller's deadline, until it has
-    what was acknowledged there. Otherwise UNAVAILABLE (NOT_FRESH_ENOUGH) with the node that is late, or nodes/000000 when
-    the nation itself did not answer. Empty for none.
+    """A consistency token. The response contains everything that the write which returned the token stored. A token of
+    another node makes the look-up NATIONWIDE regardless of scope: the national node waits until it has received
+    everything up to the token, for a few seconds at most and within the caller's deadline. Otherwise UNAVAILABLE
+    (NOT_FRESH_ENOUGH), which names the node that is late, or nodes/000000 if the national node did not answer. Empty
+    for no requirement.
     """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person. The name is not used for matching."""
+        """The person's document. The name is not used for matching."""
 
     @_builtins.property
     def claimed_reports(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReport]:
-        """Reports the holder claims, at most 10; answered in claims, in this order."""
+        """Reports that the holder claims to have, at most 10. The response has one entry of claims for each, in this order."""
 
     def __init__(
         self,
@@ -217,8 +218,8 @@ class LookupLatestResponse(_message.Message):
     CLAIMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def in_region(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
-        """Results whose specimen was taken in this node's jurisdiction, newest report first. Recalled ones are among them,
-        marked by their state.
+        """Results whose specimen was taken in this node's jurisdiction, newest report first. Recalled results are included
+        and marked by their state.
         """
 
     @_builtins.property
@@ -227,11 +228,11 @@ class LookupLatestResponse(_message.Message):
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
-        """Each source that was asked, and how it answered."""
+        """The sources that were asked, with how each answered."""
 
     @_builtins.property
     def next_steps(self) -> _containers.RepeatedCompositeFieldContainer[_next_step_pb2.NextStep]:
-        """What somebody ought to do: a claimed report without a record names its laboratory."""
+        """Advice on what to do next: for each claimed report without a record, that its laboratory upload it."""
 
     @_builtins.property
     def claims(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReportMatch]:
@@ -261,7 +262,7 @@ class BatchLookupLatestRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupLatestRequest]:
-        """1 to 500 look-ups. Each is judged by itself."""
+        """1 to 500 look-ups. Each is validated and answered by itself."""
 
     def __init__(
         self,
@@ -278,7 +279,7 @@ Global___BatchLookupLatestRequest: _TypeAlias = BatchLookupLatestRequest  # noqa
 
 @_typing.final
 class LookupLatestItem(_message.Message):
-    """One answer of a batch."""
+    """The response to one look-up of a batch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -286,11 +287,11 @@ class LookupLatestItem(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def response(self) -> Global___LookupLatestResponse:
-        """The look-up's answer."""
+        """The response to the look-up."""
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Why it could not be answered, with the details a unary call would have carried."""
+        """Why the look-up failed, with the same details as a failed LookupLatest."""
 
     def __init__(
         self,
@@ -315,7 +316,7 @@ class BatchLookupLatestResponse(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupLatestItem]:
-        """One for each request, in order."""
+        """One item for each request, in the order of the requests."""
 
     def __init__(
         self,
@@ -332,7 +333,7 @@ Global___BatchLookupLatestResponse: _TypeAlias = BatchLookupLatestResponse  # no
 
 @_typing.final
 class ResultFilter(_message.Message):
-    """Which changes a watcher wants. Empty fields do not narrow."""
+    """Selects the changes that a watcher receives. An empty field selects all."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -371,10 +372,10 @@ class WatchResultsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """The cursor of the last message that was dealt with; empty for the beginning of the kept log."""
+    """The cursor of the last message that was processed; empty to start at the beginning of the kept log."""
     @_builtins.property
     def filter(self) -> Global___ResultFilter:
-        """Which changes; absent for all."""
+        """Selects the changes to send; absent for all."""
 
     def __init__(
         self,
@@ -392,15 +393,15 @@ Global___WatchResultsRequest: _TypeAlias = WatchResultsRequest  # noqa: Y015
 
 @_typing.final
 class Checkpoint(_message.Message):
-    """A heartbeat: nothing is outstanding before its cursor."""
+    """A heartbeat: every change before its cursor was sent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Everything that was acknowledged before this instant was sent. Absent while there is more to send that the filter
-        may or may not take.
+        """Everything that was acknowledged before this instant was sent. Absent while there are more changes to read, whether
+        or not the filter selects them.
         """
 
     def __init__(
@@ -426,14 +427,14 @@ class WatchResultsResponse(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Give it back to go on after this message."""
+    """The cursor with which to resume after this message."""
     @_builtins.property
     def change(self) -> _result_pb2.TestResult:
         """A new revision of a result."""
 
     @_builtins.property
     def checkpoint(self) -> Global___Checkpoint:
-        """All before the cursor was sent; comes at least every 5 seconds."""
+        """Every change before the cursor was sent. Comes at least every 5 seconds."""
 
     def __init__(
         self,

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class ResultsServiceStub(object):
-    """Reading results. Every read sees all that was acknowledged at this node before it began.
+    """Reads results. Health codes, city apps and ticketing systems call the look-ups; laboratories and authorities call
+    GetResult and ListResults; systems that mirror a node call WatchResults. Every read sees everything that was
+    acknowledged at this node before the read began. Every call may be repeated.
     """
 
     def __init__(self, channel):
@@ -63,52 +65,56 @@ class ResultsServiceStub(object):
 
 
 class ResultsServiceServicer(object):
-    """Reading results. Every read sees all that was acknowledged at this node before it began.
+    """Reads results. Health codes, city apps and ticketing systems call the look-ups; laboratories and authorities call
+    GetResult and ListResults; systems that mirror a node call WatchResults. Every read sees everything that was
+    acknowledged at this node before the read began. Every call may be repeated.
     """
 
     def GetResult(self, request, context):
-        """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
-        in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
-        (BEFORE_HORIZON) when it is known to have been.
+        """Returns one result: the newest revision, or the revision in the name. NOT_FOUND if this node does not hold it. If
+        retention has removed results, the metadata of the error contain the horizon, because the result may have been
+        among them. FAILED_PRECONDITION (BEFORE_HORIZON) if it is known to have been removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListResults(self, request, context):
-        """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
-        document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
-        states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
-        same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-        has removed all that was reported before the end of report_interval.
+        """Lists results, paged (AIP-158). A laboratory's results are in order of report number, and revisions of one report
+        newest first. Results of a document, including those of linked documents, are in order of report time, newest
+        first. Only the newest revision of a report is listed unless states contains SUPERSEDED.
+        A page may hold fewer results than asked for, or none, and still have a next_page_token: this happens when filters
+        exclude most of a large laboratory's results. FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed
+        everything that was reported before the end of report_interval.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LookupLatest(self, request, context):
-        """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-        records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
-        record is noted as missing, once however often it is asked for.
+        """Returns the newest results of one person, separately for specimens taken inside and outside this node's region, and
+        compares the reports that the holder claims with their records. A missing record never means that the person was
+        not tested. A claimed report without a record is stored as a missing report, once for any number of look-ups.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchLookupLatest(self, request, context):
-        """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-        request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
-        together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
+        """LookupLatest for up to 500 persons in one call. Responses are in the order of the requests. A faulty request gets
+        an error of its own and does not affect the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) if the responses together
+        exceed 4 MiB, which 500 persons with 20 results each can reach: ask for fewer persons or results per call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchResults(self, request, context):
-        """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
-        it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
-        log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
-        when this process has as many watchers as it serves at once.
+        """Streams new revisions of results, starting after the cursor or at the beginning of the kept log. No change is
+        skipped, however late it was committed. A change never comes before another one that was acknowledged before it
+        began, and revisions of a report come in order. To resume after a break, open the watch again with the cursor of
+        the last message that was processed. OUT_OF_RANGE (CURSOR_TOO_OLD) if the cursor is older than the kept log.
+        RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo if this process has as many watchers as it allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +157,9 @@ def add_ResultsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ResultsService(object):
-    """Reading results. Every read sees all that was acknowledged at this node before it began.
+    """Reads results. Health codes, city apps and ticketing systems call the look-ups; laboratories and authorities call
+    GetResult and ListResults; systems that mirror a node call WatchResults. Every read sees everything that was
+    acknowledged at this node before the read began. Every call may be repeated.
     """
 
     @staticmethod

@@ -27,77 +27,90 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ResultsServiceStub:
-    """Reading results. Every read sees all that was acknowledged at this node before it began."""
+    """Reads results. Health codes, city apps and ticketing systems call the look-ups; laboratories and authorities call
+    GetResult and ListResults; systems that mirror a node call WatchResults. Every read sees everything that was
+    acknowledged at this node before the read began. Every call may be repeated.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ResultsServiceAsyncStub: ...
     GetResult: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.GetResultRequest, _results_service_pb2.GetResultResponse]
-    """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
-    in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
-    (BEFORE_HORIZON) when it is known to have been.
+    """Returns one result: the newest revision, or the revision in the name. NOT_FOUND if this node does not hold it. If
+    retention has removed results, the metadata of the error contain the horizon, because the result may have been
+    among them. FAILED_PRECONDITION (BEFORE_HORIZON) if it is known to have been removed.
     """
     ListResults: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]
-    """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
-    document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
-    states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
-    same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-    has removed all that was reported before the end of report_interval.
+    """Lists results, paged (AIP-158). A laboratory's results are in order of report number, and revisions of one report
+    newest first. Results of a document, including those of linked documents, are in order of report time, newest
+    first. Only the newest revision of a report is listed unless states contains SUPERSEDED.
+    A page may hold fewer results than asked for, or none, and still have a next_page_token: this happens when filters
+    exclude most of a large laboratory's results. FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed
+    everything that was reported before the end of report_interval.
     """
     LookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]
-    """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-    records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
-    record is noted as missing, once however often it is asked for.
+    """Returns the newest results of one person, separately for specimens taken inside and outside this node's region, and
+    compares the reports that the holder claims with their records. A missing record never means that the person was
+    not tested. A claimed report without a record is stored as a missing report, once for any number of look-ups.
     """
     BatchLookupLatest: _grpc.UnaryUnaryMultiCallable[_results_service_pb2.BatchLookupLatestRequest, _results_service_pb2.BatchLookupLatestResponse]
-    """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-    request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
-    together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
+    """LookupLatest for up to 500 persons in one call. Responses are in the order of the requests. A faulty request gets
+    an error of its own and does not affect the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) if the responses together
+    exceed 4 MiB, which 500 persons with 20 results each can reach: ask for fewer persons or results per call.
     """
     WatchResults: _grpc.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]
-    """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
-    it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
-    log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
-    when this process has as many watchers as it serves at once.
+    """Streams new revisions of results, starting after the cursor or at the beginning of the kept log. No change is
+    skipped, however late it was committed. A change never comes before another one that was acknowledged before it
+    began, and revisions of a report come in order. To resume after a break, open the watch again with the cursor of
+    the last message that was processed. OUT_OF_RANGE (CURSOR_TOO_OLD) if the cursor is older than the kept log.
+    RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo if this process has as many watchers as it allows.
     """
 
 @_typing.type_check_only
 class ResultsServiceAsyncStub(ResultsServiceStub):
-    """Reading results. Every read sees all that was acknowledged at this node before it began."""
+    """Reads results. Health codes, city apps and ticketing systems call the look-ups; laboratories and authorities call
+    GetResult and ListResults; systems that mirror a node call WatchResults. Every read sees everything that was
+    acknowledged at this node before the read began. Every call may be repeated.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetResult: _aio.UnaryUnaryMultiCallable[_results_service_pb2.GetResultRequest, _results_service_pb2.GetResultResponse]  # type: ignore[assignment]
-    """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
-    in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
-    (BEFORE_HORIZON) when it is known to have been.
+    """Returns one result: the newest revision, or the revision in the name. NOT_FOUND if this node does not hold it. If
+    retention has removed results, the metadata of the error contain the horizon, because the result may have been
+    among them. FAILED_PRECONDITION (BEFORE_HORIZON) if it is known to have been removed.
     """
     ListResults: _aio.UnaryUnaryMultiCallable[_results_service_pb2.ListResultsRequest, _results_service_pb2.ListResultsResponse]  # type: ignore[assignment]
-    """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
-    document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
-    states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
-    same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-    has removed all that was reported before the end of report_interval.
+    """Lists results, paged (AIP-158). A laboratory's results are in order of report number, and revisions of one report
+    newest first. Results of a document, including those of linked documents, are in order of report time, newest
+    first. Only the newest revision of a report is listed unless states contains SUPERSEDED.
+    A page may hold fewer results than asked for, or none, and still have a next_page_token: this happens when filters
+    exclude most of a large laboratory's results. FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed
+    everything that was reported before the end of report_interval.
     """
     LookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.LookupLatestRequest, _results_service_pb2.LookupLatestResponse]  # type: ignore[assignment]
-    """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-    records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
-    record is noted as missing, once however often it is asked for.
+    """Returns the newest results of one person, separately for specimens taken inside and outside this node's region, and
+    compares the reports that the holder claims with their records. A missing record never means that the person was
+    not tested. A claimed report without a record is stored as a missing report, once for any number of look-ups.
     """
     BatchLookupLatest: _aio.UnaryUnaryMultiCallable[_results_service_pb2.BatchLookupLatestRequest, _results_service_pb2.BatchLookupLatestResponse]  # type: ignore[assignment]
-    """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-    request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
-    together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
+    """LookupLatest for up to 500 persons in one call. Responses are in the order of the requests. A faulty request gets
+    an error of its own and does not affect the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) if the responses together
+    exceed 4 MiB, which 500 persons with 20 results each can reach: ask for fewer persons or results per call.
     """
     WatchResults: _aio.UnaryStreamMultiCallable[_results_service_pb2.WatchResultsRequest, _results_service_pb2.WatchResultsResponse]  # type: ignore[assignment]
-    """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
-    it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
-    log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
-    when this process has as many watchers as it serves at once.
+    """Streams new revisions of results, starting after the cursor or at the beginning of the kept log. No change is
+    skipped, however late it was committed. A change never comes before another one that was acknowledged before it
+    began, and revisions of a report come in order. To resume after a break, open the watch again with the cursor of
+    the last message that was processed. OUT_OF_RANGE (CURSOR_TOO_OLD) if the cursor is older than the kept log.
+    RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo if this process has as many watchers as it allows.
     """
 
 class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reading results. Every read sees all that was acknowledged at this node before it began."""
+    """Reads results. Health codes, city apps and ticketing systems call the look-ups; laboratories and authorities call
+    GetResult and ListResults; systems that mirror a node call WatchResults. Every read sees everything that was
+    acknowledged at this node before the read began. Every call may be repeated.
+    """
 
     @_abc_1.abstractmethod
     def GetResult(
@@ -105,9 +118,9 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.GetResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.GetResultResponse, _abc.Awaitable[_results_service_pb2.GetResultResponse]]:
-        """Reads one result, the newest revision or the named one. NOT_FOUND when this node does not hold it, with the horizon
-        in the metadata when retention has removed results: it may have been among them. FAILED_PRECONDITION
-        (BEFORE_HORIZON) when it is known to have been.
+        """Returns one result: the newest revision, or the revision in the name. NOT_FOUND if this node does not hold it. If
+        retention has removed results, the metadata of the error contain the horizon, because the result may have been
+        among them. FAILED_PRECONDITION (BEFORE_HORIZON) if it is known to have been removed.
         """
 
     @_abc_1.abstractmethod
@@ -116,11 +129,12 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.ListResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.ListResultsResponse, _abc.Awaitable[_results_service_pb2.ListResultsResponse]]:
-        """Lists results, paged (AIP-158): a laboratory's by report number, of one report the newest revision first; a
-        document's, and those of documents tied to it, newest report first. Of each report its newest revision alone, unless
-        states asks for SUPERSEDED ones. A page may have fewer results than asked for, or none, and a next_page_token all the
-        same: a laboratory may have very many that the filters leave out. FAILED_PRECONDITION (BEFORE_HORIZON) when retention
-        has removed all that was reported before the end of report_interval.
+        """Lists results, paged (AIP-158). A laboratory's results are in order of report number, and revisions of one report
+        newest first. Results of a document, including those of linked documents, are in order of report time, newest
+        first. Only the newest revision of a report is listed unless states contains SUPERSEDED.
+        A page may hold fewer results than asked for, or none, and still have a next_page_token: this happens when filters
+        exclude most of a large laboratory's results. FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed
+        everything that was reported before the end of report_interval.
         """
 
     @_abc_1.abstractmethod
@@ -129,9 +143,9 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.LookupLatestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.LookupLatestResponse, _abc.Awaitable[_results_service_pb2.LookupLatestResponse]]:
-        """The newest results of one person, those taken in this node's region and those taken outside it apart, and the
-        records of reports the holder claims. "Not found" in an answer never means "not tested". A claimed report without a
-        record is noted as missing, once however often it is asked for.
+        """Returns the newest results of one person, separately for specimens taken inside and outside this node's region, and
+        compares the reports that the holder claims with their records. A missing record never means that the person was
+        not tested. A claimed report without a record is stored as a missing report, once for any number of look-ups.
         """
 
     @_abc_1.abstractmethod
@@ -140,9 +154,9 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.BatchLookupLatestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_results_service_pb2.BatchLookupLatestResponse, _abc.Awaitable[_results_service_pb2.BatchLookupLatestResponse]]:
-        """LookupLatest for up to 500 persons in one call; the answers stand in the order of the requests, and a faulty
-        request is answered by its own error without harm to the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) when the answers
-        together have over 4 MiB, as 500 persons with 20 results each may: ask for fewer persons or results at once.
+        """LookupLatest for up to 500 persons in one call. Responses are in the order of the requests. A faulty request gets
+        an error of its own and does not affect the others. INVALID_ARGUMENT (BATCH_TOO_LARGE) if the responses together
+        exceed 4 MiB, which 500 persons with 20 results each can reach: ask for fewer persons or results per call.
         """
 
     @_abc_1.abstractmethod
@@ -151,10 +165,11 @@ class ResultsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _results_service_pb2.WatchResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_results_service_pb2.WatchResultsResponse], _abc.AsyncIterator[_results_service_pb2.WatchResultsResponse]]:
-        """Streams changes, none skipped however late it was committed. No change comes before one that was acknowledged before
-        it began, and the revisions of a report come in their order. Begins at the cursor, or at the beginning of the kept
-        log; OUT_OF_RANGE (CURSOR_TOO_OLD) when the cursor is older than it. RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo
-        when this process has as many watchers as it serves at once.
+        """Streams new revisions of results, starting after the cursor or at the beginning of the kept log. No change is
+        skipped, however late it was committed. A change never comes before another one that was acknowledged before it
+        began, and revisions of a report come in order. To resume after a break, open the watch again with the cursor of
+        the last message that was processed. OUT_OF_RANGE (CURSOR_TOO_OLD) if the cursor is older than the kept log.
+        RESOURCE_EXHAUSTED (OVERLOADED) with RetryInfo if this process has as many watchers as it allows.
         """
 
 def add_ResultsServiceServicer_to_server(servicer: ResultsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DelayQuantiles(_message.Message):
-    """How a delay is spread."""
+    """The distribution of a delay."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -29,15 +29,15 @@ class DelayQuantiles(_message.Message):
     P99_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def p50(self) -> _duration_pb2.Duration:
-        """Half of the delays were at most this long."""
+        """50 of 100 delays were at most this long."""
 
     @_builtins.property
     def p95(self) -> _duration_pb2.Duration:
-        """95 of 100 were at most this long."""
+        """95 of 100 delays were at most this long."""
 
     @_builtins.property
     def p99(self) -> _duration_pb2.Duration:
-        """99 of 100 were at most this long."""
+        """99 of 100 delays were at most this long."""
 
     def __init__(
         self,
@@ -68,26 +68,27 @@ class Timeliness(_message.Message):
     LATE_COUNT_FIELD_NUMBER: _builtins.int
     LAST_UPLOAD_TIME_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
-    """One laboratory's, "labs/{uscc}"."""
+    """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
-    """That of all laboratories of this region and below, GB/T 2260."""
+    """All laboratories of this region and below it, a GB/T 2260 code."""
     result_count: _builtins.int
-    """Persons whose report was issued in the interval."""
+    """The number of persons whose report was issued in the interval."""
     late_count: _builtins.int
-    """Persons whose report was uploaded later than the stated threshold. Delays are counted in classes a twentieth wide:
-    of those less than a twentieth beyond it some may not be counted, and none that kept it is.
+    """The number of persons whose report was uploaded later than late_threshold. Delays are counted in classes 5 percent
+    wide, so that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the
+    threshold is never counted.
     """
     @_builtins.property
     def report_to_upload(self) -> Global___DelayQuantiles:
-        """From report to durable upload here."""
+        """The delay from report time to upload time at this node."""
 
     @_builtins.property
     def upload_to_nationwide(self) -> Global___DelayQuantiles:
-        """From durable upload here to the national node; absent when none is known."""
+        """The delay from upload time at this node to the national node; absent if no such time is known."""
 
     @_builtins.property
     def last_upload_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last upload came; absent when none did."""
+        """When the last report of the interval was uploaded; absent if none was."""
 
     def __init__(
         self,

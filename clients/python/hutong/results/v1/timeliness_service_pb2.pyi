@@ -33,20 +33,24 @@ class SummarizeTimelinessRequest(_message.Message):
     INTERVAL_FIELD_NUMBER: _builtins.int
     LATE_THRESHOLD_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     lab: _builtins.str
     """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
-    """The laboratories of a region and below, GB/T 2260."""
+    """The laboratories of this region and below it, a GB/T 2260 code."""
     @_builtins.property
     def interval(self) -> _interval_pb2.Interval:
-        """Reports issued in this interval. Both ends are needed, and lie in 1900 to 9999; the end is after the start."""
+        """Reports that were issued in this interval, widened to whole hours of UTC. Start and end are both needed and lie in
+        the years 1900 to 9999; the end is after the start.
+        """
 
     @_builtins.property
     def late_threshold(self) -> _duration_pb2.Duration:
-        """Later than this after the report is late; not below 0. The notice sets none; absent means 4 hours."""
+        """An upload is late if it came more than this after the report; not below 0. Absent means 4 hours. The notice sets no
+        threshold.
+        """
 
     def __init__(
         self,
@@ -76,15 +80,17 @@ class SummarizeTimelinessResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def timeliness(self) -> _containers.RepeatedCompositeFieldContainer[_timeliness_pb2.Timeliness]:
-        """The asked subject first, on the first page; for a region its laboratories after it, by name."""
+        """The laboratory or region that was asked for comes first, on the first page. For a region its laboratories follow,
+        in order of their names.
+        """
 
     @_builtins.property
     def retention_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Retention has removed what was reported before this instant: the interval begins before it, and counts nothing of
-        that. Absent when the whole interval is kept.
+        """Set if the interval begins before this instant: reports from before it were removed by retention and are not
+        counted. Absent if the whole interval is kept.
         """
 
     def __init__(

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TimelinessServiceStub(object):
-    """Who is late. Summaries are kept as results come in, so that asking costs little at any size of the store.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
+    that a summary costs little however large the store is.
     """
 
     def __init__(self, channel):
@@ -43,12 +44,14 @@ class TimelinessServiceStub(object):
 
 
 class TimelinessServiceServicer(object):
-    """Who is late. Summaries are kept as results come in, so that asking costs little at any size of the store.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
+    that a summary costs little however large the store is.
     """
 
     def SummarizeTimeliness(self, request, context):
-        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
-        NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
+        """Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
+        the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
+        reported before the end of the interval.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +74,8 @@ def add_TimelinessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TimelinessService(object):
-    """Who is late. Summaries are kept as results come in, so that asking costs little at any size of the store.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
+    that a summary costs little however large the store is.
     """
 
     @staticmethod

@@ -27,29 +27,37 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TimelinessServiceStub:
-    """Who is late. Summaries are kept as results come in, so that asking costs little at any size of the store."""
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
+    that a summary costs little however large the store is.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TimelinessServiceAsyncStub: ...
     SummarizeTimeliness: _grpc.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]
-    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
-    NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
+    """Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
+    the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
+    reported before the end of the interval.
     """
 
 @_typing.type_check_only
 class TimelinessServiceAsyncStub(TimelinessServiceStub):
-    """Who is late. Summaries are kept as results come in, so that asking costs little at any size of the store."""
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
+    that a summary costs little however large the store is.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SummarizeTimeliness: _aio.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]  # type: ignore[assignment]
-    """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
-    NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
+    """Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
+    the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
+    reported before the end of the interval.
     """
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Who is late. Summaries are kept as results come in, so that asking costs little at any size of the store."""
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
+    that a summary costs little however large the store is.
+    """
 
     @_abc_1.abstractmethod
     def SummarizeTimeliness(
@@ -57,8 +65,9 @@ class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _timeliness_service_pb2.SummarizeTimelinessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_timeliness_service_pb2.SummarizeTimelinessResponse, _abc.Awaitable[_timeliness_service_pb2.SummarizeTimelinessResponse]]:
-        """Summarises one laboratory, or each laboratory of a region and the region itself, over whole hours, paged (AIP-158).
-        NOT_FOUND when the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) when retention has removed all before the interval's end.
+        """Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
+        the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
+        reported before the end of the interval.
         """
 
 def add_TimelinessServiceServicer_to_server(servicer: TimelinessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

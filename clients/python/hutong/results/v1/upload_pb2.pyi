@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class UploadStart(_message.Message):
-    """The first frame of an upload: who sends, and under which id it can be resumed."""
+    """The first frame of an upload. It names the laboratory and the id under which the upload can be resumed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,13 +32,15 @@ class UploadStart(_message.Message):
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
-    """The sending laboratory, "labs/{uscc}". It must be registered: otherwise FAILED_PRECONDITION (LAB_UNKNOWN)."""
+    """The laboratory that sends, "labs/{uscc}". It must be registered; otherwise the stream ends with FAILED_PRECONDITION
+    (LAB_UNKNOWN).
+    """
     upload_id: _builtins.str
-    """The sender's own id of this upload, unique within the laboratory: 1 to 64 of letters, digits, ".", "_", "-".
-    Opening the same id again resumes it.
+    """The laboratory's own id of this upload, unique within the laboratory: 1 to 64 letters, digits, ".", "_" or "-".
+    Opening a stream with the same id resumes the upload.
     """
     validate_only: _builtins.bool
-    """Judge everything, store nothing: the answers say what a real upload would say. Default false."""
+    """Validate everything and store nothing. The responses are those that a real upload would get. Default false."""
     def __init__(
         self,
         *,
@@ -56,8 +58,8 @@ Global___UploadStart: _TypeAlias = UploadStart  # noqa: Y015
 
 @_typing.final
 class TubeBatch(_message.Message):
-    """Tubes that follow one another in an upload. Judged item by item, committed as one: after the acknowledgement every
-    accepted person of it is durable, before it none is visible.
+    """Consecutive tubes of an upload. They are validated item by item and committed together: every accepted person is
+    durable after the acknowledgement, and none is visible before.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -65,12 +67,12 @@ class TubeBatch(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     TUBES_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """The index, from 0, of the batch's first tube in the upload. At most the committed offset (a smaller one is a
-    replay); a larger one ends the stream with OUT_OF_RANGE (UPLOAD_GAP).
+    """The index, from 0, of the batch's first tube in the upload. It counts tubes, not persons. Below the committed
+    offset the tubes are a replay; above it the stream ends with OUT_OF_RANGE (UPLOAD_GAP).
     """
     @_builtins.property
     def tubes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tube]:
-        """1 to 1,000 tubes, in all at most 1 MiB; more ends the stream with INVALID_ARGUMENT (BATCH_TOO_LARGE)."""
+        """1 to 1,000 tubes, at most 1 MiB together. More ends the stream with INVALID_ARGUMENT (BATCH_TOO_LARGE)."""
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ Global___TubeBatch: _TypeAlias = TubeBatch  # noqa: Y015
 
 @_typing.final
 class Tube(_message.Message):
-    """One tube as the laboratory reports it. Its outcome is that of all its persons."""
+    """One tube as the laboratory reports it. Its outcome applies to all its persons."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -105,44 +107,46 @@ class Tube(_message.Message):
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     PERSONS_FIELD_NUMBER: _builtins.int
     tube_code: _builtins.str
-    """The tube's code within the laboratory, 1 to 64 characters without control characters, and without a resident
-    identity card number in it (INVALID_FIELD).
+    """The tube's code within the laboratory, 1 to 64 characters without control characters. A code that contains a
+    resident identity card number is rejected (INVALID_FIELD).
     """
     pool_size: _builtins.int
-    """For how many persons the tube was made, 1 to 20; 1 is a single tube. At least the number of persons."""
+    """How many persons the tube was made for, 1 to 20; 1 is a single tube. At least the number of persons."""
     specimen: _result_pb2.Specimen.ValueType
     """What was taken. Optional."""
     method: _result_pb2.Method.ValueType
     """How it was examined. Optional."""
     outcome: _outcome_pb2.Outcome.ValueType
-    """What the test says. POSITIVE needs pool_size 1, POOL_POSITIVE more than 1 (else POOL_MISMATCH)."""
+    """What the test says. POSITIVE needs pool_size 1, POOL_POSITIVE needs more than 1; otherwise the tube is rejected
+    (POOL_MISMATCH).
+    """
     sample_region: _builtins.str
-    """Where the specimen was taken, GB/T 2260 six digits."""
+    """The region where the specimen was taken, a six-digit GB/T 2260 code."""
     sample_site: _builtins.str
     """The sampling site's name, at most 200 characters without control characters. Resident identity card numbers in it
     are masked before it is stored. Optional.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """When the specimen was taken; not before 2019-12-01 in Asia/Shanghai, when nobody was tested yet."""
+        """When the specimen was taken. Not before 2019-12-01 in Asia/Shanghai, because there was no test before that."""
 
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the laboratory received it; not before sample_time. Optional."""
+        """When the laboratory received the specimen; not before sample_time. Optional."""
 
     @_builtins.property
     def test_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was examined; not before receive_time. Optional."""
+        """When the specimen was examined; not before receive_time. Optional."""
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """When the report was issued; not before any of the others and at most 5 minutes ahead of the server's clock.
-        Required, except for PENDING, which has none.
+        """When the report was issued. Not before any of the other times, and at most 5 minutes ahead of the server's clock.
+        Needed, except for PENDING, which must not have it.
         """
 
     @_builtins.property
     def persons(self) -> _containers.RepeatedCompositeFieldContainer[Global___TubePerson]:
-        """Whose specimens are in the tube, 1 to pool_size."""
+        """The persons whose specimens are in the tube, 1 to pool_size."""
 
     def __init__(
         self,
@@ -178,10 +182,13 @@ class TubePerson(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     report_number: _builtins.str
     """The number of this person's report, unique within the laboratory: 1 to 64 characters without spaces, "/", "@" or
-    control characters, and without a resident identity card number in it (INVALID_FIELD). The same number with the
-    same content is a duplicate, with other content a CONFLICT. A result follows its sampling record at the node that
-    received the record: at one that has a copy of it it is rejected (NOT_THE_ORIGIN); one that knows nothing of it
-    stores the result, and the nation counts it as that node's conflict (Node.conflict_count).
+    control characters. A number that contains a resident identity card number is rejected (INVALID_FIELD).
+    A stored report with the same number and the same content is a duplicate. With other content the person is rejected
+    (CONFLICT), except that a sampling record of the same person gets its result as the next revision. UploadResults
+    says what "same content" compares.
+    The result of a sampling record must be uploaded at the node that received the record. A node that has a copy of
+    the record rejects the result (NOT_THE_ORIGIN). A node that does not know the record stores the result, and the
+    national node counts a conflict (Node.conflict_count).
     """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
@@ -211,11 +218,11 @@ class FieldViolation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """The path of the faulty field within the tube, as "persons[2].document.number" or "report_time"."""
+    """The path of the faulty field within the tube, for example "persons[2].document.number" or "report_time"."""
     reason: _builtins.str
-    """A name from hutong.error.v1.ErrorReason without its prefix, as "TIMES_OUT_OF_ORDER"."""
+    """The name of a hutong.error.v1.ErrorReason without its prefix, for example "TIMES_OUT_OF_ORDER"."""
     description: _builtins.str
-    """What is wrong and what is expected, for a laboratory clerk. Never repeats an identity."""
+    """What is wrong and what is expected, in words for a laboratory clerk. It never repeats an identity."""
     def __init__(
         self,
         *,
@@ -233,7 +240,7 @@ Global___FieldViolation: _TypeAlias = FieldViolation  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):
-    """An item that was not stored. Nothing of it remains that would later call it a duplicate."""
+    """An item that was not stored. If it is sent again it is validated again; it never counts as a duplicate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -244,12 +251,12 @@ class Rejection(_message.Message):
     tube_index: _builtins.int
     """The tube's index, from 0, within its batch."""
     person_index: _builtins.int
-    """The person's index, from 0, within the tube; -1 when the whole tube is rejected."""
+    """The person's index, from 0, within the tube; -1 if the whole tube is rejected."""
     retryable: _builtins.bool
-    """Whether sending the same again later can succeed."""
+    """Whether the same item can be accepted later without a change."""
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldViolation]:
-        """All that is wrong with it; at least one."""
+        """Everything that is wrong with the item; at least one entry."""
 
     def __init__(
         self,
@@ -269,7 +276,7 @@ Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
 
 @_typing.final
 class Upload(_message.Message):
-    """How far an upload has come."""
+    """The state of an upload."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -283,13 +290,13 @@ class Upload(_message.Message):
     name: _builtins.str
     """"labs/{uscc}/uploads/{upload_id}"."""
     committed_offset: _builtins.int
-    """How many tubes are committed: send the tube with this index next."""
+    """How many tubes are committed, rejected ones included: the index of the tube to send next."""
     accepted_count: _builtins.int
-    """Persons stored by it."""
+    """The number of persons that it stored."""
     duplicate_count: _builtins.int
-    """Persons that were stored already with the same content."""
+    """The number of persons that were stored before with the same content."""
     rejected_count: _builtins.int
-    """Persons that were rejected."""
+    """The number of persons that were rejected."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When its first batch was committed."""

@@ -29,11 +29,11 @@ class UploadResultsRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> _upload_pb2.UploadStart:
-        """The first frame and only the first."""
+        """The first frame, and only the first."""
 
     @_builtins.property
     def batch(self) -> _upload_pb2.TubeBatch:
-        """Any later frame. Its tubes are judged one by one, not by the frame as a whole."""
+        """Any later frame. Its tubes are validated one by one, not the frame as a whole."""
 
     def __init__(
         self,
@@ -64,18 +64,20 @@ class UploadResultsResponse(_message.Message):
     REJECTIONS_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     committed_offset: _builtins.int
-    """How many tubes of the upload are durable now: the offset of the next batch. With validate_only, how many were judged."""
+    """How many tubes of the upload are committed: the offset of the next batch. Rejected tubes count too. With
+    validate_only, how many were validated.
+    """
     accepted_count: _builtins.int
-    """Persons of this batch that were stored (with validate_only: would be)."""
+    """Persons of this batch that were stored, or with validate_only would be stored."""
     duplicate_count: _builtins.int
-    """Persons of this batch that were stored before with the same content, or stand twice in this upload."""
+    """Persons of this batch whose report was stored before with the same content, or comes twice in this upload."""
     rejected_count: _builtins.int
     """Persons of this batch that were rejected."""
     consistency_token: _builtins.str
-    """Hand it to a look-up or a decision as at_least_as_fresh: it then sees this batch. Empty with validate_only."""
+    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this batch. Empty with validate_only."""
     @_builtins.property
     def rejections(self) -> _containers.RepeatedCompositeFieldContainer[_upload_pb2.Rejection]:
-        """Each rejected item with all its faults, by tube and person index."""
+        """The rejected items with all their faults, in order of tube and person index."""
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class GetUploadResponse(_message.Message):
     UPLOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def upload(self) -> _upload_pb2.Upload:
-        """How far it has come."""
+        """The state of the upload."""
 
     def __init__(
         self,

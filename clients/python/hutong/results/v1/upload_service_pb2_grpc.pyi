@@ -27,65 +27,83 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UploadServiceStub:
-    """How laboratories bring results in."""
+    """Laboratories upload their results by this service. An upload is a numbered series of tubes. Offsets count tubes;
+    accepted, duplicate and rejected counts are of persons, of whom a tube may hold several.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UploadServiceAsyncStub: ...
     UploadResults: _grpc.StreamStreamMultiCallable[_upload_service_pb2.UploadResultsRequest, _upload_service_pb2.UploadResultsResponse]
-    """Streams tubes in. The first frame is "start", every other a "batch"; each batch is answered once, in order, after
-    its accepted persons are durable. Batches may be sent before the answers to earlier ones. A bad item is rejected by
-    itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
-    without effect: what is stored as it was sent counts as duplicate, also when it was corrected or recalled since;
-    what was rejected is told again; what would be rejected now is told so. Other tubes than those that were sent before
-    under this upload_id end the stream, so that nobody is acknowledged who is not stored.
-    Ends with
-    INVALID_ARGUMENT (UPLOAD_NOT_STARTED; BATCH_TOO_LARGE; INVALID_FIELD; UPLOAD_ID_REUSED: other tubes were uploaded
-    under this id; MALFORMED_NAME and BAD_USCC: of start.lab),
-    FAILED_PRECONDITION (LAB_UNKNOWN),
-    OUT_OF_RANGE (UPLOAD_GAP: go on at the committed_offset of its metadata),
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the laboratory has too many streams at once or sent too many duplicates today;
-    OVERLOADED: the rehearsals of this process hold too many reports, validate in parts or later),
-    DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set otherwise),
-    UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN).
-    Whatever ends it, what was acknowledged stays.
+    """Streams tubes in. The first frame is "start" and every other a "batch". Each batch gets one response, in order,
+    after its accepted persons are durable. Batches may be sent before the responses to earlier ones. A faulty item is
+    rejected without affecting others.
+    After a break, open the stream again with the same upload_id and continue at the committed offset, which GetUpload
+    returns. Sending a batch again is harmless: tubes below the committed offset are acknowledged again and not stored
+    again. A person whose report is stored as it was sent counts as a duplicate, even if it was corrected or recalled
+    since. A rejection is reported again, and so is one that would be made now. If the tubes are not those that were
+    sent before under this upload_id, the stream ends with UPLOAD_ID_REUSED, so that no person is acknowledged without
+    being stored.
+    Two reports have the same content if everything that the laboratory stated is equal: all fields of the tube except
+    persons, as they were sent, and the person's canonical document and name (case and spaces ignored). The pool's
+    other members, the batch and the upload are not compared.
+    The stream ends with:
+    - INVALID_ARGUMENT: UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD, UPLOAD_ID_REUSED (other tubes were uploaded
+      under this id), MALFORMED_NAME or BAD_USCC (of start.lab);
+    - FAILED_PRECONDITION: LAB_UNKNOWN;
+    - OUT_OF_RANGE: UPLOAD_GAP (continue at the committed_offset in its metadata);
+    - RESOURCE_EXHAUSTED: QUOTA_EXCEEDED (the laboratory has too many streams at once, or sent too many duplicates
+      today), OVERLOADED (the dry runs of this process hold too many reports: validate smaller parts, or later);
+    - DEADLINE_EXCEEDED: DEADLINE (no first frame came within 30 seconds, or the time that the node is configured for);
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SHUTTING_DOWN.
+    Whatever was acknowledged before the end stays stored.
     """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_upload_service_pb2.GetUploadRequest, _upload_service_pb2.GetUploadResponse]
-    """Tells where to resume. NOT_FOUND (NOT_FOUND) when no batch of it was ever committed, or retention removed it.
+    """Returns where to resume an upload. NOT_FOUND if no batch of it was ever committed, or if retention has removed it.
     INVALID_ARGUMENT (MALFORMED_NAME, BAD_USCC), UNAVAILABLE (DATABASE_UNAVAILABLE).
     """
 
 @_typing.type_check_only
 class UploadServiceAsyncStub(UploadServiceStub):
-    """How laboratories bring results in."""
+    """Laboratories upload their results by this service. An upload is a numbered series of tubes. Offsets count tubes;
+    accepted, duplicate and rejected counts are of persons, of whom a tube may hold several.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadResults: _aio.StreamStreamMultiCallable[_upload_service_pb2.UploadResultsRequest, _upload_service_pb2.UploadResultsResponse]  # type: ignore[assignment]
-    """Streams tubes in. The first frame is "start", every other a "batch"; each batch is answered once, in order, after
-    its accepted persons are durable. Batches may be sent before the answers to earlier ones. A bad item is rejected by
-    itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
-    without effect: what is stored as it was sent counts as duplicate, also when it was corrected or recalled since;
-    what was rejected is told again; what would be rejected now is told so. Other tubes than those that were sent before
-    under this upload_id end the stream, so that nobody is acknowledged who is not stored.
-    Ends with
-    INVALID_ARGUMENT (UPLOAD_NOT_STARTED; BATCH_TOO_LARGE; INVALID_FIELD; UPLOAD_ID_REUSED: other tubes were uploaded
-    under this id; MALFORMED_NAME and BAD_USCC: of start.lab),
-    FAILED_PRECONDITION (LAB_UNKNOWN),
-    OUT_OF_RANGE (UPLOAD_GAP: go on at the committed_offset of its metadata),
-    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the laboratory has too many streams at once or sent too many duplicates today;
-    OVERLOADED: the rehearsals of this process hold too many reports, validate in parts or later),
-    DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set otherwise),
-    UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN).
-    Whatever ends it, what was acknowledged stays.
+    """Streams tubes in. The first frame is "start" and every other a "batch". Each batch gets one response, in order,
+    after its accepted persons are durable. Batches may be sent before the responses to earlier ones. A faulty item is
+    rejected without affecting others.
+    After a break, open the stream again with the same upload_id and continue at the committed offset, which GetUpload
+    returns. Sending a batch again is harmless: tubes below the committed offset are acknowledged again and not stored
+    again. A person whose report is stored as it was sent counts as a duplicate, even if it was corrected or recalled
+    since. A rejection is reported again, and so is one that would be made now. If the tubes are not those that were
+    sent before under this upload_id, the stream ends with UPLOAD_ID_REUSED, so that no person is acknowledged without
+    being stored.
+    Two reports have the same content if everything that the laboratory stated is equal: all fields of the tube except
+    persons, as they were sent, and the person's canonical document and name (case and spaces ignored). The pool's
+    other members, the batch and the upload are not compared.
+    The stream ends with:
+    - INVALID_ARGUMENT: UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD, UPLOAD_ID_REUSED (other tubes were uploaded
+      under this id), MALFORMED_NAME or BAD_USCC (of start.lab);
+    - FAILED_PRECONDITION: LAB_UNKNOWN;
+    - OUT_OF_RANGE: UPLOAD_GAP (continue at the committed_offset in its metadata);
+    - RESOURCE_EXHAUSTED: QUOTA_EXCEEDED (the laboratory has too many streams at once, or sent too many duplicates
+      today), OVERLOADED (the dry runs of this process hold too many reports: validate smaller parts, or later);
+    - DEADLINE_EXCEEDED: DEADLINE (no first frame came within 30 seconds, or the time that the node is configured for);
+    - UNAVAILABLE: DATABASE_UNAVAILABLE, SHUTTING_DOWN.
+    Whatever was acknowledged before the end stays stored.
     """
     GetUpload: _aio.UnaryUnaryMultiCallable[_upload_service_pb2.GetUploadRequest, _upload_service_pb2.GetUploadResponse]  # type: ignore[assignment]
-    """Tells where to resume. NOT_FOUND (NOT_FOUND) when no batch of it was ever committed, or retention removed it.
+    """Returns where to resume an upload. NOT_FOUND if no batch of it was ever committed, or if retention has removed it.
     INVALID_ARGUMENT (MALFORMED_NAME, BAD_USCC), UNAVAILABLE (DATABASE_UNAVAILABLE).
     """
 
 class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
-    """How laboratories bring results in."""
+    """Laboratories upload their results by this service. An upload is a numbered series of tubes. Offsets count tubes;
+    accepted, duplicate and rejected counts are of persons, of whom a tube may hold several.
+    """
 
     @_abc_1.abstractmethod
     def UploadResults(
@@ -93,22 +111,28 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_upload_service_pb2.UploadResultsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_upload_service_pb2.UploadResultsResponse], _abc.AsyncIterator[_upload_service_pb2.UploadResultsResponse]]:
-        """Streams tubes in. The first frame is "start", every other a "batch"; each batch is answered once, in order, after
-        its accepted persons are durable. Batches may be sent before the answers to earlier ones. A bad item is rejected by
-        itself and its neighbours live on. A replayed batch (offset below the committed offset) is acknowledged again
-        without effect: what is stored as it was sent counts as duplicate, also when it was corrected or recalled since;
-        what was rejected is told again; what would be rejected now is told so. Other tubes than those that were sent before
-        under this upload_id end the stream, so that nobody is acknowledged who is not stored.
-        Ends with
-        INVALID_ARGUMENT (UPLOAD_NOT_STARTED; BATCH_TOO_LARGE; INVALID_FIELD; UPLOAD_ID_REUSED: other tubes were uploaded
-        under this id; MALFORMED_NAME and BAD_USCC: of start.lab),
-        FAILED_PRECONDITION (LAB_UNKNOWN),
-        OUT_OF_RANGE (UPLOAD_GAP: go on at the committed_offset of its metadata),
-        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the laboratory has too many streams at once or sent too many duplicates today;
-        OVERLOADED: the rehearsals of this process hold too many reports, validate in parts or later),
-        DEADLINE_EXCEEDED (DEADLINE: no first frame within 30 seconds, unless the node is set otherwise),
-        UNAVAILABLE (DATABASE_UNAVAILABLE, SHUTTING_DOWN).
-        Whatever ends it, what was acknowledged stays.
+        """Streams tubes in. The first frame is "start" and every other a "batch". Each batch gets one response, in order,
+        after its accepted persons are durable. Batches may be sent before the responses to earlier ones. A faulty item is
+        rejected without affecting others.
+        After a break, open the stream again with the same upload_id and continue at the committed offset, which GetUpload
+        returns. Sending a batch again is harmless: tubes below the committed offset are acknowledged again and not stored
+        again. A person whose report is stored as it was sent counts as a duplicate, even if it was corrected or recalled
+        since. A rejection is reported again, and so is one that would be made now. If the tubes are not those that were
+        sent before under this upload_id, the stream ends with UPLOAD_ID_REUSED, so that no person is acknowledged without
+        being stored.
+        Two reports have the same content if everything that the laboratory stated is equal: all fields of the tube except
+        persons, as they were sent, and the person's canonical document and name (case and spaces ignored). The pool's
+        other members, the batch and the upload are not compared.
+        The stream ends with:
+        - INVALID_ARGUMENT: UPLOAD_NOT_STARTED, BATCH_TOO_LARGE, INVALID_FIELD, UPLOAD_ID_REUSED (other tubes were uploaded
+          under this id), MALFORMED_NAME or BAD_USCC (of start.lab);
+        - FAILED_PRECONDITION: LAB_UNKNOWN;
+        - OUT_OF_RANGE: UPLOAD_GAP (continue at the committed_offset in its metadata);
+        - RESOURCE_EXHAUSTED: QUOTA_EXCEEDED (the laboratory has too many streams at once, or sent too many duplicates
+          today), OVERLOADED (the dry runs of this process hold too many reports: validate smaller parts, or later);
+        - DEADLINE_EXCEEDED: DEADLINE (no first frame came within 30 seconds, or the time that the node is configured for);
+        - UNAVAILABLE: DATABASE_UNAVAILABLE, SHUTTING_DOWN.
+        Whatever was acknowledged before the end stays stored.
         """
 
     @_abc_1.abstractmethod
@@ -117,7 +141,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _upload_service_pb2.GetUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_upload_service_pb2.GetUploadResponse, _abc.Awaitable[_upload_service_pb2.GetUploadResponse]]:
-        """Tells where to resume. NOT_FOUND (NOT_FOUND) when no batch of it was ever committed, or retention removed it.
+        """Returns where to resume an upload. NOT_FOUND if no batch of it was ever committed, or if retention has removed it.
         INVALID_ARGUMENT (MALFORMED_NAME, BAD_USCC), UNAVAILABLE (DATABASE_UNAVAILABLE).
         """
 

@@ -39,8 +39,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A report on paper (纸质核酸检测报告)."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
-    """The way by which a result is shown to whoever checks it. By section 1 of the notice of 29 July 2022
-    (联防联控机制综发〔2022〕81号) all channels have equal force: no decision ever depends on this value.
+    """How a result is shown to the person who checks it. By section 1 of the notice of 29 July 2022 (联防联控机制综发〔2022〕81号) all
+    channels have equal force: no decision ever depends on this value.
     """
 
 CHANNEL_UNSPECIFIED: Channel.ValueType  # 0

@@ -44,8 +44,8 @@ class _DocumentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Document
     """Any other document; matched by its exact number in upper case without spaces."""
 
 class DocumentType(_DocumentType, metaclass=_DocumentTypeEnumTypeWrapper):
-    """The kind of document by which a person is known. The same person may hold several; DocumentLinkService.LinkDocuments
-    ties them together.
+    """The kind of document by which a person is known. A person may hold several; DocumentLinkService.LinkDocuments links
+    them.
     """
 
 DOCUMENT_TYPE_UNSPECIFIED: DocumentType.ValueType  # 0

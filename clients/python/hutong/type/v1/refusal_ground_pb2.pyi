@@ -38,15 +38,15 @@ class _RefusalGroundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal
     REFUSAL_GROUND_POSITIVE_RESULT: _RefusalGround.ValueType  # 7
     """The result was positive, or a pool awaited its recheck."""
     REFUSAL_GROUND_SUSPECTED_FORGERY: _RefusalGround.ValueType  # 8
-    """The report was thought false or altered."""
+    """The report was believed to be false or altered."""
     REFUSAL_GROUND_NO_PROOF: _RefusalGround.ValueType  # 9
-    """No result was shown and none was found."""
+    """No result was shown and none was on record."""
     REFUSAL_GROUND_OTHER: _RefusalGround.ValueType  # 10
-    """Anything else; the statement tells."""
+    """Any other ground; the statement explains it."""
 
 class RefusalGround(_RefusalGround, metaclass=_RefusalGroundEnumTypeWrapper):
-    """A ground on which somebody refused, or wanted to refuse, a person. Policies list the forbidden ones; people report
-    the ones they met. The notice of 29 July 2022 forbids the first two by name and leaves its list open ("等").
+    """A reason for which a person was refused, or was to be refused. Policies list the forbidden ones; people report those
+    that they met. The notice of 29 July 2022 forbids the first two by name and leaves its list open ("等").
     """
 
 REFUSAL_GROUND_UNSPECIFIED: RefusalGround.ValueType  # 0
@@ -65,9 +65,9 @@ REFUSAL_GROUND_EXPIRED: RefusalGround.ValueType  # 6
 REFUSAL_GROUND_POSITIVE_RESULT: RefusalGround.ValueType  # 7
 """The result was positive, or a pool awaited its recheck."""
 REFUSAL_GROUND_SUSPECTED_FORGERY: RefusalGround.ValueType  # 8
-"""The report was thought false or altered."""
+"""The report was believed to be false or altered."""
 REFUSAL_GROUND_NO_PROOF: RefusalGround.ValueType  # 9
-"""No result was shown and none was found."""
+"""No result was shown and none was on record."""
 REFUSAL_GROUND_OTHER: RefusalGround.ValueType  # 10
-"""Anything else; the statement tells."""
+"""Any other ground; the statement explains it."""
 Global___RefusalGround: _TypeAlias = RefusalGround  # noqa: Y015

@@ -27,7 +27,7 @@ class BatchLookupColumnsRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[_results_service_pb2.LookupLatestRequest]:
-        """1 to 500 look-ups. Each is judged by itself."""
+        """1 to 500 look-ups. Each is validated and answered by itself."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class BatchLookupColumnsResponse(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_results_service_pb2.LookupLatestItem]:
-        """One for each request that columns.item_requests names, in order."""
+        """The responses to the requests that columns.item_requests names, in its order."""
 
     @_builtins.property
     def columns(self) -> _lookup_columns_pb2.LookupColumns:
-        """The answers to all other requests: those that this node answers by itself and that claim no report."""
+        """The responses to all other requests: those that this node answers without another node and that claim no report."""
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class InternalLookupServiceStub(object):
-    """Look-ups of a node's own Verification, which decides on thousands a second. Not for anybody else: it may change in any
-    release, together with both services.
+    """Look-ups for the node's own Verification, which makes thousands of decisions a second. It is not public: it may
+    change in any release, and both services of a node are updated together.
     """
 
     def __init__(self, channel):
@@ -44,13 +44,13 @@ class InternalLookupServiceStub(object):
 
 
 class InternalLookupServiceServicer(object):
-    """Look-ups of a node's own Verification, which decides on thousands a second. Not for anybody else: it may change in any
-    release, together with both services.
+    """Look-ups for the node's own Verification, which makes thousands of decisions a second. It is not public: it may
+    change in any release, and both services of a node are updated together.
     """
 
     def BatchLookupColumns(self, request, context):
-        """ResultsService.BatchLookupLatest at a fraction of the cost: results come in columns where they can. Errors are those
-        of BatchLookupLatest.
+        """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
+        columns where possible. The errors are the same.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,8 +73,8 @@ def add_InternalLookupServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InternalLookupService(object):
-    """Look-ups of a node's own Verification, which decides on thousands a second. Not for anybody else: it may change in any
-    release, together with both services.
+    """Look-ups for the node's own Verification, which makes thousands of decisions a second. It is not public: it may
+    change in any release, and both services of a node are updated together.
     """
 
     @staticmethod

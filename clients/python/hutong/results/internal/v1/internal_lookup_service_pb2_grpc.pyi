@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InternalLookupServiceStub:
-    """Look-ups of a node's own Verification, which decides on thousands a second. Not for anybody else: it may change in any
-    release, together with both services.
+    """Look-ups for the node's own Verification, which makes thousands of decisions a second. It is not public: it may
+    change in any release, and both services of a node are updated together.
     """
 
     @_typing.overload
@@ -36,25 +36,25 @@ class InternalLookupServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InternalLookupServiceAsyncStub: ...
     BatchLookupColumns: _grpc.UnaryUnaryMultiCallable[_internal_lookup_service_pb2.BatchLookupColumnsRequest, _internal_lookup_service_pb2.BatchLookupColumnsResponse]
-    """ResultsService.BatchLookupLatest at a fraction of the cost: results come in columns where they can. Errors are those
-    of BatchLookupLatest.
+    """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
+    columns where possible. The errors are the same.
     """
 
 @_typing.type_check_only
 class InternalLookupServiceAsyncStub(InternalLookupServiceStub):
-    """Look-ups of a node's own Verification, which decides on thousands a second. Not for anybody else: it may change in any
-    release, together with both services.
+    """Look-ups for the node's own Verification, which makes thousands of decisions a second. It is not public: it may
+    change in any release, and both services of a node are updated together.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     BatchLookupColumns: _aio.UnaryUnaryMultiCallable[_internal_lookup_service_pb2.BatchLookupColumnsRequest, _internal_lookup_service_pb2.BatchLookupColumnsResponse]  # type: ignore[assignment]
-    """ResultsService.BatchLookupLatest at a fraction of the cost: results come in columns where they can. Errors are those
-    of BatchLookupLatest.
+    """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
+    columns where possible. The errors are the same.
     """
 
 class InternalLookupServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Look-ups of a node's own Verification, which decides on thousands a second. Not for anybody else: it may change in any
-    release, together with both services.
+    """Look-ups for the node's own Verification, which makes thousands of decisions a second. It is not public: it may
+    change in any release, and both services of a node are updated together.
     """
 
     @_abc_1.abstractmethod
@@ -63,8 +63,8 @@ class InternalLookupServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _internal_lookup_service_pb2.BatchLookupColumnsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_internal_lookup_service_pb2.BatchLookupColumnsResponse, _abc.Awaitable[_internal_lookup_service_pb2.BatchLookupColumnsResponse]]:
-        """ResultsService.BatchLookupLatest at a fraction of the cost: results come in columns where they can. Errors are those
-        of BatchLookupLatest.
+        """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
+        columns where possible. The errors are the same.
         """
 
 def add_InternalLookupServiceServicer_to_server(servicer: InternalLookupServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

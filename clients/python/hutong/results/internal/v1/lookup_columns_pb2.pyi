@@ -24,9 +24,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class LookupColumns(_message.Message):
-    """Answers to look-ups, column by column. A row is a result as TestResult has it, but without masks; of all columns from
-    lab on, the same position is the same row. The rows of a request's in_region come first, then those of its
-    out_of_region, then the next request's. Times are microseconds since 1970-01-01T00:00:00Z, 0 where absent.
+    """Responses to look-ups, column by column. A row is a TestResult without masks. In all columns from lab on, the same
+    index is the same row. The rows of a request's in_region come first, then those of its out_of_region, then those of
+    the next request. Times are microseconds since 1970-01-01T00:00:00Z; 0 means absent.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -56,19 +56,19 @@ class LookupColumns(_message.Message):
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item_requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions, in the batch, of the requests that are answered in items, growing."""
+        """The indexes of the requests that are answered in items, in ascending order."""
 
     @_builtins.property
     def in_region_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """For each of the other requests, in order, how many rows are its in_region."""
+        """For each other request, in order, the number of its in_region rows."""
 
     @_builtins.property
     def out_of_region_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """For each of the other requests, in order, how many rows are its out_of_region."""
+        """For each other request, in order, the number of its out_of_region rows."""
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
-        """The sources of each of these answers."""
+        """The sources of each of these responses."""
 
     @_builtins.property
     def lab(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -76,7 +76,7 @@ class LookupColumns(_message.Message):
 
     @_builtins.property
     def report_number(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """TestResult.report_number; with lab it is the name."""
+        """TestResult.report_number. Together with lab it makes TestResult.name."""
 
     @_builtins.property
     def revision(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -1,0 +1,45 @@
+"""Every advisory lock that the services take on PostgreSQL. SQLite has one writer and one serving process instead."""
+
+from __future__ import annotations
+
+import zlib
+from enum import IntEnum
+
+from sqlalchemy import Connection
+
+
+class AdvisoryLock(IntEnum):
+    """Keys of advisory locks. The keys of a release must not change: two releases run beside each other for a while.
+
+    Attributes:
+        PARTITIONS: held while partitions are created.
+        POLICY_CHANGE: held by a publication until its commit.
+        SENDER: held by the one process of a node that sends the node's changes upstream.
+        PURGE: held by a purge from its start to its end.
+        SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
+        LINKING: held while documents are linked or unlinked.
+    """
+
+    PARTITIONS = 0x48755061
+    POLICY_CHANGE = 0x48755062
+    SENDER = 0x48755065
+    PURGE = 0x48755070
+    SUBSCRIPTION = 0x48755466
+    LINKING = 0x48754C69
+
+
+def migration_lock(service: str) -> int:
+    """Return the key of the lock that a migrator of the service holds."""
+    return zlib.crc32(f"hutong {service}".encode())
+
+
+def lock_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
+    """Wait for the lock and hold it until the transaction ends. Do nothing on SQLite, which has only one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (int(lock),))
+
+
+def share_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
+    """Do as `lock_until_commit` does, but beside other transactions that share the lock."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%s)", (int(lock),))
