@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_LOCAL, ClaimedReport
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
@@ -76,8 +76,8 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     # The name stays here: it finds nobody.
     look_up.document.CopyFrom(request.document)
     look_up.document.name = ""
-    if request.scope:
-        look_up.scope = request.scope
+    # Left unset, the node's own records are looked up first.
+    look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL
     seen: Freshness | None = None
     token = request.at_least_as_fresh
     if token:
