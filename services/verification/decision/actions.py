@@ -7,12 +7,14 @@ who was heard. Neither the channel nor the basis of a recognition enters.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.verification.v1 import decision_pb2 as pb
 
 if TYPE_CHECKING:
-    from services.verification.decision.model import DecisionOutcome, GateAction, Reason
+    DecisionOutcome: TypeAlias = pb.DecisionOutcome.ValueType
+    GateAction: TypeAlias = pb.GateAction.ValueType
+    Reason: TypeAlias = pb.DecisionReason.ValueType
 
 EVERYBODY = 1
 """Every source was asked and answered, the nation among them."""

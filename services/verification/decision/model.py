@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from services.verification.decision.actions import GateRow
 
-    GateAction: TypeAlias = decision_pb2.GateAction.ValueType
     TravelerOrigin: TypeAlias = policy_pb2.TravelerOrigin.ValueType
     ValidityBasis: TypeAlias = policy_pb2.ValidityBasis.ValueType
     Channel: TypeAlias = channel_pb2.Channel.ValueType
