@@ -39,19 +39,20 @@ def rule_if_sufficient(question: Question, answers: SourceAnswers) -> Ruling | N
 
     If the scope is unset, the node's own records decide alone where they recognise the person: evidence adds nothing.
     """
-    if not question.own_records_first or answers.results is None:
+    if not question.own_records_first or answers.results is None or answers.policy is None:
         return rule(question, answers)
+    if not answers.results.records:
+        # Results are asked only where a result is required, so that without records nothing is settled.
+        return None
     gathered = gather(question, answers, own_records_alone=True)
     decision = decide(gathered.inputs)
     return Ruling(answers, gathered, decision) if decision.outcome in _SUFFICIENT else None
 
 
 def nationwide(look_up: LookupLatestRequest) -> LookupLatestRequest:
-    """The same look-up, asked of the nation too."""
-    asked = LookupLatestRequest()
-    asked.CopyFrom(look_up)
-    asked.scope = LOOKUP_SCOPE_NATIONWIDE
-    return asked
+    """The same look-up, now of the nation too. The node's own answer to it has come, so that it may be changed."""
+    look_up.scope = LOOKUP_SCOPE_NATIONWIDE
+    return look_up
 
 
 def with_nation(answers: SourceAnswers, found: LookupAnswer | None) -> SourceAnswers:
