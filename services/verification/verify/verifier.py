@@ -263,7 +263,7 @@ class Verifier:
     def _read(self, request: VerifyRequest, now: Instant) -> Question:
         """Decode a request. A token of another node makes Results ask the nation at once."""
         question = question_from_proto(request, now)
-        if question.own_records_first and self._results.may_wait(question.look_up):
+        if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
             return question._replace(own_records_first=False)
         return question
 
