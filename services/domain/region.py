@@ -51,6 +51,15 @@ def within(code: str, ancestor: str) -> bool:
     return ancestor in ancestry(code)
 
 
+def prefix(code: str) -> str:
+    """Return the digits with which the code of every region in this one begins; none for the nation."""
+    if code == NATION:
+        return ""
+    if code[2:] == "0000":
+        return code[:2]
+    return code[:4] if code[4:] == "00" else code
+
+
 def same_province(one: str, other: str) -> bool:
     """Whether two regions lie in one province. The nation counts as a province of its own."""
     return one[:2] == other[:2]

@@ -1,1 +1,1 @@
-"""The Policy service: authorities publish the rules of their places, everyone asks what applies where and when."""
+"""The Policy service: authorities publish policies, and callers ask which policy applies to a region at a time."""

@@ -1,4 +1,4 @@
-"""The log of publications and withdrawals, and the rows it speaks of: plain functions over a connection."""
+"""The log of publications and withdrawals, and the rows of the revisions in it: plain functions over a connection."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _changes = tables.policy_changes
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Revisions as they stand now, of everything that changed.
+    """The changes after some sequence, and the current state of each revision that changed.
 
     Attributes:
-        sequence: that of the last change.
-        revisions: each under the sequence of its last change, in that order.
-        commit_times: of every change, by its sequence: by it a sequence of another history of this log is known.
+        sequence: the sequence of the last change.
+        revisions: each revision once, with the sequence of its last change, in the order of these sequences.
+        commit_times: the commit time of every change, by sequence. It exposes a sequence of another history of this
+            log, for example of the log before a restore.
     """
 
     sequence: int
@@ -35,18 +36,18 @@ class Changes:
 
 
 def newest_sequence(connection: Connection) -> int:
-    """The sequence of the last change; 0 before the first."""
+    """Return the sequence of the last change; 0 before the first."""
     return int(connection.execute(select(func.coalesce(func.max(_changes.c.sequence), 0))).scalar_one())
 
 
 def insert_revision(connection: Connection, revision: Revision, statement: Statement, now: Instant) -> None:
-    """Store a new revision, and that it changed."""
+    """Store a new revision and append it to the log."""
     connection.execute(insert(_policies).values(policy_row(revision, statement)))
     _append_change(connection, revision, now)
 
 
 def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -> None:
-    """Store that a revision is withdrawn, with its time and reason, and that it changed."""
+    """Store the withdrawal of a revision, with its time and reason, and append it to the log."""
     connection.execute(
         update(_policies)
         .where(
@@ -64,8 +65,8 @@ def _append_change(connection: Connection, revision: Revision, now: Instant) -> 
 
 
 def read_changes(connection: Connection, after: int) -> Changes:
-    """Everything that changed after a sequence."""
-    # First, and only so far: what is committed between the two reads belongs to the next one.
+    """Read everything that changed after a sequence."""
+    # The times are read first and bound the second query. A change committed between the two belongs to the next call.
     times = select(_changes.c.sequence, _changes.c.commit_time).where(_changes.c.sequence > after)
     commit_times = {int(row.sequence): int(row.commit_time) for row in connection.execute(times)}
     if not commit_times:
@@ -97,7 +98,7 @@ def read_changes(connection: Connection, after: int) -> Changes:
 
 
 def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
-    """A revision from its row. A row without a hash, older than hashes by number, gets one here."""
+    """Return a revision from its row. A row without a hash gets one here: it was stored before hashes by number."""
     statement = Statement(row.region, row.policy_id, policy_pb2.Policy.FromString(row.statement))
     revision = revision_from_proto(statement, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
     if row.withdraw_time is None:
@@ -106,7 +107,7 @@ def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
 
 
 def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
-    """The row of a revision."""
+    """Return the row of a revision."""
     return {
         "region": revision.region,
         "policy_id": revision.policy_id,
@@ -125,7 +126,7 @@ def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
 
 
 def change_row(revision: Revision, sequence: int, now: Instant) -> dict[str, Any]:
-    """The row of a change: which revision, and where it stands in the order of all changes."""
+    """Return the row of a change: its revision and its sequence among all changes."""
     return {
         "sequence": sequence,
         "region": revision.region,

@@ -1,4 +1,4 @@
-"""Wiring of the Policy service: the one place where its parts meet."""
+"""Wires the Policy service. No other module knows all its parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from services.storage.migrate import open_migrated
 
 
 async def open_policy(settings: Settings, clock: Clock | None = None, timing: PolicyTiming | None = None) -> Service:
-    """Open the Policy service on its settings' database."""
+    """Open the Policy service on the database of its settings."""
     clock, timing = clock or SystemClock(), timing or PolicyTiming()
     database = await open_migrated("policy", settings)
     store = PolicyStore(database)

@@ -1,6 +1,6 @@
-"""What the Policy service speaks of, free of wire and storage. Instants and spans are microseconds.
+"""Policies and answers as values, free of wire and storage. Instants and spans are microseconds.
 
-Enumerations are the contract's numbers, like `hutong.policy.v1.ValidityBasis`: one set of words everywhere.
+Enumerations are the contract's numbers, for example those of `hutong.policy.v1.ValidityBasis`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a policy asks for: a negative result, or nothing at all (`basis` 0).
+    """What a policy asks for: a negative result, or no result (`basis` 0).
 
-    Exactly one of duration and calendar_days is set, neither in a floor.
+    Exactly one of duration and calendar_days is set if a result is asked for. A floor sets neither.
     """
 
     basis: int = 0
@@ -49,13 +49,13 @@ class Requirement:
 
     @property
     def is_test(self) -> bool:
-        """Whether a result is asked for."""
+        """Whether the policy asks for a result."""
         return self.basis != 0
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One revision of a policy as it was published. purposes and channels that are empty mean all."""
+    """One revision of a policy as it was published. Empty purposes mean all purposes, empty channels all channels."""
 
     region: str
     policy_id: str
@@ -79,20 +79,23 @@ class Revision:
 
     @property
     def series(self) -> SeriesKey:
-        """The series it belongs to."""
+        """The series that the revision belongs to."""
         return self.region, self.policy_id
 
     @property
     def name(self) -> str:
-        """Its resource name: jurisdictions/{region}/policies/{policy_id}@{revision}."""
+        """The resource name: jurisdictions/{region}/policies/{policy_id}@{revision}."""
         return format_policy(self.region, self.policy_id, self.revision)
 
     def covers(self, purpose: int, origin: int) -> bool:
-        """Whether it speaks of somebody with this purpose from there; origin is SAME_PROVINCE or OTHER_PROVINCE."""
+        """Return whether the revision applies to a purpose and an origin, SAME_PROVINCE or OTHER_PROVINCE."""
         return (not self.purposes or purpose in self.purposes) and self.origin in (ANY, origin)
 
     def known_at(self, instant: Instant | None) -> bool:
-        """Whether it was published and not withdrawn at an instant; None is now, whatever clocks say."""
+        """Return whether the revision was published and not withdrawn at an instant.
+
+        None means now, and then no clock is compared.
+        """
         if instant is None:
             return self.withdraw_time is None
         return self.publish_time <= instant and (self.withdraw_time is None or self.withdraw_time > instant)
@@ -100,7 +103,16 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class FloorOverride:
-    """Something a floor replaced in a lower policy. start is when it begins to, in a publication's answer."""
+    """Something that a floor replaced in a lower policy.
+
+    Attributes:
+        field: the field of the policy that was replaced.
+        stated: what the policy states.
+        applied: what applies because of the floor.
+        floor: the name of the floor's revision.
+        policy: the name of the policy's revision.
+        start: when the floor begins to replace it; set only in a publication's answer.
+    """
 
     field: str
     stated: tuple[int, ...]
@@ -112,7 +124,7 @@ class FloorOverride:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What applies, wherever and whenever it is constant. requirement is None where no policy is in force."""
+    """What applies to one kind of question. requirement is None if no policy is in force."""
 
     requirement: Requirement | None
     channels: tuple[int, ...]
@@ -127,7 +139,10 @@ class Effective:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What applies, and the widest interval [start, end) in which the clock cannot change it; None is unbounded."""
+    """What applies, and the widest interval [start, end) in which the clock alone cannot change it.
+
+    None means unbounded (docs/policy.md §5).
+    """
 
     effective: Effective
     start: Instant | None

@@ -1,4 +1,4 @@
-"""The gRPC face of the Policy service: wire ↔ domain, nothing else. The contract documents each RPC."""
+"""Translates the RPCs of the Policy service between wire and domain. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from services.runtime.server.status import to_status
 from services.runtime.server.validation import check
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class PolicyServicer(PolicyServiceServicer):
-    """Reading the rules."""
+    """PolicyService: reads and resolves policies."""
 
     def __init__(self, cache: PolicyBookCache, resolver: PolicyResolver, watch: Watch) -> None:
         self._cache = cache
@@ -101,12 +101,12 @@ class PolicyServicer(PolicyServiceServicer):
     async def WatchPolicies(
         self, request: WatchPoliciesRequest, context: Context
     ) -> AsyncIterator[WatchPoliciesResponse]:
-        async for message in self._watch.follow(request):
+        async for message in self._watch.stream(request):
             yield message
 
 
 class PolicyAdminServicer(PolicyAdminServiceServicer):
-    """Putting rules into force and taking them back."""
+    """PolicyAdminService: publishes and withdraws policies."""
 
     def __init__(self, publisher: PolicyPublisher) -> None:
         self._publisher = publisher

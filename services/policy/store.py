@@ -1,4 +1,4 @@
-"""The store of policies, in SQLite or PostgreSQL."""
+"""Stores policies in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
 
 class PolicyStore:
-    """Policies in SQLite or PostgreSQL. Every write is durable when it returns."""
+    """The store of policies. Every write is durable when it returns."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def read_changes(self, after: int) -> Changes:
-        """Every revision that was published or withdrawn after a sequence."""
+        """Read every revision that was published or withdrawn after a sequence."""
         return await self._database.read(read_changes, after)
 
     async def newest_sequence(self) -> int:
-        """The sequence of the last change; 0 before the first."""
+        """Return the sequence of the last change; 0 before the first."""
         return await self._database.read(newest_sequence)
 
     async def change_once(
@@ -44,7 +44,7 @@ class PolicyStore:
         response_type: type[R],
         now: Instant,
     ) -> R:
-        """Make a change in one transaction, one at a time over all processes, and once for each request id."""
+        """Make a change in one transaction, once for each request id. Changes of all processes are serialized."""
         return await self._database.write(_change_once, request, change, response_type, now)
 
 

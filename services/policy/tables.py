@@ -9,7 +9,7 @@ from services.storage.metadata import new_metadata
 
 metadata = new_metadata()
 
-# Revisions are immutable but for their withdrawal, which is a fact added later.
+# A revision never changes. Only its withdrawal is added later.
 policies = Table(
     "policies",
     metadata,
@@ -20,7 +20,7 @@ policies = Table(
     Column("floor", Boolean, nullable=False),
     Column("effective_start_time", BigInteger, nullable=False),
     Column("effective_end_time", BigInteger),
-    # The authority's own words: a serialized hutong.policy.v1.Policy without its output-only fields.
+    # What the authority stated: a serialized hutong.policy.v1.Policy without its output-only fields.
     Column("statement", LargeBinary, nullable=False),
     Column("content_hash", String(64), nullable=False),
     Column("retroactive_reason", String(500), nullable=False),
@@ -29,8 +29,8 @@ policies = Table(
     Column("withdraw_reason", String(500), nullable=False),
 )
 
-# Every publication and withdrawal, in the order of their commits: writers take turns (services.policy.store), so that a
-# reader that has seen a sequence has seen all before it.
+# Every publication and withdrawal, in the order of their commits. A lock serializes the writers
+# (AdvisoryLock.POLICY_CHANGE), so a reader that has seen a sequence has seen all lower ones.
 policy_changes = Table(
     "policy_changes",
     metadata,
@@ -42,7 +42,7 @@ policy_changes = Table(
     Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
 )
 
-# At a province, up to where the nation's policies have come: its cursor, and the instant by its clock.
+# A province's position in the watch of the nation's policies: the nation's cursor, and an instant by its clock.
 upstream_places = Table(
     "upstream_places",
     metadata,

@@ -1,4 +1,4 @@
-"""Times that Policy keeps."""
+"""Waits of the Policy service."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ class PolicyTiming:
     """Waits, in seconds.
 
     Attributes:
-        heartbeat_seconds: the longest a watcher waits for a word. It holds its answers as long as the heartbeat lasts.
-        poll_seconds: between two looks at the store for publications of other processes.
-        silence_seconds: a watch of the node above that says nothing for longer stands in a broken connection:
-            heartbeats come at least every five seconds.
-        kept_every_seconds: how often the instant of a heartbeat is stored when nothing else came.
-        backoff: after the loss of the watch on the node above.
+        heartbeat_seconds: the longest wait between two messages to a watcher. A watcher may use its cached answers as
+            long as heartbeats come.
+        poll_seconds: the wait between two checks of the store for publications of other processes.
+        silence_seconds: how long a watch of the upstream node may be silent. After that the connection counts as
+            broken, because the contract promises a heartbeat at least every five seconds.
+        position_store_seconds: how often the instant of a heartbeat is stored if nothing else was received.
+        backoff: the waits before the watch of the upstream node is opened again.
     """
 
     heartbeat_seconds: float = 1.0
     poll_seconds: float = 0.1
     silence_seconds: float = 7.5
-    kept_every_seconds: float = 10.0
+    position_store_seconds: float = 10.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 1.0))

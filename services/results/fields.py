@@ -5,25 +5,28 @@ from __future__ import annotations
 from google.type.interval_pb2 import Interval
 from hutong.type.v1 import identity_pb2
 
-from services.domain.document import BadDocument, Document, canonical_document
-from services.domain.errors import InvalidArgument
+from services.domain.document import Document
+from services.domain.errors import InvalidArgument, Violation
+from services.domain.fields import check_document, check_region
 from services.domain.instant import Instant, from_timestamp
-from services.domain.region import is_region
 from services.runtime.consistency import Freshness, encode_token
 
 
 def document_from_proto(document: identity_pb2.IdentityDocument, field: str = "document") -> Document:
     """Return the canonical document. Raises InvalidArgument BAD_DOCUMENT_NUMBER if its number is impossible."""
-    try:
-        return canonical_document(document.type, document.number, document.issuing_country)
-    except BadDocument as error:
-        raise InvalidArgument.field(f"{field}.{error.field}", error.expected, "BAD_DOCUMENT_NUMBER") from None
+    found: list[Violation] = []
+    canonical = check_document(document, field, found)
+    if canonical is None:
+        raise InvalidArgument.of(found)
+    return canonical
 
 
 def known_region(region: str, field: str) -> str:
     """Return the region if it is one of GB/T 2260. Raises InvalidArgument REGION_UNKNOWN otherwise."""
-    if not is_region(region):
-        raise InvalidArgument.field(field, "is not a region of GB/T 2260", "REGION_UNKNOWN")
+    found: list[Violation] = []
+    check_region(region, field, found)
+    if found:
+        raise InvalidArgument.of(found)
     return region
 
 

@@ -1,4 +1,4 @@
-"""Wiring of the Results service: the one place where its wings meet."""
+"""Wiring of the Results service. Only this module imports from all of its packages."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ from services.storage.process_lock import try_sqlite_process_lock
 
 
 def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitable[None]]:
-    """The database's check, which also asks once whether the store was filled under this pepper; BadSetting if not."""
+    """Return the database's health check. It also checks once that the store was filled under this pepper.
+
+    The check raises BadSetting for another pepper, and Unavailable if the database does not answer.
+    """
     confirmed = False
 
     async def check() -> None:
@@ -95,10 +98,10 @@ def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitabl
 
 
 class Stores:
-    """The stores of the wings on one database, joined by the change log.
+    """The stores of the Results service on one database, connected by the change log.
 
-    `secret` keys the memory of requests that hold an identity; `node` is the region of this node; `joined` says that
-    the node replicates to the nation.
+    `secret` is the key of the hashes that recognise repeated requests. `node` is the region of this node. `joined` says
+    that the node replicates to the nation.
     """
 
     def __init__(
@@ -131,10 +134,14 @@ class Stores:
 
 
 async def open_results(settings: Settings, clock: Clock | None = None, timing: ResultsTiming | None = None) -> Service:
-    """Open the Results service on its settings' database; UnusableDatabase for one that another process serves.
+    """Open the Results service on the database of its settings.
 
-    Several processes may serve one PostgreSQL. On SQLite one alone sends to the nation, wakes its watchers at once and
-    keeps to the limits of laboratories, and commits of a second would wait for its lock by luck.
+    Several processes may serve one PostgreSQL database. A SQLite database has one: it alone sends to the nation, wakes
+    its watchers at once and enforces the quotas, and commits of a second one would compete for SQLite's lock.
+
+    Raises:
+        UnusableDatabase: another process serves this SQLite database.
+        BadSetting: the pepper is not the one that the database was filled under.
     """
     serving = contextlib.ExitStack()
     try:
@@ -152,7 +159,7 @@ async def _open_results(
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper)
-    # A database that is away or behind is no reason not to start: health waits for it, and then for its pepper.
+    # An unavailable database or an old schema does not prevent the start: the health check repeats both checks.
     try:
         await check()
     except Unavailable:
@@ -250,7 +257,7 @@ async def _open_results(
         ),
         check=check,
         close=close,
-        # The workers first: a backlog would take the time that they need to start.
+        # The workers start first, because a backlog would take the processor time that they need for it.
         start=pool.warm,
         background=(stores.partitions.run, missing_reports.run, *(link.jobs if link is not None else ())),
         drain=drain,
@@ -258,7 +265,7 @@ async def _open_results(
 
 
 def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
-    """The link to the node above; None at a node without one."""
+    """Return the link to the node above; None at a node without one."""
     if not settings.upstream:
         return None
     sent = UpstreamStore(stores.database, clock, settings.jurisdiction)

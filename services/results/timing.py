@@ -1,4 +1,4 @@
-"""Times that Results keeps."""
+"""Intervals and time limits of the Results service."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from services.runtime.client.reconnect import Backoff
 
 @dataclass(frozen=True, slots=True)
 class ResultsTiming:
-    """Waits, in seconds.
+    """Intervals and time limits, in seconds.
 
     Attributes:
-        watch_heartbeat: the longest a watcher of results waits for a message.
-        tail_poll: between two looks at the change log for commits of other processes: how late one may be reported.
-        tail_gather: between a commit of this process and the look at the change log. The commits of a busy moment are
-            read together.
-        partition_interval: between two looks at the calendar. The month after this one is ready weeks before it begins.
-        partition_retry: after a failure. At start the database may still be unavailable, or its schema behind.
-        missing_report_pause: between two transactions. A flood of claims costs the database five small ones a second.
-        missing_report_retry: after a failure.
-        sender_idle: between two looks at the change log when nothing is new: how late a change may set out.
-        sender_heartbeat: between two checkpoints when nothing is new, or too much: how long a token may wait that
-            stands for nothing new.
-        sender_answer: a frame that is not answered for this long stands in a broken connection.
-        sender_standby: between two looks whether this process is to send in place of another one of its node.
-        sender_backoff: after the loss of a replication.
-        backlog_count: between two counts of the backlog. One costs a row for each writer of the change log.
-        listener_silence: a watch of notifications that says nothing for longer is given up: heartbeats come at least
-            every five seconds.
-        listener_renewal: how long one watch of notifications is kept. The position that the next one begins with tells
-            the node above what it may forget.
-        listener_backoff: after the loss of a watch.
+        watch_heartbeat: the longest silence of a watch of results.
+        tail_poll: between two reads of the change log for commits of other processes, and so the longest delay of one.
+        tail_gather: between a commit of this process and the read of the change log, so that commits of a busy moment
+            are read together.
+        partition_interval: between two checks for missing partitions. A partition is ready weeks before its month.
+        partition_retry: after a failed check. At start the database may be unavailable, or its schema old.
+        missing_report_pause: between two transactions: a flood of claims costs at most five small ones a second.
+        missing_report_retry: after a failed transaction.
+        sender_idle: between two reads of the change log while nothing is new, and so the longest delay of a change.
+        sender_heartbeat: between two checkpoints while nothing is new or there is a backlog, and so the longest wait
+            for a token that stands for nothing new.
+        sender_answer: a stream whose frame is not answered for this long is taken as broken.
+        sender_standby: between two tries of this process to become the sender of its node.
+        sender_backoff: after a replication failed.
+        backlog_count: between two counts of the backlog. A count reads one row for each writer of the change log.
+        listener_silence: a watch of notifications is closed after this silence: three missing heartbeats, which are
+            promised every five seconds.
+        listener_renewal: how long one watch of notifications is kept. The position that starts the next one lets the
+            node above delete what precedes it.
+        listener_backoff: after a watch failed.
         subscribe: the longest a call to subscribe may take.
-        notification_poll: between two looks for new notifications, one for all watches: how late one may be sent.
-        notification_heartbeat: the longest silence of a watch of notifications; five seconds are promised.
+        notification_poll: between two reads for new notifications, shared by all watches, and so their longest delay.
+        notification_heartbeat: the longest silence of a watch of notifications. The contract promises five seconds.
     """
 
     watch_heartbeat: float = 5.0

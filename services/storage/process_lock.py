@@ -5,20 +5,23 @@ On PostgreSQL it is a session's advisory lock, on SQLite a lock on a file beside
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import DBAPIError
 
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database, make_directory
 from services.storage.errors import UnusableDatabase
 
 
 @contextlib.contextmanager
-def try_process_lock(database: Database, task: str, key: int) -> Iterator[bool]:
+def try_process_lock(database: Database, task: str, key: AdvisoryLock) -> Iterator[bool]:
     """Try to lock a task for as long as the block lasts. Yield False if another process holds the lock.
 
     `task` identifies the lock beside a SQLite database, `key` among the advisory locks of PostgreSQL.
@@ -32,11 +35,28 @@ def try_process_lock(database: Database, task: str, key: int) -> Iterator[bool]:
             yield is_held
     else:
         with database.session() as session:
-            is_held = bool(session.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})").scalar_one())
-            yield is_held
-            # Unlocked explicitly, because the server notices the end of the session only a moment later.
-            if is_held:
-                session.exec_driver_sql(f"SELECT pg_advisory_unlock({key})")
+            is_held = bool(session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (int(key),)).scalar_one())
+            try:
+                yield is_held
+            finally:
+                # Unlocked explicitly, because the server notices the end of the session only a moment later. A session
+                # that is broken has lost the lock already.
+                if is_held:
+                    with contextlib.suppress(DBAPIError):
+                        session.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (int(key),))
+
+
+@contextlib.asynccontextmanager
+async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock) -> AsyncIterator[bool]:
+    """Do as `try_process_lock` does without blocking the event loop: the lock is taken and released in threads."""
+    held = contextlib.ExitStack()
+    acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, try_process_lock(database, task, key)))
+    try:
+        # A cancelled caller still waits below for the thread, which would otherwise keep the lock for ever.
+        yield await asyncio.shield(acquiring)
+    finally:
+        await asyncio.wait([acquiring])
+        await asyncio.to_thread(held.close)
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""The Verification service: whether a person's result is recognised at a place, by its rule, at an instant."""
+"""The Verification service: decides whether a subject's result is recognised in a region at a time, and why."""

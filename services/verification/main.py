@@ -1,4 +1,4 @@
-"""Wiring of the Verification service: the one place where its parts meet."""
+"""Wires the Verification service. No other module knows all its parts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 async def open_verification(
     settings: Settings, clock: Clock | None = None, timing: SourceTiming | None = None
 ) -> Service:
-    """Open the Verification service on its settings' database, with channels to this node's Results and Policy."""
+    """Open the Verification service on the database of its settings, with clients of this node's Results and Policy."""
     clock = clock or SystemClock()
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)

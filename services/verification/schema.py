@@ -1,6 +1,6 @@
 """The metadata that all tables of the Verification service share.
 
-Times are BIGINT microseconds since 1970-01-01T00:00:00Z. Persons stand in the tables as keyed hashes only.
+Times are BIGINT microseconds since 1970-01-01T00:00:00Z. Tables name subjects only by keyed hashes.
 """
 
 from __future__ import annotations

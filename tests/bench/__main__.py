@@ -1,4 +1,4 @@
-"""`make bench`: every figure with the limit it is held against, in one run; a table, and JSON in build/bench.json."""
+"""`make bench`: measures every figure and the limit it is compared with. Prints a table and writes build/bench.json."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OUTPUT = Path("build/bench.json")
 
 
 def main() -> int:
-    """Run the benches that were asked for; 1 when a ratio falls short of what it must be."""
+    """Run the chosen benches. Return 1 if a ratio is below its least value."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     names = ["upload", "verify", "policy", "memory", "fairness", "lookups", "exchange"]
-    parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches; all without any")
+    parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches to run (default all)")
     parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each call round (default 5)")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the great store (default 1,000,000)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large store (default 1,000,000)")
     parser.add_argument("--memory-seconds", type=float, default=60.0, help="longest stream for memory (default 60)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""A nation's worth of made-up policies, put into a database in bulk: the same rows as publication would write."""
+"""Made-up policies for the whole nation, loaded into a database in bulk as the rows that publication would write."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PURPOSES = [number for number in purpose_pb2.Purpose.values() if number]
 
 @cache
 def regions() -> list[str]:
-    """Three thousand provinces, prefectures and counties of GB/T 2260, in the order of their codes."""
+    """Return 3,000 provinces, prefectures and counties of GB/T 2260, in the order of their codes."""
     numbers = (number for number in range(110_000, 660_000) if number % 100 < 40 and number // 100 % 100 < 40)
     found = (f"{number}" for number in numbers if is_region(f"{number}"))
     return [next(found) for _ in range(JURISDICTIONS)]
 
 
 def make_policy(region: str, purpose: int, *, title: str, floor: bool = False) -> policy_pb2.Policy:
-    """One as cities publish them, for one purpose (0 for all), without its start."""
+    """Return a policy as cities publish them, for one purpose (0 for all), without its start."""
     policy = policy_pb2.Policy(
         name=f"jurisdictions/{region}/policies/purpose-{purpose}",
         title=title,
@@ -48,7 +48,10 @@ def make_policy(region: str, purpose: int, *, title: str, floor: bool = False) -
 
 
 def load_book(url: str) -> None:
-    """Fill a migrated, empty database with 3,000 x 12 policies; tests/storage holds the rows against publication's."""
+    """Fill a migrated, empty database with 3,000 x 12 policies.
+
+    A test in tests/storage compares the rows with those of publications.
+    """
     now = SystemClock().now()
     policies, changes = [], []
     for region in regions():

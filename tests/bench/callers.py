@@ -1,4 +1,4 @@
-"""Callers of a bench: so many calls under way at once, for so long, from one client process."""
+"""Callers of a bench: a number of calls under way at once, for some seconds, from one client process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.runtime.tuning import freeze_heap
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A method at an address, the type of its answers, and which of them are worth counting."""
+    """A method at an address, the type of its answers, and which answers are good."""
 
     address: str
     method: str
@@ -25,13 +25,13 @@ class Target:
     is_good: Callable[[Any], bool] = lambda _: True
 
     def demand(self, answer: Any) -> None:
-        """Stop the bench at an answer that is not good: the rate of those would say nothing."""
+        """Raise an error at an answer that is not good, because a rate of failures means nothing."""
         if not self.is_good(answer):
             raise RuntimeError(f"{self.method} answered {answer}")
 
 
 def unary_rate(target: Target, requests: Sequence[Message], seconds: float, callers: int) -> float:
-    """Calls a second, each caller's next call following its last."""
+    """Return the calls a second. Each caller begins its next call when its last is answered."""
     freeze_heap()
     return asyncio.run(_call_for(target, requests, seconds, callers))
 
@@ -62,8 +62,8 @@ async def _keep_calling(
 
 
 def latencies(target: Target, requests: Sequence[Message], seconds: float, rate: float) -> list[float]:
-    """Seconds that each call took, in order of size, when calls are begun evenly at a rate whatever their fate."""
-    # A full collection of what a bench holds, 50 ms, would else be counted as the service's.
+    """Begin calls evenly at a rate, answered or not. Return the seconds that each took, in ascending order."""
+    # A full garbage collection of the bench takes 50 ms, which would count as the service's time.
     freeze_heap()
     return sorted(asyncio.run(_call_at(target, requests, seconds, rate)))
 
@@ -80,7 +80,7 @@ async def _call_at(target: Target, requests: Sequence[Message], seconds: float, 
 
         async def timed(request: Message, due: float) -> None:
             target.demand(await call(request))
-            # From when it was due, so that a stall counts against every call that it held up.
+            # Counted from when the call was due, so that a stall counts for every call that it delayed.
             taken.append(time.perf_counter() - due)
 
         begun = time.perf_counter()
@@ -98,7 +98,7 @@ async def _call_at(target: Target, requests: Sequence[Message], seconds: float, 
 
 
 def stream_rate(target: Target, requests: Sequence[Message], seconds: float, streams: int, ahead: int) -> float:
-    """Answers a second over so many streams, each with so many questions under way."""
+    """Return the answers a second over `streams` streams, each with `ahead` questions under way."""
     freeze_heap()
     return asyncio.run(_stream_for(target, requests, seconds, streams, ahead))
 

@@ -1,4 +1,4 @@
-"""A bare grpc.aio server that answers at once: what the wire and its messages alone cost."""
+"""A bare grpc.aio server that answers at once. It measures what the wire and its messages alone cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STREAM = "/bench.Echo/Stream"
 
 @contextmanager
 def echo_server(request: Message, response: Message) -> Iterator[str]:
-    """Its address, in a process of its own.
+    """Run the server in its own process until the block ends. Yields its address.
 
     CALL, and each message on STREAM, takes a message of the type of `request` and is answered with `response`.
     """

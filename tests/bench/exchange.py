@@ -1,4 +1,7 @@
-"""How fast a province's results are at the nation: a backlog against the upload of the same, and one by one."""
+"""Measures how fast a province's results reach the nation.
+
+A backlog is compared with the upload of the same results, and single reports are timed.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +31,20 @@ from tests.bench.upload import send
 from tests.support.databases import PostgresServer
 
 PROBES = 300
-"""Reports whose way to the nation is timed."""
+"""Single reports that are timed on their way to the nation."""
 PUBLICATIONS = 100
 PROBE_SECONDS = 0.05
-"""Between two of them."""
+"""The wait between two single reports."""
 LOAD_PERSONS_PER_SECOND = 2_000
-"""What another stream uploads meanwhile: some 170 million a day in one province."""
-PATIENCE_SECONDS = 300.0
+"""The rate of another stream meanwhile. It makes about 170 million results a day in one province."""
+TIMEOUT_SECONDS = 300.0
+"""The longest wait for the backlog, and for the single reports. The bench fails after it."""
 FIRST_PROBE = 6_000_000
+"""The number of the first person with a single report, above all persons of the other streams."""
 
 
 def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> list[Measurement]:
-    """The backlog of a province that joins, then reports one by one beside a stream of others; then publications."""
+    """Measure the backlog of a province that joins, then single reports beside another stream, then publications."""
     tubes = make_tubes(persons)
     nation_url, province_url = postgres.make("results"), postgres.make("results")
     nation = {"HUTONG_JURISDICTION": "000000"}
@@ -69,7 +74,7 @@ def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> l
 
 
 def _publish(directory: Path, postgres: PostgresServer) -> list[float]:
-    """Seconds from publications at the nation to answers of a province."""
+    """Return the seconds from publications at the nation to answers of a province."""
     nation = {"HUTONG_JURISDICTION": "000000"}
     with bench_node(directory / "nation-policy", {"policy": postgres.make("policy")}, nation) as above:
         joined = {"HUTONG_UPSTREAM": above["results"], "HUTONG_UPSTREAM_POLICY": above["policy"]}
@@ -78,17 +83,17 @@ def _publish(directory: Path, postgres: PostgresServer) -> list[float]:
 
 
 def _within(what: str, seconds: float, limit: float) -> Measurement:
-    """A delay against the longest it may be, as rates."""
+    """Return a delay and its limit as rates, because a measurement compares rates."""
     return Measurement(what, 1000 / seconds, f"{limit:g} s", 1000 / limit, "1/1000 s", 1.0)
 
 
 def _await_drained(url: str, persons: int) -> float:
-    """The seconds from the first result at the nation to the last."""
+    """Return the seconds from the first result at the nation to the last."""
     begun, first = None, 0
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     with psycopg.connect(url, autocommit=True) as connection:
         while time.monotonic() < until:
-            # Counted with every commit: to count the rows themselves ten times a second would cost a tenth of a core.
+            # `delays` is updated with every commit. Counting the rows ten times a second would cost a tenth of a core.
             count = _read_number(connection, "SELECT coalesce(sum(persons), 0)::bigint FROM delays")
             if count and begun is None:
                 begun, first = time.perf_counter(), count
@@ -107,7 +112,7 @@ def _read_number(connection: psycopg.Connection[tuple[Any, ...]], query: Literal
 
 
 def _probe(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
-    """Seconds from the acknowledgement of single reports to a look-up at the nation that finds them."""
+    """Return the seconds from the acknowledgement of each single report to a look-up at the nation that finds it."""
     stop = threading.Event()
     load = threading.Thread(target=_load, args=(province, stop))
     load.start()
@@ -119,7 +124,7 @@ def _probe(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
 
 
 def _load(channel: grpc.Channel, stop: threading.Event) -> None:
-    """Upload at a steady rate until told to stop."""
+    """Upload at a steady rate until `stop` is set."""
 
     def feed() -> Iterator[upload_service_pb2.UploadResultsRequest]:
         yield upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id="load"))
@@ -153,7 +158,7 @@ def _time_probes(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
     uploading = threading.Thread(target=upload)
     uploading.start()
     stub = ResultsServiceStub(nation)
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while len(delays) < PROBES and time.monotonic() < until:
         waiting = [index for index in list(acknowledged) if index not in delays][:500]
         if waiting:

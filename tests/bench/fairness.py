@@ -1,4 +1,4 @@
-"""One laboratory is stuck in a resend loop and heeds nothing it is told: what do the others notice?"""
+"""Measures what other callers notice of one laboratory that is stuck in a resend loop and ignores every error."""
 
 from __future__ import annotations
 
@@ -32,18 +32,22 @@ LOOP_STREAMS = 4
 BATCH_PERSONS = 100
 BATCHES_PER_SECOND = 10
 LOOKUPS_PER_SECOND = 100
-"""What the others do: far below what the service can, so that what they notice is the loop and not themselves."""
+"""The load of the others is far below the capacity of the service, so that delays come from the loop."""
 FAIR = 1 / 1.5
+"""The ratio wanted: the others' 99th percentile may grow by half."""
 SLOWED_WITHIN = 120.0
-"""Seconds in which the loop must have used up its share of duplicates."""
+"""Seconds in which the loop must have used up its quota of duplicates."""
 
 
 TURNS = 6
-"""How often the loop is let go and held."""
+"""How often the loop is paused and resumed."""
 
 
 class LoopEvents(NamedTuple):
-    """What is said to the loop's process, that it may go on and that it is to end, and by it: that it was slowed."""
+    """The events shared with the loop's process.
+
+    `go` is set while the loop may send. `stop` ends it. The loop sets `slowed` when it is first refused.
+    """
 
     go: Event
     stop: Event
@@ -52,14 +56,17 @@ class LoopEvents(NamedTuple):
 
 @dataclass
 class Taken:
-    """Seconds that calls took, from when they were due."""
+    """The seconds that calls took, counted from when they were due."""
 
     uploads: list[float] = field(default_factory=list)
     lookups: list[float] = field(default_factory=list)
 
 
 def bench_fairness(directory: Path, postgres: PostgresServer, seconds: float) -> list[Measurement]:
-    """The others' p99 beside a loop that was slowed, against theirs without it, in turns: a machine has its moods."""
+    """Compare the others' 99th percentile beside a slowed loop with that without the loop.
+
+    Both are measured alternately, because the speed of a machine changes.
+    """
     with bench_node(directory / "node-fairness", {"results": postgres.make("results")}) as addresses:
         address = addresses["results"]
         with grpc.insecure_channel(address) as channel:
@@ -101,7 +108,7 @@ def bench_fairness(directory: Path, postgres: PostgresServer, seconds: float) ->
 
 
 class Others:
-    """A second laboratory that uploads fresh results, and health codes that look people up, both at a steady pace."""
+    """A second laboratory that uploads new results, and health codes that look up results, both at a steady rate."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -110,12 +117,12 @@ class Others:
         self._documents = [person.document for tube in make_tubes(500, first=self._first) for person in tube.persons]
 
     def work(self, seconds: float, taken: Taken) -> None:
-        """Work for so long. What is sent is made before, so that nobody waits for that and calls it the service."""
+        """Send for `seconds` seconds. Messages are made before, so that making them is not measured."""
         batches = []
-        for place in range(round(BATCHES_PER_SECOND * seconds)):
+        for index in range(round(BATCHES_PER_SECOND * seconds)):
             tubes = make_tubes(BATCH_PERSONS, first=self._first)
             self._first += BATCH_PERSONS
-            batches.append(upload_pb2.TubeBatch(offset=place * len(tubes), tubes=tubes))
+            batches.append(upload_pb2.TubeBatch(offset=index * len(tubes), tubes=tubes))
         asyncio.run(self._work(batches, seconds, taken))
 
     async def _work(self, batches: list[upload_pb2.TubeBatch], seconds: float, taken: Taken) -> None:
@@ -153,13 +160,13 @@ class Others:
         async def begin(due: float) -> None:
             under_way.append(asyncio.ensure_future(ask(due)))
 
-        # Whatever became of the one before: people do not queue for one another.
+        # A look-up begins when it is due even if earlier ones are not answered, because persons arrive independently.
         await at_pace(LOOKUPS_PER_SECOND, round(LOOKUPS_PER_SECOND * seconds), begin)
         await asyncio.gather(*under_way)
 
 
 async def at_pace(rate: float, count: int, act: Callable[[float], asyncio.Future[None]]) -> None:
-    """Act so often at a rate, one at a time; what is late begins at once and is timed from when it was due."""
+    """Run `act` `count` times at a rate, one at a time. A late run begins at once and is timed from when it was due."""
     begun = time.perf_counter()
     for index in range(count):
         due = begun + index / rate
@@ -168,7 +175,7 @@ async def at_pace(rate: float, count: int, act: Callable[[float], asyncio.Future
 
 
 def resend(address: str, events: LoopEvents) -> None:
-    """The loop: the same day again and again over several streams, and at once again whatever it is told."""
+    """Send the same day again and again over several streams, without a pause after errors."""
     asyncio.run(_resend(address, events))
 
 

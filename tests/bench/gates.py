@@ -1,4 +1,4 @@
-"""A node with a day's results and one rule, and the questions that gates put to it."""
+"""A node with a day's results and one policy, and the questions that gates ask it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ from tests.support.people import resident_number
 
 @dataclass(frozen=True, slots=True)
 class GateNode:
-    """Where Verification is, its process, what Results stores in, whom it knows, and one of the answers."""
+    """A running node.
+
+    Attributes:
+        verification: the address of Verification.
+        verification_pid: its process.
+        results_url: the database of Results.
+        persons: how many persons have a result.
+        response: one of the answers.
+    """
 
     verification: str
     verification_pid: int
@@ -38,7 +46,7 @@ class GateNode:
     response: VerifyResponse
 
     def questions(self, count: int) -> list[VerifyRequest]:
-        """Questions about people that are known, each about another than the one before."""
+        """Return questions about persons with results, each about another person than the one before."""
         return [_question(index * 7919 % self.persons) for index in range(count)]
 
 
@@ -62,7 +70,7 @@ def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterat
 
 
 def _hotel_policy(now: int) -> policy_pb2.Policy:
-    """A policy under which everybody in the bench is recognised."""
+    """Return a policy under which every result of the bench is recognised."""
     policy = policy_pb2.Policy(
         name="jurisdictions/410100/policies/hotel",
         title="example window: hotels",

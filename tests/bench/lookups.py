@@ -1,4 +1,4 @@
-"""What a look-up costs in a great store against a small one: the same persons, the same five results each."""
+"""Compares look-ups in a large store with look-ups in a small one: the same persons, with five results each."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from tests.support.people import resident_number
 SMALL = 100_000
 RESULTS_PER_PERSON = 5
 ASKED = SMALL // RESULTS_PER_PERSON
-"""Persons that are looked up: all of the small store's, and as many spread evenly over the great one."""
+"""Persons that are looked up: all persons of the small store, and as many spread evenly over the large one."""
 BATCH = 500
 ROUNDS = 40
 CALLS = 2_000
 FIRST: Instant = 1_656_604_800_000_000
-"""The first of July 2022 in Asia/Shanghai: results are spread over 60 days, so that both stores have two partitions."""
+"""The first of July 2022 in Asia/Shanghai. Results are spread over 60 days, so that both stores have two partitions."""
 DAYS = 60
 SLOWER = 1 / 1.3
+"""The least ratio: a look-up in the large store may take 1.3 times as long."""
 
 LOAD = f"""
 INSERT INTO results SELECT
@@ -52,15 +53,15 @@ LEFT JOIN asked USING (person)
 
 
 def bench_lookups(directory: Path, postgres: PostgresServer, rows: int) -> list[Measurement]:
-    """LookupLatest through the service one by one, and the store's own statement for 500 persons, in both stores."""
+    """Measure single LookupLatest calls, and the store's own statement for 500 persons, in both stores."""
     documents = [
         identity_pb2.IdentityDocument(
             type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=resident_number(person), name="张伟"
         )
         for person in range(ASKED)
     ]
-    # A quarter of the machine's, as PostgreSQL's manual advises: its default holds a twentieth of the great store, and
-    # then it is the reading of pages that is measured.
+    # A quarter of the machine's memory, as PostgreSQL's manual advises. The default holds a twentieth of the large
+    # store, so the reading of pages would be measured.
     postgres.give_memory(psutil.virtual_memory().total // 4 // 1024**2)
     pepper = Pepper(PEPPER)
     keys = [pepper.subject_key(canonical_document(it.type, it.number)) for it in documents]
@@ -73,7 +74,10 @@ def bench_lookups(directory: Path, postgres: PostgresServer, rows: int) -> list[
 
 
 def load(url: str, rows: int, keys: Sequence[bytes]) -> None:
-    """Fill the real tables by PostgreSQL itself; the index comes after them, as that takes a fraction of the time."""
+    """Fill the real tables by one statement in PostgreSQL.
+
+    The index is built after the rows, which takes a fraction of the time.
+    """
     database = open_database(url)
     months = months_of([FIRST + day * DAY for day in range(DAYS + 1)])
     database.write_now(lambda connection: make_partitions(connection, months))
@@ -88,11 +92,11 @@ def load(url: str, rows: int, keys: Sequence[bytes]) -> None:
         connection.execute("DROP INDEX ix_results_subject_key_reference_time")
         connection.execute("CREATE TEMPORARY TABLE asked (person bigint PRIMARY KEY, key bytea NOT NULL)")
         with connection.cursor().copy("COPY asked FROM STDIN") as copy:
-            for place, key in enumerate(keys):
-                copy.write_row((place * step, key))
+            for index_of_key, key in enumerate(keys):
+                copy.write_row((index_of_key * step, key))
         connection.execute("ANALYZE asked")
         connection.execute(LOAD.format(persons=persons))  # type: ignore[call-overload]
-        # As it is told the index would be the parent's alone.
+        # With "ON ONLY" the partitions would get no index.
         connection.execute(index[0].replace(" ON ONLY ", " ON "))
         connection.execute("VACUUM ANALYZE results")
 
@@ -110,11 +114,11 @@ def _measure_store(urls: Sequence[str], keys: Sequence[bytes], rows: int) -> Mea
 
     batches = [keys[start : start + BATCH] for start in range(0, ROUNDS * BATCH, BATCH)]
     for some in batches:
-        # Nobody's pages are read for the first time when it counts.
+        # Pages are read once before they are timed.
         for database in databases:
             database.read_now(ask(some))
     for some in batches:
-        # By turns, so that whatever else this machine does falls on both.
+        # Alternately, so that other load of the machine affects both stores.
         for database, times in zip(databases, taken, strict=True):
             begun = time.perf_counter()
             database.read_now(ask(some))

@@ -1,4 +1,4 @@
-"""What a bench says: a rate, the limit it is held against, and their ratio."""
+"""The measurements of a bench: a rate, the limit it is compared with, and their ratio."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from statistics import median
 
 ROUNDS = 3
-"""Rounds in which a rate and its limit are taken in turns, so that noise falls on both; the median counts."""
+"""Rounds in which a rate and its limit are measured alternately, so that noise affects both. The median counts."""
 TURN_SECONDS = 1.0
-"""How long a rate of calls and its limit are taken before the other has its turn: machines change their pace after some
-seconds, and a turn of five would have one pace alone."""
+"""How long a rate of calls is measured before its limit is, and the other way round. Machines change their speed after
+some seconds, so a turn of five seconds would see a single speed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One line of the table. `must` is the least ratio asked for, where one is."""
+    """One line of the table. `must` is the least ratio that passes; None if the ratio is not checked."""
 
     what: str
     rate: float
@@ -26,12 +26,12 @@ class Measurement:
 
     @property
     def ratio(self) -> float:
-        """The rate as a share of the limit's."""
+        """The rate divided by the limit's rate."""
         return self.rate / self.limit_rate
 
 
 def in_turns(seconds: float, rate: Callable[[float], float], limit: Callable[[float], float]) -> tuple[float, float]:
-    """A rate and its limit, each taken for ROUNDS times `seconds` in all, in turns; the median of each counts."""
+    """Measure a rate and its limit alternately, each for ROUNDS times `seconds` in all. Return the median of each."""
     turns = range(max(ROUNDS, round(ROUNDS * seconds / TURN_SECONDS)))
     columns = zip(*((rate(TURN_SECONDS), limit(TURN_SECONDS)) for _ in turns), strict=True)
     usual, usual_limit = map(median, columns)
@@ -39,10 +39,10 @@ def in_turns(seconds: float, rate: Callable[[float], float], limit: Callable[[fl
 
 
 def usual_p99(turns: Iterable[list[float]]) -> float:
-    """The median of the turns' own: one stall of the machine is in one turn."""
+    """Return the median of the turns' 99th percentiles, so that one stall of the machine affects one turn only."""
     return median(map(p99, turns))
 
 
 def p99(taken: list[float]) -> float:
-    """The nearest rank."""
+    """Return the 99th percentile by the nearest-rank method."""
     return sorted(taken)[len(taken) * 99 // 100]

@@ -1,4 +1,4 @@
-"""Memory of Results while an upload goes on and on: it must not grow with what has passed through."""
+"""Measures the memory of Results during a long upload. It must not grow with the number of persons uploaded."""
 
 from __future__ import annotations
 
@@ -24,44 +24,47 @@ from tests.support.databases import PostgresServer
 BATCH_PERSONS = 2_500
 SAMPLE_SECONDS = 0.5
 WARM = 0.1
-"""The share of the persons after which the first of three pictures is taken: caches and pools are full by then."""
+"""The share of the persons after which memory is first measured. Caches and pools are full by then."""
 FLAT = 0.9
-"""A picture of the end may be so much greater than the first: an allocator is not a ruler."""
+"""The least ratio of the memory before to the memory at the end. It is below 1 because an allocator is not exact."""
 
 
 @dataclass
 class Watched:
-    """A process with its children, and what they held while persons went through."""
+    """A process with its children, and samples of their memory during the upload."""
 
     pid: int
     persons: int = 0
     samples: list[tuple[int, float]] = field(default_factory=list)
-    """Persons acknowledged by then, and MiB resident."""
+    """For each sample the persons acknowledged so far, and the resident memory in MiB."""
     _done: threading.Event = field(default_factory=threading.Event)
 
     def resident(self) -> float:
-        """MiB that the process and its children hold now."""
+        """Return the resident memory of the process and its children, in MiB."""
         process = psutil.Process(self.pid)
         family = [process, *process.children(recursive=True)]
         return sum(member.memory_info().rss for member in family) / 2**20
 
     def watch(self) -> None:
-        """Take samples until it is told to stop."""
+        """Take samples until `stop` is called."""
         while not self._done.wait(SAMPLE_SECONDS):
             self.samples.append((self.persons, self.resident()))
 
     def stop(self) -> None:
-        """End watching."""
+        """End the sampling."""
         self._done.set()
 
     def around(self, share: float) -> float:
-        """The median of what was held while that share of the persons had passed, give or take a twentieth of all."""
+        """Return the median memory around the moment when this share of the persons was acknowledged.
+
+        Samples within a twentieth of all persons count.
+        """
         near = [held for persons, held in self.samples if abs(persons / self.persons - share) <= 0.05]
         return statistics.median(near or [self.samples[-1][1]])
 
 
 def bench_memory(directory: Path, postgres: PostgresServer, persons: int, longest_seconds: float) -> list[Measurement]:
-    """One stream of fresh results, as many persons as were asked for or the time allows."""
+    """Upload new results in one stream until all persons are uploaded or the time is over."""
     with (
         bench_processes(directory / "node-memory", {"results": postgres.make("results")}) as node,
         grpc.insecure_channel(node.addresses["results"]) as channel,
@@ -92,7 +95,7 @@ def bench_memory(directory: Path, postgres: PostgresServer, persons: int, longes
 
 
 def endless(persons: int, until: float) -> Iterator[upload_service_pb2.UploadResultsRequest]:
-    """Batches made as they are sent, so that the client holds no more than the service."""
+    """Yield batches that are made when they are sent, so that the client's memory stays small too."""
     yield upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id="endless"))
     offset = 0
     for first in range(0, persons, BATCH_PERSONS):

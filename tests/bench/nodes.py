@@ -1,4 +1,4 @@
-"""The node that a bench measures: real processes, started as an operator would, on the bench's own databases."""
+"""Starts the node that a bench measures, as an operator would: in real processes, on the bench's own databases."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PEPPER = b"b" * 32
 def bench_node(
     directory: Path, urls: Mapping[str, str], variables: Mapping[str, str] | None = None
 ) -> Iterator[dict[str, str]]:
-    """Run the services that are given databases until the block ends; yields all addresses by name.
+    """Run the services that have a database in `urls` until the block ends. Yields all addresses by name.
 
-    A node of Henan, unless settings by their HUTONG_ names say otherwise.
+    The node is Henan's unless `variables` sets another HUTONG_JURISDICTION.
     """
     with bench_processes(directory, urls, variables) as node:
         yield node.addresses
@@ -28,7 +28,7 @@ def bench_node(
 def bench_processes(
     directory: Path, urls: Mapping[str, str], variables: Mapping[str, str] | None = None
 ) -> Iterator[Node]:
-    """As `bench_node`; yields the node, of which also the processes are known."""
+    """Run the same services as `bench_node`, but yield the node, which also knows its processes."""
     directory.mkdir(parents=True, exist_ok=True)
     pepper = directory / "bench-pepper"
     pepper.write_bytes(PEPPER)

@@ -1,4 +1,4 @@
-"""Policy with 3,000 jurisdictions x 12 purposes loaded: questions, start, memory, publications and their watchers."""
+"""Measures Policy with 3,000 jurisdictions x 12 purposes: questions, start, memory, publications and watchers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BOOK = f"{JURISDICTIONS:,} x {len(PURPOSES)} policies"
 
 
 def bench_policy(directory: Path, postgres: PostgresServer, seconds: float) -> list[Measurement]:
-    """All figures on one loaded book."""
+    """Measure all figures on one loaded book."""
     url = postgres.make("policy")
     load_book(url)
     node = Node(
@@ -73,7 +73,10 @@ def _within(what: str, allowed: float, measured: float, unit: str) -> Measuremen
 
 
 def _resolve(address: str, seconds: float) -> Measurement:
-    """Every kind of question in turn, once before it is timed, as a service that has been up for a while."""
+    """Measure ResolvePolicy over every kind of question.
+
+    Every question is asked once before, so that the service is warm.
+    """
     questions = [
         ResolvePolicyRequest(region=region, purpose=purpose, arriving_from=origin)  # type: ignore[arg-type]
         for region in regions()
@@ -97,13 +100,13 @@ def _resolve(address: str, seconds: float) -> Measurement:
 
 
 async def _publish(address: str) -> tuple[float, float]:
-    """Seconds from a publication's start to its answer, and to the watchers; medians."""
+    """Return the median seconds from a publication's start to its answer, and to its event at each watcher."""
     async with grpc.aio.insecure_channel(address) as channel:
         admin, policies = PolicyAdminServiceStub(channel), PolicyServiceStub(channel)
         cursor = await _newest(policies)
         calls = [policies.WatchPolicies(WatchPoliciesRequest(cursor=cursor)) for _ in range(WATCHERS)]
 
-        async def told(call: grpc.aio.UnaryStreamCall, title: str) -> float:  # type: ignore[type-arg]
+        async def await_event(call: grpc.aio.UnaryStreamCall, title: str) -> float:  # type: ignore[type-arg]
             while (await call.read()).event.policy.title != title:
                 pass
             return time.perf_counter()
@@ -112,7 +115,7 @@ async def _publish(address: str) -> tuple[float, float]:
         for number, region in enumerate(random.Random(81).sample(regions(), PUBLICATIONS)):
             policy = make_policy(region, PURPOSES[number % len(PURPOSES)], title=f"example window {number}")
             policy.effective_start_time.seconds = int(time.time())
-            watching = [asyncio.ensure_future(told(call, policy.title)) for call in calls]
+            watching = [asyncio.ensure_future(await_event(call, policy.title)) for call in calls]
             begun = time.perf_counter()
             await admin.PublishPolicy(PublishPolicyRequest(policy=policy))
             answered.append(time.perf_counter() - begun)
@@ -123,7 +126,7 @@ async def _publish(address: str) -> tuple[float, float]:
 
 
 async def _newest(policies: PolicyServiceStub) -> str:
-    """A cursor after the snapshot."""
+    """Return a cursor after the snapshot."""
     call = policies.WatchPolicies(WatchPoliciesRequest())
     while (message := await call.read()).WhichOneof("message") != "checkpoint":
         pass
@@ -132,7 +135,7 @@ async def _newest(policies: PolicyServiceStub) -> str:
 
 
 def _preview(address: str) -> tuple[float, int]:
-    """Seconds until a floor for everybody has been judged with its impact, and how many answers it changes."""
+    """Return the seconds of a dry run of a national floor with its impact, and how many answers the floor changes."""
     floor = make_policy("000000", 0, title="example floor", floor=True)
     floor.effective_start_time.seconds = int(time.time())
     floor.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME

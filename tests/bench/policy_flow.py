@@ -1,4 +1,4 @@
-"""How soon a policy that the nation publishes governs in a province."""
+"""Times how soon a policy that the nation publishes governs in a province."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from services.runtime.clock import SystemClock
 POLICY = "jurisdictions/000000/policies/bench-flow"
 PURPOSE = purpose_pb2.PURPOSE_LARGE_GATHERING
 REGION = "410105"
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
+"""The longest wait for one publication. The bench fails after it."""
 PAUSE_SECONDS = 0.002
-"""Between two questions whether it governs yet."""
+"""The wait between two questions. It is the resolution of the measurement."""
 
 
 async def time_publications(nation: str, province: str, count: int) -> list[float]:
-    """Seconds from before each of `count` publications at the nation's Policy until it governs in Henan's.
+    """Publish `count` revisions of one policy at the nation, each in force from now on.
 
-    Addresses are those of Policy services. Each publication is a new revision of one policy, beginning now.
+    `nation` and `province` are addresses of Policy services. Return the seconds from the start of each publication
+    until the revision governs in the province.
     """
     delays = []
     async with grpc.aio.insecure_channel(nation) as above, grpc.aio.insecure_channel(province) as below:
@@ -50,13 +52,13 @@ def _policy(number: int) -> policy_pb2.Policy:
 
 
 async def _await_governing(policies: PolicyServiceStub, name: str) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while (await _resolve(policies)).governing != name:  # noqa: ASYNC110 - the condition is another process's
             await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _resolve(policies: PolicyServiceStub) -> policy_pb2.EffectivePolicy:
     request = ResolvePolicyRequest(region=REGION, purpose=PURPOSE)
-    response = await policies.ResolvePolicy(request, timeout=PATIENCE_SECONDS)  # type: ignore[misc]
+    response = await policies.ResolvePolicy(request, timeout=TIMEOUT_SECONDS)  # type: ignore[misc]
     effective: policy_pb2.EffectivePolicy = response.effective_policy
     return effective

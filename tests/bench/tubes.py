@@ -1,4 +1,4 @@
-"""A made-up day of tubes for the bench."""
+"""Makes a day's tubes for the bench."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.support.people import NAMES, resident_number
 LAB = "labs/91220501MA0HUTNG0T"
 REGION = "220502"
 POOL_SIZES = (1, 1, 1, 5, 10)
-"""Pools of a day: by persons most are in tubes of ten, by tubes most are single, as sites switch between them."""
+"""Pool sizes of a day. Most tubes are single, but most persons are in tubes of ten, because sites use both."""
 
 
 def make_tubes(
     persons: int, *, first: int = 0, report_time: int = 1_660_003_600, seed: int = 81
 ) -> list[upload_pb2.Tube]:
-    """Negative tubes for so many persons, numbered from `first`; report_time in seconds since 1970."""
+    """Return negative tubes for `persons` persons, numbered from `first`. report_time is in seconds since 1970."""
     choose = random.Random(seed)
     tubes: list[upload_pb2.Tube] = []
     index = first

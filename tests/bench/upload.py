@@ -1,4 +1,4 @@
-"""Upload through the service, against the raw bulk load of the same rows into the same tables of the same engine."""
+"""Compares an upload through the service with the raw bulk load of the same rows into the same tables and engine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.support.databases import PostgresServer, SqliteDatabases
 
 BATCH = 1_000
 WINDOW = 4
-"""Batches under way: enough to keep the service busy, as a laboratory's client does."""
+"""Batches under way. They are enough to keep the service busy, as a laboratory's client does."""
 
 
 def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> list[Measurement]:
-    """First upload and resend on both engines."""
+    """Measure the first upload of a day and its resend on both engines."""
     tubes = make_tubes(persons)
     measurements = []
     for engine in ("postgresql", "sqlite"):
@@ -45,7 +45,7 @@ def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> lis
 def _upload(
     directory: Path, databases: PostgresServer | SqliteDatabases, tubes: list[upload_pb2.Tube], persons: int
 ) -> tuple[float, float, float]:
-    """The seconds that a day's first upload takes, the same day again, and the raw bulk load of its rows."""
+    """Return the seconds of a day's first upload, of the same day sent again, and of the raw bulk load of its rows."""
     url = databases.make("results")
     with bench_node(directory, {"results": url}) as addresses, grpc.insecure_channel(addresses["results"]) as channel:
         lab = lab_pb2.Lab(name=LAB, display_name="bench", region="220500")
@@ -57,7 +57,7 @@ def _upload(
 
 
 def send(channel: grpc.Channel, upload_id: str, tubes: list[upload_pb2.Tube], persons: int, counted: str) -> float:
-    """Upload all tubes by one stream, WINDOW batches ahead; the seconds until the last acknowledgement."""
+    """Upload all tubes by one stream. Return the seconds until the last acknowledgement."""
     frames = [
         upload_service_pb2.UploadResultsRequest(
             batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes[offset : offset + BATCH])
@@ -77,7 +77,7 @@ def send(channel: grpc.Channel, upload_id: str, tubes: list[upload_pb2.Tube], pe
 
 
 def raw_copy(source: str, target: str) -> float:
-    """The seconds that COPY takes for the rows of `source`, all in one transaction."""
+    """Return the seconds that COPY takes for the rows of `source`, all in one transaction."""
     with psycopg.connect(_libpq(source)) as reader, psycopg.connect(_libpq(target)) as writer:
         texts = {table: _dump(reader, table) for table in ("report_keys", "results")}
         months = reader.execute(
@@ -105,7 +105,10 @@ def _libpq(url: str) -> str:
 
 
 def raw_executemany(source: str, target: str) -> float:
-    """The seconds that executemany takes for the rows of `source`, all in one transaction, synced as ours are."""
+    """Return the seconds that executemany takes for the rows of `source`, all in one transaction.
+
+    The database has the same journal and synchronous settings as the service's.
+    """
     with sqlite3.connect(make_url(source).database or "") as reader:
         rows = {table: reader.execute(f"SELECT * FROM {table}").fetchall() for table in ("report_keys", "results")}
     writer = sqlite3.connect(make_url(target).database or "", isolation_level=None)

@@ -1,4 +1,4 @@
-"""Decisions through all three services on PostgreSQL: one at a time, in batches, on gates' streams."""
+"""Measures decisions through all three services on PostgreSQL: one at a time, in batches, and on gates' streams."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.support.databases import PostgresServer
 
 SERVICE = "/hutong.verification.v1.VerificationService"
 VERIFY_SHARE = 0.5
-"""Of a bare echo's rate: what Verify must reach."""
+"""The least rate of Verify, as a share of a bare echo's rate."""
 LONGEST_MS = 20
-"""What 99 of 100 calls at half of that rate are to be within."""
+"""The longest 99th percentile of Verify calls, in milliseconds, at half of the rate above."""
 LEAST_DECISIONS = 20_000
-"""A second, in batches: what BatchVerify must reach on two cores."""
+"""The least rate of BatchVerify on two cores, in decisions a second."""
 CALLERS = 128
-"""Calls under way at once: gates of a busy place; enough for look-ups to meet."""
+"""Calls under way at once, as from the gates of a busy site. They are enough for look-ups to share batches."""
 BATCH = 500
 BATCHES_AHEAD = 4
 STREAMS = 64
@@ -49,7 +49,7 @@ STREAMS_PER_CONNECTION = 50
 
 
 def bench_verify(directory: Path, postgres: PostgresServer, persons: int, seconds: float) -> list[Measurement]:
-    """Every way to ask, each against its own limit."""
+    """Measure every RPC that makes decisions, each against its own limit."""
     with gate_node(directory, postgres, persons) as node:
         return [
             *_unary(node, seconds),
@@ -105,7 +105,7 @@ def _is_recognized(answer: Any) -> bool:
 
 
 def _raw_look_ups(url: str, seconds: float) -> float:
-    """Persons a second whose results one connection fetches by 500 subject keys at a time."""
+    """Return for how many persons a second one connection reads results, by 500 subject keys at a time."""
     names = ", ".join(column.name for column in COLUMNS)
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         keys = [key for (key,) in connection.execute("SELECT DISTINCT subject_key FROM results")]
@@ -137,7 +137,7 @@ def _streams(node: GateNode, seconds: float) -> Measurement:
 
 
 def _idle_streams(node: GateNode) -> Measurement:
-    """How many gates' streams are held and still answered when each comes back after the others."""
+    """Measure how many open streams are still answered when each asks again after all others have."""
     held, kibibytes = asyncio.run(_hold_streams(node))
     return Measurement(
         f"StreamVerify, idle streams ({kibibytes:.0f} KiB each)", held, "gates", IDLE_STREAMS, "streams", must=1
@@ -151,7 +151,7 @@ async def _hold_streams(node: GateNode) -> tuple[int, float]:
         stubs = [
             VerificationServiceStub(
                 await channels.enter_async_context(
-                    # Channels of one process share a connection unless they may not.
+                    # Channels of one process share a connection unless each has its own subchannel pool.
                     grpc.aio.insecure_channel(node.verification, options=[("grpc.use_local_subchannel_pool", 1)])
                 )
             )

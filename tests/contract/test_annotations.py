@@ -1,4 +1,4 @@
-"""What the contract says as data: repeatability, behaviour of fields, resources, rules and paging."""
+"""Tests of what the contract says as data: repeatability, behaviour of fields, resources, rules and paging."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ DESCRIBED: list[FileDescriptorProto] = [
     for file in FileDescriptorSet.FromString((ROOT / "clients/hutong.binpb").read_bytes()).file
     if file.package.startswith("hutong.")
 ]
-"""Files with their comments."""
+"""The files of the contract with their comments."""
 
 NOT_REPEATABLE = {
     "Verify": "an adverse decision is stored each time",
     "BatchVerify": "as Verify",
     "StreamVerify": "as Verify",
 }
+"""RPCs that are not safe to repeat, with the reason."""
 REQUIRED_BY_THE_SERVICE = {
     "PublishPolicyRequest.policy": "its rules are applied together with those of floors and jurisdiction",
-    "StreamVerifyRequest.request": "its faults are answered on the stream, which lives on",
+    "StreamVerifyRequest.request": "its faults are answered on the stream, which stays open",
     "TubeBatch.tubes": "a batch is checked item by item",
-    "ReplicatedTubes.lab": "checked with the bounds of the exchange",
-    "ReplicatedTubes.key_version": "checked with the bounds of the exchange",
-    "ReplicatedTubes.upload_time": "checked with the bounds of the exchange",
+    "ReplicatedTubes.lab": "checked with the limits of the exchange",
+    "ReplicatedTubes.key_version": "checked with the limits of the exchange",
+    "ReplicatedTubes.upload_time": "checked with the limits of the exchange",
 }
-"""Required fields without a rule of protovalidate."""
+"""Required fields without a rule of protovalidate, with the reason."""
 CHECKED_OFTEN = {
     "IdentityDocument",
     "Tube",
@@ -47,7 +48,7 @@ CHECKED_OFTEN = {
     "VerifyRequest",
     "ResolvePolicyRequest",
 }
-"""Messages whose texts state a pattern of their own, because an engine tests it faster."""
+"""Messages that state patterns instead of predefined rules, because an engine tests patterns faster."""
 NAMED_FIELDS = {
     "lab",
     "labs",
@@ -114,7 +115,7 @@ def resource_types() -> Iterator[str]:
 
 @pytest.mark.parametrize("file", DESCRIBED, ids=lambda file: file.name)
 def test_every_language_has_its_package(file: FileDescriptorProto) -> None:
-    """By one convention: to add or change one later breaks everybody's imports."""
+    """Packages follow one convention. A later change would break the imports of every client."""
     parts = file.package.split(".")
     assert file.options.go_package == f"github.com/hutong/hutong/gen/go/{'/'.join(parts)};{''.join(parts[1:])}"
     assert file.options.java_package == f"org.{file.package}"
@@ -124,7 +125,7 @@ def test_every_language_has_its_package(file: FileDescriptorProto) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_every_rpc_says_whether_it_may_be_repeated(method: MethodDescriptor) -> None:
-    """A call whose request has a request_id can; unknown are only those that are known not to be."""
+    """Every RPC has an idempotency_level. An RPC with a request_id is idempotent."""
     assert method.GetOptions().HasField("idempotency_level")
     assert (level(method) == MethodOptions.IDEMPOTENCY_UNKNOWN) == (method.name in NOT_REPEATABLE)
     if "request_id" in method.input_type.fields_by_name:
@@ -133,7 +134,7 @@ def test_every_rpc_says_whether_it_may_be_repeated(method: MethodDescriptor) -> 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
 def test_required_fields_are_those_that_the_rules_require(message: Descriptor) -> None:
-    """An empty message misses exactly what is annotated, but for what the service checks by itself."""
+    """Validation of an empty message reports exactly the REQUIRED fields, except those that the service checks."""
     missed = {
         element.field_name
         for violation in protovalidate.collect_violations(message_factory.GetMessageClass(message)())
@@ -147,20 +148,20 @@ def test_required_fields_are_those_that_the_rules_require(message: Descriptor) -
 
 
 def test_behaviour_of_fields_does_not_contradict_itself() -> None:
-    """What the service sets is not required of a caller, and nothing else identifies a resource than its name."""
+    """No field is both output-only and required, and IDENTIFIER marks exactly the names of resources."""
     for field in FIELDS:
         assert not {field_behavior_pb2.REQUIRED, field_behavior_pb2.OUTPUT_ONLY} <= behaviors(field), named(field)
         is_name = field.name == "name" and bool(resource_of(field.containing_type).type)  # type: ignore[arg-type]
         assert (field_behavior_pb2.IDENTIFIER in behaviors(field)) == is_name, named(field)
 
 
-def test_behaviour_of_fields_is_not_told_in_comments() -> None:
-    """It would be said twice, and differently one day."""
+def test_behaviour_of_fields_is_not_repeated_in_comments() -> None:
+    """A repeated statement could one day contradict the annotation."""
     assert not [name for name, text in COMMENTS.items() if re.search(r"Required\.|[Oo]utput only", text)]
 
 
 def test_every_resource_has_patterns_of_its_own() -> None:
-    """A type and a pattern stand for one thing."""
+    """No two resources share a type or a pattern."""
     types = list(resource_types())
     assert len(types) == len(set(types))
     patterns = [pattern for message in MESSAGES for pattern in resource_of(message).pattern]
@@ -169,7 +170,7 @@ def test_every_resource_has_patterns_of_its_own() -> None:
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.type == FieldDescriptor.TYPE_STRING], ids=named)
 def test_every_name_of_a_resource_refers_to_it(field: FieldDescriptor) -> None:
-    """In requests as in answers; a reference leads to a resource of the contract."""
+    """Every field that names a resource refers to a resource of the contract, in requests and responses."""
     if referred(field):
         assert referred(field) in set(resource_types())
         return
@@ -183,14 +184,14 @@ def test_every_name_of_a_resource_refers_to_it(field: FieldDescriptor) -> None:
     "method", [method for method in METHODS if method.name.startswith(("List", "Summarize"))], ids=lambda it: it.name
 )
 def test_every_list_is_paged(method: MethodDescriptor) -> None:
-    """From the outset (AIP-158): a page added later is missed by everybody who took the first for all."""
+    """Lists have pages from the start (AIP-158). A client written before pages were added would miss the later ones."""
     request, response = method.input_type.fields_by_name, method.output_type.fields_by_name
     paged = {"page_size", "page_token"} <= set(request) and "next_page_token" in response
     assert paged
 
 
-def test_every_predefined_rule_has_words_for_a_person() -> None:
-    """No expression and no name of a type."""
+def test_every_predefined_rule_has_a_readable_message() -> None:
+    """The message contains no expression and no name of a type."""
     for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
         (rule,) = extension.GetOptions().Extensions[validate_pb2.predefined].cel
         assert rule.id == f"hutong.{extension.name}"
@@ -200,7 +201,7 @@ def test_every_predefined_rule_has_words_for_a_person() -> None:
 
 @pytest.mark.parametrize("field", FIELDS, ids=named)
 def test_patterns_are_those_of_predefined_rules(field: FieldDescriptor) -> None:
-    """So that each has words, and none is another than its rule; only where speed asks for it."""
+    """Each pattern is that of a predefined rule, which has the message. Only messages checked often have patterns."""
     rules = field.GetOptions().Extensions[validate_pb2.field]
     for text in (rules.string, rules.repeated.items.string):
         if text.pattern:

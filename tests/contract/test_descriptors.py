@@ -1,4 +1,4 @@
-"""The contract documents itself: whoever reads only the descriptor set understands every part."""
+"""Tests that the contract documents itself, so that the descriptor set alone explains every part."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FILES = [file for file in EVERY_FILE if file.package.startswith("hutong.")]
 CODES = [code.name for code in grpc.StatusCode]
 FORBIDDEN_WORDS = ("NOT_FOUND_IN_LOCAL", "NOT_TESTED_LOCALLY", "NOT_LOCAL", "LOCAL_CODE")
 
-# Field numbers of descriptor.proto, of which source paths are made.
+# Field numbers of descriptor.proto. Source paths consist of them.
 MESSAGE, ENUM, SERVICE, EXTENSION = 4, 5, 6, 7
 FIELD, NESTED_MESSAGE, NESTED_ENUM, ONEOF = 2, 3, 4, 8
 VALUE, METHOD = 2, 2
 
 
 def elements(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Everything with a name, by its source path."""
+    """Yield everything with a name, with its source path."""
     for index, message in enumerate(file.message_type):
         yield from of_message((MESSAGE, index), message)
     for index, enum in enumerate(file.enum_type):
@@ -69,21 +69,21 @@ def comments(file: FileDescriptorProto) -> dict[tuple[int, ...], str]:
 
 
 def wrappers(file: FileDescriptorProto) -> set[str]:
-    """The requests and responses of a file's RPCs: their names say what they are."""
+    """Return the requests and responses of a file's RPCs. They need no comment, because their names explain them."""
     kinds = {name for service in file.service for it in service.method for name in (it.input_type, it.output_type)}
     return {name.rpartition(".")[2] for name in kinds}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_everything_has_a_comment(file: FileDescriptorProto) -> None:
-    """Each message, field, choice, enum, value, service, RPC and rule; not an RPC's wrappers and an enum's zero."""
-    told = comments(file)
-    free = wrappers(file)
-    assert [name for path, name in elements(file) if path not in told and name not in free] == []
+    """Everything with a name has a comment, except requests, responses and the zero values of enums."""
+    documented = comments(file)
+    exempt = wrappers(file)
+    assert [name for path, name in elements(file) if path not in documented and name not in exempt] == []
 
 
 def test_descriptor_set_is_whole() -> None:
-    """It holds whatever its files import, and the details that ride on a status."""
+    """The set contains every file that its files import, and the files of error details."""
     names = {file.name for file in EVERY_FILE}
     assert {name for file in EVERY_FILE for name in file.dependency} <= names
     assert {"google/rpc/error_details.proto", "google/rpc/code.proto"} <= names
@@ -97,19 +97,19 @@ def fields() -> Iterator[tuple[str, FieldDescriptorProto]]:
 
 
 def test_times_are_timestamps_and_say_so() -> None:
-    """A time without a zone cannot be said."""
+    """Every time is a Timestamp, so that no time lacks a zone, and its name ends in _time."""
     for name, field in fields():
         if field.name.endswith("_time") and not field.name.startswith("median_"):
             assert field.type_name == ".google.protobuf.Timestamp", name
         if field.type_name == ".google.protobuf.Timestamp":
             assert field.name.endswith("_time"), name
         if field.name.endswith("_time_micros"):
-            # A column of them, where so many stand together that a message each would cost more than all else.
+            # A column of times, because one message for each of many times would cost more than everything else.
             assert (field.type, field.label) == (FieldDescriptorProto.TYPE_INT64, FieldDescriptorProto.LABEL_REPEATED)
 
 
 def test_every_enum_begins_with_unspecified_and_bears_its_prefix() -> None:
-    """So that a missing value is never taken for a real one."""
+    """The zero value is UNSPECIFIED, so that a missing value is never taken for a real one."""
     for file in FILES:
         for enum in file.enum_type:
             prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.name).upper() + "_"
@@ -118,7 +118,7 @@ def test_every_enum_begins_with_unspecified_and_bears_its_prefix() -> None:
 
 
 def test_each_rpc_has_a_request_and_a_response_of_its_own() -> None:
-    """They can then grow apart."""
+    """No two RPCs share a message, so that each can change by itself."""
     for file in FILES:
         for service in file.service:
             for method in service.method:
@@ -127,26 +127,26 @@ def test_each_rpc_has_a_request_and_a_response_of_its_own() -> None:
 
 
 def test_every_error_reason_is_documented_with_its_code_and_an_example() -> None:
-    """Where it rides on a status, the example is the ErrorInfo; in a rejection, the violation."""
+    """The example of a status's reason is the ErrorInfo; that of a rejection's reason is the violation."""
     (file,) = (file for file in FILES if file.name.endswith("error_reason.proto"))
-    told = comments(file)
+    documented = comments(file)
     for index, value in enumerate(file.enum_type[0].value):
         if value.number:
-            text = told[(ENUM, 0, VALUE, index)]
+            text = documented[(ENUM, 0, VALUE, index)]
             assert "Example: " in text, value.name
             assert f'"reason":"{value.name.removeprefix("ERROR_REASON_")}"' in text, value.name
             assert "Only in a rejection" in text or any(code in text for code in CODES), value.name
 
 
 def test_no_decision_can_rest_on_a_forbidden_ground() -> None:
-    """By the notice of 29 July 2022: the system has no word for it."""
+    """No value of a decision names a ground that the notice of 29 July 2022 forbids."""
     (file,) = (file for file in FILES if file.name.endswith("verification/v1/decision.proto"))
     values = [value.name for enum in file.enum_type for value in enum.value]
     assert not [name for name in values for word in FORBIDDEN_WORDS if word in name]
 
 
 def test_identities_appear_only_in_requests() -> None:
-    """No answer ever carries a document's number in clear."""
+    """No response contains a document's number in clear, except those about links."""
     messages = {f".{file.package}.{message.name}": message for file in FILES for message in file.message_type}
     responses = [method.output_type for file in FILES for service in file.service for method in service.method]
 
@@ -158,5 +158,5 @@ def test_identities_appear_only_in_requests() -> None:
         return seen
 
     holders = {name for name in responses if ".hutong.type.v1.IdentityDocument" in reachable(name, set())}
-    # A link tells which documents it ties, to whoever named one of them.
+    # A link lists its documents. Only a caller that named one of them receives it.
     assert {name for name in holders if "Link" not in name} == set()

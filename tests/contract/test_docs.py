@@ -1,4 +1,4 @@
-"""The documents speak of what is there: links, commands, paths, settings, metrics, and the sections that code cites."""
+"""Tests that everything the documents name exists: links, commands, paths, settings, metrics and cited sections."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
 FOREIGN = {"shared_buffers"}
-"""Names of PostgreSQL's own."""
+"""Names of PostgreSQL's settings."""
 TREES = ("services", "protos", "tests", "clients", "migrations", "docs")
 PLACEHOLDERS = re.compile(r"[<>{}*…]")
 SECTION = re.compile(r"docs/([a-z]+)\.md,? §\s?([0-9]+(?:\.[0-9]+)?)")
 
 
 def named(path: Path) -> str:
-    """A document as a test is named for it."""
+    """Return the name of a document in the ids of tests."""
     return str(path.relative_to(ROOT))
 
 
 def prose(document: Path) -> str:
-    """A document without its blocks of code."""
+    """Return a document without its blocks of code."""
     return FENCE.sub("", document.read_text(encoding="utf-8"))
 
 
 def code_spans(document: Path) -> Iterator[str]:
-    """What stands in backticks, on one line."""
+    """Yield each text in backticks as one line."""
     for span in CODE.findall(prose(document)):
         yield " ".join(span.split())
 
 
 def commands(document: Path) -> Iterator[str]:
-    """What a reader would type: spans, and the lines of blocks, without what follows a # there."""
+    """Yield what a reader may type: texts in backticks, and the lines of code blocks without their comments."""
     yield from code_spans(document)
     for block in FENCE.findall(document.read_text(encoding="utf-8")):
         for line in block.splitlines():
@@ -50,20 +50,20 @@ def commands(document: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def sources() -> str:
-    """All code of the services, in one text."""
+    """Return all code of the services as one text."""
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "services").rglob("*.py")))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_relative_links_lead_somewhere(document: Path) -> None:
-    """To a file or folder of the repository."""
+    """Every relative link leads to a file or folder of the repository."""
     targets = {target.partition("#")[0] for target in LINK.findall(prose(document)) if "://" not in target}
     assert not [target for target in sorted(targets) if target and not (document.parent / target).exists()]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_make_targets_exist(document: Path) -> None:
-    """Every target that is named is one of the Makefile's."""
+    """Every target that a document names is in the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named_targets = {target for command in commands(document) for target in MAKE.findall(command)}
     assert named_targets <= targets
@@ -71,7 +71,7 @@ def test_make_targets_exist(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_paths_exist(document: Path) -> None:
-    """Every path in backticks that begins with a folder of the repository, but for patterns of paths."""
+    """Every path in backticks that begins with a folder of the repository exists, except patterns of paths."""
     paths = {span for span in code_spans(document) if span.startswith(tuple(f"{tree}/" for tree in TREES))}
     wanted = {path for path in paths if " " not in path and not PLACEHOLDERS.search(path)}
     assert not [path for path in sorted(wanted) if not (ROOT / path).exists()]
@@ -79,23 +79,23 @@ def test_paths_exist(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_settings_exist(document: Path) -> None:
-    """Every HUTONG_ name that is no family of names is a setting."""
+    """Every complete HUTONG_ name is a setting."""
     settings = {name for span in code_spans(document) for name in re.findall(r"HUTONG_[A-Z_]*[A-Z](?![A-Z_])", span)}
     assert settings <= set(VARIABLES)
 
 
 def test_metrics_exist(sources: str) -> None:
-    """Every metric of the operator's page is defined in the services."""
+    """Every metric of the operators' page is defined in the services."""
     text = prose(ROOT / "docs/operations.md")
     metrics = set(re.findall(r"`(hutong_[a-z_]+|grpc_server_[a-z_]+)", text))
     assert metrics
-    # The client library appends _total to a counter's name by itself.
+    # The Prometheus client appends _total to a counter's name.
     assert not [name for name in sorted(metrics) if f'"{name}"' not in sources and f'"{name[:-6]}"' not in sources]
 
 
 @pytest.mark.parametrize("document", sorted((ROOT / "docs").rglob("*.md")), ids=named)
 def test_names_exist(document: Path, sources: str) -> None:
-    """Every name of two words or more in backticks is one of the contract's or the code's."""
+    """Every name of two or more words in backticks is in the contract or the code."""
     protos = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "protos").rglob("*.proto")))
     names = {span for span in code_spans(document) if NAME.fullmatch(span)}
     known = set(re.findall(r"\w+", protos + sources))
@@ -103,14 +103,14 @@ def test_names_exist(document: Path, sources: str) -> None:
 
 
 def test_every_decision_on_the_design_is_listed() -> None:
-    """And numbered in one row without a gap."""
+    """The list names every page, and the pages are numbered without a gap."""
     pages = sorted(path.name for path in (ROOT / "docs/adr").glob("[0-9]*.md"))
     assert [page[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
     assert LINK.findall(prose(ROOT / "docs/adr/README.md")) == pages
 
 
 def test_sections_that_are_cited_exist(sources: str) -> None:
-    """In code and in the documents themselves."""
+    """Every section that code or a document cites exists."""
     texts = [sources, *(document.read_text(encoding="utf-8") for document in DOCUMENTS)]
     for page, number in sorted({cited for text in texts for cited in SECTION.findall(text)}):
         headings = re.findall(r"^#+ §?([0-9.]+[0-9]|[0-9])", prose(ROOT / f"docs/{page}.md"), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What people import and catch: names are added on purpose and never lost."""
+"""Tests of the client's public names and exceptions, so that none is added or removed by accident."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ OTHERS = {
 
 
 def test_public_names_are_these() -> None:
-    """And each of them is there."""
+    """`__all__` lists exactly these names, and each of them exists."""
     assert set(hutong_client.__all__) == set(TREE) | OTHERS
     assert all(hasattr(hutong_client, name) for name in hutong_client.__all__)
 
 
 def test_exception_tree_is_this() -> None:
-    """Who catches a parent catches its children."""
+    """Each exception has exactly this parent, because clients catch parents."""
     found = {
         name: value.__bases__[0].__name__
         for name, value in vars(hutong_client).items()
@@ -56,12 +56,12 @@ def test_exception_tree_is_this() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(TREE) | OTHERS))
 def test_public_name_is_documented(name: str) -> None:
-    """In a sentence of its own."""
+    """Every public name has a docstring."""
     assert (getattr(hutong_client, name).__doc__ or "").strip()
 
 
 def test_error_can_be_made_by_hand() -> None:
-    """For the tests of those who use the client."""
+    """An error can be constructed directly, for the tests of client applications."""
     error = errors.NotFound("labs/x is not known here", errors.Details(reason="NOT_FOUND"))
     assert isinstance(error, HutongError)
     assert (str(error), error.reason, error.can_be_retried) == ("labs/x is not known here", "NOT_FOUND", False)

@@ -1,4 +1,4 @@
-"""Releases: what a release changes, and that a breaking change of the contract is refused after it."""
+"""Tests of releases: the files that a release changes, and the refusal of a breaking change after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RELEASED = ("CHANGELOG.md", "pyproject.toml", "clients/python/pyproject.toml", "
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """As much of a checkout as a release changes."""
+    """Copy the files that a release changes."""
     for name in (*RELEASED, "protos/release.py", "protos/buf.yaml"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +32,7 @@ def run_release(checkout: Path, version: str) -> subprocess.CompletedProcess[str
 
 
 def test_a_release_sets_version_heading_and_contract(checkout: Path) -> None:
+    """A release sets the versions and the CHANGELOG's heading, and copies the contract with its hash."""
     assert run_release(checkout, "0.2.0").returncode == 0
     for name in ("pyproject.toml", "clients/python/pyproject.toml"):
         assert 'version = "0.2.0"' in (checkout / name).read_text()
@@ -42,7 +43,8 @@ def test_a_release_sets_version_heading_and_contract(checkout: Path) -> None:
     assert kept == f"{hashlib.sha256(contract).hexdigest()}  hutong.binpb\n"
 
 
-def test_what_is_no_version_changes_nothing(checkout: Path) -> None:
+def test_an_invalid_version_changes_nothing(checkout: Path) -> None:
+    """A text that is not a version is refused before any file is written."""
     before = {name: (checkout / name).read_bytes() for name in RELEASED}
     refused = run_release(checkout, "next")
     assert refused.returncode == 1
@@ -50,16 +52,16 @@ def test_what_is_no_version_changes_nothing(checkout: Path) -> None:
     assert {name: (checkout / name).read_bytes() for name in RELEASED} == before
 
 
-def test_a_kept_contract_is_the_one_that_its_hash_names() -> None:
-    """Before the first release there is none."""
+def test_the_released_contract_has_its_hash() -> None:
+    """The contract of the last release has the hash stored beside it. Before the first release there is none."""
     released = ROOT / "protos/released"
     if released.exists():
         digest, name = (released / "SHA256").read_text().split()
         assert hashlib.sha256((released / name).read_bytes()).hexdigest() == digest
 
 
-def test_a_field_that_a_release_had_cannot_go(checkout: Path) -> None:
-    """`make breaking` says which, by buf's own words."""
+def test_a_released_field_cannot_be_removed(checkout: Path) -> None:
+    """`buf breaking` fails and names the field."""
     buf = ROOT / ".venv-protos/bin/buf"
     if not buf.exists():
         pytest.skip("buf is installed by `make lint`; CI installs it before the tests")

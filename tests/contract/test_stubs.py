@@ -1,4 +1,4 @@
-"""The generated stubs: all there, importable, typed, and of a generator that old runtimes can load."""
+"""Tests that the generated stubs are complete, importable and typed."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PROTOS = sorted((PROTO_ROOT / "hutong").rglob("*.proto"))
 
 @pytest.mark.parametrize("module", MODULES)
 def test_stub_is_importable_and_typed(module: str) -> None:
-    """With a stub file beside it."""
+    """Every stub imports and has a type stub beside it."""
     importlib.import_module(module)
     assert (CLIENT / (module.replace(".", "/") + ".pyi")).exists()
 
 
 def test_every_proto_has_its_stubs() -> None:
-    """A service file has stubs of its services too."""
+    """Every proto has a module, and a proto with services has a gRPC module too."""
     for proto in PROTOS:
-        place = CLIENT / proto.relative_to(PROTO_ROOT).with_suffix("")
-        assert place.with_name(place.name + "_pb2.py").exists(), proto.name
+        stem = CLIENT / proto.relative_to(PROTO_ROOT).with_suffix("")
+        assert stem.with_name(stem.name + "_pb2.py").exists(), proto.name
         if "\nservice " in proto.read_text(encoding="utf-8"):
-            assert place.with_name(place.name + "_pb2_grpc.py").exists(), proto.name
+            assert stem.with_name(stem.name + "_pb2_grpc.py").exists(), proto.name
 
 
 def test_packages_are_marked_as_typed() -> None:
-    """Otherwise type checkers see nothing of them."""
+    """Both packages have py.typed. Type checkers ignore the types of a package without it."""
     assert (CLIENT / "hutong/py.typed").exists()
     assert (CLIENT / "hutong_client/py.typed").exists()
 
@@ -59,7 +59,7 @@ async def main(channel: grpc.aio.Channel) -> None:
 
 
 def test_type_checker_sees_messages_and_calls(tmp_path: Path) -> None:
-    """The sync and the asyncio stub know their answers; a wrong field's type is found."""
+    """A type checker knows the answers of the sync and the asyncio stub, and finds a field of a wrong type."""
     (tmp_path / "snippet.py").write_text(SNIPPET)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(CLIENT.parents[1] / ".mypy_cache"), "snippet.py"],

@@ -1,4 +1,4 @@
-"""The client wheel: built, and put to work in an environment with nothing but its own dependencies."""
+"""Tests of the client wheel in environments with nothing but its own dependencies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLIENT = Path(__file__).parents[2] / "clients/python"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as `make wheel` builds it."""
+    """Build the wheel as `make wheel` does."""
     out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(CLIENT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -28,20 +28,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of an environment that sees the wheel and what its extra `cli` asks for, and nothing else of ours."""
+    """Return the Python of an environment with the wheel and its extra `cli`."""
     return make_environment(tmp_path_factory.mktemp("environment"), wheel, "cli")
 
 
 @pytest.fixture(scope="module")
 def bare_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of an environment that sees the wheel without its extra."""
+    """Return the Python of an environment with the wheel and no extra."""
     return make_environment(tmp_path_factory.mktemp("bare"), wheel)
 
 
 def make_environment(home: Path, wheel: Path, extra: str = "") -> Path:
-    """Make an environment with the wheel and its dependencies; return its Python.
+    """Make an environment with the wheel and its dependencies. Return its Python.
 
-    The dependencies are linked from where the tests run, so that nothing is downloaded.
+    The dependencies are linked from the environment of the tests, so nothing is downloaded.
     """
     venv.create(home, symlinks=True)
     python = home / "bin/python"
@@ -51,7 +51,7 @@ def make_environment(home: Path, wheel: Path, extra: str = "") -> Path:
     for path in files_of(closure(requirements_of(wheel, extra))):
         link = site / path.name
         if link.exists() and link.is_dir():
-            # google/ is shared by several distributions: go one level down.
+            # Several distributions share google/, so its children are linked one by one.
             for child in path.iterdir():
                 if not (link / child.name).exists():
                     (link / child.name).symlink_to(child)
@@ -61,7 +61,7 @@ def make_environment(home: Path, wheel: Path, extra: str = "") -> Path:
 
 
 def requirements_of(wheel: Path, extra: str) -> list[str]:
-    """What the wheel itself asks for, and what its extra does."""
+    """Return the requirements of the wheel and of its extra."""
     with zipfile.ZipFile(wheel) as content:
         (name,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
         found = re.findall(r"^Requires-Dist: (.+)$", content.read(name).decode(), re.MULTILINE)
@@ -70,7 +70,7 @@ def requirements_of(wheel: Path, extra: str) -> list[str]:
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """The distributions that are needed, directly and through others, without extras."""
+    """Return the distributions that are needed, directly and through others, without extras."""
     seen: set[str] = set()
     waiting = list(requirements)
     while waiting:
@@ -83,14 +83,17 @@ def closure(requirements: list[str]) -> set[str]:
 
 
 def name_of(requirement: str) -> str:
-    """The distribution that a requirement such as "grpcio>=1.76" names."""
+    """Return the distribution that a requirement such as "grpcio>=1.76" names."""
     match = re.match(r"[\w.-]+", requirement)
     assert match
     return match[0].lower()
 
 
 def applies(requirement: str) -> bool:
-    """Whether a requirement's marker fits this interpreter: what is not installed here is not needed here."""
+    """Return whether a requirement's marker applies to this interpreter.
+
+    A requirement that is not installed here does not apply here.
+    """
     try:
         importlib.metadata.distribution(name_of(requirement))
     except importlib.metadata.PackageNotFoundError:
@@ -100,18 +103,18 @@ def applies(requirement: str) -> bool:
 
 
 def files_of(names: set[str]) -> set[Path]:
-    """The top-level files and folders of distributions."""
-    places = set()
+    """Return the top-level files and folders of distributions."""
+    paths = set()
     for name in names:
         distribution = importlib.metadata.distribution(name)
         for file in distribution.files or ():
             if file.parts[0] not in ("..", "__pycache__"):
-                places.add(Path(str(distribution.locate_file(file.parts[0]))))
-    return places
+                paths.add(Path(str(distribution.locate_file(file.parts[0]))))
+    return paths
 
 
 def test_wheel_holds_what_it_ought_to(wheel: Path) -> None:
-    """The stubs, the hand-written package, the rules' descriptors; no folder of Google's and no test."""
+    """The wheel has the stubs, the hand-written package and the rules' descriptors, no google folder and no test."""
     with zipfile.ZipFile(wheel) as content:
         names = content.namelist()
     tops = {name.split("/")[0] for name in names}
@@ -122,7 +125,7 @@ def test_wheel_holds_what_it_ought_to(wheel: Path) -> None:
 
 
 def test_all_of_it_imports_with_nothing_else(python: Path) -> None:
-    """Every module of the wheel, in an environment where neither the services nor their dependencies are."""
+    """Every module of the wheel imports in an environment without the services and their dependencies."""
     code = (
         "import importlib, pkgutil, sys\n"
         "import hutong, hutong_client, buf\n"
@@ -139,7 +142,7 @@ def test_all_of_it_imports_with_nothing_else(python: Path) -> None:
 
 
 def test_command_runs_with_nothing_else(python: Path) -> None:
-    """Its help, and a call that finds nobody."""
+    """The command prints its version, and reports UNAVAILABLE if no service answers."""
     done = subprocess.run(
         [python, "-I", "-m", "hutong_client", "--version"], capture_output=True, text=True, check=False
     )
@@ -153,7 +156,7 @@ def test_command_runs_with_nothing_else(python: Path) -> None:
 
 
 def test_command_knows_the_rules_of_the_contract(python: Path, tmp_path: Path) -> None:
-    """A faulty policy file is found without any service, by the same engine as theirs."""
+    """The command finds faults of a policy file without any service, by the engine that the services use."""
     file = tmp_path / "policy.yaml"
     file.write_text("title: " + "x" * 201)
     done = subprocess.run(
@@ -164,7 +167,7 @@ def test_command_knows_the_rules_of_the_contract(python: Path, tmp_path: Path) -
 
 
 def test_library_imports_without_the_extra(bare_python: Path) -> None:
-    """The stubs and the library's own modules; the command says what to install."""
+    """The stubs and the library import without the extra. The command says what to install."""
     code = (
         "import importlib, pkgutil, sys\n"
         "import hutong, hutong_client, buf\n"
@@ -184,7 +187,7 @@ def test_library_imports_without_the_extra(bare_python: Path) -> None:
 
 
 def test_console_script_is_declared(wheel: Path) -> None:
-    """`hutong` is what pip puts on the path."""
+    """The wheel declares the console script `hutong`."""
     with zipfile.ZipFile(wheel) as content:
         (entry,) = (name for name in content.namelist() if name.endswith("entry_points.txt"))
         assert "hutong = hutong_client.__main__:main" in content.read(entry).decode()

@@ -35,7 +35,7 @@ from tests.support.results.uploaders import BATCH, Laboratories
 ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 REGIONS = ("410000", "370000", "220000")
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 APART = 2_000_000
 """Between the first persons of two provinces."""
 
@@ -156,7 +156,7 @@ async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
     assert set(wanted.values()) == {1}
     assert wanted.total() > 2 * ROUNDS * BATCH, f"hardly any load, seed {SEED}"
     loop = asyncio.get_running_loop()
-    until = loop.time() + PATIENCE_SECONDS
+    until = loop.time() + TIMEOUT_SECONDS
     while (found := Counter(read_rows(nation_url, results, *SAME_EVERYWHERE))) != wanted:
         missing, more = wanted - found, found - wanted
         text = f"seed {SEED}: {missing.total()} missing, {more.total()} too many"
@@ -174,7 +174,7 @@ async def _check_at_rest(nation_address: str) -> None:
     """Nothing is outstanding, and nobody's report was taken for another's."""
     async with grpc.aio.insecure_channel(nation_address) as channel:
         stub = ExchangeServiceStub(channel)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while True:
                 nodes = (await stub.ListNodes(ListNodesRequest(), wait_for_ready=True)).nodes
                 if [node.backlog for node in nodes] == [0, 0, 0]:

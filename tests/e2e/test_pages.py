@@ -166,7 +166,7 @@ def test_a_page_fits_every_screen_and_asks_for_nothing(
     assert (brightness(paper) < 64) == dark
     assert abs(brightness(paper) - brightness(ink)) > 180
     assert chromium.requests == [file.as_uri()]
-    assert chromium.complaints == []
+    assert chromium.console == []
 
 
 def brightness(colour: str) -> float:

@@ -41,7 +41,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Cas
 
 def test_places_answer_as_on_those_days(answers: list[tuple[Case, EffectivePolicy]]) -> None:
     """Every row of the record: the rule, its window, and whether the floor replaced the basis."""
-    told = [record.told_as_expected(effective, case.expected) for case, effective in answers]
+    told = [record.describe_expected(effective, case.expected) for case, effective in answers]
     assert told == [case.expected for case, _ in answers]
 
 

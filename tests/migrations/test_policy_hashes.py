@@ -1,4 +1,4 @@
-"""Revision 0003 of Policy: a policy that was published before and is sent again is still recognised as the same."""
+"""Tests of Policy's revision 0003: a policy that was published before it and is sent again counts as the same."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.databases import PostgresServer
 from tests.support.policy.publishers import make_request
 
 BEFORE = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184"
-"""A hash of the former kind, over JSON."""
+"""A hash of the former kind, which was made over JSON."""
 
 
 def make_publication() -> PublishPolicyRequest:
-    """A publication that lists its purposes in no order."""
+    """Return a publication that lists its purposes out of order."""
     request = make_request()
     request.policy.purposes.extend([PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE])
     request.policy.source.document_number = "〔2022〕81号"
@@ -34,7 +34,7 @@ def make_publication() -> PublishPolicyRequest:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database at 0002 with one revision."""
+    """Return a database at schema revision 0002 with one policy."""
     server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
     made = server.make_empty() if isinstance(server, PostgresServer) else f"sqlite:///{tmp_path / 'policy.db'}"
     upgrade("policy", made, "0002")
@@ -66,7 +66,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 async def test_policy_published_before_is_recognised_when_it_is_sent_again(url: str) -> None:
-    """Its content hash is made again from what is stored; another content is a new revision."""
+    """The content hash is computed again from the stored policy, and other content becomes a new revision."""
     upgrade("policy", url)
     database = open_database(url)
     clock = FixedClock(from_timestamp(make_request().policy.effective_start_time) - DAY)

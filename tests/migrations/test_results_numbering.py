@@ -1,4 +1,4 @@
-"""Revision 0002 of Results: the numbers of changes move to their writers' rows and go on where they stood."""
+"""Tests of Results' revision 0002: the sequences of entries move to the writers' rows and continue there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tests.support.results.factories import NOW, USCC
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database at 0001 with three writers: one whole, one whose beginning was removed, one without changes."""
+    """Return a database at schema revision 0001 with three writers.
+
+    The first has all its entries, the oldest entries of the second were removed, and the third has none.
+    """
     server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
     made = server.make_empty() if isinstance(server, PostgresServer) else f"sqlite:///{tmp_path / 'results.db'}"
     upgrade("results", made, "0001")
@@ -42,8 +45,11 @@ def numbering(url: str) -> list[tuple[int, ...]]:
         database.close()
 
 
-def test_numbers_go_on_where_they_stood(url: str) -> None:
-    """And cursors before what was removed are known to be too old; down again nothing of it is left."""
+def test_sequences_continue_after_the_migration(url: str) -> None:
+    """Sequences continue, and removed entries are counted so that older cursors are refused.
+
+    A downgrade and another upgrade give the same numbers.
+    """
     upgrade("results", url)
     assert numbering(url) == [(1, 2, 0), (2, 7, 4), (3, 0, 0)]
     database = open_database(url)

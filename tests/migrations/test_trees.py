@@ -1,4 +1,4 @@
-"""Every service's migrations: up, down, complete, side by side, and all or nothing."""
+"""Tests of every service's migrations: up and down, completeness, a shared database, and failures."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.support.databases import PostgresServer
 from tests.support.processes import started
 
 MakeEmpty = Callable[[], str]
-"""Returns the URL of a fresh database without any schema."""
+"""Returns the URL of a new database without a schema."""
 
 UP = "import sys; from services.storage.migrate import upgrade; upgrade(sys.argv[1], sys.argv[2])"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> MakeEmpty:
-    """Makes databases without any schema; the test runs once on each engine."""
+    """Return a function that makes databases without a schema. The test runs once on each engine."""
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         return server.make_empty
@@ -38,13 +38,13 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> MakeEmpty:
 
 
 def metadata_of(service: str) -> MetaData:
-    """What the service's code believes of its database."""
+    """Return the tables that the service's code declares."""
     found: MetaData = importlib.import_module(f"services.{service}.tables").metadata
     return found
 
 
 def tables_in(url: str) -> set[str]:
-    """The tables there are."""
+    """Return the tables in a database."""
     engine = create_service_engine(url)
     try:
         return set(inspect(engine).get_table_names())
@@ -53,7 +53,7 @@ def tables_in(url: str) -> set[str]:
 
 
 def current(service: str, url: str) -> bool:
-    """Whether the service would call the database current."""
+    """Return whether the service considers the database current."""
     engine = create_service_engine(url)
     try:
         with engine.connect() as connection:
@@ -64,14 +64,14 @@ def current(service: str, url: str) -> bool:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_goes_up_down_and_up_again(service: str, empty_url: MakeEmpty) -> None:
-    """From empty; what stands is what the code expects, no more, no less; down at the base nothing of it is left."""
+    """An upgrade makes exactly the tables that the code declares, and a downgrade to the base removes them all."""
     url = empty_url()
     assert not current(service, url)
     for _ in range(2):
         upgrade(service, url)
         assert current(service, url)
         assert tables_in(url) == {*metadata_of(service).tables, version_table(service)}
-        # Finds no difference between the tables in the code and those in the database, or fails.
+        # Fails if the tables in the code differ from those in the database.
         command.check(alembic_config(service, url))
         downgrade(service, url, "base")
         assert not current(service, url)
@@ -79,7 +79,7 @@ def test_a_service_goes_up_down_and_up_again(service: str, empty_url: MakeEmpty)
 
 
 def test_services_may_share_a_database(empty_url: MakeEmpty) -> None:
-    """Each keeps its own schema's revision and leaves the others' tables alone, also on its way down."""
+    """Each service has its own schema revision, and neither upgrade nor downgrade touches the others' tables."""
     url = empty_url()
     for service in SERVICES:
         upgrade(service, url)
@@ -92,7 +92,7 @@ def test_services_may_share_a_database(empty_url: MakeEmpty) -> None:
 
 
 def test_two_migrators_at_once_do_it_once(empty_url: MakeEmpty) -> None:
-    """Processes started together: one migrates, the other waits and finds it done."""
+    """Of two processes that start together, one migrates, and the other waits and has nothing to do."""
     url = empty_url()
     command = [sys.executable, "-c", UP, "results", url]
     with started(command) as one, started(command) as other:
@@ -120,7 +120,7 @@ def downgrade():
 def test_an_upgrade_that_fails_half_way_leaves_nothing_behind(
     empty_url: MakeEmpty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first revision is not kept when the second fails, so that an operator never stands between two schemas."""
+    """If the second revision fails, the first is undone too, so that no database is left between two schemas."""
     versions = tmp_path / "versions"
     versions.mkdir()
     (versions / "0001_one.py").write_text(REVISION.format(number=1, before=None, then="pass"))
@@ -137,8 +137,8 @@ def test_an_upgrade_that_fails_half_way_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_revisions_stand_in_one_line_and_are_named_by_what_they_do(service: str) -> None:
-    """NNNN_imperative_slug.py, each after the one before it; upgrades never have to choose."""
+def test_revisions_are_a_single_line_and_named_by_what_they_do(service: str) -> None:
+    """Files are named NNNN_imperative_slug.py and each revision follows the one before, so there is one head."""
     script = ScriptDirectory.from_config(alembic_config(service))
     revisions = list(script.walk_revisions())[::-1]
     assert len(script.get_heads()) == 1
@@ -150,7 +150,7 @@ def test_revisions_stand_in_one_line_and_are_named_by_what_they_do(service: str)
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_constraint_has_a_name(service: str) -> None:
-    """Without one a later migration could not name it on every database."""
+    """Every constraint has a name, so that later migrations can name it on every engine."""
     for table in metadata_of(service).tables.values():
         for constraint in table.constraints:
             if len(constraint.columns) or type(constraint).__name__ != "PrimaryKeyConstraint":  # type: ignore[attr-defined]
@@ -158,21 +158,21 @@ def test_every_constraint_has_a_name(service: str) -> None:
 
 
 def test_names_of_tables_are_of_one_service() -> None:
-    """Else two of them could not share a database."""
+    """No two services have a table of the same name, so that they can share a database."""
     names = [name for service in SERVICES for name in metadata_of(service).tables]
     assert len(names) == len(set(names))
 
 
 def test_the_environment_names_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alembic by hand migrates the database of HUTONG_RESULTS_DATABASE_URL."""
+    """Alembic on the command line migrates the database of HUTONG_RESULTS_DATABASE_URL."""
     url = f"sqlite:///{tmp_path / 'by-hand.db'}"
     monkeypatch.setenv("HUTONG_RESULTS_DATABASE_URL", url)
     command.upgrade(alembic_config("results"), "head")
     assert current("results", url)
 
 
-def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
-    """DATABASE_UNAVAILABLE, without its password."""
+def test_an_unavailable_database_is_reported(tmp_path: Path) -> None:
+    """The migration of an unavailable database fails with DATABASE_UNAVAILABLE and does not show the password."""
     fails = partial(upgrade, "results", f"postgresql://hutong:t0psecret@/results?host={tmp_path}")
     with pytest.raises(Unavailable, match="cannot be migrated now") as caught:
         fails()

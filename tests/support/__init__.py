@@ -1,1 +1,1 @@
-"""What tests share: factories, servers, processes, databases, and naive models to compare with."""
+"""Code that tests share: factories, servers, processes, databases, and naive models to compare with."""

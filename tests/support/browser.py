@@ -1,4 +1,4 @@
-"""A real Chromium that looks at pages: driven over a pipe by its own protocol, without a driver program."""
+"""Drives a real Chromium over a pipe by the DevTools protocol, without a driver program."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _ARGUMENTS = (
 
 _LAUNCH = """
 import os, sys
-came, to = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
-os.dup2(came, 3)
-os.dup2(to, 4)
+commands, answers = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
+os.dup2(commands, 3)
+os.dup2(answers, 4)
 for descriptor in (3, 4):
     os.set_inheritable(descriptor, True)
 os.execv(sys.argv[3], sys.argv[3:])
@@ -40,14 +40,14 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Browser:
-    """One tab. Everything that the console says and everything that a page asks for is kept."""
+    """One tab. It records all console messages and exceptions, and the URLs of all requests."""
 
-    def __init__(self, to: int, came: int) -> None:
-        self._to = os.fdopen(to, "wb", buffering=0)
-        self._came = os.fdopen(came, "rb")
+    def __init__(self, commands: int, answers: int) -> None:
+        self._commands = os.fdopen(commands, "wb", buffering=0)
+        self._answers = os.fdopen(answers, "rb")
         self._count = 0
         self._session: str | None = None
-        self.complaints: list[str] = []
+        self.console: list[str] = []
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -55,89 +55,89 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Give a command and wait for its answer; events that come before it are kept."""
+        """Send a command and wait for its answer. Events before the answer are recorded."""
         self._count += 1
         message: dict[str, Any] = {"id": self._count, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
-        self._to.write(json.dumps(message).encode() + b"\0")
+        self._commands.write(json.dumps(message).encode() + b"\0")
         while (answer := self._read()).get("id") != self._count:
-            self._keep(answer)
+            self._record(answer)
         assert "error" not in answer, answer
         result: dict[str, Any] = answer["result"]
         return result
 
     def open(self, file: Path, *, width: int = 1100, dark: bool = False, paper: bool = False) -> None:
-        """Show a page at a width in CSS pixels; returns when it is loaded."""
+        """Open a page at a width in CSS pixels and wait until it is loaded."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", media="print" if paper else "screen", features=features)
         self.call("Page.navigate", url=file.as_uri())
         while (event := self._read()).get("method") != "Page.loadEventFired":
-            self._keep(event)
+            self._record(event)
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def screenshot(self, file: Path) -> None:
-        """The page as a PNG, from its top to its end; for who writes a page and wants to see it."""
+        """Write the whole page as a PNG, for authors who want to see it."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
 
     def pdf(self) -> bytes:
-        """The page as it would be printed."""
+        """Return the page as a PDF, as it would be printed."""
         return base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"])
 
     def close(self) -> None:
-        """Close the pipe; the browser ends with it."""
-        self._to.close()
-        self._came.close()
+        """Close the pipes, which ends the browser."""
+        self._commands.close()
+        self._answers.close()
 
     def _read(self) -> dict[str, Any]:
         message = bytearray()
-        while (byte := self._came.read(1)) != b"\0":
-            assert byte, "the browser has gone"
+        while (byte := self._answers.read(1)) != b"\0":
+            assert byte, "the browser has ended"
             message += byte
         read: dict[str, Any] = json.loads(message)
         return read
 
-    def _keep(self, event: dict[str, Any]) -> None:
+    def _record(self, event: dict[str, Any]) -> None:
         params = event.get("params", {})
         match event.get("method"):
             case "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded":
-                self.complaints.append(json.dumps(params))
+                self.console.append(json.dumps(params))
             case "Network.requestWillBeSent":
                 self.requests.append(params["request"]["url"])
 
 
 @contextmanager
 def browser(directory: Path) -> Iterator[Browser]:
-    """A browser for as long as the block lasts, its profile in a directory of the test's."""
+    """Run a browser until the block ends, with its profile in a directory."""
     assert CHROMIUM is not None
-    theirs_in, to = os.pipe()
-    came, theirs_out = os.pipe()
+    commands_read, commands_write = os.pipe()
+    answers_read, answers_write = os.pipe()
     process = start(
         [
             sys.executable,
             "-c",
             _LAUNCH,
-            str(theirs_in),
-            str(theirs_out),
+            str(commands_read),
+            str(answers_write),
             CHROMIUM,
             *_ARGUMENTS,
             f"--user-data-dir={directory}",
         ],
-        pass_fds=(theirs_in, theirs_out),
+        pass_fds=(commands_read, answers_write),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    os.close(theirs_in)
-    os.close(theirs_out)
+    os.close(commands_read)
+    os.close(answers_write)
     try:
-        opened = Browser(to, came)
+        opened = Browser(commands_write, answers_read)
         yield opened
         opened.close()
         process.wait(20)

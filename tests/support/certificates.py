@@ -1,4 +1,4 @@
-"""Certificate authorities and certificates, made anew for each run with the openssl command."""
+"""Makes certificate authorities and certificates with the openssl command, for each run."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Certificate:
     key: Path
 
     def pem(self) -> tuple[bytes, bytes]:
-        """Key and certificate, as gRPC wants them."""
+        """Return key and certificate, in the order that gRPC expects."""
         return self.key.read_bytes(), self.certificate.read_bytes()
 
 
 class Authority:
-    """An authority of its own that signs certificates for a day."""
+    """A certificate authority whose certificates are valid for a day."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
         self.root = self._make(name, "-x509", "-addext", "basicConstraints=critical,CA:TRUE")
 
     def sign(self, name: str, dns: str = "localhost") -> Certificate:
-        """A certificate for a server at 127.0.0.1 or for a client, with one more name."""
+        """Make a certificate for a server at 127.0.0.1 or for a client, with one more DNS name."""
         return self._make(
             name,
             "-x509",

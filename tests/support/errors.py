@@ -1,4 +1,4 @@
-"""What failing calls tell, as one value to compare."""
+"""Reads the details of failed calls."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-Told = tuple[grpc.StatusCode, str, list[str]]
-"""Code, reason and the faulty fields, sorted."""
+Failure = tuple[grpc.StatusCode, str, list[str]]
+"""The code, the reason and the sorted faulty fields of a failed call."""
 
 
-async def told(call: Awaitable[Any]) -> Told:
-    """How a call fails; fails the test when it does not."""
+async def failure_of(call: Awaitable[Any]) -> Failure:
+    """Return how a call fails. Fail the test if the call succeeds."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value.code(), error_info(caught.value).reason, sorted(field_violations(caught.value))
 
 
 def rich_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    """The google.rpc.Status that came with a failed call; fails the test when none did."""
+    """Return the google.rpc.Status of a failed call. Fail the test if the call has none."""
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             return status_pb2.Status.FromString(value)
-    raise AssertionError(f"{error.code()} came without details: {error.details()}")
+    raise AssertionError(f"{error.code()} has no details: {error.details()}")
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """The ErrorInfo of a failed call."""
+    """Return the ErrorInfo of a failed call."""
     for detail in rich_status(error).details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
@@ -38,7 +38,7 @@ def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
 
 
 def field_violations(error: grpc.aio.AioRpcError) -> dict[str, str]:
-    """Field → reason of a failed call's BadRequest; empty when it has none."""
+    """Return the fields of a failed call's BadRequest with their reasons; empty if it has none."""
     for detail in rich_status(error).details:
         bad = error_details_pb2.BadRequest()
         if detail.Unpack(bad):

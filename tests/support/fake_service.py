@@ -1,4 +1,4 @@
-"""A service around two generated services whose methods do what a test wants of them."""
+"""A service around two generated services whose methods a test supplies."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ UploadResults = Callable[[AsyncIterator[UploadResultsRequest]], AsyncIterator[Up
 
 
 async def answer(request: GetLabRequest) -> GetLabResponse:
-    """Answer with the lab that was asked for."""
+    """Answer with the laboratory of the request."""
     response = GetLabResponse()
     response.lab.name = request.name
     return response
 
 
 async def acknowledge(requests: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
-    """Acknowledge each frame by its number."""
+    """Acknowledge each message with its number."""
     count = 0
     async for _ in requests:
         count += 1
@@ -38,7 +38,7 @@ async def acknowledge(requests: AsyncIterator[UploadResultsRequest]) -> AsyncIte
 
 
 async def nothing() -> None:
-    """All is well, and there is nothing to do."""
+    """Do nothing. As a check it means that the service is healthy."""
 
 
 class _Labs(LabServiceServicer):
@@ -67,7 +67,7 @@ def pretend(
     check: Callable[[], Awaitable[None]] = nothing,
     close: Callable[[], Awaitable[None]] = nothing,
 ) -> Service:
-    """A service that serves GetLab and UploadResults, and leaves their services' other methods out."""
+    """Return a service that serves GetLab and UploadResults, and no other method of their services."""
     return Service(
         name="results",
         registrations=(
@@ -80,19 +80,19 @@ def pretend(
 
 
 class Gate:
-    """Something calls wait at: counts who came, and lets them on when it is opened."""
+    """A GetLab that counts its calls and answers none before it is opened."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()
-        self._came = asyncio.Condition()
+        self._arrived = asyncio.Condition()
         self.count = 0
         self.cancelled = 0
 
     async def __call__(self, request: GetLabRequest) -> GetLabResponse:
-        """A GetLab that answers once the gate is open."""
-        async with self._came:
+        """Answer a call when the gate is open."""
+        async with self._arrived:
             self.count += 1
-            self._came.notify_all()
+            self._arrived.notify_all()
         try:
             await self._open.wait()
         except asyncio.CancelledError:
@@ -101,10 +101,10 @@ class Gate:
         return await answer(request)
 
     async def reached(self, count: int = 1) -> None:
-        """Wait until so many calls have come."""
-        async with self._came:
-            await self._came.wait_for(lambda: self.count >= count)
+        """Wait until `count` calls have arrived."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: self.count >= count)
 
     def open(self) -> None:
-        """Let everyone on."""
+        """Answer all waiting calls, and every later one at once."""
         self._open.set()

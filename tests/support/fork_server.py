@@ -1,7 +1,7 @@
-"""A process that brings up `hutongd serve results` in a fraction of a second, as often as it is told to.
+"""A fork server that starts `hutongd serve results` in a fraction of a second, any number of times.
 
-It has imported everything and started nothing, so each service is a fork of it: a process of its own, that runs the
-same command, can be killed like any other, and has not spent a second of processor time on imports.
+It has imported everything and started nothing. Each service is a fork of it: a separate process that runs the same
+command and can be killed, without the second of processor time for imports.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import PATIENCE_SECONDS, environment, started
+from tests.support.processes import TIMEOUT_SECONDS, environment, started
 
 
 class ForkServer:
-    """Starts a service, and kills it. There is one at most."""
+    """Starts and kills a service. At most one service runs at a time."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def start(self) -> int:
-        """Start the service; its process id, at once."""
-        return int(self._tell("start"))
+        """Start the service. Return its process id without waiting until it serves."""
+        return int(self._send_command("start"))
 
     def kill(self) -> None:
-        """SIGKILL to the service; returns when it is gone."""
-        assert self._tell("kill") == "killed by 9"
+        """Send SIGKILL to the service and wait until it has ended."""
+        assert self._send_command("kill") == "killed by 9"
 
-    def _tell(self, command: str) -> str:
+    def _send_command(self, command: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(command + "\n")
@@ -40,7 +40,7 @@ class ForkServer:
 
 
 def service_variables(directory: Path, url: str, address: str) -> dict[str, str]:
-    """The settings of the service."""
+    """Return the settings of the service."""
     pepper = directory / "pepper-of-tests"
     pepper.write_bytes(b"p" * 32)
     return {
@@ -54,21 +54,21 @@ def service_variables(directory: Path, url: str, address: str) -> dict[str, str]
 
 @contextmanager
 def fork_server(log: Path, **variables: str) -> Iterator[ForkServer]:
-    """A fork server for as long as the block lasts; its services log to a file, which may hold no error."""
+    """Run a fork server until the block ends. Its services log to a file, which must hold no error at the end."""
     with log.open("wb") as stderr:
         command, pipe = [sys.executable, "-m", "tests.support.fork_server"], subprocess.PIPE
         with started(
             command, env=environment(**variables), stdin=pipe, stdout=pipe, stderr=stderr, text=True
         ) as process:
             yield ForkServer(process)
-            process.communicate(timeout=PATIENCE_SECONDS)
+            process.communicate(timeout=TIMEOUT_SECONDS)
     failures = [line for line in log.read_text().splitlines() if '"level":"error"' in line]
     assert not failures, "\n".join(failures)
 
 
 def serve_commands() -> None:
-    """Fork and kill services as the commands on standard input say."""
-    # Imported here and not above, where the tests would pay for it too.
+    """Fork and kill services by the commands on standard input."""
+    # Imported here because an import above would cost the tests the same time.
     import alembic.command  # noqa: F401
 
     import services.__main__
@@ -90,7 +90,7 @@ def serve_commands() -> None:
 
 
 def end_service(service: int) -> str:
-    """Kill it and say how it ended: by this, or before by itself."""
+    """Kill a service. Return how it ended: by this signal, or before by itself."""
     os.kill(service, signal.SIGKILL)
     _, status = os.waitpid(service, 0)
     return (

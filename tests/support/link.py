@@ -1,4 +1,4 @@
-"""A link between two nodes, in the test's hand: it can be cut, frozen half-open, slowed and mended."""
+"""A connection between two nodes that a test can cut, freeze half-open, slow down and restore."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 
 class Link:
-    """A TCP proxy on loopback. Connections that it accepts are carried to the target byte by byte.
+    """A TCP proxy on loopback that forwards every connection to a target.
 
-    `async with link_to(address) as link:` then `link.address` in the place of the address; `await link.cut()`,
-    `link.freeze()`, `link.strand()`, `link.slow(seconds)`, and `link.mend()` to undo them.
+    Use `link.address` in place of the target's address inside `async with link_to(address) as link:`. `cut`, `freeze`,
+    `strand` and `slow` disturb the connections; `mend` restores them.
     """
 
     def __init__(self, address: str) -> None:
@@ -24,7 +24,7 @@ class Link:
         self._server: asyncio.Server | None = None
         self.address = ""
         self.carried = bytearray()
-        """Everything that went either way, for a test that reads it."""
+        """All bytes that were forwarded in either direction."""
 
     async def open(self) -> None:
         """Listen on a free port."""
@@ -33,7 +33,7 @@ class Link:
         self.address = f"{host}:{port}"
 
     async def close(self) -> None:
-        """Drop all connections and listen no more."""
+        """Drop all connections and stop listening."""
         await self.cut()
         if self._server is not None:
             self._server.close()
@@ -46,28 +46,28 @@ class Link:
         await asyncio.gather(*self._carriers, return_exceptions=True)
 
     def freeze(self) -> None:
-        """Carry nothing any more, with all connections left open: neither side is told."""
+        """Forward nothing, on old and new connections, but leave them open. Neither side notices."""
         self._frozen = True
         for flowing in self._ways:
             flowing.clear()
 
     def strand(self) -> None:
-        """Carry nothing more on the connections there are, ever; new ones are whole. Neither side is told."""
+        """Forward nothing on the present connections for ever, unnoticed by either side. New connections work."""
         for flowing in self._ways:
             flowing.clear()
         self._ways = set()
 
     def slow(self, seconds: float) -> None:
-        """Carry everything so much later."""
+        """Forward everything this many seconds later."""
         self._delay = seconds
 
     def lead_to(self, address: str) -> None:
-        """Carry new connections to another address: what was there comes back at another port."""
+        """Forward new connections to another address, as after a restart on another port."""
         host, _, port = address.rpartition(":")
         self._target = (host, int(port))
 
     def mend(self) -> None:
-        """Carry everything at once again."""
+        """Forward everything at once again."""
         self._whole = True
         self._delay = 0.0
         self._frozen = False
@@ -80,7 +80,7 @@ class Link:
         task.add_done_callback(self._carriers.discard)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, both ways, until either side ends it."""
+        """Forward one connection in both directions until either side ends it."""
         far: asyncio.StreamWriter | None = None
         try:
             if not self._whole:
@@ -119,7 +119,7 @@ class Link:
 
 @contextlib.asynccontextmanager
 async def link_to(address: str) -> AsyncIterator[Link]:
-    """A link to an address, whole at first."""
+    """Open a link to an address that forwards everything."""
     link = Link(address)
     await link.open()
     try:

@@ -1,4 +1,4 @@
-"""Made-up people: born in the 1800s, so that they cannot be anyone alive."""
+"""Made-up persons, born in the 1800s so that none of them can be a living person."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAMES = ("张伟", "王芳", "李娜", "刘洋", "陈静", "杨敏", "赵磊", "
 
 
 def resident_number(index: int) -> str:
-    """The index-th made-up resident identity card number, with its check character."""
+    """Return the index-th made-up resident identity card number, with its check character."""
     born = date(1860, 1, 1) + timedelta(days=index // 500 % 14_000)
     county = ("410105", "220502", "450403", "370202")[index // 7_000_000 % 4]
     digits = f"{county}{born:%Y%m%d}{index % 500:03d}"

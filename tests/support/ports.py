@@ -1,4 +1,4 @@
-"""Addresses for processes that are told where to listen, and for services that come back where they were."""
+"""Chooses free addresses for processes that need one before they start, and for services that restart on it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import random
 import socket
 
 SERVICES = ("results", "policy", "verification")
-FIRST, OF_A_WORKER = 20_000, 1_500
-"""Below the ports that outgoing connections are given, and for each worker of pytest-xdist its own: up to eight."""
+FIRST, PORTS_PER_WORKER = 20_000, 1_500
+"""Each of up to eight workers of pytest-xdist has its own range. All lie below the ports of outgoing connections."""
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
-_ports = itertools.cycle(range(FIRST + _worker * OF_A_WORKER, FIRST + (_worker + 1) * OF_A_WORKER))
-# Another run of the tests on the same machine begins elsewhere.
-for _ in range(random.randrange(OF_A_WORKER)):
+_ports = itertools.cycle(range(FIRST + _worker * PORTS_PER_WORKER, FIRST + (_worker + 1) * PORTS_PER_WORKER))
+# The random start keeps parallel runs on one machine apart.
+for _ in range(random.randrange(PORTS_PER_WORKER)):
     next(_ports)
 
 
 def free_address() -> str:
-    """A free loopback port that no outgoing connection is given: it is still free whenever a service restarts."""
+    """Return a free address on loopback. No outgoing connection takes its port, so a service can restart on it."""
     for port in _ports:
         with socket.socket() as tried:
             try:
@@ -31,5 +31,5 @@ def free_address() -> str:
 
 
 def free_addresses() -> dict[str, str]:
-    """A free address for each service of a node."""
+    """Return a free address for each service of a node."""
     return {service: free_address() for service in SERVICES}

@@ -1,4 +1,4 @@
-"""Processes that tests start: commands, and `hutongd` as an operator sees it. None outlives its test."""
+"""Starts processes for tests: commands, and `hutongd` as an operator sees it. None outlives its test."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 
 import psutil
 
-PATIENCE_SECONDS = 30.0
-"""How long a process may take to do what a test waits for, before the test fails."""
+TIMEOUT_SECONDS = 30.0
+"""How long a test waits for a process. The test fails after it."""
 
 
 _MARK = "TEST_PROCESS"
-"""The variable by which a process is known to descend from this one, whoever its parent is by now."""
+"""The variable that marks all descendants of this process, including orphans that have another parent by now."""
 
 
 def mark_descendants() -> None:
@@ -29,7 +29,7 @@ def mark_descendants() -> None:
 
 
 def descendants() -> list[psutil.Process]:
-    """Every live process that was started from this one, orphans too. Python's own tracker of resources is not one."""
+    """Return every live descendant of this process, orphans too, except Python's resource tracker."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -42,7 +42,7 @@ def descendants() -> list[psutil.Process]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let children be interrupted by SIGINT, though this process may be a shell's background job that ignores it."""
+    """Restore SIGINT for children. A shell's background job ignores it, and its children inherit that."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         yield
         return
@@ -54,13 +54,13 @@ def _interruptible() -> Iterator[None]:
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start a command in a process group of its own; the options are Popen's. `end` is due for it."""
+    """Start a command in its own process group. The options are Popen's. The caller must call `end` for it."""
     with _interruptible():
         return subprocess.Popen(command, start_new_session=True, **options)
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """Kill a command that `start` started, with all that it has started in turn, and close its pipes."""
+    """Kill a command that `start` started and its whole process group, and close its pipes."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -72,7 +72,7 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A command that runs while the block does; the options are Popen's."""
+    """Run a command until the block ends, then kill it. The options are Popen's."""
     process = start(command, **options)
     try:
         yield process
@@ -88,7 +88,7 @@ def run(
     given: str | None = None,
     timeout: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with a text on its standard input if one is given; what it printed, and its code."""
+    """Run a command to its end. Return its output and its exit code. `given` is the text on its standard input."""
     pipe = subprocess.PIPE
     stdin = subprocess.DEVNULL if given is None else pipe
     with started(command, env=env, cwd=cwd, stdin=stdin, stdout=pipe, stderr=pipe, text=True) as process:
@@ -97,19 +97,19 @@ def run(
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The test's own environment without any HUTONG_ variable, and these, named in lower case without the prefix."""
+    """Return the test's environment with only these HUTONG_ variables, named in lower case without the prefix."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
     return own | {f"HUTONG_{name.upper()}": value for name, value in variables.items()}
 
 
 def hutongd(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run `hutongd` to its end."""
     command = [sys.executable, "-m", "services", *arguments]
-    return run(command, env=environment(**variables), timeout=PATIENCE_SECONDS)
+    return run(command, env=environment(**variables), timeout=TIMEOUT_SECONDS)
 
 
 class Daemon:
-    """A running `hutongd`, whose log is read line by line."""
+    """A running `hutongd`. Its log is read line by line."""
 
     def __init__(self, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
         self.process = start([sys.executable, "-m", "services", *arguments], env=env, stderr=subprocess.PIPE, text=True)
@@ -128,13 +128,13 @@ class Daemon:
             self._grown.notify_all()
 
     def event(self, name: str) -> dict[str, Any]:
-        """Wait for a line of the log by its event."""
+        """Wait for a line of the log with this event, and return it."""
         with self._grown:
             done = self._grown.wait_for(
-                lambda: self._find(name) is not None or self.process.poll() is not None, PATIENCE_SECONDS
+                lambda: self._find(name) is not None or self.process.poll() is not None, TIMEOUT_SECONDS
             )
             found = self._find(name)
-        assert done, f"nothing happened:\n{''.join(self.log)}"
+        assert done, f"no {name!r} in time:\n{''.join(self.log)}"
         assert found is not None, f"no {name!r} in the log:\n{''.join(self.log)}"
         return found
 
@@ -148,27 +148,27 @@ class Daemon:
 
     @property
     def address(self) -> str:
-        """Where it serves."""
+        """The address on which it serves."""
         return f"127.0.0.1:{self.event('serving')['port']}"
 
     def terminate(self) -> int:
-        """Send SIGTERM and wait for its end; its exit code."""
+        """Send SIGTERM and wait until it ends. Return its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(PATIENCE_SECONDS)
-        self._reader.join(PATIENCE_SECONDS)
+        code = self.process.wait(TIMEOUT_SECONDS)
+        self._reader.join(TIMEOUT_SECONDS)
         return code
 
     def kill(self) -> None:
-        """End it as a power cut would, if it still runs."""
+        """Kill it with SIGKILL if it still runs."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self._reader.join(PATIENCE_SECONDS)
+        self._reader.join(TIMEOUT_SECONDS)
         end(self.process)
 
 
 @contextmanager
 def daemon(*arguments: str, **variables: str) -> Iterator[Daemon]:
-    """A running `hutongd` for as long as the block lasts; killed if it is still there after it."""
+    """Run `hutongd` until the block ends, then kill it if it still runs."""
     running = Daemon(arguments, environment(**variables))
     try:
         yield running

@@ -1,4 +1,4 @@
-"""Real servers on real ports, in the process of the test."""
+"""Runs real servers on real ports, in the process of the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.runtime.settings import Settings
 
 
 def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str) -> Settings:
-    """Settings of a node whose files live in a directory; keywords are HUTONG_ variables in lower case."""
+    """Return the settings of a node with its files in a directory. Keywords are HUTONG_ variables in lower case."""
     pepper_file = directory / "test-pepper"
     pepper_file.write_bytes(pepper)
     environment = {"HUTONG_DATA_DIR": str(directory), "HUTONG_PEPPER_FILE": str(pepper_file)}
@@ -28,7 +28,7 @@ def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str
 async def serving(
     service: Service, settings: Settings, grace: float = 1.0, timing: ServerTiming | None = None
 ) -> AsyncIterator[str]:
-    """Serve a service with all layers on a free port of loopback; yields its address."""
+    """Serve a service with all interceptors on a free port of loopback. Yields its address."""
     async with running(service, "127.0.0.1:0", settings, grace, timing) as server:
         yield f"127.0.0.1:{server.port}"
 
@@ -37,7 +37,7 @@ async def serving(
 async def channel_to(
     service: Service, settings: Settings, timing: ServerTiming | None = None
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve a service and open a plain channel to it."""
+    """Serve a service and open an insecure channel to it."""
     async with (
         serving(service, settings, timing=timing) as address,
         grpc.aio.insecure_channel(address) as channel,
@@ -47,14 +47,14 @@ async def channel_to(
 
 @contextlib.asynccontextmanager
 async def bare_channel(register: Any, servicer: object) -> AsyncIterator[grpc.aio.Channel]:
-    """A bare server and a channel to it."""
+    """Run a server without interceptors and open a channel to it."""
     async with bare_server(register, servicer) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
 
 
 @contextlib.asynccontextmanager
 async def bare_server(register: Any, servicer: object) -> AsyncIterator[str]:
-    """A bare server; yields its address."""
+    """Run a server without interceptors. Yields its address."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     register(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

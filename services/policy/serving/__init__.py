@@ -1,1 +1,1 @@
-"""Answering and publishing on this node: the book in memory, its questions, watchers and publications."""
+"""Answers questions and publishes policies at this node: the policy book in memory, watchers and publications."""

@@ -1,4 +1,4 @@
-"""The book of policies in the memory of this process: kept up to date, and replaced as a whole.
+"""Keeps the policy book in the memory of this process up to date. Each change replaces the book as a whole.
 
 Questions are answered from memory. A publication of this process is in the cache before it is acknowledged. Those of
 other processes on the same database are found by polling for the newest sequence.
@@ -26,20 +26,20 @@ RevisionKey = tuple[str, str, int]
 
 
 class PolicyBookCache:
-    """The newest book and what led to it.
+    """The newest policy book and the changes that led to it.
 
     Attributes:
         book: everything published, as far as it is known.
-        sequence: the last change in it.
-        as_of: everything committed here up to this instant is in it; 0 before it was read.
-        nation_as_of: everything the nation published up to this instant, by its clock, is in it; None at the nation,
-            and at a province that never heard of it.
+        sequence: the sequence of the last change in the book.
+        as_of: the book holds everything committed in this database up to this instant; 0 before the first read.
+        nation_as_of: the book holds everything that the nation published up to this instant by its clock. None at the
+            nation, and at a province that has received nothing from the nation.
     """
 
     def __init__(self, store: PolicyStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        # Every change in order, and for each revision the sequence of its last one: watchers get no earlier one.
+        # Every change in order, and for each revision the sequence of its last change. Watchers get only the last one.
         self._sequences: list[int] = []
         self._changed: list[Revision] = []
         self._last: dict[RevisionKey, int] = {}
@@ -52,24 +52,27 @@ class PolicyBookCache:
         self.nation_as_of: Instant | None = None
 
     async def open(self) -> None:
-        """Read everything. A database that is unavailable is waited for in the background."""
+        """Read everything. If the database is unavailable, the background job reads it later."""
         try:
             await self.refresh()
         except HutongError:
             _log.warning("policies not read yet")
 
     async def poll(self, seconds: float) -> None:
-        """Look for publications of other processes again and again, until cancelled. A background job."""
+        """Look for publications of other processes until cancelled. A background job."""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await self.refresh()
             except HutongError as error:
-                # as_of stays behind, and says so in every answer.
+                # as_of is not advanced, so every answer shows its age.
                 _log.debug("policies not refreshed", reason=error.reason)
 
     async def refresh(self, nation_as_of: Instant | None = None) -> None:
-        """Take in everything committed before this call; up to `nation_as_of` the nation's policies are among it."""
+        """Read everything committed before this call.
+
+        `nation_as_of` is the instant up to which the nation's policies are among it.
+        """
         async with self._refreshing:
             asked = self._clock.now()
             if self.as_of == 0 or await self._store.newest_sequence() != self.sequence:
@@ -83,26 +86,28 @@ class PolicyBookCache:
             self._refreshed.notify_all()
 
     def read_book(self, connection: Connection) -> PolicyBook:
-        """The book as a transaction sees it: what is committed and not in the cache yet is read."""
-        # The sequence before the book: what is in both is the same, and the cache may be refreshed meanwhile.
+        """Return the book as a transaction sees it. Committed changes that are not in the cache yet are read."""
+        # The sequence is taken before the book because the cache may be refreshed meanwhile. A change in both is
+        # applied twice with the same content.
         changes = read_changes(connection, self.sequence)
         return self._with_changes(changes)
 
     def _with_changes(self, changes: Changes) -> PolicyBook:
-        """The book as it is after changes that are not in the cache yet."""
+        """Return the book after changes that are not in the cache yet."""
         if not changes.revisions:
             return self.book
         return self.book.with_revisions(revision for _, revision in changes.revisions)
 
     def commit_time(self, sequence: int) -> Instant:
-        """When a change was committed: 0 of sequence 0, which is before the first."""
+        """Return when a change was committed; 0 for sequence 0, which is before the first."""
         return self._commit_times[sequence] if sequence else 0
 
     def check_change(self, sequence: int, commit_time: Instant) -> None:
-        """Refuse a change that is not among these, whatever stands in its place.
+        """Check that the change with this sequence was committed at this time.
 
         Raises:
-            OutOfRange: CURSOR_TOO_OLD, it is another database's, or of one that has since been restored from a backup.
+            OutOfRange: CURSOR_TOO_OLD. The change belongs to another database, or to this one before it was restored
+                from a backup.
         """
         if sequence and self._commit_times.get(sequence) != commit_time:
             raise OutOfRange(
@@ -112,14 +117,14 @@ class PolicyBookCache:
             )
 
     def changes_after(self, sequence: int) -> list[tuple[int, Revision]]:
-        """What changed after a sequence, in order, each revision as it stands now."""
+        """Return what changed after a sequence, in order, each revision in its current state."""
         first = bisect_right(self._sequences, sequence)
         changes = zip(self._sequences[first:], self._changed[first:], strict=True)
-        # What has changed again since is listed under its later sequence.
+        # A revision that has changed again since is listed only with its later sequence.
         return [(at, revision) for at, revision in changes if self._last[_key(revision)] == at]
 
     async def wait_beyond(self, sequence: int, seconds: float) -> None:
-        """Return when something after a sequence is in the cache, or the time is over."""
+        """Wait until a change after a sequence is in the cache, or until the time is over."""
         try:
             async with asyncio.timeout(seconds), self._refreshed:
                 await self._refreshed.wait_for(lambda: self.sequence > sequence)

@@ -1,4 +1,4 @@
-"""ListPolicies: pages of the newest revisions of policies, of one jurisdiction or of all."""
+"""ListPolicies: pages of the newest revisions of policies, for one jurisdiction or for all."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from services.policy.serving.book_cache import PolicyBookCache
 from services.runtime.page_tokens import PageTokens, page_size
 
 TOKENS = PageTokens()
-"""Without a secret: policies are public."""
+"""Page tokens without a secret, because policies are public."""
 
 
 def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListPoliciesResponse:
-    """One page, by name; with effective_time the revisions that are in force then, and no others."""
+    """Return one page, ordered by name. With effective_time it holds only the revisions in force at that instant."""
     region = parse_jurisdiction(request.jurisdiction) if request.jurisdiction else ""
     at = from_timestamp(request.effective_time) if request.HasField("effective_time") else None
     position = TOKENS.position(request, (str, str))
@@ -41,8 +41,8 @@ def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListP
 
 
 def _keys_after(book: PolicyBook, region: str, after: SeriesKey) -> Iterator[SeriesKey]:
-    regions = [region] if region else sorted(place for place in book.regions if place >= after[0])
-    for place in regions:
-        for policy_id in book.series_of(place):
-            if (place, policy_id) > after:
-                yield place, policy_id
+    regions = [region] if region else sorted(each for each in book.regions if each >= after[0])
+    for listed in regions:
+        for policy_id in book.series_of(listed):
+            if (listed, policy_id) > after:
+                yield listed, policy_id

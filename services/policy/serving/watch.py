@@ -1,4 +1,4 @@
-"""WatchPolicies: a snapshot, then every change as it is published, with checkpoints as heartbeat."""
+"""WatchPolicies: a snapshot, then every change as it is published, with checkpoints as heartbeats."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from services.policy.timing import PolicyTiming
 from services.runtime.server.service import Drain
 
 _CURSOR = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
-"""A change's sequence and the instant of its commit, by which it is told from another one that took its number."""
+"""A change's sequence and its commit time. The time differs if a restored database has given the sequence again."""
 _NO_TIME = -1
+"""Commit time of a cursor that has none. No change has it."""
 
 
 class Watch:
-    """Sends any number of watchers what is in the cache, each from a cursor of its own."""
+    """Sends the changes in the cache to any number of watchers, to each from its own cursor."""
 
     def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain, timing: PolicyTiming) -> None:
         self._cache = cache
@@ -36,8 +37,14 @@ class Watch:
         self._drain = drain
         self._timing = timing
 
-    async def follow(self, request: WatchPoliciesRequest) -> AsyncIterator[WatchPoliciesResponse]:
-        """Send everything after the request's cursor, for as long as the watcher stays."""
+    async def stream(self, request: WatchPoliciesRequest) -> AsyncIterator[WatchPoliciesResponse]:
+        """Send everything after the request's cursor until the watcher leaves or the server drains.
+
+        Raises:
+            InvalidArgument: the cursor has another form.
+            OutOfRange: CURSOR_TOO_OLD, the cursor is of another history.
+            Unavailable: SHUTTING_DOWN, the server drains.
+        """
         sent, commit_time = _decode(request.cursor)
         in_snapshot = not request.cursor
         self._cache.check_change(sent, commit_time)
@@ -70,7 +77,7 @@ def _event_type(revision: Revision, in_snapshot: bool) -> PolicyEventType.ValueT
 
 
 def _decode(cursor: str) -> tuple[int, Instant]:
-    """A change's sequence and commit; a cursor without the latter is none of these."""
+    """Return the sequence and the commit time of a cursor. An empty cursor is before the first change."""
     match = _CURSOR.fullmatch(cursor or "0")
     if match is None:
         raise InvalidArgument.field("cursor", "is not a cursor of this service")

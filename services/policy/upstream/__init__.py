@@ -1,1 +1,1 @@
-"""A province's copy of the nation's policies."""
+"""A province's copies of the nation's policies."""

@@ -1,4 +1,4 @@
-"""Follows the nation's policies and floors at a province, by a watch. They stay while the nation is unavailable."""
+"""Watches the nation's policies and floors for a province. Stored ones hold while the nation is unavailable."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, U
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
-MAX_TOGETHER = 500
-"""Revisions that one transaction takes in: as long others wait to publish."""
+MAX_REVISIONS_PER_WRITE = 500
+"""Revisions that one transaction stores. Local publications wait for such a transaction, so it has to be short."""
 
-FOLLOWING = Gauge("hutong_policy_upstream_following", "Whether the nation's policies are being followed: 1 or 0")
+FOLLOWING = Gauge("hutong_policy_upstream_following", "Whether the nation's policies are being watched: 1 or 0")
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
 )
 DIFFERENCES = Gauge(
-    "hutong_policy_upstream_differences", "National revisions that the nation tells otherwise than they are known here"
+    "hutong_policy_upstream_differences", "National revisions that the nation sends differently than they are stored"
 )
 
-_FORGOTTEN = (grpc.StatusCode.OUT_OF_RANGE.name, grpc.StatusCode.INVALID_ARGUMENT.name)
-"""The nation does not know the cursor: it was restored from a backup, or is another one. It tells everything again."""
+_CURSOR_REFUSED = (grpc.StatusCode.OUT_OF_RANGE.name, grpc.StatusCode.INVALID_ARGUMENT.name)
+"""Codes for a cursor that the nation does not know, because it was restored from a backup or is another node.
+
+The next watch begins without a cursor and receives everything again.
+"""
 
 _log = structlog.get_logger(__name__)
 
 
 class UpstreamFollower:
-    """Follows the national node's Policy for as long as the service runs.
+    """Watches the national node's Policy as long as the service runs.
 
-    Each watch has a connection of its own, which ends with it: one that is half open is not used again.
+    Each watch opens its own connection and closes it at its end, so that a half-open connection is never used again.
     """
 
     def __init__(
@@ -63,17 +66,20 @@ class UpstreamFollower:
         self._restoring = asyncio.Lock()
         self._differing: set[str] = set()
         self._is_following = False
-        self._why = ""
-        self._kept = 0.0
+        self._cause = ""
+        self._stored_at = 0.0
 
     async def run(self) -> None:
-        """Follow until cancelled; what has come stays. A background job."""
+        """Watch until cancelled. A background job."""
         LAG.set_function(self._lag)
         DIFFERENCES.set_function(lambda: len(self._differing))
-        await reconnect_forever(self._watch, self._lost, self._timing.backoff)
+        await reconnect_forever(self._watch, self._on_disconnect, self._timing.backoff)
 
     async def restore(self) -> None:
-        """Stand where an earlier process of this province stood, so that answers say at once up to when they hold."""
+        """Read the position that an earlier process of this province stored.
+
+        Answers then say from the start up to when the nation's policies are known.
+        """
         async with self._restoring:
             if self._position is None:
                 self._position = await self._store.read_position()
@@ -84,17 +90,17 @@ class UpstreamFollower:
         as_of = self._cache.nation_as_of
         return float("nan") if as_of is None else (self._clock.now() - as_of) / SECOND
 
-    def _lost(self, why: str, text: str) -> None:
-        if why in _FORGOTTEN and self._position is not None:
+    def _on_disconnect(self, cause: str, text: str) -> None:
+        if cause in _CURSOR_REFUSED and self._position is not None:
             self._position = self._position._replace(cursor="")
-        if why != self._why:
-            _log.warning("the nation's policies are not followed", why=why, text=text)
-        self._why = why
+        if cause != self._cause:
+            _log.warning("the nation's policies are not watched", why=cause, text=text)
+        self._cause = cause
         self._is_following = False
         FOLLOWING.set(0)
 
     async def _watch(self) -> None:
-        """One watch, from where this process stands or an earlier one stood, until it ends."""
+        """Open one watch from the last position, and read it until it ends."""
         await self.restore()
         cursor = self._position.cursor if self._position is not None else ""
         update = SnapshotUpdate(is_whole=not cursor)
@@ -109,7 +115,7 @@ class UpstreamFollower:
                     update = SnapshotUpdate(is_whole=False)
 
     async def _apply(self, update: SnapshotUpdate, message: WatchPoliciesResponse) -> None:
-        """Store what was received up to a checkpoint: it is durable before it is in the cache."""
+        """Store what was received up to a checkpoint. It is durable before it is in the cache."""
         checkpoint = message.checkpoint
         if checkpoint.node != format_node(NATION):
             raise FailedPrecondition(
@@ -118,41 +124,49 @@ class UpstreamFollower:
         position = UpstreamPosition(message.cursor, from_timestamp(checkpoint.as_of_time))
         if update.is_whole:
             self._differing.clear()
-            self._differ(update.missing(self._cache.book), "the nation no longer tells of a policy; it stands")
-        self._differ(update.left_out, "a policy of the nation is not understood; it is left out")
+            self._record_differences(
+                update.missing(self._cache.book), "the nation no longer sends a policy; the stored one stands"
+            )
+        self._record_differences(update.left_out, "a policy of the nation is not valid here; it is left out")
         if (
             update.received
             or self._position is None
             or position.cursor != self._position.cursor
-            or self._is_keeping_due()
+            or self._is_store_due()
         ):
-            await self._keep(update.received, position)
+            await self._store_update(update.received, position)
             await self._cache.refresh(position.as_of_time)
         else:
             self._cache.nation_as_of = position.as_of_time
         self._position = position
         if not self._is_following:
-            _log.info("the nation's policies are followed", cursor=position.cursor)
-            self._is_following, self._why = True, ""
+            _log.info("the nation's policies are watched", cursor=position.cursor)
+            self._is_following, self._cause = True, ""
             FOLLOWING.set(1)
 
-    def _is_keeping_due(self) -> bool:
-        return asyncio.get_running_loop().time() - self._kept >= self._timing.kept_every_seconds
+    def _is_store_due(self) -> bool:
+        return asyncio.get_running_loop().time() - self._stored_at >= self._timing.position_store_seconds
 
-    async def _keep(self, received: Sequence[ReceivedRevision], position: UpstreamPosition) -> None:
-        """Store what received, and with the last of it the position: without its cursor as long as anything differs."""
-        for start in range(0, len(received) or 1, MAX_TOGETHER):
-            part = received[start : start + MAX_TOGETHER]
-            is_last = start + MAX_TOGETHER >= len(received)
-            kept = position._replace(cursor="") if self._differing else position
-            differing = await self._store.receive(part, kept if is_last else None, self._clock.now())
-            self._differing.difference_update(one.revision.name for one in part)
-            self._differ(differing, "the nation tells a policy otherwise than it is known; the known one stands")
-        self._kept = asyncio.get_running_loop().time()
+    async def _store_update(self, received: Sequence[ReceivedRevision], position: UpstreamPosition) -> None:
+        """Store revisions in batches, and the position with the last batch.
 
-    def _differ(self, names: Sequence[str], how: str) -> None:
+        As long as any revision differs, the position is stored without its cursor. The next process then receives
+        everything again and finds the differences again.
+        """
+        for start in range(0, len(received) or 1, MAX_REVISIONS_PER_WRITE):
+            batch = received[start : start + MAX_REVISIONS_PER_WRITE]
+            is_last = start + MAX_REVISIONS_PER_WRITE >= len(received)
+            stored = position._replace(cursor="") if self._differing else position
+            differing = await self._store.receive(batch, stored if is_last else None, self._clock.now())
+            self._differing.difference_update(one.revision.name for one in batch)
+            self._record_differences(
+                differing, "the nation sends a policy differently than it is stored; the stored one stands"
+            )
+        self._stored_at = asyncio.get_running_loop().time()
+
+    def _record_differences(self, names: Sequence[str], event: str) -> None:
         for name in names:
-            _log.error(how, policy=name)
+            _log.error(event, policy=name)
         self._differing.update(names)
 
     async def _read(self, call: Any, channel: grpc.aio.Channel) -> WatchPoliciesResponse:
@@ -161,8 +175,8 @@ class UpstreamFollower:
                 message = await call.read()
         except TimeoutError:
             is_connected = channel.get_state() == grpc.ChannelConnectivity.READY
-            raise TimeoutError("nothing is told" if is_connected else "no connection") from None
+            raise TimeoutError("no message in time" if is_connected else "no connection") from None
         if not isinstance(message, WatchPoliciesResponse):
-            # Ended without a word, which no server does.
+            # The stream ended without a status, which no server does.
             raise TimeoutError("the watch ended")
         return message

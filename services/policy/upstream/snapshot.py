@@ -1,4 +1,4 @@
-"""What a watch of the nation sends between two checkpoints, checked before it is stored."""
+"""Validates the revisions that the nation sends between two checkpoints, before they are stored."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from services.runtime.server.validation import check
 
 
 class SnapshotUpdate:
-    """What was received since the last checkpoint.
+    """The revisions received since the last checkpoint.
 
     Attributes:
-        is_whole: whether it began without a cursor, so that at its end everything has been received.
-        received: the nation's own revisions, in order. What it keeps for other jurisdictions is not this province's.
-        left_out: the names of those that cannot be stored: a newer nation may send what this version does not know.
+        is_whole: whether the watch began without a cursor, so that the update holds everything the nation has.
+        received: the nation's own revisions, in order. Revisions that the nation has for other jurisdictions are
+            dropped.
+        left_out: the names of revisions that are not valid here. A newer nation may send what this version does not
+            know.
     """
 
     def __init__(self, *, is_whole: bool) -> None:
@@ -32,23 +34,26 @@ class SnapshotUpdate:
         """Add one revision."""
         try:
             if parse_policy(policy.name)[0] == NATION:
-                self.received.append(_understand(policy))
+                self.received.append(_validate(policy))
         except (HutongError, ValueError):
             self.left_out.append(policy.name)
 
     def missing(self, book: PolicyBook) -> list[str]:
-        """The nation's revisions in a book that a whole update did not name: they stand, and the nation lost them."""
+        """Return the names of the nation's revisions in a book that this whole update does not name.
+
+        The nation has lost them, for example by a restore. They stay in force here.
+        """
         named = {one.revision.name for one in self.received} | set(self.left_out)
         known = (one.name for policy_id in book.series_of(NATION) for one in book.series(NATION, policy_id))
         return [name for name in known if name not in named]
 
 
-def _understand(policy: policy_pb2.Policy) -> ReceivedRevision:
-    """A revision that could have been published, and that has the hash of its content.
+def _validate(policy: policy_pb2.Policy) -> ReceivedRevision:
+    """Check that a revision could have been published and that its hash is that of its content.
 
     Raises:
-        InvalidArgument: it is not.
-        ValueError: it holds a time that no timestamp can say, so that it has no hash.
+        InvalidArgument: it could not, or the hash is another one.
+        ValueError: it holds a time outside the range of timestamps, so that it has no hash.
     """
     statement = bare_statement(policy)
     check(statement.policy)

@@ -1,6 +1,6 @@
-"""The store of what the nation has published, at a province.
+"""Stores a province's copies of the nation's policies.
 
-Every process of a province stores the same revisions, in any order and as often as it receives them.
+Every process of a province stores the same revisions. It may do so in any order and more than once.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _positions = tables.upstream_places
 
 
 class UpstreamPosition(NamedTuple):
-    """Up to where the nation's policies have come.
+    """A province's position in the watch of the nation's policies.
 
-    `cursor` is the nation's, or empty where everything is to be sent again; `as_of_time` is an instant by its clock.
+    `cursor` is the nation's, or empty if everything is to be sent again. `as_of_time` is an instant by the nation's
+    clock.
     """
 
     cursor: str
@@ -35,29 +36,29 @@ class UpstreamPosition(NamedTuple):
 
 
 class ReceivedRevision(NamedTuple):
-    """A revision as the nation sends it, and the statement it was made from."""
+    """A revision as the nation sent it, and the statement it was made from."""
 
     revision: Revision
     statement: Statement
 
 
 class UpstreamStore:
-    """What a province keeps of the nation's policies, in SQLite or PostgreSQL."""
+    """The store of the nation's policies at a province, in SQLite or PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def read_position(self) -> UpstreamPosition | None:
-        """Up to where the nation's policies have come; None before its first message."""
+        """Return the stored position; None before the first checkpoint."""
         return await self._database.read(_read_position)
 
     async def receive(
         self, revisions: Sequence[ReceivedRevision], position: UpstreamPosition | None, now: Instant
     ) -> list[str]:
-        """Store revisions as they stand at the nation, and up to where they go, in one transaction.
+        """Store revisions as the nation has them, and the position after them, in one transaction.
 
-        What is known of a revision stays. The names of those that the nation sends differently are returned. The
-        position then loses its cursor, so that whoever begins from it compares everything again.
+        A stored revision is never replaced. Return the names of the revisions that the nation sends differently. If
+        there are any, the position is stored without its cursor, so that the next process compares everything again.
         """
         return await self._database.write(_receive, revisions, position, now)
 
@@ -79,7 +80,7 @@ def _receive(
 
 
 def _receive_one(connection: Connection, received: ReceivedRevision, now: Instant) -> bool:
-    """Store a revision or its withdrawal. False if something else is known of it, which stays."""
+    """Store a revision or its withdrawal. Return False if the stored revision differs; it stays as it is."""
     revision = received.revision
     query = select(_policies).where(
         _policies.c.region == revision.region,
@@ -102,5 +103,5 @@ def _receive_one(connection: Connection, received: ReceivedRevision, now: Instan
 
 def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     if connection.execute(update(_positions).values(position._asdict())).rowcount == 0:
-        # Another process may be as far at this instant: its position is as good.
+        # Another process may have inserted its position at this moment. That position is as good.
         connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **position._asdict()))

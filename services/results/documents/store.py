@@ -14,6 +14,7 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
@@ -21,9 +22,6 @@ M = TypeVar("M", bound=Message)
 
 MAX_LINKED = 16
 """Documents that one subject may have: more than anyone holds. It ends chains of wrong links."""
-
-_LOCK_KEY = 0x48754C69
-"""Key of the advisory lock under which links are changed on PostgreSQL."""
 
 _links = tables.document_links
 
@@ -204,8 +202,7 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes) -> No
 
 def _lock_links(connection: Connection) -> None:
     """Let one transaction at a time change links. A link that does not exist yet has no row that could be locked."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+    lock_until_commit(connection, AdvisoryLock.LINKING)
 
 
 def _find_link(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> DocumentLink | None:

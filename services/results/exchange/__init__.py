@@ -1,1 +1,1 @@
-"""The exchange between nodes: a province's changes go up to the nation, and what concerns a province comes down."""
+"""The exchange between nodes: a province sends its changes to the nation and receives notifications from it."""

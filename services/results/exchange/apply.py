@@ -1,8 +1,9 @@
-"""Storing what another node passed on, any number of times, with the effect of once.
+"""Apply changes that another node sent. Applying the same changes again has no further effect.
 
-A writer's changes come in order, those of several writers in any. A report belongs to the node that received it first.
-Of its revisions the greatest counts, whichever comes first; of two with one number, which a node restored from an older
-copy writes, the later: at the nation it becomes the next.
+Changes of one writer arrive in order; changes of several writers arrive in any order. A report belongs to the node that
+received it first. Its greatest revision counts, whichever revision arrives first. A node that was restored from an
+older copy may send another revision with a known number. Of the two the one written later counts; the nation stores it
+under the next number.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from services.results.timeliness.delays import record_delays, record_national_de
 
 
 class ChangeApplier:
-    """Stores what another node passed on, tells subscribers, and logs results."""
+    """Stores the changes of another node, notifies the subscribers of the change log, and logs new results."""
 
     def __init__(self, change_log: ChangeLog, router: MissingReportRouter) -> None:
         self._change_log = change_log
@@ -45,7 +46,10 @@ class ChangeApplier:
         arrival: Arrival,
         tubes: Sequence[FormedTubes] = (),
     ) -> Applied:
-        """Store tubes and then changes, log what is new, and tell who subscribes. All locks are taken in one order."""
+        """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
+
+        Every call takes its locks in the same order. Nothing is committed here: the caller's transaction decides.
+        """
         applied = Applied()
         _receive_registers(connection, changes, arrival)
         _store_results(connection, changes, tubes, arrival, applied)
@@ -94,7 +98,7 @@ def _store_results(
     for _, group in groupby(sorted(tubes, key=of_tube_lab), of_tube_lab):
         some = list(group)
         all_kept = horizon is None or min(time for formed in some for time in formed.tubes.reference_times()) >= horizon
-        if all_kept and _file_tubes(connection, bulk, some, arrival):
+        if all_kept and _insert_tubes(connection, bulk, some, arrival):
             applied.tubes += [formed.tubes for formed in some]
         else:
             each = (replica for formed in some for replica in formed.tubes.replicas())
@@ -104,7 +108,7 @@ def _store_results(
 
 
 def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
-    """The rows of tubes' persons as an engine takes them."""
+    """Return tubes with the rows of their persons, in the form of the engine's bulk statements."""
     lab, key_version = tubes.lab, tubes.key_version
     persons = zip(tubes.report_numbers, tubes.subject_keys, tubes.content_hashes, strict=True)
     rows: list[NewResult] = []
@@ -119,26 +123,26 @@ def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
     return FormedTubes(tubes, rows)
 
 
-def _file_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes], arrival: Arrival) -> bool:
-    """File a laboratory's tubes in bulk, if every report of them is new here: otherwise nothing, and False."""
+def _insert_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes], arrival: Arrival) -> bool:
+    """Store a laboratory's tubes in bulk if every report is new here. Otherwise store nothing and return False."""
     rows = [row for formed in some for row in formed.rows]
     rows.sort(key=attrgetter("report_number"))
-    # A number that stands twice among them fails as one that is taken does.
+    # A number that occurs twice among them fails like a number that is stored already.
     if not claim_all(connection, bulk, rows):
         return False
     national_receive_time = arrival.now if arrival.at_nation else None
     for tubes, of_commit in some:
-        filing = CommitColumns(tubes.upload_time, tubes.source_node, 1, ACTIVE, national_receive_time)
-        bulk.insert_results(connection, of_commit, filing)
+        columns = CommitColumns(tubes.upload_time, tubes.source_node, 1, ACTIVE, national_receive_time)
+        bulk.insert_results(connection, of_commit, columns)
     return True
 
 
 def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) -> None:
-    """How long reports took to their node and from there to the nation: what laboratories uploaded, as there."""
+    """Record how long uploaded reports took to reach their node, and from there the nation."""
     by_commit: dict[tuple[str, Instant], list[Instant]] = {}
     for tubes in applied.tubes:
         by_commit.setdefault((tubes.lab, tubes.upload_time), []).extend(tubes.report_times())
-    for replica in uploads_among(applied.stored):
+    for replica in select_uploads(applied.stored):
         result = replica.result
         by_commit.setdefault((result.lab, result.upload_time), []).append(result.reference_time)
     for (lab, upload_time), report_times in sorted(by_commit.items()):
@@ -146,7 +150,7 @@ def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) ->
         record_national_delays(connection, lab, report_times, arrival.now - upload_time)
 
 
-def uploads_among(changes: Sequence[Change]) -> list[Replica]:
-    """Reports as their laboratories uploaded them, and no later correction or recall."""
+def select_uploads(changes: Sequence[Change]) -> list[Replica]:
+    """Return the reports as their laboratories uploaded them: no sampling records, corrections or recalls."""
     replicas = [change for change in changes if isinstance(change, Replica) and change.result.outcome != PENDING]
     return [replica for replica in replicas if replica.result.revision == (2 if replica.sampling_hash else 1)]

@@ -1,4 +1,4 @@
-"""What the nation keeps of the provinces' registers: laboratories with the history of their standing, and links."""
+"""Apply changes of another node's registers: laboratories with the history of their standing, and links."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from services.storage.upsert import insert_if_absent
 
 
 def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
-    """Take in a laboratory as its node knows it; entries of its history that are not known yet are added.
+    """Store a laboratory as its node knows it. Add the entries of its history that are unknown here.
 
-    One that several nodes have registered has the entries of all of them: whoever suspended it last is heard.
+    A laboratory that several nodes have registered gets the entries of all of them, so the last suspension counts.
     """
     standings, homes = lab_standings, tables.lab_homes
     connection.execute(
@@ -29,7 +29,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
             create_time=lab.create_time,
         )
     )
-    # Held, so that two nodes' entries get numbers of their own.
+    # The row is locked so that the entries of two nodes get different numbers.
     connection.execute(select(labs.c.uscc).where(labs.c.uscc == lab.uscc).with_for_update())
     connection.execute(insert_if_absent(connection, homes).values(uscc=lab.uscc, node=sender))
     stored = find_labs(connection, [lab.uscc])[lab.uscc].changes
@@ -40,19 +40,19 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
             [
                 {
                     "uscc": lab.uscc,
-                    "entry": len(stored) + place,
+                    "entry": len(stored) + index,
                     "standing": change.standing,
                     "effective_time": change.effective_time,
                     "reason": change.reason,
                     "record_time": change.record_time,
                 }
-                for place, change in enumerate(unknown, start=1)
+                for index, change in enumerate(unknown, start=1)
             ],
         )
 
 
 def receive_link(connection: Connection, link: DocumentLink) -> None:
-    """Take in a tie between two documents, or its end, which stays."""
+    """Store a link between two documents, or its end. A link that has ended stays ended."""
     links = document_links
     inserted = connection.execute(
         insert_if_absent(connection, links).values(

@@ -1,4 +1,4 @@
-"""How far a province's clock and the nation's are apart, told once when they come to differ."""
+"""The clock skew between a province and the nation: logged when it begins to matter and when it ends."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import structlog
 from services.domain.instant import MINUTE, SECOND, Span
 
 SKEW_TO_REPORT: Span = MINUTE
-"""Clocks that differ by more are told to the operator: beyond it decisions may differ from node to node."""
-SKEW_TO_FORGET: Span = MINUTE // 2
-"""Clocks that differed are told to agree only below this: one that hovers about the limit is not told every second."""
+"""A larger skew is logged. Decisions tolerate one minute; beyond it they may differ from node to node."""
+SKEW_TO_CLEAR: Span = MINUTE // 2
+"""Clocks agree again below half the limit, so that a skew that hovers about the limit is not logged every second."""
 
 _log = structlog.get_logger(__name__)
 
 
 class ClockSkewMonitor:
-    """Judges what is measured of one province's clock, again and again."""
+    """Compares repeated measurements of one province's clock skew with the limits."""
 
     def __init__(self, node: str) -> None:
         self._node = node
         self._differs = False
 
     def note(self, skew: Span) -> None:
-        """Take a measurement, of how far the province's clock is ahead; tell the operator if it changes anything."""
-        differs = abs(skew) > (SKEW_TO_FORGET if self._differs else SKEW_TO_REPORT)
+        """Take a measurement of how far the province's clock is ahead. Log a change between agreeing and differing."""
+        differs = abs(skew) > (SKEW_TO_CLEAR if self._differs else SKEW_TO_REPORT)
         if differs == self._differs:
             return
         self._differs = differs

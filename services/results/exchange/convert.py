@@ -1,4 +1,4 @@
-"""Wire ↔ domain of the exchange."""
+"""Conversion between the messages of the exchange and the domain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NODE = "nodes/"
 
 
 def fill_change(message: replica_pb2.ReplicatedChange, change: Change) -> None:
-    """A change into an empty message."""
+    """Fill an empty message with a change."""
     if isinstance(change, Replica):
         fill_replica(message.result, change)
     elif isinstance(change, DocumentLink):
@@ -37,7 +37,7 @@ def fill_change(message: replica_pb2.ReplicatedChange, change: Change) -> None:
 
 
 def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> None:
-    """A result into an empty message."""
+    """Fill an empty message with a result."""
     result = replica.result
     message.subject_key = result.subject_key
     message.key_version = replica.key_version
@@ -55,14 +55,14 @@ def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> Non
 
 
 def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> None:
-    """Tubes into an empty message: nearly every replicated person passes here."""
+    """Fill an empty message with tubes. Nearly all replicated results cross in this form."""
     message.lab = format_lab(tubes.lab)
     message.key_version = tubes.key_version
     set_timestamp(message.upload_time, tubes.upload_time)
     columns = dict(zip(SharedColumns._fields, zip(*tubes.tubes, strict=True), strict=True))
-    for name in _ALIKE:
+    for name in _PLAIN_COLUMNS:
         getattr(message, name).extend(columns[name])
-    for name in _TIMES:
+    for name in _TIME_COLUMNS:
         getattr(message, f"{name}_micros").extend([time or 0 for time in columns[name]])
     message.person_count.extend(tubes.sizes)
     message.subject_keys = b"".join(tubes.subject_keys)
@@ -71,12 +71,16 @@ def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> Non
 
 
 def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
-    """Replicated tubes of a node; InvalidArgument for what no node can have sent."""
+    """Return the tubes that a node sent.
+
+    Raises:
+        InvalidArgument: no node can have sent them: columns of different lengths, a missing time, key or number.
+    """
     lab = message.lab.removeprefix(_LAB)
     if len(lab) != 18 or message.key_version < 1 or not message.HasField("upload_time"):
         raise InvalidArgument.field("tubes", "has no laboratory, upload time or version of its keys")
-    columns = {name: list(getattr(message, name)) for name in _ALIKE}
-    columns |= {name: list(getattr(message, f"{name}_micros")) for name in _TIMES}
+    columns = {name: list(getattr(message, name)) for name in _PLAIN_COLUMNS}
+    columns |= {name: list(getattr(message, f"{name}_micros")) for name in _TIME_COLUMNS}
     sizes = list(message.person_count)
     persons = sum(sizes)
     if {len(column) for column in columns.values()} != {len(sizes)} or min(sizes, default=0) < 1:
@@ -88,12 +92,12 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
     report_numbers = list(message.report_number)
     subject_keys, content_hashes = _keys(message.subject_keys), _keys(message.content_hashes)
     lengths = {len(report_numbers), len(subject_keys), len(content_hashes)}
-    # The last one of a column may be cut short.
+    # The last key of a column may be cut short.
     if lengths != {persons} or {len(subject_keys[-1]), len(content_hashes[-1])} != {KEY_LENGTH}:
         raise InvalidArgument.field("tubes", "has not one subject key, report number and content hash for each person")
     if not all(report_numbers):
         raise InvalidArgument.field("tubes", "has a person without a report number")
-    for name in _TIMES[1:]:
+    for name in _TIME_COLUMNS[1:]:
         columns[name] = [time or None for time in columns[name]]
     return ReplicaTubes(
         lab,
@@ -108,9 +112,10 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
     )
 
 
-_ALIKE = ("tube_code", "pool_size", "specimen", "method", "outcome", "sample_region", "sample_site")
-"""A tube's columns that cross as they are."""
-_TIMES = ("sample_time", "receive_time", "test_time", "report_time")
+_PLAIN_COLUMNS = ("tube_code", "pool_size", "specimen", "method", "outcome", "sample_region", "sample_site")
+"""Columns of a tube that cross unchanged."""
+_TIME_COLUMNS = ("sample_time", "receive_time", "test_time", "report_time")
+"""Columns of a tube that cross in microseconds, with 0 for a time that is missing."""
 
 
 def _keys(joined: bytes) -> list[bytes]:
@@ -118,7 +123,7 @@ def _keys(joined: bytes) -> list[bytes]:
 
 
 def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
-    """A replicated result; InvalidArgument for one that no node can have sent."""
+    """Return a replicated result. InvalidArgument for one that no node can have sent."""
     lab, source_node = message.lab.removeprefix(_LAB), message.source_node.removeprefix(_NODE)
     report_time = from_timestamp(message.report_time) if message.HasField("report_time") else None
     if len(message.subject_key) != KEY_LENGTH or message.key_version < 1:
@@ -166,7 +171,7 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
 
 
 def change_from_proto(message: replica_pb2.ReplicatedChange) -> Change:
-    """A change; InvalidArgument for one that no node can have sent."""
+    """Return a replicated change. InvalidArgument for one that no node can have sent."""
     kind = message.WhichOneof("change")
     if kind == "result":
         return replica_from_proto(message.result)
@@ -190,7 +195,7 @@ def _instant(
 
 
 def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
-    """A link into an empty message."""
+    """Fill an empty message with a link, without masks and reasons."""
     message.name = f"links/{link.link_id}"
     message.subject_key = link.document.subject_key
     message.type = cast("identity_pb2.DocumentType.ValueType", link.document.type)
@@ -202,7 +207,7 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
 
 
 def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
-    """A link without masks and reasons."""
+    """Return a link, without masks and reasons. InvalidArgument for one that no node can have sent."""
     if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
         raise InvalidArgument.field("link", "has no name or no two subject keys")
     return DocumentLink(
@@ -216,7 +221,7 @@ def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
 
 
 def _fill_lab(message: replica_pb2.ReplicatedLab, lab: Lab) -> None:
-    """A laboratory without its contact: whom to call is the business of its own province."""
+    """Fill an empty message with a laboratory, without its contact, which only its own province needs."""
     message.name = format_lab(lab.uscc)
     message.display_name = lab.display_name
     message.region = lab.region
@@ -267,19 +272,19 @@ def _missing_report_from_proto(message: replica_pb2.ReplicatedMissingReport) -> 
 
 
 def position_to_proto(position: WriterPosition) -> node_pb2.WriterPosition:
-    """How far a writer's commits are known."""
+    """Return the message for a writer's position."""
     time: Timestamp | None = None if position.commit_time is None else to_timestamp(position.commit_time)
     return node_pb2.WriterPosition(writer=position.writer, offset=position.offset, commit_time=time)
 
 
 def position_from_proto(message: node_pb2.WriterPosition) -> WriterPosition:
-    """How far a writer's commits are known."""
+    """Return a writer's position from its message."""
     time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
     return WriterPosition(message.writer, message.offset, time)
 
 
 def node_to_proto(node: Node) -> node_pb2.Node:
-    """A node as the nation knows it."""
+    """Return the message for a node as the nation knows it."""
     message = node_pb2.Node(
         name=format_node(node.region),
         contact_time=to_timestamp(node.contact_time),

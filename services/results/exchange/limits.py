@@ -1,8 +1,8 @@
-"""What a node may send at all: the bounds that uploads have, held against whatever a node sends, however it came by it.
+"""Limits on what a node may send: those of uploads, checked again at the nation.
 
-A node is trusted for its own results and not for their form. What no upload would have let in must not get into the
-nation's store by another door: there it would be everybody's. Bounds are as wide as any honest node of another version
-or with a wrong clock may need: what is refused is sent again, and would hold up all that comes after it.
+A node is trusted for its own results, not for their form. What no upload accepts must not enter the nation's store,
+because every node reads that store. The limits are wide enough for an honest node of another version or with a wrong
+clock: a refused batch is sent again, and blocks everything after it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 
-AHEAD: Span = 31 * DAY
-"""How far a time may lie ahead of this node's clock: a wrong clock is reported, not refused."""
-_EVER: Instant = -2_208_988_800_000_000
-"""1900-01-01: no laboratory was authorised before, by its contract."""
-_NEVER: Instant = 253_402_300_800_000_000
-"""The end of the year 9999, after which no standing begins, by its contract."""
+MAX_AHEAD: Span = 31 * DAY
+"""How far a time may be ahead of this node's clock. It is wide, because a wrong clock is reported, not refused."""
+_EARLIEST_STANDING: Instant = -2_208_988_800_000_000
+"""1900-01-01: the contract allows no earlier authorisation of a laboratory."""
+_END_OF_STANDINGS: Instant = 253_402_300_800_000_000
+"""The end of the year 9999: the contract allows no standing that begins later."""
 MAX_POOL = 20
+"""The largest pool: a tube made for 20 persons."""
 MAX_KIND = 1_000
-"""Specimens and methods that a newer version may know."""
+"""The largest number of a specimen or method. It is far above the known ones, for those that a newer version adds."""
 
 _CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _REGION = re.compile(r"[0-9]{6}")
@@ -39,7 +40,7 @@ _STATES = frozenset(result_pb2.ResultState.values()) - {result_pb2.RESULT_STATE_
 
 
 def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
-    """Refuse tubes with what no upload lets in; InvalidArgument names the column."""
+    """Check tubes against the limits of uploads. InvalidArgument names the column."""
     _require(is_uscc(tubes.lab), "tubes.lab")
     _require(1 <= tubes.key_version <= key_version, "tubes.key_version")
     _check_times([tubes.upload_time], now, "tubes.upload_time")
@@ -49,7 +50,7 @@ def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
 
 
 def check_change(change: Change, key_version: int, now: Instant) -> None:
-    """Refuse a change with what no node lets in; InvalidArgument names the field. Ties hold no texts."""
+    """Check a change against the limits. InvalidArgument names the field. Links have no texts and pass unchecked."""
     if isinstance(change, Replica):
         _check_replica(change, key_version, now)
     elif isinstance(change, Lab):
@@ -60,7 +61,7 @@ def check_change(change: Change, key_version: int, now: Instant) -> None:
 
 
 def check_instant(instant: Instant, now: Instant, field: str) -> Instant:
-    """A node's time of something that has happened; InvalidArgument when that cannot be."""
+    """Return the time that a node states for a past event. InvalidArgument if it is too early or too far ahead."""
     _check_times([instant], now, field)
     return instant
 
@@ -87,12 +88,15 @@ def _check_lab(lab: Lab, now: Instant) -> None:
     recorded = [lab.create_time, *(change.record_time for change in lab.changes)]
     effective = [change.effective_time for change in lab.changes if change.effective_time is not None]
     authorized = [] if lab.authorize_time is None else [lab.authorize_time]
-    _require(all(_EVER <= time <= now + AHEAD for time in recorded), "lab.standings.record_time")
-    _require(all(_EVER <= time < _NEVER for time in (*effective, *authorized)), "lab.standings.effective_time")
+    _require(all(_EARLIEST_STANDING <= time <= now + MAX_AHEAD for time in recorded), "lab.standings.record_time")
+    _require(
+        all(_EARLIEST_STANDING <= time < _END_OF_STANDINGS for time in (*effective, *authorized)),
+        "lab.standings.effective_time",
+    )
 
 
 def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: str) -> None:
-    """What tubes and single results have alike, column by column: most of a column's values are the same."""
+    """Check the columns that tubes and single results share. A column at a time: most of its values are equal."""
     _check_texts(columns["tube_code"], _CODE, f"{field}.tube_code")
     _check_texts(columns["sample_region"], _REGION, f"{field}.sample_region")
     _check_texts(columns["sample_site"], _SITE, f"{field}.sample_site")
@@ -119,7 +123,7 @@ def _check_numbers(numbers: Iterable[object], least: int, most: int, field: str)
 
 def _check_times(times: Collection[Instant], now: Instant, field: str) -> None:
     if times:
-        _require(min(times) >= FIRST_TESTS and max(times) <= now + AHEAD, field)
+        _require(min(times) >= FIRST_TESTS and max(times) <= now + MAX_AHEAD, field)
 
 
 def _require(holds: bool, field: str) -> None:

@@ -1,4 +1,4 @@
-"""Loading what entries of the change log name, as it crosses to another node."""
+"""Load what entries of the change log name, in the form in which it is sent to another node."""
 
 from __future__ import annotations
 
@@ -35,26 +35,25 @@ _COLUMNS = [
 ]
 
 REVISION = 3
-
+"""Index of the revision in a row. The indexes below follow _COLUMNS too."""
 STATE = 4
-
 ORIGIN = 5
-
+"""Index of the source node."""
 OF_COMMIT = itemgetter(6, 7)
-"""Key version and upload time: one for all first revisions of a commit, as long as the pepper is."""
+"""Key version and upload time of a row: equal for all first revisions of a commit under one pepper."""
 
 OWN = len(_COLUMNS) - len(SharedColumns._fields)
-"""Columns of a row before those that a tube's persons share."""
+"""Number of columns before those that the persons of a tube share."""
 
 _ROWS_AT_ONCE = 5_000
-"""Results in one statement."""
+"""Results that one statement reads."""
 
 Row: TypeAlias = Any
-"""A tuple of _COLUMNS, whichever driver made it."""
+"""The values of _COLUMNS, as a row of SQLAlchemy or a tuple of the PostgreSQL driver."""
 
 
 def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
-    """What an entry speaks of."""
+    """Return what an entry names, as far as it is still stored."""
     names = [name for name, _ in entry.reports]
     if entry.kind == ChangeKind.RESULTS:
         yield from (to_replica(entry.lab, row) for row in find_rows(connection, entry))
@@ -67,7 +66,7 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
 
 
 def find_rows(connection: Connection, entry: Entry) -> Iterator[Row]:
-    """The revisions that an entry names, in its order; what retention has removed is left out."""
+    """Return the revisions that an entry names, in its order, without those that retention has removed."""
     for start in range(0, len(entry.reports), _ROWS_AT_ONCE):
         some = entry.reports[start : start + _ROWS_AT_ONCE]
         newest = {row[0]: row for row in _find_newest(connection, entry.lab, [number for number, _ in some])}
@@ -90,16 +89,16 @@ _POSTGRESQL_NEWEST = (
     " AND results.reference_time = report_keys.reference_time"
     " AND results.lab = report_keys.lab AND results.report_number = report_keys.report_number"
     " AND results.revision = report_keys.revision"
-    # Neither may the planner count them, or it would rather go through the whole of a small table, by processes of its
-    # own, nor has the driver to write an array: a report number has no space.
+    # The numbers are passed as one string separated by spaces, which no report number contains. This hides their count
+    # from the planner, which would otherwise choose a parallel sequential scan, and spares the driver an array.
     " WHERE report_keys.lab = %s AND report_keys.report_number = ANY (ARRAY(SELECT unnest(string_to_array(%s, ' '))))"
 )
 
 
 def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
-    """The newest revision of each of these reports: nearly always the one that is wanted, and found by its key."""
+    """Return the newest revision of each report. It is nearly always the wanted one, and its key leads to it."""
     if connection.dialect.name == "postgresql":
-        # By the driver itself and in the binary format, as look-ups read.
+        # Directly through the driver and in binary format, as in look-ups: that is faster.
         driver: Any = connection.connection.driver_connection
         found: list[Row] = driver.execute(_POSTGRESQL_NEWEST, (lab, " ".join(numbers)), binary=True).fetchall()
         return found
@@ -111,7 +110,7 @@ def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Se
 
 
 def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
-    """Every revision of these reports."""
+    """Return every revision of these reports."""
     same_report = and_(
         _results.c.subject_key == _keys.c.subject_key,
         _results.c.lab == _keys.c.lab,
@@ -122,7 +121,7 @@ def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Seque
 
 
 def to_replica(lab: str, row: Row) -> Replica:
-    """A row of a laboratory's report as it crosses."""
+    """Return the replica for a row of a laboratory's report."""
     number, subject_key, content_hash, revision, state, source_node, *rest = row
     key_version, upload_time, sampling_hash, national_receive_time, *shared = rest
     tube = SharedColumns._make(shared)

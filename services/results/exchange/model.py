@@ -1,4 +1,4 @@
-"""What nodes pass on to one another, free of wire and storage. Persons are keyed hashes, nothing else."""
+"""What nodes send to one another, independent of messages and storage. Subjects appear only as keyed hashes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from services.results.records.model import Method, Outcome, Specimen
 
 MAX_CHANGES = 3_000
-"""Persons and changes in one batch: as many as one transaction takes in. With the longest texts so many have over
-4 MiB: senders close a batch by its bytes as well."""
+"""Persons and changes in one batch, which one transaction stores. With the longest texts this many exceed the 4 MiB of
+a gRPC message, so senders limit a batch by bytes too."""
 
 
 class Replica(NamedTuple):
-    """One revision of a result with what its receiver needs besides to store it as its source_node did.
+    """One revision of a result, with what the receiver needs to store it as its source node did.
 
-    Hashes are empty where they were not told.
+    Hashes are empty where the sender left them out.
     """
 
     result: StoredResult
@@ -34,7 +34,7 @@ class Replica(NamedTuple):
 
 
 class SharedColumns(NamedTuple):
-    """What the persons of a tube have in common, in the order in which stores and nodes name it."""
+    """Columns that the persons of a tube share, in the order of stores and messages."""
 
     tube_code: str
     pool_size: int
@@ -50,14 +50,14 @@ class SharedColumns(NamedTuple):
 
     @property
     def reference_time(self) -> Instant:
-        """The report time, for PENDING the sampling time."""
+        """The report time; for a sampling record (PENDING) the sample time."""
         return self.sample_time if self.report_time is None else self.report_time
 
 
 class ReplicaTubes(NamedTuple):
-    """First revisions of one commit that still count, by tube: nearly all there is to replicate, and so in columns.
+    """First revisions of one commit that are still active, by tube. They are in columns: nearly all changes are these.
 
-    `sizes` are the persons of each tube; what is told of persons goes on from tube to tube.
+    `sizes` gives the number of persons in each tube. The columns of persons run through all tubes in order.
     """
 
     lab: str
@@ -71,11 +71,11 @@ class ReplicaTubes(NamedTuple):
     content_hashes: Sequence[bytes]
 
     def by_person(self) -> Iterator[SharedColumns]:
-        """What each person's tube has in common, person by person."""
+        """Return the shared columns of each person's tube, person by person."""
         return chain.from_iterable(map(repeat, self.tubes, self.sizes))
 
     def part(self, start: int, end: int) -> ReplicaTubes:
-        """The persons from one position up to another, with what is theirs of the tubes."""
+        """Return the persons from index `start` up to `end`, with their tubes."""
         if end - start == len(self.report_numbers):
             return self
         ends = list(accumulate(self.sizes))
@@ -90,15 +90,15 @@ class ReplicaTubes(NamedTuple):
         )
 
     def reference_times(self) -> Iterator[Instant]:
-        """When each tube is filed."""
+        """Return the reference time of each tube."""
         return (tube.reference_time for tube in self.tubes)
 
     def report_times(self) -> list[Instant]:
-        """When each person's report was issued; of sampling records there is none."""
+        """Return the report time of each person's report. Sampling records have none and are left out."""
         return [tube.report_time for tube in self.by_person() if tube.report_time is not None]
 
     def replicas(self) -> Iterator[Replica]:
-        """The same as results each by itself."""
+        """Return the same content as single results."""
         persons = zip(self.by_person(), self.subject_keys, self.report_numbers, self.content_hashes, strict=True)
         for tube, subject_key, report_number, content_hash in persons:
             result = StoredResult(
@@ -119,11 +119,11 @@ class ReplicaTubes(NamedTuple):
 
 
 Change: TypeAlias = Replica | DocumentLink | Lab | MissingReport
-"""One change as it crosses: a link has no masks and no reasons, a laboratory its whole history."""
+"""One change that crosses: a link without masks and reasons, a laboratory with its whole history."""
 
 
 class WriterPosition(NamedTuple):
-    """How many of a writer's commits are meant, and when the last of them was made."""
+    """A position in a writer's commits: how many precede it, and when the last of these was made (None for none)."""
 
     writer: int
     offset: int
@@ -131,7 +131,15 @@ class WriterPosition(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A node as the nation knows it. `as_of_time` is by the node's clock, `contact_time` by the nation's."""
+    """A node as the nation knows it.
+
+    Attributes:
+        as_of_time: by the node's clock; everything that it acknowledged before is here. None before a checkpoint.
+        contact_time: by the nation's clock, when the node last sent something.
+        backlog: commits that the node has not sent yet.
+        clock_skew: how far the node's clock is ahead.
+        conflict_count: reports that the node sent with another content than is stored here.
+    """
 
     region: str
     as_of_time: Instant | None
@@ -142,14 +150,14 @@ class Node(NamedTuple):
 
 
 class NodeLog(NamedTuple):
-    """A node's change log: another when it begins anew."""
+    """A node's change log. It gets a new `log_id` when the node has to send everything again."""
 
     node: str
     log_id: str
 
 
 class NotificationPosition(NamedTuple):
-    """How many notifications to a node are dealt with, and when the last of them was committed; None for none."""
+    """How many notifications a node has processed, and when the last of them was committed (None for none)."""
 
     number: int
     commit_time: Instant | None

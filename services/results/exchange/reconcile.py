@@ -1,7 +1,7 @@
-"""What the nation makes of a revision whose number it knows: told again, overtaken, or at odds with what it has.
+"""Reconcile a received revision whose number is known: a replay, one that was overtaken, or a conflict.
 
-It is at odds when its node was restored from a copy older than what the nation knows of it, and went on from there. Of
-what both then say the later writing by the node's clock stands.
+A conflict arises when a node was restored from an older copy and continued from there. Of the two revisions with one
+number the one written later by the node's clock counts.
 """
 
 from __future__ import annotations
@@ -13,45 +13,48 @@ from services.results.records.model import PENDING, SUPERSEDED, StoredResult
 
 
 class Reconciliation(Enum):
-    """What comes of such a revision."""
+    """How a received revision is treated."""
 
     KNOWN = auto()
-    """It is here, or what stands here says the same."""
+    """It is stored, or the newest revision here has the same content."""
     MISSING = auto()
-    """A newer one came before it: it belongs into the history."""
-    AT_ODDS = auto()
-    """The nation has another of its number, and that report stands."""
+    """A newer revision arrived first: it is added to the history."""
+    CONFLICTS = auto()
+    """Another revision with its number is stored, and the report stays as it is."""
     SUCCEEDS = auto()
-    """The nation has another of its number, and this one is the report's newest: its next revision here."""
+    """Another revision with its number is stored. This one was written later: it becomes the report's next revision."""
 
 
-def reconcile(told: StoredResult, history: Sequence[StoredResult]) -> Reconciliation:
-    """What comes of a revision that is not beyond the newest of its report's: of these, of one person, oldest first."""
-    if any(_is_same_writing(told, kept) for kept in history):
+def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconciliation:
+    """Return how to treat a revision whose number is not above the newest of its report.
+
+    `history` holds the report's stored revisions of the same subject, oldest first.
+    """
+    if any(_is_same_revision(received, kept) for kept in history):
         return Reconciliation.KNOWN
-    namesake = next((kept for kept in history if kept.revision == told.revision), None)
-    if namesake is None:
+    same_number = next((kept for kept in history if kept.revision == received.revision), None)
+    if same_number is None:
         return Reconciliation.MISSING
     newest = history[-1]
-    if told.state == newest.state and _content(told) == _content(newest):
+    if received.state == newest.state and _content(received) == _content(newest):
         return Reconciliation.KNOWN
-    # What follows it there comes too, and is judged then.
-    overtaken = told.state == SUPERSEDED or told.upload_time <= newest.upload_time
-    # A report that is uploaded once more as it was says nothing against what came of it since.
-    repeated = told.revision == 1 and _content(told) == _content(namesake)
-    unissued = told.outcome == PENDING and newest.outcome != PENDING
-    return Reconciliation.AT_ODDS if overtaken or repeated or unissued else Reconciliation.SUCCEEDS
+    # Later revisions of that node arrive too, and are reconciled then.
+    overtaken = received.state == SUPERSEDED or received.upload_time <= newest.upload_time
+    # Uploading the original report again does not undo later revisions.
+    repeated = received.revision == 1 and _content(received) == _content(same_number)
+    unissued = received.outcome == PENDING and newest.outcome != PENDING
+    return Reconciliation.CONFLICTS if overtaken or repeated or unissued else Reconciliation.SUCCEEDS
 
 
-def _is_same_writing(told: StoredResult, kept: StoredResult) -> bool:
-    """Whether a revision is this very one: by whatever number, and whether or not it has been superseded since."""
-    if told.upload_time != kept.upload_time or _content(told) != _content(kept):
+def _is_same_revision(received: StoredResult, kept: StoredResult) -> bool:
+    """Return whether both are the same revision, whatever their numbers and whether or not one was superseded since."""
+    if received.upload_time != kept.upload_time or _content(received) != _content(kept):
         return False
-    return SUPERSEDED in (told.state, kept.state) or told.state == kept.state
+    return SUPERSEDED in (received.state, kept.state) or received.state == kept.state
 
 
 def _content(result: StoredResult) -> StoredResult:
-    """A revision without what is of its number, its writing and its node."""
+    """Return a revision without its number, state, masks, storage times and node."""
     return result._replace(
         revision=0,
         state=SUPERSEDED,

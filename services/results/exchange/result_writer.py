@@ -1,7 +1,8 @@
-"""Storing replicated results of one laboratory, any number of times, with the effect of once.
+"""Store replicated results of one laboratory. Storing the same results again has no further effect.
 
-A report belongs to the node that received it first. Of its revisions the greatest counts, whichever comes first. Of two
-with one number, which a node restored from an older copy writes, the later stands: at the nation it becomes the next.
+A report belongs to the node that received it first. Its greatest revision counts, whichever revision arrives first.
+A node that was restored from an older copy may send another revision with a known number. Of the two the one written
+later counts; the nation stores it under the next number.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ _keys = report_keys
 
 
 class Arrival(NamedTuple):
-    """Where, from whom and when changes came in. The nation's stamp on a result is the instant of its arrival there."""
+    """An arrival of changes: at which node, from which node, and when.
+
+    `now` at the nation becomes the results' nationwide time.
+    """
 
     node: str
     sender: str
@@ -41,12 +45,12 @@ class Arrival(NamedTuple):
 
     @property
     def at_nation(self) -> bool:
-        """Whether this is the national node."""
+        """Whether the changes arrived at the national node."""
         return self.node == NATION
 
 
 class FormedTubes(NamedTuple):
-    """Tubes with their persons' rows as the engine takes them."""
+    """Tubes with the rows of their persons, in the form of the engine's bulk statements."""
 
     tubes: ReplicaTubes
     rows: Sequence[NewResult]
@@ -54,14 +58,14 @@ class FormedTubes(NamedTuple):
 
 @dataclass(slots=True)
 class Applied:
-    """What came of it: revisions that are new here, and how many were at odds with what was known."""
+    """The effect of applying changes: revisions that are new here, and the number of conflicts."""
 
     stored: list[Replica] = field(default_factory=list)
     tubes: list[ReplicaTubes] = field(default_factory=list)
     conflict_count: int = 0
 
     def by_lab(self) -> dict[str, tuple[list[tuple[str, int]], list[bytes]]]:
-        """Report numbers with revisions, and their subjects in the same order, by laboratory."""
+        """Return the new report numbers with revisions by laboratory, and their subject keys in the same order."""
         reports: dict[str, tuple[list[tuple[str, int]], list[bytes]]] = {}
         for tubes in self.tubes:
             names, keys = reports.setdefault(tubes.lab, ([], []))
@@ -90,7 +94,7 @@ class ResultWriter:
         self._rows: dict[int, NewResult] = {}
 
     def write(self, replicas: list[Replica]) -> None:
-        """Write reports that are new in bulk, and others as the next revision of theirs or an older one."""
+        """Write new reports in bulk, and others as newer or older revisions of stored reports."""
         first: dict[str, Replica] = {}
         again: list[Replica] = []
         for replica in replicas:
@@ -103,7 +107,7 @@ class ResultWriter:
             claimed = self._bulk.insert_free_keys(self._connection, self._lab, rows)
         fresh = [replica for number, replica in first.items() if number in claimed]
         self._insert((replica, replica.result.state) for replica in fresh)
-        # A claim says revision 1.
+        # Claiming a number sets its key to revision 1.
         self._point_keys([replica for replica in fresh if replica.result.revision > 1])
         again += [replica for number, replica in first.items() if number not in claimed]
         if again:
@@ -113,10 +117,10 @@ class ResultWriter:
         numbers = sorted({replica.result.report_number for replica in replicas})
         known = self._bulk.hold_keys(self._connection, self._lab, numbers)
         newest = find_reports(self._connection, [(self._lab, number) for number in numbers])
-        ours = [replica for replica in replicas if self._belongs(replica, known, newest)]
+        belonging = [replica for replica in replicas if self._belongs(replica, known, newest)]
         newer: dict[str, list[Replica]] = {}
         older: list[Replica] = []
-        for replica in sorted(ours, key=attrgetter("result.revision")):
+        for replica in sorted(belonging, key=attrgetter("result.revision")):
             number = replica.result.report_number
             if replica.result.revision <= known[number].revision:
                 older.append(replica)
@@ -124,11 +128,11 @@ class ResultWriter:
                 newer.setdefault(number, []).append(replica)
         self._succeed([newest[self._lab, number] for number in newer if (self._lab, number) in newest], newer)
         if older:
-            self._retell(older, known)
+            self._reconcile(older, known)
 
-    def _succeed(self, standing: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
-        """Let the last of each report's chain of further revisions stand."""
-        self._supersede(standing)
+    def _succeed(self, present: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
+        """Store each report's chain of further revisions. The last becomes the newest, and supersedes `present`."""
+        self._supersede(present)
         self._insert(
             (replica, replica.result.state if replica is chain[-1] else SUPERSEDED)
             for chain in chains.values()
@@ -136,35 +140,35 @@ class ResultWriter:
         )
         self._point_keys([chain[-1] for chain in chains.values()])
 
-    def _retell(self, older: Sequence[Replica], known: dict[str, ReportKey]) -> None:
-        """Revisions of numbers that are known, in the order of these."""
+    def _reconcile(self, older: Sequence[Replica], known: dict[str, ReportKey]) -> None:
+        """Reconcile revisions whose numbers are known, in ascending order."""
         histories = find_histories(self._connection, self._lab, [replica.result.report_number for replica in older])
-        standing: list[StoredResult] = []
+        present: list[StoredResult] = []
         further: dict[str, list[Replica]] = {}
         missing: list[Replica] = []
         for replica in older:
             number = replica.result.report_number
             history = histories.setdefault(number, [])
-            retelling = reconcile(replica.result, history)
-            if retelling is Reconciliation.MISSING:
+            reconciliation = reconcile(replica.result, history)
+            if reconciliation is Reconciliation.MISSING:
                 missing.append(replica)
                 insort(history, replica.result, key=attrgetter("revision"))
-            elif retelling is not Reconciliation.KNOWN and self._arrival.at_nation:
-                self._note_odds(replica)
-                if retelling is Reconciliation.SUCCEEDS:
+            elif reconciliation is not Reconciliation.KNOWN and self._arrival.at_nation:
+                self._count_conflict(replica)
+                if reconciliation is Reconciliation.SUCCEEDS:
                     revision = max(history[-1].revision, known[number].revision) + 1
                     next_ = replica._replace(result=replica.result._replace(revision=revision))
                     if number not in further:
-                        standing.append(history[-1])
+                        present.append(history[-1])
                     further.setdefault(number, []).append(next_)
                     history.append(next_.result)
         self._insert((replica, SUPERSEDED) for replica in missing)
-        self._succeed(standing, further)
+        self._succeed(present, further)
 
-    def _note_odds(self, replica: Replica) -> None:
+    def _count_conflict(self, replica: Replica) -> None:
         self._applied.conflict_count += 1
         _log.warning(
-            "a node tells otherwise what it had told; it was restored from an older copy",
+            "a node changed a revision that it had sent before; it was restored from an older copy",
             lab=self._lab,
             node=replica.result.source_node,
             revision=replica.result.revision,
@@ -173,30 +177,30 @@ class ResultWriter:
     def _belongs(
         self, replica: Replica, known: dict[str, ReportKey], newest: dict[tuple[str, str], StoredResult]
     ) -> bool:
-        """Whether the report is its sender's: one that another node received first stands, and this one is told of."""
+        """Return whether the report belongs to the sender. A different one of another node counts as a conflict."""
         number = replica.result.report_number
-        standing = newest.get((self._lab, number))
+        present = newest.get((self._lab, number))
         key = known[number]
-        if standing is None:
+        if present is None:
             return True
-        if standing.source_node == replica.result.source_node:
-            if standing.subject_key == replica.result.subject_key:
+        if present.source_node == replica.result.source_node:
+            if present.subject_key == replica.result.subject_key:
                 return True
-            # Of another person: as a revision it would take the report from the one who has it.
-            self._note_odds(replica)
+            # As a revision for another subject it would take the report away from its present subject.
+            self._count_conflict(replica)
             return False
         if replica.content_hash not in (key.content_hash, key.sampling_hash):
             self._applied.conflict_count += 1
             _log.warning(
-                "a report came from two nodes with different content; the first stands",
+                "two nodes sent a report with different content; the first is kept",
                 lab=self._lab,
-                first=standing.source_node,
+                first=present.source_node,
                 second=replica.result.source_node,
             )
         return False
 
     def _row(self, replica: Replica) -> NewResult:
-        """The replica's rows as the engine takes them, formed once."""
+        """Return the replica's rows for the bulk statements. They are formed once."""
         row = self._rows.get(id(replica))
         if row is None:
             row = self._rows[id(replica)] = self._form_row(replica)
@@ -231,7 +235,7 @@ class ResultWriter:
         )
 
     def _insert(self, replicas: Iterable[tuple[Replica, int]]) -> None:
-        """File rows, those that share what only the commit knows in one statement."""
+        """Insert rows: one statement for all that share the columns of their commit."""
         groups: dict[CommitColumns, list[NewResult]] = {}
         for replica, state in replicas:
             result = replica.result
@@ -251,7 +255,7 @@ class ResultWriter:
             update(_results)
             .where(
                 _results.c.subject_key == bindparam("key"),
-                _results.c.reference_time == bindparam("filed"),
+                _results.c.reference_time == bindparam("reference"),
                 _results.c.lab == self._lab,
                 _results.c.report_number == bindparam("number"),
                 _results.c.revision == bindparam("old"),
@@ -260,7 +264,7 @@ class ResultWriter:
             [
                 {
                     "key": result.subject_key,
-                    "filed": result.reference_time,
+                    "reference": result.reference_time,
                     "number": result.report_number,
                     "old": result.revision,
                 }
@@ -269,14 +273,14 @@ class ResultWriter:
         )
 
     def _point_keys(self, replicas: Sequence[Replica]) -> None:
-        """Let reports' keys name these revisions."""
+        """Point the reports' keys to these revisions."""
         if not replicas:
             return
         self._connection.execute(
             update(_keys)
             .where(_keys.c.lab == self._lab, _keys.c.report_number == bindparam("number"))
             .values(
-                reference_time=bindparam("filed"),
+                reference_time=bindparam("reference"),
                 revision=bindparam("newest"),
                 outcome=bindparam("says"),
                 content_hash=bindparam("content"),
@@ -285,7 +289,7 @@ class ResultWriter:
             [
                 {
                     "number": replica.result.report_number,
-                    "filed": replica.result.reference_time,
+                    "reference": replica.result.reference_time,
                     "newest": replica.result.revision,
                     "says": RECALLED_OUTCOME if replica.result.state == RECALLED else replica.result.outcome,
                     "content": replica.content_hash,

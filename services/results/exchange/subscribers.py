@@ -1,7 +1,7 @@
-"""Subscriptions to subjects: at the nation those of its nodes, at a node those that it has made itself.
+"""Subscriptions to subjects: at the nation those of its nodes, at a province its own.
 
-A subscription lasts while anything of the subject is kept where it is known, and at least as long as results are kept
-from when it was last asked for.
+A subscription lasts while any result of the subject is kept here, and at least one retention period from when it was
+last made or renewed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from services.results.records.tables import results
 _subscriptions = tables.subscriptions
 _results = results
 _STEP = 1_000
-"""Subjects that one transaction looks at."""
+"""Subjects that one transaction checks."""
 
 
 def add_subscriptions(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> None:
-    """Subscribe to these keys from now on, or renew the subscriptions."""
+    """Subscribe a node to these keys, or renew its subscriptions."""
     if not subject_keys:
         return
     rows = [{"subject_key": key, "node": node, "subscribe_time": now} for key in sorted(set(subject_keys))]
@@ -37,9 +37,10 @@ def add_subscriptions(connection: Connection, node: str, subject_keys: Sequence[
 
 
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> bytes | None:
-    """End the next subscriptions that were last asked for before the horizon, to subjects of which nothing is kept.
+    """End the next subscriptions made or renewed before the horizon whose subjects have no results from then on.
 
-    What is kept by any of a subject's documents counts. The last key that was looked at; None at the end.
+    Results of all the subject's documents count. `after` is the last key that was checked before. Return the last key
+    that was checked now, or None when no keys are left.
     """
     old = select(_subscriptions.c.subject_key).where(
         _subscriptions.c.subject_key > after, _subscriptions.c.subscribe_time < horizon
@@ -50,21 +51,21 @@ def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) ->
         return None
     linked = find_linked(connection, keys)
     subjects = {key: linked.get(key, [key]) for key in keys}
-    theirs = {each for subject in subjects.values() for each in subject}
+    documents = {each for subject in subjects.values() for each in subject}
     query = select(_results.c.subject_key).where(
-        _results.c.subject_key.in_(theirs), _results.c.reference_time >= horizon
+        _results.c.subject_key.in_(documents), _results.c.reference_time >= horizon
     )
     kept = set(connection.execute(query.distinct()).scalars())
     ended = [key for key, subject in subjects.items() if kept.isdisjoint(subject)]
     if ended:
-        # Unless it was asked for again meanwhile.
-        its = (_subscriptions.c.subject_key.in_(ended), _subscriptions.c.subscribe_time < horizon)
-        connection.execute(delete(_subscriptions).where(*its))
+        # Not if it was renewed meanwhile.
+        expired = (_subscriptions.c.subject_key.in_(ended), _subscriptions.c.subscribe_time < horizon)
+        connection.execute(delete(_subscriptions).where(*expired))
     return keys[-1]
 
 
 def list_subscribed(connection: Connection, node: str, after: bytes, limit: int) -> list[bytes]:
-    """Keys that a node subscribes to, in their order, from the one after `after` on."""
+    """Return the keys that a node subscribes to, in ascending order, beginning after `after`."""
     query = select(_subscriptions.c.subject_key).where(
         _subscriptions.c.node == node, _subscriptions.c.subject_key > after
     )

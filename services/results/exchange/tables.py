@@ -15,12 +15,12 @@ acknowledged_positions = Table(
     Column("acknowledged", BigInteger, nullable=False),
 )
 
-# At the nation, the nodes that replicate to it. Times are microseconds, as everywhere.
+# At the nation, the nodes that replicate to it. Times are in microseconds.
 nodes = Table(
     "nodes",
     metadata,
     Column("node", String(6), primary_key=True),
-    # By the node's clock: everything acknowledged there up to then is here. NULL before its first heartbeat.
+    # By the node's clock: everything acknowledged there before this is here. NULL before its first checkpoint.
     Column("as_of_time", BigInteger),
     Column("contact_time", BigInteger, nullable=False),
     Column("backlog", BigInteger, nullable=False),
@@ -39,11 +39,11 @@ replicated_positions = Table(
     Column("log_id", String(36), primary_key=True),
     Column("writer_id", Integer, primary_key=True, autoincrement=False),
     Column("committed", BigInteger, nullable=False),
-    # Of the last of them at its node; NULL for none.
+    # When the node made the last of these commits. NULL for none.
     Column("commit_time", BigInteger),
 )
 
-# At the nation, which nodes have registered a laboratory: there its missing reports are listed.
+# At the nation, which nodes have registered a laboratory. Its missing reports are listed at these nodes.
 lab_homes = Table(
     "lab_homes",
     metadata,
@@ -51,18 +51,18 @@ lab_homes = Table(
     Column("node", String(6), primary_key=True),
 )
 
-# At the nation, the subjects whose results a node has taken into its own store and wants to keep up to date. At a
-# province, the subjects whose results it has taken in, under the region of the node that notifies it: the nation's.
+# At the nation, the subjects whose results a node has imported and keeps up to date. At a province, the subjects whose
+# results it has imported; `node` is then the nation, which notifies it.
 subscriptions = Table(
     "subscriptions",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
     Column("node", String(6), primary_key=True),
-    # When it was last asked for. It ends when that is before the horizon and nothing of the subject is kept.
+    # When it was made or last renewed. It ends when that is before the horizon and no result of the subject is kept.
     Column("subscribe_time", BigInteger, nullable=False, server_default="0"),
 )
 
-# At the nation, notifications to a node, in the order of their numbers: a commit holds the node's row to its end.
+# At the nation, notifications to a node. A commit locks the node's row, so numbers are in the order of commits.
 notifications = Table(
     "notifications",
     metadata,
@@ -70,17 +70,17 @@ notifications = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", SmallInteger, nullable=False),
     Column("lab", String(18), nullable=False),
-    # As in changes.
+    # Encoded as in the table `changes`.
     Column("reports", LargeBinary, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
 )
 
-# At a province, how many notifications of the nation are dealt with, in one row.
+# At a province, how many notifications of the nation it has processed, in one row.
 notification_positions = Table(
     "notification_positions",
     metadata,
     Column("node", String(6), primary_key=True),
     Column("dealt", BigInteger, nullable=False),
-    # When the last of them was committed there: tells a nation that was restored from an older copy. NULL for none.
+    # When the nation committed the last of them: shows whether it was restored from an older copy. NULL for none.
     Column("commit_time", BigInteger),
 )

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
 from services.domain.names import format_lab
-from services.domain.region import NATION
+from services.domain.region import NATION, prefix
 from services.results.labs import tables
 from services.results.labs.model import AUTHORIZED, Lab, StandingChange
 from services.storage.upsert import insert_if_absent
@@ -96,8 +96,7 @@ def _within(region: str) -> ColumnElement[bool]:
     """Return the condition for laboratories in a region or below. An empty region, or NATION, includes all."""
     if region in ("", NATION):
         return true()
-    stem = region[:2] if region[2:] == "0000" else region[:4] if region[4:] == "00" else region
-    return tables.labs.c.region.startswith(stem, autoescape=True)
+    return tables.labs.c.region.startswith(prefix(region), autoescape=True)
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]

@@ -1,1 +1,1 @@
-"""Reports that a holder has shown and that have no record."""
+"""Missing reports: reports that a holder has shown and that have no record."""

@@ -1,4 +1,4 @@
-"""Reports that a holder has shown and that have no record."""
+"""Missing reports: reports that a holder has shown and that have no record."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from services.domain.instant import Instant
 
 
 class ShownReport(NamedTuple):
-    """A report without a record that somebody has shown."""
+    """A report without a record, as a holder has shown it at `claim_time`."""
 
     lab: str
     report_number: str
     report_time: Instant | None
-    """As its holder says; None for a claim without one."""
+    """As the holder states it; None if not stated."""
     claim_time: Instant
 
 
 class ListedReport(NamedTuple):
-    """A missing report as it stands now; `close_time` is None while the report is missing."""
+    """A missing report in a listing; `close_time` is when its record arrived, None while it is missing."""
 
     report: MissingReport
     close_time: Instant | None
 
 
 Position = tuple[int, str, str]
-"""Where a listing stopped: creation time, laboratory and report number."""
+"""Position of a listing, after its last item: creation time, laboratory and report number."""
 
 
 class MissingReport(NamedTuple):
-    """A report that its holder has shown and that has no record: its laboratory is to upload it."""
+    """A report that a holder has shown and that has no record. Its laboratory ought to upload it."""
 
     lab: str
     report_number: str

@@ -1,4 +1,4 @@
-"""Reports that were shown and have no record: stored off the answer's path."""
+"""The queue of missing reports. They are stored in the background, so that no decision waits for it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from services.runtime.clock import Clock
 from services.storage.engine import Database
 
 MAX_WAITING = 2_000
-"""Claims that wait to be written; what comes beyond is dropped: its holder will show it again."""
+"""Claims that may wait. Further ones are dropped, because their holders will show them again."""
 BATCH = 500
-"""Claims that one transaction writes."""
+"""Claims that one transaction stores."""
 MEMORY: Span = HOUR
-"""For how long a claim that was written is not written again."""
+"""How long a stored claim is remembered, and not stored again."""
 MAX_REMEMBERED = 20_000
+"""Claims that are remembered. Beyond this the oldest are forgotten first."""
 
 DROPPED = Counter(
     "hutong_missing_reports_dropped_total", "Claimed reports of which no missing report was stored", ["why"]
@@ -37,7 +38,7 @@ _log = structlog.get_logger(__name__)
 
 
 class MissingReportQueue:
-    """Takes claims without a record."""
+    """Collects claims without a record and stores them in batches."""
 
     def __init__(
         self,
@@ -56,11 +57,11 @@ class MissingReportQueue:
         self._capacity = capacity
         self._waiting: dict[ReportName, ShownReport] = {}
         self._recent: OrderedDict[ReportName, Instant] = OrderedDict()
-        self._come = asyncio.Event()
-        self._swept: Instant | None = None
+        self._has_claims = asyncio.Event()
+        self._last_removal: Instant | None = None
 
     def remember(self, lab: str, report_number: str, report_time: Instant | None, now: Instant) -> None:
-        """A claim that no source has a record of. Returns at once, whatever becomes of it."""
+        """Queue a claim that no source has a record of. Never waits; a claim beyond the capacity is dropped."""
         name = (lab, report_number)
         written = self._recent.get(name)
         if name in self._waiting or (written is not None and now - written < MEMORY):
@@ -69,30 +70,30 @@ class MissingReportQueue:
             DROPPED.labels("queue full").inc()
             return
         self._waiting[name] = ShownReport(lab, report_number, report_time, now)
-        self._come.set()
+        self._has_claims.set()
 
     async def run(self) -> None:
-        """Write claims until cancelled. A claim that is not written by then is shown again. A background job."""
+        """Store claims until cancelled. Claims that still wait then are lost until shown again. A background job."""
         while True:
-            await self._come.wait()
+            await self._has_claims.wait()
             try:
                 await self._write()
                 await asyncio.sleep(self._timing.missing_report_pause)
             except HutongError as error:
-                _log.warning("missing reports not written", reason=error.reason)
+                _log.warning("missing reports not stored", reason=error.reason)
                 await asyncio.sleep(self._timing.missing_report_retry)
-            except Exception:  # noqa: BLE001 - whatever it is, it must not come again with the same claims for ever
+            except Exception:  # noqa: BLE001 - the same claims must not fail again for ever
                 _log.exception("missing reports dropped", count=len(self._waiting))
                 DROPPED.labels("failure").inc(len(self._waiting))
                 self._waiting.clear()
                 await asyncio.sleep(self._timing.missing_report_retry)
 
     async def _write(self) -> None:
-        """One transaction's worth of what waits."""
+        """Store the first waiting claims in one transaction."""
         now = self._clock.now()
-        if self._swept is None or now - self._swept >= HOUR:
+        if self._last_removal is None or now - self._last_removal >= HOUR:
             await self._database.write(remove_old, now)
-            self._swept = now
+            self._last_removal = now
         claims = list(self._waiting.values())[:BATCH]
         found_no_capacity = await self._database.write(self.raise_reports, claims, now)
         if found_no_capacity:
@@ -105,9 +106,12 @@ class MissingReportQueue:
         while len(self._recent) > MAX_REMEMBERED:
             self._recent.popitem(last=False)
         if not self._waiting:
-            self._come.clear()
+            self._has_claims.clear()
 
     def raise_reports(self, connection: Connection, claims: Sequence[ShownReport], now: Instant) -> int:
-        """Store what was shown at this node and pass on what is not its own laboratories'."""
+        """Store claims made at this node, and pass on those of other nodes' laboratories.
+
+        Return how many were dropped for want of capacity.
+        """
         sound = select_sound(claims, self._jurisdiction, read_horizon(connection))
         return self._router.raise_reports(connection, sound, now)

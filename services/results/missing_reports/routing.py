@@ -1,4 +1,4 @@
-"""Routing: at which node a missing report is listed."""
+"""Routing of missing reports: which node lists one."""
 
 from __future__ import annotations
 
@@ -15,30 +15,39 @@ from services.results.missing_reports.store import can_be_missing, find_register
 
 
 class MissingReportRouter(Protocol):
-    """Stores missing reports, and passes on those of other nodes' laboratories."""
+    """Stores missing reports, and passes those of other nodes' laboratories on to these nodes.
+
+    All methods run in the caller's transaction.
+    """
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store what was shown at this node and pass on what is not its own; how many found no capacity."""
+        """Store reports shown at this node and pass on those of other nodes' laboratories.
+
+        Return how many were dropped for want of capacity.
+        """
         ...
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str, /) -> list[MissingReport]:
-        """Store what another node passed on. Those that the laboratories' own nodes must now be told of."""
+        """Store reports that the node `sender` sent. Return those that other nodes must be notified of."""
         ...
 
     def receive_labs(self, connection: Connection, usccs: Collection[str], /) -> list[MissingReport]:
-        """Note that a node has told of these laboratories. Missing reports that it must now be told of."""
+        """Take note that a node has sent these laboratories. Return the missing reports that it must be notified of."""
         ...
 
 
 class UpwardRouter:
-    """Routing at a node below the nation: what is not its own goes up by the change log."""
+    """Routing at a province: reports of other nodes' laboratories are sent to the nation by the change log."""
 
     def __init__(self, change_log: ChangeLog, *, has_upstream: bool) -> None:
         self._change_log = change_log
         self._has_upstream = has_upstream
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store what was shown here, and log what is another node's for the node above."""
+        """Store reports shown here, and log those of other nodes' laboratories for the nation.
+
+        Without an upstream all are listed here. Return how many were dropped for want of capacity.
+        """
         if not self._has_upstream:
             return store_missing(connection, reports, ())[1]
         usccs = {report.lab for report in reports}
@@ -49,22 +58,22 @@ class UpwardRouter:
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], _sender: str) -> list[MissingReport]:
-        """List what the node above passed on: it tells only the node that has registered the laboratory."""
+        """List reports that the nation sent. It sends one only to the nodes that have registered its laboratory."""
         store_missing(connection, select_uploadable(reports), ())
         return []
 
     def receive_labs(self, _connection: Connection, _usccs: Collection[str]) -> list[MissingReport]:
-        """Nothing: no laboratory's home is below this node."""
+        """Return nothing, because no node is below this one."""
         return []
 
 
 def select_uploadable(reports: Sequence[MissingReport]) -> list[MissingReport]:
-    """The reports that a laboratory could upload under their numbers."""
+    """Return the reports whose laboratory could upload them under their numbers."""
     return [report for report in reports if can_be_missing(report.lab, report.report_number)]
 
 
 def missing_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChange]:
-    """Missing reports as the change log is told of them: by laboratory, and by the node that raised them."""
+    """Return the change log's changes for missing reports: one for each laboratory and raising node."""
     names: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for report in reports:
         names.setdefault((report.lab, report.raising_node), []).append((report.report_number, 0))
@@ -75,7 +84,7 @@ def missing_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChang
 
 
 def list_at_new_home(connection: Connection, changes: Sequence[LoggedChange], _now: Instant) -> None:
-    """List what was passed on before its laboratory was registered at this node. A subscriber of the change log."""
+    """List reports that were passed on before this node registered their laboratory. A subscriber of the change log."""
     for change in changes:
         if change.kind is ChangeKind.LABS and change.is_new:
             for uscc, _ in change.names:

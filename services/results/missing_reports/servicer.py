@@ -15,13 +15,13 @@ from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.engine import Database
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""grpc.aio.ServicerContext. Interceptors have used it already; the methods below do not need it."""
 
 _POSITION = (int, str, str)
 
 
 class MissingReportServicer:
-    """Missing reports of this node's laboratories."""
+    """Lists missing reports of this node's laboratories."""
 
     def __init__(self, database: Database, tokens: PageTokens) -> None:
         self._database = database

@@ -1,7 +1,7 @@
-"""Missing reports in the database: reports that their holders have shown and that no node has a record of.
+"""Missing reports in the database: reports that holders have shown and that no node has a record of.
 
-A missing report is listed at the node that has registered the laboratory. It is closed when the report has a key here,
-which is seen when it is read: an upload writes nothing for it.
+The node that has registered the laboratory lists the missing report. It is closed once the report has a key here.
+Readers check this; an upload writes nothing for it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from services.results.records.tables import report_keys, results
 from services.storage.upsert import insert_if_absent
 
 KEPT: Span = 30 * DAY
-"""How long a report is kept: after that its report counts for nothing anywhere, and nobody misses it."""
+"""How long a missing report is kept. After 30 days no policy accepts the report, so nothing depends on it."""
 MAX_OPEN_PER_LAB = 1_000
-"""Open reports of one laboratory: whoever makes up numbers can fill no more than that."""
+"""Open missing reports of one laboratory. Invented report numbers cannot fill more than this."""
 MAX_IN_ALL = 100_000
-"""Rows of the table, some ten megabytes."""
-MAX_OF_STRANGERS = 50_000
-"""Rows of laboratories that are not registered here: whoever makes up codes leaves the others their half."""
+"""Rows of the table: about ten megabytes."""
+MAX_UNREGISTERED = 50_000
+"""Rows of laboratories that are not registered here. Invented codes leave half of the table to registered ones."""
 
 _table = tables.missing_reports
 _keys = report_keys
@@ -38,10 +38,10 @@ _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.r
 
 
 def can_be_missing(lab: str, report_number: str) -> bool:
-    """Whether a laboratory could upload a report under this number, and somebody could have read it from one.
+    """Return whether a laboratory could upload a report under this number, and a holder could have read it from one.
 
-    What people type where they have no number has no digit, or is one character again and again; and an identity card's
-    number is nobody's report.
+    Texts typed in place of a number have no digit or repeat one character. The number of an identity card is no report
+    number.
     """
     return (
         is_report_number(report_number)
@@ -53,7 +53,7 @@ def can_be_missing(lab: str, report_number: str) -> bool:
 
 
 def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | None) -> list[MissingReport]:
-    """The reports among those shown at a node that a laboratory could upload and that retention would keep."""
+    """Return the claims of a node that a laboratory could upload and retention would keep, as missing reports."""
     sound = {
         (claim.lab, claim.report_number): MissingReport(claim.lab, claim.report_number, claim.claim_time, node)
         for claim in claims
@@ -63,7 +63,7 @@ def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | No
 
 
 def list_at_home(connection: Connection, uscc: str) -> None:
-    """List here what was passed on before the laboratory was registered at this node."""
+    """List reports here that were passed on before this node registered the laboratory."""
     connection.execute(update(_table).where(_table.c.lab == uscc, _table.c.passed_on).values(passed_on=False))
 
 
@@ -74,32 +74,36 @@ def _is_in_time(claim: ShownReport, horizon: Instant | None) -> bool:
 
 
 def find_registered(connection: Connection, usccs: Collection[str]) -> set[str]:
-    """Those of the laboratories that are registered here."""
+    """Return those of the laboratories that are registered here."""
     return set(connection.execute(select(labs.c.uscc).where(labs.c.uscc.in_(usccs))).scalars()) if usccs else set()
 
 
 def store_missing(
     connection: Connection, reports: Iterable[MissingReport], passed_on: Collection[str]
 ) -> tuple[list[MissingReport], int]:
-    """Those that are new here and have no record, and how many of these found no room."""
-    # In one order everywhere, so that two writers of the same wait for one another and never in a circle.
+    """Store reports that are new here and have no record.
+
+    Reports of the laboratories in `passed_on` are not listed here. Return the stored reports, and how many were dropped
+    for want of capacity.
+    """
+    # Every writer inserts in this order, so that two writers of the same reports cannot deadlock.
     wanted = {(report.lab, report.report_number): report for report in sorted(reports)}
     for name in _known(connection, list(wanted)):
         del wanted[name]
     if not wanted:
         return [], 0
     capacity = _Capacity(connection, {lab for lab, _ in wanted}, passed_on)
-    let_in = {name: report for name, report in wanted.items() if capacity.take(report.lab)}
-    if not let_in:
+    admitted = {name: report for name, report in wanted.items() if capacity.reserve(report.lab)}
+    if not admitted:
         return [], len(wanted)
-    rows = [{**report._asdict(), "passed_on": report.lab in passed_on} for report in let_in.values()]
+    rows = [{**report._asdict(), "passed_on": report.lab in passed_on} for report in admitted.values()]
     new = insert_if_absent(connection, _table).values(rows).returning(_table.c.lab, _table.c.report_number)
     inserted = {(row.lab, row.report_number) for row in connection.execute(new)}
-    return [let_in[name] for name in let_in if name in inserted], len(wanted) - len(let_in)
+    return [admitted[name] for name in admitted if name in inserted], len(wanted) - len(admitted)
 
 
 def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportName]:
-    """Those of the reports that have a record or a report."""
+    """Return those of the reports that have a record or are stored as missing."""
     if not names:
         return set()
     recorded = select(_keys.c.lab, _keys.c.report_number).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(names))
@@ -108,11 +112,11 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
 
 
 class _Capacity:
-    """How many more reports may be stored: of each laboratory, of all that are not registered here, in all."""
+    """How many more reports may be stored: for each laboratory, for unregistered laboratories together, and in all."""
 
     def __init__(self, connection: Connection, usccs: Collection[str], passed_on: Collection[str]) -> None:
         registered = find_registered(connection, usccs)
-        strange = or_(_table.c.passed_on, _table.c.lab.not_in(select(labs.c.uscc)))
+        unregistered = or_(_table.c.passed_on, _table.c.lab.not_in(select(labs.c.uscc)))
         open_ = (
             select(_table.c.lab, func.count())
             .join_from(_table, _keys, _HAS_KEY, isouter=True)
@@ -120,26 +124,26 @@ class _Capacity:
             .group_by(_table.c.lab)
         )
         count = select(func.count()).select_from(_table)
-        self._strangers = {lab for lab in usccs if lab in passed_on or lab not in registered}
-        self._of_lab = dict.fromkeys(usccs, MAX_OPEN_PER_LAB)
+        self._unregistered = {lab for lab in usccs if lab in passed_on or lab not in registered}
+        self._for_lab = dict.fromkeys(usccs, MAX_OPEN_PER_LAB)
         for lab, many in connection.execute(open_):
-            self._of_lab[lab] -= many
+            self._for_lab[lab] -= many
         self._in_all = MAX_IN_ALL - connection.execute(count).scalar_one()
-        self._of_strangers = MAX_OF_STRANGERS - connection.execute(count.where(strange)).scalar_one()
+        self._for_unregistered = MAX_UNREGISTERED - connection.execute(count.where(unregistered)).scalar_one()
 
-    def take(self, lab: str) -> bool:
-        """Take a place for a report; whether there was one."""
-        strange = lab in self._strangers
-        if self._of_lab[lab] <= 0 or self._in_all <= 0 or (strange and self._of_strangers <= 0):
+    def reserve(self, lab: str) -> bool:
+        """Reserve capacity for a report. Return whether there was any."""
+        is_unregistered = lab in self._unregistered
+        if self._for_lab[lab] <= 0 or self._in_all <= 0 or (is_unregistered and self._for_unregistered <= 0):
             return False
-        self._of_lab[lab] -= 1
+        self._for_lab[lab] -= 1
         self._in_all -= 1
-        self._of_strangers -= strange
+        self._for_unregistered -= is_unregistered
         return True
 
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
-    """These reports, in the order of their numbers."""
+    """Return those of these reports that are stored as missing, in the order of their numbers."""
     query = select(*_COLUMNS).where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     return [MissingReport(*row) for row in connection.execute(query.order_by(_table.c.report_number))]
 
@@ -147,8 +151,8 @@ def find_missing_reports(connection: Connection, lab: str, report_numbers: Seque
 def list_missing_reports(
     connection: Connection, lab: str, after: Position | None, limit: int, *, include_closed: bool
 ) -> list[ListedReport]:
-    """This node's reports, newest first, from the one after `after` on; of one laboratory unless that is empty."""
-    came_in = (
+    """Return the reports listed at this node, newest first, beginning after `after`. An empty `lab` stands for all."""
+    uploaded = (
         select(func.coalesce(func.min(_results.c.upload_time), _keys.c.reference_time))
         .where(
             _results.c.subject_key == _keys.c.subject_key,
@@ -158,7 +162,7 @@ def list_missing_reports(
         .scalar_subquery()
     )
     query = (
-        select(*_COLUMNS, came_in.label("close_time"))
+        select(*_COLUMNS, uploaded.label("close_time"))
         .join_from(_table, _keys, _HAS_KEY, isouter=True)
         .where(_table.c.passed_on.is_(False))
         .order_by(_table.c.create_time.desc(), _table.c.lab, _table.c.report_number)
@@ -176,11 +180,11 @@ def list_missing_reports(
 
 
 def remove_old(connection: Connection, now: Instant) -> None:
-    """Forget what is older than KEPT."""
+    """Delete missing reports that are older than KEPT."""
     connection.execute(delete(_table).where(_table.c.create_time < now - KEPT))
 
 
 def remove_with_keys(connection: Connection, horizon: Instant) -> None:
-    """Forget what is closed by a report that retention is about to remove: it would be open again."""
+    """Delete missing reports closed by a report that retention is about to remove. They would be open again."""
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
     connection.execute(delete(_table).where(or_(closed, _table.c.create_time < horizon)))

@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table
 
 from services.results.schema import metadata
 
-# Reports that a holder has shown and that had no record. One is closed when the report
-# has a key in report_keys; nothing needs to be written then.
+# Reports that a holder has shown and that had no record. One is closed once the report has a key in report_keys; its
+# row does not change.
 missing_reports = Table(
     "missing_reports",
     metadata,
@@ -16,7 +16,7 @@ missing_reports = Table(
     Column("create_time", BigInteger, nullable=False),
     # The region of the node where it was raised.
     Column("raising_node", String(6), nullable=False),
-    # Whether the laboratory is another node's, which has been told: then it is not listed here.
+    # Whether the report was sent to another node, which has registered the laboratory. Then it is not listed here.
     Column("passed_on", Boolean, nullable=False),
     Index("ix_missing_reports_create_time", "create_time"),
 )

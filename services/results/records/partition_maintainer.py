@@ -1,4 +1,4 @@
-"""Keeps the monthly partitions of results ready, so that no first report of a month waits."""
+"""Keeps the monthly partitions of results ready, so that the first report of a month does not wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PartitionMaintainer:
-    """Makes partitions ahead in the background, and on demand for the months of a batch."""
+    """Creates partitions ahead in the background, and on demand for the months of a batch. SQLite has no partitions."""
 
     def __init__(self, database: Database, clock: Clock, timing: ResultsTiming) -> None:
         self._database = database
@@ -28,19 +28,19 @@ class PartitionMaintainer:
         self._known: set[Month] = set()
 
     async def prepare(self, reference_times: Sequence[Instant]) -> None:
-        """Have the partitions ready for what is filed at these times.
+        """Create the missing partitions for results with these reference times.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE, another transaction changes the table and does not end.
+            Unavailable: DATABASE_UNAVAILABLE, another transaction locks the table for too long.
         """
         await self._prepare_months(months_of(reference_times))
 
     async def prepare_ahead(self) -> None:
-        """Have the partitions ready for what is reported now and soon."""
+        """Create the missing partitions for results of this month and the months ahead."""
         await self._prepare_months(months_ahead(self._clock.now()))
 
     async def run(self) -> None:
-        """Make partitions ahead until cancelled. A background job."""
+        """Create partitions ahead until cancelled. A background job."""
         while True:
             ready = await self._try()
             await asyncio.sleep(self._timing.partition_interval if ready else self._timing.partition_retry)
@@ -49,7 +49,7 @@ class PartitionMaintainer:
         try:
             await self.prepare_ahead()
             _log.debug("months ready")
-        except Exception as error:  # noqa: BLE001 - whatever it is, an upload makes its month, and the next try may do
+        except Exception as error:  # noqa: BLE001 - an upload creates its own month, and the next try may succeed
             _log.warning("months not ready", error=type(error).__name__)
             return False
         return True
@@ -69,5 +69,5 @@ class PartitionMaintainer:
             if await self._database.write(partitions.make_partitions, months):
                 return
             await asyncio.sleep(partitions.RETRY_SECONDS)
-        text = "the month of these results cannot be opened now; try again"
+        text = "the partition for these results cannot be created now; try again"
         raise Unavailable("DATABASE_UNAVAILABLE", text, metadata={"service": "results"})

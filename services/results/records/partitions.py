@@ -16,9 +16,8 @@ from sqlalchemy import Connection, exc
 
 from services.domain.instant import SHANGHAI, Instant, from_datetime
 from services.results.records.horizon import read_horizon
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
-_LOCK_KEY = 0x48755061
-"""Key of the advisory lock under which partitions are made, so that two processes never make the same one."""
 LOCK_MS = 300
 """How long one attempt waits for transactions that change the table. Others queue behind it for as long."""
 TRIES = 20
@@ -104,7 +103,7 @@ def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
         return True
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_MS}")
     try:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
+        lock_until_commit(connection, AdvisoryLock.PARTITIONS)
         horizon = read_horizon(connection)
         for month in sorted(find_missing(connection, months)):
             start, end = month_start(month), month_start(month_after(month))

@@ -43,6 +43,7 @@ from services.results.records.tables import deletions, report_keys, results, rev
 from services.results.timeliness.tables import delays, national_delays, national_receive_times
 from services.results.upload.tables import known_batches, upload_rejections, uploads
 from services.runtime.ids import uuid7
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.collation import in_byte_order
 from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock
@@ -53,9 +54,6 @@ DROP_TRIES = 60
 """Attempts to drop a month while it is being read, over a minute. Each gives up soon, so that readers rarely wait."""
 RETRY_SECONDS = 1.0
 """Pause between two attempts, for the readers of the month to end."""
-
-_LOCK_KEY = 0x48755070
-"""Key of the advisory lock that a purge holds until its end."""
 
 P = TypeVar("P")
 
@@ -98,7 +96,7 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
     """
     # Errors show the horizon in whole seconds.
     horizon = older_than - older_than % SECOND if database.is_sqlite else month_start(month_of(older_than))
-    with try_process_lock(database, "purge", _LOCK_KEY) as is_held:
+    with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
         if not is_held:
             raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
         return _remove(database, Deletion(uuid7(), horizon, 0, "", now))

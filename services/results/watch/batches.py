@@ -1,4 +1,4 @@
-"""What is read of the change log at once: commits or parts of them, with the results as they stand."""
+"""Batches of the change log: slices of commits, with the results in their present state."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from services.results.records.queries import find_revisions
 if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
-_Piece = tuple[Entry, int, int]
-"""Of an entry's reports those from one index to another."""
+_Bounds = tuple[Entry, int, int]
+"""An entry, with the indexes of the first of its reports and of the one after the last."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Reports of one commit in their order, all of them or some.
+class ChangeSlice:
+    """Consecutive reports of one commit, all of them or some.
 
     Attributes:
-        entry: the commit.
-        start: the index in the entry's reports of the first.
-        results: for each report from there on its revision as it stands, with its laboratory's standing at its time;
-            None for one that retention has removed, and for whatever an entry of another kind names.
+        entry: the commit's entry.
+        start: the index of the first report among those of the entry.
+        results: for each report its revision in its present state, with its laboratory's standing at its reference
+            time. None for a report that retention has removed, and for the names in entries of other kinds.
     """
 
     entry: Entry
@@ -39,59 +39,59 @@ class Part:
 
     @property
     def end(self) -> int:
-        """The index in the entry's reports after the last."""
+        """The index after the last report."""
         return self.start + len(self.results)
 
     @property
-    def place(self) -> Position:
-        """Where a cursor stands with the entry's writer after this."""
-        return self.place_at(self.end)
+    def position(self) -> Position:
+        """The position of the entry's writer after this slice."""
+        return self.position_at(self.end)
 
-    def place_at(self, index: int) -> Position:
-        """Where a cursor stands with the entry's writer before the report of an index."""
+    def position_at(self, index: int) -> Position:
+        """Return the position of the entry's writer before the report with an index."""
         ended = index >= len(self.entry.reports)
         return Position(self.entry.sequence) if ended else Position(self.entry.sequence - 1, index)
 
-    def after(self, cursor: Cursor) -> Part | None:
-        """What of this a cursor has not dealt with; None when it has with all."""
-        if cursor.get(self.entry.writer_id, BEGINNING) >= self.place:
+    def after(self, cursor: Cursor) -> ChangeSlice | None:
+        """Return the rest of this slice after a cursor; None if nothing is left."""
+        if cursor.get(self.entry.writer_id, BEGINNING) >= self.position:
             return None
         dealt = self.entry.dealt_with(cursor)
         if dealt <= self.start:
             return self
-        return Part(self.entry, dealt, self.results[dealt - self.start :]) if dealt < self.end else None
+        return ChangeSlice(self.entry, dealt, self.results[dealt - self.start :]) if dealt < self.end else None
 
-    def up_to(self, count: int) -> Part:
-        """The first so many reports of it."""
-        return self if len(self.results) <= count else Part(self.entry, self.start, self.results[:count])
+    def up_to(self, count: int) -> ChangeSlice:
+        """Return the first `count` reports of this slice, or all if there are fewer."""
+        return self if len(self.results) <= count else ChangeSlice(self.entry, self.start, self.results[:count])
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """What was read of the change log at once, and whether that was all there was."""
+    """What one read of the change log returned; `is_complete` says that nothing more was committed then."""
 
-    parts: list[Part]
+    slices: list[ChangeSlice]
     is_complete: bool
 
 
 def read_batch(connection: Connection, labs: LabCache, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
-    """What was committed after a cursor, up to `limit` results. OutOfRange as `read_log`."""
+    """Return the changes after a cursor, up to `limit` results. OutOfRange as in `read_log`."""
     page = read_log(connection, cursor, limit)
-    pieces = list(_pieces(page.entries, cursor, limit))
-    found = _find_results(connection, labs, pieces, now)
-    parts = [
-        Part(entry, start, [found.get((entry.lab, *report)) for report in entry.reports[start:end]])
-        for entry, start, end in pieces
+    bounds = list(_bounds(page.entries, cursor, limit))
+    found = _find_results(connection, labs, bounds, now)
+    slices = [
+        ChangeSlice(entry, start, [found.get((entry.lab, *report)) for report in entry.reports[start:end]])
+        for entry, start, end in bounds
     ]
-    return ChangeBatch(parts, page.is_complete and all(end == len(entry.reports) for entry, _, end in pieces))
+    return ChangeBatch(slices, page.is_complete and all(end == len(entry.reports) for entry, _, end in bounds))
 
 
 def _find_results(
-    connection: Connection, labs: LabCache, pieces: Sequence[_Piece], now: Instant
+    connection: Connection, labs: LabCache, bounds: Sequence[_Bounds], now: Instant
 ) -> dict[tuple[str, str, int], tuple[StoredResult, Standing]]:
-    """The results that parts of entries name, each with its laboratory's standing."""
+    """Return the results that entries name within bounds, each with its laboratory's standing."""
     wanted: dict[str, list[tuple[str, int]]] = {}
-    for entry, start, end in pieces:
+    for entry, start, end in bounds:
         if entry.kind is ChangeKind.RESULTS:
             wanted.setdefault(entry.lab, []).extend(entry.reports[start:end])
     labs.refresh(connection, wanted, now)
@@ -102,11 +102,11 @@ def _find_results(
     }
 
 
-def _pieces(entries: Sequence[Entry], cursor: Cursor, limit: int) -> Iterator[_Piece]:
-    """What a cursor has not dealt with of entries that come after it, up to `limit` reports."""
-    room = limit
+def _bounds(entries: Sequence[Entry], cursor: Cursor, limit: int) -> Iterator[_Bounds]:
+    """Return for each entry the bounds of its reports after a cursor, up to `limit` reports together."""
+    remaining = limit
     for entry in entries:
         start = entry.dealt_with(cursor)
-        end = min(start + room, len(entry.reports))
+        end = min(start + remaining, len(entry.reports))
         yield entry, start, end
-        room -= end - start
+        remaining -= end - start

@@ -1,4 +1,4 @@
-"""The change log in the database, as watchers read it."""
+"""The store that watchers read the change log from."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from services.storage.engine import Database
 
 
 class WatchStore:
-    """Reads the change log with the results that its entries name."""
+    """Reads from the database the change log, with the results that its entries name."""
 
     def __init__(self, database: Database, labs: LabCache) -> None:
         self._database = database
         self._labs = labs
 
     async def oldest_cursor(self) -> Cursor:
-        """The cursor from which on everything is kept."""
+        """Return the oldest cursor after which every entry is kept."""
         return await self._database.read(oldest_cursor)
 
     async def newest_cursor(self) -> Cursor:
-        """The cursor after everything that is committed."""
+        """Return the cursor after everything that is committed."""
         return await self._database.read(newest_cursor)
 
     async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
-        """What was committed after a cursor, up to `limit` results: nothing before what was committed before it began.
+        """Return the changes after a cursor, up to `limit` results. `now` is used for standings.
 
-        OutOfRange when the cursor is too old or not of this log.
+        No change comes before one that was committed before it began.
+
+        Raises:
+            OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.
         """
         return await self._database.read(read_batch, self._labs, cursor, now, limit)

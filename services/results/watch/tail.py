@@ -1,12 +1,12 @@
-"""The end of the change log, read once for everybody who follows it.
+"""The tail of the change log, read once for all of its readers.
 
-One poller reads what is new, at once after a commit of this process and a tenth of a second later at most after one of
-another's, and keeps the newest of it in a window of bounded size. Whoever is up to date is fed from there. Whoever is
-behind the window, because he has just come or takes too long, reads the database for himself, two at a time and in
-pages that are small: a follower never holds more than one of them, however slow he is.
+One poller reads new changes: at once after a commit of this process, and within a tenth of a second after one of
+another process. It keeps the newest changes in a window of limited size, from which up-to-date readers are served. A
+reader that is behind the window, because it is new or slow, reads the database itself. Only two do so at once, in small
+pages, and a reader holds no more than one page, however slow it is.
 
-    async with tail.follow(cursor) as follower:
-        page = await follower.next(seconds)
+    async with tail.open(cursor) as reader:
+        page = await reader.next(seconds)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.results.changelog.model import BEGINNING, Cursor
 from services.results.timing import ResultsTiming
-from services.results.watch.batches import ChangeBatch, Part
+from services.results.watch.batches import ChangeBatch, ChangeSlice
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
@@ -33,120 +33,126 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TailLimits:
-    """How many results are held and read.
+    """How many results are read and held.
 
     Attributes:
-        read: results that the poller reads at once: some three megabytes.
-        window: results that the window holds: some fifteen megabytes.
-        page: results of one page: what a slow follower holds.
-        readers: followers behind the window that read the database at once. Half of its threads stay free for look-ups.
+        read: results that the poller reads at once: about three megabytes.
+        window: results that the window holds: about fifteen megabytes.
+        page: results of one page, which is what a slow reader holds.
+        database_reads: readers behind the window that may read the database at once. Half of its threads stay free for
+            look-ups.
     """
 
     read: int = 2_000
     window: int = 10_000
     page: int = 500
-    readers: int = 2
+    database_reads: int = 2
 
 
 class Log(Protocol):
-    """What is asked of the store."""
+    """The change log, as the tail reads it."""
 
     async def newest_cursor(self) -> Cursor:
-        """The cursor after everything that is committed."""
+        """Return the cursor after everything that is committed."""
         ...
 
     async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
-        """What was committed after a cursor, up to `limit` results. OutOfRange when it is too old."""
+        """Return the changes after a cursor, up to `limit` results.
+
+        Raises:
+            OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.
+            Unavailable: the database does not answer.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """What comes next for a follower: no change before one that was acknowledged before it began.
+    """The next changes for a reader. No change comes before one that was acknowledged before it began.
 
     Attributes:
-        parts: commits or parts of them, of every kind, in the order they are to be told; `Part.place` is where the
-            cursor stands with the commit's writer afterwards.
-        as_of_time: with this page the follower has everything that was acknowledged before this instant; None while
+        slices: slices of commits of every kind, in the order in which they are sent. `ChangeSlice.position` is the
+            position of the commit's writer afterwards.
+        as_of_time: with this page the reader has everything that was acknowledged before this instant. None while
             there is more to come.
     """
 
-    parts: list[Part]
+    slices: list[ChangeSlice]
     as_of_time: Instant | None
 
 
 class ChangeTail:
-    """The end of the change log. Reads only while it is followed."""
+    """The tail of the change log. It polls only while it has readers."""
 
     def __init__(
         self,
         log: Log,
         clock: Clock,
         drain: Drain,
-        news: asyncio.Event,
+        written: asyncio.Event,
         timing: ResultsTiming,
         limits: TailLimits | None = None,
     ) -> None:
-        """`news` is set whenever this process has committed something that stands in the log."""
+        """Create a tail; `written` is set whenever this process has committed something to the log."""
         self._timing = timing
         self.limits = limits or TailLimits()
         self._log = log
         self._clock = clock
         self._drain = drain
-        self._news = news
-        self._readers = asyncio.Semaphore(self.limits.readers)
-        self._beginning = asyncio.Lock()
+        self._written = written
+        self._database_slots = asyncio.Semaphore(self.limits.database_reads)
+        self._start_lock = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
-        self._followers = 0
+        self._open_readers = 0
         self.window = _Window({}, self.limits.window)
 
     @contextlib.asynccontextmanager
-    async def follow(self, cursor: Cursor) -> AsyncIterator[Follower]:
-        """Follow the log from a cursor on, until the block ends."""
-        self._followers += 1
+    async def open(self, cursor: Cursor) -> AsyncIterator[TailReader]:
+        """Open a reader that begins after a cursor. It is closed when the block ends."""
+        self._open_readers += 1
         try:
-            yield Follower(self, cursor)
+            yield TailReader(self, cursor)
         finally:
-            self._followers -= 1
-            if not self._followers:
+            self._open_readers -= 1
+            if not self._open_readers:
                 self._stop()
 
-    async def begin(self) -> _Window:
-        """The window that is being fed; a new one at the end of the log when none is."""
-        async with self._beginning:
+    async def start(self) -> _Window:
+        """Return the window that the poller fills. Start a poller with a new window if there is none."""
+        async with self._start_lock:
             if self._poller is None:
                 self.window = _Window(await self._log.newest_cursor(), self.limits.window)
                 self._poller = asyncio.ensure_future(self._poll(self.window))
             return self.window
 
     async def read(self, cursor: Cursor) -> ChangePage:
-        """A page out of the database. OutOfRange when the cursor is too old or of another log."""
-        async with self._readers:
+        """Return a page from the database. OutOfRange if the cursor is too old or of another log."""
+        async with self._database_slots:
             now = self._clock.now()
             batch = await self._log.read_changes(cursor, now, self.limits.page)
-        return ChangePage(batch.parts, now if batch.is_complete else None)
+        return ChangePage(batch.slices, now if batch.is_complete else None)
 
     async def _poll(self, window: _Window) -> None:
         try:
             while not self._drain.begun:
-                self._news.clear()
-                asked = self._clock.now()
-                batch = await self._log.read_changes(window.reach, asked, self.limits.read)
-                window.take_in(batch.parts, asked if batch.is_complete else None)
+                self._written.clear()
+                read_time = self._clock.now()
+                batch = await self._log.read_changes(window.reach, read_time, self.limits.read)
+                window.append(batch.slices, read_time if batch.is_complete else None)
                 if batch.is_complete:
                     await self._pause()
         except HutongError as error:
-            # Its followers turn to the database themselves, and tell their callers what it says.
+            # The readers now read the database themselves and pass its error on to their callers.
             _log.warning("changes not read", reason=error.reason)
         finally:
             if window is self.window:
                 self._poller = None
-            window.shut()
+            window.close()
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.tail_poll):
-                await self._news.wait()
+                await self._written.wait()
             await asyncio.sleep(self._timing.tail_gather)
 
     def _stop(self) -> None:
@@ -155,106 +161,106 @@ class ChangeTail:
             self._poller = None
 
 
-class Follower:
-    """One who follows the log, at a pace of his own."""
+class TailReader:
+    """A reader of the change log. Each reads at its own pace."""
 
     def __init__(self, tail: ChangeTail, cursor: Cursor) -> None:
         self._tail = tail
         self._cursor = dict(cursor)
         self._as_of: Instant = 0
-        # Where he stands in the window that feeds him; None while he reads for himself.
+        # The window that serves this reader, and its position there. None while it reads the database.
         self._window: _Window | None = None
         self._position = 0
 
     async def next(self, seconds: float) -> ChangePage:
-        """The next page; an empty one when all is told and nothing more comes for so long, or the server stops.
+        """Return the next page. It is empty if there is nothing new for `seconds`, or if the server drains.
 
         Raises:
-            OutOfRange: CURSOR_TOO_OLD.
-            Unavailable: the database is away.
+            OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.
+            Unavailable: the database does not answer.
         """
         until = asyncio.get_running_loop().time() + seconds
         while (window := self._window) is not None and window.still_holds(self._position):
-            parts, self._position = window.parts_after(self._position, self._cursor, self._tail.limits.page)
-            if parts or asyncio.get_running_loop().time() >= until:
-                return self._page(parts, window.as_of if self._position == window.end else None)
+            slices, self._position = window.slices_after(self._position, self._cursor, self._tail.limits.page)
+            if slices or asyncio.get_running_loop().time() >= until:
+                return self._page(slices, window.as_of if self._position == window.end else None)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
                     await window.moved.wait()
-        # Begun before the reading, so that what is committed meanwhile is in it.
-        window = await self._tail.begin()
+        # The window begins before the read, so that it holds what is committed meanwhile.
+        window = await self._tail.start()
         read = await self._tail.read(self._cursor)
-        page = self._page(read.parts, read.as_of_time)
+        page = self._page(read.slices, read.as_of_time)
         self._window, self._position = (window, window.first) if window.reaches(self._cursor) else (None, 0)
         return page
 
-    def _page(self, parts: list[Part], as_of: Instant | None) -> ChangePage:
-        """A page, with the cursor moved beyond it; what was said to be reached once stays reached."""
-        for part in parts:
-            self._cursor[part.entry.writer_id] = part.place
+    def _page(self, slices: list[ChangeSlice], as_of: Instant | None) -> ChangePage:
+        """Return a page and move the cursor behind it. Its `as_of_time` is never earlier than one returned before."""
+        for slice_ in slices:
+            self._cursor[slice_.entry.writer_id] = slice_.position
         if as_of is None:
-            return ChangePage(parts, None)
+            return ChangePage(slices, None)
         self._as_of = max(self._as_of, as_of)
-        return ChangePage(parts, self._as_of or None)
+        return ChangePage(slices, self._as_of or None)
 
 
 class _Window:
-    """The newest parts of the log, numbered from 0 on. Times are of the poller's looks at the log."""
+    """The newest slices of the log, numbered from 0. `as_of` is the time of the poller's last complete read."""
 
     def __init__(self, floor: Cursor, capacity: int) -> None:
         self._capacity = capacity
-        self._parts: deque[Part] = deque()
+        self._slices: deque[ChangeSlice] = deque()
         self._weight = 0
-        # Nothing that lies between these two cursors is missing.
+        # The window holds every change between these two cursors.
         self._floor = dict(floor)
         self.reach = dict(floor)
         self.first = 0
         self.as_of: Instant = 0
-        # Set, and another put in its place, when there is more.
+        # Set when there is more, and then replaced by a new event.
         self.moved = asyncio.Event()
-        self._is_shut = False
+        self._is_closed = False
 
     @property
     def end(self) -> int:
-        """The number that the next part will have."""
-        return self.first + len(self._parts)
+        """The number of the next slice to come."""
+        return self.first + len(self._slices)
 
-    def take_in(self, parts: Sequence[Part], as_of: Instant | None) -> None:
-        """Add what was read, all that was acknowledged before an instant unless it is None; the oldest goes for it."""
-        for part in parts:
-            self._parts.append(part)
-            self._weight += _weight(part)
-            self.reach[part.entry.writer_id] = part.place
+    def append(self, slices: Sequence[ChangeSlice], as_of: Instant | None) -> None:
+        """Add slices and remove the oldest beyond the capacity. `as_of` is None after an incomplete read."""
+        for slice_ in slices:
+            self._slices.append(slice_)
+            self._weight += _weight(slice_)
+            self.reach[slice_.entry.writer_id] = slice_.position
         while self._weight > self._capacity:
-            oldest = self._parts.popleft()
+            oldest = self._slices.popleft()
             self._weight -= _weight(oldest)
-            self._floor[oldest.entry.writer_id] = oldest.place
+            self._floor[oldest.entry.writer_id] = oldest.position
             self.first += 1
         if as_of is not None:
             self.as_of = as_of
-        if parts:
+        if slices:
             self.moved.set()
             self.moved = asyncio.Event()
 
-    def shut(self) -> None:
-        """Nothing more comes."""
-        self._is_shut = True
+    def close(self) -> None:
+        """Close the window: nothing more is added, and its readers read the database."""
+        self._is_closed = True
         self.moved.set()
 
     def reaches(self, cursor: Cursor) -> bool:
-        """Whether everything after a cursor that was read is here."""
-        return all(cursor.get(writer, BEGINNING) >= place for writer, place in self._floor.items())
+        """Return whether the window holds everything after a cursor that the poller has read."""
+        return all(cursor.get(writer, BEGINNING) >= position for writer, position in self._floor.items())
 
     def still_holds(self, position: int) -> bool:
-        """Whether everything from a number on is here, and will be."""
-        return not self._is_shut and position >= self.first
+        """Return whether the window holds everything from a number on and is still being filled."""
+        return not self._is_closed and position >= self.first
 
-    def parts_after(self, position: int, cursor: Cursor, limit: int) -> tuple[list[Part], int]:
-        """What lies after a cursor from a number on, up to `limit` results, and the number to go on from."""
-        taken: list[Part] = []
+    def slices_after(self, position: int, cursor: Cursor, limit: int) -> tuple[list[ChangeSlice], int]:
+        """Return slices from a number on and after a cursor, up to `limit` results, and the next number."""
+        taken: list[ChangeSlice] = []
         while limit > 0 and position < self.end:
-            part = self._parts[position - self.first]
-            rest = part.after(cursor)
+            slice_ = self._slices[position - self.first]
+            rest = slice_.after(cursor)
             if rest is not None:
                 taken.append(rest.up_to(limit))
                 limit -= len(taken[-1].results)
@@ -264,6 +270,6 @@ class _Window:
         return taken, position
 
 
-def _weight(part: Part) -> int:
-    """In results; what a commit of few weighs besides."""
-    return len(part.results) + 5
+def _weight(slice_: ChangeSlice) -> int:
+    """Return the weight of a slice in results. The entry itself weighs about as much as five."""
+    return len(slice_.results) + 5

@@ -1,4 +1,4 @@
-"""WatchResults: the change log as a stream, from a cursor on, with checkpoints as heartbeat."""
+"""WatchResults: the change log as a stream from a cursor on, with checkpoints as heartbeats."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from services.results.fields import known_region
 from services.results.records.convert import result_to_proto
 from services.results.records.model import StoredResult
 from services.results.timing import ResultsTiming
-from services.results.watch.batches import Part
+from services.results.watch.batches import ChangeSlice
 from services.results.watch.cursors import decode_cursor, encode_cursor
 from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.runtime.server.service import Drain
 
 RETRY_AFTER: Span = 5 * SECOND
-"""After what time one for whom there was no room is to try again."""
+"""When a watcher ought to try again if every slot is occupied."""
 
 
 class Watch:
-    """Tells the change log to watchers, each from a cursor of its own, up to a number of them at once."""
+    """Streams the change log to watchers, each from its own cursor, up to `most` of them at once."""
 
     def __init__(self, store: WatchStore, tail: ChangeTail, drain: Drain, most: int, timing: ResultsTiming) -> None:
         self._timing = timing
@@ -39,13 +39,22 @@ class Watch:
         self._watchers = 0
 
     async def watch(self, request: WatchResultsRequest) -> AsyncIterator[WatchResultsResponse]:
-        """Tell every change after the request's cursor, for as long as the watcher stays."""
+        """Send every change after the request's cursor that its filter takes, until the watcher ends the call.
+
+        Without a cursor the stream begins with the oldest entry.
+
+        Raises:
+            InvalidArgument: a malformed cursor or filter.
+            OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.
+            ResourceExhausted: OVERLOADED, every slot is occupied.
+            Unavailable: SHUTTING_DOWN, the server drains.
+        """
         wants = _Filter(request.filter)
         cursor = decode_cursor(request.cursor) if request.cursor else None
         with self._slot():
             if cursor is None:
                 cursor = await self._store.oldest_cursor()
-            async for message in self._tell(cursor, wants):
+            async for message in self._stream(cursor, wants):
                 yield message
         raise Unavailable(
             "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "results"}
@@ -53,7 +62,7 @@ class Watch:
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """One of the places for watchers. ResourceExhausted when none is free."""
+        """Occupy a slot for a watcher. ResourceExhausted if none is free."""
         if self._watchers >= self._most:
             raise ResourceExhausted(
                 "OVERLOADED",
@@ -67,27 +76,27 @@ class Watch:
         finally:
             self._watchers -= 1
 
-    async def _tell(self, cursor: Cursor, wants: _Filter) -> AsyncIterator[WatchResultsResponse]:
-        """Messages until the server stops. The cursor moves on with each, and goes along with it."""
+    async def _stream(self, cursor: Cursor, wants: _Filter) -> AsyncIterator[WatchResultsResponse]:
+        """Return messages until the server drains. Each carries the cursor after it."""
         now = asyncio.get_running_loop().time
-        spoken, to_confirm = now(), True
-        async with self._tail.follow(cursor) as follower:
+        last_sent, checkpoint_due = now(), True
+        async with self._tail.open(cursor) as reader:
             while not self._drain.begun:
-                page = await follower.next(spoken + self._timing.watch_heartbeat - now())
-                for part in page.parts:
-                    for message in _tell_part(part, cursor, wants):
+                page = await reader.next(last_sent + self._timing.watch_heartbeat - now())
+                for slice_ in page.slices:
+                    for message in _messages_of(slice_, cursor, wants):
                         yield message
-                        spoken, to_confirm = now(), True
-                # As soon as all is told, then as a heartbeat: also while the filter takes nothing of very much.
+                        last_sent, checkpoint_due = now(), True
+                # A checkpoint follows once all is sent, then as a heartbeat, also while the filter drops changes.
                 reached = page.as_of_time
-                if (reached is not None and to_confirm) or now() - spoken >= self._timing.watch_heartbeat:
+                if (reached is not None and checkpoint_due) or now() - last_sent >= self._timing.watch_heartbeat:
                     checkpoint = Checkpoint(as_of_time=None if reached is None else to_timestamp(reached))
                     yield WatchResultsResponse(checkpoint=checkpoint, cursor=encode_cursor(cursor))
-                    spoken, to_confirm = now(), reached is None
+                    last_sent, checkpoint_due = now(), reached is None
 
 
 class _Filter:
-    """Which changes a watcher wants."""
+    """The filter of a watch."""
 
     def __init__(self, filter_: ResultFilter) -> None:
         self._labs = {parse_lab(name, "filter.labs") for name in filter_.labs}
@@ -95,7 +104,7 @@ class _Filter:
         self._outcomes = set(filter_.outcomes)
 
     def takes(self, result: StoredResult) -> bool:
-        """Whether the watcher wants this result."""
+        """Return whether the filter takes this result."""
         return (
             (not self._labs or result.lab in self._labs)
             and (not self._region or within(result.sample_region, self._region))
@@ -103,11 +112,11 @@ class _Filter:
         )
 
 
-def _tell_part(part: Part, cursor: Cursor, wants: _Filter) -> Iterator[WatchResultsResponse]:
-    """The results that a watcher wants. The cursor moves on with each, and at last behind all."""
-    writer = part.entry.writer_id
-    for index, told in enumerate(part.results, part.start):
-        if told is not None and wants.takes(told[0]):
-            cursor[writer] = part.place_at(index + 1)
-            yield WatchResultsResponse(change=result_to_proto(*told), cursor=encode_cursor(cursor))
-    cursor[writer] = part.place
+def _messages_of(slice_: ChangeSlice, cursor: Cursor, wants: _Filter) -> Iterator[WatchResultsResponse]:
+    """Return the results that the filter takes. The cursor moves with each, and finally behind the slice."""
+    writer = slice_.entry.writer_id
+    for index, found in enumerate(slice_.results, slice_.start):
+        if found is not None and wants.takes(found[0]):
+            cursor[writer] = slice_.position_at(index + 1)
+            yield WatchResultsResponse(change=result_to_proto(*found), cursor=encode_cursor(cursor))
+    cursor[writer] = slice_.position

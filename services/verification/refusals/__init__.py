@@ -1,1 +1,1 @@
-"""Reports of refusal: taken in and assessed, answered, listed and counted."""
+"""Reported refusals: validated, assessed, answered, listed and counted."""

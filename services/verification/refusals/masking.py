@@ -1,4 +1,4 @@
-"""What people write on the message board, without what names anybody. Pure."""
+"""Masks identities in the free text of reported refusals and their answers. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import unicodedata
 from services.domain.subject import holds_resident_number, mask_resident_numbers
 
 _BETWEEN = r"[\W_]{0,4}"
-"""What people write between the characters of a number or the parts of a name."""
+"""Separators between the characters of a number or a name: up to four spaces, punctuation marks or underscores."""
 _GROUPED_NUMBER = re.compile(rf"(?<!\d)(?=((?:\d{_BETWEEN}){{17}}[\dXx\uff38\uff58])(?!\d))")
+"""An 18-character resident ID number with separators. The lookahead finds matches that overlap."""
 
 
 def mask_identity(text: str, number: str = "", name: str = "") -> str:
-    """A person's own words without what names them: the document's number, the name, and any resident ID number.
+    """Return a text in which the given number, the given name and every resident ID number are masked.
 
-    However they are spelled: in capitals or not, in full width, in groups with spaces or hyphens between them.
+    Capital and small letters, full-width characters, and groups separated by spaces or hyphens are recognised.
     """
     for known in (number.strip(), name.strip()):
         if len(known) > 1:
@@ -24,7 +25,7 @@ def mask_identity(text: str, number: str = "", name: str = "") -> str:
         if pattern is not None:
             text = pattern.sub(lambda match: _starred(match.group()), text)
     text = mask_resident_numbers(text)
-    # A year or a count may stand before a number, and seem to be its beginning.
+    # Digits before a number, such as a year, may look like its beginning. Every start is tried for this reason.
     spans = [match.span(1) for match in _GROUPED_NUMBER.finditer(text) if _is_resident_number(match[1])]
     for start, end in spans:
         text = text[:start] + _starred(text[start:end]) + text[end:]
@@ -40,19 +41,22 @@ def _letters_and_digits(text: str) -> str:
 
 
 def _spelled(text: str, *, whole: bool = False) -> re.Pattern[str] | None:
-    """All spellings of a number or name; None for one too short to name anybody. `whole`: as words of their own."""
+    """Return a pattern for all spellings of a number or name, or None if it is too short to identify a person.
+
+    `whole` matches Latin text only as whole words.
+    """
     characters = _letters_and_digits(text)
     if len(characters) < 2:
         return None
     pattern = _BETWEEN.join(f"[{character}{_full_width(character)}]" for character in characters)
     if whole and characters.isascii():
-        # "Li" names nobody in "police".
+        # The name "Li" is not masked in "police".
         pattern = rf"(?<![A-Za-z]){pattern}(?![A-Za-z])"
     return re.compile(pattern, re.IGNORECASE)
 
 
 def _full_width(character: str) -> str:
-    """An ASCII character as East Asian keyboards also write it; nothing for any other."""
+    """Return the full-width form of an ASCII character, or an empty text for any other character."""
     return chr(ord(character) + 0xFEE0) if character.isascii() else ""
 
 

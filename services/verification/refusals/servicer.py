@@ -1,4 +1,4 @@
-"""RefusalService: wire ↔ domain, nothing else. The contract documents each RPC."""
+"""Translates the RPCs of RefusalService between wire and domain. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import summarize
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class RefusalServicer(RefusalServiceServicer):
-    """The message board."""
+    """RefusalService: stores, answers and counts reported refusals."""
 
     def __init__(self, reporter: RefusalReporter, store: RefusalStore, tokens: PageTokens, clock: Clock) -> None:
         self._reporter = reporter

@@ -1,4 +1,4 @@
-"""The store of reports of refusal, in SQLite or PostgreSQL."""
+"""Stores reported refusals in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, upda
 from services.domain.errors import FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import format_refusal
-from services.domain.region import NATION
+from services.domain.region import NATION, prefix
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once
 from services.verification.refusals.masking import mask_identity
@@ -35,9 +35,9 @@ _C = refusals.c
 
 @dataclass(frozen=True, slots=True)
 class RefusalFilter:
-    """Which reports are wanted; empty fields do not narrow. `is_open` None: open and answered ones.
+    """Selects reports. An empty field selects all.
 
-    `from_region` leaves out the regions before it in the order of their codes.
+    `is_open` None selects open and answered reports. `from_region` leaves out the regions whose codes come before it.
     """
 
     region: str = ""
@@ -50,7 +50,7 @@ class RefusalFilter:
 
 
 class RefusalStore:
-    """Reports in SQLite or PostgreSQL. `secret` keys the memory of requests, which may hold an identity."""
+    """The store of reports. `secret` keys the hashes of stored requests, because a request may hold an identity."""
 
     def __init__(self, database: Database, secret: bytes) -> None:
         self._database = database
@@ -63,7 +63,7 @@ class RefusalStore:
         request: ReportRefusalRequest,
         encode: Callable[[Refusal], ReportRefusalResponse],
     ) -> ReportRefusalResponse:
-        """Store a report, and the decision that was made for it, in one transaction."""
+        """Store a report, and the decision that was made for it if there is one, in one transaction."""
 
         def work(connection: Connection) -> ReportRefusalResponse:
             def run() -> ReportRefusalResponse:
@@ -93,7 +93,12 @@ class RefusalStore:
         request: AnswerRefusalRequest,
         encode: Callable[[Refusal], AnswerRefusalResponse],
     ) -> AnswerRefusalResponse:
-        """Answer a report. NotFound; FailedPrecondition CONFLICT when it has another answer."""
+        """Store the answer to a report.
+
+        Raises:
+            NotFound: there is no such report.
+            FailedPrecondition: CONFLICT, the report has another answer already.
+        """
 
         def work(connection: Connection) -> AnswerRefusalResponse:
             return answer_once(
@@ -111,11 +116,18 @@ class RefusalStore:
         return await self._database.write(work)
 
     async def get_refusal(self, uuid: str) -> Refusal:
-        """One report. NotFound."""
+        """Return one report.
+
+        Raises:
+            NotFound: there is no such report.
+        """
         return await self._database.read(_select, uuid)
 
     async def list_refusals(self, wanted: RefusalFilter, before: str, limit: int) -> list[Refusal]:
-        """Reports, newest first, from the one before `before` on; empty begins at the newest."""
+        """Return at most `limit` reports that are older than the report `before`, newest first.
+
+        If `before` is empty, begin at the newest report.
+        """
         conditions = _conditions(wanted)
         if before:
             conditions.append(_C.uuid < before)
@@ -127,7 +139,7 @@ class RefusalStore:
         return await self._database.read(work)
 
     async def list_reported(self, wanted: RefusalFilter) -> list[Reported]:
-        """What a summary needs of every report that is wanted."""
+        """Return the part of each selected report that a summary needs."""
         columns = (_C.region, _C.grounds, _C.judgement, _C.refuse_time, _C.create_time, _C.answer_time)
         statement = select(*columns).where(*_conditions(wanted))
 
@@ -149,9 +161,7 @@ class RefusalStore:
 def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.region and wanted.region != NATION:
-        # A region's code begins with the digits of every region that it lies in.
-        prefix = wanted.region.removesuffix("00").removesuffix("00")
-        conditions.append(_C.region.startswith(prefix))
+        conditions.append(_C.region.startswith(prefix(wanted.region), autoescape=True))
     if wanted.from_region:
         conditions.append(_C.region >= wanted.from_region)
     if wanted.grounds:

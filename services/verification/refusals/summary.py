@@ -1,4 +1,4 @@
-"""Counts of reported refusals for supervisors: by jurisdiction, ground and time. Pure."""
+"""Counts reported refusals for supervisors by jurisdiction, ground and time. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What a summary needs of a report; `time_to_answer` None while it is open."""
+    """The part of a report that a summary needs. `time_to_answer` is None while the report is open."""
 
     region: str
     grounds: tuple[Ground, ...]
@@ -43,12 +43,12 @@ class Counts:
 
     @property
     def open_count(self) -> int:
-        """How many are not answered yet."""
+        """How many reports are not answered yet."""
         return self.refusal_count - len(self.times_to_answer)
 
     @property
     def median_time_to_answer(self) -> Span | None:
-        """The median over answered ones; None when none is."""
+        """The median over answered reports, or None if no report is answered."""
         return round(median(self.times_to_answer)) if self.times_to_answer else None
 
     def add(self, reported: Reported) -> None:
@@ -61,7 +61,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Summary:
-    """One row: a jurisdiction and a time, with all its reports together and by ground."""
+    """One row: the reports of a region in a period, counted together and by ground."""
 
     region: str
     start_time: Instant
@@ -71,18 +71,21 @@ class Summary:
 
     @property
     def position(self) -> tuple[str, Instant]:
-        """Where it stands in the order of all rows."""
+        """The row's position in the order of all rows."""
         return self.region, self.start_time
 
     def add(self, reported: Reported) -> None:
-        """Count a report, once and under each of its grounds."""
+        """Count a report once in total and once under each of its grounds."""
         self.total.add(reported)
         for ground in reported.grounds:
             self.by_ground.setdefault(ground, Counts()).add(reported)
 
 
 def summarize(reports: Iterable[Reported], period: Period, start_time: Instant, end_time: Instant) -> list[Summary]:
-    """Rows by jurisdiction and time. Only rows with reports."""
+    """Return the rows that have reports, ordered by region and time.
+
+    Without a period, each region has one row for the whole interval.
+    """
     rows: dict[tuple[str, Instant], Summary] = {}
     for reported in reports:
         begin = max(_begin(reported.refuse_time, period), start_time) if period else start_time
@@ -95,7 +98,7 @@ def summarize(reports: Iterable[Reported], period: Period, start_time: Instant, 
 
 
 def _begin(instant: Instant, period: Period) -> Instant:
-    """The first instant of the day, week or month in Asia/Shanghai that holds an instant."""
+    """Return the first instant of the day, week or month in Asia/Shanghai that contains an instant."""
     day = shanghai_day(instant)
     if period == refusal_service_pb2.SUMMARY_PERIOD_DAY:
         return shanghai_day_start(day)
@@ -106,7 +109,7 @@ def _begin(instant: Instant, period: Period) -> Instant:
 
 
 def _end(begin: Instant, period: Period) -> Instant:
-    """The first instant of the next day, week or month after the one that holds `begin`."""
+    """Return the first instant of the day, week or month after the one that contains `begin`."""
     first = shanghai_day(_begin(begin, period))
     if period == refusal_service_pb2.SUMMARY_PERIOD_DAY:
         return shanghai_day_start(first + 1)

@@ -1,4 +1,4 @@
-"""The tables of refusals, and the memory of requests that report or answer them."""
+"""The tables of reported refusals and of their idempotent requests."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from services.verification.schema import metadata
 refusals = Table(
     "refusals",
     metadata,
-    # Version 7: the order of reports.
+    # Of version 7, so that UUIDs are in the order of the reports.
     Column("uuid", String(36), primary_key=True),
     Column("region", String(6), nullable=False),
     Column("venue", String(200), nullable=False),
     Column("purpose", SmallInteger, nullable=False),
     Column("refuse_time", BigInteger, nullable=False),
-    # Sets of hutong.type.v1.RefusalGround: bit n stands for value n.
+    # Sets of hutong.type.v1.RefusalGround: bit n means value n.
     Column("grounds", Integer, nullable=False),
     Column("forbidden_grounds", Integer, nullable=False),
     Column("decision", String(36), nullable=False),
     Column("judgement", SmallInteger, nullable=False),
     Column("statement", Text, nullable=False),
-    # Keyed hash of the document; NULL when none was given.
+    # Keyed hash of the document; NULL if the report names no document.
     Column("subject_key", LargeBinary(KEY_LENGTH)),
     Column("key_version", SmallInteger, nullable=False),
     Column("create_time", BigInteger, nullable=False),

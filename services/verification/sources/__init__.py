@@ -1,1 +1,1 @@
-"""What a decision is made from is asked here: Results and Policy, as clients."""
+"""The sources of a decision: clients of Results and Policy."""

@@ -1,4 +1,4 @@
-"""Wire ↔ domain of Policy's questions and answers."""
+"""Converts Policy's questions and answers between wire and domain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 
 
 def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
-    """Encode a question."""
+    """Return the message of a question."""
     return ResolvePolicyRequest(
         region=question.region,
         purpose=question.purpose,  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def fill_policy(inputs: decision_pb2.DecisionInputs, answer: PolicyAnswer) -> No
 
 
 def policy_from_proto(policy: policy_pb2.EffectivePolicy) -> EffectivePolicy:
-    """What applies. A requirement without a length says nothing, and so is as good as no rule in force."""
+    """Return what applies. A requirement of an unknown kind or length counts as no policy in force."""
     required: Requirement | None = None
     governing = policy.governing
     if policy.HasField("test_required"):

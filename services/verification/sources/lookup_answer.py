@@ -1,4 +1,4 @@
-"""The answer to a look-up, as Results sent it: in a message of its own, or in columns that it shares with others."""
+"""The answer to a look-up as Results sent it: as one message, or as rows of columns that several answers share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.domain.instant import set_timestamp
 from services.verification.decision.convert import record_from_proto, source_from_results
 from services.verification.decision.model import Record, SourceStatus
 
-_ALIKE = (
+_PLAIN_FIELDS = (
     "lab",
     "report_number",
     "revision",
@@ -30,12 +30,13 @@ _ALIKE = (
     "source_node",
     "lab_standing",
 )
-"""Columns that are a field of a result as it is."""
-_TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
+"""Columns whose values are those of the result's field of the same name."""
+_TIME_FIELDS = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
+"""Fields whose columns hold microseconds, 0 if absent, and end in `_micros`."""
 
 
 class Rows(NamedTuple):
-    """Some rows of columns: from `start` on, before `stop`."""
+    """The rows of one answer: from `start` up to but not including `stop`."""
 
     columns: LookupColumns
     start: int
@@ -43,9 +44,15 @@ class Rows(NamedTuple):
 
 
 class LookupAnswer(NamedTuple):
-    """A person's records, who was asked for them, and what was found of claimed reports, in the question's order.
+    """What Results found for one subject.
 
-    The first `in_region_count` of the records were taken in the node's region, the others outside it.
+    Attributes:
+        records: the subject's results. The first `in_region_count` were sampled in the node's region, the others
+            outside it.
+        in_region_count: how many of the records come first.
+        sources: the services that were asked.
+        claims: what was found for each claimed report, in the order of the question.
+        received: the answer as it was received.
     """
 
     records: tuple[Record, ...]
@@ -55,7 +62,7 @@ class LookupAnswer(NamedTuple):
     received: LookupLatestResponse | Rows
 
     def results(self) -> Iterable[result_pb2.TestResult]:
-        """The records as they were received, without masks."""
+        """Return the records as they were received, without masks."""
         if isinstance(self.received, Rows):
             return [
                 _result_in_row(self.received.columns, row) for row in range(self.received.start, self.received.stop)
@@ -64,7 +71,7 @@ class LookupAnswer(NamedTuple):
 
 
 def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
-    """An answer that came by itself."""
+    """Return an answer that was sent as one message."""
     return LookupAnswer(
         tuple([record_from_proto(result) for result in (*message.in_region, *message.out_of_region)]),
         len(message.in_region),
@@ -75,7 +82,7 @@ def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
 
 
 def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
-    """The answers that share columns, in their order."""
+    """Return the answers that share columns, in order."""
     sources = tuple([source_from_results(source) for source in columns.sources])
     labs, numbers = columns.lab[:], columns.report_number[:]
     fields = zip(
@@ -103,7 +110,7 @@ def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
 
 
 def without_masks(result: result_pb2.TestResult) -> result_pb2.TestResult:
-    """A copy that shows nothing of the person: masks decide nothing."""
+    """Return a copy without the masked name and number. No decision depends on them."""
     copy = result_pb2.TestResult()
     copy.CopyFrom(result)
     copy.ClearField("masked_name")
@@ -112,9 +119,9 @@ def without_masks(result: result_pb2.TestResult) -> result_pb2.TestResult:
 
 
 def _result_in_row(columns: LookupColumns, row: int) -> result_pb2.TestResult:
-    result = result_pb2.TestResult(**{name: getattr(columns, name)[row] for name in _ALIKE})
+    result = result_pb2.TestResult(**{name: getattr(columns, name)[row] for name in _PLAIN_FIELDS})
     result.name = f"{result.lab}/results/{result.report_number}"
-    for name in _TIMES:
+    for name in _TIME_FIELDS:
         if time := getattr(columns, f"{name}_micros")[row]:
             set_timestamp(getattr(result, name), time)
     return result

@@ -1,4 +1,4 @@
-"""What Policy is asked, and what it answers, as values."""
+"""Policy's questions and answers as values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from services.verification.decision.model import Ground
 
 PolicyKey: TypeAlias = tuple[str, int, str]
-"""What selects the policies: region, purpose and province of source_node. No policy knows a finer source_node."""
+"""The part of a question that selects policies: region, purpose and province of origin. No policy knows a finer one."""
 
 
 class PolicyQuestion(NamedTuple):
@@ -32,7 +32,7 @@ class PolicyQuestion(NamedTuple):
 
     @property
     def key(self) -> PolicyKey:
-        """What selects the policies; questions that differ in the instant alone share it."""
+        """The part that selects policies. Questions that differ only in the instant share it."""
         return self.region, self.purpose, self.arriving_from[:2]
 
 
@@ -77,7 +77,7 @@ class PolicyAnswer:
         return tuple({*self.effective.forbidden_grounds, *self.elsewhere.forbidden_grounds})
 
     def covers(self, instant: Instant) -> bool:
-        """Whether the answer is that for the instant too."""
+        """Return whether the answer also holds at an instant."""
         return (self.start_time is None or self.start_time <= instant) and (
             self.end_time is None or instant < self.end_time
         )

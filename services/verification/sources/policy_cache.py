@@ -1,4 +1,4 @@
-"""Policy answers that are kept, each for the interval in which it cannot change by the clock alone."""
+"""Caches Policy's answers, each for the interval in which the clock alone cannot change it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from services.domain.region import within
 from services.verification.sources.model import PolicyAnswer, PolicyKey, PolicyQuestion
 
 MAX_REGIONS = 4_000
-"""More than GB/T 2260 has in force."""
+"""Regions in the cache. GB/T 2260 has fewer in force."""
 MAX_ANSWERS_PER_REGION = 2_000
-"""More than twelve purposes by 34 provinces of source_node; each holds the answers of a few intervals."""
+"""Keys of one region in the cache. Twelve purposes by 34 provinces of origin are 408."""
 MAX_INTERVALS = 8
-"""Answers for different times of use that are kept side by side."""
+"""Answers of one key in the cache, for different use times."""
 
 
 class PolicyCache:
-    """Answers by region, purpose and province of source_node: a policy knows no finer source_node."""
+    """Answers by region, purpose and province of origin."""
 
     def __init__(self) -> None:
         self._regions: dict[str, dict[PolicyKey, list[PolicyAnswer]]] = {}
 
     def find(self, question: PolicyQuestion) -> PolicyAnswer | None:
-        """The newest answer that covers the question's instant."""
+        """Return the newest answer that covers the question's instant."""
         answers = self._regions.get(question.region)
         if answers is None:
             return None
@@ -30,7 +30,10 @@ class PolicyCache:
         return None
 
     def keep(self, question: PolicyQuestion, known: PolicyAnswer) -> None:
-        """Keep an answer in place of all that its interval covers in part. When there are too many, begin anew."""
+        """Add an answer. It replaces all answers of its key whose intervals overlap with its own.
+
+        If a limit is reached, all answers of the region, or all regions, are dropped first.
+        """
         answers = self._regions.get(question.region)
         if answers is None:
             if len(self._regions) >= MAX_REGIONS:
@@ -43,7 +46,7 @@ class PolicyCache:
         answers[key] = [known, *others[: MAX_INTERVALS - 1]]
 
     def drop(self, jurisdiction: str) -> None:
-        """Forget every answer that a policy of the jurisdiction may have a part in: its own and all below it."""
+        """Drop every answer that a policy of the jurisdiction may have affected: its own and all below it."""
         for region in [region for region in self._regions if within(region, jurisdiction)]:
             del self._regions[region]
 

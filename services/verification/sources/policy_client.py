@@ -1,6 +1,7 @@
 """The client of Policy.
 
-Answers are cached while a watch reports every change. While Policy is unavailable the last ones serve, with their age.
+Answers are cached as long as a watch reports every change. While Policy is unavailable the last answers are used, and
+the decision shows their age.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class PolicyClient:
-    """Asks this node's Policy, as seldom as can be."""
+    """Asks this node's Policy, and only if no cached answer may be used."""
 
     def __init__(
         self, open_channel: OpenChannel, jurisdiction: str, clock: Clock, timing: SourceTiming | None = None
@@ -58,20 +59,24 @@ class PolicyClient:
         self._stub.revive()
 
     async def watch(self) -> None:
-        """Follow the changes of policies until cancelled. A background job."""
+        """Watch the changes of policies until cancelled. A background job."""
         await self._watch.run()
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Close the connection to Policy."""
         await self._stub.close()
 
     @property
     def is_watching(self) -> bool:
-        """Whether changes are being reported."""
+        """Whether the watch reports changes now."""
         return self._watch.is_live
 
     def at_hand(self, question: PolicyQuestion) -> PolicyAnswer | None:
-        """What applies, if it is known without asking."""
+        """Return what applies if a cached answer may be used; otherwise None.
+
+        While Policy is unavailable this also sends one question in the background, to find out whether Policy answers
+        again.
+        """
         known = self._cache.find(question)
         if known is None or not self._has_seen(known, question.seen):
             return None
@@ -86,10 +91,12 @@ class PolicyClient:
         return None
 
     async def resolve(self, question: PolicyQuestion) -> PolicyAnswer | None:
-        """Ask what applies; the last answer when Policy is unavailable, None when there is none that may still be used.
+        """Ask Policy what applies.
+
+        If Policy is unavailable, return the last answer, or None if no answer may still be used.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, Policy answers but has not seen what the caller's token stands for.
+            Unavailable: NOT_FRESH_ENOUGH, Policy answers but has not seen the write of the caller's token.
         """
         latest: PolicyAnswer | None = None
         try:
@@ -108,14 +115,14 @@ class PolicyClient:
         return last if last is not None and self._is_recent(last) and self._has_seen(last, question.seen) else None
 
     def status(self, known: PolicyAnswer) -> SourceStatus:
-        """Policy as a source of a decision: how old the answer is."""
+        """Return Policy's state as a source of a decision, with the as-of time of the answer."""
         return SourceStatus(self._source, SOURCE_OK, self._as_of(known))
 
     def _is_watched(self, known: PolicyAnswer) -> bool:
         return self._watch.is_live and known.epoch == self._watch.epoch
 
     def _as_of(self, known: PolicyAnswer) -> Instant:
-        """Up to when all publications that could change the answer are known."""
+        """Return up to when all publications that could change the answer are known."""
         if known.epoch == self._watch.epoch:
             return max(known.as_of_time, self._watch.as_of_time)
         return known.as_of_time
@@ -125,7 +132,7 @@ class PolicyClient:
             return True
         if seen.region == self._jurisdiction:
             return seen.instant <= self._as_of(known)
-        # What another province publishes does not come here.
+        # Publications of other provinces never reach this node.
         return seen.region == NATION and seen.instant <= self._nation_as_of(known)
 
     def _nation_as_of(self, known: PolicyAnswer) -> Instant:
@@ -144,7 +151,10 @@ class PolicyClient:
         )
 
     async def _resolve_batch(self, questions: list[PolicyQuestion]) -> Sequence[PolicyAnswer | None]:
-        """Ask once for each key: callers who meet mostly ask the same, at about the same instant."""
+        """Ask once for each key, because questions that share a batch mostly have the same key and about the same time.
+
+        Questions that the answer of their key does not cover are asked in a second call.
+        """
         first = {question.key: question for question in reversed(questions)}
         known = dict(zip(first, await self._ask(list(first.values())), strict=True))
         rest = [question for question in questions if not _covers(known[question.key], question)]

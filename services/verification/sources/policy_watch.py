@@ -1,4 +1,4 @@
-"""The watch on Policy: reports which jurisdictions' answers are out of date, and whether it would report at all."""
+"""Watches Policy: reports each jurisdiction whose policies changed, and says whether it would report a change now."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _log = structlog.get_logger(__name__)
 
 
 class PolicyWatch:
-    """Follows WatchPolicies for as long as the service runs.
+    """Keeps one WatchPolicies call open as long as the service runs.
 
     Attributes:
-        epoch: counts the times at which changes may have been missed; an answer from an older one is not watched.
-        change_count: counts the changes reported.
+        epoch: counts how often changes may have been missed. Changes to answers of older epochs may go unreported.
+        change_count: how many changes have been reported.
         as_of_time: everything published up to this instant has been reported.
-        nation_as_of_time: the same of the national node's publications, by its clock.
+        nation_as_of_time: the same for the national node's publications, by its clock.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class PolicyWatch:
         on_connected: Callable[[], None],
         timing: SourceTiming,
     ) -> None:
-        """`drop` is called with the jurisdiction of each change; `on_connected` whenever Policy is heard of again."""
+        """`drop` is called with the jurisdiction of each change, `on_connected` when the watch becomes live again."""
         self._timing = timing
         self._open_channel = open_channel
         self._drop = drop
@@ -49,24 +49,27 @@ class PolicyWatch:
 
     @property
     def is_live(self) -> bool:
-        """Whether a change would be reported now."""
+        """Whether the watch would report a change now."""
         return asyncio.get_running_loop().time() < self._live_until
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Watch until cancelled."""
         await reconnect_forever(
-            self._watch, self._lost, Backoff(self._timing.retry_seconds, self._timing.retry_seconds)
+            self._watch, self._on_disconnect, Backoff(self._timing.retry_seconds, self._timing.retry_seconds)
         )
 
-    def _lost(self, why: str, text: str) -> None:
-        if why == "OUT_OF_RANGE":
+    def _on_disconnect(self, cause: str, text: str) -> None:
+        if cause == "OUT_OF_RANGE":
             self._cursor = ""
         if self._live_until:
-            _log.warning("policy watch lost", why=why, text=text)
+            _log.warning("policy watch disconnected", why=cause, text=text)
         self._live_until = 0.0
 
     async def _watch(self) -> None:
-        """One watch, until it ends, by a connection of its own: one that carries nothing any more is left with it."""
+        """Open one watch and read it until it ends.
+
+        It has its own connection, which is closed with it, so that a half-open connection is never used again.
+        """
         in_snapshot = not self._cursor
         async with self._open_channel() as channel:
             call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=self._cursor))
@@ -74,7 +77,7 @@ class PolicyWatch:
                 async with asyncio.timeout(self._timing.silence_seconds):
                     message = await call.read()
                 if not isinstance(message, WatchPoliciesResponse):
-                    # Ended without a status, which no server does.
+                    # The stream ended without a status, which no server does.
                     raise TimeoutError("the watch ended")
                 if message.HasField("checkpoint"):
                     if in_snapshot:

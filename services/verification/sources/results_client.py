@@ -1,4 +1,4 @@
-"""The client of Results. Look-ups that arrive together share one call; no answer in time is an answer too."""
+"""The client of Results. Look-ups that arrive together share one call. A late answer counts as Results unavailable."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceAsyncStub
 
 Answer = LookupAnswer | None
-"""What a look-up found; None when Results did not answer in time."""
+"""What a look-up found; None if Results failed or did not answer in time."""
 
 
 BATCHES_AT_ONCE = 2
-"""Whole batches that Results works on for us; more would only wait there, and their wait look like its failing."""
+"""Calls of `look_up_each` under way at once, local and nationwide ones each.
+
+More would only wait in Results, and that wait would look like a failure.
+"""
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT})
-"""Codes with which a whole batch fails for the sake of one look-up; it is found by halving, and harms no other."""
+"""Codes with which one faulty look-up fails its whole batch. The batch is halved until only that look-up fails."""
 
 
 class ResultsClient:
@@ -43,13 +46,16 @@ class ResultsClient:
         source = f"{format_node(jurisdiction)}/results"
         self.unavailable = SourceStatus(source, SOURCE_UNAVAILABLE, None)
         self._breaker = CircuitBreaker(source)
-        # What arrives while calls are under way shares the next one, and a shared call costs both sides far less. What
-        # is asked of the whole country goes apart, so that nobody else waits for a nation that is slow.
+        # Look-ups that arrive while calls are under way share the next call, which costs both sides far less.
+        # Nationwide look-ups have calls of their own, so that no other look-up waits for a slow nation.
         self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
         self._nationwide: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, in_flight=4)
-        # One with another node's token may have to wait for what others need not wait for.
         self._region = jurisdiction
-        self._alone: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, max_batch=1, in_flight=64)
+        # A look-up with another node's token may have to wait for that node's commits, so it shares its call with no
+        # other.
+        self._unshared: Coalescer[LookupLatestRequest, Answer] = Coalescer(
+            self._look_up_batch, max_batch=1, in_flight=64
+        )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
@@ -57,7 +63,8 @@ class ResultsClient:
     def ask(self, look_up: LookupLatestRequest, longest_seconds: float = UPSTREAM_SECONDS) -> asyncio.Future[Answer]:
         """Put a look-up; its future has an answer within the time the call under way has for it.
 
-        The future raises InvalidArgument when Results finds fault with the look-up.
+        The future has an answer within the time that the circuit breaker allows. It raises InvalidArgument if Results
+        rejects the look-up.
         """
         if self.may_wait(look_up):
             return self._put(look_up, self._alone, longest_seconds)
@@ -86,9 +93,9 @@ class ResultsClient:
     ) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order in one call of their own, but for those with other nodes' tokens.
 
-        These go apart, those with the same one together.
+        They share one call, except those with other nodes' tokens. Of these, look-ups with the same token share a call.
         """
-        apart: dict[str, Coalescer[LookupLatestRequest, Answer]] = {}
+        by_token: dict[str, Coalescer[LookupLatestRequest, Answer]] = {}
         waiting: dict[int, asyncio.Future[Answer]] = {}
         for index, one in enumerate(look_ups):
             if one.at_least_as_fresh and self.may_wait(one):
@@ -117,7 +124,7 @@ class ResultsClient:
                 raise
         if call.done():
             return call.result()
-        # Not cancelled: when its answer does come, however late, Results is trusted again.
+        # The call is not cancelled. Its late answer closes the circuit breaker again.
         self._late.add(call)
         call.add_done_callback(self._late.discard)
         self._breaker.record_failure("no answer in time")
@@ -149,17 +156,17 @@ class ResultsClient:
 
 
 def _answers(response: BatchLookupColumnsResponse) -> Sequence[Answer | HutongError]:
-    """The answers of a batch in order, in whichever form each of them came."""
-    apart = [_answer(item) for item in response.items]
+    """Return the answers of a batch in order, whether they were sent as messages or in columns."""
+    from_items = [_answer(item) for item in response.items]
     if not response.HasField("columns"):
-        return apart
-    together = answers_from_columns(response.columns)
-    if not apart:
-        return together
-    by_position = dict(zip(response.columns.item_requests, apart, strict=True))
-    rest = iter(together)
-    count = len(apart) + len(together)
-    return [by_position[index] if index in by_position else next(rest) for index in range(count)]
+        return from_items
+    from_columns = answers_from_columns(response.columns)
+    if not from_items:
+        return from_columns
+    by_index = dict(zip(response.columns.item_requests, from_items, strict=True))
+    rest = iter(from_columns)
+    count = len(from_items) + len(from_columns)
+    return [by_index[index] if index in by_index else next(rest) for index in range(count)]
 
 
 def _answer(item: LookupLatestItem) -> Answer | HutongError:
@@ -170,7 +177,7 @@ def _answer(item: LookupLatestItem) -> Answer | HutongError:
         return InvalidArgument.of(_violations(error))
     info = _info(error)
     if info.reason == "NOT_FRESH_ENOUGH":
-        # Nothing is known of the commits that the token stands for: the answer says that their node is unavailable.
+        # Results has not seen the commits of the token, so the answer names their node as unavailable.
         unavailable = DataSource(node=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
         return answer_from_message(LookupLatestResponse(sources=[unavailable]))
     return None
@@ -182,7 +189,7 @@ def _outcome(future: asyncio.Future[Answer]) -> Answer | HutongError:
 
 
 def _violations(status: status_pb2.Status) -> list[Violation]:
-    """The faults that Results found, with the fields as our caller knows them."""
+    """Return the faults that Results found, with the field names of VerifyRequest."""
     bad = error_details_pb2.BadRequest()
     for detail in status.details:
         if detail.Unpack(bad):
@@ -194,7 +201,7 @@ def _violations(status: status_pb2.Status) -> list[Violation]:
 
 
 def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
-    """The ErrorInfo among a status's details; an empty one when there is none."""
+    """Return the ErrorInfo among a status's details, or an empty one if there is none."""
     info = error_details_pb2.ErrorInfo()
     any(detail.Unpack(info) for detail in status.details)
     return info

@@ -1,4 +1,4 @@
-"""Times that Verification keeps with its sources."""
+"""Waits and ages that Verification uses with its sources."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ class SourceTiming:
     """Waits and ages, in seconds unless they are spans.
 
     Attributes:
-        silence_seconds: a watch that says nothing for longer is not live: heartbeats come at least every five seconds.
-        retry_seconds: between the loss of one watch and the next try.
+        silence_seconds: how long a watch may be silent and still count as live. The contract promises a heartbeat at
+            least every five seconds.
+        retry_seconds: the wait before a watch is opened again.
         unwatched_seconds: how long an answer is used without a watch that would report its change. A publication is
             then still seen within a second.
-        token_retry_seconds: between two questions to a Policy that has not yet seen what the caller's token stands for.
-        longest_absence: how old the last answers may grow while Policy is unavailable. After it no rule is known, which
-            refuses nobody.
+        token_retry_seconds: the wait before Policy is asked again if it has not yet seen the write of a token.
+        longest_absence: how old the last answers may be while Policy is unavailable. After that no policy is known and
+            the outcome is UNDETERMINED, which is never a refusal (docs/policy.md §9).
     """
 
     silence_seconds: float = 7.5

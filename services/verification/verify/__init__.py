@@ -1,1 +1,1 @@
-"""Verification itself: a question in, a decision out, kept where it must be."""
+"""Answers questions with decisions, and stores the decisions that have to be stored."""

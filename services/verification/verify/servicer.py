@@ -1,4 +1,4 @@
-"""VerificationService: wire ↔ domain, nothing else. The contract documents each RPC."""
+"""Translates the RPCs of VerificationService between wire and domain. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class VerificationServicer(VerificationServiceServicer):
-    """Decisions."""
+    """VerificationService: makes, stores and replays decisions."""
 
     def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore) -> None:
         self._verifier = verifier

@@ -1,4 +1,4 @@
-"""The store of decisions, in SQLite or PostgreSQL."""
+"""Stores decisions in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.verification.verify.tables import decisions
 class StoredDecision:
     """A decision with its full inputs, both serialized as `hutong.verification.v1` messages.
 
-    `subject` None: it was stored before decisions were tagged with their subject.
+    `subject` is None if the decision was stored before decisions were tagged with their subject.
     """
 
     uuid: str
@@ -30,22 +30,26 @@ class StoredDecision:
 
 
 class DecisionStore:
-    """Decisions in SQLite or PostgreSQL."""
+    """The store of decisions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep_decisions(self, kept: Sequence[StoredDecision]) -> None:
-        """Store decisions in one transaction, durable when this returns."""
+        """Store decisions in one transaction. They are durable when this returns."""
         await self._database.write(insert_decisions, kept)
 
     async def get_decision(self, uuid: str) -> StoredDecision:
-        """One decision. NotFound."""
+        """Return one decision.
+
+        Raises:
+            NotFound: there is no such decision.
+        """
         return await self._database.read(select_decision, uuid)
 
 
 def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> None:
-    """Write decisions inside a transaction."""
+    """Insert decisions inside a transaction."""
     rows = [
         {
             "uuid": one.uuid,
@@ -61,7 +65,11 @@ def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> 
 
 
 def select_decision(connection: Connection, uuid: str) -> StoredDecision:
-    """Read a decision; NotFound."""
+    """Read a decision.
+
+    Raises:
+        NotFound: there is no such decision.
+    """
     row = connection.execute(select(decisions).where(decisions.c.uuid == uuid)).one_or_none()
     if row is None:
         raise NotFound.resource(format_decision(uuid))

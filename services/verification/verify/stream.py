@@ -1,4 +1,4 @@
-"""StreamVerify: streams that gates keep open. Questions of all gates are answered together, each as it is ready."""
+"""StreamVerify: streams that gates keep open. Questions of all gates share batches; each answer is sent when ready."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Answered = StreamVerifyResponse | Unanswered
 """The answer to a question, or what is still to be asked of the nation."""
 
 QUESTIONS_AT_ONCE = 64
-"""Questions of one stream under way; beyond them it is not read, and flow control holds the gate back."""
+"""Questions of one stream under way. At this limit the stream is not read, so flow control stops the gate."""
 
 
 class VerificationStream:
-    """Answers streams. An idle one costs a waiting reader and an empty queue."""
+    """Answers streams. An idle stream costs a waiting reader and an empty queue."""
 
     def __init__(self, verifier: Verifier, drain: Drain) -> None:
         self._verifier = verifier
@@ -41,22 +41,22 @@ class VerificationStream:
 
     @property
     def open_count(self) -> int:
-        """Streams that are open now."""
+        """How many streams are open now."""
         return len(self._streams)
 
     @property
     def question_count(self) -> int:
-        """Questions that are being answered now."""
+        """How many questions are being answered now."""
         return sum(stream.question_count for stream in self._streams)
 
     async def close_when_drained(self) -> None:
-        """Wait for the drain, and end all streams then: one background job for all of them."""
+        """Wait for the drain, then end all streams. A background job."""
         await self._drain.wait()
         for stream in list(self._streams):
             stream.end()
 
     async def serve(self, requests: AsyncIterator[StreamVerifyRequest]) -> AsyncIterator[StreamVerifyResponse]:
-        """Answer a stream until the gate half-closes it, breaks it off, or the server drains."""
+        """Answer a stream until the gate half-closes or cancels it, or the server drains."""
         stream = _Stream(self, requests)
         self._streams.add(stream)
         try:
@@ -69,7 +69,7 @@ class VerificationStream:
     def ask(self, question: StreamVerifyRequest) -> asyncio.Future[Answered]:
         """Put a question; the future has its answer: a decision, an error, or what is still to be asked of the nation.
 
-        One with a token may have to wait for what it stands for, and goes alone so that no other waits with it.
+        A question with a token may have to wait for a write, so it shares no batch with other questions.
         """
         if question.request.at_least_as_fresh:
             return asyncio.ensure_future(self._answer_alone(question))
@@ -109,7 +109,7 @@ def _batch(questions: Sequence[StreamVerifyRequest]) -> BatchVerifyRequest:
 
 
 class _Stream:
-    """One gate's stream: a reader that puts its questions, and a queue of answers that are ready."""
+    """One gate's stream: a reader of its questions, and a queue of answers that are ready."""
 
     def __init__(self, streams: VerificationStream, requests: AsyncIterator[StreamVerifyRequest]) -> None:
         self._streams = streams
@@ -123,11 +123,14 @@ class _Stream:
 
     @property
     def question_count(self) -> int:
-        """Questions of this gate that are being answered now."""
+        """How many questions of this stream are being answered now."""
         return len(self._under_way)
 
     async def next_answer(self) -> StreamVerifyResponse | None:
-        """The next answer that is ready; None when the last question has its own. Raises what broke the stream."""
+        """Wait for the next answer that is ready; None after the last one.
+
+        If reading the stream failed, the failure is raised after the last answer.
+        """
         while not self._ready.empty() or self._under_way or not self._reader.done():
             answer = await self._ready.get()
             if answer is not None:
@@ -137,11 +140,11 @@ class _Stream:
         return None
 
     def end(self) -> None:
-        """Take no more questions; those under way are still answered."""
+        """Stop reading questions. Those under way are still answered."""
         self._reader.cancel()
 
     def abandon(self) -> None:
-        """The gate is gone: stop everything."""
+        """Stop reading and cancel all questions, because the gate has disconnected."""
         self._reader.cancel()
         for future in list(self._under_way):
             future.cancel()
@@ -174,10 +177,10 @@ class _Stream:
         if error is None:
             self._ready.put_nowait(future.result())
         else:
-            # As at the edge of a unary call: one question's failure is its own.
+            # A failure becomes a status as in a unary call, and does not affect other questions.
             self._ready.put_nowait(StreamVerifyResponse(correlation_id=correlation_id, error=to_status(error)))
 
     def _note_end(self, reader: asyncio.Task[None]) -> None:
         self._failure = None if reader.cancelled() else reader.exception()
-        # Wakes the one who waits for answers, if none is left to come.
+        # Wakes `next_answer`, which would wait for ever if no answer is left to come.
         self._ready.put_nowait(None)

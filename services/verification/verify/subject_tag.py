@@ -1,4 +1,4 @@
-"""Tags a stored decision with its subject, so that only someone who has the document can check whose it is. Pure."""
+"""Tags a stored decision with its subject, so that only a holder of the document can check whom it is about. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.domain.subject import KEY_LENGTH, Pepper
 class SubjectTag(NamedTuple):
     """A keyed hash of one decision and the document it was made for, and the version of the pepper.
 
-    Each decision has its own, so that a table of them does not show where one person went.
+    Two decisions of one subject have different tags, so the table of decisions does not show where a subject went.
     """
 
     key: bytes
@@ -20,13 +20,16 @@ class SubjectTag(NamedTuple):
 
 
 def subject_tag(uuid: str, subject: bytes, pepper: Pepper) -> SubjectTag:
-    """The tag of a decision; `subject` is the key of the document it was made for."""
+    """Return the tag of a decision. `subject` is the subject key of the document that it was made for."""
     digest = hmac.digest(pepper.secret, b"decision" + uuid.encode() + subject, sha256)
     return SubjectTag(digest[:KEY_LENGTH], pepper.version)
 
 
 def is_tagged(kept: SubjectTag | None, uuid: str, subject: bytes, pepper: Pepper) -> bool | None:
-    """Whether a decision is of a subject. None if that is unknown: no tag was kept, or one under another pepper."""
+    """Return whether a decision is about a subject.
+
+    None means unknown: the decision has no tag, or a tag under another pepper.
+    """
     if kept is None or kept.version != pepper.version:
         return None
     return hmac.compare_digest(kept.key, subject_tag(uuid, subject, pepper).key)

@@ -15,8 +15,8 @@ decisions = Table(
     # Serialized hutong.verification.v1.Decision and DecisionInputs.
     Column("decision", LargeBinary, nullable=False),
     Column("inputs", LargeBinary, nullable=False),
-    # Keyed hash of the decision's own UUID and the document: it tells whether the decision is that of a person at hand,
-    # not that two decisions are of one person. NULL in rows that are older than the column.
+    # Keyed hash of the decision's UUID and the document. It shows whether the decision is about a given subject, but
+    # not whether two decisions are about the same subject. NULL in rows older than the column.
     Column("person_key", LargeBinary(KEY_LENGTH)),
     Column("key_version", SmallInteger),
 )

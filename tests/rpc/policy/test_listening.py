@@ -25,7 +25,7 @@ from services.policy.convert import bare_statement, revision_from_proto, revisio
 from services.policy.upstream import follower
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
-from tests.support.policy.country import arrives, make_venue_policy, nation_as_of, province, revisions
+from tests.support.policy.country import make_venue_policy, nation_as_of, province, revisions, wait_until_known
 from tests.support.policy.service import Service
 from tests.support.results.country import read_rows, until
 
@@ -88,13 +88,13 @@ async def test_what_is_not_understood_is_asked_for_again_at_the_next_start(tmp_p
     good_hash, spoilt.content_hash = spoilt.content_hash, "0" * 64
     nation = PretendedNation([spoilt, told("good")])
     async with following(nation, url, tmp_path) as henan:
-        await arrives(henan, NAME.format("good"))
+        await wait_until_known(henan, NAME.format("good"))
         assert await revisions(henan, NAME.format("spoilt")) == []
         assert REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 1
         assert cursor(url) == ""
     spoilt.content_hash = good_hash
     async with following(nation, url, tmp_path) as henan:
-        await arrives(henan, NAME.format("spoilt"))
+        await wait_until_known(henan, NAME.format("spoilt"))
         assert REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 0
         assert cursor(url) == "the end"
     assert nation.asked == ["", ""]
@@ -104,7 +104,7 @@ async def test_a_snapshot_of_any_size_is_taken_in_before_its_end_is_claimed(
     tmp_path: Path, database_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In several transactions, of which the last one holds the place."""
-    monkeypatch.setattr(follower, "MAX_TOGETHER", 7)
+    monkeypatch.setattr(follower, "MAX_REVISIONS_PER_WRITE", 7)
     url = database_url("policy")
     nation = PretendedNation([told(f"policy-{number}") for number in range(20)])
     async with following(nation, url, tmp_path) as henan:
@@ -129,5 +129,5 @@ async def test_a_cursor_that_the_nation_does_not_know_is_dropped(
         await until(lambda: cursor(url) == "the end")
     nation = PretendedNation([told("new")], refuse=code)
     async with following(nation, url, tmp_path) as henan:
-        await arrives(henan, NAME.format("new"))
+        await wait_until_known(henan, NAME.format("new"))
     assert nation.asked == ["the end", ""]

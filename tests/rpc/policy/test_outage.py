@@ -23,14 +23,14 @@ from tests.support.link import Link, link_to
 from tests.support.policy.country import (
     FLOOR,
     NATION_POLICY,
-    arrives,
-    comes,
     make_floor,
     make_venue_policy,
     nation_as_of,
     province,
     resolve,
     revisions,
+    wait_until_governing,
+    wait_until_known,
 )
 from tests.support.policy.service import Service, make_policy, policy_at
 from tests.support.results.country import until
@@ -58,7 +58,7 @@ async def test_the_nations_last_word_holds_while_it_is_away_and_through_a_restar
         await nation.publish(make_policy(NATION_POLICY))
         await nation.publish(make_floor())
         async with province(url, tmp_path, link.address) as henan:
-            await arrives(henan, FLOOR)
+            await wait_until_known(henan, FLOOR)
             await link.cut()
             assert await henan.governing() == f"{NATION_POLICY}@1"
         await nation.publish(make_policy(NATION_POLICY, hours=24))
@@ -68,7 +68,7 @@ async def test_the_nations_last_word_holds_while_it_is_away_and_through_a_restar
             await henan.publish(make_policy(CITY_POLICY))
             assert await henan.governing() == f"{CITY_POLICY}@1"
             link.mend()
-            await comes(henan, f"{NATION_POLICY}@2", "419001", seconds=4)
+            await wait_until_governing(henan, f"{NATION_POLICY}@2", "419001", seconds=4)
 
 
 async def test_how_far_the_nation_is_known_stands_still_while_it_is_away(tmp_path: Path, sqlite_url: MakeUrl) -> None:
@@ -102,11 +102,11 @@ async def test_a_connection_that_is_half_open_is_given_up_for_a_new_one(tmp_path
         province(sqlite_url("policy"), tmp_path, link.address, timing=IMPATIENT) as henan,
     ):
         await nation.publish(make_policy(NATION_POLICY))
-        await comes(henan, f"{NATION_POLICY}@1")
+        await wait_until_governing(henan, f"{NATION_POLICY}@1")
         link.strand()
         await nation.publish(make_policy(NATION_POLICY, hours=24))
         assert await henan.governing() == f"{NATION_POLICY}@1"
-        await comes(henan, f"{NATION_POLICY}@2", seconds=6)
+        await wait_until_governing(henan, f"{NATION_POLICY}@2", seconds=6)
 
 
 async def test_a_nation_that_is_frozen_is_served_without_and_caught_up_with(
@@ -118,14 +118,14 @@ async def test_a_nation_that_is_frozen_is_served_without_and_caught_up_with(
         province(sqlite_url("policy"), tmp_path, link.address, timing=IMPATIENT) as henan,
     ):
         await nation.publish(make_policy(NATION_POLICY))
-        await comes(henan, f"{NATION_POLICY}@1")
+        await wait_until_governing(henan, f"{NATION_POLICY}@1")
         link.freeze()
         with capture_logs() as logs:
-            await until(lambda: any("not followed" in line["event"] for line in logs))
+            await until(lambda: any("not watched" in line["event"] for line in logs))
         assert await henan.governing() == f"{NATION_POLICY}@1"
         await nation.publish(make_policy(NATION_POLICY, hours=24))
         link.mend()
-        await comes(henan, f"{NATION_POLICY}@2", seconds=6)
+        await wait_until_governing(henan, f"{NATION_POLICY}@2", seconds=6)
 
 
 async def test_a_slow_link_makes_it_late_and_nothing_else(tmp_path: Path, sqlite_url: MakeUrl) -> None:
@@ -134,7 +134,7 @@ async def test_a_slow_link_makes_it_late_and_nothing_else(tmp_path: Path, sqlite
         link.slow(1.0)
         async with province(sqlite_url("policy"), tmp_path, link.address) as henan:
             await nation.publish(make_policy(NATION_POLICY))
-            await comes(henan, f"{NATION_POLICY}@1")
+            await wait_until_governing(henan, f"{NATION_POLICY}@1")
 
 
 async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, database_url: MakeUrl) -> None:
@@ -148,7 +148,7 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
         for number in range(1, 11):
             await nation.publish(make_policy(NATION_POLICY, hours=number))
         for henan in (one, other):
-            await comes(henan, f"{NATION_POLICY}@10")
+            await wait_until_governing(henan, f"{NATION_POLICY}@10")
             call: Any = henan.read.WatchPolicies(WatchPoliciesRequest())
             told = [await call.read() for _ in range(11)]
             assert [message.event.policy.revision for message in told] == [*range(1, 11), 0]
@@ -156,7 +156,7 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
             call.cancel()
         await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@10", reason="over"))
         for henan in (one, other):
-            await comes(henan, f"{NATION_POLICY}@9")
+            await wait_until_governing(henan, f"{NATION_POLICY}@9")
 
 
 async def test_a_nation_that_was_restored_is_read_anew_and_takes_nothing_back(
@@ -171,7 +171,7 @@ async def test_a_nation_that_was_restored_is_read_anew_and_takes_nothing_back(
         for policy in (make_policy(NATION_POLICY), make_venue_policy("lost"), make_venue_policy("another")):
             await nation.publish(policy)
         async with province(database_url("policy"), tmp_path, link.address) as henan:
-            await arrives(henan, "jurisdictions/000000/policies/another")
+            await wait_until_known(henan, "jurisdictions/000000/policies/another")
             another = await revisions(henan, "jurisdictions/000000/policies/another")
             await link.cut()
             _lose_changes(url, after=1)
@@ -182,7 +182,7 @@ async def test_a_nation_that_was_restored_is_read_anew_and_takes_nothing_back(
                 with capture_logs() as logs:
                     link.lead_to(restored.address)
                     link.mend()
-                    await arrives(henan, "jurisdictions/000000/policies/second")
+                    await wait_until_known(henan, "jurisdictions/000000/policies/second")
                 assert await revisions(henan, "jurisdictions/000000/policies/first")
                 assert await revisions(henan, "jurisdictions/000000/policies/another") == another
                 assert await revisions(henan, "jurisdictions/000000/policies/lost")
@@ -213,13 +213,13 @@ async def test_a_withdrawal_is_noticed_after_a_lost_cursor(tmp_path: Path, datab
     async with nation_at(database_url("policy"), tmp_path) as (nation, link):
         await nation.publish(make_policy(NATION_POLICY))
         async with province(url, tmp_path, link.address) as henan:
-            await comes(henan, f"{NATION_POLICY}@1")
+            await wait_until_governing(henan, f"{NATION_POLICY}@1")
         await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="over"))
         database = open_database(url)
         database.write_now(lambda connection: connection.execute(delete(tables.upstream_places)))
         database.close()
         async with province(url, tmp_path, link.address) as henan:
-            await comes(henan, "")
+            await wait_until_governing(henan, "")
 
 
 async def test_who_is_not_the_nation_is_not_followed(tmp_path: Path, sqlite_url: MakeUrl) -> None:
@@ -227,7 +227,7 @@ async def test_who_is_not_the_nation_is_not_followed(tmp_path: Path, sqlite_url:
     async with nation_at(sqlite_url("policy"), tmp_path) as (nation, link):
         await nation.publish(make_policy(NATION_POLICY))
         async with province(sqlite_url("policy"), tmp_path, link.address, "370000") as shandong:
-            await comes(shandong, f"{NATION_POLICY}@1", "370100")
+            await wait_until_governing(shandong, f"{NATION_POLICY}@1", "370100")
             with capture_logs() as logs:
                 async with province(sqlite_url("policy"), tmp_path, shandong.address) as henan:
                     await until(lambda: any(line.get("why") == "NOT_AN_UPSTREAM" for line in logs))
@@ -244,14 +244,14 @@ async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, 
         province(url, tmp_path, link.address) as henan,
     ):
         await nation.publish(make_policy(NATION_POLICY))
-        await comes(henan, f"{NATION_POLICY}@1")
+        await wait_until_governing(henan, f"{NATION_POLICY}@1")
         _run(url, "ALTER TABLE upstream_places RENAME TO lost_places")
         with capture_logs() as logs:
             await nation.publish(make_policy(NATION_POLICY, hours=24))
-            await until(lambda: any("not followed" in line["event"] for line in logs))
+            await until(lambda: any("not watched" in line["event"] for line in logs))
         assert await henan.governing() == f"{NATION_POLICY}@1"
         _run(url, "ALTER TABLE lost_places RENAME TO upstream_places")
-        await comes(henan, f"{NATION_POLICY}@2")
+        await wait_until_governing(henan, f"{NATION_POLICY}@2")
 
 
 def _run(url: str, statement: str) -> None:

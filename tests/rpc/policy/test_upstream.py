@@ -26,13 +26,13 @@ from tests.support.policy.country import (
     FLOOR,
     HENAN_POLICY,
     NATION_POLICY,
-    arrives,
-    comes,
     make_floor,
     nation_as_of,
     province,
     resolve,
     revisions,
+    wait_until_governing,
+    wait_until_known,
 )
 from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 from tests.support.results.country import until
@@ -66,7 +66,7 @@ async def henan(tmp_path: Path, database_url: MakeUrl, nation: Service) -> Async
 async def test_a_national_policy_governs_in_the_province_as_it_was_published(nation: Service, henan: Service) -> None:
     """To the last field: number, times and hash are the nation's."""
     published = (await nation.publish(make_policy(NATION_POLICY))).policy
-    await comes(henan, f"{NATION_POLICY}@1")
+    await wait_until_governing(henan, f"{NATION_POLICY}@1")
     assert (await henan.read.GetPolicy(GetPolicyRequest(name=f"{NATION_POLICY}@1"))).policy == published
 
 
@@ -90,7 +90,7 @@ async def test_a_national_floor_binds_what_the_province_published_before(nation:
 async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service, henan: Service) -> None:
     """Its publication is refused with the nation's floor as the reason."""
     await nation.publish(make_floor())
-    await arrives(henan, FLOOR)
+    await wait_until_known(henan, FLOOR)
     undercut = make_policy(HENAN_POLICY)
     undercut.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -101,10 +101,10 @@ async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service
 async def test_a_withdrawal_comes_down_too(nation: Service, henan: Service) -> None:
     """With its time and reason; nothing governs any more."""
     await nation.publish(make_policy(NATION_POLICY))
-    await comes(henan, f"{NATION_POLICY}@1")
+    await wait_until_governing(henan, f"{NATION_POLICY}@1")
     withdrawal = WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="over")
     withdrawn = (await nation.admin.WithdrawPolicy(withdrawal)).policy
-    await comes(henan, "")
+    await wait_until_governing(henan, "")
     assert await revisions(henan, NATION_POLICY) == [withdrawn]
 
 
@@ -112,7 +112,7 @@ async def test_only_the_nations_own_policies_come(nation: Service, henan: Servic
     """What the national node keeps for another jurisdiction is not this province's."""
     await nation.publish(make_policy("jurisdictions/410100/policies/hotel"))
     await nation.publish(make_policy(NATION_POLICY))
-    await comes(henan, f"{NATION_POLICY}@1")
+    await wait_until_governing(henan, f"{NATION_POLICY}@1")
 
 
 @pytest.mark.parametrize("name", [NATION_POLICY, "jurisdictions/370000/policies/hotel"])
@@ -128,7 +128,7 @@ async def test_a_province_publishes_for_itself_alone(henan: Service, name: str) 
 async def test_a_province_cannot_withdraw_what_the_nation_published(nation: Service, henan: Service) -> None:
     """It goes on to govern."""
     await nation.publish(make_policy(NATION_POLICY))
-    await comes(henan, f"{NATION_POLICY}@1")
+    await wait_until_governing(henan, f"{NATION_POLICY}@1")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await henan.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="not here"))
     assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
@@ -146,9 +146,9 @@ async def test_a_nation_whose_clock_differs_is_followed_at_once(
         province(sqlite_url("policy"), tmp_path, nation.address) as henan,
     ):
         await nation.publish(make_policy(NATION_POLICY), retroactive_reason="clocks")
-        await comes(henan, f"{NATION_POLICY}@1", seconds=2)
+        await wait_until_governing(henan, f"{NATION_POLICY}@1", seconds=2)
         await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="over"))
-        await comes(henan, "", seconds=2)
+        await wait_until_governing(henan, "", seconds=2)
 
 
 async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation: Service, henan: Service) -> None:

@@ -245,7 +245,7 @@ def test_of_ties_from_two_processes_one_is_published(url: str) -> None:
 async def test_process_killed_while_publishing_leaves_nothing_and_holds_nobody_up(url: str, store: PolicyStore) -> None:
     """The turn passes on; nothing of its publication is there."""
     process, pipe = start_holder(url)
-    assert pipe.recv() == "judging"
+    assert pipe.recv() == "publishing"
     process.kill()
     process.join()
     revision = await publish(store, make_request("after"))

@@ -1,4 +1,4 @@
-"""A policy service for tests of the calendar: answers from a book of rules, by the service's own pure code."""
+"""A fake Policy for tests of the calendar. It answers from a policy book by the service's own rules."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from services.policy.serving.resolver import response_to_proto
 from tests.support.policy.factories import HOUR, make_revision
 
 
-class BookOfRules:
-    """Answers batches from a book, by the service's own pure rules."""
+class FakePolicy:
+    """Answers batches from a policy book, by the service's own rules."""
 
     def __init__(self, revisions: Sequence[Revision]) -> None:
         self._book = PolicyBook(revisions)
@@ -67,7 +67,7 @@ LOCAL = make_revision(policy_id="hotel", purposes=(PURPOSE_HOTEL,), origin=SAME_
 ASKED = (PURPOSE_PUBLIC_VENUE, PURPOSE_CITY_TRANSPORT, PURPOSE_HOTEL, PURPOSE_SCHOOL)
 
 
-def read_year(*revisions: Revision) -> tuple[Calendar, BookOfRules]:
-    rules = BookOfRules(revisions)
+def read_year(*revisions: Revision) -> tuple[Calendar, FakePolicy]:
+    rules = FakePolicy(revisions)
     connection: Any = SimpleNamespace(policies=rules)
     return read_calendar(connection, "410105", ASKED, *YEAR), rules

@@ -1,4 +1,4 @@
-"""A small upload service in the test's own process, on a real port, that can be told to misbehave."""
+"""A small upload service in the test's own process, on a real port, with failures that a test chooses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hutong.results.v1.upload_service_pb2 import (
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer, add_UploadServiceServicer_to_server
 
 REJECTED = "REJECT"
-"""A tube whose code begins so is rejected."""
+"""Tubes whose code begins with this are rejected."""
 
 
 def failure(
     code: int, reason: str, *, retry_seconds: float | None = None, metadata: dict[str, str] | None = None
 ) -> status_pb2.Status:
-    """A status as the services make it."""
+    """Return a status as the services make it."""
     status = status_pb2.Status(code=code, message=f"it is {reason.lower()}")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="hutong.org", metadata=metadata or {}))
     if retry_seconds is not None:
@@ -44,9 +44,9 @@ class FakeUploads(UploadServiceServicer):
     """Keeps one upload in memory by the contract's rules.
 
     Attributes:
-        before_commit: called with the number of the batch (over all streams) before it is committed; what it returns
-            ends the stream.
-        before_answer: the same, after the commit and before the acknowledgement.
+        before_commit: called with the number of the batch, counted over all streams, before the commit. A returned
+            status ends the stream.
+        before_answer: the same, between the commit and the acknowledgement.
     """
 
     before_commit: Callable[[int], status_pb2.Status | None] = lambda _: None
@@ -64,13 +64,13 @@ class FakeUploads(UploadServiceServicer):
         for request in requests:
             batch = request.batch
             self.batches += 1
-            self._end_if_told(self.before_commit, context)
+            self._fail_if_chosen(self.before_commit, context)
             replayed = batch.offset + len(batch.tubes) <= len(self.tubes)
             if batch.offset > len(self.tubes):
                 gap = failure(code_pb2.OUT_OF_RANGE, "UPLOAD_GAP", metadata={"committed_offset": str(len(self.tubes))})
                 context.abort_with_status(rpc_status.to_status(gap))
             self.tubes += [tube.tube_code for tube in batch.tubes][len(self.tubes) - batch.offset :]
-            self._end_if_told(self.before_answer, context)
+            self._fail_if_chosen(self.before_answer, context)
             yield self._acknowledge(batch, replayed)
 
     def GetUpload(self, request: GetUploadRequest, context: grpc.ServicerContext) -> GetUploadResponse:
@@ -106,20 +106,20 @@ class FakeUploads(UploadServiceServicer):
             rejections=rejections,
         )
 
-    def _end_if_told(self, told: Callable[[int], status_pb2.Status | None], context: grpc.ServicerContext) -> None:
-        status = told(self.batches)
+    def _fail_if_chosen(self, choose: Callable[[int], status_pb2.Status | None], context: grpc.ServicerContext) -> None:
+        status = choose(self.batches)
         if status:
             context.abort_with_status(rpc_status.to_status(status))
 
 
 def at_batches(status: status_pb2.Status, *numbers: int) -> Callable[[int], status_pb2.Status | None]:
-    """Fails at these batches, and at no other."""
+    """Return a function that fails at these batches only."""
     return lambda number: status if number in numbers else None
 
 
 @contextlib.contextmanager
 def serving(servicer: UploadServiceServicer) -> Iterator[str]:
-    """Serve on a free port of loopback; yields the address."""
+    """Serve on a free port of loopback. Yields the address."""
     server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     add_UploadServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

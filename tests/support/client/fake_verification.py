@@ -1,4 +1,4 @@
-"""A small Verification service whose answers say whom they are about."""
+"""A small Verification service whose decisions are named after the document's number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 
 
 class FakeVerification(VerificationServiceServicer):
-    """Decides for everybody: the decision's name is the document's number. A stream is answered in reverse."""
+    """Answers every question. The name of the decision is the document's number. A stream is answered in reverse."""
 
     def BatchVerify(self, request: BatchVerifyRequest, _context: grpc.ServicerContext) -> BatchVerifyResponse:
         return BatchVerifyResponse(items=[VerifyItem(decision=_decide(asked)) for asked in request.requests])
@@ -41,7 +41,7 @@ def _decide(request: VerifyRequest) -> Decision:
 
 @contextlib.contextmanager
 def serving_verification() -> Iterator[str]:
-    """Serve on a free port of loopback; yields the address."""
+    """Serve on a free port of loopback. Yields the address."""
     server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     add_VerificationServiceServicer_to_server(FakeVerification(), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""Small files of a laboratory."""
+"""Makes small files of a laboratory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CARDS = ("410105186001010019", "220502187003030031", "450403188009090041")
 
 
 def line(number: int = 1, **changes: str) -> dict[str, str]:
-    """A good row of its own tube; keywords replace columns."""
+    """Return a valid row with its own tube. Keywords replace columns."""
     row = {
         "name": "赵示例",
         "card_no": CARDS[number % len(CARDS)],
@@ -45,7 +45,7 @@ def line(number: int = 1, **changes: str) -> dict[str, str]:
 
 
 def as_csv(rows: Iterable[Mapping[str, str]], header: Sequence[str] = HEADER) -> str:
-    """The rows as CSV under a header."""
+    """Return the rows as CSV with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, header, extrasaction="ignore")
     writer.writeheader()
@@ -54,13 +54,13 @@ def as_csv(rows: Iterable[Mapping[str, str]], header: Sequence[str] = HEADER) ->
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, str]], header: Sequence[str] = HEADER) -> Path:
-    """A CSV file of the rows."""
+    """Write the rows to a CSV file."""
     path.write_text(as_csv(rows, header), encoding="utf-8", newline="")
     return path
 
 
 def write_workbook(path: Path, rows: Iterable[Sequence[object]]) -> Path:
-    """A workbook of the rows."""
+    """Write the rows to a workbook."""
     book = Workbook()
     for row in rows:
         book.worksheets[0].append(list(row))
@@ -69,7 +69,7 @@ def write_workbook(path: Path, rows: Iterable[Sequence[object]]) -> Path:
 
 
 def damage_workbook(path: Path, part: str, change: Callable[[bytes], bytes]) -> Path:
-    """The workbook with one of its parts changed, as by a disk or a program that broke off; packed soundly."""
+    """Change one part of a workbook, as a faulty disk or an interrupted program would. The archive stays valid."""
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     parts[part] = change(parts[part])
@@ -80,7 +80,7 @@ def damage_workbook(path: Path, part: str, change: Callable[[bytes], bytes]) -> 
 
 
 def write_file(path: Path, content: bytes) -> Path:
-    """Write these bytes."""
+    """Write bytes to a file."""
     path.write_bytes(content)
     return path
 

@@ -1,4 +1,4 @@
-"""The nation's Policy and those of its provinces, as tests meet them: real services on real ports."""
+"""Runs the nation's Policy and those of its provinces for tests: real services on real ports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def province(
     jurisdiction: str = "410000",
     timing: PolicyTiming | None = None,
 ) -> AsyncIterator[Service]:
-    """Henan, or another one."""
+    """Serve the Policy of a province, Henan by default, that watches the nation's Policy."""
     async with policy_at(
         url, directory, jurisdiction, timing=timing, upstream="127.0.0.1:1", upstream_policy=upstream_policy
     ) as served:
@@ -37,12 +37,12 @@ async def province(
 
 
 def make_floor() -> policy_pb2.Policy:
-    """A national floor that binds paper to count."""
+    """Return a national floor by which paper reports must be accepted."""
     return make_policy(FLOOR, floor=True, channels=[channel_pb2.CHANNEL_PAPER_REPORT])
 
 
 def make_venue_policy(policy_id: str) -> policy_pb2.Policy:
-    """A national policy that ties with no other: it ends as it begins."""
+    """Return a national policy that ties with no other, because it is in force for one microsecond."""
     policy = make_policy(f"jurisdictions/000000/policies/{policy_id}")
     policy.purposes[:] = [VENUE]
     policy.effective_end_time.CopyFrom(policy.effective_start_time)
@@ -51,18 +51,18 @@ def make_venue_policy(policy_id: str) -> policy_pb2.Policy:
 
 
 async def resolve(service: Service, region: str = "410105") -> policy_pb2.EffectivePolicy:
-    """What applies to a hotel there."""
+    """Return what applies to hotels of a region."""
     response = await service.read.ResolvePolicy(ResolvePolicyRequest(region=region, purpose=HOTEL))
     return response.effective_policy
 
 
 async def nation_as_of(service: Service) -> Instant:
-    """Up to when the nation is known at a province; 0 where it never was."""
+    """Return up to when a province knows the nation's policies; 0 if it has received nothing."""
     return from_timestamp((await resolve(service)).nation_as_of_time)
 
 
 async def revisions(service: Service, name: str) -> list[policy_pb2.Policy]:
-    """All revisions of a policy; none where it is not known."""
+    """Return all revisions of a policy; none if it is not known."""
     try:
         request = ListPolicyRevisionsRequest(name=name, page_size=500)
         return list((await service.read.ListPolicyRevisions(request)).policies)
@@ -72,8 +72,8 @@ async def revisions(service: Service, name: str) -> list[policy_pb2.Policy]:
         return []
 
 
-async def comes(service: Service, name: str, region: str = "410105", seconds: float = 20.0) -> None:
-    """Wait until a policy governs hotels."""
+async def wait_until_governing(service: Service, name: str, region: str = "410105", seconds: float = 20.0) -> None:
+    """Wait until a policy governs hotels of a region."""
 
     async def governs() -> bool:
         return await service.governing(region) == name
@@ -81,8 +81,8 @@ async def comes(service: Service, name: str, region: str = "410105", seconds: fl
     await until(governs, seconds)
 
 
-async def arrives(service: Service, name: str) -> None:
-    """Wait until a policy is known."""
+async def wait_until_known(service: Service, name: str) -> None:
+    """Wait until a service knows a policy."""
 
     async def known() -> bool:
         return bool(await revisions(service, name))

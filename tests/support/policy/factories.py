@@ -1,4 +1,4 @@
-"""Made-up policies: few regions, purposes and instants, so that they meet."""
+"""Makes policies with few regions, purposes and instants, so that they often overlap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PURPOSES = (1, 4, 6)
 ORIGINS = (ANY, SAME_PROVINCE, OTHER_PROVINCE)
 HOUR = 3_600_000_000
 MONTH = 100
-"""Instants run from 0 to here: numbers are enough."""
+"""The instants of these policies are numbers from 0 to this."""
 
 
 def make_revision(
@@ -37,7 +37,7 @@ def make_revision(
     withdrawn: int | None = None,
     retroactive_reason: str = "a test",
 ) -> Revision:
-    """A policy of 48 hours from the report, or a floor, unless told otherwise."""
+    """Return a policy. Without a requirement it has a window of 48 hours from the report, or is a floor without one."""
     if requirement is None:
         requirement = Requirement(basis=1) if floor else Requirement(basis=1, duration=48 * HOUR)
     return Revision(
@@ -62,7 +62,7 @@ def make_revision(
 
 
 def random_set(choose: random.Random, size: int) -> list[Revision]:
-    """A random history of publications and withdrawals, one an instant, as far as the guards let them through."""
+    """Return a random history of publications and withdrawals, one at each instant. The guards leave some out."""
     revisions: list[Revision] = []
     counts: dict[tuple[str, str], int] = {}
     for now in range(size):
@@ -117,6 +117,6 @@ def _random_requirement(choose: random.Random, floor: bool) -> Requirement:
 
 
 def instants(revisions: Sequence[Revision]) -> list[int]:
-    """The instants at which something can change, and those just before."""
+    """Return the instants at which something can change, and those just before."""
     moments = {revision.start for revision in revisions} | {r.end for r in revisions if r.end is not None}
     return sorted({moment + step for moment in moments for step in (-1, 0)})

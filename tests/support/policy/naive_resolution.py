@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Revision
 
-Told = tuple[str, tuple[str, ...], int | None, frozenset[int] | None, frozenset[int]]
+NaiveAnswer = tuple[str, tuple[str, ...], int | None, frozenset[int] | None, frozenset[int]]
 """Governing policy, floors from the nation downwards, basis (0 for no test, None for no policy), channels (None for
 all), forbidden grounds."""
 
 
 def chain(region: str) -> list[str]:
-    """The region and everything above it."""
+    """Return the region and everything above it."""
     found = [region]
     for cut in (4, 2, 0):
         above = region[:cut].ljust(6, "0")
@@ -22,7 +22,7 @@ def chain(region: str) -> list[str]:
 
 
 def in_force(revisions: Sequence[Revision], at: int, known: int | None) -> list[Revision]:
-    """Rule 1, series by series."""
+    """Return the revision in force of each series (docs/policy.md §2)."""
     found = []
     for series in {revision.series for revision in revisions}:
         best: Revision | None = None
@@ -72,17 +72,17 @@ def resolve(
         if (purpose in revision.purposes or not revision.purposes) and revision.origin in (ANY, origin)
     ]
     governing: Revision | None = None
-    for place in chain(region):
-        here = [revision for revision in speaking if revision.region == place and not revision.floor]
+    for jurisdiction in chain(region):
+        here = [revision for revision in speaking if revision.region == jurisdiction and not revision.floor]
         if here:
             here.sort(key=lambda revision: (bool(revision.purposes), revision.origin == origin))
             governing = here[-1]
             break
     floors = [
         floor
-        for place in reversed(chain(region))
+        for jurisdiction in reversed(chain(region))
         for floor in sorted(speaking, key=lambda floor: floor.policy_id)
-        if floor.region == place and floor.floor
+        if floor.region == jurisdiction and floor.floor
     ]
     names = tuple(floor.name for floor in floors)
     grounds = frozenset(ground for floor in floors for ground in floor.forbidden_grounds)

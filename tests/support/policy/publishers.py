@@ -1,4 +1,4 @@
-"""Publishing from processes of their own, each with its own store on one database."""
+"""Publishes from separate processes, each with its own store on one database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START: Instant = SystemClock().now() + DAY
 def make_request(
     policy_id: str = "venue", region: str = "410100", *, title: str = "made up", **fields: object
 ) -> PublishPolicyRequest:
-    """A publication for all purposes, 48 h from the report, from tomorrow on."""
+    """Return a publication for all purposes: 48 h from the report, in force from tomorrow on."""
     policy = policy_pb2.Policy(name=f"jurisdictions/{region}/policies/{policy_id}", title=title)
     policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     policy.test_required.window.duration.seconds = 172_800
@@ -34,12 +34,16 @@ def make_request(
 
 
 def start_publisher(url: str, request: PublishPolicyRequest) -> tuple[SpawnProcess, Connection]:
-    """A process that says "ready" when its cache is filled, publishes when told to, and says what became of it."""
+    """Start a process that publishes once.
+
+    It sends "ready" when its cache is filled, waits for a message, publishes, and sends the policy's name or the
+    error's reason.
+    """
     return _start(_publish, url, request)
 
 
 def start_holder(url: str) -> tuple[SpawnProcess, Connection]:
-    """A process that says "judging" while it is in the middle of a publication, and stays there."""
+    """Start a process that sends "publishing" in the middle of a publication and stays there."""
     return _start(_hold, url, make_request())
 
 
@@ -69,7 +73,7 @@ def _publish(pipe: Connection, url: str, request: PublishPolicyRequest) -> None:
 
 def _hold(pipe: Connection, url: str, request: PublishPolicyRequest) -> None:
     def publish(_connection: object) -> PublishPolicyResponse:
-        pipe.send("judging")
+        pipe.send("publishing")
         time.sleep(600)
         raise AssertionError("was to be killed")
 

@@ -1,4 +1,4 @@
-"""The public record of 2022 as scenarios (tests/scenarios/policy_2022.yaml), and answers put into its words."""
+"""The public record of 2022 as scenarios (tests/scenarios/policy_2022.yaml), and answers in the scenarios' terms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question of the record with all that is to be told; what a scenario does not mention is not compared."""
+    """One question of the record with the expected answer. Only fields that the scenario mentions are compared."""
 
     row: str
     question: ResolvePolicyRequest
@@ -36,7 +36,7 @@ class Case:
 
 
 def publications() -> list[PublishPolicyRequest]:
-    """The sample policies in the order of their files, as `hutong policy apply` publishes them."""
+    """Return the sample policies in the order of their files, as `hutong policy apply` publishes them."""
     return [
         PublishPolicyRequest(policy=file.policy, retroactive_reason=file.retroactive_reason)
         for file in find_policy_files(POLICIES)
@@ -44,11 +44,11 @@ def publications() -> list[PublishPolicyRequest]:
 
 
 def cases() -> Iterator[Case]:
-    """Every question of every row, "everywhere" told apart by place and origin."""
+    """Yield every question of every row. "everywhere" becomes one question for each region and origin."""
     for row in RECORD["rows"]:
         for answer in row["answers"]:
             expected = {key: value for key, value in answer.items() if key not in ("at", "for", "from", "when")}
-            for region, origin in _places(answer):
+            for region, origin in _questioned_regions(answer):
                 question = ResolvePolicyRequest(
                     region=region,
                     purpose=purpose_pb2.Purpose.Value(f"PURPOSE_{answer['for']}"),
@@ -58,7 +58,7 @@ def cases() -> Iterator[Case]:
                 yield Case(row["row"], question, expected)
 
 
-def _places(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _questioned_regions(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if answer["at"] != "everywhere":
         origin = answer.get("from", answer["at"])
         yield answer["at"], "" if origin == "unknown" else origin
@@ -85,7 +85,7 @@ def put(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin) -> 
     asked = effective.test_required
     proof = f"{asked.sampling_proof_window.seconds // HOUR}h" if asked.HasField("sampling_proof_window") else "none"
     stated = [one.basis.stated for one in effective.overrides if one.WhichOneof("replaced") == "basis"]
-    told = {
+    described = {
         "rule": _short(effective.governing),
         "floor": _short(effective.floor),
         "window": _window(effective),

@@ -28,7 +28,7 @@ VENUE = purpose_pb2.PURPOSE_PUBLIC_VENUE
 def make_policy(
     name: str = "jurisdictions/410100/policies/hotel", *, hours: int = 48, **fields: object
 ) -> policy_pb2.Policy:
-    """A rule for hotels from now on, by report time."""
+    """Return a policy for hotels that is in force from now on, with a window from the report time."""
     policy = policy_pb2.Policy(name=name, title="made up", purposes=[HOTEL], **fields)  # type: ignore[arg-type]
     policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     if not policy.floor:
@@ -39,7 +39,7 @@ def make_policy(
 
 
 class Service:
-    """A served Policy with its stubs."""
+    """A running Policy service with its stubs."""
 
     def __init__(self, channel: grpc.aio.Channel, address: str = "") -> None:
         self.address = address
@@ -51,7 +51,7 @@ class Service:
         return await self.admin.PublishPolicy(PublishPolicyRequest(policy=policy, **fields))  # type: ignore[arg-type,misc]
 
     async def governing(self, region: str = "410105", **fields: object) -> str:
-        """The rule that governs a hotel there."""
+        """Return the name of the policy that governs hotels of a region."""
         request = ResolvePolicyRequest(region=region, purpose=HOTEL, **fields)  # type: ignore[arg-type]
         return (await self.read.ResolvePolicy(request)).effective_policy.governing  # type: ignore[misc]
 
@@ -65,7 +65,7 @@ async def policy_at(
     timing: PolicyTiming | None = None,
     **variables: str,
 ) -> AsyncIterator[Service]:
-    """A Policy service on a database; further settings by keyword."""
+    """Serve Policy on a database until the block ends. Keywords are further settings."""
     settings = settings_for(directory, policy_database_url=url, jurisdiction=jurisdiction, **variables)
     service = await open_policy(settings, clock, timing)
     async with serving(service, settings) as address, grpc.aio.insecure_channel(address) as channel:

@@ -1,4 +1,4 @@
-"""A nation and its provinces as they meet: real Results services on real ports, each with a database of its own."""
+"""Runs a nation and its provinces: real Results services on real ports, each with its own database."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.results.node import ResultsNode, results_node
 
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 JILIN, HENAN, SHANDONG = "220000", "410000", "370000"
 
 
 @dataclass(slots=True)
 class Member:
-    """One node of the country and where it keeps its rows."""
+    """One node of the country and its database."""
 
     region: str
     node: ResultsNode
@@ -35,24 +35,24 @@ class Member:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The address on which the node listens."""
         return f"127.0.0.1:{self.node.server.port}"
 
     @property
     def exchange(self) -> ExchangeServiceStub:
-        """What nodes call at the nation."""
+        """The service that provinces call at the nation."""
         return ExchangeServiceStub(self.node.channel)
 
     async def nodes(self) -> list[Node]:
-        """Who replicates to this node."""
+        """Return the nodes that replicate to this node."""
         return list((await self.exchange.ListNodes(ListNodesRequest())).nodes)
 
     def rows(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
-        """Columns of all rows of a table, sorted."""
+        """Return columns of all rows of a table, sorted."""
         return read_rows(self.url, table, *columns)
 
     def results(self, *, of: str = "") -> list[tuple[Any, ...]]:
-        """Every stored revision, by all that must be the same at each node; of one source_node alone if asked."""
+        """Return the columns of every stored revision that must be equal at all nodes. `of` selects one source node."""
         return [row for row in self.rows(results, *SAME_EVERYWHERE) if not of or row[-1] == of]
 
 
@@ -92,7 +92,7 @@ class Country:
     provinces: dict[str, Member] = field(default_factory=dict)
 
     async def join(self, region: str, *, upstream: str = "", clock: Clock | None = None, **variables: str) -> Member:
-        """A province that replicates to the nation, or to what stands in its place."""
+        """Start a province that replicates to the nation, or to another address."""
         member = await self.stack.enter_async_context(
             open_member(
                 self.directory / region,
@@ -117,7 +117,7 @@ async def open_member(
     timing: ResultsTiming | None = None,
     **variables: str,
 ) -> AsyncIterator[Member]:
-    """One node on a database, by the machine's clock unless it is given another."""
+    """Run one node on a database. It uses the machine's clock unless another is given."""
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     async with results_node(
         directory, url, clock=clock or SystemClock(), timing=timing, jurisdiction=region, **variables
@@ -129,7 +129,7 @@ async def open_member(
 async def open_country(
     directory: Path, make_url: MakeUrl, timing: ResultsTiming | None = None
 ) -> AsyncIterator[Country]:
-    """A nation without provinces; those that join keep its timing."""
+    """Run a nation without provinces. Provinces that join have its timing."""
     async with (
         open_member(directory / "nation", make_url("results"), "000000", timing=timing) as nation,
         contextlib.AsyncExitStack() as stack,
@@ -138,7 +138,7 @@ async def open_country(
 
 
 def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:
-    """Columns of all rows of a table in a database, sorted."""
+    """Return columns of all rows of a table in a database, sorted."""
     database = open_database(url)
 
     def work(connection: Connection) -> list[tuple[Any, ...]]:
@@ -151,8 +151,8 @@ def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         database.close()
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for a condition; fails the test when it does not come."""
+async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = TIMEOUT_SECONDS) -> None:
+    """Wait until a condition holds. Fail the test after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:
             holds = condition()

@@ -1,6 +1,6 @@
-"""A made-up laboratory's work for tests: tubes as it sends them, and batches as the store is given them.
+"""Makes a laboratory's tubes as it sends them, and batches as the store receives them.
 
-People are born in the 1800s, so that they cannot be anyone alive.
+Persons are born in the 1800s, so that none of them can be a living person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.people import NAMES, resident_number
 USCC = "91220501MA0HUTNG0T"
 LAB_NAME = f"labs/{USCC}"
 OTHER_USCC = "91410100MA0000001X"
-"""Another code with a right check character."""
+"""Another code with a valid check character."""
 NOW = from_datetime(datetime(2022, 8, 11, 12, tzinfo=SHANGHAI))
 REPORTED = NOW - HOUR
 PEPPER = Pepper(b"p" * 32)
@@ -35,7 +35,7 @@ POOL_POSITIVE = outcome_pb2.OUTCOME_POOL_POSITIVE
 
 
 def make_document(person: int) -> identity_pb2.IdentityDocument:
-    """The document of a person by their number."""
+    """Return the document of the person with this number."""
     return identity_pb2.IdentityDocument(
         type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD,
         number=resident_number(person),
@@ -54,7 +54,10 @@ def make_tube(
     site: str = "东昌区第一采样点",
     region: str = "220502",
 ) -> upload_pb2.Tube:
-    """A right tube of the persons from `first` on, report numbers R{person}. PENDING has a sampling time alone."""
+    """Return a valid tube of the persons from `first` on, with report numbers R{person}.
+
+    A PENDING tube has only a sample time.
+    """
     if outcome == PENDING:
         reported, sampled = None, sampled or REPORTED - 4 * HOUR
     elif sampled is None:
@@ -81,36 +84,36 @@ def make_tube(
 
 
 def make_tubes(count: int, first: int = 0) -> list[upload_pb2.Tube]:
-    """So many single tubes, persons from `first` on."""
+    """Return `count` single tubes of the persons from `first` on."""
     return [make_tube(person) for person in range(first, first + count)]
 
 
 def domain_tube(tube: upload_pb2.Tube | None = None) -> Tube:
-    """A tube as the rules see it; a right one when none is given."""
+    """Return a tube as the rules see it. Without an argument it is valid."""
     return tube_from_proto(tube or make_tube())
 
 
 def make_lab(uscc: str = USCC, *changes: StandingChange) -> Lab:
-    """A laboratory, authorised since ever unless it has another history."""
-    since_ever = StandingChange(AUTHORIZED, None, "registered", NOW)
-    return Lab(uscc, "通化第一检验所", "220500", "0435-0000000", None, NOW, changes or (since_ever,))
+    """Return a laboratory that has always been authorised, unless `changes` gives another history."""
+    always = StandingChange(AUTHORIZED, None, "registered", NOW)
+    return Lab(uscc, "通化第一检验所", "220500", "0435-0000000", None, NOW, changes or (always,))
 
 
 def lab_to_register(uscc: str = USCC) -> lab_pb2.Lab:
-    """A laboratory as CreateLab takes it."""
+    """Return a laboratory as CreateLab takes it."""
     return lab_pb2.Lab(name=f"labs/{uscc}", display_name="通化第一检验所", region="220500", contact="0435-0000000")
 
 
-def judge(
+def validate_batch(
     tubes: Sequence[upload_pb2.Tube], offset: int = 0, *, dialect: str = "sqlite", lab: Lab | None = None
 ) -> ValidatedBatch:
-    """Judge a batch as an upload does, at NOW."""
+    """Validate a batch as an upload does, at NOW."""
     batch = upload_pb2.TubeBatch(tubes=tubes)
-    bench = WorkerContext(PEPPER.secret, PEPPER.version, dialect)
-    return validate_tubes(bench, lab or make_lab(), NOW, offset, batch.SerializeToString())
+    worker = WorkerContext(PEPPER.secret, PEPPER.version, dialect)
+    return validate_tubes(worker, lab or make_lab(), NOW, offset, batch.SerializeToString())
 
 
 def subject_key(person: int) -> bytes:
-    """By what the store knows a person."""
+    """Return the subject key of a person."""
     document = make_document(person)
     return PEPPER.subject_key(canonical_document(document.type, document.number))

@@ -1,4 +1,4 @@
-"""A Results service as others meet it: a real server on a real port, its clock in the test's hand."""
+"""Runs a Results service for tests: a real server on a real port, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from services.runtime.server.server import RunningServer, running
 from tests.support.results.factories import LAB_NAME, NOW, lab_to_register
 from tests.support.servers import settings_for
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 """How long an upload of a test may take."""
 
 
@@ -84,10 +84,13 @@ class ResultsNode:
     async def send(
         self, frames: Sequence[UploadResultsRequest]
     ) -> tuple[list[UploadResultsResponse], grpc.aio.AioRpcError | None]:
-        """Send frames as fast as they are taken and end the stream; the answers, and the error that ended it if any."""
+        """Send messages as fast as they are accepted and end the stream.
+
+        Return the answers, and the error that ended the stream or None.
+        """
         answers: list[UploadResultsResponse] = []
         try:
-            async for answer in self.uploads.UploadResults(iter(frames), timeout=PATIENCE_SECONDS):
+            async for answer in self.uploads.UploadResults(iter(frames), timeout=TIMEOUT_SECONDS):
                 answers.append(answer)
         except grpc.aio.AioRpcError as error:
             return answers, error
@@ -102,7 +105,7 @@ class ResultsNode:
         batch: int = 1000,
         validate_only: bool = False,
     ) -> list[UploadResultsResponse]:
-        """One upload that goes through."""
+        """Make one upload that must succeed. Return its answers."""
         frames = [start(upload_id, validate_only=validate_only)]
         frames += [batch_of(tubes[at : at + batch], offset + at) for at in range(0, len(tubes), batch)]
         answers, error = await self.send(frames)
@@ -110,13 +113,13 @@ class ResultsNode:
         return answers
 
     async def upload_state(self, upload_id: str = "u") -> upload_pb2.Upload:
-        """What GetUpload answers."""
+        """Return the answer of GetUpload."""
         response = await self.uploads.GetUpload(GetUploadRequest(name=f"{LAB_NAME}/uploads/{upload_id}"))
         return response.upload
 
 
 async def ending(call: Any) -> tuple[list[UploadResultsResponse], grpc.aio.AioRpcError]:
-    """What an upload still answers, and the error that ends it; fails the test when none does."""
+    """Return the remaining answers of an upload and the error that ends it. Fail the test if no error does."""
     answers: list[UploadResultsResponse] = []
     try:
         while (answer := await call.read()) != grpc.aio.EOF:
@@ -128,12 +131,12 @@ async def ending(call: Any) -> tuple[list[UploadResultsResponse], grpc.aio.AioRp
 
 
 def start(upload_id: str = "u", lab: str = LAB_NAME, *, validate_only: bool = False) -> UploadResultsRequest:
-    """The first frame."""
+    """Return the first message of an upload."""
     return UploadResultsRequest(start=upload_pb2.UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only))
 
 
 def batch_of(tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> UploadResultsRequest:
-    """A later frame."""
+    """Return a later message of an upload."""
     return UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=offset, tubes=tubes))
 
 
@@ -146,13 +149,13 @@ async def results_node(
     timing: ResultsTiming | None = None,
     **variables: str,
 ) -> AsyncIterator[ResultsNode]:
-    """A node of Jilin on a database, judging in a thread unless workers are asked for; other settings by keyword."""
+    """Run a node of Jilin on a database. Without `workers` it validates in a thread. Keywords are further settings."""
     variables = {"jurisdiction": "220000", "drain_seconds": "5", "upload_workers": str(workers)} | variables
     settings = settings_for(directory, results_database_url=url, **variables)
     fixed = FixedClock(NOW)
-    unit = await open_results(settings, clock or fixed, timing)
+    service = await open_results(settings, clock or fixed, timing)
     async with (
-        running(unit, "127.0.0.1:0", settings, 5.0) as server,
+        running(service, "127.0.0.1:0", settings, 5.0) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield ResultsNode(server, fixed, channel)

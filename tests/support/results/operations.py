@@ -63,7 +63,7 @@ async def correct(
     request_id: str = "",
     now: Instant = NOW,
 ) -> StoredResult | None:
-    """Correct a report; None when a request id was answered from memory."""
+    """Correct a report. Return None if the request id was used before and the stored response was returned."""
     written: list[StoredResult] = []
 
     def encode(result: StoredResult) -> CorrectResultResponse:
@@ -88,7 +88,7 @@ async def recall(
     reason: str = "a contaminated batch",
     lab: str = USCC,
 ) -> int:
-    """How many were taken back, by the answer."""
+    """Recall results. Return how many were recalled, as the response says."""
     request = RecallResultsRequest(request_id=request_id, reason=reason, outcomes=outcomes)  # type: ignore[arg-type]
     once = IdempotentRequest(
         request, RecallResultsResponse, lambda count: RecallResultsResponse(recalled_count=count), NOW

@@ -1,4 +1,4 @@
-"""Stores of Results for the conformance tests, and what is in them."""
+"""Stores of Results for the storage tests, and readers of their rows."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from services.results.records.tables import results
 from services.results.upload.model import Acknowledgement, UploadPosition
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
-from tests.support.results.factories import NOW, PEPPER, USCC, judge
+from tests.support.results.factories import NOW, PEPPER, USCC, validate_batch
 
 
 class Laboratory:
-    """A store, and a laboratory that uploads to it as one stream after another would."""
+    """A store, and a laboratory that uploads to it as a series of streams would."""
 
     def __init__(self, database: Database, clock: FixedClock, source_node: str = "220000") -> None:
         self.database = database
         self.clock = clock
-        # The nation alone tells other nodes, and so alone needs to know itself.
+        # Only the nation notifies other nodes, so only the nation needs its own region.
         self.stores = Stores(database, clock, PEPPER.secret, source_node if source_node == NATION else "")
         self.dialect = database.engine.dialect.name
         self._source_node = source_node
 
     def position(self, upload_id: str = "u") -> UploadPosition:
-        """What a new stream of an upload begins with."""
+        """Return the position with which a new stream of an upload begins."""
         return UploadPosition(USCC, upload_id, self._source_node)
 
     async def send(
@@ -45,12 +45,12 @@ class Laboratory:
         lab: Lab | None = None,
         now: Instant = NOW,
     ) -> Acknowledgement:
-        """Judge and commit one batch, by a stream of its own unless one is given."""
-        batch = judge(tubes, offset, dialect=self.dialect, lab=lab)
+        """Validate and commit one batch, by a new stream unless the position of one is given."""
+        batch = validate_batch(tubes, offset, dialect=self.dialect, lab=lab)
         return await self.stores.uploads.commit_batch(position or self.position(upload_id), batch, now)
 
     async def rows(self, *columns: str) -> list[tuple[Any, ...]]:
-        """Columns of every stored revision, by report number and revision."""
+        """Return columns of every stored revision, in the order of report number and revision."""
 
         def work(connection: Connection) -> list[tuple[Any, ...]]:
             query = select(*(results.c[name] for name in columns)).order_by(results.c.report_number, results.c.revision)
@@ -59,13 +59,13 @@ class Laboratory:
         return await self.database.read(work)
 
     async def numbers(self) -> list[str]:
-        """The report numbers of all stored revisions."""
+        """Return the report numbers of all stored revisions."""
         return [number for (number,) in await self.rows("report_number")]
 
 
 @contextlib.asynccontextmanager
 async def open_laboratory(url: str) -> AsyncIterator[Laboratory]:
-    """A laboratory before a database, until the block ends."""
+    """Open a laboratory with a store on a database until the block ends."""
     database = open_database(url)
     try:
         yield Laboratory(database, FixedClock(NOW))
@@ -74,7 +74,7 @@ async def open_laboratory(url: str) -> AsyncIterator[Laboratory]:
 
 
 def counts(acknowledgement: Acknowledgement) -> tuple[int, int, int, int]:
-    """Committed offset, accepted, duplicate and rejected persons."""
+    """Return the committed offset and the counts of accepted, duplicate and rejected persons."""
     return (
         acknowledgement.committed_offset,
         acknowledgement.accepted_count,

@@ -1,4 +1,4 @@
-"""Stored results of one person, for look-ups to pick from and to merge."""
+"""Makes stored results of one subject, for look-ups to choose from and to merge."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ REVOKED = "91220502MA000LAB8G"
 
 
 def may_report(result: StoredResult) -> bool:
-    """Every laboratory may, but for the revoked one."""
+    """Return True for every laboratory except the revoked one."""
     return result.lab != REVOKED
 
 
 def stored(
-    place: int,
+    number: int,
     outcome: int = NEGATIVE,
     *,
     region: str = "410105",
@@ -24,12 +24,12 @@ def stored(
     state: int = ACTIVE,
     lab: str = "91220501MA0HUTNG0T",
 ) -> StoredResult:
-    """A result of a person, filed at `place`."""
+    """Return a result of the subject. Its report number, and its times in tens of microseconds, are `number`."""
     return StoredResult(
         subject_key=b"k" * 16,
-        reference_time=place * 10,
+        reference_time=number * 10,
         lab=lab,
-        report_number=f"R{place}",
+        report_number=f"R{number}",
         revision=1,
         state=state,  # type: ignore[arg-type] # the contract's numbers
         masked_name="",
@@ -41,11 +41,11 @@ def stored(
         outcome=outcome,  # type: ignore[arg-type]
         sample_region=region,
         sample_site="",
-        sample_time=place * 10 - 4 if sampled is None else sampled,
+        sample_time=number * 10 - 4 if sampled is None else sampled,
         receive_time=None,
         test_time=None,
-        report_time=None if outcome == PENDING else place * 10,
-        upload_time=place * 10,
+        report_time=None if outcome == PENDING else number * 10,
+        upload_time=number * 10,
         national_receive_time=None,
         source_node="410000",
     )

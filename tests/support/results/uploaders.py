@@ -1,4 +1,4 @@
-"""Laboratories that upload without end through the client library, and what they must leave stored."""
+"""Laboratories that upload without end through the client library, and the rows that must be stored afterwards."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ from services.results.changelog.model import ChangeKind, Entry, Position
 from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import report_keys, results
 from services.results.upload.tables import uploads
-from tests.support.processes import PATIENCE_SECONDS
+from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.results.factories import LAB_NAME, PENDING, lab_to_register, make_tube
 
 BATCH = 20
-"""Tubes of a batch: small, so that there are many commits to be killed in."""
+"""Tubes of a batch. The number is small, so that there are many commits in which the service can be killed."""
 SECOND_FIRST = 10_000_000
-"""The number of the second laboratory's first person: far beyond the first one's last."""
+"""The number of the second stream's first person, far above the first stream's last person."""
 
 
 def work(first: int, count: int) -> list[upload_pb2.Tube]:
-    """So many tubes: of ten one is refused, one is a sampling record and the next its result."""
+    """Return `count` tubes. Of each ten one is rejected, one is a sampling record, and the next is its result."""
     tubes = []
-    for place in range(count):
-        tube = make_tube(first + place)
-        if place % 10 == 3:
-            tube = make_tube(first + place + 1, outcome=PENDING)
-        if place % 10 == 7:
+    for index in range(count):
+        tube = make_tube(first + index)
+        if index % 10 == 3:
+            tube = make_tube(first + index + 1, outcome=PENDING)
+        if index % 10 == 7:
             tube.sample_region = "999999"
         tubes.append(tube)
     return tubes
 
 
 def expected_rows(first: int, count: int) -> Counter[tuple[str, int, int]]:
-    """(Report number, revision, state) of what such work leaves stored."""
+    """Return the (report number, revision, state) of every row that these tubes must leave stored."""
     rows: Counter[tuple[str, int, int]] = Counter()
-    for place in range(count):
-        number = f"R{first + place}"
-        if place % 10 == 4:
+    for index in range(count):
+        number = f"R{first + index}"
+        if index % 10 == 4:
             rows.update([(number, 1, SUPERSEDED), (number, 2, ACTIVE)])
-        elif place % 10 not in (3, 7):
+        elif index % 10 not in (3, 7):
             rows[number, 1, ACTIVE] += 1
     return rows
 
 
 class Uploader(threading.Thread):
-    """One upload by the client library, left to itself: nobody tells it when the service is gone or back."""
+    """One upload by the client library. It gets no signal when the service ends or restarts."""
 
     def __init__(self, address: str, upload_id: str, first: int, acknowledgements: threading.Semaphore) -> None:
         super().__init__(name=upload_id, daemon=True)
         self.failure: BaseException | None = None
         self.acknowledged = 0
         self.breaks = 0
-        """How often it went on after a failure."""
+        """How often the upload continued after a failure."""
         self._address = address
         self._first = first
         self._acknowledgements = acknowledgements
@@ -70,7 +70,7 @@ class Uploader(threading.Thread):
 
     def run(self) -> None:
         retry_policy = RetryPolicy(
-            timedelta(seconds=2 * PATIENCE_SECONDS), sleep=lambda wait: time.sleep(min(wait, 0.05))
+            timedelta(seconds=2 * TIMEOUT_SECONDS), sleep=lambda wait: time.sleep(min(wait, 0.05))
         )
         try:
             with connect(results=self._address) as connection:
@@ -86,9 +86,9 @@ class Uploader(threading.Thread):
             raise
 
     def finish(self) -> None:
-        """Have it end after the batches that are on their way; returns when all is acknowledged."""
+        """End the upload after the batches under way, and wait until all are acknowledged."""
         self._enough.set()
-        self.join(PATIENCE_SECONDS)
+        self.join(TIMEOUT_SECONDS)
         assert not self.is_alive()
         assert self.failure is None
 
@@ -103,7 +103,10 @@ class Uploader(threading.Thread):
 
 
 class Laboratories:
-    """Two streams, and a third that sends the first one's reports again at the same time; persons from `first` on."""
+    """Two streams, and a third that sends the reports of the first again at the same time.
+
+    Persons are numbered from `first`.
+    """
 
     def __init__(self, address: str, first: int = 0) -> None:
         self._address = address
@@ -113,30 +116,30 @@ class Laboratories:
         self.uploaders = [Uploader(address, name, first, self._acknowledgements) for name, first in starts.items()]
 
     def start(self) -> None:
-        """Register the laboratory, as soon as the service is there, and begin."""
+        """Wait for the service, register the laboratory, and begin all uploads."""
         with connect(results=self._address) as connection:
             connection.labs.CreateLab(
-                CreateLabRequest(lab=lab_to_register()), timeout=PATIENCE_SECONDS, wait_for_ready=True
+                CreateLabRequest(lab=lab_to_register()), timeout=TIMEOUT_SECONDS, wait_for_ready=True
             )
         for uploader in self.uploaders:
             uploader.start()
 
     def wait_for_batches(self, count: int) -> None:
-        """Wait until so many more are acknowledged to any of them."""
+        """Wait until `count` more batches are acknowledged, over all uploads."""
         for _ in range(count):
-            assert self._acknowledgements.acquire(timeout=PATIENCE_SECONDS), self.failures() or "no progress"
+            assert self._acknowledgements.acquire(timeout=TIMEOUT_SECONDS), self.failures() or "no progress"
 
     def finish(self) -> None:
-        """Have all end well."""
+        """End all uploads, which must succeed."""
         for uploader in self.uploaders:
             uploader.finish()
 
     def failures(self) -> Sequence[BaseException]:
-        """What ended them, those that it ended."""
+        """Return the errors of the uploads that failed."""
         return [it.failure for it in self.uploaders if it.failure]
 
     def check(self, connection: Connection) -> None:
-        """Exactly what was acknowledged is there: rows, keys, the change log, and counters that add up."""
+        """Check that exactly the acknowledged tubes are stored: rows, keys, change log and counters."""
         first, second, again = (uploader.acknowledged for uploader in self.uploaders)
         keys = report_keys
         wanted = expected_rows(self._first, max(first, again))
@@ -165,17 +168,17 @@ class Laboratories:
 
 
 def refused(tubes: int) -> int:
-    """How many of so many tubes are refused."""
+    """Return how many of the first `tubes` tubes are rejected."""
     return tubes // 10
 
 
 def good(tubes: int) -> int:
-    """How many are stored."""
+    """Return how many of the first `tubes` tubes are stored."""
     return tubes - refused(tubes)
 
 
 def all_entries(connection: Connection) -> Iterator[Entry]:
-    """The whole change log, as a watcher reads it."""
+    """Yield the whole change log, as a watcher reads it."""
     cursor: dict[int, Position] = {}
     while entries := read_entries(connection, cursor):
         for entry in entries:

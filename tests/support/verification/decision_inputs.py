@@ -1,4 +1,4 @@
-"""Random worlds for decisions: reports that exist, what is recorded of them, and what a holder shows. Seeded."""
+"""Makes random inputs of decisions from a seed: reports that exist, their records, and the evidence that is shown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ POLICY = "nodes/410000/policy"
 
 
 def random_inputs(random: Random) -> Inputs:
-    """Everything for one decision; small grids of time, so that boundaries and ties are met often."""
+    """Return all inputs of one decision. Times are on small grids, so that boundaries and ties are frequent."""
     use_time = NOON + random.choice((0, 0, 0, -DAY, 6 * HOUR))
     policy = random_policy(random)
     results_answer = random.random() < 0.85
@@ -65,7 +65,7 @@ def random_inputs(random: Random) -> Inputs:
 
 
 def random_policy(random: Random) -> EffectivePolicy | None:
-    """What applies; now and then nothing, or nobody knows."""
+    """Return what applies. It is sometimes no policy, and sometimes unknown (None)."""
     kind = random.random()
     if kind < 0.02:
         return None
@@ -89,7 +89,7 @@ def random_policy(random: Random) -> EffectivePolicy | None:
 
 
 def random_record(random: Random, number: int) -> Record:
-    """A record of one report, mostly in order."""
+    """Return a record of one report. Most records are consistent."""
     outcome = random.choice(OUTCOMES)
     sample_time = NOON - random.choice((1, 6, 23, 24, 25, 30, 47, 48, 49, 72, 96)) * HOUR
     sample_time += random.choice((0, 0, -SECOND, SECOND, 17 * SECOND))
@@ -115,7 +115,7 @@ def random_record(random: Random, number: int) -> Record:
 
 
 def random_sources(random: Random, *, results_answer: bool) -> tuple[SourceStatus, ...]:
-    """Results, perhaps the national node's too, and Policy."""
+    """Return the states of Results, of Policy, and sometimes of the national node's Results."""
     state = model.SOURCE_OK if results_answer else model.SOURCE_UNAVAILABLE
     sources = [
         SourceStatus(RESULTS, state, NOON if results_answer else None),
@@ -146,7 +146,7 @@ def _revise(random: Random, record: Record) -> Record:
 
 
 def _random_evidence(random: Random, world: list[Record], others: list[Record]) -> Evidence:
-    """Evidence of a report, shown truly or not; perhaps of one that has no record, or of somebody else's."""
+    """Return evidence of a report, true or altered. The report may have no record or belong to another person."""
     kind = random.random()
     source = random.choice(world) if world and kind < 0.7 else random_record(random, random.randint(20, 22))
     if kind > 0.9:

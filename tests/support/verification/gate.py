@@ -1,4 +1,4 @@
-"""Policy and Verification beside a province's Results, in the test's own process: what a gate asks."""
+"""Starts Policy and Verification beside a province's Results, in the test's own process, for a gate to ask."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
     from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceAsyncStub
 
 WINDOW = 2 * DAY
-"""Of the rule at every gate of the tests, counted from the report."""
+"""The window of the policy at every gate of the tests, counted from the report time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A hotel of a province, asking that province's Verification."""
+    """A hotel of a province that asks the province's Verification."""
 
     region: str
     decisions: VerificationServiceAsyncStub
 
     def question(self, person: int, **fields: Any) -> VerifyRequest:
-        """May this person come in? Asked of the whole country unless told otherwise."""
+        """Return a question about a person, with nationwide scope unless `fields` says otherwise."""
         values = {"scope": LOOKUP_SCOPE_NATIONWIDE, "purpose": 4} | fields
         return VerifyRequest(document=make_document(person), region=self.region, **values)
 
     async def verify(self, person: int, *, seconds: float = 10.0, **fields: Any) -> Decision:
-        """The decision on a person."""
+        """Return the decision about a person."""
         return (await self.decisions.Verify(self.question(person, **fields), timeout=seconds)).decision
 
     async def is_repeatable(self, decision: Decision) -> bool:
@@ -63,7 +63,7 @@ class Gate:
 async def open_gate(
     member: Member, directory: Path, make_url: MakeUrl, clock: Clock | None = None
 ) -> AsyncIterator[Gate]:
-    """A gate at a province whose rule is in force since ten days ago and lets places refuse."""
+    """Open a gate at a province. The policy has been in force for ten days and permits refusals."""
     await asyncio.to_thread(directory.mkdir)
     settings = partial(
         settings_for,

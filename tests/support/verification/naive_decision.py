@@ -42,8 +42,8 @@ class Verdict:
 
 
 @dataclass
-class Thing:
-    """A record or piece of evidence that may count."""
+class Candidate:
+    """A record or a piece of evidence that may count."""
 
     subject: Any
     recorded: bool
@@ -131,10 +131,10 @@ def judge_things(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
     """The verdict where a result is asked for."""
     use = moment(inputs.use_time)
     everything, contradictions, to_upload = collect(inputs)
-    for thing in everything:
-        if not thing.why_not:
-            thing.why_not = find_fault(thing, use, moment(inputs.evaluate_time))
-    usable = [thing for thing in everything if not thing.why_not]
+    for candidate in everything:
+        if not candidate.why_not:
+            candidate.why_not = find_fault(candidate, use, moment(inputs.evaluate_time))
+    usable = [candidate for candidate in everything if not candidate.why_not]
     extras = {"contradictions": contradictions, "to_upload": to_upload}
 
     def may_refuse(*grounds: int) -> bool:
@@ -161,35 +161,37 @@ def judge_things(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
                 **extras,
             )
 
-    inside: list[tuple[datetime, bool, float, bool, str, Thing]] = []
+    inside: list[tuple[datetime, bool, float, bool, str, Candidate]] = []
     expired_ends: list[datetime] = []
     sampled_only = False
-    # Not reported yet at that time, and not to become positive: until then it is the record of a sampling.
+    # A report later than the use time that is not positive counts as a sampling record until its report time.
     in_the_lab = [
         thing
         for thing in everything
         if thing.why_not == "NOT_YET_REPORTED" and thing.subject.outcome in (NEGATIVE, INCONCLUSIVE)
     ]
-    for thing in usable + in_the_lab:
-        subject = thing.subject
-        name = f"{subject.name}@{subject.revision}" if thing.recorded else ""
+    for candidate in usable + in_the_lab:
+        subject = candidate.subject
+        name = f"{subject.name}@{subject.revision}" if candidate.recorded else ""
         sampled = -1.0 if subject.sample_time is None else subject.sample_time
-        if subject.outcome == NEGATIVE and thing not in in_the_lab:
+        if subject.outcome == NEGATIVE and candidate not in in_the_lab:
             start = subject.report_time if rule.window.basis == 1 else subject.sample_time
             if start is None:
                 continue
             end = end_of(rule.window, moment(start))
             boundary = rule.window.includes_boundary and rule.window.calendar_days is None
             if use < end or (boundary and use == end):
-                inside.append((end, thing.recorded, sampled, True, name, thing))
+                inside.append((end, candidate.recorded, sampled, True, name, candidate))
             else:
                 expired_ends.append(end)
-        elif (subject.outcome == PENDING or thing in in_the_lab) and subject.sample_time is not None:
+        elif (subject.outcome == PENDING or candidate in in_the_lab) and subject.sample_time is not None:
             start = moment(subject.sample_time)
             window = rule.sampling_proof_window
             ahead = timedelta(minutes=1) if use == moment(inputs.evaluate_time) else timedelta()
             if window is not None and start - ahead <= use < start + timedelta(microseconds=window):
-                inside.append((start + timedelta(microseconds=window), thing.recorded, sampled, False, name, thing))
+                inside.append(
+                    (start + timedelta(microseconds=window), candidate.recorded, sampled, False, name, candidate)
+                )
             else:
                 sampled_only = True
     if inside:
@@ -238,10 +240,10 @@ def collect(inputs: Any) -> tuple[list[Thing], list[tuple[str, ...]], set[tuple[
         known += [claim.record for claim in inputs.claims if claim.record is not None]
     names = {record.name for record in known}
     newest = [max((one for one in known if one.name == name), key=lambda one: one.revision) for name in sorted(names)]
-    things = [Thing(record, True, record.lab_standing) for record in newest]
-    for thing in things:
-        if thing.subject.state != 1:
-            thing.why_not = "RESULT_RECALLED"
+    candidates = [Candidate(record, True, record.lab_standing) for record in newest]
+    for candidate in candidates:
+        if candidate.subject.state != 1:
+            candidate.why_not = "RESULT_RECALLED"
     contradictions: list[tuple[str, ...]] = []
     to_upload: set[tuple[str, str]] = set()
     for shown, claim in zip(inputs.evidence, inputs.claims, strict=True):
@@ -264,15 +266,15 @@ def collect(inputs: Any) -> tuple[list[Thing], list[tuple[str, ...]], set[tuple[
         elif inputs.own_records_alone:
             continue
         elif record is None or (record.outcome == PENDING and shown.outcome != PENDING):
-            things.append(Thing(shown, False, claim.lab_standing))
+            candidates.append(Candidate(shown, False, claim.lab_standing))
             to_upload.add((shown.lab, shown.report_number))
-    return things, contradictions, to_upload
+    return candidates, contradictions, to_upload
 
 
-def find_fault(thing: Thing, use: datetime, now: datetime) -> str:
-    """Why a thing cannot count, or nothing."""
-    subject = thing.subject
-    if thing.standing in RED_LIGHTS:
+def find_fault(candidate: Candidate, use: datetime, now: datetime) -> str:
+    """Return why a candidate cannot count, or an empty text."""
+    subject = candidate.subject
+    if candidate.standing in RED_LIGHTS:
         return "LAB_NOT_AUTHORIZED"
     stages = [
         subject.sample_time,
@@ -286,9 +288,9 @@ def find_fault(thing: Thing, use: datetime, now: datetime) -> str:
     if not times:
         return "NO TIMES"
     if subject.outcome != PENDING:
-        if thing.recorded and subject.report_time is None:
+        if candidate.recorded and subject.report_time is None:
             return "TIMES"
-        # Asked about this very moment, another node's clock may be a minute ahead.
+        # For a question about now, another node's clock may be up to a minute ahead.
         ahead = timedelta(minutes=1) if use == now else timedelta()
         if moment(subject.sample_time if subject.report_time is None else subject.report_time) > use + ahead:
             return "NOT_YET_REPORTED"
@@ -296,7 +298,7 @@ def find_fault(thing: Thing, use: datetime, now: datetime) -> str:
 
 
 def alike(shown: int, recorded: int | None) -> bool:
-    """Equal to the second, or to the minute when shown without seconds."""
+    """Return whether two times are equal to the second, or to the minute if the shown one has no seconds."""
     if recorded is None:
         return False
     one, other = moment(shown), moment(recorded)
@@ -306,7 +308,7 @@ def alike(shown: int, recorded: int | None) -> bool:
 
 
 def end_of(window: Any, start: datetime) -> datetime:
-    """When validity that began then ends."""
+    """Return the end of a window that begins at `start`."""
     if window.duration is not None:
         return start + timedelta(microseconds=window.duration)
     day = start.astimezone(SHANGHAI).date() + timedelta(days=window.calendar_days + 1)
@@ -314,5 +316,5 @@ def end_of(window: Any, start: datetime) -> datetime:
 
 
 def moment(instant: int) -> datetime:
-    """An instant in civil time."""
+    """Return an instant in civil time."""
     return EPOCH + timedelta(microseconds=instant)

@@ -41,11 +41,11 @@ LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
 START_SECONDS = 30
 NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
-"""Made-up people, born in the 1800s."""
+"""Resident numbers of made-up persons, born in the 1800s."""
 
 
 class Node:
-    """Three processes on free ports of loopback, SQLite under one directory."""
+    """Three processes on free ports of loopback, with SQLite databases in one directory unless `urls` names others."""
 
     def __init__(self, directory: Path, **urls: str) -> None:
         self.directory = directory
@@ -71,21 +71,21 @@ class Node:
             await self._wait_until_serving(name)
 
     async def stop(self, name: str, number: int = signal.SIGTERM) -> None:
-        """End a service by a signal and wait until it is gone."""
+        """Send a signal to a service and wait until it has ended."""
         process = self._processes.pop(name)
         process.send_signal(number)
         await asyncio.to_thread(process.wait, 15)
 
     def freeze(self, name: str) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """Send SIGSTOP to a service. Its connections stay open and it answers nothing."""
         self._processes[name].send_signal(signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
-        """SIGCONT."""
+        """Send SIGCONT to a service."""
         self._processes[name].send_signal(signal.SIGCONT)
 
     async def close(self) -> None:
-        """End everything that still runs, by force what does not end by itself."""
+        """Stop every service that still runs, and kill what does not stop."""
         processes = list(self._processes.values())
         try:
             for name in list(self._processes):
@@ -96,7 +96,7 @@ class Node:
                 end(process)
 
     def log(self, name: str) -> str:
-        """What a service has logged."""
+        """Return the log of a service."""
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
@@ -115,7 +115,7 @@ class Node:
 
 
 class Callers:
-    """Stubs to a node's services, and the few things tests do with them."""
+    """Stubs of a node's services, and the operations that tests share."""
 
     def __init__(self, channels: dict[str, grpc.aio.Channel]) -> None:
         self.labs = lab_service_pb2_grpc.LabServiceStub(channels["results"])
@@ -132,7 +132,7 @@ class Callers:
     async def upload(
         self, number: str, report: str, reported: Instant, outcome: int = outcome_pb2.OUTCOME_NEGATIVE
     ) -> str:
-        """Upload one person's single tube, sampled two hours before the report; returns the consistency token."""
+        """Upload one person's single tube, sampled two hours before the report. Return the consistency token."""
         tube = upload_pb2.Tube(
             tube_code=f"T-{report}",
             pool_size=10 if outcome == outcome_pb2.OUTCOME_POOL_POSITIVE else 1,
@@ -164,7 +164,10 @@ class Callers:
         policy_id: str = "venue",
         document: str = "",
     ) -> str:
-        """Put a policy into force since ten days ago, not required for no window; returns the consistency token."""
+        """Publish a policy that has been in force for ten days. Return the consistency token.
+
+        Without a window no test is required.
+        """
         policy = policy_pb2.Policy(
             name=f"jurisdictions/{region}/policies/{policy_id}",
             origin=origin,
@@ -199,12 +202,12 @@ async def calling(node: Node) -> AsyncIterator[Callers]:
 
 
 def document(number: str) -> identity_pb2.IdentityDocument:
-    """A made-up person's resident identity card."""
+    """Return a made-up person's resident identity card."""
     return identity_pb2.IdentityDocument(type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=number, name="张三")
 
 
 def question(number: str, *, region: str = "410105", purpose: int = 4, **fields: Any) -> Any:
-    """A VerifyRequest."""
+    """Return a VerifyRequest."""
     return verification_service_pb2.VerifyRequest(
         document=document(number),
         region=region,
@@ -214,7 +217,7 @@ def question(number: str, *, region: str = "410105", purpose: int = 4, **fields:
 
 
 def paper(report: str, reported: Instant, **fields: Any) -> evidence_pb2.PresentedEvidence:
-    """A negative report on paper, sampled two hours before."""
+    """Return evidence of a negative report on paper, sampled two hours before the report."""
     values: dict[str, Any] = {
         "channel": 7,
         "lab": LAB,

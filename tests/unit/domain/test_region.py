@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from services.domain.region import NATION, ancestry, is_region, parent, same_province, within
+from services.domain.region import NATION, ancestry, is_region, parent, prefix, same_province, within
 
 
 def table() -> list[str]:
@@ -103,3 +103,11 @@ def test_within_and_same_province() -> None:
     assert same_province("410105", "411002")
     assert not same_province("410105", "370102")
     assert not same_province(NATION, "410000")
+
+
+def test_a_prefix_finds_a_region_and_what_lies_in_it() -> None:
+    """The codes with the prefix of a region are those that lie in it, at every level."""
+    for region in {NATION, "411000", "411002", *(parent(code) or NATION for code in TABLE[::10])}:
+        assert [code for code in TABLE if code.startswith(prefix(region))] == [
+            code for code in TABLE if within(code, region)
+        ]

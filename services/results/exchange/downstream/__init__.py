@@ -1,1 +1,1 @@
-"""This node as the upper end of a link: what it takes from the nodes below, answers and tells them."""
+"""This node as the upper end of a link: it receives changes of the nodes below, answers and notifies them."""

@@ -1,4 +1,4 @@
-"""How complete the nation's store is: each node that replicates to it as a source, and waiting for one to catch up."""
+"""How complete the nation's store is: the state of each node that replicates to it, and waiting for nodes."""
 
 from __future__ import annotations
 
@@ -18,47 +18,50 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import Freshness
 
-SILENT: Span = MINUTE
-"""A node not heard of for so long is one that does not answer: what it holds since is not known."""
-LATE: Span = 5 * MINUTE
-"""A node further behind with what it sends is one that does not answer: what it has not sent is not known either."""
-FORGOTTEN: Span = 30 * DAY
-"""What a node may hold that was not heard of for so long is inside nobody's window; it is not spoken of any more."""
+MAX_SILENCE: Span = MINUTE
+"""A node that sent nothing for this long is unavailable, because its newer results are unknown here.
+
+Nodes send a checkpoint every second, so sixty of them are missing then.
+"""
+MAX_LAG: Span = 5 * MINUTE
+"""A node that is further behind is unavailable, because the results that it has not sent yet are unknown here."""
+LISTED_FOR: Span = 30 * DAY
+"""A node that sent nothing for longer is no source any more: its newest results are older than any window."""
 LONGEST_WAIT_SECONDS = 5.0
-"""How long a look-up waits at most for a node to catch up with a token."""
+"""The longest a look-up waits for nodes to catch up with its tokens, if its caller allows as much."""
 _WAIT_SHARE = 0.7
-"""Of the caller's time; the rest is for the look-up itself, and for saying precisely that it was not fresh in time."""
-_LOOK_SECONDS = 0.05
-"""Between two looks at the register of nodes; all who wait look at the same instants, and so share each look."""
+"""Share of the caller's time for waiting. The rest is for the look-up, or for NOT_FRESH_ENOUGH to arrive in time."""
+_POLL_SECONDS = 0.05
+"""Between two reads of the nodes. All calls that wait read at the same instants, and so share each read."""
 
 
 class NodeRegistry:
-    """What the nation knows of its nodes. At a province there are none, and nothing to wait for."""
+    """What the nation knows of its nodes. At a province there are none: only the province itself is a source."""
 
     def __init__(self, store: DownstreamStore, jurisdiction: str, clock: Clock) -> None:
         self._store = store
         self._jurisdiction = jurisdiction
         self._clock = clock
-        self._looks: Coalescer[None, list[Node]] = Coalescer(self._look_for_all, in_flight=1)
+        self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, in_flight=1)
 
     async def sources(self) -> list[DataSource]:
-        """This node, and each that replicates to it, as sources. To be asked before the results are read."""
+        """Return this node and each node that replicates to it as sources. Call it before reading the results."""
         now = self._clock.now()
         sources = [_source(self._jurisdiction, now)]
-        for node in await self._look():
-            if node.contact_time < now - FORGOTTEN:
+        for node in await self._read_nodes():
+            if node.contact_time < now - LISTED_FOR:
                 continue
-            # A node may be ahead with its clock, and no answer is complete beyond now.
+            # A node's clock may be ahead, but no answer is complete beyond now.
             as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
-            answers = node.contact_time >= now - SILENT and as_of_time is not None and as_of_time >= now - LATE
+            answers = node.contact_time >= now - MAX_SILENCE and as_of_time is not None and as_of_time >= now - MAX_LAG
             sources.append(_source(node.region, as_of_time, answers=answers))
         return sources
 
     async def await_fresh(self, tokens: Iterable[Freshness]) -> None:
-        """Wait until what the tokens stand for is here, as long as the call under way allows.
+        """Wait until everything that the tokens stand for is here, as long as the present call allows.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, it did not come in time.
+            Unavailable: NOT_FRESH_ENOUGH, it did not arrive in time; metadata names the node.
         """
         wanted: dict[str, int] = {}
         for token in tokens:
@@ -69,7 +72,7 @@ class NodeRegistry:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds_left(LONGEST_WAIT_SECONDS / _WAIT_SHARE) * _WAIT_SHARE
         while True:
-            reached = {node.region: node.as_of_time for node in await self._look()}
+            reached = {node.region: node.as_of_time for node in await self._read_nodes()}
             late = [region for region, instant in wanted.items() if (reached.get(region) or 0) <= instant]
             if not late:
                 return
@@ -79,14 +82,14 @@ class NodeRegistry:
                     "what the token stands for has not come to the national node in time",
                     metadata={"node": format_node(late[0])},
                 )
-            await asyncio.sleep(_LOOK_SECONDS - loop.time() % _LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
-    async def _look(self) -> list[Node]:
-        """The register of nodes as it stands after the asking; those who ask at once share one read."""
-        return await self._looks.ask(None) if self._jurisdiction == NATION else []
+    async def _read_nodes(self) -> list[Node]:
+        """Return the nodes, read after this call began. Concurrent calls share one read."""
+        return await self._reads.ask(None) if self._jurisdiction == NATION else []
 
-    async def _look_for_all(self, askers: list[None]) -> list[list[Node]]:
-        return [await self._store.list_nodes()] * len(askers)
+    async def _read_for_all(self, callers: list[None]) -> list[list[Node]]:
+        return [await self._store.list_nodes()] * len(callers)
 
 
 def _source(region: str, as_of_time: int | None, *, answers: bool = True) -> DataSource:

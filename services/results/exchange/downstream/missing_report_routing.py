@@ -1,4 +1,4 @@
-"""Routing of missing reports at the nation: each goes to the nodes that have registered its laboratory."""
+"""Routing of missing reports at the nation: each is sent to the nodes that have registered its laboratory."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ from services.results.missing_reports.tables import missing_reports
 
 
 class NationRouter:
-    """Lists missing reports of laboratories without a home, and tells nodes of their own laboratories'."""
+    """Lists missing reports of laboratories without a home node, and sends the others to the home nodes."""
 
     def __init__(self, change_log: ChangeLog) -> None:
         self._change_log = change_log
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store what was shown here, and tell the nodes whose laboratories' it is; how many found no capacity."""
+        """Store reports shown here and notify the home nodes of their laboratories.
+
+        Return how many were dropped for want of capacity.
+        """
         passed_on, found_no_capacity = _store_at_nation(connection, reports)
         self._change_log.notify(connection, missing_report_changes(passed_on), now)
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
-        """Store what a node passed on. Those that the laboratories' own nodes must now be told of."""
+        """Store reports that a node sent. Return those that home nodes of laboratories must be notified of."""
         sound = [report._replace(raising_node=sender) for report in select_uploadable(reports)]
         return _store_at_nation(connection, sound)[0]
 
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
-        """What was listed here before a node told of these laboratories, and is now that node's."""
+        """Stop listing reports of laboratories that a node has registered since. Return them for that node."""
         table = missing_reports
-        theirs = update(table).where(table.c.lab.in_(usccs), table.c.passed_on.is_(False)).values(passed_on=True)
+        handover = update(table).where(table.c.lab.in_(usccs), table.c.passed_on.is_(False)).values(passed_on=True)
         columns = [table.c[name] for name in MissingReport._fields]
-        return sorted(MissingReport(*row) for row in connection.execute(theirs.returning(*columns)))
+        return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*columns)))
 
 
 def _store_at_nation(connection: Connection, reports: Sequence[MissingReport]) -> tuple[list[MissingReport], int]:
-    """Those newly stored that are some node's, and how many found no capacity."""
+    """Return the newly stored reports whose laboratory has a home node, and the number dropped for want of capacity."""
     query = select(lab_homes.c.uscc, lab_homes.c.node).where(lab_homes.c.uscc.in_({report.lab for report in reports}))
     at_home = {(row.uscc, row.node) for row in connection.execute(query)} if reports else set()
     elsewhere = {lab for lab, _ in at_home}
-    # What was raised where the laboratory is registered is listed there already.
+    # A report raised at the home node of its laboratory is listed there already.
     wanted = [report for report in reports if (report.lab, report.raising_node) not in at_home]
     stored, found_no_capacity = store_missing(connection, wanted, elsewhere)
     return [report for report in stored if report.lab in elsewhere], found_no_capacity

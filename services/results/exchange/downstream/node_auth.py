@@ -1,4 +1,4 @@
-"""Who may speak to the nation, and for which node."""
+"""Authentication of the nodes that call the nation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ Context = Any
 
 
 class NodeAuthenticator:
-    """Admits the nodes of provinces to the national node. Over TLS each by a certificate that names it."""
+    """Admits the nodes of provinces to the national node. Over TLS each needs a certificate that names it."""
 
     def __init__(self, jurisdiction: str) -> None:
         self._jurisdiction = jurisdiction
 
     def admit(self, context: Context, node: str, field: str = "node") -> str:
-        """The region of the calling node.
+        """Return the region of the calling node; `field` is the request's field that names the node.
 
         Raises:
-            FailedPrecondition: NOT_AN_UPSTREAM, this is not the national node, or the caller is no province's.
-            PermissionDenied: NOT_PERMITTED, the caller's certificate does not name the node it speaks for.
+            InvalidArgument: the name is no node's.
+            FailedPrecondition: NOT_AN_UPSTREAM, this is not the national node, or the caller is no province's node.
+            PermissionDenied: NOT_PERMITTED, the caller's certificate does not name that node.
         """
         region = parse_node(node, field)
         if self._jurisdiction != NATION:
@@ -37,13 +38,13 @@ class NodeAuthenticator:
 
 
 def _is_uri_of(name: str, region: str) -> bool:
-    """Whether a name is a URI whose whole path is the node's name."""
+    """Return whether a name is a URI whose whole path is the node's name."""
     return "://" in name and urlsplit(name).path == f"/{format_node(region)}"
 
 
 def _check_certificate(shown: dict[str, list[bytes]], region: str, node: str) -> None:
     if b"ssl" not in shown.get("transport_security_type", ()):
-        # In plain text, which is served on loopback alone.
+        # Plain text is served on loopback only.
         return
     names = [name.decode(errors="replace") for name in shown.get("x509_subject_alternative_name", ())]
     if not any(name.startswith(f"{region}.nodes.") or _is_uri_of(name, region) for name in names):

@@ -1,4 +1,4 @@
-"""The nation's register of nodes: how far each is known here, and how far its writers' commits are durable."""
+"""The nation's nodes: up to when the changes of each are here, and how many commits of its writers are durable."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes
 _positions = tables.replicated_positions
-
-
 _COLUMNS = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
 
 
 def list_nodes(connection: Connection) -> list[Node]:
-    """All nodes that ever replicated to this one, by region."""
+    """Return all nodes that ever replicated to this one, by region."""
     return [Node(*row) for row in connection.execute(select(*_COLUMNS).order_by(_nodes.c.node))]
 
 
 def page_nodes(connection: Connection, after: str, limit: int) -> list[Node]:
-    """The same from the one after `after` on."""
+    """Return at most `limit` nodes by region, beginning after the region `after`."""
     page = select(*_COLUMNS).where(_nodes.c.node > after).order_by(_nodes.c.node).limit(limit)
     return [Node(*row) for row in connection.execute(page)]
 
@@ -33,7 +31,10 @@ def page_nodes(connection: Connection, after: str, limit: int) -> list[Node]:
 def open_log(
     connection: Connection, log: NodeLog, removed: Sequence[WriterPosition], skew: Span, now: Instant
 ) -> list[WriterPosition]:
-    """How far a log's writers are known here. What its node has removed since counts as known: it cannot be sent."""
+    """Return the positions of a log's writers that are durable here, and record the contact and the node's clock skew.
+
+    Commits that the node has removed since (`removed`) count as durable, because they cannot be sent any more.
+    """
     add_node(connection, log.node, now)
     connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(contact_time=now, clock_skew=skew))
     for position in sorted(removed):
@@ -45,7 +46,7 @@ def open_log(
 
 
 def add_node(connection: Connection, region: str, now: Instant) -> None:
-    """Register a node unless it is."""
+    """Register a node, unless it is registered."""
     connection.execute(
         insert_if_absent(connection, _nodes).values(
             node=region, contact_time=now, backlog=0, clock_skew=0, conflict_count=0, newest_notification=0
@@ -53,10 +54,13 @@ def add_node(connection: Connection, region: str, now: Instant) -> None:
     )
 
 
-def note_checkpoint(
+def record_checkpoint(
     connection: Connection, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None, now: Instant
 ) -> None:
-    """Take a node's heartbeat down. Without an instant and a skew only that it lives, and how much it has to send."""
+    """Record a node's checkpoint: that it is alive, and how many commits it still has to send.
+
+    Without a backlog the checkpoint also brings `as_of_time` and the clock skew; otherwise both are None.
+    """
     values: dict[str, object] = {"contact_time": now, "backlog": backlog}
     if as_of_time is not None:
         values["as_of_time"] = as_of_time
@@ -65,16 +69,16 @@ def note_checkpoint(
     connection.execute(update(_nodes).where(_nodes.c.node == region).values(values))
 
 
-def note_conflicts(connection: Connection, region: str, count: int) -> None:
-    """Count reports that stand already as another node sent them."""
+def add_conflicts(connection: Connection, region: str, count: int) -> None:
+    """Add conflicts to those counted for a node."""
     raised = {"conflict_count": _nodes.c.conflict_count + count}
     connection.execute(update(_nodes).where(_nodes.c.node == region).values(raised))
 
 
 def lock_position(connection: Connection, log: NodeLog, writer: int) -> int:
-    """How many of a writer's commits are durable here; nobody else moves it until the commit."""
-    its = (_positions.c.node == log.node, _positions.c.log_id == log.log_id, _positions.c.writer_id == writer)
-    held = select(_positions.c.committed).where(*its).with_for_update()
+    """Return how many of a writer's commits are durable here. The position stays locked until the transaction ends."""
+    of_writer = (_positions.c.node == log.node, _positions.c.log_id == log.log_id, _positions.c.writer_id == writer)
+    held = select(_positions.c.committed).where(*of_writer).with_for_update()
     committed = connection.execute(held).scalar()
     if committed is None:
         new = insert_if_absent(connection, _positions)
@@ -84,7 +88,7 @@ def lock_position(connection: Connection, log: NodeLog, writer: int) -> int:
 
 
 def move_position(connection: Connection, log: NodeLog, position: WriterPosition) -> None:
-    """Let a writer's position be this one. The caller holds it."""
+    """Set a writer's position. The caller has locked it."""
     connection.execute(
         update(_positions)
         .where(
@@ -95,7 +99,7 @@ def move_position(connection: Connection, log: NodeLog, position: WriterPosition
 
 
 def replication_gap(committed: int, offset: int) -> OutOfRange:
-    """The error for a batch that begins beyond what is committed."""
+    """Return the error for a batch that begins beyond the committed offset."""
     return OutOfRange(
         "UPLOAD_GAP",
         f"the batch begins at {offset}, but {committed} commits of its writer are known; go on from there",

@@ -1,4 +1,4 @@
-"""Notifications to nodes, served at the nation: SubscribeSubjects and WatchNotifications."""
+"""SubscribeSubjects and WatchNotifications, served by the nation to the nodes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from services.results.exchange.downstream.notifications import (
     read_notifications,
 )
 from services.results.exchange.downstream.subscriptions import (
-    find_ties,
-    find_under_way,
+    find_active_links,
+    find_open_transactions,
     read_subscribed,
     subscribe_node,
 )
@@ -41,19 +41,19 @@ from services.runtime.server.service import Drain
 from services.storage.engine import Database
 
 MAX_MESSAGE_CHANGES = 1_000
-"""Changes in one message: some 300 KiB."""
+"""Changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""
 MAX_WATCHES = 256
-"""Watches at once in one process: several for each province."""
-_GLANCE_SECONDS = 0.5
-"""How often a waiting watch sees whether the server is to stop."""
+"""Concurrent watches in one process: several for each of the provinces."""
+_DRAIN_CHECK_SECONDS = 0.5
+"""How often a waiting watch checks whether the server drains."""
 _SETTLE_SECONDS = 0.005
-"""Between two looks whether the transactions have ended that a node that subscribes waits for."""
+"""Between two checks whether the transactions that a new subscription waits for have ended."""
 
 _log = structlog.get_logger(__name__)
 
 
 class NotificationStream:
-    """Registers subscriptions and notifies nodes, each from a cursor of its own."""
+    """Stores subscriptions and sends each node its notifications from its own cursor on."""
 
     def __init__(
         self,
@@ -72,24 +72,31 @@ class NotificationStream:
         self._drain = drain
         self._watches = 0
         self._newest: dict[str, int] = {}
-        self._news = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._poller: asyncio.Task[None] | None = None
 
     async def subscribe(self, request: SubscribeSubjectsRequest) -> SubscribeSubjectsResponse:
-        """Register first and read then: a change is in the answer, or told by a notification, or both."""
+        """Subscribe a node to subjects and return the stored results of these subjects.
+
+        The subscription is committed before the results are read, so that a concurrent change is in the answer, in a
+        notification, or in both.
+
+        Raises:
+            InvalidArgument: BATCH_TOO_LARGE, the results exceed the size of a message.
+        """
         region, now = parse_node(request.node), self._clock.now()
         subjects = await self._database.write(subscribe_node, region, list(request.subject_keys), now)
-        under_way = await self._database.read(find_under_way)
-        while under_way:
-            # They may have looked before, and their changes are not to be read yet.
+        open_before = await self._database.read(find_open_transactions)
+        while open_before:
+            # These transactions may have missed the subscription, and their changes cannot be read yet.
             await asyncio.sleep(_SETTLE_SECONDS)
-            under_way &= await self._database.read(find_under_way)
+            open_before &= await self._database.read(find_open_transactions)
         response = SubscribeSubjectsResponse()
         for subscribed in await self._database.read(read_subscribed, subjects):
             subject = response.subjects.add(subject_keys=subscribed.subject_keys)
             for replica in subscribed.replicas:
                 fill_replica(subject.results.add(), replica)
-        for link in await self._database.read(find_ties, subjects):
+        for link in await self._database.read(find_active_links, subjects):
             fill_link(response.links.add(), link)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"what is kept of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer at once"
@@ -97,7 +104,14 @@ class NotificationStream:
         return response
 
     async def watch(self, request: WatchNotificationsRequest) -> AsyncIterator[WatchNotificationsResponse]:
-        """Tell a node what concerns it, for as long as it stays."""
+        """Send a node its notifications after the cursor until the node ends the call.
+
+        Raises:
+            FailedPrecondition: PEPPER_MISMATCH, the node hashes subjects with another pepper.
+            OutOfRange: CURSOR_TOO_OLD, the node has to subscribe to all its subjects again.
+            ResourceExhausted: OVERLOADED, there are too many watches.
+            Unavailable: SHUTTING_DOWN, the server drains.
+        """
         region = parse_node(request.node)
         if request.pepper_mark != self._mark:
             raise FailedPrecondition(
@@ -106,17 +120,17 @@ class NotificationStream:
         commit_time = from_timestamp(request.commit_time) if request.HasField("commit_time") else None
         with self._slot():
             await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))
-            async for message in self._tell(region, request.cursor):
+            async for message in self._stream(region, request.cursor):
                 yield message
         raise Unavailable("SHUTTING_DOWN", "the server is being stopped; watch again from the cursor")
 
-    async def _tell(self, region: str, cursor: int) -> AsyncIterator[WatchNotificationsResponse]:
+    async def _stream(self, region: str, cursor: int) -> AsyncIterator[WatchNotificationsResponse]:
         loop = asyncio.get_running_loop()
         _log.info("a node watches", node=format_node(region), cursor=cursor)
         yield self._message(cursor)
-        spoken = loop.time()
+        last_sent = loop.time()
         while not self._drain.begun:
-            # Whatever has a number up to this one is seen by the read that follows.
+            # The following read sees every notification up to this number.
             seen = self._newest.get(region, 0)
             notifications = await self._database.read(read_notifications, region, cursor)
             for notification in notifications:
@@ -124,23 +138,23 @@ class NotificationStream:
                     yield message
                 cursor = notification.position.number
             if notifications:
-                spoken = loop.time()
-            elif loop.time() - spoken >= self._timing.notification_heartbeat:
+                last_sent = loop.time()
+            elif loop.time() - last_sent >= self._timing.notification_heartbeat:
                 yield self._message(cursor)
-                spoken = loop.time()
+                last_sent = loop.time()
             else:
                 await self._wait(region, seen)
 
     def _messages(self, notification: Notification, before: int) -> Iterator[WatchNotificationsResponse]:
-        """A notification in one message or several, of which the last moves the cursor on."""
+        """Return a notification as one message or several. Only the last one moves the cursor."""
         message = self._message(before)
         for index, change in enumerate(notification.changes):
             if index and index % MAX_MESSAGE_CHANGES == 0:
                 yield message
                 message = self._message(before)
-            told = ReplicatedChange()
-            fill_change(told, change)
-            message.changes.append(told)
+            replicated = ReplicatedChange()
+            fill_change(replicated, change)
+            message.changes.append(replicated)
         message.cursor = notification.position.number
         if notification.position.commit_time is not None:
             set_timestamp(message.commit_time, notification.position.commit_time)
@@ -153,18 +167,18 @@ class NotificationStream:
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """One of the watches that there may be; while there is any, somebody looks for news."""
+        """Occupy one of the slots for watches. While any is occupied, the poller runs."""
         if self._watches >= self._max_watches:
             raise ResourceExhausted("OVERLOADED", "there are too many watches; watch again a little later")
         self._watches += 1
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.get_running_loop().create_task(self._poll())
         try:
             yield
         finally:
             self._watches -= 1
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         while self._watches:
             try:
                 newest = await self._database.read(newest_numbers)
@@ -173,13 +187,13 @@ class NotificationStream:
                 newest = self._newest
             if newest != self._newest:
                 self._newest = newest
-                self._news.set()
-                self._news = asyncio.Event()
+                self._changed.set()
+                self._changed = asyncio.Event()
             await asyncio.sleep(self._timing.notification_poll)
 
     async def _wait(self, region: str, seen: int) -> None:
-        """Wait for a notification beyond what was seen, but not for long."""
+        """Wait for a number other than `seen`, at most until the next check for a drain."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GLANCE_SECONDS):
+            async with asyncio.timeout(_DRAIN_CHECK_SECONDS):
                 while self._newest.get(region, 0) == seen:
-                    await self._news.wait()
+                    await self._changed.wait()

@@ -1,7 +1,8 @@
-"""Notifications of the nation to its nodes: changes to what they subscribe to, missing reports of their laboratories.
+"""Notifications of the nation to its nodes: changes to subscribed subjects, missing reports of their laboratories.
 
-A commit that concerns a node takes the next numbers of the node's row and holds it to its end, so numbers and commits
-have one order, and a watcher that has seen 7 has seen 6. Nodes are taken in one order everywhere.
+A commit that concerns a node takes the next numbers from the node's row and locks the row until it ends. Numbers are
+therefore in the order of commits, and a watcher that has received 7 has received 6. All transactions lock nodes in one
+order.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from services.results.changelog.model import ChangeKind, Entry, LoggedChange
 from services.results.exchange import tables
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition
+from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 
-SUBSCRIPTION_LOCK = 0x48755466
-"""Key of the advisory lock that a commit shares while it looks up subscribers: a node that subscribes waits for it."""
 PAGE = 50
-"""Notifications that a watcher reads at once."""
+"""Notifications that one read returns."""
 
 _nodes = tables.nodes
 _notifications = tables.notifications
@@ -31,41 +31,41 @@ _subscriptions = tables.subscriptions
 
 
 class Notification(NamedTuple):
-    """One notification with its changes: fewer where retention has removed some since, none for a subscription."""
+    """One notification with its changes, without those that retention has removed. One for a subscription has none."""
 
     position: NotificationPosition
     changes: Sequence[Change]
 
 
 def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-    """Tell nodes of changes: those that subscribe to its subjects, those that have registered its laboratories.
+    """Notify nodes of changes to subscribed subjects and of missing reports of their laboratories.
 
-    A subscriber of the nation's change log. A node is not told of what it sent. Where no node subscribes to anybody it
-    costs one look.
+    This is a subscriber of the nation's change log. A node is not notified of changes that it sent itself. While there
+    are no subscriptions, it costs one query.
     """
-    told: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
-    told = defaultdict(lambda: defaultdict(list))
+    by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
+    by_node = defaultdict(lambda: defaultdict(list))
     of_subjects = [change for change in changes if change.subject_keys]
     if of_subjects and has_subscriptions(connection):
         subscribers = _find_subscribers(connection, {key for change in of_subjects for key in change.subject_keys})
         for change in of_subjects if subscribers else ():
             for node, name in _pair_with_subscribers(change, subscribers):
                 if node != change.source:
-                    told[node][change.kind, change.lab].append(name)
+                    by_node[node][change.kind, change.lab].append(name)
     missing = [change for change in changes if change.kind is ChangeKind.MISSING_REPORTS]
     homes = _find_homes(connection, {change.lab for change in missing}) if missing else {}
     for change in missing:
         for node in homes.get(change.lab, ()):
             if node != change.source:
-                told[node][change.kind, change.lab].extend(change.names)
-    for node in sorted(told):
-        _append(connection, node, told[node], now)
+                by_node[node][change.kind, change.lab].extend(change.names)
+    for node in sorted(by_node):
+        _append(connection, node, by_node[node], now)
 
 
 def _pair_with_subscribers(
     change: LoggedChange, subscribers: Mapping[bytes, Sequence[str]]
 ) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Each name of a change with the nodes that subscribe to its subject; a link once for each node."""
+    """Return each name of a change with each node that subscribes to its subject; a link once for each node."""
     if change.kind is ChangeKind.LINKS:
         (name,) = change.names
         for node in {node for key in change.subject_keys for node in subscribers.get(key, ())}:
@@ -77,18 +77,18 @@ def _pair_with_subscribers(
 
 
 def note_subscription(connection: Connection, node: str, now: Instant) -> None:
-    """Let an empty notification stand for subjects that a node subscribes to from now on.
+    """Add an empty notification for a new subscription of a node.
 
-    A nation restored from a copy without the subscription does not know the node's position either, so the node
-    subscribes again. To be called after all other writes: it holds the node's row.
+    A nation that is restored from a copy without the subscription does not know the node's position either, so the node
+    subscribes again. Call it after all other writes of the transaction, because it locks the node's row.
     """
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
 
 
 def _append(
-    connection: Connection, node: str, told: dict[tuple[ChangeKind, str], list[tuple[str, int]]], now: Instant
+    connection: Connection, node: str, names: dict[tuple[ChangeKind, str], list[tuple[str, int]]], now: Instant
 ) -> None:
-    count = len(told)
+    count = len(names)
     raised = (
         update(_nodes).where(_nodes.c.node == node).values(newest_notification=_nodes.c.newest_notification + count)
     )
@@ -97,21 +97,20 @@ def _append(
         return
     rows = [
         {"node": node, "number": number, "kind": kind, "lab": lab, "reports": pack_reports(reports), "commit_time": now}
-        for number, ((kind, lab), reports) in enumerate(sorted(told.items()), start=newest - count + 1)
+        for number, ((kind, lab), reports) in enumerate(sorted(names.items()), start=newest - count + 1)
     ]
     connection.execute(insert(_notifications), rows)
 
 
 def has_subscriptions(connection: Connection) -> bool:
-    """Whether a commit has to be matched with subscribers. A node that subscribes from here on sees the commit."""
-    if connection.dialect.name == "postgresql":
-        # Before the query and not with it: a subscription that the query misses was made when the lock could be seen.
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({SUBSCRIPTION_LOCK})")
+    """Return whether there are subscriptions. A node that subscribes later waits for the present transaction."""
+    # In a statement before the query: a subscription that the query misses is committed later, and sees the lock.
+    share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return connection.execute(select(literal(1)).select_from(_subscriptions).limit(1)).first() is not None
 
 
 def _find_subscribers(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, list[str]]:
-    """The nodes that subscribe to each of these subjects."""
+    """Return the nodes that subscribe to each of these subjects."""
     keys = list(subject_keys)
     found: dict[bytes, list[str]] = {}
     if connection.dialect.name == "postgresql":
@@ -130,7 +129,7 @@ def _find_subscribers(connection: Connection, subject_keys: Collection[bytes]) -
 
 
 def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, list[str]]:
-    """Which nodes have registered these laboratories."""
+    """Return the nodes that have registered each of these laboratories."""
     homes = tables.lab_homes
     found: dict[str, list[str]] = {}
     for uscc, node in connection.execute(select(homes.c.uscc, homes.c.node).where(homes.c.uscc.in_(usccs))):
@@ -139,14 +138,14 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
 
 
 def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
-    """Begin after a position. Delete what is dealt with except the last notification, which identifies the position.
+    """Check a watch's position and delete the notifications before it. The last one stays to identify the position.
 
     Raises:
-        OutOfRange: CURSOR_TOO_OLD, the position is not of these notifications, or some after it are no longer kept.
+        OutOfRange: CURSOR_TOO_OLD, the position is unknown here, or notifications after it are gone.
     """
     if position.number:
-        its = (_notifications.c.node == node, _notifications.c.number == position.number)
-        commit_time = connection.execute(select(_notifications.c.commit_time).where(*its)).scalar()
+        of_node = (_notifications.c.node == node, _notifications.c.number == position.number)
+        commit_time = connection.execute(select(_notifications.c.commit_time).where(*of_node)).scalar()
         if commit_time is None or commit_time != position.commit_time:
             raise _too_old(connection, node)
     connection.execute(
@@ -171,7 +170,7 @@ def _too_old(connection: Connection, node: str) -> OutOfRange:
 
 
 def newest_numbers(connection: Connection) -> dict[str, int]:
-    """The number of the newest notification to each node."""
+    """Return the number of the newest notification to each node."""
     return {
         row.node: row.newest_notification
         for row in connection.execute(select(_nodes.c.node, _nodes.c.newest_notification))
@@ -179,7 +178,7 @@ def newest_numbers(connection: Connection) -> dict[str, int]:
 
 
 def read_notifications(connection: Connection, node: str, after: int) -> list[Notification]:
-    """What comes after a number, as much as a watcher takes at once."""
+    """Return the next notifications to a node after a number, at most PAGE."""
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
     notifications = []
     for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all():

@@ -1,4 +1,4 @@
-"""The nation's end of a replication: frames in, each made durable while the next is on its way, each answered."""
+"""The nation's end of a replication: it makes each frame durable and answers it while the next ones arrive."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ START_SECONDS = 30.0
 """How long a stream may stay without its first frame."""
 
 DECODED_AHEAD = 2
-"""Frames that wait decoded while the one before them commits."""
+"""Decoded frames that wait while the one before them commits."""
 
 _log = structlog.get_logger(__name__)
 
 
 class _Waiting(NamedTuple):
-    """A frame, and what it holds as soon as that is decoded."""
+    """A frame and its content, once that is decoded."""
 
     frame: ReplicateRequest
     decoded: asyncio.Future[Decoded]
 
 
 class ReplicationReceiver:
-    """Takes the provinces' changes in."""
+    """Receives the changes of provinces and has them stored."""
 
     def __init__(self, store: DownstreamStore, pepper: Pepper, clock: Clock, drain: Drain) -> None:
         self._store = store
@@ -60,9 +60,16 @@ class ReplicationReceiver:
     async def receive(
         self, requests: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
     ) -> AsyncIterator[ReplicateResponse]:
-        """Answer a stream frame by frame, for as long as it lasts. gRPC holds the sender back while frames wait.
+        """Answer a stream frame by frame until it ends. gRPC flow control slows the sender down while frames wait.
 
-        `admit` tells the region of the node that the first frame names, or refuses it.
+        `admit` returns the region of the node that the first frame names, or raises for one that may not replicate.
+
+        Raises:
+            DeadlineExceeded: DEADLINE, there was no first frame in time.
+            FailedPrecondition: PEPPER_MISMATCH, the node hashes subjects with another pepper.
+            InvalidArgument: a frame that no node can have sent.
+            OutOfRange: UPLOAD_GAP, a batch begins beyond what is committed.
+            Unavailable: SHUTTING_DOWN, the server drains.
         """
         frames = aiter(requests)
         log, clock, answer = await self._begin(frames, admit)
@@ -82,7 +89,7 @@ class ReplicationReceiver:
     async def _read_ahead(
         self, frames: AsyncIterator[ReplicateRequest], sender: str, waiting: asyncio.Queue[_Waiting | Exception | None]
     ) -> None:
-        """Decode each frame while those before it are made durable; the last item is the stream's end."""
+        """Decode each frame while earlier ones are stored. The last item in `waiting` is the end: None or an error."""
         ending = asyncio.ensure_future(self._drain.wait())
         try:
             while True:
@@ -96,7 +103,7 @@ class ReplicationReceiver:
                     break
                 decoded = asyncio.ensure_future(asyncio.to_thread(self._decode, frame, sender))
                 await waiting.put(_Waiting(frame, decoded))
-        except Exception as error:  # noqa: BLE001 - raised by the reader of the queue, after all frames before it
+        except Exception as error:  # noqa: BLE001 - the reader of the queue raises it after the frames before it
             await waiting.put(error)
         else:
             await waiting.put(None)
@@ -123,7 +130,7 @@ class ReplicationReceiver:
         return log, clock, self._respond(positions, self._clock.now())
 
     def _check(self, start: ReplicateStart, region: str) -> tuple[NodeLog, Span]:
-        """Which log is sent, and how far its node's clock is ahead."""
+        """Return the log that the stream sends, and how far its node's clock is ahead."""
         if start.pepper_mark != pepper_mark(self._pepper) or start.key_version != self._pepper.version:
             raise FailedPrecondition(
                 "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
@@ -136,29 +143,31 @@ class ReplicationReceiver:
     async def _answer(self, log: NodeLog, clock: ClockSkewMonitor, item: _Waiting) -> ReplicateResponse:
         decoded = await item.decoded
         if item.frame.HasField("checkpoint"):
-            return await self._note(log, clock, item.frame.checkpoint)
+            return await self._record_checkpoint(log, clock, item.frame.checkpoint)
         batch = item.frame.batch
         committed, now = await self._store.apply_batch(log, batch, decoded)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
-    async def _note(self, log: NodeLog, clock: ClockSkewMonitor, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
+    async def _record_checkpoint(
+        self, log: NodeLog, clock: ClockSkewMonitor, checkpoint: ReplicateCheckpoint
+    ) -> ReplicateResponse:
         now = self._clock.now()
         as_of_time: Instant | None = None
         skew: Span | None = None
         if checkpoint.HasField("as_of_time"):
             as_of_time = check_instant(from_timestamp(checkpoint.as_of_time), now, "checkpoint.as_of_time")
-            # Read just before the frame was sent: what holds a frame up makes its node's clock look as late.
+            # The instant is read just before the frame is sent, so a delayed frame makes its node's clock look late.
             skew = as_of_time - now
             clock.note(skew)
-        await self._store.note_checkpoint(log.node, as_of_time, checkpoint.backlog, skew)
+        await self._store.record_checkpoint(log.node, as_of_time, checkpoint.backlog, skew)
         return self._respond([], self._clock.now())
 
     def _respond(self, positions: list[WriterPosition], now: Instant) -> ReplicateResponse:
-        told = [position_to_proto(position) for position in positions]
-        return ReplicateResponse(positions=told, commit_time=to_timestamp(now))
+        acknowledged = [position_to_proto(position) for position in positions]
+        return ReplicateResponse(positions=acknowledged, commit_time=to_timestamp(now))
 
     def _decode(self, frame: ReplicateRequest, sender: str) -> Decoded:
-        """What a frame's batch holds; InvalidArgument for a frame that no node sends."""
+        """Decode and check a frame's batch. InvalidArgument for a frame that no node can have sent."""
         if frame.HasField("start"):
             raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
         batch = frame.batch

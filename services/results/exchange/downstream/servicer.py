@@ -1,4 +1,4 @@
-"""The gRPC face of the exchange: wire ↔ domain, nothing else. The contract documents each RPC."""
+"""ExchangeService at the national node. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ Context = Any
 
 
 class ExchangeServicer(ExchangeServiceServicer):
-    """What the national node serves to the provinces."""
+    """Serves the nodes of provinces. It only converts, authenticates and calls the handlers."""
 
     def __init__(
         self,
-        door: NodeAuthenticator,
+        authenticator: NodeAuthenticator,
         store: DownstreamStore,
-        intake: ReplicationReceiver,
+        receiver: ReplicationReceiver,
         notifications: NotificationStream,
         subjects: SubjectLookup,
         tokens: PageTokens,
     ) -> None:
         self._tokens = tokens
-        self._door = door
+        self._authenticator = authenticator
         self._store = store
-        self._intake = intake
+        self._receiver = receiver
         self._notifications = notifications
         self._subjects = subjects
 
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context
     ) -> AsyncIterator[ReplicateResponse]:
-        async for response in self._intake.receive(
-            requests, lambda node: self._door.admit(context, node, "start.node")
+        async for response in self._receiver.receive(
+            requests, lambda node: self._authenticator.admit(context, node, "start.node")
         ):
             yield response
 
     async def LookupSubjects(self, request: LookupSubjectsRequest, context: Context) -> LookupSubjectsResponse:
-        self._door.admit(context, request.node)
+        self._authenticator.admit(context, request.node)
         return await self._subjects.look_up(request)
 
     async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Context) -> SubscribeSubjectsResponse:
-        self._door.admit(context, request.node)
+        self._authenticator.admit(context, request.node)
         return await self._notifications.subscribe(request)
 
     async def WatchNotifications(
         self, request: WatchNotificationsRequest, context: Context
     ) -> AsyncIterator[WatchNotificationsResponse]:
-        self._door.admit(context, request.node)
+        self._authenticator.admit(context, request.node)
         async for message in self._notifications.watch(request):
             yield message
 

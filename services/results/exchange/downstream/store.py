@@ -1,4 +1,4 @@
-"""What a node knows of the nodes below, and the batches that they replicate."""
+"""The store of the nodes below this one and of the batches that they replicate."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from services.storage.engine import Database
 
 
 class Decoded(NamedTuple):
-    """What a replicated batch holds."""
+    """The content of a replicated batch."""
 
     tubes: Sequence[FormedTubes]
     changes: Sequence[Change]
 
 
 class DownstreamStore:
-    """Nodes below, and what they replicate, in the database."""
+    """Stores in the database the nodes below this one and the batches that they replicate."""
 
     def __init__(
         self, database: Database, clock: Clock, applier: ChangeApplier, partitions: PartitionMaintainer
@@ -40,51 +40,52 @@ class DownstreamStore:
         self._form = row_form(database.engine.dialect.name)
 
     async def list_nodes(self) -> list[Node]:
-        """The nodes that replicate to this one."""
+        """Return the nodes that ever replicated to this one, by region."""
         return await self._database.read(nodes.list_nodes)
 
     async def page_nodes(self, after: str, limit: int) -> list[Node]:
-        """The same by region, from the one after `after` on."""
+        """Return at most `limit` nodes by region, beginning after the region `after`."""
         return await self._database.read(nodes.page_nodes, after, limit)
 
     async def open_log(self, log: NodeLog, removed: Sequence[WriterPosition], skew: Span) -> list[WriterPosition]:
-        """How far a node's writers are known here."""
+        """Return the durable positions of a log's writers. `removed` are commits that the node cannot send any more."""
         return await self._database.write(nodes.open_log, log, removed, skew, self._clock.now())
 
-    async def note_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None) -> None:
-        """Take a node's heartbeat down."""
-        await self._database.write(nodes.note_checkpoint, region, as_of_time, backlog, skew, self._clock.now())
+    async def record_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None) -> None:
+        """Record a node's checkpoint; `as_of_time` and `skew` are None while it has a backlog."""
+        await self._database.write(nodes.record_checkpoint, region, as_of_time, backlog, skew, self._clock.now())
 
     def form_rows(self, tubes: ReplicaTubes) -> FormedTubes:
-        """Tubes ready to be stored here. Needs no database: for a thread beside the one that stores."""
+        """Form the rows of tubes. This needs no database, so a thread can do it while an earlier batch is stored."""
         return form_tubes(self._form, tubes)
 
     async def apply_batch(self, log: NodeLog, batch: ReplicateBatch, decoded: Decoded) -> tuple[int, Instant]:
-        """Make a batch that holds this durable: how many of its writer's commits are now, and since when.
+        """Store a batch. Return how many commits of its writer are durable now, and the time of the transaction.
 
         Raises:
             OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
+            Unavailable: the database does not answer.
         """
-        filed = [change.result.reference_time for change in decoded.changes if isinstance(change, Replica)]
+        reference_times = [change.result.reference_time for change in decoded.changes if isinstance(change, Replica)]
         await self._partitions.prepare(
-            [*filed, *(time for formed in decoded.tubes for time in formed.tubes.reference_times())]
+            [*reference_times, *(time for formed in decoded.tubes for time in formed.tubes.reference_times())]
         )
         now = self._clock.now()
         committed, conflict_count = await self._database.write(self._apply, log, batch, decoded, now)
         if conflict_count:
-            # Apart: notifications take nodes' rows in an order of their own.
-            await self._database.write(nodes.note_conflicts, log.node, conflict_count)
+            # In a transaction of its own, because notifications lock the rows of nodes in their order.
+            await self._database.write(nodes.add_conflicts, log.node, conflict_count)
         return committed, now
 
     def _apply(
         self, connection: Connection, log: NodeLog, batch: ReplicateBatch, decoded: Decoded, now: Instant
     ) -> tuple[int, int]:
-        """How many commits are durable now, and how many reports stand already as another node sent them."""
+        """Return how many commits of the writer are durable now, and the number of conflicts."""
         conflict_count = 0
         committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
-        # Beyond its complete commits a batch may hold a part of the next one: that is durable once a later one is.
+        # A batch may end with a part of its next commit. That commit counts as durable when a later batch completes it.
         if batch.next_offset >= committed:
             applied = self._applier.apply(connection, decoded.changes, Arrival(NATION, log.node, now), decoded.tubes)
             conflict_count = applied.conflict_count

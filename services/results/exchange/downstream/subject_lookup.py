@@ -1,4 +1,4 @@
-"""LookupSubjects: what the nation knows of persons, by their keys."""
+"""LookupSubjects: what the nation knows of subjects, by their keys."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from services.runtime.consistency import Freshness, decode_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
 
 Claimed = tuple[ReportName, Instant | None]
-"""A claimed report, and the report time on it."""
+"""A claimed report with the report time on it, if known."""
 
 
 class SubjectLookup:
-    """Answers other nodes from this node's store."""
+    """Answers look-ups of other nodes from this node's store."""
 
     def __init__(self, store: LookupStore, nodes: NodeRegistry, pepper: Pepper, clock: Clock) -> None:
         self._store = store
@@ -37,7 +37,12 @@ class SubjectLookup:
         self._clock = clock
 
     async def look_up(self, request: LookupSubjectsRequest) -> LookupSubjectsResponse:
-        """Answer for all keys in one read of the store, after waiting for what the caller has seen elsewhere."""
+        """Answer for all keys with one read of the store, after waiting for what the request's tokens stand for.
+
+        Raises:
+            Unavailable: NOT_FRESH_ENOUGH, that did not arrive in time.
+            InvalidArgument: BATCH_TOO_LARGE, the answer exceeds the size of a message; or a malformed field.
+        """
         region = parse_node(request.node)
         claims: list[Claimed] = [
             (
@@ -49,17 +54,15 @@ class SubjectLookup:
         await self._nodes.await_fresh(self._tokens(request))
         response = LookupSubjectsResponse(sources=await self._nodes.sources())
         now = self._clock.now()
-        findings = await self._store.find_subjects(
-            list(request.subject_keys), sorted({name for name, _ in claims}), now
-        )
+        matches = await self._store.find_subjects(list(request.subject_keys), sorted({name for name, _ in claims}), now)
         limit = request.limit or DEFAULT_LIMIT
-        for results, keys in zip(findings.by_subject, findings.subjects, strict=True):
+        for results, keys in zip(matches.by_subject, matches.subjects, strict=True):
             subject = response.subjects.add(subject_keys=keys)
-            for result in self._pick(results, region, limit, findings):
+            for result in self._pick(results, region, limit, matches):
                 self._fill(subject.results.add(), result)
-                subject.lab_standings.append(findings.standing_at(result.lab, result.reference_time))
+                subject.lab_standings.append(matches.standing_at(result.lab, result.reference_time))
         for name, report_time in claims:
-            self._claim(name, report_time, findings, now, response.claims.add())
+            self._claim(name, report_time, matches, now, response.claims.add())
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"what is known of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results"
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
@@ -75,10 +78,10 @@ class SubjectLookup:
         return tokens
 
     def _pick(
-        self, results: Sequence[StoredResult], region: str, limit: int, findings: LocalMatches
+        self, results: Sequence[StoredResult], region: str, limit: int, matches: LocalMatches
     ) -> list[StoredResult]:
         def may_report(result: StoredResult) -> bool:
-            return findings.standing_at(result.lab, result.reference_time) not in NOT_AUTHORIZED
+            return matches.standing_at(result.lab, result.reference_time) not in NOT_AUTHORIZED
 
         latest = pick_latest(results, region, limit, may_report)
         return sorted(
@@ -92,14 +95,14 @@ class SubjectLookup:
         self,
         name: ReportName,
         report_time: Instant | None,
-        findings: LocalMatches,
+        matches: LocalMatches,
         now: Instant,
         claim: ClaimedReportRecord,
     ) -> None:
         lab, _ = name
-        claim.lab_standing = findings.standing_at(lab, now if report_time is None else report_time)
-        claim.lab_region = findings.region_of(lab)
-        result = findings.by_report.get(name)
+        claim.lab_standing = matches.standing_at(lab, now if report_time is None else report_time)
+        claim.lab_region = matches.region_of(lab)
+        result = matches.by_report.get(name)
         if result is not None:
             self._fill(claim.result, result)
-            claim.record_lab_standing = findings.standing_at(result.lab, result.reference_time)
+            claim.record_lab_standing = matches.standing_at(result.lab, result.reference_time)

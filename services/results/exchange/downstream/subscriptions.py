@@ -1,4 +1,4 @@
-"""Nodes subscribe to subjects: registering them, and reading all that is kept of them."""
+"""Subscriptions of nodes to subjects: storing them, and reading the stored results of the subjects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_linked, find_links
 from services.results.documents.tables import document_links
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notifications import SUBSCRIPTION_LOCK, note_subscription
+from services.results.exchange.downstream.notifications import note_subscription
 from services.results.exchange.model import Replica
 from services.results.exchange.subscribers import add_subscriptions
 from services.results.exchange.tables import subscriptions
@@ -20,6 +20,7 @@ from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import StoredResult
 from services.results.records.queries import COLUMNS, IS_NEWEST
 from services.results.records.tables import report_keys, results
+from services.storage.advisory_locks import AdvisoryLock
 
 _subscriptions = subscriptions
 _links = document_links
@@ -29,31 +30,34 @@ _WIDTH = len(COLUMNS)
 
 
 class SubscribedSubject(NamedTuple):
-    """All that is kept of a subject: results by any of their documents, newest report first."""
+    """What is stored of a subject: the results of all its documents, newest report first."""
 
     subject_keys: Sequence[bytes]
     replicas: Sequence[Replica]
 
 
 def subscribe_node(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> list[list[bytes]]:
-    """Subscribe a node to subjects, by all their documents: for each its keys, the asked one first.
+    """Subscribe a node to subjects by all their documents. Return the keys of each subject, the given one first.
 
-    A new subscription takes a notification's number, so that the node's position stands for its subscriptions too.
+    A new subscription uses a notification number, so that a known position implies known subscriptions.
     """
     linked = find_linked(connection, subject_keys)
     subjects = [linked.get(key, [key]) for key in subject_keys]
     keys = {key for keys in subjects for key in keys}
     add_node(connection, node, now)
-    its = (_subscriptions.c.node == node, _subscriptions.c.subject_key.in_(keys))
-    known = set(connection.execute(select(_subscriptions.c.subject_key).where(*its)).scalars())
+    of_node = (_subscriptions.c.node == node, _subscriptions.c.subject_key.in_(keys))
+    known = set(connection.execute(select(_subscriptions.c.subject_key).where(*of_node)).scalars())
     add_subscriptions(connection, node, list(keys), now)
     if keys - known:
         note_subscription(connection, node, now)
     return subjects
 
 
-def find_under_way(connection: Connection) -> set[str]:
-    """Transactions that have looked up subscribers and not ended. On SQLite there is never one beside the reader."""
+def find_open_transactions(connection: Connection) -> set[str]:
+    """Return the open transactions that have looked up subscribers.
+
+    On SQLite there is none that could have missed a subscription, because it runs one write transaction at a time.
+    """
     if connection.dialect.name == "sqlite":
         return set()
     held = text(
@@ -61,11 +65,11 @@ def find_under_way(connection: Connection) -> set[str]:
         " AND objid = :lock AND objsubid = 1"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    return set(connection.execute(held, {"lock": SUBSCRIPTION_LOCK}).scalars())
+    return set(connection.execute(held, {"lock": AdvisoryLock.SUBSCRIPTION}).scalars())
 
 
-def find_ties(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
-    """The links that hold between documents of these subjects."""
+def find_active_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
+    """Return the active links between documents of these subjects."""
     keys = {key for keys in subjects if len(keys) > 1 for key in keys}
     if not keys:
         return []
@@ -75,7 +79,7 @@ def find_ties(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> li
 
 
 def read_subscribed(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:
-    """The newest revisions of each subject's results, newest report first, at most MAX_PER_SUBJECT."""
+    """Return the newest revisions of each subject's results, newest report first, at most MAX_PER_SUBJECT of each."""
     return [SubscribedSubject(keys, _find_replicas(connection, keys)) for keys in subjects]
 
 

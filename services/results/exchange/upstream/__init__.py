@@ -1,1 +1,1 @@
-"""This node as the lower end of a link: what it sends to the node above, asks of it and is told by it."""
+"""This node as the lower end of a link: it sends changes to the node above, asks it, and applies its notifications."""

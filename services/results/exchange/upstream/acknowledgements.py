@@ -1,7 +1,7 @@
-"""At a province, what is known of its results' arrival at the nation.
+"""At a province, which of its results have reached the nation, and when.
 
-Each acknowledged commit leaves one row, and its results find it by laboratory and upload time: stamping every result
-would write the whole store twice.
+Each acknowledged commit leaves one row, which its results find by laboratory and upload time. Writing the nationwide
+time into every result would write the whole store twice.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _positions = tables.acknowledged_positions
 _times = national_receive_times
 
 
-class Arrived(NamedTuple):
-    """A commit that the nation has; `report_times` of what laboratories uploaded with it."""
+class AcknowledgedCommit(NamedTuple):
+    """A commit that the nation acknowledged; `report_times` are those of the reports uploaded with it."""
 
     writer: int
     sequence: int
@@ -34,8 +34,8 @@ class Arrived(NamedTuple):
     national_receive_time: Instant
 
 
-def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
-    """Take down that the nation has these commits; those that were taken down before are passed over."""
+def record_acknowledged(connection: Connection, commits: Sequence[AcknowledgedCommit]) -> None:
+    """Record that the nation has these commits. Skip those that are recorded already."""
     query = select(_positions.c.writer_id, _positions.c.acknowledged).with_for_update()
     known: dict[int, int] = dict(connection.execute(query).all())
     for commit in sorted(commits):
@@ -61,9 +61,10 @@ def note_arrived(connection: Connection, commits: Sequence[Arrived]) -> None:
 
 
 def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
-    """Commits beyond those that the nation acknowledged (how many of each writer), by default as they were taken down.
+    """Count the commits that the nation has not acknowledged.
 
-    What retention has removed is not to be sent any more.
+    `acknowledged` gives the acknowledged commits of each writer; None stands for what is recorded here. Commits that
+    retention has removed do not count, because they cannot be sent any more.
     """
     if acknowledged is None:
         acknowledged = dict(connection.execute(select(_positions.c.writer_id, _positions.c.acknowledged)).all())

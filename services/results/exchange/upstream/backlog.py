@@ -1,4 +1,4 @@
-"""What a province has committed and the nation has not acknowledged, counted whether the nation is there or not."""
+"""The backlog: commits of a province that the nation has not acknowledged. It is counted while disconnected too."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Backlog:
-    """Keeps the gauge for as long as the service runs.
+    """Keeps the gauge of the backlog up to date.
 
-    What the nation has told this process counts: one that was restored from a backup has less than it once had. Before
-    it has told anything, and in a process that does not send, what is stored of its answers has to do.
+    While this process sends, the positions that the nation returned to it count: a nation that was restored from a
+    backup has less than it had acknowledged before. Otherwise the recorded acknowledgements count.
     """
 
     def __init__(self, store: UpstreamStore, timing: ResultsTiming) -> None:
@@ -30,17 +30,17 @@ class Backlog:
         self._acknowledged: dict[int, int] | None = None
         self._is_failing = False
 
-    def begin_from(self, positions: Iterable[WriterPosition]) -> None:
-        """The nation says where a stream is to go on."""
+    def start_from(self, positions: Iterable[WriterPosition]) -> None:
+        """Take the positions with which the nation answered a new stream."""
         self._acknowledged = {position.writer: position.offset for position in positions}
 
-    def note(self, positions: Iterable[WriterPosition]) -> None:
-        """The nation acknowledges commits up to these."""
+    def acknowledge(self, positions: Iterable[WriterPosition]) -> None:
+        """Take the positions that the nation acknowledges."""
         if self._acknowledged is not None:
             self._acknowledged |= {position.writer: position.offset for position in positions}
 
-    def leave(self) -> None:
-        """Another process sends: what the nation says is not heard here."""
+    def forget(self) -> None:
+        """Forget the nation's positions, because another process sends now and receives its answers."""
         self._acknowledged = None
 
     async def run(self) -> None:
@@ -49,7 +49,7 @@ class Backlog:
             try:
                 BACKLOG.set(await self._store.count_unacknowledged(self._acknowledged))
                 self._is_failing = False
-            except Exception:  # noqa: BLE001 - whatever it is, the next try may do
+            except Exception:  # noqa: BLE001 - the next count may succeed
                 if not self._is_failing:
                     _log.exception("the backlog of the replication is not counted")
                 self._is_failing = True

@@ -1,4 +1,4 @@
-"""A province's commits as frames of a replication: each batch within what the nation takes and gRPC carries."""
+"""Pack a province's commits into frames of a replication, within the limits of the nation and of gRPC."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from services.results.exchange.model import MAX_CHANGES, Change, ReplicaTubes
 from services.results.exchange.upstream.outbox import Outgoing, Page
 
 MAX_BATCH_BYTES = 2 * 1024 * 1024
-"""Of what a batch holds, so that it stays well below the 4 MiB that gRPC carries, its frame's own bytes included.
+"""Content of a batch: half of the 4 MiB of a gRPC message, so that the frame's own bytes fit too.
 
-A single change may have more and goes by itself: the largest, a laboratory with a long history, is far below 4 MiB.
+A larger single change is sent alone. The largest, a laboratory with a long history, is far below 4 MiB.
 """
 
 
 class Frame(NamedTuple):
-    """A frame, and what its answer will say: commits that are complete with it, an instant reached.
+    """A frame, with what its answer acknowledges.
 
-    `sent_time` is by the province's clock, and known once the frame is on its way.
+    Attributes:
+        commits: commits that are complete with this frame.
+        as_of_time: the instant of a checkpoint: everything committed before it was sent.
+        sent_time: by the province's clock; None until the frame is sent.
     """
 
     request: ReplicateRequest
@@ -32,7 +35,7 @@ class Frame(NamedTuple):
 
 
 class _Packer:
-    """Puts commits into batches: small ones of one writer together, a large one over several."""
+    """Packs commits into batches: small commits of one writer together, a large commit into several batches."""
 
     def __init__(self, now: Instant) -> None:
         self.frames: list[Frame] = []
@@ -45,14 +48,14 @@ class _Packer:
         self._complete: list[Outgoing] = []
 
     def add(self, commit: Outgoing) -> None:
-        """Add a commit, the next of its writer."""
+        """Add the next commit of its writer."""
         if commit.entry.writer_id != self._writer:
             self.flush()
             self._writer, self._offset = commit.entry.writer_id, commit.entry.sequence - 1
         for tubes in commit.tubes:
             start, persons = 0, len(tubes.report_numbers)
             while start < persons:
-                end = min(persons, start + self._room())
+                end = min(persons, start + self._free_slots())
                 self._add_tubes(tubes.part(start, end))
                 start = end
         for change in commit.changes:
@@ -60,11 +63,11 @@ class _Packer:
         self._complete.append(commit)
 
     def _add_tubes(self, tubes: ReplicaTubes) -> None:
-        """Filled where it belongs and measured once: nearly always it fits, and a copy would cost more."""
+        """Add tubes to the batch, or halves if they are too large. They are filled in place and measured once."""
         message = self._batch.tubes.add()
         fill_tubes(message, tubes)
         persons = len(tubes.report_numbers)
-        if self._takes(message, persons):
+        if self._fits(message, persons):
             return
         del self._batch.tubes[-1]
         if self._bytes:
@@ -75,16 +78,16 @@ class _Packer:
                 self._add_tubes(tubes.part(start, end))
 
     def _add_change(self, change: Change) -> None:
-        self._room()
+        self._free_slots()
         message = self._batch.changes.add()
         fill_change(message, change)
-        if not self._takes(message, 1):
+        if not self._fits(message, 1):
             del self._batch.changes[-1]
             self.flush()
             self._add_change(change)
 
-    def _takes(self, message: ReplicatedTubes | ReplicatedChange, count: int) -> bool:
-        """Count a message in unless the batch has too many bytes with it, or it has too many and can be parted."""
+    def _fits(self, message: ReplicatedTubes | ReplicatedChange, count: int) -> bool:
+        """Count a message as part of the batch. Return False if it is too large here and can be moved or divided."""
         size = message.ByteSize()
         if self._bytes + size > MAX_BATCH_BYTES and (self._bytes or count > 1):
             return False
@@ -92,14 +95,14 @@ class _Packer:
         self._count += count
         return True
 
-    def _room(self) -> int:
-        """How many more the batch takes, or the next one where it is full."""
+    def _free_slots(self) -> int:
+        """Return how many more changes the batch takes. A full batch is closed first."""
         if self._count == MAX_CHANGES:
             self.flush()
         return MAX_CHANGES - self._count
 
     def flush(self) -> None:
-        """Close the batch that is being filled."""
+        """Close the present batch, if it holds anything."""
         complete = tuple(self._complete)
         if not self._count and not complete:
             return
@@ -113,7 +116,7 @@ class _Packer:
 
 
 def checkpoint_frame(now: Instant, backlog: int) -> Frame:
-    """A heartbeat: without a backlog it says that everything from before the instant was sent."""
+    """Return a checkpoint. Without a backlog it says that everything committed before `now` was sent."""
     checkpoint = ReplicateCheckpoint(backlog=backlog)
     if backlog:
         return Frame(ReplicateRequest(checkpoint=checkpoint))
@@ -122,7 +125,7 @@ def checkpoint_frame(now: Instant, backlog: int) -> Frame:
 
 
 def pack(page: Page, now: Instant) -> list[Frame]:
-    """A page's commits in as few batches as they fit, in their order."""
+    """Pack a page's commits into as few batches as they fit, in their order."""
     packer = _Packer(now)
     for commit in page.commits:
         packer.add(commit)

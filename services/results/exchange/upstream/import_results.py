@@ -1,4 +1,4 @@
-"""A person's results of the whole country, taken into this province's store with the nodes they are from."""
+"""ImportResults: copy the nationwide results of a subject into this province's store, with their source nodes."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _METHOD = ImportResultsRequest.__name__
 
 
 class Importer:
-    """Asks the nation for a person's results and stores them; from then on their changes come by notifications."""
+    """Asks the nation for a subject's results and stores them. Later changes arrive as notifications."""
 
     def __init__(
         self,
         database: Database,
-        gateway: SubscriptionClient | None,
+        subscriptions: SubscriptionClient | None,
         jurisdiction: str,
         pepper: Pepper,
         clock: Clock,
@@ -46,7 +46,7 @@ class Importer:
         partitions: PartitionMaintainer,
     ) -> None:
         self._database = database
-        self._gateway = gateway
+        self._subscriptions = subscriptions
         self._jurisdiction = jurisdiction
         self._pepper = pepper
         self._clock = clock
@@ -54,24 +54,24 @@ class Importer:
         self._partitions = partitions
 
     async def import_results(self, request: ImportResultsRequest) -> ImportResultsResponse:
-        """Take a person's results in. At the nation all is there already.
+        """Import a subject's results and return those stored here. At the nation there is nothing to import.
 
         Raises:
-            FailedPrecondition: NO_UPSTREAM, this node knows no nation to ask.
-            Unavailable: UPSTREAM_UNAVAILABLE, it does not answer.
+            FailedPrecondition: NO_UPSTREAM, this node has no node above it.
+            Unavailable: UPSTREAM_UNAVAILABLE, the nation does not answer.
         """
         document = document_from_proto(request.document)
         key = self._pepper.subject_key(document)
         if self._jurisdiction == NATION:
             return await self._database.read(self._answer, key, ())
-        if self._gateway is None:
+        if self._subscriptions is None:
             node = format_node(self._jurisdiction)
             raise FailedPrecondition("NO_UPSTREAM", "this node has no upstream to ask", metadata={"node": node})
         if request.request_id:
             earlier = await self._database.read(self._find_answer, request)
             if earlier is not None:
                 return earlier
-        subscribed = await self._gateway.subscribe(key)
+        subscribed = await self._subscriptions.subscribe(key)
         await self._partitions.prepare([replica.result.reference_time for replica in subscribed.replicas])
         replicas = [_with_mask(replica, key, document.number) for replica in subscribed.replicas]
         changes: list[Change] = [*subscribed.links, *replicas]
@@ -88,7 +88,7 @@ class Importer:
         now = self._clock.now()
 
         def run() -> ImportResultsResponse:
-            # The asked key too, if the nation knows nobody of it: what comes to be known is told.
+            # The given key is subscribed to even if the nation has no results: later ones are notified.
             add_subscriptions(connection, NATION, [key, *subject_keys], now)
             applied = self._applier.apply(connection, changes, Arrival(self._jurisdiction, NATION, now))
             return self._answer(connection, key, subject_keys, len(applied.stored))
@@ -119,7 +119,7 @@ class Importer:
     def _answer(
         self, connection: Connection, key: bytes, subject_keys: Sequence[bytes], imported: int = 0
     ) -> ImportResultsResponse:
-        """What is here of the person, by any of the documents that are known to be theirs here or at the nation."""
+        """Return the stored results of the subject, by all documents that are linked here or at the nation."""
         keys = {*find_linked(connection, [key]).get(key, [key]), *subject_keys}
         found = [result for results in find_newest(connection, sorted(keys)) for result in results]
         found.sort(key=lambda result: result.reference_time, reverse=True)
@@ -131,7 +131,7 @@ class Importer:
 
 
 def _with_mask(replica: Replica, key: bytes, number: str) -> Replica:
-    """With the masked number, where it is the document that was shown here; those tied to it were not."""
+    """Return the replica with the masked number, if it is of the document given here and not of a linked one."""
     if replica.result.subject_key != key:
         return replica
     return replica._replace(result=replica.result._replace(masked_number=mask_number(number)))

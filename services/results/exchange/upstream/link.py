@@ -1,4 +1,4 @@
-"""All that a node does with the node above."""
+"""The link to the node above: everything that a node does with it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class UpstreamLink:
-    """What goes up: changes, and questions about persons. What comes down: notifications.
+    """Sends changes and look-ups to the node above, and receives notifications from it.
 
     Attributes:
-        nation: asks the nation about persons for a look-up.
-        subscriptions: asks it to tell of subjects from now on.
+        nation: asks the nation about subjects for a look-up.
+        subscriptions: subscribes to subjects at the nation.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class UpstreamLink:
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """Sending and listening, in the background."""
+        """The background jobs: sending, counting the backlog, and listening."""
         return (*self._sender.jobs, self._listener.run)
 
     async def close(self) -> None:
-        """Close the connection for questions; what was under way is taken up when the service starts next."""
+        """Close the connection for look-ups. Unacknowledged changes are sent again when the service starts next."""
         await self._stub.close()

@@ -1,4 +1,4 @@
-"""The nation, as asked by a province's look-ups: those that meet share one call, and no answer in time is one too."""
+"""The client for look-ups at the nation. Concurrent look-ups share one call; a late answer counts as none."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 
 MAX_BATCH = 250
-"""Persons in one call: their answers, with ten results each from inside and from outside, stay below 4 MiB."""
+"""Subjects in one call. The answers, with ten results inside and ten outside the region each, stay below 4 MiB."""
 CALLS_AT_ONCE = 4
-"""Calls of look-ups without tokens under way. What waits behind them is given up in time, and then not asked."""
+"""Concurrent calls for questions without tokens. Questions that wait behind them are given up in time, unasked."""
 NATION_SECONDS = 1.0
-"""The longest a look-up waits for the nation: half of what Verification gives Results, so that what is known here
-still serves a decision when the nation does not answer."""
+"""The longest a look-up waits for the nation. Verification gives Results twice this time, so that a decision can still
+use local results when the nation does not answer."""
 OPEN_SECONDS = 0.1
-"""The same while the nation does not answer; one across the country that is well again answers within it."""
+"""The same while the circuit breaker is open. A distant nation that works again answers within this time."""
 
 
 class NationClient:
-    """Asks the national node. An answer is None when it did not come in time."""
+    """Asks the national node about subjects. An answer is None if it did not arrive in time or cannot be used."""
 
-    def __init__(self, line: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
-        self._line = line
+    def __init__(self, connection: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
+        self._connection = connection
         self._node = format_node(jurisdiction)
-        self._patience = CircuitBreaker(
+        self._breaker = CircuitBreaker(
             f"{format_node(NATION)}/results", longest_seconds=NATION_SECONDS, open_seconds=OPEN_SECONDS
         )
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
@@ -55,43 +55,44 @@ class NationClient:
         )
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
-        """Answer questions in order, within the time that the call under way has for it.
+        """Return the answers in the order of the questions, within the time left to the present call.
 
-        Those with a token are asked apart, those with the same one together: Unavailable when it is not met in time.
+        Questions with the same token share calls of their own. Their answer is Unavailable (NOT_FRESH_ENOUGH) if the
+        nation does not have what the token stands for in time.
         """
-        waits = self._patience.seconds_of(UPSTREAM_SECONDS)
-        apart: dict[str, Coalescer[SubjectQuestion, SubjectAnswer | None]] = {}
-        prompt: list[asyncio.Future[SubjectAnswer | None]] = []
-        waiting: list[asyncio.Future[SubjectAnswer | None]] = []
+        token_seconds = self._breaker.seconds_of(UPSTREAM_SECONDS)
+        by_token: dict[str, Coalescer[SubjectQuestion, SubjectAnswer | None]] = {}
+        plain: list[asyncio.Future[SubjectAnswer | None]] = []
+        with_token: list[asyncio.Future[SubjectAnswer | None]] = []
         for question in questions:
             if not question.token:
-                prompt.append(self._coalescer.ask(question))
+                plain.append(self._coalescer.ask(question))
                 continue
-            if question.token not in apart:
-                # The nation waits for what the token stands for as long as the call allows, and then says so.
-                apart[question.token] = Coalescer(partial(self._ask_together, waits), max_batch=MAX_BATCH)
-            waiting.append(apart[question.token].ask(question))
+            if question.token not in by_token:
+                # The nation waits for what the token stands for as long as the call allows.
+                by_token[question.token] = Coalescer(partial(self._ask_together, token_seconds), max_batch=MAX_BATCH)
+            with_token.append(by_token[question.token].ask(question))
         loop = asyncio.get_running_loop()
         timers = [
-            loop.call_later(self._patience.seconds(), self._give_up, prompt),
-            loop.call_later(waits, self._give_up, waiting),
+            loop.call_later(self._breaker.seconds(), self._give_up, plain),
+            loop.call_later(token_seconds, self._give_up, with_token),
         ]
         try:
-            await asyncio.gather(*prompt, *waiting, return_exceptions=True)
+            await asyncio.gather(*plain, *with_token, return_exceptions=True)
         finally:
             for timer in timers:
                 timer.cancel()
-        prompts, waited = iter(prompt), iter(waiting)
-        return [_outcome(next(waited if question.token else prompts)) for question in questions]
+        plain_answers, token_answers = iter(plain), iter(with_token)
+        return [_outcome(next(token_answers if question.token else plain_answers)) for question in questions]
 
     def _give_up(self, futures: Sequence[asyncio.Future[SubjectAnswer | None]]) -> None:
-        """Let no one wait any longer. Who was not asked yet is not asked any more; calls under way go on.
+        """Answer the open questions with None. Those not asked yet are dropped; calls in progress continue.
 
-        When the answer of one does come, however late, the nation is trusted again.
+        A late answer of such a call closes the circuit breaker again.
         """
         for future in futures:
             if not future.done():
-                self._patience.record_failure("no answer in time")
+                self._breaker.record_failure("no answer in time")
                 future.set_result(None)
 
     async def _ask_together(self, seconds: float, questions: list[SubjectQuestion]) -> list[SubjectAnswer | None]:
@@ -107,17 +108,17 @@ class NationClient:
                 if report_time is not None:
                     set_timestamp(claimed.report_time, report_time)
                 request.claimed_reports.append(claimed)
-        stub = self._line.stub
+        stub = self._connection.stub
         try:
             response = await stub.LookupSubjects(request, timeout=seconds, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             not_fresh = _not_fresh(error)
             if not_fresh is not None:
-                self._patience.record_success()
+                self._breaker.record_success()
                 raise not_fresh from None
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                # It answers, and finds fault with one of them, or has more to tell than a message holds.
-                self._patience.record_success()
+                # The nation works. One question is invalid, or the answer exceeds a message: ask in halves.
+                self._breaker.record_success()
                 if len(questions) == 1:
                     return [None]
                 half = len(questions) // 2
@@ -125,17 +126,17 @@ class NationClient:
                     *await self._ask_together(seconds, questions[:half]),
                     *await self._ask_together(seconds, questions[half:]),
                 ]
-            self._patience.record_failure(error.code().name)
+            self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and seconds >= NATION_SECONDS:
-                self._line.renew(stub)
+                self._connection.renew(stub)
             return [None] * len(questions)
         try:
             answers = _pair(questions, response)
         except (HutongError, ValueError):
-            # Of another make than ours: what cannot be read says nothing.
-            self._patience.record_failure("an answer that cannot be read")
+            # The answer is malformed, perhaps of another version: it counts as none.
+            self._breaker.record_failure("an answer that cannot be read")
             return [None] * len(questions)
-        self._patience.record_success()
+        self._breaker.record_success()
         return answers
 
 
@@ -154,13 +155,13 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
         answers.append(
             SubjectAnswer(
                 [
-                    _known(result, standing)
+                    _match(result, standing)
                     for result, standing in zip(subject.results, subject.lab_standings, strict=True)
                 ],
                 list(subject.subject_keys),
                 [
                     RemoteClaim(
-                        _known(claim.result, claim.record_lab_standing) if claim.HasField("result") else None,
+                        _match(claim.result, claim.record_lab_standing) if claim.HasField("result") else None,
                         claim.lab_standing,
                         claim.lab_region,
                     )
@@ -172,12 +173,12 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
     return answers
 
 
-def _known(message: ReplicatedResult, standing: Standing) -> RemoteMatch:
+def _match(message: ReplicatedResult, standing: Standing) -> RemoteMatch:
     return RemoteMatch(replica_from_proto(message).result, standing)
 
 
 def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:
-    """The error for a caller whose token the nation could not meet; None when it failed for another reason."""
+    """Return the error for a token that the nation could not satisfy in time; None for any other failure."""
     info = error_info(error)
     if info is None or info.reason != "NOT_FRESH_ENOUGH":
         return None

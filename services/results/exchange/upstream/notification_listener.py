@@ -1,7 +1,8 @@
-"""A province's listener: watches the nation's notifications for as long as the service runs.
+"""A province's listener for notifications of the nation.
 
-The position is stored with the changes, so a crash of either side costs nothing. When the nation no longer knows the
-position, the province subscribes again to every subject whose results it has taken in, and reads them anew.
+The position is stored in one transaction with the changes, so a crash of either side loses nothing. When the nation no
+longer knows the position, the province subscribes again to every subject that it has imported, and reads its results
+again.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 
-LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are being heard: 1 or 0")
+LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
 
 _log = structlog.get_logger(__name__)
 
 
 class NotificationListener:
-    """Watches WatchNotifications."""
+    """Watches the nation's notifications and stores what they bring."""
 
     def __init__(
         self,
@@ -54,42 +55,42 @@ class NotificationListener:
         self._mark = pepper_mark(pepper)
         self._timing = timing
         self._is_listening = False
-        self._why = ""
+        self._last_failure = ""
 
     async def run(self) -> None:
         """Watch until cancelled. A background job."""
-        await reconnect_forever(self._listen, self._lost, self._timing.listener_backoff)
+        await reconnect_forever(self._listen, self._report_failure, self._timing.listener_backoff)
 
-    def _lost(self, why: str, text: str) -> None:
-        if self._is_listening or not self._why:
+    def _report_failure(self, why: str, text: str) -> None:
+        if self._is_listening or not self._last_failure:
             _log.warning("the nation's notifications are not received", why=why, text=text)
-        self._why = why
+        self._last_failure = why
         self._is_listening = False
         LISTENING.set(0)
 
     async def _listen(self) -> None:
-        """One watch, from where this node stands to its end."""
+        """Run one watch from this node's position until it ends. Resubscribe if the position is unknown."""
         position = await self._store.read_position()
         if position is None:
-            await self._begin_anew(None)
+            await self._resubscribe(None)
             position = NotificationPosition(0, None)
         try:
             await self._watch(position)
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.OUT_OF_RANGE:
                 raise
-            # Unless another process of this node was told meanwhile, and this one's position was forgotten for that.
+            # A different stored position was moved by another process of this node: only the one used here is too old.
             if position == await self._store.read_position():
                 _log.warning("the nation does not know this node's position; subscribing to every subject again")
-                await self._begin_anew(position)
+                await self._resubscribe(position)
 
-    async def _begin_anew(self, position: NotificationPosition | None) -> None:
+    async def _resubscribe(self, position: NotificationPosition | None) -> None:
         after = b""
         while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
             for subscribed in await self._subscriptions.subscribe_each(keys):
-                await self._store.take([*subscribed.links, *subscribed.replicas])
+                await self._store.apply([*subscribed.links, *subscribed.replicas])
             after = keys[-1]
-        await self._store.begin_anew(position)
+        await self._store.restart(position)
 
     async def _watch(self, position: NotificationPosition) -> None:
         loop = asyncio.get_running_loop()
@@ -97,54 +98,54 @@ class NotificationListener:
         request = WatchNotificationsRequest(node=self._node, cursor=position.number, pepper_mark=self._mark)
         if position.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(position.commit_time))
-        # A connection for each watch: one that has become half open is left with it.
+        # Each watch has its own connection, so that a half-open one is closed with its watch.
         async with self._open_channel() as channel:
             call = ExchangeServiceStub(channel).WatchNotifications(request)
             while loop.time() < until:
                 async with asyncio.timeout(self._timing.listener_silence):
                     message = await call.read()
                 if not isinstance(message, WatchNotificationsResponse):
-                    # Ended without a word, which no server does.
+                    # The stream ended without an error, which no server of this contract does.
                     raise TimeoutError("the watch ended")
                 if not self._is_listening:
                     _log.info("the nation's notifications are received")
                     self._is_listening = True
                 LISTENING.set(1)
-                position = await self._take(message, position)
+                position = await self._apply(message, position)
 
-    async def _take(self, message: WatchNotificationsResponse, position: NotificationPosition) -> NotificationPosition:
-        """What a message tells, and the position after it."""
+    async def _apply(self, message: WatchNotificationsResponse, position: NotificationPosition) -> NotificationPosition:
+        """Store the changes of a message and return the position after it."""
         moved = message.cursor != position.number
         if moved:
             commit_time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
             position = NotificationPosition(message.cursor, commit_time)
         if moved or message.changes:
-            changes = _understood(message.changes)
-            changes += await self._subscribe_tied(changes)
-            await self._store.take(changes, position if moved else None)
+            changes = _known_changes(message.changes)
+            changes += await self._subscribe_linked(changes)
+            await self._store.apply(changes, position if moved else None)
         return position
 
-    async def _subscribe_tied(self, changes: Sequence[Change]) -> list[Change]:
-        """What is known by documents newly tied to those of a subscribed subject: they are subscribed to as well."""
-        tied = [
+    async def _subscribe_linked(self, changes: Sequence[Change]) -> list[Change]:
+        """Subscribe to documents that were linked to a subscribed subject. Return their results and links."""
+        linked = [
             change.document.subject_key
             for change in changes
             if isinstance(change, DocumentLink) and change.unlink_time is None
         ]
         found: list[Change] = []
-        for start in range(0, len(tied), MAX_SUBSCRIBED):
-            for subscribed in await self._subscriptions.subscribe_each(tied[start : start + MAX_SUBSCRIBED]):
+        for start in range(0, len(linked), MAX_SUBSCRIBED):
+            for subscribed in await self._subscriptions.subscribe_each(linked[start : start + MAX_SUBSCRIBED]):
                 found += [*subscribed.links, *subscribed.replicas]
         return found
 
 
-def _understood(messages: Sequence[ReplicatedChange]) -> list[Change]:
-    """The changes but for those that this version knows nothing of."""
+def _known_changes(messages: Sequence[ReplicatedChange]) -> list[Change]:
+    """Return the changes, without kinds that this version does not know and without malformed ones."""
     changes = []
     for message in messages:
         try:
             if message.WhichOneof("change") is not None:
                 changes.append(change_from_proto(message))
         except HutongError as error:
-            _log.error("the nation told what cannot be", reason=error.reason, fault=error.message)
+            _log.error("the nation sent a malformed change", reason=error.reason, fault=error.message)
     return changes

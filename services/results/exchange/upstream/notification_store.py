@@ -1,4 +1,4 @@
-"""At a province, the nation's notifications: stored together with the position among them, and its subscriptions."""
+"""At a province, the store of the nation's notifications, of the position among them, and of its subscriptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROW = _positions.c.node == NATION
 
 
 class NotificationStore:
-    """A province's notifications and subscriptions in the database."""
+    """Stores in the database what notifications bring, with the position, and lists the province's subscriptions."""
 
     def __init__(
         self,
@@ -41,47 +41,51 @@ class NotificationStore:
         self._partitions = partitions
 
     async def read_position(self) -> NotificationPosition | None:
-        """How many notifications are dealt with; None at a node that was never told anything."""
+        """Return the position among the notifications; None at a node that has never subscribed."""
         return await self._database.read(_read_position)
 
-    async def begin_anew(self, position: NotificationPosition | None) -> None:
-        """Be told everything that is kept; `position` is that of the notifications which no longer count."""
-        await self._database.write(_begin_anew, position)
+    async def restart(self, position: NotificationPosition | None) -> None:
+        """Reset the position to the beginning, if it is still `position`, which the nation no longer knows."""
+        await self._database.write(_restart, position)
 
     async def list_subscribed(self, after: bytes, limit: int) -> list[bytes]:
-        """Keys of subjects whose results were taken in, in their order, from the one after `after` on."""
+        """Return at most `limit` keys of imported subjects in ascending order, beginning after `after`."""
         return await self._database.read(list_subscribed, NATION, after, limit)
 
-    async def take(self, changes: Sequence[Change], position: NotificationPosition | None = None) -> Applied:
-        """Take changes in, and with them the position after them, if they are a notification's: both or neither."""
+    async def apply(self, changes: Sequence[Change], position: NotificationPosition | None = None) -> Applied:
+        """Store changes, and in the same transaction the position after them unless it is None.
+
+        Raises:
+            Unavailable: the database does not answer; nothing is stored.
+        """
         await self._partitions.prepare(
             [change.result.reference_time for change in changes if isinstance(change, Replica)]
         )
-        return await self._database.write(self._take, changes, position)
+        return await self._database.write(self._apply, changes, position)
 
-    def _take(
+    def _apply(
         self, connection: Connection, changes: Sequence[Change], position: NotificationPosition | None
     ) -> Applied:
         known = _with_masks(connection, changes)
         applied = self._applier.apply(connection, known, Arrival(self._jurisdiction, NATION, self._clock.now()))
         if position is not None:
-            # Another process of this node may be further.
+            # Another process of this node may be ahead.
             later = update(_positions).where(_ROW, _positions.c.dealt < position.number)
             connection.execute(later.values(dealt=position.number, commit_time=position.commit_time))
         return applied
 
 
 def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Change]:
-    """Results with the masked number that others of the same document bear here: the nation knows none.
+    """Return results with the masked number of other results of the same document here. The nation has no masks.
 
-    One was shown here, when its holder's results were first taken in or by a laboratory of this node; where no result
-    came of that, there is none yet.
+    The document was given here when the results were first imported, or to a laboratory of this node. If no result was
+    stored then, there is no mask yet.
     """
     keys = {change.result.subject_key for change in changes if isinstance(change, Replica)}
-    bearing = select(_results.c.subject_key, _results.c.masked_number).where(
+    masked = select(_results.c.subject_key, _results.c.masked_number).where(
         _results.c.subject_key.in_(keys), _results.c.masked_number != ""
     )
-    masks: dict[bytes, str] = dict(connection.execute(bearing).all()) if keys else {}
+    masks: dict[bytes, str] = dict(connection.execute(masked).all()) if keys else {}
     return [
         change._replace(result=change.result._replace(masked_number=masks[change.result.subject_key]))
         if isinstance(change, Replica) and change.result.subject_key in masks
@@ -95,10 +99,10 @@ def _read_position(connection: Connection) -> NotificationPosition | None:
     return None if row is None else NotificationPosition(*row)
 
 
-def _begin_anew(connection: Connection, position: NotificationPosition | None) -> None:
+def _restart(connection: Connection, position: NotificationPosition | None) -> None:
     new = insert_if_absent(connection, _positions)
     connection.execute(new.values(node=NATION, dealt=0, commit_time=None))
     if position is not None:
-        # Unless another process of this node has begun anew meanwhile.
+        # Not if another process of this node has reset it meanwhile.
         old = update(_positions).where(_ROW, _positions.c.dealt == position.number)
         connection.execute(old.values(dealt=0, commit_time=None))

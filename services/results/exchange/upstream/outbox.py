@@ -1,4 +1,4 @@
-"""A province's own change log as it goes up to the nation."""
+"""The outbox: a province's own change log, as it is sent to the nation."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _writers = change_writers
 _identity = log_identity
 
 _PAGE_RESULTS = 10_000
-"""Results that are read at once, but one commit at least: some ten megabytes."""
+"""Results that one read returns: about ten megabytes. A larger commit is read whole."""
 _SNAPSHOT_STEP = 10_000
-"""Links that one entry of a snapshot names."""
+"""Links that one entry of a snapshot names: a page of the outbox."""
 
 
 class Outgoing(NamedTuple):
-    """One commit with all that is to be told of it: nothing where it was another node's, or is removed since."""
+    """One commit with the changes to send: none if they came from another node or have been removed since."""
 
     entry: Entry
     tubes: Sequence[ReplicaTubes]
@@ -47,20 +47,20 @@ class Outgoing(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Commits in the order they are to be sent, and how many there are beyond them."""
+    """Commits in the order in which they are sent; `backlog` counts the commits after them."""
 
     commits: Sequence[Outgoing]
     backlog: int
 
 
 def read_log_id(connection: Connection) -> str:
-    """The identity of this node's log, made when it is first asked for."""
+    """Return the identity of this node's log. The first call creates it."""
     known = connection.execute(select(_identity.c.log_id)).scalar()
     return str(known) if known is not None else renew_log_id(connection)
 
 
 def renew_log_id(connection: Connection) -> str:
-    """Give the log a new identity: it is not the one that the nation knows, and begins anew there."""
+    """Give the log a new identity, so that the nation takes it as a new log and receives everything again."""
     connection.execute(delete(_identity))
     log_id = uuid7()
     connection.execute(insert(_identity).values(log_id=log_id))
@@ -68,7 +68,7 @@ def renew_log_id(connection: Connection) -> str:
 
 
 def append_registers(connection: Connection, now: Instant) -> None:
-    """Log every laboratory and every link: a nation that knows nothing of this log may have missed when they were."""
+    """Log every laboratory and every link again, for a nation that does not know this log and may lack them."""
     links = document_links
     usccs = connection.execute(select(labs.c.uscc).order_by(labs.c.uscc)).scalars().all()
     append_entry(connection, "", [(uscc, 0) for uscc in usccs], now, ChangeKind.LABS)
@@ -79,13 +79,13 @@ def append_registers(connection: Connection, now: Instant) -> None:
 
 
 def removed_positions(connection: Connection) -> list[WriterPosition]:
-    """Of how many commits of each writer retention has removed the entries."""
+    """Return for each writer the number of commits whose entries retention has removed."""
     query = select(_writers.c.writer_id, _writers.c.removed_sequence).where(_writers.c.removed_sequence > 0)
     return [WriterPosition(row.writer_id, row.removed_sequence, None) for row in connection.execute(query)]
 
 
 def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) -> bool:
-    """Whether what the nation knows can have come from this log, and not from one of which this is an older copy."""
+    """Return whether the nation's positions are of this log. They are not if this store is an older copy of it."""
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     for position in positions:
         writer = writers.get(position.writer)
@@ -93,14 +93,14 @@ def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) 
             return False
         if position.commit_time is None or position.offset <= writer.removed_sequence:
             continue
-        its = (changes.c.writer_id == position.writer, changes.c.sequence == position.offset)
-        if connection.execute(select(changes.c.commit_time).where(*its)).scalar() != position.commit_time:
+        of_position = (changes.c.writer_id == position.writer, changes.c.sequence == position.offset)
+        if connection.execute(select(changes.c.commit_time).where(*of_position)).scalar() != position.commit_time:
             return False
     return True
 
 
 def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Page:
-    """What comes after the commits that were sent (how many of each writer), as much as is read at once."""
+    """Return the next commits after those that were sent; `sent` counts these for each writer."""
     newest: dict[int, int] = dict(connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence)).all())
     cursor: Cursor = {writer: Position(offset) for writer, offset in sent.items()}
     entries = read_log(connection, cursor, _PAGE_RESULTS).entries
@@ -113,7 +113,7 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
 def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     if entry.kind != ChangeKind.RESULTS:
         return Outgoing(entry, (), list(changes_of(connection, entry)))
-    # What was taken from another node is that one's to tell.
+    # Results imported from another node are sent by that node.
     own = [row for row in find_rows(connection, entry) if row[ORIGIN] == node]
     first = [row for row in own if row[REVISION] == 1 and row[STATE] == ACTIVE]
     tubes = [
@@ -125,7 +125,7 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
 
 
 def _tubes(lab: str, key_version: int, upload_time: Instant, node: str, rows: Sequence[Row]) -> ReplicaTubes:
-    """First revisions of a commit, column by column. Neighbours that have all in common are of one tube."""
+    """Return first revisions of a commit by column. Adjacent rows with equal shared columns are of one tube."""
     columns = list(zip(*rows, strict=True))
     tubes: list[SharedColumns] = []
     sizes: list[int] = []

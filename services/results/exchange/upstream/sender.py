@@ -1,7 +1,7 @@
-"""A province's end of a replication: whatever is committed here is sent to the nation, in order, until it has it.
+"""A province's end of a replication: it sends every commit to the nation, in order, until the nation acknowledges it.
 
-The nation says where to go on, so nothing about a crash of either side needs to be remembered. A few batches are under
-way at once; a stream that is not answered in time is given up and opened again.
+The nation returns the positions from which to continue, so neither side has to remember anything about a crash. A few
+batches are sent ahead of their answers. A stream that is not answered in time is closed and opened again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from prometheus_client import Gauge
 from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
-from services.results.exchange.apply import uploads_among
+from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert import position_from_proto, position_to_proto
-from services.results.exchange.upstream.acknowledgements import Arrived
+from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.backlog import Backlog
 from services.results.exchange.upstream.batching import Frame, checkpoint_frame, pack
 from services.results.exchange.upstream.outbox import Outgoing, Page
@@ -36,20 +36,20 @@ from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
 
 BATCHES_UNDER_WAY = 4
-"""Batches that may be unanswered: the nation reads one while it commits another, and the network holds the rest."""
+"""Frames that may be unanswered: the nation decodes one while it commits another, and the rest are on the network."""
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
-CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node stands")
+CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node is connected")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
 
 _log = structlog.get_logger(__name__)
 
 
-class _Anew(Exception):
-    """The nation knows another log under this log's name."""
+class _LogRenewed(Exception):
+    """The log has a new identity, because the nation knows a later state of the old one than this store has."""
 
 
 class Sender:
-    """Sends this node's changes to the nation for as long as the service runs."""
+    """Sends this node's changes to the nation. Of several processes of a node only one sends."""
 
     def __init__(
         self,
@@ -69,48 +69,48 @@ class Sender:
         self._backlog = Backlog(store, timing)
         self._skew = ClockSkewMonitor(jurisdiction)
         self._reached: Instant | None = None
-        self._why = ""
+        self._last_failure = ""
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """Sending and counting the backlog, in the background."""
+        """The background jobs: sending, and counting the backlog."""
         return (self.run, self._backlog.run)
 
     async def run(self) -> None:
-        """Send until cancelled; what was not acknowledged is sent again when the service starts next."""
+        """Send until cancelled. Unacknowledged changes are sent again at the next start. A background job."""
         LAG.set_function(self._lag)
-        await reconnect_forever(self._replicate, self._lost, self._timing.sender_backoff)
+        await reconnect_forever(self._replicate, self._report_failure, self._timing.sender_backoff)
 
     def _lag(self) -> float:
         return float("nan") if self._reached is None else (self._clock.now() - self._reached) / SECOND
 
     async def _replicate(self) -> None:
-        """One replication, if this process is the one of its node that sends."""
+        """Run one replication if this process gets the lock of the sender; otherwise wait before the next try."""
         try:
-            async with self._store.sending() as ours:
-                if ours:
+            async with self._store.sending() as is_sender:
+                if is_sender:
                     await self._send()
                     return
-        except _Anew:
-            _log.warning("the nation knows another log of this node: everything is sent again under a new one")
+        except _LogRenewed:
+            _log.warning("the nation knows another log of this node; everything is sent again under a new log_id")
             return
         except asyncio.InvalidStateError:
-            # gRPC raises this for a write to a call that is over already.
-            raise TimeoutError("the stream was over before a frame was written") from None
+            # gRPC raises this for a write to a call that has ended.
+            raise TimeoutError("the stream ended before a frame was written") from None
         finally:
             CONNECTED.set(0)
-        # Another process of this node sends: how far it is shows there, and nothing here grows old.
-        self._backlog.leave()
+        # Another process of this node sends. It reports the backlog and the lag, so this one reports neither.
+        self._backlog.forget()
         self._reached = None
         await asyncio.sleep(self._timing.sender_standby)
 
-    def _lost(self, why: str, text: str) -> None:
-        level = "debug" if why == self._why else "warning"
+    def _report_failure(self, why: str, text: str) -> None:
+        level = "debug" if why == self._last_failure else "warning"
         getattr(_log, level)("replication to the nation interrupted", why=why, text=text)
-        self._why = why
+        self._last_failure = why
 
     async def _send(self) -> None:
-        """One stream, from where the nation stands to its end, by a connection that is given up with it."""
+        """Run one stream from the nation's positions until it ends. The connection is closed with it."""
         async with self._open_channel() as channel:
             await self._send_by(ExchangeServiceStub(channel).Replicate())
 
@@ -118,11 +118,11 @@ class Sender:
         try:
             sent = await self._open(call)
             CONNECTED.set(1)
-            self._why = ""
+            self._last_failure = ""
             under_way: deque[Frame] = deque()
-            room = asyncio.Semaphore(BATCHES_UNDER_WAY)
-            answers = asyncio.ensure_future(self._take_answers(call, under_way, room))
-            frames = asyncio.ensure_future(self._put_frames(call, sent, under_way, room))
+            slots = asyncio.Semaphore(BATCHES_UNDER_WAY)
+            answers = asyncio.ensure_future(self._read_answers(call, under_way, slots))
+            frames = asyncio.ensure_future(self._send_frames(call, sent, under_way, slots))
             try:
                 await asyncio.wait([answers, frames], return_when=asyncio.FIRST_COMPLETED)
                 for ended in (answers, frames):
@@ -136,7 +136,7 @@ class Sender:
             call.cancel()
 
     async def _open(self, call: Any) -> dict[int, int]:
-        """Begin the stream: how many commits of each writer the nation has."""
+        """Start the stream. Return how many commits of each writer the nation has."""
         log_id = await self._store.read_log_id()
         removed = await self._store.removed_positions()
         sent_time = self._clock.now()
@@ -151,28 +151,28 @@ class Sender:
         async with asyncio.timeout(self._timing.sender_answer):
             await call.write(ReplicateRequest(start=start))
             answer = await _read(call)
-        self._note_skew(sent_time, answer)
+        self._measure_skew(sent_time, answer)
         positions = [position_from_proto(position) for position in answer.positions]
         if not await self._store.is_of_this_log(positions):
             await self._store.renew_log_id()
-            self._backlog.begin_from(())
-            raise _Anew
-        self._backlog.begin_from(positions)
+            self._backlog.start_from(())
+            raise _LogRenewed
+        self._backlog.start_from(positions)
         if len(positions) <= len(removed):
             await self._store.append_registers()
-        _log.info("replication to the nation stands", writers=len(positions))
+        _log.info("replication to the nation connected", writers=len(positions))
         return {position.writer: position.offset for position in positions}
 
-    def _note_skew(self, sent_time: Instant, answer: ReplicateResponse) -> None:
+    def _measure_skew(self, sent_time: Instant, answer: ReplicateResponse) -> None:
         middle = (sent_time + self._clock.now()) // 2
         skew = middle - from_timestamp(answer.commit_time)
         SKEW.set(skew / SECOND)
         self._skew.note(skew)
 
-    async def _put_frames(
-        self, call: Any, sent: dict[int, int], under_way: deque[Frame], room: asyncio.Semaphore
+    async def _send_frames(
+        self, call: Any, sent: dict[int, int], under_way: deque[Frame], slots: asyncio.Semaphore
     ) -> None:
-        """Send what is new, with a heartbeat whenever all was sent. The next page is read while one is on its way."""
+        """Send new commits, and a checkpoint whenever all are sent. The next page is read while one is sent."""
         last_beat = 0.0
         reading = asyncio.ensure_future(self._read_frames(sent))
         try:
@@ -183,11 +183,11 @@ class Sender:
                 if page.commits:
                     reading = asyncio.ensure_future(self._read_frames(sent))
                 for frame in frames:
-                    await self._put(call, frame, under_way, room)
+                    await self._send_frame(call, frame, under_way, slots)
                 loop_time = asyncio.get_running_loop().time()
-                # While there is a backlog there is nothing to be told of but that it shrinks.
+                # While there is a backlog, a checkpoint only reports its size, so one for each heartbeat is enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
-                    await self._put(call, checkpoint_frame(now, page.backlog), under_way, room)
+                    await self._send_frame(call, checkpoint_frame(now, page.backlog), under_way, slots)
                     last_beat = loop_time
                 if not page.commits:
                     await asyncio.sleep(self._timing.sender_idle)
@@ -196,38 +196,40 @@ class Sender:
             reading.cancel()
 
     async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Page, list[Frame]]:
-        """What is next, and an instant: whatever was acknowledged before it is in the page or in its backlog."""
+        """Read the next page. The instant is taken first: every commit before it is in the page or in its backlog."""
         now = self._clock.now()
         page = await self._store.read_page(sent)
         return now, page, await asyncio.to_thread(pack, page, now)
 
-    async def _put(self, call: Any, frame: Frame, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
-        await room.acquire()
+    async def _send_frame(self, call: Any, frame: Frame, under_way: deque[Frame], slots: asyncio.Semaphore) -> None:
+        await slots.acquire()
         under_way.append(frame._replace(sent_time=self._clock.now()))
         await call.write(frame.request)
 
-    async def _take_answers(self, call: Any, under_way: deque[Frame], room: asyncio.Semaphore) -> None:
-        """Pair answers with frames, and take down what has arrived."""
+    async def _read_answers(self, call: Any, under_way: deque[Frame], slots: asyncio.Semaphore) -> None:
+        """Read answers, which come in the order of the frames, and record the acknowledged commits."""
         while True:
             async with asyncio.timeout(self._timing.sender_answer):
                 answer = await _read(call)
             frame = under_way.popleft()
-            room.release()
+            slots.release()
             if frame.as_of_time is not None:
                 self._reached = frame.as_of_time
-            # The answer to a batch tells when that was committed, not when it is given.
+            # The time in the answer to a batch is that of its transaction, not of the answer.
             if frame.sent_time is not None and frame.request.HasField("checkpoint"):
-                self._note_skew(frame.sent_time, answer)
-            self._backlog.note(map(position_from_proto, answer.positions))
+                self._measure_skew(frame.sent_time, answer)
+            self._backlog.acknowledge(map(position_from_proto, answer.positions))
             national_receive_time = from_timestamp(answer.commit_time)
             if frame.commits:
-                await self._store.note_arrived([_arrived(commit, national_receive_time) for commit in frame.commits])
+                await self._store.record_acknowledged(
+                    [_acknowledged(commit, national_receive_time) for commit in frame.commits]
+                )
 
 
 async def _read(call: Any) -> ReplicateResponse:
     answer = await call.read()
     if answer is grpc.aio.EOF:
-        # Raises what the stream ended with.
+        # Raise the error with which the stream ended.
         code = await call.code()
         raise grpc.aio.AioRpcError(
             code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
@@ -236,9 +238,11 @@ async def _read(call: Any) -> ReplicateResponse:
     return answer
 
 
-def _arrived(commit: Outgoing, national_receive_time: Instant) -> Arrived:
+def _acknowledged(commit: Outgoing, national_receive_time: Instant) -> AcknowledgedCommit:
     entry = commit.entry
     report_times = [time for tubes in commit.tubes for time in tubes.report_times()]
-    report_times += [replica.result.reference_time for replica in uploads_among(commit.changes)]
+    report_times += [replica.result.reference_time for replica in select_uploads(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
-    return Arrived(entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, national_receive_time)
+    return AcknowledgedCommit(
+        entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, national_receive_time
+    )

@@ -1,4 +1,4 @@
-"""ImportService: results of other nodes, taken into this one's store. The contract documents each RPC."""
+"""ImportService: copies of other nodes' results in this node's store. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportRes
 from services.results.exchange.upstream.import_results import Importer
 
 Context = Any
-"""grpc.aio.ServicerContext; the layers around these methods have used what there is to use of it."""
+"""grpc.aio.ServicerContext. Interceptors have used it already; the methods below do not need it."""
 
 
 class ImportServicer:
-    """Taking results in."""
+    """Serves ImportResults."""
 
     def __init__(self, importer: Importer) -> None:
         self._importer = importer

@@ -1,4 +1,4 @@
-"""A province's calls to the nation about subjects whose results it takes in."""
+"""The client for subscriptions to subjects at the nation."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 MAX_SUBSCRIBED = 20
-"""Persons in one call: 200 results of each mostly stay well under the largest message; otherwise it is halved."""
+"""Subjects in one call. With 200 results each the answer nearly always fits a message; otherwise the call is halved."""
 _SHARE = 0.8
-"""Of the caller's time; the rest is for storing what came, and the answer's way home."""
+"""Share of the caller's time for the call. The rest is for storing the results and for the answer's way back."""
 
 _log = structlog.get_logger(__name__)
 
 
 class SubscribedSubject(NamedTuple):
-    """What the nation keeps of a person: all their keys, the asked one first, and what is to be stored."""
+    """What the nation has of a subject: all its keys, the given one first, and the results and links to store."""
 
     subject_keys: list[bytes]
     replicas: list[Replica]
@@ -41,35 +41,39 @@ class SubscribedSubject(NamedTuple):
 
 
 class SubscriptionClient:
-    """Subscribes to subjects at the nation. Calls that meet are made as one."""
+    """Subscribes to subjects at the nation. Concurrent calls are combined."""
 
     def __init__(
-        self, line: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str, timing: ResultsTiming
+        self, connection: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str, timing: ResultsTiming
     ) -> None:
         self._timing = timing
-        self._line = line
+        self._connection = connection
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(self.subscribe_each, max_batch=MAX_SUBSCRIBED)
 
     async def subscribe(self, subject_key: bytes) -> SubscribedSubject:
-        """Subscribe to a subject: all that the nation keeps of it now. UPSTREAM_UNAVAILABLE."""
+        """Subscribe to a subject and return what the nation has of it now.
+
+        Raises:
+            Unavailable: UPSTREAM_UNAVAILABLE, the nation does not answer in time.
+        """
         try:
             async with asyncio.timeout(seconds_left(self._timing.subscribe / _SHARE) * _SHARE):
                 return await self._coalescer.ask(subject_key)
         except TimeoutError:
-            raise _away() from None
+            raise _upstream_unavailable() from None
 
     async def subscribe_each(self, subject_keys: Sequence[bytes]) -> list[SubscribedSubject]:
-        """The same for up to MAX_SUBSCRIBED persons, in order, outside of any call."""
+        """Subscribe to up to MAX_SUBSCRIBED subjects, outside of any call. Answers are in the order of the keys."""
         request = SubscribeSubjectsRequest(node=self._node, subject_keys=subject_keys)
-        stub = self._line.stub
+        stub = self._connection.stub
         try:
             response = await stub.SubscribeSubjects(
                 request, timeout=self._timing.subscribe, metadata=outgoing_metadata()
             )
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT and len(subject_keys) > 1:
-                # It has more to tell than a message holds, or finds fault with one of them.
+                # The answer exceeds a message, or one key is invalid: subscribe in halves.
                 half = len(subject_keys) // 2
                 return [
                     *await self.subscribe_each(subject_keys[:half]),
@@ -77,19 +81,19 @@ class SubscriptionClient:
                 ]
             _log.warning("the nation does not answer", code=error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._line.renew(stub)
-            raise _away() from None
+                self._connection.renew(stub)
+            raise _upstream_unavailable() from None
         links = [link_from_proto(link) for link in response.links]
         return [_subscribed(subject, links) for subject in response.subjects]
 
 
 def _subscribed(subject: SubjectResults, links: Sequence[DocumentLink]) -> SubscribedSubject:
     keys = list(subject.subject_keys)
-    theirs = [link for link in links if {link.document.subject_key, link.linked_document.subject_key} & set(keys)]
-    return SubscribedSubject(keys, [replica_from_proto(result) for result in subject.results], theirs)
+    of_subject = [link for link in links if {link.document.subject_key, link.linked_document.subject_key} & set(keys)]
+    return SubscribedSubject(keys, [replica_from_proto(result) for result in subject.results], of_subject)
 
 
-def _away() -> Unavailable:
+def _upstream_unavailable() -> Unavailable:
     return Unavailable(
         "UPSTREAM_UNAVAILABLE", "the national node does not answer; try again", metadata={"node": format_node(NATION)}
     )

@@ -17,7 +17,7 @@ from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, to_timestamp
 from services.results.retention.purge import purge
 from services.storage.engine import open_database
-from tests.support.errors import Told, told
+from tests.support.errors import Failure, failure_of
 from tests.support.results.factories import (
     LAB_NAME,
     NEGATIVE,
@@ -74,7 +74,7 @@ async def test_a_correction_answers_the_new_revision_and_is_seen_at_once(node: R
     assert (first.state, first.outcome) == (result_pb2.RESULT_STATE_SUPERSEDED, POSITIVE)
 
 
-WRONG_CORRECTIONS: dict[str, tuple[CorrectResultRequest, Told]] = {
+WRONG_CORRECTIONS: dict[str, tuple[CorrectResultRequest, Failure]] = {
     "no name": (CorrectResultRequest(outcome=NEGATIVE, reason="x"), (INVALID, "INVALID_FIELD", ["name"])),
     "malformed": (correction(name="labs/x"), (INVALID, "MALFORMED_NAME", ["name"])),
     "check character": (
@@ -120,7 +120,9 @@ WRONG_CORRECTIONS: dict[str, tuple[CorrectResultRequest, Told]] = {
 async def test_a_correction_that_cannot_be_is_told_why(node: ResultsNode) -> None:
     await node.upload([make_tube(0), make_tube(1, reported=REPORTED - 9 * DAY)])
     await node.admin.RecallResults(recall(REPORTED - 10 * DAY, REPORTED - 8 * DAY))
-    answers = {name: await told(node.admin.CorrectResult(request)) for name, (request, _) in WRONG_CORRECTIONS.items()}
+    answers = {
+        name: await failure_of(node.admin.CorrectResult(request)) for name, (request, _) in WRONG_CORRECTIONS.items()
+    }
     assert answers == {name: expected for name, (_, expected) in WRONG_CORRECTIONS.items()}
 
 
@@ -133,13 +135,13 @@ async def test_a_request_id_corrects_and_recalls_once(node: ResultsNode) -> None
     again = await node.admin.CorrectResult(request)
     assert (again.test_result, again.consistency_token != "") == (first.test_result, True)
     other = correction(request_id=REQUEST_ID.format(1))
-    assert await told(node.admin.CorrectResult(other)) == (INVALID, "REQUEST_ID_REUSED", ["request_id"])
+    assert await failure_of(node.admin.CorrectResult(other)) == (INVALID, "REQUEST_ID_REUSED", ["request_id"])
     taking = recall(request_id=REQUEST_ID.format(2))
     recalled = await node.admin.RecallResults(taking)
     await node.upload(make_tubes(2, 10), "v")
     assert (await node.admin.RecallResults(taking)).recalled_count == recalled.recalled_count
     changed = recall(request_id=REQUEST_ID.format(2), reason="another")
-    assert await told(node.admin.RecallResults(changed)) == (INVALID, "REQUEST_ID_REUSED", ["request_id"])
+    assert await failure_of(node.admin.RecallResults(changed)) == (INVALID, "REQUEST_ID_REUSED", ["request_id"])
 
 
 async def test_a_recall_is_counted_first_and_then_seen_at_once(node: ResultsNode) -> None:
@@ -154,7 +156,7 @@ async def test_a_recall_is_counted_first_and_then_seen_at_once(node: ResultsNode
     assert (result.state, result.revision, result.outcome) == (result_pb2.RESULT_STATE_RECALLED, 2, NEGATIVE)
 
 
-WRONG_RECALLS: dict[str, tuple[RecallResultsRequest, Told]] = {
+WRONG_RECALLS: dict[str, tuple[RecallResultsRequest, Failure]] = {
     "nothing": (
         RecallResultsRequest(),
         (INVALID, "INVALID_FIELD", ["lab", "reason", "report_interval"]),
@@ -173,7 +175,9 @@ WRONG_RECALLS: dict[str, tuple[RecallResultsRequest, Told]] = {
 
 
 async def test_a_recall_that_cannot_be_is_told_why(node: ResultsNode) -> None:
-    answers = {name: await told(node.admin.RecallResults(request)) for name, (request, _) in WRONG_RECALLS.items()}
+    answers = {
+        name: await failure_of(node.admin.RecallResults(request)) for name, (request, _) in WRONG_RECALLS.items()
+    }
     assert answers == {name: expected for name, (_, expected) in WRONG_RECALLS.items()}
 
 
@@ -208,7 +212,7 @@ async def test_timeliness_of_a_laboratory_and_of_its_region(node: ResultsNode) -
     )
 
 
-WRONG_SUMMARIES: dict[str, tuple[SummarizeTimelinessRequest, Told]] = {
+WRONG_SUMMARIES: dict[str, tuple[SummarizeTimelinessRequest, Failure]] = {
     "nobody": (summary(), (INVALID, "INVALID_FIELD", ["subject"])),
     "no times": (
         SummarizeTimelinessRequest(lab=LAB_NAME),
@@ -229,7 +233,8 @@ WRONG_SUMMARIES: dict[str, tuple[SummarizeTimelinessRequest, Told]] = {
 
 async def test_a_summary_that_cannot_be_is_told_why(node: ResultsNode) -> None:
     answers = {
-        name: await told(node.timeliness.SummarizeTimeliness(request)) for name, (request, _) in WRONG_SUMMARIES.items()
+        name: await failure_of(node.timeliness.SummarizeTimeliness(request))
+        for name, (request, _) in WRONG_SUMMARIES.items()
     }
     assert answers == {name: expected for name, (_, expected) in WRONG_SUMMARIES.items()}
 
@@ -242,10 +247,10 @@ async def test_what_retention_removed_is_told_by_every_rpc_that_would_rest_on_it
     database.close()
     past = {"start": before - DAY, "end": before + HOUR}
     removed = (PRECONDITION, "BEFORE_HORIZON", [])
-    assert await told(node.admin.RecallResults(recall(**past))) == removed  # type: ignore[arg-type]
-    assert await told(node.timeliness.SummarizeTimeliness(summary(**past, lab=LAB_NAME))) == removed  # type: ignore[arg-type]
+    assert await failure_of(node.admin.RecallResults(recall(**past))) == removed  # type: ignore[arg-type]
+    assert await failure_of(node.timeliness.SummarizeTimeliness(summary(**past, lab=LAB_NAME))) == removed  # type: ignore[arg-type]
     moved = correction("R1", POSITIVE, sample_time=to_timestamp(before - DAY))
-    assert await told(node.admin.CorrectResult(correction("R0"))) == (NOT_FOUND, "NOT_FOUND", [])
+    assert await failure_of(node.admin.CorrectResult(correction("R0"))) == (NOT_FOUND, "NOT_FOUND", [])
     assert (await node.admin.CorrectResult(moved)).test_result.revision == 2
     (answer,) = await node.upload([make_tube(0, reported=before)], "again")
     assert [fault.reason for fault in answer.rejections[0].violations] == ["BEFORE_HORIZON"]

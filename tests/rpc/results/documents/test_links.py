@@ -15,7 +15,7 @@ from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, DOCUMENT_TYPE_RESIDENT_ID_CARD, IdentityDocument
 
 from services.domain.instant import MINUTE, to_timestamp
-from tests.support.errors import Told, told
+from tests.support.errors import Failure, failure_of
 from tests.support.results.factories import NOW, make_document, make_tube
 from tests.support.results.node import ResultsNode
 
@@ -99,7 +99,7 @@ async def test_history_is_paged_newest_first(node: ResultsNode) -> None:
         await node.links.ListLinkedDocuments(ListLinkedDocumentsRequest(document=CARD, page_size=1))
     ).next_page_token
     other = ListLinkedDocumentsRequest(document=PASSPORT, page_token=token)
-    assert await told(node.links.ListLinkedDocuments(other)) == (INVALID, "INVALID_PAGE_TOKEN", ["page_token"])
+    assert await failure_of(node.links.ListLinkedDocuments(other)) == (INVALID, "INVALID_PAGE_TOKEN", ["page_token"])
     assert await history(node, make_document(5)) == []
 
 
@@ -112,13 +112,15 @@ async def test_a_request_id_ties_and_unties_once(node: ResultsNode) -> None:
     assert await node.links.UnlinkDocuments(untying) == ended
     assert len(await history(node, CARD)) == 1
     reused = (INVALID, "REQUEST_ID_REUSED", ["request_id"])
-    assert await told(node.links.LinkDocuments(link(reason="other", request_id=REQUEST_ID.format(1)))) == reused
-    assert await told(node.links.UnlinkDocuments(unlink(reason="other", request_id=REQUEST_ID.format(1)))) == reused
+    assert await failure_of(node.links.LinkDocuments(link(reason="other", request_id=REQUEST_ID.format(1)))) == reused
+    assert (
+        await failure_of(node.links.UnlinkDocuments(unlink(reason="other", request_id=REQUEST_ID.format(1)))) == reused
+    )
 
 
 BAD = IdentityDocument(type=DOCUMENT_TYPE_RESIDENT_ID_CARD, number="410105186001010011")
 NOWHERE = IdentityDocument(type=DOCUMENT_TYPE_PASSPORT, number="X18560001")
-WRONG: dict[str, tuple[str, Any, Told]] = {
+WRONG: dict[str, tuple[str, Any, Failure]] = {
     "nothing": (
         "LinkDocuments",
         LinkDocumentsRequest(),
@@ -161,5 +163,7 @@ WRONG: dict[str, tuple[str, Any, Told]] = {
 
 
 async def test_what_is_wrong_is_told(node: ResultsNode) -> None:
-    answers = {name: await told(getattr(node.links, method)(request)) for name, (method, request, _) in WRONG.items()}
+    answers = {
+        name: await failure_of(getattr(node.links, method)(request)) for name, (method, request, _) in WRONG.items()
+    }
     assert answers == {name: expected for name, (_, _, expected) in WRONG.items()}

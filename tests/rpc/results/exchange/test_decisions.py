@@ -1,4 +1,4 @@
-"""Decisions of a province on results of another: the whole country is asked, and nobody suffers for what is away."""
+"""Decisions of a province on results of another province, with every source available and with some unavailable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, 
 from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
-from services.results.exchange.downstream.freshness import SILENT
+from services.results.exchange.downstream.freshness import MAX_SILENCE
 from services.results.exchange.tables import nodes
 from services.results.exchange.upstream.nation_client import NATION_SECONDS
 from services.runtime.clock import SystemClock
@@ -38,7 +38,7 @@ VALID = pb.DECISION_REASON_VALID
 
 
 class ClockAhead:
-    """The machine's clock, so far ahead."""
+    """The machine's clock plus a constant."""
 
     def __init__(self, ahead: Span) -> None:
         self._ahead = ahead
@@ -49,7 +49,7 @@ class ClockAhead:
 
 @pytest.fixture
 async def link(country: Country) -> AsyncIterator[Link]:
-    """What lies between Henan and the nation."""
+    """The link between Henan and the nation."""
     async with link_to(country.nation.address) as opened:
         yield opened
 
@@ -66,20 +66,20 @@ async def gate(henan: Member, tmp_path: Path, sqlite_url: MakeUrl) -> AsyncItera
 
 
 async def join_jilin(country: Country, *, ahead: Span = 0, upstream: str = "") -> Member:
-    """Jilin with its laboratory, by a clock of its own."""
+    """Jilin with its laboratory and a clock of its own."""
     jilin = await country.join(JILIN, clock=ClockAhead(ahead), upstream=upstream)
     await jilin.node.register()
     return jilin
 
 
 async def upload(member: Member, person: int, *, ahead: Span = -HOUR) -> str:
-    """A negative of a person, reported so far ahead of now; returns the token of the upload."""
+    """Upload a person's negative, reported `ahead` of now. Return the token of the upload."""
     tube = make_tube(person, reported=SystemClock().now() + ahead)
     return (await member.node.upload([tube], f"u{person}"))[0].consistency_token
 
 
 async def connected(gate: Gate) -> None:
-    """Wait until the province has asked the nation once: a line that is frozen later is one that stood."""
+    """Wait until the province has asked the nation once, so that a link frozen later was connected before."""
 
     async def answered() -> bool:
         return sources(await gate.verify(999)).get("nodes/000000/results") == SOURCE_STATE_OK
@@ -88,14 +88,14 @@ async def connected(gate: Gate) -> None:
 
 
 def sources(decision: pb.Decision) -> dict[str, int]:
-    """Each source's state."""
+    """Return the state of each source."""
     return {source_name(source): source.state for source in decision.sources}
 
 
 def silence(country: Country, region: str) -> None:
-    """Let a node not have been heard of for too long."""
+    """Set the contact time of a node so far back that it is unavailable."""
     database = open_database(country.nation.url)
-    contact = SystemClock().now() - SILENT - SECOND
+    contact = SystemClock().now() - MAX_SILENCE - SECOND
     database.write_now(
         lambda connection: connection.execute(nodes.update().where(nodes.c.node == region).values(contact_time=contact))
     )
@@ -103,7 +103,7 @@ def silence(country: Country, region: str) -> None:
 
 
 async def test_a_result_of_jilin_is_recognised_in_henan(country: Country, gate: Gate) -> None:
-    """Asked of the province alone it is not there, and nobody may be turned away for that."""
+    """The province alone does not have it, which is no ground to refuse."""
     jilin = await join_jilin(country)
     await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)
@@ -172,7 +172,7 @@ async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate,
 
 
 async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country, gate: Gate) -> None:
-    """What it holds is not known: UNDETERMINED, and whom to ask again. Who has a result is recognised all the same."""
+    """Its results are unknown: UNDETERMINED, with the node to ask again. A person with another result is recognised."""
     jilin = await join_jilin(country)
     await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)
@@ -191,7 +191,7 @@ async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country
 async def test_a_frozen_nation_leaves_what_the_province_knows(
     henan: Member, gate: Gate, link: Link, seconds: float
 ) -> None:
-    """From the first question on: a local record counts, a lack is nobody's fault, and all of it in time."""
+    """From the first question on a local record counts, a missing one is no ground to refuse, and none is late."""
     await henan.node.register()
     await upload(henan, 1)
     await connected(gate)
@@ -244,7 +244,7 @@ async def test_a_slow_nation_slows_nobody_who_asks_the_province(
 
 
 async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gate) -> None:
-    """What Jilin sends takes its time: without the token the older world is served; with it never, by any scope."""
+    """Jilin's changes arrive late. Without the token the older state is used; with it never, in any scope."""
     async with link_to(country.nation.address) as way:
         jilin = await join_jilin(country, upstream=way.address)
         await upload(jilin, 0)
@@ -257,7 +257,7 @@ async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gat
 
 
 async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country: Country, gate: Gate) -> None:
-    """By a call, in a batch, where no other question waits or suffers for it, and when the nation is away itself."""
+    """In a call, in a batch without effect on its other questions, and when the nation itself is unavailable."""
     jilin = await join_jilin(country)
     token = await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)
@@ -280,7 +280,7 @@ async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country:
 
 @pytest.mark.parametrize("ahead", [MINUTE, -MINUTE])
 async def test_a_clock_that_is_a_minute_off_turns_no_decision(country: Country, gate: Gate, ahead: Span) -> None:
-    """A report issued this moment by the clock of Jilin is recognised in Henan; of a stated time it is told exactly."""
+    """A report issued just now by Jilin's clock is recognised in Henan. A stated use time is applied exactly."""
     jilin = await join_jilin(country, ahead=ahead)
     token = await upload(jilin, 1, ahead=ahead - SECOND)
     decision = await gate.verify(1, at_least_as_fresh=token, store_decision=True)

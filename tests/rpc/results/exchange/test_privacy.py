@@ -1,4 +1,4 @@
-"""What crosses the exchange and what the nation keeps: no document number and no name, read byte by byte."""
+"""No document number and no name crosses the exchange or is stored at the nation, checked byte by byte."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PERSONS = 40
 
 
 def secrets_of(person: int) -> list[bytes]:
-    """What names a person: number and name, and their masks, in the encodings that a byte may come in."""
+    """Return number and name of a person, and their masks, in every encoding that may occur."""
     document = make_document(person)
     texts = [document.number, document.name, mask_number(document.number), mask_name(document.name)]
     return [text.encode(encoding) for text in texts for encoding in ("utf-8", "utf-16-le", "gb18030")]
 
 
 def stored_bytes(url: str) -> bytes:
-    """Every row of every table of a database, as text and as raw bytes."""
+    """Return every row of every table of a database, as text and as raw bytes."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         path = Path(parsed.database or "")
@@ -49,7 +49,7 @@ def stored_bytes(url: str) -> bytes:
 
 
 async def test_nothing_that_names_a_person_leaves_its_province(tmp_path: Path, database_url: MakeUrl) -> None:
-    """Uploads, corrections, links, nationwide look-ups with claims, imports: all of it over links that are read."""
+    """Uploads, corrections, links, nationwide look-ups with claims, and imports cross links that the test reads."""
     async with (
         open_country(tmp_path, database_url) as country,
         link_to(country.nation.address) as from_jilin,
@@ -79,7 +79,7 @@ async def test_nothing_that_names_a_person_leaves_its_province(tmp_path: Path, d
                 claimed_reports=[ClaimedReport(lab=LAB_NAME, report_number=f"X{person}")],
             )
             assert (await henan.node.results.LookupLatest(look_up)).out_of_region
-        # Typed into the wrong field: a claim that is a document's number, and codes that are.
+        # Typed into the wrong field: document numbers as the claimed report's number and as codes.
         wrong = ClaimedReport(lab=LAB_NAME, report_number=make_document(7).number)
         look_up = LookupLatestRequest(document=make_document(7), scope=LOOKUP_SCOPE_NATIONWIDE, claimed_reports=[wrong])
         assert (await henan.node.results.LookupLatest(look_up)).out_of_region

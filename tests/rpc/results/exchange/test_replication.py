@@ -1,4 +1,4 @@
-"""What a province commits is at the nation: every kind of change, in any order, once."""
+"""Replication: every kind of change that a province commits reaches the nation once, in any order."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Countr
 
 
 async def replicated(country: Country, *members: Member) -> None:
-    """Wait until the nation holds exactly what its provinces hold."""
+    """Wait until the nation has exactly the results of its provinces."""
 
     def same() -> bool:
         return country.nation.results() == sorted([row for member in members for row in member.results()], key=repr)
@@ -152,7 +152,7 @@ async def test_of_one_report_from_two_nodes_the_first_stands_and_the_other_is_co
 async def test_a_result_at_a_node_that_knows_nothing_of_its_sampling_record_is_that_nodes_conflict(
     country: Country,
 ) -> None:
-    """It cannot know; the nation keeps the record as the first node has it, and says who sent another's report."""
+    """The second node cannot know. The nation keeps the record of the first and counts a conflict for the second."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     await jilin.node.register()
     await henan.node.register()
@@ -214,7 +214,7 @@ async def test_the_province_learns_when_the_nation_had_it(country: Country) -> N
 async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_name(
     tmp_path: Path, country: Country, sqlite_url: MakeUrl
 ) -> None:
-    """Its new changes bear numbers that the nation knows of others: none of them is taken for a replay."""
+    """Its new changes have numbers that the nation knows with other content. None of them is taken for a replay."""
     url = sqlite_url("results")
     copy = tmp_path / "older.db"
     file = Path(make_url(url).database or "")
@@ -230,7 +230,7 @@ async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_nam
     shutil.copyfile(copy, file)
     async with open_member(tmp_path / "a", url, JILIN, upstream=upstream) as jilin:
         await jilin.node.upload(make_tubes(5, 20), "after")
-        # What the province lost the nation keeps.
+        # The nation keeps what the province lost.
         await until(lambda: len(country.nation.results()) == 11)
         assert set(jilin.results()) < set(country.nation.results())
     assert len({log for (log,) in country.nation.rows(replicated_positions, "log_id")}) == 2
@@ -245,14 +245,14 @@ async def test_a_stream_that_hangs_is_opened_again(country: Country) -> None:
         await replicated(country, jilin)
         link.strand()
         await jilin.node.upload(make_tubes(3, 10), "stranded")
-        # Its channel holds the dead connection until its keepalive fails, or the link is cut.
+        # The channel keeps the dead connection until its keepalive fails or the link is cut.
         await link.cut()
         link.mend()
         await replicated(country, jilin)
 
 
 async def test_a_failure_that_nobody_foresaw_only_interrupts(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is logged with where it came from, and what was committed meanwhile arrives."""
+    """The failure is logged with its origin, and what was committed meanwhile arrives."""
     jilin = await country.join(JILIN)
     await jilin.node.register()
     await until(lambda: bool(country.nation.rows(lab_homes, "node")))
@@ -272,18 +272,18 @@ async def test_a_failure_that_nobody_foresaw_only_interrupts(country: Country, m
 
 
 def backlog() -> float | None:
-    """What the only province of this process says that it has yet to send."""
+    """Return the backlog that the only province of this process reports."""
     return REGISTRY.get_sample_value("hutong_replication_backlog_commits")
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 async def test_the_backlog_counts_all_that_the_nation_has_not_acknowledged(country: Country, frozen: bool) -> None:
-    """While the nation is away, and on a line that carries nothing any more, what is under way on it included."""
+    """It counts while the nation is unavailable, and on a frozen link, including frames without an answer."""
     async with link_to(country.nation.address) as link:
         jilin = await country.join(JILIN, upstream=link.address)
         await jilin.node.register()
         await until(lambda: bool(country.nation.rows(lab_homes, "node")))
-        # Counted anew: what the gauge says may be from before.
+        # Wait for a new count, because the gauge may still show an earlier one.
         BACKLOG.set(-1)
         await until(lambda: backlog() == 0)
         if frozen:
@@ -332,7 +332,7 @@ async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Count
 
 
 class DriftingClock:
-    """The machine's clock, as far ahead as the test sets it."""
+    """The machine's clock plus what the test sets."""
 
     ahead: Span = 0
 
@@ -341,12 +341,12 @@ class DriftingClock:
 
 
 async def test_a_clock_that_drifts_on_a_standing_stream_is_told_of_once_by_either_side(country: Country) -> None:
-    """And once when it is right again, without a new stream."""
+    """Its return is logged once too, without a new stream."""
     clock = DriftingClock()
     await country.join(JILIN, clock=clock)
     await until(lambda: REGISTRY.get_sample_value("hutong_replication_connected") == 1)
 
-    async def both_tell(skew: Span) -> bool:
+    async def both_measure(skew: Span) -> bool:
         measured = (REGISTRY.get_sample_value("hutong_clock_skew_seconds") or 0) * SECOND
         (node,) = await country.nation.nodes()
         return all(abs(told - skew) < 20 * SECOND for told in (measured, node.clock_skew.ToMicroseconds()))
@@ -354,17 +354,17 @@ async def test_a_clock_that_drifts_on_a_standing_stream_is_told_of_once_by_eithe
     with capture_logs() as logs:
         for ahead in (0, -4 * MINUTE, -5 * MINUTE, 0):
             clock.ahead = ahead
-            await until(partial(both_tell, ahead))
+            await until(partial(both_measure, ahead))
     told = [entry["event"] for entry in logs if "clock" in entry["event"]]
     assert (
         told
         == ["a province's clock and the nation's differ"] * 2 + ["a province's clock and the nation's agree again"] * 2
     )
-    assert not any("stands" in entry["event"] for entry in logs)
+    assert not any(entry["event"] == "replication to the nation connected" for entry in logs)
 
 
 async def test_nodes_are_paged(country: Country) -> None:
-    """By region; a token is bound to its request."""
+    """Pages are ordered by region. A page token is bound to its request."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     for province in (jilin, henan):
         await province.node.register()

@@ -1,4 +1,4 @@
-"""A node is restored from a copy of its store that is older than what others know of it."""
+"""A node is restored from a copy of its store that is older than what other nodes have of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.results.factories import LAB_NAME, POSITIVE, make_document, m
 
 
 class Copy:
-    """An SQLite store as it was once."""
+    """A copy of a SQLite store."""
 
     def __init__(self, url: str, path: Path) -> None:
         self._store = Path(make_url(url).database or "")
@@ -36,7 +36,7 @@ class Copy:
             store.backup(to)
 
     def restore(self) -> None:
-        """Put it in the store's place. Nobody may have the store open."""
+        """Replace the store by the copy. No process may have the store open."""
         for beside in ("-wal", "-shm"):
             Path(f"{self._store}{beside}").unlink(missing_ok=True)
         self._store.write_bytes(self._path.read_bytes())
@@ -44,13 +44,13 @@ class Copy:
 
 @pytest.fixture
 async def stack() -> AsyncIterator[contextlib.AsyncExitStack]:
-    """Holds open what a test opens."""
+    """Keeps the services of a test open and closes them with it."""
     async with contextlib.AsyncExitStack() as opened:
         yield opened
 
 
 async def recall_everything(member: Member) -> None:
-    """Its laboratory takes all reports back."""
+    """Recall all reports of the node's laboratory."""
     request = RecallResultsRequest(
         lab=LAB_NAME,
         report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
@@ -62,7 +62,7 @@ async def recall_everything(member: Member) -> None:
 async def test_followings_that_a_restored_nation_lost_are_renewed(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Where nothing else was ever told to the province: a later recall reaches its copies."""
+    """The subscription was the province's only notification. A later recall still reaches its copies."""
     url = sqlite_url("results")
     async with open_member(tmp_path / "nation", url, "000000") as nation:
         link: Link = await stack.enter_async_context(link_to(nation.address))
@@ -90,7 +90,7 @@ async def test_followings_that_a_restored_nation_lost_are_renewed(
 async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Its newest word about a report is the nation's and a copy's, however far that was; replays change nothing."""
+    """The newest revision of a report wins at the nation and in copies, whatever they had. Replays change nothing."""
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
     henan_at = open_member(tmp_path / "henan", sqlite_url("results"), HENAN, upstream=nation.address)
     henan = await stack.enter_async_context(henan_at)
@@ -121,7 +121,7 @@ async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
         await jilin.node.upload([make_tube(60)], "lost-too")
         await until(lambda: "R60" in newest(nation))
     again.restore()
-    # All of the log is sent again, and then what is new in it.
+    # The whole log is sent again, and then its new entries.
     async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
         await jilin.node.upload([make_tube(61)], "last")
         await until(lambda: "R61" in newest(nation))
@@ -131,7 +131,7 @@ async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
 async def test_a_report_that_a_restored_province_gives_another_person_stays_the_first_ones(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Its later revisions too are counted and change nothing."""
+    """Its later revisions are counted as conflicts too and change nothing."""
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
     url, directory = sqlite_url("results"), tmp_path / "jilin"
     async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
@@ -156,13 +156,13 @@ async def test_a_report_that_a_restored_province_gives_another_person_stays_the_
 
 
 async def correct(member: Member, number: str, outcome: outcome_pb2.Outcome.ValueType) -> None:
-    """Its laboratory reports another outcome."""
+    """Correct the outcome of the laboratory's report."""
     name = f"{LAB_NAME}/results/{number}"
     await member.node.admin.CorrectResult(CorrectResultRequest(name=name, outcome=outcome, reason="mixed up"))
 
 
 def newest(member: Member) -> dict[str, tuple[Any, ...]]:
-    """Of each report the revision that its key names."""
+    """Return for each report the revision that its key names."""
     keys = dict(member.rows(report_keys, "report_number", "revision"))
     rows = member.rows(results, "report_number", "revision", "state", "outcome")
     return {number: tuple(row) for number, *row in rows if keys.get(number) == row[0]}

@@ -20,7 +20,7 @@ from services.results.retention.purge import purge
 from services.runtime.page_tokens import PageTokens
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
-from tests.support.errors import Told, told
+from tests.support.errors import Failure, failure_of
 from tests.support.results.factories import (
     LAB_NAME,
     NOW,
@@ -111,7 +111,7 @@ async def test_a_token_serves_the_request_it_was_issued_for_alone(node: ResultsN
         ListResultsRequest(lab=LAB_NAME, report_interval=Interval(start_time=to_timestamp(NOW))),
     ):
         other.page_token = token
-        assert await told(node.results.ListResults(other)) == FORGED
+        assert await failure_of(node.results.ListResults(other)) == FORGED
     for place in range(len(token)):
         changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
         request.page_token = changed
@@ -136,7 +136,7 @@ async def test_nobody_without_the_secret_can_make_a_token(node: ResultsNode) -> 
     forgeries += [base64.urlsafe_b64encode(orjson.dumps(["R0", 1])).decode(), "A", "=", "é", "x" * 512, "\0"]
     for token in forgeries:
         request.page_token = token
-        assert await told(node.results.ListResults(request)) == FORGED
+        assert await failure_of(node.results.ListResults(request)) == FORGED
 
 
 async def test_a_node_of_another_process_takes_the_same_tokens(tmp_path: Path, postgres_url: MakeUrl) -> None:
@@ -152,7 +152,7 @@ async def test_a_node_of_another_process_takes_the_same_tokens(tmp_path: Path, p
 
 BAD = IdentityDocument(type=DOCUMENT_TYPE_RESIDENT_ID_CARD, number="410105186001010011")
 FAR = Timestamp(seconds=10**15)
-WRONG: dict[str, tuple[ListResultsRequest, Told]] = {
+WRONG: dict[str, tuple[ListResultsRequest, Failure]] = {
     "nobody": (ListResultsRequest(), (INVALID, "INVALID_FIELD", ["subject"])),
     "malformed": (ListResultsRequest(lab="labs/x"), (INVALID, "MALFORMED_NAME", ["lab"])),
     "check character": (ListResultsRequest(lab="labs/91220501MA0HUTNG0U"), (INVALID, "BAD_USCC", ["lab"])),
@@ -169,7 +169,7 @@ WRONG: dict[str, tuple[ListResultsRequest, Told]] = {
 
 
 async def test_a_listing_that_cannot_be_is_told_why(node: ResultsNode) -> None:
-    answers = {name: await told(node.results.ListResults(request)) for name, (request, _) in WRONG.items()}
+    answers = {name: await failure_of(node.results.ListResults(request)) for name, (request, _) in WRONG.items()}
     assert answers == {name: expected for name, (_, expected) in WRONG.items()}
 
 
@@ -183,6 +183,6 @@ async def test_removed_times_are_told(node: ResultsNode, url: str) -> None:
     for whose in ({"lab": LAB_NAME}, {"document": PERSON}):
         past = ListResultsRequest(report_interval=Interval(end_time=to_timestamp(horizon)), **whose)  # type: ignore[arg-type]
         code = grpc.StatusCode.FAILED_PRECONDITION
-        assert await told(node.results.ListResults(past)) == (code, "BEFORE_HORIZON", [])
+        assert await failure_of(node.results.ListResults(past)) == (code, "BEFORE_HORIZON", [])
         response = await node.results.ListResults(ListResultsRequest(**whose))  # type: ignore[arg-type]
         assert response.retention_start_time == to_timestamp(horizon)

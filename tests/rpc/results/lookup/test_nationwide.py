@@ -26,7 +26,7 @@ from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, Look
 
 from services.domain.instant import MINUTE, SECOND, to_timestamp
 from services.results.documents.tables import document_links
-from services.results.exchange.downstream.freshness import SILENT
+from services.results.exchange.downstream.freshness import MAX_SILENCE
 from services.results.exchange.tables import nodes
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
@@ -189,7 +189,7 @@ async def test_a_silent_province_is_a_source_that_does_not_answer(
     await until(lambda: country.nation.rows(nodes, "node") == [(JILIN,), (HENAN,)])
     await jilin.node.server.stop(0)
     database = open_database(country.nation.url)
-    silent = SystemClock().now() - SILENT - SECOND
+    silent = SystemClock().now() - MAX_SILENCE - SECOND
     database.write_now(
         lambda connection: connection.execute(nodes.update().where(nodes.c.node == JILIN).values(contact_time=silent))
     )

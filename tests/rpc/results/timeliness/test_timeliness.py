@@ -29,7 +29,7 @@ from services.domain.instant import (
 )
 from services.results.retention.purge import purge
 from services.storage.engine import open_database
-from tests.support.errors import told
+from tests.support.errors import failure_of
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, PENDING, REPORTED, lab_to_register, make_tube
 from tests.support.results.node import ResultsNode, batch_of, results_node, start
 
@@ -185,10 +185,10 @@ async def test_what_cannot_be_answered_is_told(node: ResultsNode) -> None:
         (request(lab=LAB_NAME, late=-HOUR), "INVALID_ARGUMENT", "INVALID_FIELD", ["late_threshold"]),
         (request(lab="labs/91110000MA0000009D"), "NOT_FOUND", "NOT_FOUND", []),
     ):
-        assert await told(asked(call)) == (grpc.StatusCode[code], reason, fields), call
+        assert await failure_of(asked(call)) == (grpc.StatusCode[code], reason, fields), call
     wrong = request(lab=LAB_NAME)
     wrong.interval.end_time.CopyFrom(Timestamp(seconds=1, nanos=-1))
-    assert (await told(asked(wrong)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await failure_of(asked(wrong)))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_an_interval_that_begins_before_the_horizon_is_told_so(node: ResultsNode, url: str) -> None:
@@ -203,4 +203,4 @@ async def test_an_interval_that_begins_before_the_horizon_is_told_so(node: Resul
     assert (whole.timeliness[0].result_count, whole.retention_start_time) == (1, to_timestamp(horizon))
     assert not (await asked(request(lab=LAB_NAME, since=horizon))).HasField("retention_start_time")
     removed = request(lab=LAB_NAME, since=old - HOUR, until=horizon)
-    assert await told(asked(removed)) == (grpc.StatusCode.FAILED_PRECONDITION, "BEFORE_HORIZON", [])
+    assert await failure_of(asked(removed)) == (grpc.StatusCode.FAILED_PRECONDITION, "BEFORE_HORIZON", [])

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import make_tube, make_tubes
-from tests.support.results.node import PATIENCE_SECONDS, ResultsNode, batch_of, results_node, start
+from tests.support.results.node import TIMEOUT_SECONDS, ResultsNode, batch_of, results_node, start
 
 BATCHES = 24
 BATCH = 1_000
@@ -59,7 +59,7 @@ async def test_nothing_piles_up_while_the_database_is_slow(tmp_path: Path, postg
             assert not stream.answers
             assert 0 < stream.written <= MOST_HELD
             other.rollback()
-        await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_SECONDS)
+        await asyncio.wait_for(asyncio.gather(*tasks), TIMEOUT_SECONDS)
         assert [answer.committed_offset for answer in stream.answers] == [
             (place + 1) * BATCH for place in range(BATCHES)
         ]

@@ -14,7 +14,7 @@ from services.domain.instant import HOUR
 from services.results.upload.dry_run import DryRunBudget
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info, told
+from tests.support.errors import error_info, failure_of
 from tests.support.results.factories import REPORTED, make_document, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, ending, results_node, start
 
@@ -67,7 +67,7 @@ async def test_answers_beyond_a_message_are_refused_and_smaller_batches_answered
         return BatchLookupLatestRequest(requests=asked)
 
     code = grpc.StatusCode.INVALID_ARGUMENT
-    assert await told(node.results.BatchLookupLatest(batch(500))) == (code, "BATCH_TOO_LARGE", ["requests"])
+    assert await failure_of(node.results.BatchLookupLatest(batch(500))) == (code, "BATCH_TOO_LARGE", ["requests"])
     for count in (250, 125, 62):
         try:
             answer = await node.results.BatchLookupLatest(batch(count))

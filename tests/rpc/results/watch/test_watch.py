@@ -22,12 +22,12 @@ from services.results.watch import watch
 from services.results.watch.cursors import encode_cursor
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
-from tests.support.errors import Told, error_info, rich_status, told
+from tests.support.errors import Failure, error_info, failure_of, rich_status
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, PENDING, POSITIVE, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, results_node
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-PATIENCE_SECONDS = 15.0
+TIMEOUT_SECONDS = 15.0
 
 
 class Watcher:
@@ -38,7 +38,7 @@ class Watcher:
         self.cursor = cursor
 
     async def next(self) -> WatchResultsResponse:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             message: WatchResultsResponse = await self.call.read()
         self.cursor = message.cursor
         return message
@@ -135,7 +135,7 @@ async def test_a_watcher_whose_filter_takes_nothing_moves_on_all_the_same(node: 
     assert await told_from(node, watcher.cursor) == []
 
 
-WRONG: dict[str, tuple[WatchResultsRequest, Told]] = {
+WRONG: dict[str, tuple[WatchResultsRequest, Failure]] = {
     "no cursor": (WatchResultsRequest(cursor="x"), (INVALID, "INVALID_FIELD", ["cursor"])),
     "long cursor": (WatchResultsRequest(cursor="x" * 65_537), (INVALID, "INVALID_FIELD", ["cursor"])),
     "of another log": (
@@ -166,7 +166,9 @@ WRONG: dict[str, tuple[WatchResultsRequest, Told]] = {
 
 
 async def test_a_watch_that_cannot_be_is_told_why(node: ResultsNode) -> None:
-    answers = {name: await told(node.results.WatchResults(request).read()) for name, (request, _) in WRONG.items()}
+    answers = {
+        name: await failure_of(node.results.WatchResults(request).read()) for name, (request, _) in WRONG.items()
+    }
     assert answers == {name: expected for name, (_, expected) in WRONG.items()}
 
 
@@ -244,7 +246,7 @@ async def test_so_many_watchers_are_served_and_no_more(tmp_path: Path, sqlite_ur
             info = error_info(caught.value)
             assert (info.reason, dict(info.metadata)) == ("OVERLOADED", {"limit": "2", "what": "watchers"})
             assert retry_after(caught.value) == watch.RETRY_AFTER // SECOND
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while True:
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     assert await told_from(node) == ["R0@1"]

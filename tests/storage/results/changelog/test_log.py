@@ -17,7 +17,7 @@ from services.results.changelog.log import append_entry, oldest_cursor, read_ent
 from services.results.changelog.model import Cursor, Entry, Position
 from services.results.records.queries import find_revisions
 from services.results.retention.purge import purge
-from services.results.watch.batches import Part
+from services.results.watch.batches import ChangeSlice
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_tube, make_tubes
 from tests.support.results.store import Laboratory, open_laboratory
@@ -38,11 +38,11 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
         yield opened
 
 
-async def read_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list[Part]:
+async def read_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list[ChangeSlice]:
     """Return what is new, and advance the cursor."""
-    parts = (await laboratory.stores.watch.read_changes(cursor, NOW, limit)).parts
+    parts = (await laboratory.stores.watch.read_changes(cursor, NOW, limit)).slices
     for part in parts:
-        cursor[part.entry.writer_id] = part.place
+        cursor[part.entry.writer_id] = part.position
     return parts
 
 
@@ -64,7 +64,7 @@ def numbers(entries: Sequence[Entry]) -> list[str]:
     return [number for entry in entries for number, _ in entry.reports]
 
 
-def named(part: Part) -> str:
+def named(part: ChangeSlice) -> str:
     """Return the revisions of a part, with a mark for each that was not found."""
     return " ".join("-" if each is None else f"{each[0].report_number}@{each[0].revision}" for each in part.results)
 
@@ -73,7 +73,7 @@ async def test_uploads_corrections_and_recalls_are_read_in_order(laboratory: Lab
     """Entries come with the results as they are now. Duplicates and rejections are no changes."""
     await laboratory.send([make_tube(0, outcome=PENDING), make_tube(1)])
     await laboratory.send([make_tube(0), make_tube(1), make_tube(2, region="999999")], upload_id="v", now=NOW + SECOND)
-    read = (await laboratory.stores.watch.read_changes({}, NOW, MANY)).parts
+    read = (await laboratory.stores.watch.read_changes({}, NOW, MANY)).slices
     assert [(part.entry.lab, list(part.entry.reports)) for part in read] == [
         (USCC, [("R0", 1), ("R1", 1)]),
         (USCC, [("R0", 2)]),
@@ -263,7 +263,7 @@ async def test_results_that_were_removed_are_left_out_of_their_entry(laboratory:
     purge(laboratory.database, NOW - 30 * DAY, NOW)
     (part,) = (
         await laboratory.stores.watch.read_changes(await laboratory.stores.watch.oldest_cursor(), NOW, MANY)
-    ).parts
+    ).slices
     assert numbers([part.entry]) == ["R0", "R1"]
     assert named(part) == "- R1@1"
 

@@ -1,4 +1,4 @@
-"""Notifications: a node that subscribes misses nothing that is committed meanwhile, and numbers have commit order."""
+"""Notifications: a new subscriber misses no concurrent commit; numbers are in the order of commits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import insert_link
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.notifications import notify_nodes, open_watch, read_notifications
-from services.results.exchange.downstream.subscriptions import find_under_way, read_subscribed, subscribe_node
+from services.results.exchange.downstream.subscriptions import find_open_transactions, read_subscribed, subscribe_node
 from services.results.exchange.model import NotificationPosition, Replica
 from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.tables import lab_homes
@@ -38,14 +38,14 @@ HENAN, SHANDONG = "410000", "370000"
 
 @pytest.fixture
 async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """A store of the nation, to which a laboratory uploads."""
+    """The nation's store, to which a laboratory uploads."""
     async with open_laboratory(database_url("results")) as opened:
         yield Laboratory(opened.database, opened.clock, source_node="000000")
 
 
 @pytest.fixture
 async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """Only a server has several write transactions at once."""
+    """PostgreSQL: only a server has concurrent write transactions."""
     async with open_laboratory(postgres_url("results")) as opened:
         yield Laboratory(opened.database, opened.clock, source_node="000000")
 
@@ -55,8 +55,8 @@ async def subscribe(laboratory: Laboratory, node: str, *persons: int, now: Insta
     await laboratory.database.write(subscribe_node, node, keys, now)
 
 
-async def told(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
-    """Number and report numbers of each notification."""
+async def notified(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
+    """Return the number and the report names of each notification after a number."""
     notifications = await laboratory.database.read(read_notifications, node, after)
     return [(notification.position.number, names(notification.changes)) for notification in notifications]
 
@@ -76,25 +76,25 @@ async def test_each_subscriber_is_told_of_its_persons_alone_once_a_commit(nation
     await subscribe(nation, SHANDONG, 2)
     await nation.send(make_tubes(4))
     await nation.send([make_tube(7)], upload_id="v")
-    assert await told(nation, HENAN) == [(1, []), (2, ["R0@1", "R2@1"])]
-    assert await told(nation, SHANDONG) == [(1, []), (2, ["R2@1"])]
-    assert await told(nation, HENAN, after=2) == []
+    assert await notified(nation, HENAN) == [(1, []), (2, ["R0@1", "R2@1"])]
+    assert await notified(nation, SHANDONG) == [(1, []), (2, ["R2@1"])]
+    assert await notified(nation, HENAN, after=2) == []
 
 
 async def test_whom_nobody_subscribes_to_leaves_no_notification(nation: Laboratory) -> None:
     await nation.send(make_tubes(4))
     await subscribe(nation, HENAN, 9)
     await nation.send(make_tubes(4, 20), upload_id="v")
-    assert await told(nation, HENAN) == [(1, [])]
+    assert await notified(nation, HENAN) == [(1, [])]
 
 
 async def test_a_subscription_takes_a_number_unless_all_are_known(nation: Laboratory) -> None:
-    """The place after it is then one that a nation without the subscription does not know."""
+    """A nation without the subscription then does not know the position after it."""
     await subscribe(nation, HENAN, 0, 1)
     await subscribe(nation, HENAN, 1)
     await subscribe(nation, HENAN, 1, 2, now=NOW + SECOND)
     await nation.database.write(open_watch, HENAN, NotificationPosition(2, NOW + SECOND))
-    assert await told(nation, HENAN) == [(2, [])]
+    assert await notified(nation, HENAN) == [(2, [])]
     with pytest.raises(OutOfRange):
         await nation.database.write(open_watch, SHANDONG, NotificationPosition(1, NOW))
 
@@ -114,10 +114,10 @@ async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nati
     for person in range(5):
         await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
     await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
-    assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
+    assert [number for number, _ in await notified(nation, HENAN)] == [4, 5, 6]
     await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
     await nation.database.write(open_watch, HENAN, NotificationPosition(0, None))
-    assert [number for number, _ in await told(nation, HENAN)] == [4, 5, 6]
+    assert [number for number, _ in await notified(nation, HENAN)] == [4, 5, 6]
     for number, time in ((3, NOW + SECOND), (7, NOW), (4, NOW), (2**62, NOW)):
         with pytest.raises(OutOfRange) as refused:
             await nation.database.write(open_watch, HENAN, NotificationPosition(number, time))
@@ -125,14 +125,14 @@ async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nati
 
 
 async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None:
-    """Many uploads at once: whoever reads as they come never finds a number below one he has read."""
+    """A reader beside many concurrent uploads never finds a number below one that it has read."""
     await subscribe(postgresql, HENAN, *range(60))
     uploads = [
         asyncio.ensure_future(postgresql.send([make_tube(person)], upload_id=f"u{person}")) for person in range(60)
     ]
     cursor, seen = 1, []
     while len(seen) < 60:
-        for number, _ in await told(postgresql, HENAN, after=cursor):
+        for number, _ in await notified(postgresql, HENAN, after=cursor):
             assert number == cursor + 1
             cursor = number
             seen.append(number)
@@ -141,7 +141,7 @@ async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None
 
 
 async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
-    """Such a commit tells him nothing: what it writes must be in the answer."""
+    """Such a commit sends no notification, so what it writes must be in the answer."""
     looked, may_end = threading.Event(), threading.Event()
 
     def commit(connection: Connection) -> None:
@@ -153,26 +153,26 @@ async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgres
 
     committing = asyncio.ensure_future(postgresql.database.write(commit))
     await asyncio.to_thread(looked.wait, 30)
-    desk = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain(), ResultsTiming())
+    stream = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain(), ResultsTiming())
     request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
-    subscribing = asyncio.ensure_future(desk.subscribe(request))
+    subscribing = asyncio.ensure_future(stream.subscribe(request))
 
     async def registered() -> bool:
         return bool(await postgresql.database.read(list_subscribed, HENAN, b"", 1))
 
     await until(registered)
-    assert len(await postgresql.database.read(find_under_way)) == 1
+    assert len(await postgresql.database.read(find_open_transactions)) == 1
     done, _ = await asyncio.wait([subscribing], timeout=0.2)
     assert not done
     may_end.set()
     await subscribing
     assert committing.done() or await committing is None
-    assert await postgresql.database.read(find_under_way) == set()
+    assert await postgresql.database.read(find_open_transactions) == set()
 
 
 async def test_who_subscribes_while_reports_come_in_misses_none(nation: Laboratory) -> None:
-    """Each is in his answer or told by a notification."""
-    desk = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
+    """Each report is in the answer or in a notification."""
+    stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
     persons = range(40)
 
     async def report(person: int) -> None:
@@ -180,20 +180,20 @@ async def test_who_subscribes_while_reports_come_in_misses_none(nation: Laborato
 
     async def begin(person: int) -> set[str]:
         request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(person)])
-        response = await desk.subscribe(request)
+        response = await stream.subscribe(request)
         return {result.report_number for subject in response.subjects for result in subject.results}
 
     answers = await asyncio.gather(*(work(person) for person in persons for work in (report, begin)))
     in_answers = set().union(*(answer for answer in answers if answer))
     by_notification, cursor = set(), 0
-    while page := await told(nation, HENAN, after=cursor):
-        by_notification |= {name.partition("@")[0] for _, told_names in page for name in told_names}
+    while page := await notified(nation, HENAN, after=cursor):
+        by_notification |= {name.partition("@")[0] for _, names in page for name in names}
         cursor = page[-1][0]
     assert in_answers | by_notification == {f"R{person}" for person in persons}
 
 
 async def test_there_are_so_many_watches_and_no_more(nation: Laboratory) -> None:
-    """And a new one when one has ended."""
+    """A new watch is admitted when one has ended."""
     stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming(), max_watches=2)
     request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
     watches = [aiter(stream.watch(request)) for _ in range(2)]
@@ -219,12 +219,12 @@ async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgr
 
     await asyncio.gather(*(commit(first) for first in range(0, 80, 4)))
     for node in nodes:
-        page = await told(postgresql, node)
+        page = await notified(postgresql, node)
         assert [number for number, _ in page] == list(range(1, 22))
 
 
 async def test_of_what_retention_removed_the_notification_alone_is_left(nation: Laboratory) -> None:
-    """Its number is still told, so that the reader goes on."""
+    """Its number is still sent, so that the reader's cursor moves on."""
     await subscribe(nation, HENAN, 0)
     await nation.send([make_tube(0)])
 
@@ -233,13 +233,13 @@ async def test_of_what_retention_removed_the_notification_alone_is_left(nation: 
         connection.execute(delete(report_keys))
 
     await nation.database.write(remove)
-    assert await told(nation, HENAN) == [(1, []), (2, [])]
+    assert await notified(nation, HENAN) == [(1, []), (2, [])]
 
 
 async def test_a_subscription_ends_when_nothing_is_kept_of_the_person_and_nobody_asked_since(
     nation: Laboratory,
 ) -> None:
-    """Of old subscriptions those stay whose subject has a result, by whatever document, or was asked for again."""
+    """An old subscription stays if its subject has a result under any document, or if it was renewed."""
     horizon = month_start(month_of(NOW))
     await nation.send([make_tube(0, reported=horizon - HOUR), make_tube(1, reported=horizon + HOUR)])
     tie = DocumentLink("l", LinkedDocument(subject_key(3), 1, ""), LinkedDocument(subject_key(1), 1, ""), "", NOW)

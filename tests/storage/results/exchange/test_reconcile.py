@@ -1,4 +1,4 @@
-"""At the nation, revisions of a number that is known, by a node that was restored from an older copy."""
+"""Revisions with known numbers, which a node restored from an older copy sends to the nation."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from tests.support.results.store import Laboratory, open_laboratory
 
 @pytest.fixture
 async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """A store of the nation, in which Jilin's report R0 is."""
+    """The nation's store, with the report R0 of Jilin."""
     async with open_laboratory(database_url("results")) as opened:
         await opened.send([make_tube(0)])
         yield opened
 
 
 async def newest(nation: Laboratory) -> Replica:
-    """The report as it stands."""
+    """Return the newest revision of the report."""
     ((_, (replica,)),) = await nation.database.read(read_subscribed, [[subject_key(0)]])
     return replica
 
 
 async def tell(nation: Laboratory, *replicas: Replica) -> Applied:
-    """Jilin tells revisions."""
+    """Apply revisions that Jilin sends."""
     return await nation.database.write(nation.stores.applier.apply, replicas, Arrival(NATION, JILIN, NOW + SECOND))
 
 
 async def test_what_is_told_otherwise_later_is_the_next_revision_once(nation: Laboratory) -> None:
-    """One after another or all at once, and any number of times."""
+    """The revisions may come one by one or together, and repeatedly."""
     first = await newest(nation)
     other = first._replace(
         result=first.result._replace(outcome=POSITIVE, upload_time=NOW + 1), content_hash=b"other".ljust(16)
@@ -56,7 +56,7 @@ async def test_what_is_told_otherwise_later_is_the_next_revision_once(nation: La
 
 
 async def test_what_was_said_before_what_stands_is_counted_alone(nation: Laboratory) -> None:
-    """A later revision came first, by another writer."""
+    """A later revision of another writer arrives first."""
     first = await newest(nation)
     recalled = first._replace(result=first.result._replace(revision=2, state=RECALLED, upload_time=NOW + 2))
     other = first._replace(result=first.result._replace(state=ACTIVE, outcome=POSITIVE, upload_time=NOW + 1))

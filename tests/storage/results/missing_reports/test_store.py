@@ -1,4 +1,4 @@
-"""Missing reports in the store: where each belongs, when it is closed, and how little whoever makes them up can do."""
+"""Missing reports in the store: which node lists one, when it is closed, and limits against invented ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def claim(number: str, lab: str = USCC, *, reported: Instant | None = REPORTED, 
 async def show(
     store: Laboratory, *claims: ShownReport, node: str = JILIN, has_upstream: bool = True, now: Instant = NOW
 ) -> int:
-    """Claims that were made at a node; how many found no room."""
+    """Store claims made at a node. Return how many were dropped for want of capacity."""
     change_log = ChangeLog([notify_nodes])
     router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=has_upstream)
     queue = MissingReportQueue(store.database, router, node, store.clock, ResultsTiming())
@@ -66,21 +66,21 @@ async def show(
 
 
 async def receive(store: Laboratory, *reports: MissingReport, node: str, sender: str) -> list[MissingReport]:
-    """Reports that another node passes on; those that are to be told further."""
+    """Apply reports that another node sends. Return those that other nodes must be notified of."""
     change_log = ChangeLog([notify_nodes])
     router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=True)
     return await store.database.write(router.receive, reports, sender)
 
 
 async def apply(store: Laboratory, *changes: Change, sender: str) -> None:
-    """Have the nation take changes of a node in."""
+    """Apply changes of a node at the nation."""
     change_log = ChangeLog([notify_nodes])
     applier = ChangeApplier(change_log, NationRouter(change_log))
     await store.database.write(applier.apply, changes, Arrival(NATION, sender, NOW))
 
 
 async def register(store: Laboratory, uscc: str = USCC) -> None:
-    """Have a laboratory in the register."""
+    """Register a laboratory."""
     lab = labs.insert().values(
         uscc=uscc, display_name="", region="220500", contact="", authorize_time=None, create_time=NOW
     )
@@ -88,7 +88,7 @@ async def register(store: Laboratory, uscc: str = USCC) -> None:
 
 
 async def settle(store: Laboratory, node: str, uscc: str = USCC) -> None:
-    """Let the nation know that a node has registered a laboratory."""
+    """Apply at the nation that a node has registered a laboratory."""
 
     def work(connection: Connection) -> None:
         connection.execute(insert(lab_homes).values(uscc=uscc, node=node))
@@ -113,13 +113,13 @@ async def numbers(store: Laboratory, lab: str = "", *, include_closed: bool = Fa
 
 
 async def passed_on(store: Laboratory) -> list[list[str]]:
-    """What the log tells of missing reports: the numbers of each entry."""
+    """Return the report numbers of each entry for missing reports in the log."""
     entries = await store.database.read(read_entries, {})
     return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.MISSING_REPORTS]
 
 
 async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
-    """Node, number and kind of every notification."""
+    """Return node, number and kind of every notification."""
 
     def work(connection: Connection) -> list[tuple[str, int, int]]:
         table = notifications
@@ -161,7 +161,7 @@ async def test_what_has_a_record_is_not_missing(store: Laboratory) -> None:
 
 @pytest.mark.parametrize("tube", [make_tube(1), make_tube(1, outcome=PENDING)])
 async def test_it_is_closed_when_the_report_comes_in(store: Laboratory, tube: object) -> None:
-    """And stays so with later revisions."""
+    """It stays closed when later revisions arrive."""
     await register(store)
     await show(store, claim("R1"), claim("R2"))
     await store.send([tube], now=NOW + HOUR)  # type: ignore[list-item]
@@ -200,7 +200,7 @@ async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_belie
 
 
 async def test_a_laboratory_that_is_registered_later_finds_its_missing_reports(store: Laboratory) -> None:
-    """At the node where they were raised, and by way of the nation at another."""
+    """This holds at the node that raised them, and through the nation at another node."""
     await show(store, claim("R1"))
     assert await listed(store) == []
     lab = make_lab()
@@ -221,7 +221,7 @@ async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_labo
 
 
 async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before(store: Laboratory) -> None:
-    """The node that tells of the laboratory is its home: nobody else could ask it to upload the report."""
+    """The node that sends the laboratory is its home: no other node could ask it to upload the report."""
     await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=NATION, sender=HENAN)
     await settle(store, JILIN)
     await apply(store, make_lab(), sender=JILIN)
@@ -230,7 +230,7 @@ async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before
 
 
 async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:
-    """Older than what is kept, or of the day after tomorrow."""
+    """The reports are older than retention keeps, or dated the day after tomorrow."""
     await register(store)
     deletion = insert(deletions).values(deletion_id="d", horizon=NOW - DAY, result_count=0, digest="", delete_time=NOW)
     await store.database.write(lambda connection: connection.execute(deletion) and None)
@@ -261,7 +261,7 @@ def test_whatever_is_chased_could_be_uploaded(number: str) -> None:
 async def test_a_laboratory_has_so_many_open_ones_and_no_more(
     store: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes in makes room again; the other laboratory is not touched by it."""
+    """An uploaded report frees capacity again. The other laboratory is not affected."""
     monkeypatch.setattr(missing_report_store, "MAX_OPEN_PER_LAB", 10)
     await register(store)
     await register(store, OTHER_USCC)
@@ -278,7 +278,7 @@ async def test_made_up_laboratories_leave_the_registered_ones_their_half(
     store: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(missing_report_store, "MAX_IN_ALL", 10)
-    monkeypatch.setattr(missing_report_store, "MAX_OF_STRANGERS", 5)
+    monkeypatch.setattr(missing_report_store, "MAX_UNREGISTERED", 5)
     await register(store)
     flood = [claim(f"R{number}", OTHER_USCC) for number in range(50)]
     assert await show(store, *flood) == 45
@@ -310,7 +310,7 @@ async def test_they_are_listed_newest_first_page_after_page(store: Laboratory) -
 
 
 async def test_old_ones_and_those_whose_report_is_about_to_be_removed_are_forgotten(store: Laboratory) -> None:
-    """Otherwise a closed one would be open again."""
+    """Otherwise a closed missing report would be open again."""
     await register(store)
     await show(store, claim("R1"), claim("R2"))
     await show(store, claim("R3", at=NOW - KEPT - 1))
@@ -322,7 +322,7 @@ async def test_old_ones_and_those_whose_report_is_about_to_be_removed_are_forgot
 
 
 async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laboratory) -> None:
-    """Their holders show them again."""
+    """Their holders will show the reports again."""
 
     def dropped() -> float:
         return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "queue full"}) or 0.0

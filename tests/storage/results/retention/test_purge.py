@@ -29,7 +29,16 @@ from services.results.upload.tables import uploads
 from services.storage.engine import open_database
 from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
-from tests.support.results.factories import NEGATIVE, NOW, PENDING, USCC, judge, make_tube, make_tubes, subject_key
+from tests.support.results.factories import (
+    NEGATIVE,
+    NOW,
+    PENDING,
+    USCC,
+    make_tube,
+    make_tubes,
+    subject_key,
+    validate_batch,
+)
 from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
 
 HORIZON = month_start(month_of(NOW))
@@ -144,7 +153,7 @@ async def test_removed_reports_are_refused(laboratory: Laboratory) -> None:
     remove(laboratory)
     again = [old, make_tube(2, reported=HORIZON), pending]
     dry_run = DryRun(USCC, laboratory.stores.uploads, DryRunBudget())
-    expected = await dry_run.compare(judge(again, dialect=laboratory.dialect))
+    expected = await dry_run.compare(validate_batch(again, dialect=laboratory.dialect))
     sent = await laboratory.send(again, upload_id="v")
     for answer in (expected, sent):
         assert counts(answer) == (3, 1, 0, 2)
@@ -345,7 +354,7 @@ async def test_related_rows_are_removed_in_short_steps(
 
 
 async def send_with_digest(laboratory: Laboratory, tubes: list[upload_pb2.Tube], upload_id: str, digest: bytes) -> None:
-    batch = replace(judge(tubes, dialect=laboratory.dialect), digest=digest)
+    batch = replace(validate_batch(tubes, dialect=laboratory.dialect), digest=digest)
     await laboratory.stores.uploads.commit_batch(laboratory.position(upload_id), batch, BEFORE)
 
 

@@ -1,4 +1,4 @@
-"""The tail of the change log: read once for everybody, whole and in order for each, however slow some are."""
+"""The tail of the change log: one read serves all readers, and each gets everything in order, however slow some are."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from services.results.changelog.model import ChangeKind, Cursor, Position
 from services.results.records.model import StoredResult
 from services.results.timing import ResultsTiming
 from services.results.watch.batches import ChangeBatch
-from services.results.watch.tail import ChangePage, ChangeTail, Follower, TailLimits
+from services.results.watch.tail import ChangePage, ChangeTail, TailLimits, TailReader
 from services.runtime.server.service import Drain
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, make_tubes
 from tests.support.results.store import Laboratory, open_laboratory
 
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 AT_ONCE_SECONDS = 0.2
 
 
@@ -36,7 +36,7 @@ async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 @pytest.fixture
 async def sqlite(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """Where the engine makes no difference."""
+    """A laboratory on SQLite, for tests in which the engine makes no difference."""
     async with open_laboratory(sqlite_url("results")) as opened:
         yield opened
 
@@ -49,21 +49,21 @@ def tail_of(
 
 
 def names(page: ChangePage) -> list[str]:
-    return [told[0].report_number for part in page.parts for told in part.results if told is not None]
+    return [found[0].report_number for slice_ in page.slices for found in slice_.results if found is not None]
 
 
-async def told_by(follower: Follower, count: int) -> list[str]:
-    """The next results, as many as are waited for."""
+async def results_by(reader: TailReader, count: int) -> list[str]:
+    """Return the next `count` results of a reader."""
     seen: list[str] = []
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while len(seen) < count:
-            seen += names(await follower.next(PATIENCE_SECONDS))
+            seen += names(await reader.next(TIMEOUT_SECONDS))
     return seen
 
 
 @contextmanager
 def counting(laboratory: Laboratory) -> Iterator[list[str]]:
-    """The statements that look at the log meanwhile."""
+    """Collect the statements that read the log during the block."""
     statements: list[str] = []
 
     def count(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
@@ -78,42 +78,42 @@ def counting(laboratory: Laboratory) -> Iterator[list[str]]:
 
 
 async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laboratory) -> None:
-    """And a commit is read once for all of them."""
+    """A commit is read once for all of them."""
     tail = tail_of(laboratory)
     async with AsyncExitStack() as stack:
-        followers = [await stack.enter_async_context(tail.follow({})) for _ in range(200)]
-        for page in await asyncio.gather(*(follower.next(1) for follower in followers)):
-            assert (page.parts, page.as_of_time) == ([], NOW)
+        readers = [await stack.enter_async_context(tail.open({})) for _ in range(200)]
+        for page in await asyncio.gather(*(reader.next(1) for reader in readers)):
+            assert (page.slices, page.as_of_time) == ([], NOW)
         with counting(laboratory) as statements:
-            await asyncio.gather(*(follower.next(1.0) for follower in followers))
+            await asyncio.gather(*(reader.next(1.0) for reader in readers))
         looks = 1.0 / ResultsTiming().tail_poll
         assert looks / 3 <= len(statements) <= looks + 1
         with counting(laboratory) as statements:
-            told = asyncio.gather(*(told_by(follower, 40) for follower in followers))
+            read = asyncio.gather(*(results_by(reader, 40) for reader in readers))
             await laboratory.send(make_tubes(40))
-            assert await told == [[f"R{place}" for place in range(40)]] * 200
+            assert await read == [[f"R{place}" for place in range(40)]] * 200
         assert len(statements) < 10
 
 
 async def test_a_commit_of_this_process_is_told_at_once(sqlite: Laboratory) -> None:
-    """Without waiting for the next look."""
-    async with tail_of(sqlite, ResultsTiming(tail_poll=PATIENCE_SECONDS)).follow({}) as follower:
-        await follower.next(0)
-        await follower.next(0.1)
+    """It does not wait for the next poll."""
+    async with tail_of(sqlite, ResultsTiming(tail_poll=TIMEOUT_SECONDS)).open({}) as reader:
+        await reader.next(0)
+        await reader.next(0.1)
         await sqlite.send(make_tubes(1))
-        assert names(await asyncio.wait_for(follower.next(PATIENCE_SECONDS), 1.0)) == ["R0"]
+        assert names(await asyncio.wait_for(reader.next(TIMEOUT_SECONDS), 1.0)) == ["R0"]
 
 
 async def test_a_commit_of_another_process_is_found(laboratory: Laboratory) -> None:
-    async with tail_of(laboratory).follow({}) as follower:
-        await follower.next(0)
+    async with tail_of(laboratory).open({}) as reader:
+        await reader.next(0)
         async with open_laboratory(laboratory.database.engine.url.render_as_string(hide_password=False)) as other:
             await other.send(make_tubes(1))
-        assert await told_by(follower, 1) == ["R0"]
+        assert await results_by(reader, 1) == ["R0"]
 
 
 async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: Laboratory) -> None:
-    """Some dawdle and fall behind the window, some come later from a place in the middle, while six streams upload."""
+    """Some readers fall behind the window, some begin later at a cursor in the middle, while six streams upload."""
     tail = tail_of(laboratory, limits=TailLimits(read=7, window=40, page=5))
     everything = 6 * 8 * 4
 
@@ -125,20 +125,20 @@ async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: 
     async def follow(seed: int, *, begun: list[str], cursor: Cursor) -> list[str]:
         chance = random.Random(seed)
         seen = list(begun)
-        async with tail.follow(cursor) as follower:
+        async with tail.open(cursor) as reader:
             while len(seen) < everything:
-                page = await follower.next(PATIENCE_SECONDS)
+                page = await reader.next(TIMEOUT_SECONDS)
                 seen += names(page)
-                for part in page.parts:
-                    cursor[part.entry.writer_id] = part.place
+                for part in page.slices:
+                    cursor[part.entry.writer_id] = part.position
                 if seed % 2:
                     await asyncio.sleep(chance.random() / 20)
                 if seed == 3 and chance.random() < 0.3:
-                    # Goes away, and comes again with a cursor.
+                    # The reader closes and opens again with its cursor.
                     return await follow(seed + 2, begun=seen, cursor=cursor)
         return seen
 
-    async with asyncio.timeout(6 * PATIENCE_SECONDS):
+    async with asyncio.timeout(6 * TIMEOUT_SECONDS):
         follows = [asyncio.ensure_future(follow(seed, begun=[], cursor={})) for seed in range(6)]
         await asyncio.gather(*(stream(number) for number in range(6)))
         for seen in await asyncio.gather(*follows):
@@ -149,27 +149,27 @@ async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: 
 
 
 async def test_those_who_do_not_read_hold_nothing(sqlite: Laboratory) -> None:
-    """A hundred wait with a page each while far more goes by than the window holds; then they are told all of it."""
+    """A hundred readers hold one page each while more is committed than the window holds. They still get all of it."""
     tail = tail_of(sqlite, limits=TailLimits(read=50, window=100, page=10))
     async with AsyncExitStack() as stack:
-        followers = [await stack.enter_async_context(tail.follow({})) for _ in range(100)]
-        lively = await stack.enter_async_context(tail.follow({}))
-        await asyncio.gather(*(follower.next(0) for follower in (lively, *followers)))
+        readers = [await stack.enter_async_context(tail.open({})) for _ in range(100)]
+        lively = await stack.enter_async_context(tail.open({}))
+        await asyncio.gather(*(reader.next(0) for reader in (lively, *readers)))
         pages = []
         for batch in range(20):
             await sqlite.send(make_tubes(100, 100 * batch), upload_id=f"u{batch}")
-            await told_by(lively, 100)
-            pages += [await follower.next(0) for follower in followers[5 * batch : 5 * batch + 5]]
-        assert all(page.parts for page in pages)
+            await results_by(lively, 100)
+            pages += [await reader.next(0) for reader in readers[5 * batch : 5 * batch + 5]]
+        assert all(page.slices for page in pages)
         gc.collect()
         held = sum(isinstance(each, StoredResult) for each in gc.get_objects())
         assert held <= 100 * 10 + 100 + 50
         del pages
-        assert await told_by(followers[0], 1_990) == [f"R{place}" for place in range(10, 2_000)]
+        assert await results_by(readers[0], 1_990) == [f"R{place}" for place in range(10, 2_000)]
 
 
 async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
-    """So that look-ups find a thread of the database free."""
+    """Half of the database's threads stay free for look-ups."""
     await sqlite.send(make_tubes(3))
     reading, most = 0, 0
 
@@ -189,28 +189,28 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
     tail = ChangeTail(Counting(), sqlite.clock, Drain(), sqlite.database.written, ResultsTiming())
 
     async def follow() -> list[str]:
-        async with tail.follow({}) as follower:
-            return await told_by(follower, 3)
+        async with tail.open({}) as reader:
+            return await results_by(reader, 3)
 
     assert await asyncio.gather(*(follow() for _ in range(20))) == [["R0", "R1", "R2"]] * 20
-    assert most == TailLimits().readers
+    assert most == TailLimits().database_reads
 
 
 async def test_a_page_says_up_to_when_all_is_told(sqlite: Laboratory) -> None:
-    """None while there is more; and what was once reached stays reached."""
+    """It is None while there is more, and never goes back."""
     await sqlite.send(make_tubes(3))
-    async with tail_of(sqlite, limits=TailLimits(page=2)).follow({}) as follower:
-        pages = [await follower.next(AT_ONCE_SECONDS) for _ in range(3)]
+    async with tail_of(sqlite, limits=TailLimits(page=2)).open({}) as reader:
+        pages = [await reader.next(AT_ONCE_SECONDS) for _ in range(3)]
         assert [(names(page), page.as_of_time) for page in pages] == [(["R0", "R1"], None), (["R2"], NOW), ([], NOW)]
         sqlite.clock.advance(MINUTE)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (page := await follower.next(AT_ONCE_SECONDS)).as_of_time == NOW:
-                assert page.parts == []
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while (page := await reader.next(AT_ONCE_SECONDS)).as_of_time == NOW:
+                assert page.slices == []
         assert page.as_of_time == NOW + MINUTE
 
 
 class FailingLog:
-    """A log that can be away."""
+    """A log that can be unavailable."""
 
     def __init__(self) -> None:
         self.error: HutongError | None = None
@@ -240,13 +240,13 @@ async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_wh
 ) -> None:
     log = FailingLog()
     tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event(), ResultsTiming())
-    async with tail.follow({}) as one, tail.follow({}) as other:
-        for follower in (one, other):
-            await follower.next(0)
+    async with tail.open({}) as one, tail.open({}) as other:
+        for reader in (one, other):
+            await reader.next(0)
         log.error = error
-        for follower in (one, other):
+        for reader in (one, other):
             with pytest.raises(type(error)):
-                await asyncio.wait_for(follower.next(PATIENCE_SECONDS), 2.0)
+                await asyncio.wait_for(reader.next(TIMEOUT_SECONDS), 2.0)
         log.error = None
         assert (await one.next(AT_ONCE_SECONDS)).as_of_time == NOW
 
@@ -255,28 +255,28 @@ async def test_nobody_reads_when_nobody_follows(sqlite: Laboratory) -> None:
     log = FailingLog()
     tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event(), ResultsTiming())
     for _ in range(2):
-        async with tail.follow({}) as follower:
-            await follower.next(AT_ONCE_SECONDS)
+        async with tail.open({}) as reader:
+            await reader.next(AT_ONCE_SECONDS)
         read = log.looks
         await asyncio.sleep(3 * ResultsTiming().tail_poll)
         assert log.looks == read > 1
 
 
 async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) -> None:
-    """With an empty page, long before their time."""
+    """They get an empty page, long before their timeout."""
     drain = Drain()
     tail = ChangeTail(sqlite.stores.watch, sqlite.clock, drain, sqlite.database.written, ResultsTiming())
-    async with tail.follow({}) as follower:
-        await follower.next(0)
-        waiting = asyncio.ensure_future(follower.next(PATIENCE_SECONDS))
+    async with tail.open({}) as reader:
+        await reader.next(0)
+        waiting = asyncio.ensure_future(reader.next(TIMEOUT_SECONDS))
         await asyncio.sleep(0)
         drain.begin()
-        assert (await asyncio.wait_for(waiting, 2.0)).parts == []
+        assert (await asyncio.wait_for(waiting, 2.0)).slices == []
 
 
 async def test_entries_of_other_kinds_are_followed_too(sqlite: Laboratory) -> None:
-    """With what they name and no results."""
+    """Their slices hold names and no results."""
     await sqlite.database.write(append_entry, "", [("a-link", 0)], NOW, ChangeKind.LINKS)
-    async with tail_of(sqlite).follow({}) as follower:
-        (part,) = (await follower.next(0)).parts
-        assert (part.entry.reports, part.results, part.place) == ([("a-link", 0)], [None], Position(1))
+    async with tail_of(sqlite).open({}) as reader:
+        (part,) = (await reader.next(0)).slices
+        assert (part.entry.reports, part.results, part.position) == ([("a-link", 0)], [None], Position(1))

@@ -28,7 +28,7 @@ CASES = int(os.environ.get("MODEL_CASES", "3000"))
 QUESTIONS_A_SET = 10
 
 
-def told(effective: Effective, channels_of_all: bool) -> naive_resolution.Told:
+def told(effective: Effective, channels_of_all: bool) -> naive_resolution.NaiveAnswer:
     """Our answer in the model's words."""
     requirement = effective.requirement
     channels = None if not effective.channels and channels_of_all else frozenset(effective.channels)

@@ -9,7 +9,7 @@ import pytest
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, HOUR, SECOND
-from services.results.exchange.limits import AHEAD, check_change, check_instant, check_tubes
+from services.results.exchange.limits import MAX_AHEAD, check_change, check_instant, check_tubes
 from services.results.exchange.model import Replica, ReplicaTubes, SharedColumns
 from services.results.labs.model import AUTHORIZED, Lab, StandingChange
 from services.results.missing_reports.model import MissingReport
@@ -31,10 +31,10 @@ BAD_COLUMNS: dict[str, list[Any]] = {
     "outcome": [0, 99, -5, 2**31 - 1],
     "sample_region": ["", "zzzzzzzzzzzz", "2205\t2", "22050２"],
     "sample_site": ["a\nb", "a\0", "x" * 201],
-    "sample_time": [FIRST_TESTS - 1, NOW + AHEAD + 1, 2**63 - 1],
+    "sample_time": [FIRST_TESTS - 1, NOW + MAX_AHEAD + 1, 2**63 - 1],
     "receive_time": [1, 2**63 - 1],
     "test_time": [1, 2**63 - 1],
-    "report_time": [FIRST_TESTS - 1, NOW + AHEAD + 1],
+    "report_time": [FIRST_TESTS - 1, NOW + MAX_AHEAD + 1],
 }
 BAD_NUMBERS = ["", "R 1", "R\0", "R" * 65, "R/1", "R@1", "R\t1"]
 
@@ -78,11 +78,11 @@ WRONG: list[Any] = [
     lambda: check_change(Replica(RESULT._replace(state=9), 1, b"h" * 16, b""), 1, NOW),
     lambda: check_change(Replica(RESULT, 7, b"h" * 16, b""), 1, NOW),
     lambda: check_change(Replica(RESULT._replace(national_receive_time=-1), 1, b"h" * 16, b""), 1, NOW),
-    lambda: check_change(replace(LAB, changes=(StandingChange(AUTHORIZED, None, "", NOW + AHEAD + 1),)), 1, NOW),
+    lambda: check_change(replace(LAB, changes=(StandingChange(AUTHORIZED, None, "", NOW + MAX_AHEAD + 1),)), 1, NOW),
     lambda: check_change(replace(LAB, region="2205"), 1, NOW),
     lambda: check_change(replace(LAB, display_name="\0"), 1, NOW),
     lambda: check_change(replace(LAB, authorize_time=2**62), 1, NOW),
-    lambda: check_change(MissingReport(USCC, "R1", NOW + AHEAD + 1, "410000"), 1, NOW),
+    lambda: check_change(MissingReport(USCC, "R1", NOW + MAX_AHEAD + 1, "410000"), 1, NOW),
     lambda: check_instant(-9 * 10**18, NOW, "as_of_time"),
 ]
 

@@ -39,20 +39,20 @@ LATER = NOW + 20
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("received", "expected"),
     [
         pytest.param(FIRST._replace(national_receive_time=None), Reconciliation.KNOWN, id="the same once more"),
         pytest.param(FIRST._replace(state=ACTIVE), Reconciliation.KNOWN, id="the same before it was superseded"),
         pytest.param(POSITIVE_NOW._replace(revision=1), Reconciliation.KNOWN, id="the same by another number"),
         pytest.param(POSITIVE_NOW._replace(upload_time=LATER), Reconciliation.KNOWN, id="written again as it stands"),
         pytest.param(
-            FIRST._replace(state=ACTIVE, upload_time=LATER), Reconciliation.AT_ODDS, id="uploaded again as it was"
+            FIRST._replace(state=ACTIVE, upload_time=LATER), Reconciliation.CONFLICTS, id="uploaded again as it was"
         ),
         pytest.param(
             POSITIVE_NOW._replace(state=RECALLED, upload_time=LATER), Reconciliation.SUCCEEDS, id="recalled instead"
         ),
         pytest.param(
-            POSITIVE_NOW._replace(state=RECALLED, upload_time=NOW + 9), Reconciliation.AT_ODDS, id="recalled before"
+            POSITIVE_NOW._replace(state=RECALLED, upload_time=NOW + 9), Reconciliation.CONFLICTS, id="recalled before"
         ),
         pytest.param(
             FIRST._replace(state=ACTIVE, sample_site="elsewhere", upload_time=LATER),
@@ -61,21 +61,21 @@ LATER = NOW + 20
         ),
         pytest.param(
             FIRST._replace(sample_site="elsewhere", upload_time=LATER),
-            Reconciliation.AT_ODDS,
+            Reconciliation.CONFLICTS,
             id="other, superseded there",
         ),
         pytest.param(
             FIRST._replace(state=ACTIVE, outcome=PENDING, upload_time=LATER),
-            Reconciliation.AT_ODDS,
+            Reconciliation.CONFLICTS,
             id="a sampling record",
         ),
     ],
 )
 def test_a_revision_that_is_known_by_number_is_judged_by_what_it_says(
-    told: StoredResult, expected: Reconciliation
+    received: StoredResult, expected: Reconciliation
 ) -> None:
     """Only what its node wrote later and otherwise stands in the place of what is here."""
-    assert reconcile(told, HISTORY) is expected
+    assert reconcile(received, HISTORY) is expected
 
 
 def test_one_that_was_overtaken_is_missing() -> None:

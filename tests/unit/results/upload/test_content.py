@@ -12,7 +12,7 @@ from services.domain.subject import mask_number
 from services.results.records.row_format import KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, escape
 from services.results.upload.model import Tube
 from services.results.upload.validation import tube_statement, without_numbers
-from tests.support.results.factories import domain_tube, judge, make_document, make_tube
+from tests.support.results.factories import domain_tube, make_document, make_tube, validate_batch
 
 OTHERWISE = {
     "tube_code": "T1",
@@ -65,14 +65,14 @@ def test_two_tubes_state_the_same_only_when_they_are_the_same(one: Tube, other: 
 def test_document_name_and_tube_make_the_content() -> None:
     """The same person by another spelling of the number is the same; another person or name is not."""
     tube = make_tube()
-    (first,) = judge([tube]).results
+    (first,) = validate_batch([tube]).results
     tube.persons[0].document.number = tube.persons[0].document.number[:6] + " " + tube.persons[0].document.number[6:]
-    assert judge([tube]).results[0].content_hash == first.content_hash
+    assert validate_batch([tube]).results[0].content_hash == first.content_hash
     tube.persons[0].document.name = "另一人"
-    assert judge([tube]).results[0].content_hash != first.content_hash
+    assert validate_batch([tube]).results[0].content_hash != first.content_hash
     tube = make_tube()
     tube.persons[0].document.CopyFrom(make_tube(1).persons[0].document)
-    assert judge([tube]).results[0].content_hash != first.content_hash
+    assert validate_batch([tube]).results[0].content_hash != first.content_hash
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
@@ -109,7 +109,7 @@ def test_a_number_in_the_sites_name_is_masked_where_it_is_stored_and_nowhere_els
     number, other = make_document(1).number, make_document(2).number
     for dialect in ("sqlite", "postgresql"):
         rows = [
-            judge([make_tube(0, site=f"{written}的家门口")], dialect=dialect).results[0]
+            validate_batch([make_tube(0, site=f"{written}的家门口")], dialect=dialect).results[0]
             for written in (number, number, other)
         ]
         assert mask_number(number) in str(rows[0].result_row)

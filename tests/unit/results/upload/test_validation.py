@@ -18,11 +18,11 @@ from tests.support.results.factories import (
     POOL_POSITIVE,
     POSITIVE,
     REPORTED,
-    judge,
     make_document,
     make_lab,
     make_tube,
     subject_key,
+    validate_batch,
 )
 
 SUSPENDED = lab_pb2.LAB_STANDING_SUSPENDED
@@ -47,7 +47,7 @@ def only(judged: ValidatedBatch) -> Rejection:
 
 
 def test_a_right_tube_fans_out_to_its_persons() -> None:
-    judged = judge([make_tube(0, 5, pool_size=10)], 7)
+    judged = validate_batch([make_tube(0, 5, pool_size=10)], 7)
     assert (judged.offset, list(judged.person_counts), list(judged.rejections)) == (7, [5], [])
     assert [row.report_number for row in judged.results] == [f"R{person}" for person in range(5)]
     assert [row.subject_key for row in judged.results] == [subject_key(person) for person in range(5)]
@@ -62,7 +62,7 @@ def test_all_faults_of_a_tube_are_told_at_once() -> None:
     tube.test_time.CopyFrom(to_timestamp(REPORTED - 9 * HOUR))
     tube.persons[1].document.number = "410105186001010011"
     tube.persons[2].report_number = "R/2"
-    rejection = only(judge([tube]))
+    rejection = only(validate_batch([tube]))
     assert rejection.person_index == -1
     assert {(violation.field, violation.reason) for violation in rejection.violations} == {
         ("tube_code", "INVALID_FIELD"),
@@ -83,7 +83,7 @@ def test_all_faults_of_a_person_are_told_at_once() -> None:
     tube = make_tube(0, 3)
     tube.persons[1].report_number = "R 1"
     tube.persons[1].document.number = "410105186001010011"
-    judged = judge([tube])
+    judged = validate_batch([tube])
     assert reasons(judged) == {
         (0, 1): {
             "persons[1].report_number": "INVALID_FIELD",
@@ -128,11 +128,11 @@ def test_a_bad_item_says_nothing_about_its_neighbours(faults: list[str]) -> None
         index: break_tube(tube, fault) if fault else set()
         for index, (tube, fault) in enumerate(zip(tubes, faults, strict=True))
     }
-    judged = judge(tubes)
+    judged = validate_batch(tubes)
     stored = {(row.tube_index, row.person_index) for row in judged.results}
     assert stored == {(index, person) for index, persons in bad.items() for person in {0, 1} - persons}
     for index, tube in enumerate(tubes):
-        alone = judge([tube])
+        alone = validate_batch([tube])
         mine = [row._replace(tube_index=0) for row in judged.results if row.tube_index == index]
         assert mine == list(alone.results)
         told = [(each.person_index, each.violations) for each in judged.rejections if each.tube_index == index]
@@ -140,7 +140,7 @@ def test_a_bad_item_says_nothing_about_its_neighbours(faults: list[str]) -> None
 
 
 def test_a_fault_of_the_tube_rejects_all_its_persons_by_one_rejection() -> None:
-    judged = judge([make_tube(0, 10, region="990000"), make_tube(20)])
+    judged = validate_batch([make_tube(0, 10, region="990000"), make_tube(20)])
     assert reasons(judged) == {(0, -1): {"sample_region": "REGION_UNKNOWN"}}
     assert [row.report_number for row in judged.results] == ["R20"]
 
@@ -153,31 +153,31 @@ def test_times_run_forward(field: str) -> None:
     before = order[order.index(field) - 1]
     for later in order[order.index(field) :]:
         getattr(tube, later).CopyFrom(getattr(tube, before))
-    assert judge([tube]).rejections == []
+    assert validate_batch([tube]).rejections == []
     getattr(tube, field).CopyFrom(to_timestamp(tube.sample_time.seconds * SECOND - HOUR))
-    assert reasons(judge([tube])) == {(0, -1): {field: "TIMES_OUT_OF_ORDER"}}
+    assert reasons(validate_batch([tube])) == {(0, -1): {field: "TIMES_OUT_OF_ORDER"}}
 
 
 def test_times_that_are_not_stated_are_left_out_of_the_order() -> None:
     tube = make_tube()
     tube.ClearField("receive_time")
     tube.ClearField("test_time")
-    assert judge([tube]).rejections == []
+    assert validate_batch([tube]).rejections == []
     tube.report_time.CopyFrom(to_timestamp(REPORTED - 5 * HOUR))
-    assert reasons(judge([tube])) == {(0, -1): {"report_time": "TIMES_OUT_OF_ORDER"}}
+    assert reasons(validate_batch([tube])) == {(0, -1): {"report_time": "TIMES_OUT_OF_ORDER"}}
 
 
 def test_a_time_may_lie_five_minutes_ahead_and_not_a_microsecond_more() -> None:
     """And once it has come the same report is right: the rejection can be retried."""
-    assert judge([make_tube(reported=NOW + 5 * MINUTE)]).rejections == []
+    assert validate_batch([make_tube(reported=NOW + 5 * MINUTE)]).rejections == []
     ahead = make_tube(reported=NOW + 5 * MINUTE + 1)
-    rejection = only(judge([ahead]))
+    rejection = only(validate_batch([ahead]))
     assert {violation.field: violation.reason for violation in rejection.violations} == {
         "report_time": "TIME_IN_FUTURE"
     }
     assert rejection.retryable
     ahead.sample_region = "999999"
-    assert not only(judge([ahead])).retryable
+    assert not only(validate_batch([ahead])).retryable
 
 
 @given(st.integers(-(10**18), 10**18), st.integers(-(2**31), 2**31 - 1))
@@ -187,20 +187,20 @@ def test_no_timestamp_whatever_it_says_breaks_the_judge(seconds: int, nanos: int
         tube = make_tube()
         getattr(tube, field).seconds = seconds
         getattr(tube, field).nanos = nanos
-        judged = judge([tube, make_tube(1)])
+        judged = validate_batch([tube, make_tube(1)])
         assert [row.tube_index for row in judged.results][-1] == 1
         assert all(0 < row.reference_time <= NOW + 5 * MINUTE for row in judged.results)
 
 
 def test_a_sampling_record_has_no_report_time_and_a_report_has_one() -> None:
-    assert judge([make_tube(outcome=PENDING)]).rejections == []
-    assert judge([make_tube(outcome=PENDING)]).results[0].reference_time == REPORTED - 4 * HOUR
+    assert validate_batch([make_tube(outcome=PENDING)]).rejections == []
+    assert validate_batch([make_tube(outcome=PENDING)]).results[0].reference_time == REPORTED - 4 * HOUR
     early = make_tube(outcome=PENDING)
     early.report_time.CopyFrom(to_timestamp(REPORTED))
-    assert reasons(judge([early])) == {(0, -1): {"report_time": "INVALID_FIELD"}}
+    assert reasons(validate_batch([early])) == {(0, -1): {"report_time": "INVALID_FIELD"}}
     late = make_tube()
     late.ClearField("report_time")
-    assert reasons(judge([late])) == {(0, -1): {"report_time": "INVALID_FIELD"}}
+    assert reasons(validate_batch([late])) == {(0, -1): {"report_time": "INVALID_FIELD"}}
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,13 @@ def test_a_pool_fits_its_persons_and_a_person_is_positive_alone(
     """A positive pool is not a positive person, and a single tube is no pool."""
     tube = make_tube(0, persons, pool_size=pool_size)
     tube.outcome = outcome  # type: ignore[assignment] # parametrised
-    assert reasons(judge([tube])) == ({(0, -1): expected} if expected else {})
+    assert reasons(validate_batch([tube])) == ({(0, -1): expected} if expected else {})
 
 
 def test_a_tube_without_persons_is_rejected() -> None:
     tube = make_tube()
     tube.ClearField("persons")
-    assert reasons(judge([tube])) == {(0, -1): {"persons": "INVALID_FIELD"}}
+    assert reasons(validate_batch([tube])) == {(0, -1): {"persons": "INVALID_FIELD"}}
 
 
 HISTORY = (
@@ -246,13 +246,13 @@ HISTORY = (
 )
 def test_a_report_counts_by_the_standing_when_it_was_issued(days_ago: int, allowed: bool) -> None:
     """Not by today's: a suspension takes nothing from older reports, a reinstatement gives nothing to those between."""
-    judged = judge([make_tube(reported=NOW - days_ago * DAY)], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
+    judged = validate_batch([make_tube(reported=NOW - days_ago * DAY)], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
     assert reasons(judged) == ({} if allowed else {(0, -1): {"report_time": "LAB_NOT_AUTHORIZED"}})
 
 
 def test_a_sampling_record_counts_by_the_standing_when_it_was_taken() -> None:
     tube = make_tube(outcome=PENDING, sampled=NOW - 4 * DAY)
-    judged = judge([tube], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
+    judged = validate_batch([tube], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
     assert reasons(judged) == {(0, -1): {"sample_time": "LAB_NOT_AUTHORIZED"}}
 
 
@@ -287,7 +287,7 @@ def test_rejections_never_hold_what_was_sent(
     tube.persons[0].report_number = f"{MARK}/{report_number}"
     # This one keeps the contract's rules and has a wrong check character.
     tube.persons[1].document.number = "410105186001010011"
-    judged = judge([tube])
+    judged = validate_batch([tube])
     told = repr(judged.rejections)
     assert MARK not in told
     assert "410105186001010011" not in told
@@ -297,7 +297,7 @@ def test_rejections_never_hold_what_was_sent(
 
 def test_a_person_never_shows_in_a_repr() -> None:
     """A traceback or a log line that holds a tube or a result holds no number and no name."""
-    judged = judge([make_tube(0, 2)])
+    judged = validate_batch([make_tube(0, 2)])
     document = make_document(0)
     assert document.number not in repr(judged.results)
     assert document.name not in repr(judged.results)
@@ -310,7 +310,7 @@ def test_a_documents_number_is_no_code_and_no_report_number(written: str) -> Non
     tubes = [make_tube(0, 2), make_tube(2), make_tube(3)]
     tubes[0].persons[1].report_number = written.format(number.lower())
     tubes[1].tube_code = written.format(number)
-    judged = judge(tubes)
+    judged = validate_batch(tubes)
     assert reasons(judged) == {
         (0, 1): {"persons[1].report_number": "INVALID_FIELD"},
         (1, -1): {"tube_code": "INVALID_FIELD"},
@@ -324,4 +324,4 @@ def test_any_other_long_code_is_the_laboratorys_own(code: str) -> None:
     """Dates and serial numbers, a wrong check character, more digits than a document has."""
     tube = make_tube(0)
     tube.tube_code = tube.persons[0].report_number = code
-    assert not judge([tube]).rejections
+    assert not validate_batch([tube]).rejections

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.results.changelog.model import Entry, Position
-from services.results.watch.batches import Part
+from services.results.watch.batches import ChangeSlice
 
 SEQUENCE = 7
 
 
-def part_of(count: int, start: int = 0) -> Part:
+def part_of(count: int, start: int = 0) -> ChangeSlice:
     """A commit of so many reports, from one of them on."""
     reports = [(f"R{index}", 1) for index in range(count)]
-    return Part(Entry(1, SEQUENCE, 0, "lab", reports), start, [None] * (count - start))
+    return ChangeSlice(Entry(1, SEQUENCE, 0, "lab", reports), start, [None] * (count - start))
 
 
 @given(st.integers(1, 30), st.lists(st.integers(1, 9), min_size=30, max_size=30))
@@ -28,7 +28,7 @@ def test_any_cuts_tell_every_report_once(count: int, sizes: list[int]) -> None:
             break
         piece = rest.up_to(size)
         told += range(piece.start, piece.end)
-        place = piece.place
+        place = piece.position
     assert told == list(range(count))
     assert place == Position(SEQUENCE)
 

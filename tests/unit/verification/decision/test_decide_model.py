@@ -21,7 +21,7 @@ CASES = int(os.environ.get("HUTONG_TEST_DECISIONS", "5000"))
 
 def _assert_agree(inputs: Inputs) -> str:
     decision = decide(inputs)
-    expected = naive_decision.judge(inputs)
+    expected = naive_decision.decide_naively(inputs)
     outcome = pb.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_")
     reason = pb.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
     assert (outcome, reason) == (expected.outcome, expected.reason)

@@ -36,7 +36,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_FOUND","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 4
-    """The resource exists already with other content. ALREADY_EXISTS with ResourceInfo.
+    """The resource to create exists already, with other content. ALREADY_EXISTS with ResourceInfo.
     Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
@@ -52,24 +52,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong.org","metadata":{"field":"at_least_as_fresh"}}
     """
     ERROR_REASON_UPLOAD_NOT_STARTED: _ErrorReason.ValueType  # 8
-    """The first frame of an upload was not "start", or a second "start" came. INVALID_ARGUMENT with BadRequest.
+    """The first message of an upload was not "start", or a second "start" was sent. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong.org","metadata":{"field":"start"}}
     """
     ERROR_REASON_UPLOAD_GAP: _ErrorReason.ValueType  # 9
-    """A batch starts beyond what is committed. OUT_OF_RANGE; continue at committed_offset.
+    """A batch starts after the committed offset. OUT_OF_RANGE; resume at committed_offset.
     Example: {"reason":"UPLOAD_GAP","domain":"hutong.org","metadata":{"committed_offset":"3000","offset":"5000"}}
     """
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 10
-    """A batch has over 1,000 tubes or over 1 MiB, or its responses would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
+    """A batch has over 1,000 tubes or over 1 MiB, or its responses would have over 4 MiB. INVALID_ARGUMENT with
+    BadRequest.
     Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong.org","metadata":{"field":"batch","limit":"1000"}}
     """
     ERROR_REASON_LAB_UNKNOWN: _ErrorReason.ValueType  # 11
-    """The laboratory is not registered here. FAILED_PRECONDITION with PreconditionFailure when uploading.
+    """The laboratory is not registered at this node. FAILED_PRECONDITION with PreconditionFailure in an upload.
     Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_POLICY_BREACH: _ErrorReason.ValueType  # 12
-    """A policy to publish breaks a floor or another guard. FAILED_PRECONDITION with one PreconditionFailure violation for
-    each breach, the floor's revision as its subject.
+    """A policy to publish contradicts floors. FAILED_PRECONDITION with one PreconditionFailure violation for each breach,
+    whose subject is the floor's revision.
     Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
     """
     ERROR_REASON_AMBIGUOUS: _ErrorReason.ValueType  # 13
@@ -86,15 +87,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"ALREADY_WITHDRAWN","domain":"hutong.org","metadata":{"resource":"jurisdictions/410100/policies/venue@1"}}
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 16
-    """A change contradicts what is stored and has its own call. FAILED_PRECONDITION; in an upload a rejection's reason.
+    """A change contradicts what is stored, and another call exists for it. FAILED_PRECONDITION. In an upload this is the
+    reason of a rejection.
     Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 17
-    """A cursor is older than the kept change log, or from another log. OUT_OF_RANGE; begin again from a snapshot.
+    """A cursor is older than the change log, or belongs to another log. OUT_OF_RANGE; begin again from a snapshot.
     Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_FRESH_ENOUGH: _ErrorReason.ValueType  # 18
-    """The node did not receive what a consistency token stands for within the deadline. UNAVAILABLE with RetryInfo.
+    """This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
+    RetryInfo.
     Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 19
@@ -106,11 +109,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"policy"}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 21
-    """The process is at its limit. RESOURCE_EXHAUSTED with RetryInfo.
+    """A limit of this process is reached. RESOURCE_EXHAUSTED with RetryInfo.
     Example: {"reason":"OVERLOADED","domain":"hutong.org","metadata":{"limit":"2048","what":"calls in flight"}}
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 22
-    """A laboratory exceeds its limits. RESOURCE_EXHAUSTED with RetryInfo.
+    """A laboratory sends more than its quota. RESOURCE_EXHAUSTED with RetryInfo.
     Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
     """
     ERROR_REASON_DEADLINE: _ErrorReason.ValueType  # 23
@@ -118,7 +121,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"DEADLINE","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 24
-    """The server is draining; another process takes the call. UNAVAILABLE with RetryInfo.
+    """The server is draining. Another process can take the call. UNAVAILABLE with RetryInfo.
     Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
     """
     ERROR_REASON_NOT_PERMITTED: _ErrorReason.ValueType  # 25
@@ -126,15 +129,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 26
-    """A fault of the service. INTERNAL with a fixed text; the service's log has the rest under the request id.
+    """A fault of the service. INTERNAL with a fixed text. The server's log has the details under the request id.
     Example: {"reason":"INTERNAL","domain":"hutong.org","metadata":{"request_id":"0192f0c1-..."}}
     """
     ERROR_REASON_TIMES_OUT_OF_ORDER: _ErrorReason.ValueType  # 27
-    """Only in a rejection: report_time, test_time, receive_time and sample_time are not in this order.
+    """Only in a rejection: the times are out of order. Each of report_time, test_time, receive_time and sample_time must
+    not be earlier than the next.
     Example: violation {"field":"report_time","reason":"TIMES_OUT_OF_ORDER"}
     """
     ERROR_REASON_TIME_IN_FUTURE: _ErrorReason.ValueType  # 28
-    """Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. Retryable after that time.
+    """Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. A retry may succeed once the time
+    has come.
     Example: violation {"field":"report_time","reason":"TIME_IN_FUTURE"}
     """
     ERROR_REASON_REGION_UNKNOWN: _ErrorReason.ValueType  # 29
@@ -150,7 +155,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: violation {"field":"lab","reason":"BAD_USCC"}
     """
     ERROR_REASON_LAB_NOT_AUTHORIZED: _ErrorReason.ValueType  # 32
-    """Only in a rejection: the laboratory was not authorised at the report's time.
+    """Only in a rejection: the laboratory was not authorised at the report time.
     Example: violation {"field":"report_time","reason":"LAB_NOT_AUTHORIZED"}
     """
     ERROR_REASON_POOL_MISMATCH: _ErrorReason.ValueType  # 33
@@ -158,48 +163,49 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
     """
     ERROR_REASON_BEFORE_HORIZON: _ErrorReason.ValueType  # 34
-    """The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's
-    reason.
+    """The answer would depend on rows that retention has removed. FAILED_PRECONDITION. In an upload this is the reason of
+    a rejection.
     Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 35
-    """The method exists in the contract and is not served by this process. UNIMPLEMENTED.
+    """The method is in the contract, but this process does not serve it. UNIMPLEMENTED.
     Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
     """
     ERROR_REASON_PEPPER_MISMATCH: _ErrorReason.ValueType  # 36
-    """A node calls with subject keys made with another pepper, by which no person would be found. FAILED_PRECONDITION.
+    """A node sends subject keys made under another pepper, so no subject would be found. FAILED_PRECONDITION.
     Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
     """
     ERROR_REASON_NOT_AN_UPSTREAM: _ErrorReason.ValueType  # 37
-    """The called node is not the national one, or the caller calls itself the nation. FAILED_PRECONDITION.
+    """The called node is not the national node, or the caller claims to be the national node. FAILED_PRECONDITION.
     Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_NO_UPSTREAM: _ErrorReason.ValueType  # 38
-    """The request needs the national node, and this node has no upstream configured. FAILED_PRECONDITION.
+    """The question needs the national node, and this node has no upstream configured. FAILED_PRECONDITION.
     Example: {"reason":"NO_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
     """
     ERROR_REASON_UPLOAD_ID_REUSED: _ErrorReason.ValueType  # 39
-    """An upload_id was used before for other tubes: a tube sent again below the committed offset is not stored.
-    INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
+    """An upload_id was used before for other tubes. A tube below the committed offset is compared with the stored tube
+    and never stored. INVALID_ARGUMENT with BadRequest; offset is the index of the first differing tube in the upload.
+    Upload under a new id.
     Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
     """
     ERROR_REASON_TOO_MANY_LINKED: _ErrorReason.ValueType  # 40
-    """A link would give one person more documents than any person holds. FAILED_PRECONDITION.
+    """A link would give one person more linked documents than the limit. FAILED_PRECONDITION.
     Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
     """
     ERROR_REASON_NOT_THE_ORIGIN: _ErrorReason.ValueType  # 41
-    """Another node received the report, and only that node may correct it. FAILED_PRECONDITION; in an upload a rejection's
-    reason: the result of a sampling record must be uploaded at the node that received the record.
+    """Another node received the report, and only that node may correct it. FAILED_PRECONDITION. In an upload this is the
+    reason of a rejection: send the result of a sampling record to the node that received the record.
     Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
-    is the name of one of these values without the prefix ERROR_REASON_, and its metadata are shown with each value.
-    Further details are added where they help: BadRequest (the first 20 faulty fields), RetryInfo (a retry helps after
-    this delay), PreconditionFailure and ResourceInfo. All details together stay under 4 KiB, and none ever holds an
-    identity. A negative decision, or a question for which no policy is in force, is data in a response and never one of
-    these.
+    is the name of one of these values without the prefix ERROR_REASON_, and its metadata has the keys shown in the
+    example of the value. A status may carry more details: BadRequest lists the first 20 faulty fields, RetryInfo says
+    that a retry after its delay may succeed, and PreconditionFailure and ResourceInfo name what stands in the way. All
+    details together stay under 4 KiB. No detail ever holds an identity. A verdict (not recognised, no policy in force)
+    is data in a response, never an error.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -216,7 +222,7 @@ ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 3
 Example: {"reason":"NOT_FOUND","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 4
-"""The resource exists already with other content. ALREADY_EXISTS with ResourceInfo.
+"""The resource to create exists already, with other content. ALREADY_EXISTS with ResourceInfo.
 Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
@@ -232,24 +238,25 @@ ERROR_REASON_INVALID_CONSISTENCY_TOKEN: ErrorReason.ValueType  # 7
 Example: {"reason":"INVALID_CONSISTENCY_TOKEN","domain":"hutong.org","metadata":{"field":"at_least_as_fresh"}}
 """
 ERROR_REASON_UPLOAD_NOT_STARTED: ErrorReason.ValueType  # 8
-"""The first frame of an upload was not "start", or a second "start" came. INVALID_ARGUMENT with BadRequest.
+"""The first message of an upload was not "start", or a second "start" was sent. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"UPLOAD_NOT_STARTED","domain":"hutong.org","metadata":{"field":"start"}}
 """
 ERROR_REASON_UPLOAD_GAP: ErrorReason.ValueType  # 9
-"""A batch starts beyond what is committed. OUT_OF_RANGE; continue at committed_offset.
+"""A batch starts after the committed offset. OUT_OF_RANGE; resume at committed_offset.
 Example: {"reason":"UPLOAD_GAP","domain":"hutong.org","metadata":{"committed_offset":"3000","offset":"5000"}}
 """
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 10
-"""A batch has over 1,000 tubes or over 1 MiB, or its responses would have over 4 MiB. INVALID_ARGUMENT with BadRequest.
+"""A batch has over 1,000 tubes or over 1 MiB, or its responses would have over 4 MiB. INVALID_ARGUMENT with
+BadRequest.
 Example: {"reason":"BATCH_TOO_LARGE","domain":"hutong.org","metadata":{"field":"batch","limit":"1000"}}
 """
 ERROR_REASON_LAB_UNKNOWN: ErrorReason.ValueType  # 11
-"""The laboratory is not registered here. FAILED_PRECONDITION with PreconditionFailure when uploading.
+"""The laboratory is not registered at this node. FAILED_PRECONDITION with PreconditionFailure in an upload.
 Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_POLICY_BREACH: ErrorReason.ValueType  # 12
-"""A policy to publish breaks a floor or another guard. FAILED_PRECONDITION with one PreconditionFailure violation for
-each breach, the floor's revision as its subject.
+"""A policy to publish contradicts floors. FAILED_PRECONDITION with one PreconditionFailure violation for each breach,
+whose subject is the floor's revision.
 Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
 """
 ERROR_REASON_AMBIGUOUS: ErrorReason.ValueType  # 13
@@ -266,15 +273,17 @@ ERROR_REASON_ALREADY_WITHDRAWN: ErrorReason.ValueType  # 15
 Example: {"reason":"ALREADY_WITHDRAWN","domain":"hutong.org","metadata":{"resource":"jurisdictions/410100/policies/venue@1"}}
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 16
-"""A change contradicts what is stored and has its own call. FAILED_PRECONDITION; in an upload a rejection's reason.
+"""A change contradicts what is stored, and another call exists for it. FAILED_PRECONDITION. In an upload this is the
+reason of a rejection.
 Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 17
-"""A cursor is older than the kept change log, or from another log. OUT_OF_RANGE; begin again from a snapshot.
+"""A cursor is older than the change log, or belongs to another log. OUT_OF_RANGE; begin again from a snapshot.
 Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_FRESH_ENOUGH: ErrorReason.ValueType  # 18
-"""The node did not receive what a consistency token stands for within the deadline. UNAVAILABLE with RetryInfo.
+"""This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
+RetryInfo.
 Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 19
@@ -286,11 +295,11 @@ ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 20
 Example: {"reason":"UPSTREAM_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"policy"}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 21
-"""The process is at its limit. RESOURCE_EXHAUSTED with RetryInfo.
+"""A limit of this process is reached. RESOURCE_EXHAUSTED with RetryInfo.
 Example: {"reason":"OVERLOADED","domain":"hutong.org","metadata":{"limit":"2048","what":"calls in flight"}}
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 22
-"""A laboratory exceeds its limits. RESOURCE_EXHAUSTED with RetryInfo.
+"""A laboratory sends more than its quota. RESOURCE_EXHAUSTED with RetryInfo.
 Example: {"reason":"QUOTA_EXCEEDED","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X","what":"duplicates per day"}}
 """
 ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 23
@@ -298,7 +307,7 @@ ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 23
 Example: {"reason":"DEADLINE","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/GetResult"}}
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 24
-"""The server is draining; another process takes the call. UNAVAILABLE with RetryInfo.
+"""The server is draining. Another process can take the call. UNAVAILABLE with RetryInfo.
 Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
 """
 ERROR_REASON_NOT_PERMITTED: ErrorReason.ValueType  # 25
@@ -306,15 +315,17 @@ ERROR_REASON_NOT_PERMITTED: ErrorReason.ValueType  # 25
 Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 26
-"""A fault of the service. INTERNAL with a fixed text; the service's log has the rest under the request id.
+"""A fault of the service. INTERNAL with a fixed text. The server's log has the details under the request id.
 Example: {"reason":"INTERNAL","domain":"hutong.org","metadata":{"request_id":"0192f0c1-..."}}
 """
 ERROR_REASON_TIMES_OUT_OF_ORDER: ErrorReason.ValueType  # 27
-"""Only in a rejection: report_time, test_time, receive_time and sample_time are not in this order.
+"""Only in a rejection: the times are out of order. Each of report_time, test_time, receive_time and sample_time must
+not be earlier than the next.
 Example: violation {"field":"report_time","reason":"TIMES_OUT_OF_ORDER"}
 """
 ERROR_REASON_TIME_IN_FUTURE: ErrorReason.ValueType  # 28
-"""Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. Retryable after that time.
+"""Only in a rejection: a time lies more than 5 minutes ahead of the server's clock. A retry may succeed once the time
+has come.
 Example: violation {"field":"report_time","reason":"TIME_IN_FUTURE"}
 """
 ERROR_REASON_REGION_UNKNOWN: ErrorReason.ValueType  # 29
@@ -330,7 +341,7 @@ ERROR_REASON_BAD_USCC: ErrorReason.ValueType  # 31
 Example: violation {"field":"lab","reason":"BAD_USCC"}
 """
 ERROR_REASON_LAB_NOT_AUTHORIZED: ErrorReason.ValueType  # 32
-"""Only in a rejection: the laboratory was not authorised at the report's time.
+"""Only in a rejection: the laboratory was not authorised at the report time.
 Example: violation {"field":"report_time","reason":"LAB_NOT_AUTHORIZED"}
 """
 ERROR_REASON_POOL_MISMATCH: ErrorReason.ValueType  # 33
@@ -338,38 +349,39 @@ ERROR_REASON_POOL_MISMATCH: ErrorReason.ValueType  # 33
 Example: violation {"field":"outcome","reason":"POOL_MISMATCH"}
 """
 ERROR_REASON_BEFORE_HORIZON: ErrorReason.ValueType  # 34
-"""The request concerns a time whose results retention has removed. FAILED_PRECONDITION; in an upload a rejection's
-reason.
+"""The answer would depend on rows that retention has removed. FAILED_PRECONDITION. In an upload this is the reason of
+a rejection.
 Example: {"reason":"BEFORE_HORIZON","domain":"hutong.org","metadata":{"horizon":"2026-10-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
-"""The method exists in the contract and is not served by this process. UNIMPLEMENTED.
+"""The method is in the contract, but this process does not serve it. UNIMPLEMENTED.
 Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
 """
 ERROR_REASON_PEPPER_MISMATCH: ErrorReason.ValueType  # 36
-"""A node calls with subject keys made with another pepper, by which no person would be found. FAILED_PRECONDITION.
+"""A node sends subject keys made under another pepper, so no subject would be found. FAILED_PRECONDITION.
 Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
 """
 ERROR_REASON_NOT_AN_UPSTREAM: ErrorReason.ValueType  # 37
-"""The called node is not the national one, or the caller calls itself the nation. FAILED_PRECONDITION.
+"""The called node is not the national node, or the caller claims to be the national node. FAILED_PRECONDITION.
 Example: {"reason":"NOT_AN_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_NO_UPSTREAM: ErrorReason.ValueType  # 38
-"""The request needs the national node, and this node has no upstream configured. FAILED_PRECONDITION.
+"""The question needs the national node, and this node has no upstream configured. FAILED_PRECONDITION.
 Example: {"reason":"NO_UPSTREAM","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
 """
 ERROR_REASON_UPLOAD_ID_REUSED: ErrorReason.ValueType  # 39
-"""An upload_id was used before for other tubes: a tube sent again below the committed offset is not stored.
-INVALID_ARGUMENT with BadRequest; offset is the first such tube's index in the upload. Upload under a new id.
+"""An upload_id was used before for other tubes. A tube below the committed offset is compared with the stored tube
+and never stored. INVALID_ARGUMENT with BadRequest; offset is the index of the first differing tube in the upload.
+Upload under a new id.
 Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
 """
 ERROR_REASON_TOO_MANY_LINKED: ErrorReason.ValueType  # 40
-"""A link would give one person more documents than any person holds. FAILED_PRECONDITION.
+"""A link would give one person more linked documents than the limit. FAILED_PRECONDITION.
 Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
 """
 ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41
-"""Another node received the report, and only that node may correct it. FAILED_PRECONDITION; in an upload a rejection's
-reason: the result of a sampling record must be uploaded at the node that received the record.
+"""Another node received the report, and only that node may correct it. FAILED_PRECONDITION. In an upload this is the
+reason of a rejection: send the result of a sampling record to the node that received the record.
 Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -39,8 +39,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A report on paper (纸质核酸检测报告)."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
-    """How a result is shown to the person who checks it. By section 1 of the notice of 29 July 2022 (联防联控机制综发〔2022〕81号) all
-    channels have equal force: no decision ever depends on this value.
+    """The way by which a result is shown when it is checked. All channels have equal force by section 1 of the notice of
+    29 July 2022 (联防联控机制综发〔2022〕81号), so no decision ever depends on this value.
     """
 
 CHANNEL_UNSPECIFIED: Channel.ValueType  # 0

@@ -44,8 +44,8 @@ class _DocumentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Document
     """Any other document; matched by its exact number in upper case without spaces."""
 
 class DocumentType(_DocumentType, metaclass=_DocumentTypeEnumTypeWrapper):
-    """The kind of document by which a person is known. A person may hold several; DocumentLinkService.LinkDocuments links
-    them.
+    """The kind of document by which a person is known. One person may hold several documents, which
+    DocumentLinkService.LinkDocuments links.
     """
 
 DOCUMENT_TYPE_UNSPECIFIED: DocumentType.ValueType  # 0
@@ -71,8 +71,8 @@ Global___DocumentType: _TypeAlias = DocumentType  # noqa: Y015
 
 @_typing.final
 class IdentityDocument(_message.Message):
-    """A person's document as written on it. Servers bring the number into its canonical form (upper case, no spaces, the
-    rules of its type), keep only a keyed hash and a mask of it, and never write it to a log, metric or error.
+    """An identity document as printed. Servers convert the number to its canonical form (upper case, no spaces, the rules
+    of its type). They store only a keyed hash and a mask of it, and never write it to a log, metric or error.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -88,12 +88,13 @@ class IdentityDocument(_message.Message):
     checksum or form for its type is INVALID_ARGUMENT in a unary call and a rejection in an upload.
     """
     issuing_country: _builtins.str
-    """The country that issued a passport, ISO 3166-1 alpha-3 in capitals. Required for passports, empty for all others;
-    checked with the number's form in code, because a rule across fields costs more than all others together here.
+    """The country that issued a passport, ISO 3166-1 alpha-3 in capitals. Required for passports, empty for all other
+    types. The service checks this in code, because a rule across fields costs more than all other rules of this
+    message together.
     """
     name: _builtins.str
-    """The holder's name as printed, at most 128 characters without control characters. Optional in look-ups; kept only as
-    a keyed hash and a mask.
+    """The name as printed, at most 128 characters without control characters. Optional in look-ups. Servers store only a
+    keyed hash and a mask of it.
     """
     def __init__(
         self,

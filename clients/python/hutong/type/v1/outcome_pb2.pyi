@@ -24,28 +24,28 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     DESCRIPTOR: _descriptor.EnumDescriptor
     OUTCOME_UNSPECIFIED: _Outcome.ValueType  # 0
     OUTCOME_PENDING: _Outcome.ValueType  # 1
-    """Sampled, no result yet: a sampling record. It counts only under a policy with a sampling_proof_window."""
+    """Sampled, no result yet: a sampling record. It counts only if the policy has a sampling_proof_window."""
     OUTCOME_NEGATIVE: _Outcome.ValueType  # 2
     """Target not detected."""
     OUTCOME_POSITIVE: _Outcome.ValueType  # 3
     """Target detected in the person's own specimen."""
     OUTCOME_POOL_POSITIVE: _Outcome.ValueType  # 4
-    """Target detected in a pooled tube. Its members await a single-tube recheck and are not positive persons."""
+    """Target detected in a pooled tube. Its members need a single-tube recheck and do not count as positive."""
     OUTCOME_INCONCLUSIVE: _Outcome.ValueType  # 5
     """The assay gave no usable answer; a new specimen is needed."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
-    """What a nucleic-acid test says of a specimen."""
+    """The outcome of a nucleic-acid test of a specimen."""
 
 OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 OUTCOME_PENDING: Outcome.ValueType  # 1
-"""Sampled, no result yet: a sampling record. It counts only under a policy with a sampling_proof_window."""
+"""Sampled, no result yet: a sampling record. It counts only if the policy has a sampling_proof_window."""
 OUTCOME_NEGATIVE: Outcome.ValueType  # 2
 """Target not detected."""
 OUTCOME_POSITIVE: Outcome.ValueType  # 3
 """Target detected in the person's own specimen."""
 OUTCOME_POOL_POSITIVE: Outcome.ValueType  # 4
-"""Target detected in a pooled tube. Its members await a single-tube recheck and are not positive persons."""
+"""Target detected in a pooled tube. Its members need a single-tube recheck and do not count as positive."""
 OUTCOME_INCONCLUSIVE: Outcome.ValueType  # 5
 """The assay gave no usable answer; a new specimen is needed."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015

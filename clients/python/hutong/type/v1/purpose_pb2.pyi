@@ -49,7 +49,9 @@ class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.Value
     """Anything else."""
 
 class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
-    """What a person wants to do when a result is asked for. A policy names the purposes it covers, or none for all."""
+    """What a person wants to do when a result is asked for. A policy names the purposes it covers. A policy that names none
+    covers all.
+    """
 
 PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
 PURPOSE_PUBLIC_VENUE: Purpose.ValueType  # 1

@@ -34,7 +34,7 @@ class _RefusalGroundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal
     REFUSAL_GROUND_REPEAT_TEST_DEMANDED: _RefusalGround.ValueType  # 5
     """A repeat test was demanded in spite of a valid result (要求重复进行核酸检测)."""
     REFUSAL_GROUND_EXPIRED: _RefusalGround.ValueType  # 6
-    """The result was outside the window of the place that checked."""
+    """The result was outside the window that was applied."""
     REFUSAL_GROUND_POSITIVE_RESULT: _RefusalGround.ValueType  # 7
     """The result was positive, or a pool awaited its recheck."""
     REFUSAL_GROUND_SUSPECTED_FORGERY: _RefusalGround.ValueType  # 8
@@ -42,11 +42,11 @@ class _RefusalGroundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal
     REFUSAL_GROUND_NO_PROOF: _RefusalGround.ValueType  # 9
     """No result was shown and none was on record."""
     REFUSAL_GROUND_OTHER: _RefusalGround.ValueType  # 10
-    """Any other ground; the statement explains it."""
+    """Anything else; the statement describes it."""
 
 class RefusalGround(_RefusalGround, metaclass=_RefusalGroundEnumTypeWrapper):
-    """A reason for which a person was refused, or was to be refused. Policies list the forbidden ones; people report those
-    that they met. The notice of 29 July 2022 forbids the first two by name and leaves its list open ("等").
+    """A ground for refusing a person. Policies list the forbidden grounds, and a reported refusal names the grounds that
+    were given. The notice of 29 July 2022 forbids the first two by name and leaves its list open ("等").
     """
 
 REFUSAL_GROUND_UNSPECIFIED: RefusalGround.ValueType  # 0
@@ -61,7 +61,7 @@ REFUSAL_GROUND_PAPER_NOT_ACCEPTED: RefusalGround.ValueType  # 4
 REFUSAL_GROUND_REPEAT_TEST_DEMANDED: RefusalGround.ValueType  # 5
 """A repeat test was demanded in spite of a valid result (要求重复进行核酸检测)."""
 REFUSAL_GROUND_EXPIRED: RefusalGround.ValueType  # 6
-"""The result was outside the window of the place that checked."""
+"""The result was outside the window that was applied."""
 REFUSAL_GROUND_POSITIVE_RESULT: RefusalGround.ValueType  # 7
 """The result was positive, or a pool awaited its recheck."""
 REFUSAL_GROUND_SUSPECTED_FORGERY: RefusalGround.ValueType  # 8
@@ -69,5 +69,5 @@ REFUSAL_GROUND_SUSPECTED_FORGERY: RefusalGround.ValueType  # 8
 REFUSAL_GROUND_NO_PROOF: RefusalGround.ValueType  # 9
 """No result was shown and none was on record."""
 REFUSAL_GROUND_OTHER: RefusalGround.ValueType  # 10
-"""Any other ground; the statement explains it."""
+"""Anything else; the statement describes it."""
 Global___RefusalGround: _TypeAlias = RefusalGround  # noqa: Y015

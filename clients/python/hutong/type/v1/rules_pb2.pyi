@@ -24,11 +24,11 @@ DOCUMENT_NUMBER_FIELD_NUMBER: _builtins.int
 REPORT_NUMBER_FIELD_NUMBER: _builtins.int
 YEAR_1900_TO_9999_FIELD_NUMBER: _builtins.int
 region: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""A region of GB/T 2260. Whether it exists is checked by the service (REGION_UNKNOWN)."""
+"""A region of GB/T 2260. The service checks that it exists (REGION_UNKNOWN)."""
 no_control_characters: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""A text of one line."""
+"""A text without line breaks."""
 no_nul: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""A text of any number of lines. PostgreSQL stores no NUL."""
+"""A text of any number of lines, without NUL because PostgreSQL cannot store it."""
 lab_name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The name of a laboratory. The service verifies the check character (BAD_USCC)."""
 node_name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
@@ -48,4 +48,4 @@ document_number: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringR
 report_number: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The number of a report within its laboratory."""
 year_1900_to_9999: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.TimestampRules, _builtins.bool]
-"""A time that every calendar and database here can hold."""
+"""A time that every calendar and database in use can represent."""

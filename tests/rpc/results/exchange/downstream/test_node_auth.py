@@ -1,4 +1,4 @@
-"""Whom the nation lets in: provinces' nodes with its pepper and, over TLS, a certificate of their own."""
+"""Authentication at the nation: nodes of provinces with its pepper and, over TLS, a certificate of their own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from tests.support.certificates import Authority
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info, told
+from tests.support.errors import error_info, failure_of
 from tests.support.results.country import HENAN, JILIN, Country, open_member
 from tests.support.results.factories import NOW, PEPPER, REPORTED, USCC, subject_key
 from tests.support.servers import serving, settings_for
@@ -42,7 +42,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 def start(region: str = JILIN, **fields: object) -> ReplicateRequest:
-    """A right first frame."""
+    """Return a valid first frame, with some fields replaced."""
     values: dict[str, object] = {
         "node": f"nodes/{region}",
         "log_id": str(uuid.uuid4()),
@@ -54,7 +54,7 @@ def start(region: str = JILIN, **fields: object) -> ReplicateRequest:
 
 
 def change(source_node: str = JILIN, **fields: object) -> replica_pb2.ReplicatedChange:
-    """A right result of a node, unless something of it is replaced."""
+    """Return a valid result of a node, with some fields replaced."""
     result = StoredResult(
         subject_key(1), REPORTED, USCC, "R1", 1, ACTIVE, "", "", "T1", 1, 2, 1, NEGATIVE, "220502", "", REPORTED,
         None, None, REPORTED, NOW, None, source_node,
@@ -65,13 +65,13 @@ def change(source_node: str = JILIN, **fields: object) -> replica_pb2.Replicated
 
 
 def batch(*changes: replica_pb2.ReplicatedChange, **fields: int) -> ReplicateRequest:
-    """A writer's first commit."""
+    """Return a batch with the first commit of a writer."""
     values = {"writer": 1, "offset": 0, "next_offset": 1} | fields
     return ReplicateRequest(batch=ReplicateBatch(**values, changes=changes))  # type: ignore[arg-type]
 
 
 async def ending(stub: ExchangeServiceStub, *frames: ReplicateRequest) -> tuple[grpc.StatusCode, str]:
-    """How a stream of these frames ends: its code, and the reason if it failed."""
+    """Return the code with which a stream of these frames ends, and the reason if it failed."""
     try:
         async for _ in stub.Replicate(iter(frames), timeout=20):
             pass
@@ -116,9 +116,12 @@ async def test_a_province_is_nobodys_upstream(tmp_path: Path, sqlite_url: MakeUr
     async with open_member(tmp_path / "henan", sqlite_url("results"), HENAN) as henan:
         assert await ending(henan.exchange, start()) == (PRECONDITION, "NOT_AN_UPSTREAM")
         look_up = LookupSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
-        assert (await told(henan.exchange.LookupSubjects(look_up)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+        assert (await failure_of(henan.exchange.LookupSubjects(look_up)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
         subscription = SubscribeSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
-        assert (await told(henan.exchange.SubscribeSubjects(subscription)))[:2] == (PRECONDITION, "NOT_AN_UPSTREAM")
+        assert (await failure_of(henan.exchange.SubscribeSubjects(subscription)))[:2] == (
+            PRECONDITION,
+            "NOT_AN_UPSTREAM",
+        )
 
 
 async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) -> None:
@@ -129,7 +132,7 @@ async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) ->
 
 
 async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Henan's certificate neither replicates as Jilin nor reads or watches as it."""
+    """With Henan's certificate a node cannot replicate, look up, subscribe or watch as Jilin."""
     authority = Authority(tmp_path, "authority")
     own = authority.sign("own", f"{HENAN}.nodes.hutong")
     files = {
@@ -146,8 +149,10 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
         assert await ending(stub, start(JILIN)) == denied
         keys = [b"k" * 16]
         jilin = f"nodes/{JILIN}"
-        assert (await told(stub.LookupSubjects(LookupSubjectsRequest(node=jilin, subject_keys=keys))))[:2] == denied
-        assert (await told(stub.SubscribeSubjects(SubscribeSubjectsRequest(node=jilin, subject_keys=keys))))[
+        assert (await failure_of(stub.LookupSubjects(LookupSubjectsRequest(node=jilin, subject_keys=keys))))[
+            :2
+        ] == denied
+        assert (await failure_of(stub.SubscribeSubjects(SubscribeSubjectsRequest(node=jilin, subject_keys=keys))))[
             :2
         ] == denied
         watch = stub.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=pepper_mark(PEPPER)))
@@ -170,7 +175,7 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
     ],
 )
 def test_a_certificate_names_its_node_or_does_not(name: str, admitted: bool) -> None:
-    """By a DNS name that begins with it or a URI whose whole path it is, and by nothing that only looks alike."""
+    """Either a DNS name begins with it or it is the whole path of a URI. Names that only look alike do not count."""
     shown = {"transport_security_type": [b"ssl"], "x509_subject_alternative_name": [name.encode()]}
     context = SimpleNamespace(auth_context=lambda: shown)
     if admitted:

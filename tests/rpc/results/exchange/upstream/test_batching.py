@@ -1,4 +1,4 @@
-"""Batches of a replication stay below what gRPC carries, whatever texts laboratories send."""
+"""Batches of a replication stay below gRPC's message limit, whatever texts laboratories send."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGEST = "𠮷"
 
 
 def number(person: int) -> str:
-    """The longest number of a report."""
+    """Return a report number of the greatest length."""
     return f"{person:04d}" + LONGEST * 60
 
 
@@ -39,7 +39,7 @@ TUBE = SharedColumns(
 
 
 def tubes(first: int, persons: int, size: int = 1) -> ReplicaTubes:
-    """Persons with the longest texts, so many to a tube."""
+    """Return tubes whose persons have the longest texts."""
     numbers = range(first, first + persons)
     return ReplicaTubes(
         USCC, 1, NOW, JILIN, [TUBE] * (persons // size), [size] * (persons // size),
@@ -48,7 +48,7 @@ def tubes(first: int, persons: int, size: int = 1) -> ReplicaTubes:
 
 
 def replica(person: int) -> Replica:
-    """A recalled result with the longest texts."""
+    """Return a recalled result with the longest texts."""
     result = StoredResult(
         subject_key(person), REPORTED, USCC, number(person), 2, RECALLED, "", "", *TUBE, NOW, NOW, JILIN
     )  # fmt: skip
@@ -56,12 +56,12 @@ def replica(person: int) -> Replica:
 
 
 def commit(sequence: int, tubes: Sequence[ReplicaTubes] = (), changes: Sequence[Change] = ()) -> Outgoing:
-    """A commit of the only writer."""
+    """Return a commit of the only writer."""
     return Outgoing(Entry(1, sequence, NOW + sequence, USCC, ()), tubes, changes)
 
 
 def batches(*commits: Outgoing) -> list[ReplicateBatch]:
-    """What commits are packed into, each of which gRPC carries and the nation takes."""
+    """Return the batches into which commits are packed. Check that gRPC carries and the nation takes each."""
     frames: list[Frame] = pack(Page(commits, 0), NOW)
     assert max(frame.request.ByteSize() for frame in frames) < MAX_MESSAGE_BYTES * 3 // 4
     assert [one for frame in frames for one in frame.commits] == list(commits)
@@ -71,7 +71,7 @@ def batches(*commits: Outgoing) -> list[ReplicateBatch]:
 
 
 def test_a_recall_of_the_longest_texts_is_split() -> None:
-    """3,000 of them together have over 4 MiB, which gRPC refuses to send."""
+    """3,000 of them together exceed 4 MiB, which gRPC refuses to send."""
     sent = [replica(person) for person in range(MAX_CHANGES)]
     packed = batches(commit(1, changes=sent))
     assert [replica_from_proto(change.result) for batch in packed for change in batch.changes] == sent
@@ -80,12 +80,12 @@ def test_a_recall_of_the_longest_texts_is_split() -> None:
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_commit_of_the_longest_texts_is_split(size: int) -> None:
-    """Also within a tube."""
+    """They may be divided within a tube."""
     packed = batches(commit(1, [tubes(0, 6_000, size)]))
-    told = [tubes_from_proto(message, JILIN) for batch in packed for message in batch.tubes]
-    assert [key for some in told for key in some.subject_keys] == list(tubes(0, 6_000).subject_keys)
-    assert [text for some in told for text in some.report_numbers] == list(tubes(0, 6_000).report_numbers)
-    assert {shared for some in told for shared in some.tubes} == {TUBE}
+    received = [tubes_from_proto(message, JILIN) for batch in packed for message in batch.tubes]
+    assert [key for some in received for key in some.subject_keys] == list(tubes(0, 6_000).subject_keys)
+    assert [text for some in received for text in some.report_numbers] == list(tubes(0, 6_000).report_numbers)
+    assert {shared for some in received for shared in some.tubes} == {TUBE}
 
 
 def test_small_commits_share_a_batch_until_it_has_bytes_enough() -> None:

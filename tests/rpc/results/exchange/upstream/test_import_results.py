@@ -1,4 +1,4 @@
-"""ImportResults: what other provinces reported is in this one's store, and stays true."""
+"""ImportResults: results of other provinces are copied into this province's store and kept up to date."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Countr
 
 @pytest.fixture
 async def sqlite_country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    """For what has to do with no database."""
+    """A country on SQLite, for tests in which the database makes no difference."""
     async with open_country(tmp_path, sqlite_url) as opened:
         yield opened
 
 
 async def report_in_jilin(country: Country, persons: int = 1) -> Member:
-    """A laboratory of Jilin has reported, and the nation knows."""
+    """Upload as a laboratory of Jilin, and wait until the nation has the reports."""
     jilin = await country.join(JILIN)
     await jilin.node.register()
     await jilin.node.upload(make_tubes(persons))
@@ -76,7 +76,7 @@ async def import_person(member: Member, person: int = 0, request_id: str = "") -
 
 
 async def local(member: Member, person: int = 0) -> list[result_pb2.TestResult]:
-    """What a look-up in this node's own store tells."""
+    """Return what a look-up in this node's own store finds."""
     answer = await member.node.results.LookupLatest(LookupLatestRequest(document=make_document(person)))
     return [*answer.in_region, *answer.out_of_region]
 
@@ -112,7 +112,7 @@ async def test_importing_again_brings_nothing_and_the_same_request_the_same_answ
 
 
 async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Country) -> None:
-    """And of nobody else; the copy is sent up by nobody, and told to those who watch results here."""
+    """No other subject is imported. The copy is not sent to the nation, and watchers of results here receive it."""
     jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
     await import_person(henan)
     await jilin.node.admin.CorrectResult(
@@ -124,7 +124,7 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     later.persons[0].report_number = "R100"
     await jilin.node.upload([later, make_tube(50)], "second")
     await until(lambda: ("R100",) in henan.rows(report_keys, "report_number"))
-    # What came later bears the mask of the document that was shown when the first was taken in.
+    # Later results get the mask of the document that was given with the first import.
     assert len(set(henan.rows(results, "masked_number"))) == 1
     assert henan.rows(results, "masked_number")[0] != ("",)
     await jilin.node.admin.RecallResults(
@@ -151,7 +151,7 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
 
 
 async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: Country) -> None:
-    """Neither where it was imported nor at the nation: its own node would never know."""
+    """It cannot be corrected where it was imported or at the nation, because its own node would never know."""
     jilin, henan = await report_in_jilin(country), await country.join(HENAN)
     await henan.node.register()
     await import_person(henan)
@@ -171,14 +171,14 @@ async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: C
 
 
 async def test_the_result_of_a_sampling_record_goes_to_the_node_that_received_the_record(country: Country) -> None:
-    """A node with a copy of the record says so, to a rehearsal and to a replay too; no report gets two homes."""
+    """A node with a copy of the record rejects it, in a dry run and a replay too. No report gets two source nodes."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     await jilin.node.register()
     await henan.node.register()
     await jilin.node.upload([make_tube(0, outcome=PENDING)])
     await until(lambda: len(country.nation.results()) == 1)
     await import_person(henan)
-    # Twice in one upload, so that the second is not taken for a duplicate of the first.
+    # Twice in one upload: the second is not taken for a duplicate of the first.
     tubes = [make_tube(0), make_tube(0), make_tube(1)]
     for validate_only, accepted in ((True, 1), (False, 1), (False, 0)):
         (answer,) = await henan.node.upload(tubes, validate_only=validate_only)
@@ -224,12 +224,12 @@ async def test_somebody_of_whom_nothing_is_known_is_followed(sqlite_country: Cou
 
 
 async def numbers(member: Member, person: int = 0) -> list[str]:
-    """The reports that a look-up in this node's own store tells."""
+    """Return the reports that a look-up in this node's own store finds."""
     return sorted(result.report_number for result in await local(member, person))
 
 
 async def test_results_of_tied_documents_come_along_without_a_mask(country: Country) -> None:
-    """Their number was not shown here. When the tie ends, so does what it made one person's."""
+    """Their numbers were not given here. When the link ends, the results are of two subjects again."""
     jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
     tie = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
     await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**tie))
@@ -253,7 +253,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
 
 
 async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_country: Country) -> None:
-    """With its results, which are subscribed to from then on."""
+    """Its results are imported, and it is subscribed to from then on."""
     jilin, henan = await report_in_jilin(sqlite_country, persons=3), await sqlite_country.join(HENAN)
     await import_person(henan)
     tie = {"document": make_document(2), "linked_document": make_document(0), "reason": "seen both"}
@@ -293,7 +293,7 @@ async def test_what_happens_while_the_province_is_away_is_told_when_it_is_back(
 
 
 async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_url: MakeUrl) -> None:
-    """It has forgotten its subscriptions and begins its numbers again: the province does not wait for the old ones."""
+    """It has lost its subscriptions, and its numbers begin again. The province does not wait for the old ones."""
     urls = {name: database_url("results") for name in ("old", "new", "jilin", "henan")}
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "old", urls["old"], urls["jilin"]))
@@ -358,14 +358,14 @@ async def test_the_nation_has_all_there_is_to_import(sqlite_country: Country) ->
 
 
 async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
-    """How a call fails, after whatever it told."""
+    """Return how a call fails, after all of its messages."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await end(call)
     return refused.value.code(), error_info(refused.value).reason
 
 
 async def end(call: Any) -> None:
-    """Hear a call to its end."""
+    """Read a call to its end."""
     if not isinstance(call, grpc.aio.UnaryStreamCall):
         await call
         return
@@ -374,7 +374,7 @@ async def end(call: Any) -> None:
 
 
 async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) -> None:
-    """The nation itself, a region there is none of, another pepper, a node that is asked and is no nation."""
+    """The caller is the nation itself, of an unknown region, has another pepper, or asks a node that is no nation."""
     henan = await sqlite_country.join(HENAN)
     nation, province = sqlite_country.nation.exchange, ExchangeServiceStub(henan.node.channel)
     keys, mark = [subject_key(0)], pepper_mark(PEPPER)
@@ -394,16 +394,16 @@ async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) 
 
 
 async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
-    """One beyond what was told, and one of a number that was told at another time."""
+    """One cursor is beyond the newest notification; others have a known number with another commit time."""
     jilin, henan = await report_in_jilin(country), await country.join(HENAN)
     await import_person(henan)
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
     await until(lambda: len(country.nation.rows(notifications, "number")) == 2)
-    ((_, told_at),) = country.nation.rows(notifications, "number", "commit_time")[1:]
+    ((_, commit_time),) = country.nation.rows(notifications, "number", "commit_time")[1:]
     mark = pepper_mark(PEPPER)
-    for cursor, at in ((3, told_at), (2, told_at - HOUR), (2, None)):
+    for cursor, at in ((3, commit_time), (2, commit_time - HOUR), (2, None)):
         request = WatchNotificationsRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
         if at is not None:
             request.commit_time.CopyFrom(to_timestamp(at))
@@ -422,7 +422,7 @@ async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_ur
 
 
 async def test_a_link_that_carries_nothing_more_is_given_up(sqlite_country: Country) -> None:
-    """Neither side is told that it is dead. What happened meanwhile goes both ways by new ones."""
+    """Neither side notices that its connection is dead. What happened meanwhile crosses both ways on new ones."""
     sqlite_country.timing = ResultsTiming(listener_silence=4.0, sender_answer=2.0, subscribe=0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:

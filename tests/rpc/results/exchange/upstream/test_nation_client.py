@@ -1,4 +1,4 @@
-"""How a province asks the nation: together, for as long as each asker can wait, and never for what nobody awaits."""
+"""The client for look-ups at the nation: shared calls, a limit on each wait, and no call that no caller awaits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ UNMET = "a token that is not met"
 
 
 class Nation(ExchangeServiceServicer):
-    """Answers while it is open that it knows nobody; remembers who was asked about in each call."""
+    """Answers, while its gate is open, without results. Records the subjects of each call."""
 
     def __init__(self) -> None:
         self.calls: list[list[bytes]] = []
@@ -90,12 +90,12 @@ async def gateway(nation: Nation) -> AsyncIterator[NationClient]:
 
 
 def questions(count: int, *, token: str = "") -> list[SubjectQuestion]:
-    """So many persons to ask about."""
+    """Return questions about this many subjects."""
     return [SubjectQuestion(str(person).encode().ljust(16), 3, token=token) for person in range(count)]
 
 
 async def seconds_of(asking: Any) -> float:
-    """How long something takes."""
+    """Return how long something takes."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     await asking
@@ -103,7 +103,7 @@ async def seconds_of(asking: Any) -> float:
 
 
 async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: NationClient) -> None:
-    """However many asked while the nation was frozen, who comes after it is well again is asked about at once."""
+    """However many questions were asked while the nation was frozen, one asked after it works again is sent at once."""
     nation.open.clear()
     for _ in range(3):
         answers = await gateway.ask_each(questions(4 * MAX_BATCH))
@@ -118,7 +118,7 @@ async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: 
 async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little(
     nation: Nation, gateway: NationClient
 ) -> None:
-    """And its answer, however late, restores trust."""
+    """Its answer, however late, closes the circuit breaker."""
     nation.open.clear()
     assert NATION_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS + 0.5
     assert OPEN_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < OPEN_SECONDS + 0.3
@@ -130,7 +130,7 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
 
 
 async def test_each_asker_waits_by_its_own_time(nation: Nation, gateway: NationClient) -> None:
-    """One in a hurry, whose question shares a call with others, does not wait for them."""
+    """A caller with a short deadline does not wait for the other questions of its call."""
     nation.open.clear()
 
     async def in_a_hurry() -> float:
@@ -160,7 +160,7 @@ async def test_questions_with_one_token_share_a_call_apart_from_all_others(
 async def test_a_person_whom_the_nation_cannot_be_asked_about_harms_no_other(
     nation: Nation, gateway: NationClient
 ) -> None:
-    """Nor the trust in the nation, which answers."""
+    """The circuit breaker stays closed too, because the nation answers."""
     asked = questions(100)
     asked[37] = SubjectQuestion(POISON, 3)
     answers = await gateway.ask_each(asked)
@@ -175,7 +175,7 @@ async def test_an_answer_that_cannot_be_read_is_none(nation: Nation, gateway: Na
 
 
 async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationClient) -> None:
-    """A call that is cancelled leaves nothing to be asked."""
+    """The questions of a cancelled call are not asked."""
     nation.open.clear()
     busy = asyncio.create_task(gateway.ask_each(questions(CALLS_AT_ONCE * MAX_BATCH)))
     while len(nation.calls) < CALLS_AT_ONCE:  # noqa: ASYNC110 - the condition is the nation's
@@ -190,7 +190,7 @@ async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationClient) 
 
 
 async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(nation: Nation) -> None:
-    """Of several the later to fail does not close the line that the first one opened and others use already."""
+    """A call that fails later does not close the connection that the first failure opened and other calls use."""
     opened: list[grpc.aio.Channel] = []
     async with bare_server(add_ExchangeServiceServicer_to_server, nation) as address:
 

@@ -1,4 +1,4 @@
-"""A province's ear against a nation that is silent, breaks off, comes back, or tells what cannot be."""
+"""A province's listener against a nation that is silent, breaks off, returns, or sends malformed changes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ Watch = Callable[[WatchNotificationsRequest, Any], AsyncIterator[WatchNotificati
 
 
 class PretendedNation(ExchangeServiceServicer):
-    """Answers watches one after another as it is told, and the last way from then on; tells of so many at once."""
+    """Answers successive watches by scripts, further ones by the last script.
+
+    Refuses to subscribe to more than `most` subjects at once.
+    """
 
     def __init__(self, *watches: Watch, most: int = 500) -> None:
         self._watches = list(watches)
@@ -88,7 +91,7 @@ async def henan(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
 async def listening(
     henan: Laboratory, port: int, timing: ResultsTiming | None = None
 ) -> AsyncIterator[NotificationStore]:
-    """Henan's listener at a port."""
+    """Run Henan's listener against a port."""
     store = NotificationStore(henan.database, henan.clock, HENAN, henan.stores.applier, henan.stores.partitions)
 
     def open_apart() -> grpc.aio.Channel:
@@ -119,7 +122,7 @@ def notification(cursor: int, *changes: ReplicatedChange) -> WatchNotificationsR
 
 
 def telling(*messages: WatchNotificationsResponse, then: Callable[[Any], Awaitable[None]] | None = None) -> Watch:
-    """A watch that tells this, and then says nothing more unless it ends in some other way."""
+    """Return a watch that sends these messages, and then is silent or ends as given."""
 
     async def watch(_: WatchNotificationsRequest, context: Any) -> AsyncIterator[WatchNotificationsResponse]:
         for message in messages:
@@ -150,7 +153,7 @@ async def stands_at(store: NotificationStore, number: int) -> None:
 
 
 async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
-    """As one behind a link that is half open, from where this node stood."""
+    """It is treated like one on a half-open link: the next watch begins at this node's position."""
     nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, missing("R1"))))
     server, port = await serve(nation)
     async with listening(henan, port, ResultsTiming(listener_silence=0.2)) as store:
@@ -175,7 +178,7 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
 
 
 async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None:
-    """It is told again from its beginning."""
+    """It is sent again from its beginning."""
     nation = PretendedNation(
         telling(notification(0, missing("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
         telling(notification(0, missing("R1")), notification(1, missing("R2"))),
@@ -189,7 +192,7 @@ async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None
 
 
 async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
-    """A change of a kind that is not known yet, one without what it needs, one that no store could take."""
+    """One change is of an unknown kind, one lacks required fields, one cannot be stored."""
     broken = [ReplicatedChange(), ReplicatedChange(missing_report=ReplicatedMissingReport(lab="labs/?"))]
     nation = PretendedNation(telling(notification(1, *broken, missing("x" * 65), missing("a\0b1"), missing("R1"))))
     server, port = await serve(nation)
@@ -212,12 +215,12 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
         await stands_at(store, 1)
     await server.stop(None)
     assert [request.cursor for request in nation.asked] == [0, 7, 0]
-    # Once because it was never told anything, once because its place was lost.
+    # Once because it had no position, once because the nation did not know its position.
     assert nation.subscribed == keys + keys
 
 
 async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in_halves(henan: Laboratory) -> None:
-    """Whether every subject is subscribed to again, or several are imported at once."""
+    """This holds when all subjects are subscribed to again, and when several are imported at once."""
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(telling(notification(1)), most=3)
@@ -238,10 +241,10 @@ async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in
 
 async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory) -> None:
     async with listening(henan, 9) as store:
-        await store.begin_anew(None)
-        await store.take([], NotificationPosition(5, NOW))
-        await store.take([], NotificationPosition(3, NOW))
-        await store.begin_anew(NotificationPosition(4, NOW))
+        await store.restart(None)
+        await store.apply([], NotificationPosition(5, NOW))
+        await store.apply([], NotificationPosition(3, NOW))
+        await store.restart(NotificationPosition(4, NOW))
         assert await store.read_position() == NotificationPosition(5, NOW)
 
 

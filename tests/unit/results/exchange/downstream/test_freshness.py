@@ -10,7 +10,7 @@ from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILAB
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
-from services.results.exchange.downstream.freshness import FORGOTTEN, LATE, SILENT, NodeRegistry
+from services.results.exchange.downstream.freshness import LISTED_FOR, MAX_LAG, MAX_SILENCE, NodeRegistry
 from services.results.exchange.model import Node
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
@@ -53,12 +53,12 @@ def within(seconds: float) -> None:
 async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
     """OK up to its instant, never beyond now; silent after a minute; unknown before its first checkpoint; forgotten."""
     register = Register(
-        node("110000", as_of=NOW - MINUTE, contact=NOW - SILENT),
+        node("110000", as_of=NOW - MINUTE, contact=NOW - MAX_SILENCE),
         node("120000", as_of=NOW + MINUTE),
-        node("130000", contact=NOW - SILENT - SECOND),
+        node("130000", contact=NOW - MAX_SILENCE - SECOND),
         node("140000", as_of=None),
-        node("210000", as_of=NOW - LATE - SECOND),
-        node("150000", contact=NOW - FORGOTTEN - DAY),
+        node("210000", as_of=NOW - MAX_LAG - SECOND),
+        node("150000", contact=NOW - LISTED_FOR - DAY),
     )
     told = await nodes_of(register).sources()
     assert [(one.node.removeprefix("nodes/"), one.state) for one in told] == [
