@@ -61,20 +61,20 @@ class ResultsClient:
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
     def ask(self, look_up: LookupLatestRequest, longest_seconds: float = UPSTREAM_SECONDS) -> asyncio.Future[Answer]:
-        """Put a look-up; its future has an answer within the time the call under way has for it.
+        """Send a look-up and return the future of its answer.
 
         The future has an answer within the time that the circuit breaker allows. It raises InvalidArgument if Results
         rejects the look-up.
         """
         if self.may_wait(look_up):
-            return self._put(look_up, self._alone, longest_seconds)
+            return self._put(look_up, self._unshared, longest_seconds)
         coalescer = self._nationwide if look_up.scope == LOOKUP_SCOPE_NATIONWIDE else self._local
         return self._put(look_up, coalescer, longest_seconds)
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
-        """Whether Results waits for what another node has committed, and so asks the nation whatever the scope is.
+        """Return whether Results may wait for commits of another node, and so asks the nation whatever the scope is.
 
-        Its own commits it sees at once.
+        It sees its own commits at once.
         """
         freshness = read_token(look_up.at_least_as_fresh)
         return freshness is not None and freshness.region != self._region
@@ -91,7 +91,7 @@ class ResultsClient:
     async def look_up_each(
         self, look_ups: list[LookupLatestRequest], longest_seconds: float = UPSTREAM_SECONDS
     ) -> Sequence[Answer | HutongError]:
-        """Answer several look-ups in order in one call of their own, but for those with other nodes' tokens.
+        """Answer several look-ups in order.
 
         They share one call, except those with other nodes' tokens. Of these, look-ups with the same token share a call.
         """
@@ -99,7 +99,7 @@ class ResultsClient:
         waiting: dict[int, asyncio.Future[Answer]] = {}
         for index, one in enumerate(look_ups):
             if one.at_least_as_fresh and self.may_wait(one):
-                coalescer = apart.setdefault(one.at_least_as_fresh, Coalescer(self._look_up_batch))
+                coalescer = by_token.setdefault(one.at_least_as_fresh, Coalescer(self._look_up_batch))
                 waiting[index] = self._put(one, coalescer, longest_seconds)
         rest = [one for index, one in enumerate(look_ups) if index not in waiting]
         together = await self._look_up_together(rest, longest_seconds)

@@ -52,9 +52,9 @@ def classes_of(region: str, arriving_from: str) -> list[int]:
 
 def resolve_all(
     revisions: Sequence[Revision], region: str, purpose: int, arriving_from: str, at: int, known: int | None = None
-) -> tuple[list[Told], frozenset[int]]:
+) -> tuple[list[NaiveAnswer], frozenset[int]]:
     """Rule 5: the different answers of the classes, within the province first, and the grounds forbidden in any."""
-    answers: list[Told] = []
+    answers: list[NaiveAnswer] = []
     for origin in classes_of(region, arriving_from):
         answer = resolve(revisions, region, purpose, origin, at, known)
         if answer not in answers:
@@ -64,7 +64,7 @@ def resolve_all(
 
 def resolve(
     revisions: Sequence[Revision], region: str, purpose: int, origin: int, at: int, known: int | None = None
-) -> Told:
+) -> NaiveAnswer:
     """Rules 2 and 3, for one class of origin."""
     speaking = [
         revision

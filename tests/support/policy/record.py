@@ -73,8 +73,8 @@ def _timestamp(civil: str) -> Timestamp:
     return to_timestamp(from_datetime(datetime.strptime(civil, "%Y-%m-%d %H:%M").replace(tzinfo=SHANGHAI)))
 
 
-def put(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin) -> dict[str, Any]:
-    """An answer in the words of the scenarios."""
+def describe(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin) -> dict[str, Any]:
+    """Return an answer in the terms of the scenarios."""
     if isinstance(effective, policy_pb2.PoliciesByOrigin):
         both = {
             "within": _short(effective.same_province.governing),
@@ -99,19 +99,21 @@ def put(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin) -> 
         "document": effective.governing_source.document_number,
         "floor_document": effective.floor_source.document_number,
     }
-    return told | _until(effective)
+    return described | _until(effective)
 
 
-def told_as_expected(
+def describe_expected(
     effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin, expected: dict[str, Any]
 ) -> dict[str, Any]:
-    """Those words of an answer that a scenario mentions, for comparison with it; and always what was replaced."""
-    told = put(effective)
-    return {key: told.get(key) for key in (*expected, "stated") if key in expected or told.get(key) is not None}
+    """Return the fields of an answer that a scenario mentions, and always the basis that a floor replaced."""
+    described = describe(effective)
+    return {
+        key: described.get(key) for key in (*expected, "stated") if key in expected or described.get(key) is not None
+    }
 
 
 def policy_of(answer: ResolvePolicyItem | ResolvePolicyResponse) -> Any:
-    """The one policy of an answer, or the policies by origin."""
+    """Return the one policy of an answer, or the policies by origin."""
     return answer.by_origin if answer.HasField("by_origin") else answer.effective_policy
 
 

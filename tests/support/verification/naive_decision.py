@@ -51,13 +51,13 @@ class Candidate:
     why_not: str = ""
 
 
-def judge(inputs: Any) -> Verdict:
+def decide_naively(inputs: Any) -> Verdict:
     """The verdict: of each policy that may apply, and the best of them for the holder."""
     if inputs.elsewhere is None:
-        return judge_by(inputs, inputs.policy, inputs.policy.forbidden_grounds if inputs.policy else ())
+        return decide_by(inputs, inputs.policy, inputs.policy.forbidden_grounds if inputs.policy else ())
     forbidden = (*inputs.policy.forbidden_grounds, *inputs.elsewhere.forbidden_grounds)
     verdicts = [
-        replace(judge_by(inputs, policy, forbidden), origin=origin)
+        replace(decide_by(inputs, policy, forbidden), origin=origin)
         for origin, policy in (("SAME_PROVINCE", inputs.policy), ("OTHER_PROVINCE", inputs.elsewhere))
     ]
     verdicts.sort(key=standing_of)
@@ -74,7 +74,7 @@ def standing_of(verdict: Verdict) -> tuple[int, float, str]:
     return place * 2 + verdict.refusal_permitted, later, verdict.policy
 
 
-def judge_by(inputs: Any, policy: Any, forbidden: tuple[int, ...]) -> Verdict:
+def decide_by(inputs: Any, policy: Any, forbidden: tuple[int, ...]) -> Verdict:
     """The verdict by one policy, with its line of the table."""
     if policy is None:
         verdict = Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE")
@@ -83,7 +83,7 @@ def judge_by(inputs: Any, policy: Any, forbidden: tuple[int, ...]) -> Verdict:
     elif policy.required is None:
         verdict = Verdict("NOT_REQUIRED", "NO_TEST_REQUIRED")
     else:
-        verdict = judge_things(inputs, policy.required, forbidden)
+        verdict = decide_candidates(inputs, policy.required, forbidden)
     verdict.policy = policy.governing if policy else ""
     verdict.line = find_line(verdict, inputs, policy)
     return verdict
@@ -127,7 +127,7 @@ def find_line(verdict: Verdict, inputs: Any, policy: Any) -> dict[str, str]:
     return lines[0]
 
 
-def judge_things(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
+def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
     """The verdict where a result is asked for."""
     use = moment(inputs.use_time)
     everything, contradictions, to_upload = collect(inputs)
@@ -141,7 +141,7 @@ def judge_things(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
         permitted = [ground for ground in grounds if ground not in forbidden]
         return rule.refusal_permitted and asked_the_nation(inputs) and len(permitted) == len(grounds)
 
-    recorded = [thing.subject for thing in usable if thing.recorded]
+    recorded = [candidate.subject for candidate in usable if candidate.recorded]
     negatives = [one for one in recorded if one.outcome == NEGATIVE]
     for outcome, reason in ((POSITIVE, "POSITIVE_RESULT"), (POOL, "PENDING_RECHECK")):
         standing = [
@@ -166,9 +166,9 @@ def judge_things(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
     sampled_only = False
     # A report later than the use time that is not positive counts as a sampling record until its report time.
     in_the_lab = [
-        thing
-        for thing in everything
-        if thing.why_not == "NOT_YET_REPORTED" and thing.subject.outcome in (NEGATIVE, INCONCLUSIVE)
+        candidate
+        for candidate in everything
+        if candidate.why_not == "NOT_YET_REPORTED" and candidate.subject.outcome in (NEGATIVE, INCONCLUSIVE)
     ]
     for candidate in usable + in_the_lab:
         subject = candidate.subject
@@ -210,14 +210,14 @@ def judge_things(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
         grounds.append(EXPIRED_GROUND)
     if contradictions:
         grounds.append(FORGERY_GROUND)
-    reasons = {thing.why_not for thing in everything}
+    reasons = {candidate.why_not for candidate in everything}
     if expired_ends:
         reasons.add("EXPIRED")
     if contradictions:
         reasons.add("EVIDENCE_CONTRADICTS_RECORD")
     if sampled_only:
         reasons.add("NOT_YET_REPORTED")
-    if any(thing.subject.outcome == INCONCLUSIVE for thing in usable):
+    if any(candidate.subject.outcome == INCONCLUSIVE for candidate in usable):
         reasons.add("INCONCLUSIVE_RESULT")
     order = [
         "EXPIRED",
@@ -233,7 +233,7 @@ def judge_things(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
     return Verdict("NOT_RECOGNIZED", strongest, expire_time=ended, refusal_permitted=may_refuse(*grounds), **extras)
 
 
-def collect(inputs: Any) -> tuple[list[Thing], list[tuple[str, ...]], set[tuple[str, str]]]:
+def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tuple[str, str]]]:
     """Newest revisions, evidence that stands by itself, contradictions, and reports to be uploaded."""
     known = list(inputs.records)
     if not inputs.own_records_alone:

@@ -34,7 +34,7 @@ def test_place_answers_as_on_that_day(book: PolicyBook, row: str) -> None:
     for question, expected in ((case.question, case.expected) for case in CASES if case.row == row):
         at = from_timestamp(question.effective_time)
         answer = book.resolve(question.region, question.purpose, question.arriving_from, at)
-        assert record.told_as_expected(record.policy_of(response_to_proto(answer)), expected) == expected, question
+        assert record.describe_expected(record.policy_of(response_to_proto(answer)), expected) == expected, question
 
 
 def test_every_sample_policy_is_asked_for() -> None:
