@@ -226,7 +226,11 @@ def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
         assert decision.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK)
 
 
-@given(worlds, st.sampled_from(lookup_pb2.SourceState.values()[2:]), st.sampled_from(("110000", "220000", "000000")))
+@given(
+    worlds,
+    st.sampled_from((SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED)),
+    st.sampled_from(("110000", "220000", "000000")),
+)
 def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
     """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
     away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
@@ -242,6 +246,15 @@ def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs,
         assert after.gate.action in (pb.GATE_ACTION_ASK_AGAIN, pb.GATE_ACTION_LET_IN)
         assert away.source in [next_step.source for next_step in after.next_steps]
     assert away in after.sources
+
+
+@given(worlds)
+def test_a_nation_that_is_named_as_not_asked_is_one_that_was_not_asked(inputs: Inputs) -> None:
+    """Its name among the sources changes nothing else."""
+    others = tuple(source for source in inputs.sources if source.source != NATIONAL_RESULTS)
+    named = (*others, SourceStatus(NATIONAL_RESULTS, lookup_pb2.SOURCE_STATE_NOT_ASKED, None))
+    before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=named))
+    assert after._replace(sources=()) == before._replace(sources=())
 
 
 @given(worlds)
