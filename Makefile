@@ -8,11 +8,13 @@ PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
 TOOLS  := .tools
+# Tests run side by side, a worker for each core; each worker has databases of its own.
+SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run quick test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,9 +47,12 @@ demo-nation: $(READY) ## Run a national node and three provinces: a person teste
 run: $(READY) ## Run the demo and keep the three services up until Ctrl-C
 	@$(BIN)/python -m clients.examples.demo --stay
 
+quick: lint ## What to run while you work: lint, unit and contract tests; under a minute
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(ARGS)
+
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
-	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: lint types protos-fresh test ## Run what CI runs: lint, types, protos-fresh and test
 

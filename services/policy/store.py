@@ -18,7 +18,7 @@ from services.policy import tables
 from services.policy.changes import Changes, newest_sequence, read_changes
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
-from services.storage.idempotency import answer_once
+from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
@@ -28,6 +28,7 @@ class PolicyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._writer = IdempotentWriter(database, tables.requests)
 
     async def read_changes(self, after: int) -> Changes:
         """Read every revision that was published or withdrawn after a sequence."""
@@ -45,24 +46,14 @@ class PolicyStore:
         now: Instant,
     ) -> R:
         """Make a change in one transaction, once for each request id. Changes of all processes are serialized."""
-        return await self._database.write(_change_once, request, change, response_type, now)
+
+        def run(connection: Connection) -> R:
+            lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
+            return change(connection)
+
+        idempotent = IdempotentRequest(request, response_type, _as_it_is, now)
+        return await self._writer.write(idempotent, run)
 
 
-def _change_once(
-    connection: Connection,
-    request: PublishPolicyRequest | WithdrawPolicyRequest,
-    change: Callable[[Connection], R],
-    response_type: type[R],
-    now: Instant,
-) -> R:
-    lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
-    return answer_once(
-        connection,
-        tables.requests,
-        request.DESCRIPTOR.name.removesuffix("Request"),
-        request.request_id,
-        request,
-        now,
-        lambda: change(connection),
-        response_type=response_type,
-    )
+def _as_it_is(response: R) -> R:
+    return response

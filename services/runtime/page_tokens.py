@@ -38,7 +38,7 @@ class PageTokens:
     def issue(self, request: Message, position: Sequence[str | int]) -> str:
         """Return the token of the page after a position."""
         body = orjson.dumps(position)
-        return base64.urlsafe_b64encode(self._mac(request, body) + body).decode().rstrip("=")
+        return base64.urlsafe_b64encode(self.mac(request, body) + body).decode().rstrip("=")
 
     def position(self, request: Message, shape: Sequence[type]) -> list[Any] | None:
         """Return the position in a request's page_token, with values of these types; None for the first page.
@@ -52,14 +52,14 @@ class PageTokens:
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-            position = orjson.loads(body) if hmac.compare_digest(mac, self._mac(request, body)) else None
+            position = orjson.loads(body) if hmac.compare_digest(mac, self.mac(request, body)) else None
         except (binascii.Error, ValueError):
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):
             raise InvalidArgument.field("page_token", "was not issued for this request", "INVALID_PAGE_TOKEN")
         return position
 
-    def _mac(self, request: Message, body: bytes) -> bytes:
+    def mac(self, request: Message, body: bytes) -> bytes:
         """Return the keyed hash of the position and of the request without its paging, so that neither can change."""
         bare = type(request)()
         bare.CopyFrom(request)

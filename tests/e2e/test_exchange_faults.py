@@ -10,7 +10,7 @@ import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -31,6 +31,8 @@ from tests.support.ports import free_address
 from tests.support.results.country import SAME_EVERYWHERE, read_rows
 from tests.support.results.factories import LAB_NAME, NOW
 from tests.support.results.uploaders import BATCH, Laboratories
+from tests.support.verification.node import Node
+from tests.support.waiting import random_instant, until
 
 ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -120,7 +122,7 @@ async def _break_something(chance: random.Random, fault: str, nation: ForkServer
         province.service.kill()
     if fault in ("nation", "both"):
         # For a while nobody is there.
-        await asyncio.sleep(chance.uniform(0, 0.5))
+        await asyncio.to_thread(random_instant, chance, 0.5)
         nation.start()
     if fault in ("province", "both"):
         province.service.start()
@@ -155,13 +157,16 @@ async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
         wanted += province.rows()
     assert set(wanted.values()) == {1}
     assert wanted.total() > 2 * ROUNDS * BATCH, f"hardly any load, seed {SEED}"
-    loop = asyncio.get_running_loop()
-    until = loop.time() + TIMEOUT_SECONDS
-    while (found := Counter(read_rows(nation_url, results, *SAME_EVERYWHERE))) != wanted:
-        missing, more = wanted - found, found - wanted
+
+    def found() -> Counter[tuple[object, ...]]:
+        return Counter(read_rows(nation_url, results, *SAME_EVERYWHERE))
+
+    try:
+        await until(lambda: found() == wanted, TIMEOUT_SECONDS)
+    except TimeoutError:
+        missing, more = wanted - found(), found() - wanted
         text = f"seed {SEED}: {missing.total()} missing, {more.total()} too many"
-        assert loop.time() < until, f"{text}: {list(missing)[:2]} {list(more)[:2]}"
-        await asyncio.sleep(0.2)
+        raise AssertionError(f"{text}: {list(missing)[:2]} {list(more)[:2]}") from None
     assert _keys(nation_url) == sorted(key for province in provinces for key in _keys(province.url))
 
 
@@ -174,10 +179,12 @@ async def _check_at_rest(nation_address: str) -> None:
     """Nothing is outstanding, and nobody's report was taken for another's."""
     async with grpc.aio.insecure_channel(nation_address) as channel:
         stub = ExchangeServiceStub(channel)
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            while True:
-                nodes = (await stub.ListNodes(ListNodesRequest(), wait_for_ready=True)).nodes
-                if [node.backlog for node in nodes] == [0, 0, 0]:
-                    break
-                await asyncio.sleep(0.1)
-        assert [node.conflict_count for node in nodes] == [0, 0, 0]
+
+        async def nodes() -> Sequence[Node]:
+            return (await stub.ListNodes(ListNodesRequest(), wait_for_ready=True)).nodes
+
+        async def is_at_rest() -> bool:
+            return [node.backlog for node in await nodes()] == [0, 0, 0]
+
+        await until(is_at_rest, TIMEOUT_SECONDS)
+        assert [node.conflict_count for node in await nodes()] == [0, 0, 0]

@@ -15,9 +15,10 @@ from services.results.exchange.tables import nodes
 from services.results.records.tables import results
 from tests.support.certificates import Authority, Certificate
 from tests.support.processes import Daemon, daemon
-from tests.support.results.country import HENAN, read_rows, until
+from tests.support.results.country import HENAN, read_rows
 from tests.support.results.factories import lab_to_register, make_tubes
 from tests.support.results.node import batch_of, start
+from tests.support.waiting import until
 
 PERSONS = 20
 

@@ -9,7 +9,6 @@ import contextlib
 import os
 import random
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from tests.support.databases import MakeUrl, PostgresServer
 from tests.support.fork_server import fork_server, service_variables
 from tests.support.ports import free_address
 from tests.support.results.uploaders import Laboratories
+from tests.support.waiting import random_instant
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 MOST_BATCHES = 10
 """Fewer batches than these are acknowledged between two kills. In a tenth of the rounds none: it dies as it starts."""
@@ -42,7 +42,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_doubled(tmp_path: Path, databa
             batches = chance.randrange(MOST_BATCHES)
             laboratories.wait_for_batches(batches)
             # Anywhere in a commit that takes a few milliseconds, or in a start that takes some hundred.
-            time.sleep(chance.uniform(0, 0.02 if batches else 0.5))
+            random_instant(chance, 0.02 if batches else 0.5)
             services.kill()
             services.start()
         laboratories.finish()

@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from clients.examples.node import Node, running_node
 from clients.examples.story import LABS
 from tests.support.ports import free_addresses
 from tests.support.processes import run, started
+from tests.support.waiting import wait_until
 
 PARTLY = 3
 """The command's exit code when rows were rejected."""
@@ -122,9 +122,12 @@ def begun(node: Node, day: Path) -> Iterator[subprocess.Popen[str]]:
     journal = journal_of(day)
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with started(command(day, "--batch-size", "50"), env=node.environment, **options) as process:
-        while not (journal.exists() and json.loads(journal.read_text("utf-8"))["acknowledged_offset"]):
+
+        def is_begun() -> bool:
             assert process.poll() is None, "the upload ended before it could be disturbed"
-            time.sleep(0.005)
+            return journal.exists() and bool(json.loads(journal.read_text("utf-8"))["acknowledged_offset"])
+
+        wait_until(is_begun)
         yield process
 
 

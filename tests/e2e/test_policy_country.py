@@ -19,10 +19,9 @@ from tests.support.link import link_to
 from tests.support.policy.country import FLOOR, NATION_POLICY, make_floor, nation_as_of, resolve, revisions
 from tests.support.policy.service import Service, make_policy
 from tests.support.processes import Daemon, environment
-from tests.support.results.country import until
+from tests.support.waiting import until
 
 PUBLICATIONS = 60
-RETRY_SECONDS = 0.05
 
 
 class Process:
@@ -68,12 +67,15 @@ class Process:
 async def publish(nation: Process, policy: policy_pb2.Policy) -> None:
     """Publish until it is acknowledged, whatever happens to the nation meanwhile; once, by its request id."""
     request = PublishPolicyRequest(policy=policy, request_id=str(uuid.uuid4()))
-    while True:
+
+    async def is_acknowledged() -> bool:
         async with grpc.aio.insecure_channel(nation.address) as channel:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 await PolicyAdminServiceStub(channel).PublishPolicy(request, timeout=2.0)
-                return
-        await asyncio.sleep(RETRY_SECONDS)
+                return True
+        return False
+
+    await until(is_acknowledged)
 
 
 async def test_a_province_has_exactly_what_the_nation_published_whoever_is_killed_when(

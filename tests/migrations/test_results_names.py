@@ -19,7 +19,7 @@ from services.results.exchange.downstream.notifications import (
 )
 from services.results.exchange.model import NodeLog, NotificationPosition
 from services.results.exchange.subscribers import list_subscribed
-from services.results.exchange.upstream.notification_store import _read_position
+from services.results.exchange.upstream.notification_store import read_position
 from services.results.lookup.subjects import find_subjects
 from services.results.missing_reports.store import list_missing_reports
 from services.results.records.partitions import make_partitions
@@ -171,7 +171,7 @@ def check_reads(database: Database) -> None:
     assert [node.region for node in database.read_now(list_nodes)] == ["410000"]
     log = NodeLog("410000", "log")
     assert [tuple(position) for position in database.write_now(open_log, log, [], 0, NOW)] == [(1, 3, NOW)]
-    assert database.read_now(_read_position) == NotificationPosition(7, NOW)
+    assert database.read_now(read_position) == NotificationPosition(7, NOW)
     assert [one.national_receive_time for one in database.read_now(with_national_receive_times, [result])] == [NOW + 1]
     (link,) = database.read_now(list_links, KEY, None, 9)
     assert (link.unlink_time, link.unlink_reason) == (NOW + 1, "mistaken")

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import TIMEOUT_SECONDS, environment, started
+from tests.support.processes import environment, started
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 class ForkServer:

@@ -23,6 +23,8 @@ class Link:
         self._carriers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.address = ""
+        self.held = 0
+        """Bytes that came in and are not carried yet."""
         self.carried = bytearray()
         """All bytes that were forwarded in either direction."""
 
@@ -109,9 +111,13 @@ class Link:
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
-                await flowing.wait()
-                if self._delay:
-                    await asyncio.sleep(self._delay)
+                self.held += len(data)
+                try:
+                    await flowing.wait()
+                    if self._delay:
+                        await asyncio.sleep(self._delay)
+                finally:
+                    self.held -= len(data)
                 self.carried += data
                 target.write(data)
                 await target.drain()

@@ -15,9 +15,7 @@ from typing import Any
 
 import psutil
 
-TIMEOUT_SECONDS = 30.0
-"""How long a test waits for a process. The test fails after it."""
-
+from tests.support.waiting import TIMEOUT_SECONDS
 
 _MARK = "TEST_PROCESS"
 """The variable that marks all descendants of this process, including orphans that have another parent by now."""

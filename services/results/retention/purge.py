@@ -105,7 +105,7 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
 def _remove(database: Database, deletion: Deletion) -> Deletion:
     horizon = deletion.horizon
     database.write_now(_set_horizon, deletion)
-    count, digest = database.read_long_now(_count_and_hash, horizon)
+    count, digest = database.read_long_now(count_and_hash, horizon)
     deletion = replace(deletion, result_count=count, digest=digest)
     database.write_now(_complete_record, deletion)
     database.write_now(remove_with_keys, horizon)
@@ -132,7 +132,7 @@ def _set_horizon(connection: Connection, deletion: Deletion) -> None:
     connection.execute(insert(deletions).values(asdict(deletion)))
 
 
-def _count_and_hash(connection: Connection, horizon: Instant) -> tuple[int, str]:
+def count_and_hash(connection: Connection, horizon: Instant) -> tuple[int, str]:
     """Return how many revisions lie before the horizon, and a hash over their names."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")

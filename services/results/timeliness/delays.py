@@ -139,7 +139,7 @@ def summarize(
     for lab, class_, persons in _read_classes(connection, _nationwide, labs, start, end):
         for name in (lab, ""):
             to_nation[name][class_] += int(persons)
-    return {name: _timeliness(counts[name], to_nation[name], last.get(name), late) for name in names}
+    return {name: timeliness_of(counts[name], to_nation[name], last.get(name), late) for name in names}
 
 
 def _read_classes(
@@ -153,9 +153,10 @@ def _read_classes(
     return connection.execute(query.group_by(*columns))
 
 
-def _timeliness(
+def timeliness_of(
     counts: Counter[int], to_nation: Counter[int], last_upload_time: Instant | None, late: Span
 ) -> Timeliness:
+    """Return the summary of persons counted by class of delay; `late` is the longest delay that is not late."""
     # Only classes entirely beyond the threshold count, so that no result within it is called late.
     late_count = sum(persons for class_, persons in counts.items() if class_ and longest_of_class(class_ - 1) >= late)
     return Timeliness(counts.total(), _quantiles(counts), _quantiles(to_nation), late_count, last_upload_time)
@@ -163,10 +164,10 @@ def _timeliness(
 
 def _quantiles(counts: Counter[int]) -> Quantiles | None:
     total = counts.total()
-    return Quantiles(*(_quantile(counts, total, share) for share in (0.50, 0.95, 0.99))) if total else None
+    return Quantiles(*(quantile_of(counts, total, share) for share in (0.50, 0.95, 0.99))) if total else None
 
 
-def _quantile(counts: Counter[int], total: int, share: float) -> Span:
+def quantile_of(counts: Counter[int], total: int, share: float) -> Span:
     """Return the longest delay of the class in which the share is reached."""
     classes = sorted(counts)
     seen = accumulate(counts[class_] for class_ in classes)

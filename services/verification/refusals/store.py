@@ -19,7 +19,7 @@ from services.domain.instant import Instant
 from services.domain.names import format_refusal
 from services.domain.region import NATION, prefix
 from services.storage.engine import Database
-from services.storage.idempotency import answer_once
+from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.summary import Reported
@@ -54,7 +54,7 @@ class RefusalStore:
 
     def __init__(self, database: Database, secret: bytes) -> None:
         self._database = database
-        self._secret = secret
+        self._writer = IdempotentWriter(database, requests, secret)
 
     async def add_refusal(
         self,
@@ -65,26 +65,14 @@ class RefusalStore:
     ) -> ReportRefusalResponse:
         """Store a report, and the decision that was made for it if there is one, in one transaction."""
 
-        def work(connection: Connection) -> ReportRefusalResponse:
-            def run() -> ReportRefusalResponse:
-                if made is not None:
-                    insert_decisions(connection, [made])
-                connection.execute(insert(refusals).values(_to_row(refusal)))
-                return encode(refusal)
+        def run(connection: Connection) -> Refusal:
+            if made is not None:
+                insert_decisions(connection, [made])
+            connection.execute(insert(refusals).values(_to_row(refusal)))
+            return refusal
 
-            return answer_once(
-                connection,
-                requests,
-                "ReportRefusal",
-                request.request_id,
-                request,
-                refusal.create_time,
-                run,
-                response_type=ReportRefusalResponse,
-                secret=self._secret,
-            )
-
-        return await self._database.write(work)
+        idempotent = IdempotentRequest(request, ReportRefusalResponse, encode, refusal.create_time)
+        return await self._writer.write(idempotent, run)
 
     async def answer_refusal(
         self,
@@ -100,20 +88,11 @@ class RefusalStore:
             FailedPrecondition: CONFLICT, the report has another answer already.
         """
 
-        def work(connection: Connection) -> AnswerRefusalResponse:
-            return answer_once(
-                connection,
-                requests,
-                "AnswerRefusal",
-                request.request_id,
-                request,
-                now,
-                lambda: encode(_answer(connection, uuid, mask_identity(request.answer), now)),
-                response_type=AnswerRefusalResponse,
-                secret=self._secret,
-            )
+        def run(connection: Connection) -> Refusal:
+            return _answer(connection, uuid, mask_identity(request.answer), now)
 
-        return await self._database.write(work)
+        idempotent = IdempotentRequest(request, AnswerRefusalResponse, encode, now)
+        return await self._writer.write(idempotent, run)
 
     async def get_refusal(self, uuid: str) -> Refusal:
         """Return one report.

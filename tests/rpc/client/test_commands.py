@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from clients.examples import generate_day
 from clients.examples.day import LAB
 from tests.support.client.command_line import Shell
 from tests.support.processes import run, started
+from tests.support.waiting import wait_until
 
 README = Path(__file__).parents[3] / "clients/python/README.md"
 UNKNOWN_CARD = "410105186001010019"
@@ -188,9 +188,8 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
     hutong(
         "verify", "--number", UNKNOWN_CARD, *PLACE, *use, "--evidence", f"{shown},sample_time=2022-08-10T01:00:00+08:00"
     )
-    until = time.monotonic() + 20
-    while not (found := hutong.json("missing-reports", "--lab", lab)["missing_reports"]) and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: bool(hutong.json("missing-reports", "--lab", lab)["missing_reports"]))
+    found = hutong.json("missing-reports", "--lab", lab)["missing_reports"]
     assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
     text = hutong("missing-reports", "--all").stdout
     assert "JN-0001" in text

@@ -7,7 +7,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from clients.examples.day import LAB
 from clients.examples.node import Node, running_node
 from tests.support.ports import free_addresses
 from tests.support.processes import started
+from tests.support.waiting import wait_until
 
 PEOPLE, WRONG = 4_000, 80
 """So many that a fast machine does not come to the end between a look at the journal and the kill."""
@@ -73,9 +73,7 @@ def acknowledged(day: Path) -> int:
 
 
 def wait_for_offset(process: subprocess.Popen[str], day: Path, offset: int) -> None:
-    until = time.monotonic() + SECONDS
-    while acknowledged(day) < offset and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.005)
+    wait_until(lambda: acknowledged(day) >= offset or process.poll() is not None, SECONDS)
 
 
 def expected_rejects(day: Path) -> dict[int, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -27,7 +26,8 @@ from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.policy.country import make_venue_policy, nation_as_of, province, revisions, wait_until_known
 from tests.support.policy.service import Service
-from tests.support.results.country import read_rows, until
+from tests.support.results.country import read_rows
+from tests.support.waiting import turns, until
 
 NAME = "jurisdictions/000000/policies/{}"
 
@@ -49,7 +49,7 @@ class PretendedNation:
         while True:
             checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(SystemClock().now()), node="nodes/000000")
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor="the end")
-            await asyncio.sleep(0.1)
+            await turns()
 
 
 @contextlib.asynccontextmanager

@@ -33,7 +33,7 @@ from tests.support.policy.country import (
     wait_until_known,
 )
 from tests.support.policy.service import Service, make_policy, policy_at
-from tests.support.results.country import until
+from tests.support.waiting import until
 
 CITY_POLICY = "jurisdictions/410100/policies/hotel"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,11 @@ from services.domain.errors import NotFound
 from services.runtime.server.timing import ServerTiming
 from tests.support.fake_service import GET_LAB, LAB_SERVICE, UPLOAD_RESULTS, UPLOAD_SERVICE, Gate, answer, pretend
 from tests.support.servers import channel_to, settings_for
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 START = UploadResultsRequest(start=UploadStart(lab="labs/1", upload_id="day"))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, at most ten seconds."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in another thread's or library's hands
-            await asyncio.sleep(0.001)
 
 
 def accesses(logs: list[Any]) -> list[dict[str, Any]]:
@@ -194,7 +188,10 @@ async def test_health_follows_the_check(tmp_path: Path) -> None:
     """NOT_SERVING before the check has passed, SERVING after, NOT_SERVING when it fails, SERVING once it recovers."""
     check = Check(well=False)
     quick = ServerTiming(check=0.01)
-    async with channel_to(pretend(check=check), settings_for(tmp_path), quick) as channel, asyncio.timeout(10):
+    async with (
+        channel_to(pretend(check=check), settings_for(tmp_path), quick) as channel,
+        asyncio.timeout(TIMEOUT_SECONDS),
+    ):
         for service in ("", LAB_SERVICE, UPLOAD_SERVICE):
             assert await status_of(channel, service) == NOT_SERVING
         states = watch(channel, LAB_SERVICE)

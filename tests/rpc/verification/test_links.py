@@ -19,10 +19,11 @@ from services.verification.main import open_verification
 from services.verification.sources.timing import SourceTiming
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
-from tests.support.results.country import HENAN, until
+from tests.support.results.country import HENAN
 from tests.support.results.node import results_node
 from tests.support.servers import serving, settings_for
 from tests.support.verification.node import NUMBERS, Callers, question
+from tests.support.waiting import until
 
 DEADLINE_SECONDS = 3.0
 """Of each question: a gate does not wait any longer."""

@@ -34,6 +34,7 @@ from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
 from tests.support.servers import bare_channel, bare_server
 from tests.support.verification.node import NUMBERS, document
+from tests.support.waiting import until
 
 NOON = 1_660_190_400 * SECOND
 QUESTION = PolicyQuestion("410105", 4, "410105", NOON, None)
@@ -47,7 +48,6 @@ class Results(InternalLookupServiceServicer):
 
     async def BatchLookupColumns(self, request: Any, _context: Any) -> Any:
         self.batches.append(len(request.requests))
-        await asyncio.sleep(0.01)
         if any(claim.report_number == "POISON" for one in request.requests for claim in one.claimed_reports):
             raise RuntimeError("poisoned")
         items = [
@@ -105,9 +105,7 @@ async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[Poli
         watching.start()
         try:
             if not policy.silent:
-                async with asyncio.timeout(5):
-                    while not client.is_watching:  # noqa: ASYNC110 - the condition is the watch's
-                        await asyncio.sleep(0.01)
+                await until(lambda: client.is_watching)
             yield client
         finally:
             await watching.stop()
@@ -181,9 +179,7 @@ async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
         await client.resolve(QUESTION)
         await client.resolve(kaifeng)
         policy.publish()
-        async with asyncio.timeout(5):
-            while client.at_hand(QUESTION) is not None:  # noqa: ASYNC110 - the condition is the watch's
-                await asyncio.sleep(0.01)
+        await until(lambda: client.at_hand(QUESTION) is None)
         assert client.at_hand(kaifeng) is not None
         known = await client.resolve(QUESTION)
         assert known is not None
@@ -197,9 +193,7 @@ async def test_without_a_watch_answers_are_asked_for_again() -> None:
     async with asking_policy(policy, FixedClock(NOON)) as client:
         await client.resolve(QUESTION)
         assert client.at_hand(QUESTION) is not None
-        async with asyncio.timeout(5):
-            while client.at_hand(QUESTION) is not None:  # noqa: ASYNC110 - the condition is time's
-                await asyncio.sleep(0.02)
+        await until(lambda: client.at_hand(QUESTION) is None)
         await client.resolve(QUESTION)
         assert policy.asked == 2
 

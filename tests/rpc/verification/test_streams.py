@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationS
 from services.verification.verify.verifier import Unanswered
 from tests.support.servers import channel_to, settings_for
 from tests.support.verification.node import NUMBERS, question
+from tests.support.waiting import until
 
 
 class ScriptedVerifier:
@@ -91,12 +92,6 @@ async def gates(
         yield VerificationServiceStub(channel), streams, drain
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the condition is the server's
-            await asyncio.sleep(0.01)
-
-
 def _frame(mark: str, region: str = "410105") -> StreamVerifyRequest:
     return StreamVerifyRequest(correlation_id=mark, request=question(NUMBERS[0], region=region))
 
@@ -119,7 +114,7 @@ async def test_many_idle_streams_are_held_and_cleaned_up(tmp_path: Path) -> None
         for call in calls[150:]:
             await call.done_writing()
             assert await call.read() == grpc.aio.EOF
-        await _until(lambda: streams.open_count == 0)
+        await until(lambda: streams.open_count == 0)
 
 
 async def test_draining_ends_idle_streams_cleanly(tmp_path: Path) -> None:
@@ -130,13 +125,13 @@ async def test_draining_ends_idle_streams_cleanly(tmp_path: Path) -> None:
         assert await _ask(call, "1") == "1"
         verifier.open.clear()
         await call.write(_frame("last"))
-        await _until(lambda: verifier.under_way == 1)
+        await until(lambda: verifier.under_way == 1)
         drain.begin()
         verifier.open.set()
         assert (await call.read()).correlation_id == "last"
         assert await call.read() == grpc.aio.EOF
         assert await call.code() == grpc.StatusCode.OK
-        await _until(lambda: streams.open_count == 0)
+        await until(lambda: streams.open_count == 0)
 
 
 async def test_a_failure_is_one_question_s_own(tmp_path: Path) -> None:
@@ -160,7 +155,7 @@ async def test_a_gate_that_asks_faster_than_it_is_answered_is_held_back(tmp_path
         for mark in range(3 * QUESTIONS_AT_ONCE):
             await call.write(_frame(str(mark)))
         await call.done_writing()
-        await _until(lambda: streams.question_count == QUESTIONS_AT_ONCE)
+        await until(lambda: streams.question_count == QUESTIONS_AT_ONCE)
         verifier.open.set()
         answers: Any = call
         marks = {answer.correlation_id async for answer in answers}
@@ -173,7 +168,7 @@ async def test_a_broken_rule_of_a_frame_ends_the_stream(tmp_path: Path) -> None:
         call = stub.StreamVerify()
         await call.write(StreamVerifyRequest(correlation_id="x" * 65))
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
-        await _until(lambda: streams.open_count == 0)
+        await until(lambda: streams.open_count == 0)
 
 
 async def test_a_question_for_the_nation_holds_up_no_other(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hutong.type.v1 import channel_pb2
 from services.domain.instant import Instant, from_timestamp
 from services.policy.timing import PolicyTiming
 from tests.support.policy.service import HOTEL, VENUE, Service, make_policy, policy_at
-from tests.support.results.country import until
+from tests.support.waiting import until
 
 NATION_POLICY = "jurisdictions/000000/policies/hotel"
 FLOOR = "jurisdictions/000000/policies/notice-81"

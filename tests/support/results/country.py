@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.results.node import ResultsNode, results_node
 
-TIMEOUT_SECONDS = 20.0
 JILIN, HENAN, SHANDONG = "220000", "410000", "370000"
 
 
@@ -149,13 +148,3 @@ def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         return database.read_now(work)
     finally:
         database.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = TIMEOUT_SECONDS) -> None:
-    """Wait until a condition holds. Fail the test after `seconds`."""
-    async with asyncio.timeout(seconds):
-        while True:
-            holds = condition()
-            if holds if isinstance(holds, bool) else await holds:
-                return
-            await asyncio.sleep(0.02)

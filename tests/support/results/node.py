@@ -28,9 +28,7 @@ from services.runtime.clock import Clock, FixedClock
 from services.runtime.server.server import RunningServer, running
 from tests.support.results.factories import LAB_NAME, NOW, lab_to_register
 from tests.support.servers import settings_for
-
-TIMEOUT_SECONDS = 30.0
-"""How long an upload of a test may take."""
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

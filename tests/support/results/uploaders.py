@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -20,8 +19,8 @@ from services.results.changelog.model import ChangeKind, Entry, Position
 from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import report_keys, results
 from services.results.upload.tables import uploads
-from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.results.factories import LAB_NAME, PENDING, lab_to_register, make_tube
+from tests.support.waiting import TIMEOUT_SECONDS
 
 BATCH = 20
 """Tubes of a batch. The number is small, so that there are many commits in which the service can be killed."""
@@ -67,10 +66,11 @@ class Uploader(threading.Thread):
         self._first = first
         self._acknowledgements = acknowledgements
         self._enough = threading.Event()
+        self._pause = threading.Event()
 
     def run(self) -> None:
         retry_policy = RetryPolicy(
-            timedelta(seconds=2 * TIMEOUT_SECONDS), sleep=lambda wait: time.sleep(min(wait, 0.05))
+            timedelta(seconds=2 * TIMEOUT_SECONDS), sleep=lambda wait: self._pause.wait(min(wait, 0.05))
         )
         try:
             with connect(results=self._address) as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.runtime.background import Background
+from tests.support.waiting import turns
 
 
 async def test_jobs_run_side_by_side_and_end_together() -> None:
@@ -64,8 +65,7 @@ async def test_a_job_whose_work_is_done_is_not_begun_again() -> None:
     background = Background([once], restart_seconds=0.0)
     background.start()
     await done.wait()
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns()
     await background.stop()
     await begun.acquire()
     assert begun.locked()

@@ -78,7 +78,7 @@ def test_a_number_beyond_a_databases_is_refused() -> None:
     """Of 64 bits with a sign."""
     for number in (2**63, -(2**63) - 1):
         unkeyed = PageTokens()
-        token = base64.urlsafe_b64encode(unkeyed._mac(ListLabsRequest(), b"[%d]" % number) + b"[%d]" % number)
+        token = base64.urlsafe_b64encode(unkeyed.mac(ListLabsRequest(), b"[%d]" % number) + b"[%d]" % number)
         assert refused(ListLabsRequest(page_token=token.decode().rstrip("=")), (int,), unkeyed)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from services.runtime.call import Call, Trace, current_call, outgoing_metadata
 from services.runtime.client.coalescer import Coalescer
+from tests.support.waiting import turns
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
@@ -72,5 +72,5 @@ async def test_a_shared_batch_carries_the_first_askers_id_and_not_its_deadline()
         answer = coalescer.ask(1)
     await answer
     current_call.set(None)
-    await asyncio.sleep(0)
+    await turns(1)
     assert seen == [("first", None)]

@@ -42,7 +42,7 @@ class NotificationStore:
 
     async def read_position(self) -> NotificationPosition | None:
         """Return the position among the notifications; None at a node that has never subscribed."""
-        return await self._database.read(_read_position)
+        return await self._database.read(read_position)
 
     async def restart(self, position: NotificationPosition | None) -> None:
         """Reset the position to the beginning, if it is still `position`, which the nation no longer knows."""
@@ -94,7 +94,8 @@ def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Chang
     ]
 
 
-def _read_position(connection: Connection) -> NotificationPosition | None:
+def read_position(connection: Connection) -> NotificationPosition | None:
+    """Up to where the nation's notifications are dealt with; None before the first."""
     row = connection.execute(select(_positions.c.dealt, _positions.c.commit_time).where(_ROW)).first()
     return None if row is None else NotificationPosition(*row)
 

@@ -119,10 +119,10 @@ class Sender:
             sent = await self._open(call)
             CONNECTED.set(1)
             self._last_failure = ""
-            under_way: deque[Frame] = deque()
+            unanswered: deque[Frame] = deque()
             slots = asyncio.Semaphore(BATCHES_UNDER_WAY)
-            answers = asyncio.ensure_future(self._read_answers(call, under_way, slots))
-            frames = asyncio.ensure_future(self._send_frames(call, sent, under_way, slots))
+            answers = asyncio.ensure_future(self._read_answers(call, unanswered, slots))
+            frames = asyncio.ensure_future(self._send_frames(call, sent, unanswered, slots))
             try:
                 await asyncio.wait([answers, frames], return_when=asyncio.FIRST_COMPLETED)
                 for ended in (answers, frames):
@@ -170,7 +170,7 @@ class Sender:
         self._skew.note(skew)
 
     async def _send_frames(
-        self, call: Any, sent: dict[int, int], under_way: deque[Frame], slots: asyncio.Semaphore
+        self, call: Any, sent: dict[int, int], unanswered: deque[Frame], slots: asyncio.Semaphore
     ) -> None:
         """Send new commits, and a checkpoint whenever all are sent. The next page is read while one is sent."""
         last_beat = 0.0
@@ -183,11 +183,11 @@ class Sender:
                 if page.commits:
                     reading = asyncio.ensure_future(self._read_frames(sent))
                 for frame in frames:
-                    await self._send_frame(call, frame, under_way, slots)
+                    await self._send_frame(call, frame, unanswered, slots)
                 loop_time = asyncio.get_running_loop().time()
                 # While there is a backlog, a checkpoint only reports its size, so one for each heartbeat is enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
-                    await self._send_frame(call, checkpoint_frame(now, page.backlog), under_way, slots)
+                    await self._send_frame(call, checkpoint_frame(now, page.backlog), unanswered, slots)
                     last_beat = loop_time
                 if not page.commits:
                     await asyncio.sleep(self._timing.sender_idle)
@@ -201,17 +201,17 @@ class Sender:
         page = await self._store.read_page(sent)
         return now, page, await asyncio.to_thread(pack, page, now)
 
-    async def _send_frame(self, call: Any, frame: Frame, under_way: deque[Frame], slots: asyncio.Semaphore) -> None:
+    async def _send_frame(self, call: Any, frame: Frame, unanswered: deque[Frame], slots: asyncio.Semaphore) -> None:
         await slots.acquire()
-        under_way.append(frame._replace(sent_time=self._clock.now()))
+        unanswered.append(frame._replace(sent_time=self._clock.now()))
         await call.write(frame.request)
 
-    async def _read_answers(self, call: Any, under_way: deque[Frame], slots: asyncio.Semaphore) -> None:
+    async def _read_answers(self, call: Any, unanswered: deque[Frame], slots: asyncio.Semaphore) -> None:
         """Read answers, which come in the order of the frames, and record the acknowledged commits."""
         while True:
             async with asyncio.timeout(self._timing.sender_answer):
                 answer = await _read(call)
-            frame = under_way.popleft()
+            frame = unanswered.popleft()
             slots.release()
             if frame.as_of_time is not None:
                 self._reached = frame.as_of_time

@@ -18,8 +18,9 @@ from services.results.documents.tables import document_links
 from services.results.missing_reports.tables import missing_reports
 from tests.support.databases import MakeUrl
 from tests.support.link import link_to
-from tests.support.results.country import HENAN, JILIN, open_country, until
+from tests.support.results.country import HENAN, JILIN, open_country
 from tests.support.results.factories import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
+from tests.support.waiting import until
 
 PERSONS = 40
 

@@ -34,7 +34,7 @@ from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.link import link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member
 from tests.support.results.factories import (
     LAB_NAME,
     NOW,
@@ -47,6 +47,7 @@ from tests.support.results.factories import (
     make_tube,
     make_tubes,
 )
+from tests.support.waiting import until
 
 
 @pytest.fixture

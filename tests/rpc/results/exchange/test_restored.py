@@ -22,8 +22,9 @@ from services.results.records.tables import report_keys, results
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
-from tests.support.results.country import HENAN, JILIN, Member, open_member, until
+from tests.support.results.country import HENAN, JILIN, Member, open_member
 from tests.support.results.factories import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
+from tests.support.waiting import until
 
 
 class Copy:

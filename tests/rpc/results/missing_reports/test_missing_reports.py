@@ -18,8 +18,9 @@ from services.results.missing_reports.tables import missing_reports
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
-from tests.support.results.country import HENAN, JILIN, SHANDONG, Country, Member, open_country, open_member, until
+from tests.support.results.country import HENAN, JILIN, SHANDONG, Country, Member, open_country, open_member
 from tests.support.results.factories import LAB_NAME, OTHER_USCC, lab_to_register, make_document, make_tubes
+from tests.support.waiting import until
 
 
 def question(*numbers: str, lab: str = LAB_NAME, person: int = 0) -> LookupLatestRequest:

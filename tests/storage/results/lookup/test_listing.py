@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +11,7 @@ from sqlalchemy import Connection
 
 from services.domain.instant import DAY, HOUR
 from services.results.lookup import listing_queries
+from services.results.lookup.listing_queries import LAB_SCAN
 from services.results.lookup.model import LabPosition, ResultQuery
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
 from services.results.tables import metadata
@@ -29,6 +29,7 @@ from tests.support.results.factories import (
 )
 from tests.support.results.operations import correct, recall, register
 from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.work import counting_work
 
 EVERY_STATE = (ACTIVE, SUPERSEDED, RECALLED)
 
@@ -193,6 +194,10 @@ async def test_one_page_examines_a_limited_number_of_reports(
         assert len({*named(await pages_by_lab(laboratory, query, 3))}) == (50 if query == ResultQuery() else 52)
 
 
+LITTLE_WORK = {"sqlite": 15 * LAB_SCAN // 50, "postgresql": 3 * LAB_SCAN}
+"""For the reports that a page looks at; for all hundred thousand it would be more than five times as much."""
+
+
 async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(laboratory: Laboratory) -> None:
     """None of 100,000 reports matches. A page costs as much as the reports that it examines."""
     await laboratory.send([make_tube(0)])
@@ -211,12 +216,15 @@ async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(labor
             )
 
     await laboratory.database.write(multiply)
+    # As PostgreSQL does by itself soon after: until then it takes the table for a small one, and reads all of it.
+    if laboratory.dialect == "postgresql":
+        await laboratory.database.write(lambda connection: connection.exec_driver_sql("ANALYZE"))
 
-    async def seconds(query: ResultQuery) -> float:
-        begun = time.perf_counter()
-        listing = await laboratory.stores.lookup.list_by_lab(USCC, query, ("", 0), 50, NOW)
+    async def work_of(query: ResultQuery) -> int:
+        with counting_work(laboratory.database) as work:
+            listing = await laboratory.stores.lookup.list_by_lab(USCC, query, ("", 0), 50, NOW)
         assert (list(listing.results), listing.next_position is not None) == ([], True)
-        return time.perf_counter() - begun
+        return work.amount
 
     for query in (
         ResultQuery(outcomes=(POSITIVE,)),
@@ -224,4 +232,4 @@ async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(labor
         ResultQuery(states=(SUPERSEDED,)),
         ResultQuery(end_time=REPORTED - DAY),
     ):
-        assert min([await seconds(query) for _ in range(3)]) < 0.1, query
+        assert await work_of(query) < LITTLE_WORK[laboratory.dialect], query

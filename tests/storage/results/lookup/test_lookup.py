@@ -11,7 +11,6 @@ from services.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from services.domain.instant import DAY, SECOND
 from services.results.labs.model import Lab
 from services.results.lookup.pick import MAX_PER_SUBJECT
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
     NOW,
     OTHER_USCC,
@@ -27,12 +26,6 @@ from tests.support.results.store import Laboratory, open_laboratory
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 SUSPENDED = lab_pb2.LAB_STANDING_SUSPENDED
 UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -38,9 +38,9 @@ from services.runtime.background import Background
 from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.people import resident_number
-from tests.support.results.country import until
 from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, USCC, make_lab, make_tube
 from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.waiting import until
 
 HENAN, JILIN, NATION = "410000", "220000", "000000"
 

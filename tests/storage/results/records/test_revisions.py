@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from services.domain.errors import HutongError, InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import revision_reasons
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
     NEGATIVE,
     NOW,
@@ -28,15 +26,9 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.operations import correct
-from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
+from tests.support.results.store import Laboratory, counts, rejected
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
 
 
 async def revisions(laboratory: Laboratory, *columns: str) -> list[tuple[Any, ...]]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import make_tube
-from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.results.store import Laboratory
 
 _runs = itertools.count()
 
@@ -22,12 +19,6 @@ rows = st.tuples(
     st.text(characters, max_size=200),
     st.text(characters, max_size=128),
 )
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

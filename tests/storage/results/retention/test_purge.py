@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -46,12 +45,6 @@ HORIZON = month_start(month_of(NOW))
 BEFORE = HORIZON - HOUR
 AFTER = HORIZON + HOUR
 WRITERS = 4
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
 
 
 def remove(laboratory: Laboratory, before: Instant = HORIZON) -> Deletion:
@@ -124,7 +117,7 @@ async def test_a_second_purge_finds_nothing_left(laboratory: Laboratory) -> None
     assert len(await deletion_rows(laboratory)) == 3
 
 
-@pytest.mark.parametrize("dies_in", ["_count_and_hash", "_complete_record", "_delete_keys", "_delete_rows"])
+@pytest.mark.parametrize("dies_in", ["count_and_hash", "_complete_record", "_delete_keys", "_delete_rows"])
 async def test_a_purge_that_was_killed_is_finished_by_the_next(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:
@@ -284,7 +277,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 
     await register(laboratory)
     await laboratory.send([make_tube(person, reported=BEFORE) for person in range(3)] + [make_tube(3, reported=AFTER)])
-    count_and_hash = purge_module._count_and_hash
+    count_and_hash = purge_module.count_and_hash
     loop = asyncio.get_running_loop()
     recalled: list[int] = []
 
@@ -294,7 +287,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
         recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
         return counted
 
-    monkeypatch.setattr(purge_module, "_count_and_hash", count_and_recall)
+    monkeypatch.setattr(purge_module, "count_and_hash", count_and_recall)
     deletion = await asyncio.to_thread(remove, laboratory)
     assert (deletion.result_count, recalled) == (3, [1])
     assert await laboratory.rows("report_number", "revision") == [("R3", 1), ("R3", 2)]
@@ -303,7 +296,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
 async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A purge by a second process would count the same results. It is refused and leaves no record."""
     await laboratory.send([make_tube(0, reported=BEFORE)])
-    count_and_hash = purge_module._count_and_hash
+    count_and_hash = purge_module.count_and_hash
     refusals: list[Unavailable] = []
 
     def count_twice(connection: Connection, horizon: Instant) -> tuple[int, str]:
@@ -317,7 +310,7 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
         return count_and_hash(connection, horizon)
 
     with monkeypatch.context() as patched:
-        patched.setattr(purge_module, "_count_and_hash", count_twice)
+        patched.setattr(purge_module, "count_and_hash", count_twice)
         remove(laboratory)
     assert [(refusal.reason, refusal.message) for refusal in refusals] == [
         ("OVERLOADED", "another purge is under way; wait for its end")
@@ -377,12 +370,6 @@ async def test_a_recall_of_removed_times_is_refused(laboratory: Laboratory) -> N
     for dry_run in (True, False):
         with pytest.raises(FailedPrecondition):
             await laboratory.stores.corrections.recall(Recall(USCC, 0, BEFORE, (), "x"), idempotent, dry_run=dry_run)
-
-
-@pytest.fixture
-async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(postgres_url("results")) as opened:
-        yield opened
 
 
 def partitions(laboratory: Laboratory) -> list[str]:

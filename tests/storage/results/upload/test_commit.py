@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,12 +26,6 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
 
 
 async def test_a_first_batch_is_stored_as_it_was_sent(laboratory: Laboratory) -> None:

@@ -23,6 +23,7 @@ from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, PENDING, REPORTED, USCC, make_tube, make_tubes
 from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.waiting import turns
 
 PROCESSES = 3
 STREAMS = 3
@@ -169,8 +170,7 @@ async def test_months_needed_at_once_by_several_processes_are_made_once(laborato
 async def test_a_stream_whose_caller_is_cancelled_ends_its_commit(laboratories: Sequence[Laboratory]) -> None:
     """The batch is stored as a whole or not at all, and its writer is free again: the next batch goes on."""
     task = asyncio.ensure_future(laboratories[0].send(make_tubes(BATCH), upload_id="cut"))
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await turns(3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

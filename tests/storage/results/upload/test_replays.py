@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from hutong.results.v1 import upload_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.results.upload.model import Acknowledgement
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import PENDING, USCC, make_tube
-from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.results.store import Laboratory
 
 _runs = itertools.count()
 
@@ -45,12 +42,6 @@ def a_day(run: str) -> list[upload_pb2.Tube]:
 
 
 LENGTH = len(a_day(""))
-
-
-@pytest.fixture
-async def laboratory(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
-    async with open_laboratory(database_url("results")) as opened:
-        yield opened
 
 
 async def state_after(laboratory: Laboratory, run: str) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.domain.instant import DAY, HOUR, SECOND, Span
-from services.results.timeliness.delays import Timeliness, _quantile, _timeliness, delay_class, longest_of_class
+from services.results.timeliness.delays import Timeliness, delay_class, longest_of_class, quantile_of, timeliness_of
 
 delays = st.integers(-HOUR, 400 * DAY)
 
@@ -41,7 +41,7 @@ def test_a_quantile_is_at_most_a_twentieth_too_long(found: list[Span], share: fl
     """Compares with the quantile by nearest rank."""
     counts = Counter(map(delay_class, found))
     exact = max(sorted(found)[math.ceil(share * len(found)) - 1], 0)
-    quantile = _quantile(counts, len(found), share)
+    quantile = quantile_of(counts, len(found), share)
     assert quantile is not None
     assert exact <= quantile + 1
     assert quantile <= max(exact * 1.0501, SECOND) + SECOND
@@ -53,7 +53,7 @@ def test_a_quantile_is_at_most_a_twentieth_too_long(found: list[Span], share: fl
 @example([int(4 * HOUR * 1.0502)])
 def test_no_result_within_the_threshold_is_late(found: list[Span]) -> None:
     """Results more than 5 % beyond it are late."""
-    timeliness = _timeliness(Counter(map(delay_class, found)), Counter(), None, 4 * HOUR)
+    timeliness = timeliness_of(Counter(map(delay_class, found)), Counter(), None, 4 * HOUR)
     assert timeliness.result_count == len(found)
     assert timeliness.late_count >= sum(delay > 4 * HOUR * 1.0501 for delay in found)
     assert timeliness.late_count <= sum(delay > 4 * HOUR for delay in found)
@@ -61,4 +61,4 @@ def test_no_result_within_the_threshold_is_late(found: list[Span]) -> None:
 
 def test_nothing_counted_has_no_quantiles() -> None:
     """An hour without results does not count as prompt."""
-    assert _timeliness(Counter(), Counter(), None, HOUR) == Timeliness(0, None, None, 0, None)
+    assert timeliness_of(Counter(), Counter(), None, HOUR) == Timeliness(0, None, None, 0, None)

@@ -117,7 +117,10 @@ async def test_whoever_waits_out_a_penalty_takes_up_its_streams(world: World) ->
     await refused(world)
     async with world.quotas.stream(OTHER_USCC):
         pass
-    assert world.quotas._accounts[USCC].streams == 0
+    world.clock.advance(PENALTY)
+    async with contextlib.AsyncExitStack() as streams:
+        for _ in range(LIMITS.streams):
+            await streams.enter_async_context(world.quotas.stream(USCC))
 
 
 async def test_duplicates_are_counted_by_the_day_of_shanghai(world: World) -> None:

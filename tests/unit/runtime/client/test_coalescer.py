@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.runtime.call import Call, current_call, seconds_left
 from services.runtime.client.coalescer import Coalescer
+from tests.support.waiting import TIMEOUT_SECONDS, turns
 
 
 class Desk:
@@ -36,18 +37,11 @@ class Desk:
             self.under_way -= 1
 
 
-async def turns(count: int = 5) -> None:
-    """Let the event loop turn, so that everything that can happen now has happened."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
 async def test_a_single_question_leaves_at_once() -> None:
     """An idle coalescer keeps nobody waiting: the question is under way after one turn of the loop."""
     desk = Desk(opened=False)
     asker = Coalescer(desk).ask(1)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turns(2)
     assert desk.batches == [[1]]
     desk.gate.set()
     assert await asker == 1001
@@ -191,7 +185,7 @@ async def test_a_batch_is_not_held_to_the_deadline_of_its_first_asker() -> None:
 
     async def call(questions: list[int]) -> list[int]:
         seen.append(seconds_left(10.0))
-        await asyncio.sleep(0)
+        await turns(1)
         return questions
 
     coalescer = Coalescer(call, in_flight=1)
@@ -220,8 +214,7 @@ def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_fli
 
     async def call(questions: list[int]) -> list[int | BaseException]:
         assert 0 < len(questions) <= max_batch
-        for _ in range(dice.randrange(4)):
-            await asyncio.sleep(0)
+        await turns(dice.randrange(4))
         if dice.random() < 0.1:
             raise ConnectionError
         return [KeyError(question) if question % 7 == 0 else question * 2 for question in questions]
@@ -232,8 +225,7 @@ def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_fli
         coalescer: Coalescer[int, int] = Coalescer(call, max_batch=max_batch, in_flight=in_flight)
 
         async def ask(number: int) -> None:
-            for _ in range(dice.randrange(6)):
-                await asyncio.sleep(0)
+            await turns(dice.randrange(6))
             future = coalescer.ask(number)
             if dice.random() < 0.2:
                 asyncio.get_running_loop().call_soon(future.cancel)
@@ -248,7 +240,7 @@ def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_fli
             else:
                 fates.append(answer == number * 2)
 
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
             for number in range(askers):
                 group.create_task(ask(number))
 

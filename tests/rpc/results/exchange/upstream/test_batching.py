@@ -21,8 +21,9 @@ from services.results.records.model import NEGATIVE, RECALLED, StoredResult
 from services.runtime.clock import SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.support.databases import MakeUrl
-from tests.support.results.country import JILIN, Country, open_country, until
+from tests.support.results.country import JILIN, Country, open_country
 from tests.support.results.factories import LAB_NAME, NOW, REPORTED, USCC, make_tubes, subject_key
+from tests.support.waiting import until
 
 LONGEST = "𠮷"
 """A character of four bytes in UTF-8."""

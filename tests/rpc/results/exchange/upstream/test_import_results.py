@@ -32,7 +32,7 @@ from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.link import link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, until
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member
 from tests.support.results.factories import (
     LAB_NAME,
     OTHER_USCC,
@@ -45,6 +45,7 @@ from tests.support.results.factories import (
     make_tubes,
     subject_key,
 )
+from tests.support.waiting import until
 
 
 @pytest.fixture

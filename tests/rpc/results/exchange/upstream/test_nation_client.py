@@ -41,6 +41,7 @@ from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.support.results.country import HENAN
 from tests.support.servers import bare_channel, bare_server
+from tests.support.waiting import turns, until
 
 POISON = b"poison".ljust(16)
 UNMET = "a token that is not met"
@@ -120,8 +121,8 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
 ) -> None:
     """Its answer, however late, closes the circuit breaker."""
     nation.open.clear()
-    assert NATION_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS + 0.5
-    assert OPEN_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < OPEN_SECONDS + 0.3
+    assert await seconds_of(gateway.ask_each(questions(1))) >= NATION_SECONDS
+    assert OPEN_SECONDS <= await seconds_of(gateway.ask_each(questions(1))) < NATION_SECONDS
     nation.open.set()
     (answer,) = await gateway.ask_each(questions(1))
     assert answer is not None
@@ -133,14 +134,15 @@ async def test_each_asker_waits_by_its_own_time(nation: Nation, gateway: NationC
     """A caller with a short deadline does not wait for the other questions of its call."""
     nation.open.clear()
 
-    async def in_a_hurry() -> float:
+    async def in_a_hurry() -> None:
         call = Call("test")
         call.deadline = asyncio.get_running_loop().time() + 0.2
         current_call.set(call)
-        return await seconds_of(gateway.ask_each(questions(1)))
+        await gateway.ask_each(questions(1))
 
     patient = asyncio.create_task(gateway.ask_each(questions(1)))
-    assert await asyncio.create_task(in_a_hurry()) < 0.2
+    await asyncio.create_task(in_a_hurry())
+    assert not patient.done()
     nation.open.set()
     assert (await patient)[0] is not None
     assert len(nation.calls) == 1
@@ -178,10 +180,9 @@ async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationClient) 
     """The questions of a cancelled call are not asked."""
     nation.open.clear()
     busy = asyncio.create_task(gateway.ask_each(questions(CALLS_AT_ONCE * MAX_BATCH)))
-    while len(nation.calls) < CALLS_AT_ONCE:  # noqa: ASYNC110 - the condition is the nation's
-        await asyncio.sleep(0.01)
+    await until(lambda: len(nation.calls) == CALLS_AT_ONCE)
     hung_up = asyncio.create_task(gateway.ask_each([SubjectQuestion(b"hung up".ljust(16), 3)]))
-    await asyncio.sleep(0)
+    await turns(1)
     hung_up.cancel()
     nation.open.set()
     assert None not in await busy

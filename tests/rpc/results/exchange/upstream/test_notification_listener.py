@@ -23,6 +23,7 @@ from hutong.exchange.v1.exchange_service_pb2_grpc import (
     add_ExchangeServiceServicer_to_server,
 )
 from hutong.exchange.v1.replica_pb2 import ReplicatedChange, ReplicatedMissingReport
+from structlog.testing import capture_logs
 
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
@@ -39,9 +40,10 @@ from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN, Country, open_country, until
+from tests.support.results.country import HENAN, Country, open_country
 from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.waiting import until
 
 Watch = Callable[[WatchNotificationsRequest, Any], AsyncIterator[WatchNotificationsResponse]]
 
@@ -169,11 +171,11 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
     server, port = await serve(PretendedNation(telling(notification(0))))
     async with listening(henan, port) as store:
         await stands_at(store, 0)
-        await server.stop(None)
-        await asyncio.sleep(0.5)
+        with capture_logs() as logs:
+            await server.stop(None)
+            await until(lambda: any(line["event"] == "the nation's notifications are not received" for line in logs))
         server, _ = await serve(PretendedNation(telling(notification(1, missing("R1")))), port)
-        async with asyncio.timeout(4):
-            await stands_at(store, 1)
+        await stands_at(store, 1)
     await server.stop(None)
 
 

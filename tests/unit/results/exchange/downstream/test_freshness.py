@@ -16,6 +16,7 @@ from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import Freshness
 from tests.support.results.factories import NOW
+from tests.support.virtual_time import in_virtual_time, pass_time
 
 JILIN = "220000"
 
@@ -50,6 +51,7 @@ def within(seconds: float) -> None:
     current_call.set(call)
 
 
+@in_virtual_time
 async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
     """OK up to its instant, never beyond now; silent after a minute; unknown before its first checkpoint; forgotten."""
     register = Register(
@@ -73,11 +75,13 @@ async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
     assert not told[4].HasField("as_of_time")
 
 
+@in_virtual_time
 async def test_a_province_has_no_nodes_to_tell_of() -> None:
     register = Register(node())
     assert [one.node for one in await nodes_of(register, "410000").sources()] == ["nodes/410000"]
 
 
+@in_virtual_time
 async def test_all_who_wait_share_their_looks_and_go_on_together() -> None:
     """Whenever each of a hundred began, half a second of them all costs a few reads."""
     register = Register(node(as_of=NOW))
@@ -85,9 +89,9 @@ async def test_all_who_wait_share_their_looks_and_go_on_together() -> None:
     waiters = []
     for index in range(100):
         waiters.append(asyncio.create_task(nodes.await_fresh([Freshness("results", JILIN, NOW + index)])))
-        await asyncio.sleep(0.001)
+        await pass_time(0.001)
     begun = register.reads
-    await asyncio.sleep(0.5)
+    await pass_time(0.5)
     assert not any(waiter.done() for waiter in waiters)
     assert register.reads - begun < 25
     register.nodes = [node(as_of=NOW + 100)]
@@ -95,12 +99,14 @@ async def test_all_who_wait_share_their_looks_and_go_on_together() -> None:
         await asyncio.gather(*waiters)
 
 
+@in_virtual_time
 async def test_a_token_of_the_node_itself_needs_no_look() -> None:
     register = Register()
     await nodes_of(register).await_fresh([Freshness("results", "000000", NOW)])
     assert register.reads == 0
 
 
+@in_virtual_time
 async def test_a_wait_ends_before_the_call_does_and_names_the_node() -> None:
     """An instant that is only just reached is not passed: what was acknowledged in it may be on its way."""
     register = Register(node(as_of=NOW))
@@ -113,11 +119,12 @@ async def test_a_wait_ends_before_the_call_does_and_names_the_node() -> None:
     assert (caught.value.reason, caught.value.metadata) == ("NOT_FRESH_ENOUGH", {"node": f"nodes/{JILIN}"})
 
 
+@in_virtual_time
 async def test_who_stops_waiting_takes_nothing_from_the_others() -> None:
     register = Register(node(as_of=NOW))
     nodes = nodes_of(register)
     first, second = (asyncio.create_task(nodes.await_fresh([Freshness("results", JILIN, NOW)])) for _ in range(2))
-    await asyncio.sleep(0.02)
+    await pass_time(0.02)
     first.cancel()
     register.nodes = [node(as_of=NOW + 1)]
     async with asyncio.timeout(2):

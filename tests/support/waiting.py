@@ -1,0 +1,42 @@
+"""Waiting for what other tasks, threads and processes do. Nothing else in the tests sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Awaitable, Callable
+
+TIMEOUT_SECONDS = 30.0
+"""How long anything may take that takes a fraction of it on an idle machine. Only what hangs takes longer."""
+_POLL_SECONDS = 0.01
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = TIMEOUT_SECONDS) -> None:
+    """Wait for a condition; fails the test when it does not come."""
+    async with asyncio.timeout(seconds):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> None:
+    """As `until`, in a test without an event loop."""
+    for _ in range(round(seconds / _POLL_SECONDS)):
+        if condition():
+            return
+        threading.Event().wait(_POLL_SECONDS)
+    raise TimeoutError(f"did not come true in {seconds:.0f} seconds")
+
+
+async def turns(count: int = 5) -> None:
+    """Let the event loop turn, so that everything that can happen now has happened."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def random_instant(chance: random.Random, most_seconds: float) -> None:
+    """Let a random time pass, for a fault that is to come anywhere in what is under way."""
+    threading.Event().wait(chance.uniform(0, most_seconds))

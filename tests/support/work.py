@@ -1,0 +1,63 @@
+"""How much a database works for a call, in its own units: what a wall clock would show on an idle machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, event
+
+from services.storage.engine import Database
+
+_OPCODES = 100
+_ROWS = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables"
+_FLUSH = "SELECT pg_stat_force_next_flush()"
+
+
+class Work:
+    """Counted work.
+
+    Attributes:
+        amount: hundreds of instructions of SQLite's machine, or rows that PostgreSQL has read. Either grows with the
+            rows that statements go through.
+    """
+
+    def __init__(self) -> None:
+        self.amount = 0
+
+    def count(self) -> int:
+        """Count one more, and let SQLite go on."""
+        self.amount += 1
+        return 0
+
+
+@contextlib.contextmanager
+def counting_work(database: Database) -> Iterator[Work]:
+    """Count the work of all statements of a database while the block runs."""
+    work, engine = Work(), database.engine
+    engines = {engine, database.reading_engine}
+    is_sqlite = engine.dialect.name == "sqlite"
+
+    def watch(connection: Connection, *_: Any) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        if is_sqlite:
+            driver.set_progress_handler(work.count, _OPCODES)
+        else:
+            driver.execute(_FLUSH)
+
+    moment = "before_cursor_execute" if is_sqlite else "after_cursor_execute"
+
+    def rows_read() -> int:
+        with engine.connect() as connection:
+            return 0 if is_sqlite else int(connection.exec_driver_sql(_ROWS).scalar_one())
+
+    begun = rows_read()
+    for each in engines:
+        event.listen(each, moment, watch)
+    try:
+        yield work
+    finally:
+        for each in engines:
+            event.remove(each, moment, watch)
+    work.amount += rows_read() - begun
