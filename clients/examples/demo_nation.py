@@ -179,17 +179,15 @@ def _upload(country: Country, where: Path) -> None:
 
 
 def _walk(country: Country, traveller: Report) -> None:
-    announce("The traveller goes to a hotel in Zhengzhou. Henan asks its own store and the nation:")
+    announce("The traveller goes to a hotel in Zhengzhou. Henan asks its own store, and then the nation:")
     soon = traveller.reported + timedelta(hours=20)
     question = ask(traveller, "410105", _HOTEL, soon)
-    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     until = traveller.reported + timedelta(hours=48)
     rule = "410000/recognition-from-outside"
     decision = _verify(country, "Henan", question, Expected("RECOGNIZED", "VALID", rule, until, "RECORD"))
     _print(country, "Henan", decision)
     announce("The same evening in Qingdao, Shandong:")
     question = ask(traveller, "370202", _HOTEL, soon)
-    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     decision = _verify(country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="RECORD"))
     _print(country, "Shandong", decision)
 

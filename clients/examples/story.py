@@ -63,6 +63,7 @@ class Expected:
     basis: str = ""
     next_step: str = ""
     use: str = ""
+    action: str = ""
 
     def differences(self, decision: decision_pb2.Decision) -> list[str]:
         """Describe the differences between the decision and the expected content."""
@@ -73,6 +74,7 @@ class Expected:
             ("reason", self.reason, decision_pb2.DecisionReason.Name(decision.reason), "DECISION_REASON_"),
             ("basis", self.basis, decision_pb2.DecisionBasis.Name(decision.basis), "DECISION_BASIS_"),
             ("rule", self.rule, rule, ""),
+            ("action", self.action, decision_pb2.GateAction.Name(decision.action), "GATE_ACTION_"),
             ("until", self.until.isoformat() if self.until else "", until.isoformat() if until else "", ""),
         ]
         found = [
@@ -130,7 +132,7 @@ def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
         Scene(
             "The same paper at the same hotel, two minutes later",
             ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends + _MINUTE, traveller.shown()),
-            Expected("NOT_RECOGNIZED", "EXPIRED", henan, henan_ends),
+            Expected("NOT_RECOGNIZED", "EXPIRED", henan, henan_ends, action="MAY_BE_REFUSED"),
         ),
         Scene(
             "At the same minute on the metro in Shanghai, without a paper: the window is 72 hours from the report",
@@ -141,6 +143,11 @@ def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
             "In a shop in Beijing: 3 calendar days, by its own policy from sampling, by the floor from the report",
             ask(traveller, "110105", purpose_pb2.PURPOSE_PUBLIC_VENUE, henan_ends + _MINUTE),
             Expected("RECOGNIZED", "VALID", "110000/venue", midnight, "RECORD"),
+        ),
+        Scene(
+            "Entering Tonghua 25 hours after the report, origin not asked: 24 hours from within Jilin, 48 from outside",
+            ask(traveller, "220502", purpose_pb2.PURPOSE_ENTER_JURISDICTION, issued + 25 * _HOUR, arriving_from=""),
+            Expected("RECOGNIZED", "VALID", "220500/entry-from-outside", henan_ends, "RECORD", action="LET_IN"),
         ),
         Scene(
             "A member of a negative pool of twenty, in a shop in Wuzhou a day later",
@@ -206,7 +213,7 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
         Scene(
             "No report shown and none on record, at a hotel in Zhengzhou",
             ask(untested, "410105", hotel, noon),
-            Expected("NOT_RECOGNIZED", "NO_RESULT", "410000/recognition-from-outside"),
+            Expected("NOT_RECOGNIZED", "NO_RESULT", "410000/recognition-from-outside", action="MAY_BE_REFUSED"),
         ),
         Scene(
             "The same person with the paper of the traveller of the first scene",
@@ -222,7 +229,7 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
         Scene(
             "The traveller of the first scene at a hotel in Sanya, Hainan, for which no policy is published here",
             ask(traveller, "460200", hotel, noon),
-            Expected("UNDETERMINED", "NO_POLICY_IN_FORCE"),
+            Expected("UNDETERMINED", "NO_POLICY_IN_FORCE", action="LET_IN"),
         ),
         Scene(
             "The same traveller in a shop in Zhengzhou on 8 December 2022, four months after the only test",
@@ -243,15 +250,16 @@ def ask(
     purpose: purpose_pb2.Purpose.ValueType,
     use: datetime,
     evidence: evidence_pb2.PresentedEvidence | None = None,
+    arriving_from: str = TONGHUA,
 ) -> verification_service_pb2.VerifyRequest:
-    """Build a gate's question about a person who arrives from Tonghua."""
+    """Build a gate's question about a person who arrives from Tonghua unless told otherwise; empty is not known."""
     return verification_service_pb2.VerifyRequest(
         document=identity_pb2.IdentityDocument(
             type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=report.number, name=report.name
         ),
         region=region,
         purpose=purpose,
-        arriving_from=TONGHUA,
+        arriving_from=arriving_from,
         use_time=timestamp(use),
         evidence=[evidence] if evidence else [],
     )

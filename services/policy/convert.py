@@ -13,7 +13,16 @@ from hutong.policy.v1 import policy_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, to_duration, to_timestamp
 from services.domain.names import format_policy, parse_policy
-from services.policy.model import ANY, Answer, Effective, FloorOverride, Requirement, Revision, Source
+from services.policy.model import (
+    ANY,
+    Answer,
+    AnswerByOrigin,
+    Effective,
+    FloorOverride,
+    Requirement,
+    Revision,
+    Source,
+)
 
 _ADDED = tuple(
     field.name
@@ -142,14 +151,19 @@ def revision_to_proto(revision: Revision) -> policy_pb2.Policy:
         retroactive_reason=revision.retroactive_reason,
         content_hash=revision.content_hash,
     )
-    source = revision.source
-    if source != Source():
-        policy.source.document_number = source.document_number
-        policy.source.title = source.title
-        policy.source.url = source.url
-        policy.source.issue_date = source.issue_date
+    _put_source(policy.source, revision.source)
     _put_requirement(policy, revision.requirement)
     return policy
+
+
+def _put_source(target: policy_pb2.PolicySource, source: Source) -> None:
+    """Fill in a document; an empty one leaves the field absent."""
+    if source == Source():
+        return
+    target.document_number = source.document_number
+    target.title = source.title
+    target.url = source.url
+    target.issue_date = source.issue_date
 
 
 def _put_requirement(target: policy_pb2.Policy | policy_pb2.EffectivePolicy, requirement: Requirement) -> None:
@@ -178,6 +192,17 @@ def answer_to_proto(answer: Answer) -> policy_pb2.EffectivePolicy:
     return told
 
 
+def by_origin_to_proto(answer: AnswerByOrigin) -> policy_pb2.PoliciesByOrigin:
+    """What applies to each origin and for how long; the caller adds as_of_time to both policies."""
+    return policy_pb2.PoliciesByOrigin(
+        same_province=answer_to_proto(answer.same_province),
+        other_province=answer_to_proto(answer.other_province),
+        forbidden_grounds=answer.forbidden_grounds,  # type: ignore[arg-type]
+        start_time=_timestamp(answer.start),
+        end_time=_timestamp(answer.end),
+    )
+
+
 def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
     """What applies."""
     told = policy_pb2.EffectivePolicy(
@@ -189,6 +214,8 @@ def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
         lower_floors=effective.floors[1:],
         overrides=overrides_to_proto(effective.overrides),
     )
+    _put_source(told.governing_source, effective.governing_source)
+    _put_source(told.floor_source, effective.floor_source)
     if effective.requirement is not None:
         _put_requirement(told, effective.requirement)
     return told

@@ -16,6 +16,9 @@ ANY = policy_pb2.TRAVELER_ORIGIN_ANY
 SAME_PROVINCE = policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE
 OTHER_PROVINCE = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
 
+UNKNOWN_ORIGIN = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED
+"""The class of a person whose origin is not told: either of the other two."""
+
 SeriesKey = tuple[str, str]
 """Region and policy id: what all revisions of one policy share."""
 
@@ -130,6 +133,8 @@ class Effective:
     governing: str
     floors: tuple[str, ...]
     overrides: tuple[FloorOverride, ...]
+    governing_source: Source = Source()
+    floor_source: Source = Source()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,5 +145,19 @@ class Answer:
     """
 
     effective: Effective
+    start: Instant | None
+    end: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerByOrigin:
+    """What applies to a person of unknown origin, where the classes differ: both answers, each whole.
+
+    `forbidden_grounds` are those of both. The answer holds in [start, end), the intersection of the two intervals.
+    """
+
+    same_province: Answer
+    other_province: Answer
+    forbidden_grounds: tuple[int, ...]
     start: Instant | None
     end: Instant | None

@@ -91,7 +91,10 @@ class PolicyServicer(PolicyServiceServicer):
     def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
         try:
             check(question)
-            return ResolvePolicyItem(effective_policy=self._resolver.resolve(question).effective_policy)
+            response = self._resolver.resolve(question)
+            if response.HasField("by_origin"):
+                return ResolvePolicyItem(by_origin=response.by_origin)
+            return ResolvePolicyItem(effective_policy=response.effective_policy)
         except HutongError as error:
             return ResolvePolicyItem(error=to_status(error))
 

@@ -13,14 +13,17 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from services.domain.instant import Instant
-from services.domain.region import ancestry, same_province
+from services.domain.region import NATION, ancestry, same_province
 from services.policy.model import (
     OTHER_PROVINCE,
     SAME_PROVINCE,
+    UNKNOWN_ORIGIN,
     Answer,
+    AnswerByOrigin,
     Effective,
     FloorOverride,
     Revision,
+    Source,
 )
 
 BASIS = "test_required.window.basis"
@@ -68,8 +71,31 @@ def _earlier(one: Instant | None, other: Instant | None) -> Instant | None:
 
 
 def origin_class(region: str, arriving_from: str) -> int:
-    """SAME_PROVINCE or OTHER_PROVINCE, seen from the region; nothing stated means from the region itself."""
-    return SAME_PROVINCE if not arriving_from or same_province(region, arriving_from) else OTHER_PROVINCE
+    """SAME_PROVINCE or OTHER_PROVINCE, seen from the region; UNKNOWN_ORIGIN if no province is told.
+
+    A fact that is absent is never taken as adverse, so an origin that is not told is never taken as either class.
+    """
+    if arriving_from in ("", NATION):
+        return UNKNOWN_ORIGIN
+    return SAME_PROVINCE if same_province(region, arriving_from) else OTHER_PROVINCE
+
+
+def unite_classes(same: Answer, other: Answer) -> Answer | AnswerByOrigin:
+    """The answer for an unknown origin: one if both classes agree, else both, each whole.
+
+    It holds in the intersection of the two intervals, because outside it one of the classes may change.
+    """
+    start, end = _later(same.start, other.start), _earlier(same.end, other.end)
+    if same.effective == other.effective:
+        return replace(same, start=start, end=end)
+    grounds = _united(same.effective.forbidden_grounds, other.effective.forbidden_grounds)
+    return AnswerByOrigin(same, other, grounds, start, end)
+
+
+def _later(one: Instant | None, other: Instant | None) -> Instant | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +163,17 @@ class PolicyBook:
         """The jurisdictions that have policies."""
         return self._jurisdictions.keys()
 
-    def resolve(self, region: str, purpose: int, arriving_from: str, at: Instant) -> Answer:
-        """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant."""
-        return self.resolve_class(region, purpose, origin_class(region, arriving_from), at)
+    def resolve(self, region: str, purpose: int, arriving_from: str, at: Instant) -> Answer | AnswerByOrigin:
+        """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant."""
+        origin = origin_class(region, arriving_from)
+        if origin == UNKNOWN_ORIGIN:
+            return unite_classes(*self.resolve_both(region, purpose, at))
+        return self.resolve_class(region, purpose, origin, at)
+
+    def resolve_both(self, region: str, purpose: int, at: Instant) -> tuple[Answer, Answer]:
+        """The answers for SAME_PROVINCE and for OTHER_PROVINCE."""
+        same = self.resolve_class(region, purpose, SAME_PROVINCE, at)
+        return same, self.resolve_class(region, purpose, OTHER_PROVINCE, at)
 
     def resolve_class(self, region: str, purpose: int, origin: int, at: Instant) -> Answer:
         """As `resolve`, for SAME_PROVINCE or OTHER_PROVINCE."""
@@ -203,7 +237,8 @@ def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
     names = tuple(floor.name for floor in floors)
     grounds = _united(governing.forbidden_grounds if governing else (), *(f.forbidden_grounds for f in floors))
     if governing is None:
-        return Effective(None, _united(*(floor.channels for floor in floors)), grounds, (), "", names, ())
+        channels = _united(*(floor.channels for floor in floors))
+        return Effective(None, channels, grounds, (), "", names, (), floor_source=_source_of(floors))
     overrides: list[FloorOverride] = []
     basis_settled = False
     requirement = governing.requirement
@@ -218,7 +253,22 @@ def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
         if joined != channels:
             overrides.append(FloorOverride(CHANNELS, channels, joined, floor.name, governing.name))
             channels = joined
-    return Effective(requirement, channels, grounds, governing.advice, governing.name, names, tuple(overrides))
+    return Effective(
+        requirement,
+        channels,
+        grounds,
+        governing.advice,
+        governing.name,
+        names,
+        tuple(overrides),
+        governing.source,
+        _source_of(floors),
+    )
+
+
+def _source_of(floors: Sequence[Revision]) -> Source:
+    """The document of the highest floor."""
+    return floors[0].source if floors else Source()
 
 
 def united_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1.policy_pb2 import EffectivePolicy
 from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest, ResolvePolicyResponse
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_region
 from services.domain.instant import SECOND, Instant, from_timestamp
 from services.domain.region import is_region
-from services.policy.convert import answer_to_proto
-from services.policy.model import Answer
-from services.policy.rules.resolve import PolicyBook
+from services.policy.convert import answer_to_proto, by_origin_to_proto
+from services.policy.model import UNKNOWN_ORIGIN, Answer, AnswerByOrigin
+from services.policy.rules.resolve import PolicyBook, origin_class, unite_classes
 from services.policy.serving.book_cache import PolicyBookCache
 from services.runtime.clock import Clock
 
@@ -24,7 +27,7 @@ class PolicyResolver:
         self._clock = clock
         self._book: PolicyBook | None = None
         # By identity: a book keeps each of its answers for as long as it lives, and this memory holds the book.
-        self._sent: dict[int, ResolvePolicyResponse] = {}
+        self._sent: dict[tuple[int, int], ResolvePolicyResponse] = {}
 
     def resolve(self, request: ResolvePolicyRequest) -> ResolvePolicyResponse:
         """What applies. InvalidArgument REGION_UNKNOWN for a region that is none."""
@@ -34,25 +37,34 @@ class PolicyResolver:
         at = from_timestamp(request.effective_time) if request.HasField("effective_time") else self._clock.now()
         if request.HasField("as_of_time"):
             book = self._cache.book.known_at(from_timestamp(request.as_of_time), region)
-            response = _response(book.resolve(region, request.purpose, arriving_from, at))
+            response = response_to_proto(book.resolve(region, request.purpose, arriving_from, at))
         else:
-            response = self._reuse(self._cache.book.resolve(region, request.purpose, arriving_from, at))
-        _stamp(response.effective_policy.as_of_time, self._cache.as_of)
-        if self._cache.nation_as_of is not None:
-            _stamp(response.effective_policy.nation_as_of_time, self._cache.nation_as_of)
+            response = self._resolve_now(region, request.purpose, arriving_from, at)
+        for policy in _policies(response):
+            _stamp(policy.as_of_time, self._cache.as_of)
+            if self._cache.nation_as_of is not None:
+                _stamp(policy.nation_as_of_time, self._cache.nation_as_of)
         return response
 
-    def _reuse(self, answer: Answer) -> ResolvePolicyResponse:
+    def _resolve_now(self, region: str, purpose: int, arriving_from: str, at: Instant) -> ResolvePolicyResponse:
         """The answer's message; the same one again and again, of which only as_of_time changes.
 
-        It may be sent after another call has moved as_of_time on: rightly, since the book is still the same.
+        It may be sent after another call has moved as_of_time on, because the book is still the same.
         """
         if self._book is not self._cache.book:
             self._book = self._cache.book
             self._sent.clear()
-        response = self._sent.get(id(answer))
+        origin = origin_class(region, arriving_from)
+        if origin == UNKNOWN_ORIGIN:
+            answers = self._book.resolve_both(region, purpose, at)
+            key = id(answers[0]), id(answers[1])
+        else:
+            answer = self._book.resolve_class(region, purpose, origin, at)
+            key = id(answer), 0
+        response = self._sent.get(key)
         if response is None:
-            response = self._sent[id(answer)] = _response(answer)
+            united = unite_classes(*answers) if origin == UNKNOWN_ORIGIN else answer
+            response = self._sent[key] = response_to_proto(united)
         return response
 
 
@@ -62,8 +74,18 @@ def _stamp(timestamp: Timestamp, instant: Instant) -> None:
     timestamp.nanos = rest * 1000
 
 
-def _response(answer: Answer) -> ResolvePolicyResponse:
+def response_to_proto(answer: Answer | AnswerByOrigin) -> ResolvePolicyResponse:
+    """An answer as it is sent; the caller adds as_of_time."""
+    if isinstance(answer, AnswerByOrigin):
+        return ResolvePolicyResponse(by_origin=by_origin_to_proto(answer))
     return ResolvePolicyResponse(effective_policy=answer_to_proto(answer))
+
+
+def _policies(response: ResolvePolicyResponse) -> Sequence[EffectivePolicy]:
+    """The one policy of an answer, or the two."""
+    if response.HasField("by_origin"):
+        return response.by_origin.same_province, response.by_origin.other_province
+    return (response.effective_policy,)
 
 
 def _unknown_regions(request: ResolvePolicyRequest) -> InvalidArgument:

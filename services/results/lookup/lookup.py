@@ -13,6 +13,7 @@ from hutong.results.v1.lookup_pb2 import (
     CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
     CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
     LOOKUP_SCOPE_NATIONWIDE,
+    SOURCE_STATE_NOT_ASKED,
     SOURCE_STATE_OK,
     DataSource,
 )
@@ -28,6 +29,7 @@ from hutong.results.v1.results_service_pb2 import (
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_lab, format_node, parse_lab
+from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number, mask_number
 from services.results.fields import document_from_proto
 from services.results.labs.model import NOT_AUTHORIZED
@@ -63,7 +65,7 @@ class _Question:
         Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so that this one never meets it.
     """
 
-    __slots__ = ("claims", "limit", "masked_number", "nationwide", "subject_key", "token")
+    __slots__ = ("claims", "leaves_out_nation", "limit", "masked_number", "nationwide", "subject_key", "token")
 
     def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
         # Every read of this node's database sees all commits that were acknowledged before it, so a token of this node
@@ -77,6 +79,8 @@ class _Question:
         self.subject_key = pepper.subject_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
+        # Without a scope the caller has not chosen LOCAL, so the answer says that the nation was not asked.
+        self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
         # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
         self.masked_number = mask_number(document.number) if self.nationwide else ""
         self.claims: list[tuple[ReportName, Instant | None]] = [
@@ -206,6 +210,8 @@ class LookupHandler:
 
         if columns is not None and plain:
             _fill_source(columns.sources.add(), self._node, now)
+            if any(question.leaves_out_nation for question in plain):
+                _fill_not_asked(columns.sources.add())
             latest = [
                 self._pick(question, results, standing_of)
                 for question, results in zip(plain, matches.by_subject, strict=False)
@@ -216,6 +222,8 @@ class LookupHandler:
         for question, response, results, subject_keys in found:
             self._fill_latest(question, response, results, standing_of)
             _fill_source(response.sources.add(), self._node, now)
+            if question.leaves_out_nation:
+                _fill_not_asked(response.sources.add())
             self._fill_claims(question, response, subject_keys, matches, (), now)
 
     def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
@@ -305,6 +313,11 @@ def _fill_source(source: DataSource, node: str, now: Instant) -> None:
     source.node = node
     source.state = SOURCE_STATE_OK
     set_timestamp(source.as_of_time, now)
+
+
+def _fill_not_asked(source: DataSource) -> None:
+    source.node = format_node(NATION)
+    source.state = SOURCE_STATE_NOT_ASKED
 
 
 def _upload_report(name: ReportName, now: Instant) -> NextStep:

@@ -1,4 +1,4 @@
-"""Whether a result is recognised (DESIGN section 6). Pure: no clock, no I/O, the same answer for the same inputs.
+"""Whether a result is recognised (docs/decision.md). Pure: no clock, no I/O, the same answer for the same inputs.
 
 The rule is that of the notice of 29 July 2022 (联防联控机制综发〔2022〕81号), section 1: a result has equal force by
 whatever channel it is shown and wherever it was taken, and counts inside the window of the place that checks. Nothing
@@ -10,35 +10,44 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
+from services.verification.decision.actions import EVERYBODY, POLICY_AWAY, GateRow, gate_row
 from services.verification.decision.canonical_order import in_order, order_of_evidence, order_of_record
+from services.verification.decision.favour import best_for_holder
 from services.verification.decision.model import (
-    INCONCLUSIVE,
-    NATIONAL_RESULTS,
+    AWAY,
     NEGATIVE,
-    NOT_ASKED,
     NOT_LOOKED_UP,
-    PENDING,
     POOL_POSITIVE,
     POSITIVE,
-    SOURCE_OK,
     Claim,
     Considered,
     Decision,
+    EffectivePolicy,
     Evidence,
     Inputs,
     NextStep,
     Record,
-    Requirement,
 )
+from services.verification.decision.permission import (
+    is_away,
+    may_refuse_for_lack,
+    may_refuse_for_positive,
+    was_nation_asked,
+    who_was_heard,
+)
+from services.verification.decision.validity import hold_to_windows
 from services.verification.decision.weigh import USABLE, Item, weigh_evidence, weigh_record
-from services.verification.decision.window import basis_time, counts, expire_time
 
 if TYPE_CHECKING:
     from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
+
+RULES_VERSION = 2
+"""Stored with each decision. Every change after which the same inputs may give another answer raises it."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
@@ -51,12 +60,32 @@ _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
 """Why nothing was usable, the strongest reason first. Of anything else the reason is NO_RESULT."""
 
 
-_WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
-"""Outcomes that leave a sampling record what it was until their report is issued."""
+_COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_CONTRADICTS_RECORD})
 
 
 def decide(inputs: Inputs) -> Decision:
-    """Decide in the order of DESIGN section 6. In which order records, evidence and sources stand is without effect."""
+    """Decide. The order in which records, evidence and sources stand is without effect.
+
+    If the origin is not known and matters, each class is decided over the same look-up, and the best for the holder is
+    the answer. It cannot be picked before the records are known. Grounds that one class forbids bind for both.
+    """
+    if inputs.policy is None or inputs.elsewhere is None:
+        return _decide_by_policy(inputs)
+    grounds = tuple(sorted({*inputs.policy.forbidden_grounds, *inputs.elsewhere.forbidden_grounds}))
+    same, other = (
+        _decide_by_policy(inputs._replace(policy=policy._replace(forbidden_grounds=grounds), elsewhere=None))
+        for policy in (inputs.policy, inputs.elsewhere)
+    )
+    return best_for_holder(
+        (
+            same._replace(assumed_origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE),
+            other._replace(assumed_origin=policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE),
+        )
+    )
+
+
+def _decide_by_policy(inputs: Inputs) -> Decision:
+    """Decide by one policy, in the order of docs/decision.md §2."""
     policy = inputs.policy
     if policy is None:
         return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_UNDETERMINED, pb.DECISION_REASON_SOURCE_UNAVAILABLE)
@@ -66,14 +95,14 @@ def decide(inputs: Inputs) -> Decision:
         return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_NOT_REQUIRED, pb.DECISION_REASON_NO_TEST_REQUIRED)
     items = _weigh_each(inputs)
     governing = _find_governing(items)
-    valid = _hold_to_windows(items, policy.required, inputs)
+    valid = hold_to_windows(items, policy.required, inputs)
     if governing is not None:
         for item in valid:
             item.use = pb.EVIDENCE_USE_OUTWEIGHED
-        return _refuse_for_positive(inputs, policy.required, items, governing)
+        return _refuse_for_positive(inputs, policy, items, governing)
     if valid:
         return _recognize(inputs, items, valid)
-    return _explain_lack(inputs, policy.required, items)
+    return _explain_lack(inputs, policy, items)
 
 
 def _weigh_each(inputs: Inputs) -> list[Item]:
@@ -82,14 +111,24 @@ def _weigh_each(inputs: Inputs) -> list[Item]:
     items = [weigh_record(record, inputs) for record in records]
     if inputs.evidence:
         by_report = {(record.lab, record.report_number): record for record in records}
-        items.extend(weigh_evidence(evidence, claim, by_report, inputs) for evidence, claim in _pairs(inputs))
+        shown = [weigh_evidence(evidence, claim, by_report, inputs) for evidence, claim in _pairs(inputs)]
+        items.extend([_only_compared(item) for item in shown] if inputs.own_records_alone else shown)
     return items
+
+
+def _only_compared(item: Item) -> Item:
+    """Evidence beside records that are to suffice: it may equal or contradict one, and counts for nothing itself."""
+    if item.use in _COMPARED:
+        return item
+    return Item(item.subject, pb.EVIDENCE_USE_NOT_NEEDED)
 
 
 def _newest_revisions(inputs: Inputs) -> Sequence[Record]:
     """The newest revision of each record, by name."""
     records = inputs.records
-    claimed = [claim.record for claim in inputs.claims if claim.record is not None]
+    claimed = []
+    if not inputs.own_records_alone:
+        claimed = [claim.record for claim in inputs.claims if claim.record is not None]
     if len(records) + len(claimed) <= 1:
         return records or claimed
     newest: dict[str, Record] = {}
@@ -131,60 +170,6 @@ def _governs_before(item: Item) -> tuple[bool, Instant]:
     return item.subject.outcome == POSITIVE, item.sample_time
 
 
-def _hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs) -> list[Item]:
-    """Step 4: the items that count at the time of use; each that does not is marked with why."""
-    window = required.window
-    valid: list[Item] = []
-    for item in items:
-        if item.use != USABLE:
-            if _was_sampled_only(item) and _hold_to_proof_window(item, required, inputs):
-                valid.append(item)
-            continue
-        subject = item.subject
-        outcome = subject.outcome
-        if outcome == NEGATIVE:
-            basis = basis_time(window, subject.sample_time, subject.report_time)
-            if basis is None:
-                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
-                continue
-            item.basis_time = basis
-            item.expire_time = expire = expire_time(window, basis)
-            if counts(window, expire, inputs.use_time):
-                valid.append(item)
-            else:
-                item.use = pb.EVIDENCE_USE_EXPIRED
-        elif outcome == PENDING:
-            if subject.sample_time is None:
-                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
-            elif _hold_to_proof_window(item, required, inputs):
-                valid.append(item)
-            else:
-                item.use = pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED
-        else:
-            item.use = pb.EVIDENCE_USE_INCONCLUSIVE
-    return valid
-
-
-def _was_sampled_only(item: Item) -> bool:
-    """Whether an unusable item had no report yet at the time of use: then its specimen had been taken, and no more.
-
-    Otherwise who was let in on a sampling record would be turned away because its report has come since. A positive to
-    come does not let anybody in.
-    """
-    return item.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
-
-
-def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> bool:
-    """Whether an item counts as a sampling record at the time of use, counted from when the specimen was taken."""
-    sample_time = item.subject.sample_time
-    if sample_time is None or required.sampling_proof_window is None:
-        return False
-    item.is_sampling = True
-    item.basis_time = sample_time
-    item.expire_time = sample_time + required.sampling_proof_window
-    return sample_time <= inputs.issued_until and inputs.use_time < item.expire_time
-
-
 def _recognize(inputs: Inputs, items: list[Item], valid: list[Item]) -> Decision:
     """Step 4, its end: the item that expires last is the one that is used."""
     for item in valid:
@@ -208,7 +193,7 @@ def _preference(item: Item) -> tuple[Instant, bool, Instant, bool]:
     return item.expire_time, isinstance(item.subject, Record), item.sample_time, not item.is_sampling
 
 
-def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item], governing: Item) -> Decision:
+def _refuse_for_positive(inputs: Inputs, policy: EffectivePolicy, items: list[Item], governing: Item) -> Decision:
     """Step 3, its end."""
     reason: Reason = pb.DECISION_REASON_POSITIVE_RESULT
     rechecks: list[NextStep] = []
@@ -226,46 +211,39 @@ def _refuse_for_positive(inputs: Inputs, required: Requirement, items: list[Item
         reason,
         rests_on=governing,
         more_next_steps=rechecks,
-        refusal_permitted=required.refusal_permitted,
+        refusal_permitted=may_refuse_for_positive(policy, inputs.sources),
     )
 
 
-def _explain_lack(inputs: Inputs, required: Requirement, items: list[Item]) -> Decision:
-    """Step 5: nothing is usable. Who could not be asked comes first, since what they hold is not known.
-
-    And a place may turn somebody away for the lack only where the nation was asked: "not found here" is no ground.
-    """
-    if any(source.state in NOT_ASKED for source in inputs.sources):
-        return _compose(
-            inputs,
-            items,
-            pb.DECISION_OUTCOME_UNDETERMINED,
-            pb.DECISION_REASON_SOURCE_UNAVAILABLE,
-            more_next_steps=_ask_again(inputs),
-        )
+def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: list[Item]) -> Decision:
+    """Nothing counts. It is a lack only if nothing may be hidden, no source is away, and the nation was asked."""
+    unknown = _why_unknown(inputs)
+    if unknown is not None:
+        away = unknown == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+        more = _ask_again(inputs) if away else ()
+        return _compose(inputs, items, pb.DECISION_OUTCOME_UNDETERMINED, unknown, more_next_steps=more)
     expired = [item for item in items if item.use == pb.EVIDENCE_USE_EXPIRED]
-    if expired:
-        return _compose(
-            inputs,
-            items,
-            pb.DECISION_OUTCOME_NOT_RECOGNIZED,
-            pb.DECISION_REASON_EXPIRED,
-            rests_on=max(expired, key=_preference),
-            refusal_permitted=required.refusal_permitted and _was_nation_asked(inputs),
-        )
     uses = {item.use for item in items}
-    reason = next((reason for use, reason in _REASON_OF_USE if use in uses), pb.DECISION_REASON_NO_RESULT)
+    reason: Reason = pb.DECISION_REASON_EXPIRED
+    if not expired:
+        reason = next((reason for use, reason in _REASON_OF_USE if use in uses), pb.DECISION_REASON_NO_RESULT)
     return _compose(
         inputs,
         items,
         pb.DECISION_OUTCOME_NOT_RECOGNIZED,
         reason,
-        refusal_permitted=required.refusal_permitted and _was_nation_asked(inputs),
+        rests_on=max(expired, key=_preference) if expired else None,
+        refusal_permitted=may_refuse_for_lack(policy, inputs.sources, uses),
     )
 
 
-def _was_nation_asked(inputs: Inputs) -> bool:
-    return any(source.source == NATIONAL_RESULTS and source.state == SOURCE_OK for source in inputs.sources)
+def _why_unknown(inputs: Inputs) -> Reason | None:
+    """Why nothing that counts cannot be called a lack."""
+    if inputs.history_cut:
+        return pb.DECISION_REASON_HISTORY_CUT
+    if is_away(inputs.sources):
+        return pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    return None if was_nation_asked(inputs.sources) else pb.DECISION_REASON_NATION_NOT_ASKED
 
 
 def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: Reason) -> Decision:
@@ -286,7 +264,7 @@ def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
 
 
 def _ask_again(inputs: Inputs) -> list[NextStep]:
-    sources = sorted({source.source for source in inputs.sources if source.state in NOT_ASKED})
+    sources = sorted({source.source for source in inputs.sources if source.state in AWAY})
     return [NextStep(next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN, source=source) for source in sources]
 
 
@@ -318,4 +296,20 @@ def _compose(
         in_order(inputs.sources),
         tuple(dict.fromkeys(next_steps)) if next_steps else (),
         refusal_permitted,
+        _gate_row(inputs, outcome, reason, refusal_permitted),
+        inputs.policy,
     )
+
+
+def _gate_row(inputs: Inputs, outcome: DecisionOutcome, reason: Reason, refusal_permitted: bool) -> GateRow:
+    """What the gate does."""
+    policy = inputs.policy
+    if policy is None:
+        heard = POLICY_AWAY
+    elif outcome == pb.DECISION_OUTCOME_RECOGNIZED:
+        # The row is the same whoever was heard.
+        heard = EVERYBODY
+    else:
+        heard = who_was_heard(inputs.sources)
+    may_refuse = policy is not None and policy.required is not None and policy.required.refusal_permitted
+    return gate_row(outcome, reason, heard, refusal_permitted=refusal_permitted, rule_may_refuse=may_refuse)

@@ -19,6 +19,9 @@ from services.domain.region import NATION
 if TYPE_CHECKING:
     from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 
+    from services.verification.decision.actions import GateRow
+
+    TravelerOrigin: TypeAlias = policy_pb2.TravelerOrigin.ValueType
     ValidityBasis: TypeAlias = policy_pb2.ValidityBasis.ValueType
     Channel: TypeAlias = channel_pb2.Channel.ValueType
     ClaimedReportMatchState: TypeAlias = lookup_pb2.ClaimedReportMatchState.ValueType
@@ -52,7 +55,7 @@ OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
-NOT_ASKED = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
+AWAY = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
 """States of a source that was to be asked and gave no answer: it did not reply, or this node does not know its way."""
 NATIONAL_RESULTS = f"{format_node(NATION)}/results"
 """The source that knows the results of all provinces."""
@@ -130,6 +133,18 @@ class Requirement(NamedTuple):
     refusal_permitted: bool
 
 
+class PolicyDocument(NamedTuple):
+    """The document behind a policy; empty texts for what is not known."""
+
+    document_number: str = ""
+    title: str = ""
+    url: str = ""
+    issue_date: str = ""
+
+
+NO_DOCUMENT = PolicyDocument()
+
+
 class EffectivePolicy(NamedTuple):
     """What applies at the place for the purpose.
 
@@ -141,6 +156,13 @@ class EffectivePolicy(NamedTuple):
     required: Requirement | None
     forbidden_grounds: tuple[Ground, ...]
     advice: tuple[str, ...]
+    governing_document: PolicyDocument = NO_DOCUMENT
+    floor_document: PolicyDocument = NO_DOCUMENT
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether a policy governs and asks for no result."""
+        return bool(self.governing) and self.required is None
 
 
 CLOCK_SKEW: Span = MINUTE
@@ -148,7 +170,14 @@ CLOCK_SKEW: Span = MINUTE
 
 
 class Inputs(NamedTuple):
-    """Everything a decision is made from. `claims` pairs with `evidence`; `policy` None: its source did not answer."""
+    """Everything a decision is made from. `claims` pairs with `evidence`; `policy` None: its source did not answer.
+
+    Attributes:
+        elsewhere: the policy for people of another province, if the origin is not known and the policies differ; then
+            `policy` is that for people of the same province.
+        own_records_alone: the question is whether the node's own records recognise the person; evidence only explains.
+        history_cut: the limit of the look-up may hide what counted at a time of use in the past.
+    """
 
     use_time: Instant
     evaluate_time: Instant
@@ -157,6 +186,9 @@ class Inputs(NamedTuple):
     evidence: tuple[Evidence, ...] = ()
     claims: tuple[Claim, ...] = ()
     sources: tuple[SourceStatus, ...] = ()
+    elsewhere: EffectivePolicy | None = None
+    own_records_alone: bool = False
+    history_cut: bool = False
 
     @property
     def issued_until(self) -> Instant:
@@ -187,7 +219,10 @@ class NextStep(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """An answer that explains itself. `result` names a record's revision, empty where it rests on none."""
+    """An answer that explains itself. `result` names a record's revision, empty where it rests on none.
+
+    `policy` is the one that was applied; `assumed_origin` says to whom, if the origin was not known and it matters.
+    """
 
     outcome: DecisionOutcome
     reason: Reason
@@ -199,3 +234,6 @@ class Decision(NamedTuple):
     sources: tuple[SourceStatus, ...]
     next_steps: tuple[NextStep, ...]
     refusal_permitted: bool
+    gate: GateRow
+    policy: EffectivePolicy | None
+    assumed_origin: TravelerOrigin = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
 from hutong.verification.v1 import decision_pb2, refusal_service_pb2
@@ -12,6 +14,7 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document, check_region, check_text, check_time
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_decision
+from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
@@ -24,6 +27,7 @@ from services.verification.refusals.rules import (
     forbidden_among,
     outweighs_what_was_shown,
     was_entitled,
+    was_refusable,
 )
 from services.verification.refusals.store import RefusalStore
 from services.verification.sources.model import PolicyQuestion
@@ -63,10 +67,12 @@ class RefusalReporter:
         shown = await self._read_shown(request)
         made = await self._decide_for(request)
         counting = shown if shown is not None and self._counts(shown, made, request, subject) else None
-        entitlements = [_entitled(one, refuse_time) for one in (counting, made) if one is not None]
-        policy_question = PolicyQuestion(request.region, request.purpose, request.region, refuse_time, None)
+        said = [_read(one, refuse_time, was_shown=one is counting) for one in (counting, made) if one is not None]
+        entitled = _either([one.entitled for one in said], weighs_more=True)
+        origin = "" if request.arriving_from == NATION else request.arriving_from
+        policy_question = PolicyQuestion(request.region, request.purpose, origin, refuse_time, None)
         policy = self._policies.at_hand(policy_question) or await self._policies.resolve(policy_question)
-        forbidden = forbidden_among(request.grounds, policy.effective.forbidden_grounds if policy else ())
+        forbidden = forbidden_among(request.grounds, policy.forbidden_grounds if policy else (), entitled=entitled)
         named = counting or made or shown
         refusal = Refusal(
             uuid7(),
@@ -80,7 +86,8 @@ class RefusalReporter:
             assess(
                 forbidden,
                 rule_known=policy is not None,
-                entitled=True if True in entitlements else False if False in entitlements else None,
+                entitled=entitled,
+                refusable=_either([one.refusable for one in said], weighs_more=False),
             ),
             mask_identity(request.statement, request.document.number, request.document.name),
             subject,
@@ -108,6 +115,7 @@ class RefusalReporter:
             document=request.document,
             region=request.region,
             purpose=request.purpose,
+            arriving_from=request.arriving_from,
             use_time=request.refuse_time,
             evidence=request.evidence,
             scope=LOOKUP_SCOPE_NATIONWIDE,
@@ -140,6 +148,8 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
     """
     found: list[Violation] = []
     check_region(request.region, "region", found)
+    if request.arriving_from:
+        check_region(request.arriving_from, "arriving_from", found)
     document = None
     if request.HasField("document"):
         document = check_document(request.document, "document", found)
@@ -155,12 +165,34 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
     return document
 
 
-def _entitled(stored: StoredDecision, refuse_time: Instant) -> bool | None:
-    """What a stored decision says of the person at the instant of the refusal."""
+class _Said(NamedTuple):
+    """What a stored decision says of the person at the instant of the refusal; None where it does not say."""
+
+    entitled: bool | None
+    refusable: bool | None
+
+
+def _read(stored: StoredDecision, refuse_time: Instant, *, was_shown: bool) -> _Said:
     decision = decision_pb2.Decision.FromString(stored.decision)
-    return was_entitled(
+    use_time = from_timestamp(decision.use_time)
+    entitled = was_entitled(
         decision.outcome,
-        from_timestamp(decision.use_time),
+        use_time,
         from_timestamp(decision.expire_time) if decision.HasField("expire_time") else None,
         refuse_time,
     )
+    refusable = was_refusable(
+        decision.outcome,
+        refusal_permitted=decision.refusal_permitted,
+        was_shown=was_shown,
+        use_time=use_time,
+        refuse_time=refuse_time,
+    )
+    return _Said(entitled, refusable)
+
+
+def _either(said: list[bool | None], *, weighs_more: bool) -> bool | None:
+    """What decisions say together, if one of the two answers weighs more than the other."""
+    if weighs_more in said:
+        return weighs_more
+    return not weighs_more if (not weighs_more) in said else None

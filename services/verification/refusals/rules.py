@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2, refusal_pb2
 
 from services.domain.instant import HOUR, Instant, Span
@@ -22,6 +23,7 @@ UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
 NOT_UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_NOT_UNLAWFUL
 UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
 
+_REPEAT_TEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 _POSITIVE = frozenset({decision_pb2.DECISION_REASON_POSITIVE_RESULT, decision_pb2.DECISION_REASON_PENDING_RECHECK})
 
 SPEAKS_FOR: Span = HOUR
@@ -68,6 +70,21 @@ def was_entitled(
     return outcome != decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED
 
 
+def was_refusable(
+    outcome: DecisionOutcome, *, refusal_permitted: bool, was_shown: bool, use_time: Instant, refuse_time: Instant
+) -> bool | None:
+    """Whether a decision permitted the place to refuse the person when they were refused; None when it does not say.
+
+    A decision that was shown at the place binds it, whatever its outcome. One that is made for the report and is
+    UNDETERMINED says only what cannot be known by now.
+    """
+    if refuse_time < use_time or refuse_time - use_time > SPEAKS_FOR:
+        return None
+    if not was_shown and outcome == decision_pb2.DECISION_OUTCOME_UNDETERMINED:
+        return None
+    return refusal_permitted
+
+
 def outweighs_what_was_shown(reason: Reason) -> bool:
     """Whether a decision made for the instant of refusal leaves nothing to one that was shown before.
 
@@ -77,18 +94,27 @@ def outweighs_what_was_shown(reason: Reason) -> bool:
     return reason in _POSITIVE
 
 
-def forbidden_among(grounds: Iterable[Ground], forbidden_here: Collection[Ground]) -> tuple[Ground, ...]:
-    """Those of the grounds on which nobody may be refused there."""
-    return tuple(ground for ground in grounds if ground in forbidden_here)
+def forbidden_among(
+    grounds: Iterable[Ground], forbidden_here: Collection[Ground], *, entitled: bool | None
+) -> tuple[Ground, ...]:
+    """Those of the grounds on which nobody may be refused there.
+
+    A repeat test is demanded only of a person who was entitled; of anybody else it is a first one.
+    """
+    return tuple(
+        ground for ground in grounds if ground in forbidden_here and (ground != _REPEAT_TEST or entitled is True)
+    )
 
 
-def assess(forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | None) -> Assessment:
+def assess(
+    forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | None, refusable: bool | None
+) -> Assessment:
     """Whether a refusal was lawful, as far as can be told.
 
-    Unlawful is a refusal on any forbidden ground, and one of a person who was entitled, on whatever ground. `entitled`
-    None: it is not known whether the person was.
+    Unlawful is a refusal on any forbidden ground, one of a person who was entitled, and one that no decision permitted,
+    on whatever ground. None stands for what no decision says.
     """
-    if forbidden or entitled:
+    if forbidden or entitled or refusable is False:
         return UNLAWFUL
     if not rule_known or entitled is None:
         return UNDETERMINED

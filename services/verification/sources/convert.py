@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hutong.policy.v1 import policy_pb2
-from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicyRequest
+from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
-from services.verification.decision.model import EffectivePolicy, Requirement, Window
+from services.verification.decision.model import EffectivePolicy, PolicyDocument, Requirement, Window
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 
 
@@ -20,21 +21,37 @@ def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
     )
 
 
-def policy_answer_from_proto(
-    message: policy_pb2.EffectivePolicy, now: Instant, ask_time: float, epoch: int
-) -> PolicyAnswer:
-    """Return a received answer. `now` replaces an absent as_of_time."""
-    has = message.HasField
+def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: float, epoch: int) -> PolicyAnswer | None:
+    """An answer that has just come, None for an error; `now` stands in for an as_of_time it does not bear."""
+    message: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin
+    elsewhere: EffectivePolicy | None = None
+    if item.HasField("by_origin"):
+        message = item.by_origin
+        policy = message.same_province
+        elsewhere = policy_from_proto(message.other_province)
+    elif item.HasField("effective_policy"):
+        message = policy = item.effective_policy
+    else:
+        return None
     return PolicyAnswer(
-        policy_from_proto(message),
+        policy_from_proto(policy),
+        elsewhere,
         message,
-        from_timestamp(message.start_time) if has("start_time") else None,
-        from_timestamp(message.end_time) if has("end_time") else None,
-        from_timestamp(message.as_of_time) if has("as_of_time") else now,
-        from_timestamp(message.nation_as_of_time),
+        from_timestamp(message.start_time) if message.HasField("start_time") else None,
+        from_timestamp(message.end_time) if message.HasField("end_time") else None,
+        from_timestamp(policy.as_of_time) if policy.HasField("as_of_time") else now,
+        from_timestamp(policy.nation_as_of_time),
         ask_time,
         epoch,
     )
+
+
+def fill_policy(inputs: decision_pb2.DecisionInputs, answer: PolicyAnswer) -> None:
+    """Keep an answer, as it came, among a decision's inputs."""
+    if isinstance(answer.message, policy_pb2.PoliciesByOrigin):
+        inputs.by_origin.CopyFrom(answer.message)
+    else:
+        inputs.effective_policy.CopyFrom(answer.message)
 
 
 def policy_from_proto(policy: policy_pb2.EffectivePolicy) -> EffectivePolicy:
@@ -45,7 +62,19 @@ def policy_from_proto(policy: policy_pb2.EffectivePolicy) -> EffectivePolicy:
         required = _requirement_from_proto(policy.test_required)
     if required is None and not policy.HasField("not_required"):
         governing = ""
-    return EffectivePolicy(governing, policy.floor, required, tuple(policy.forbidden_grounds), tuple(policy.advice))
+    return EffectivePolicy(
+        governing,
+        policy.floor,
+        required,
+        tuple(policy.forbidden_grounds),
+        tuple(policy.advice),
+        _document_from_proto(policy.governing_source),
+        _document_from_proto(policy.floor_source),
+    )
+
+
+def _document_from_proto(source: policy_pb2.PolicySource) -> PolicyDocument:
+    return PolicyDocument(source.document_number, source.title, source.url, source.issue_date)
 
 
 def _requirement_from_proto(required: policy_pb2.TestRequired) -> Requirement | None:

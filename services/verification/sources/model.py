@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
 
@@ -11,14 +11,17 @@ from services.domain.instant import Instant
 from services.runtime.consistency import Freshness
 from services.verification.decision.model import EffectivePolicy
 
+if TYPE_CHECKING:
+    from services.verification.decision.model import Ground
+
 PolicyKey: TypeAlias = tuple[str, int, str]
 """The part of a question that selects policies: region, purpose and province of origin. No policy knows a finer one."""
 
 
 class PolicyQuestion(NamedTuple):
-    """A question: which policy applies to a region, a purpose and an origin at a time.
+    """Which policy applies: where, for what, to whom, when. `seen` is what its source must have seen too.
 
-    `seen` is the write that Policy must have seen before it answers.
+    `arriving_from` is empty if the origin is not known.
     """
 
     region: str
@@ -38,25 +41,40 @@ class PolicyAnswer:
     """An answer of Policy.
 
     Attributes:
-        effective: what applies.
-        message: the answer as it was received, for the inputs of a stored decision.
-        start_time: the first instant of the interval in which the clock alone cannot change the answer; None is
-            unbounded.
-        end_time: the end of that interval, exclusive; None is unbounded.
-        as_of_time: up to when the publications behind the answer are complete.
-        nation_as_of_time: the same for the national node's publications, by its clock; 0 if unknown.
-        ask_time: when the question was sent, in seconds of the event loop's clock.
-        epoch: the epoch of the watch at that time. The watch reports changes only to answers of its current epoch.
+        effective: what applies; to people of the same province, if `elsewhere` is there.
+        elsewhere: what applies to people of another province, if the origin is not known and the policies differ.
+        message: the answer as it came, for a stored decision's inputs.
+        as_of_time: up to when the publications behind it are complete.
+        nation_as_of_time: the same of the national node's, by its clock; 0 where that is not known.
+        ask_time: when it was asked for, in the event loop's seconds.
+        epoch: the watch under which changes to it are told; an older one's answers may be out of date unnoticed.
     """
 
     effective: EffectivePolicy
-    message: policy_pb2.EffectivePolicy
+    elsewhere: EffectivePolicy | None
+    message: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin
     start_time: Instant | None
     end_time: Instant | None
     as_of_time: Instant
     nation_as_of_time: Instant
     ask_time: float
     epoch: int
+
+    @property
+    def needs_results(self) -> bool:
+        """Whether results are looked up at all: not where the better rule asks nobody for one."""
+        if self.effective.asks_nothing or (self.elsewhere is not None and self.elsewhere.asks_nothing):
+            return False
+        return self.effective.required is not None or (
+            self.elsewhere is not None and self.elsewhere.required is not None
+        )
+
+    @property
+    def forbidden_grounds(self) -> tuple[Ground, ...]:
+        """Grounds on which nobody may be refused, whichever the origin is."""
+        if self.elsewhere is None:
+            return self.effective.forbidden_grounds
+        return tuple({*self.effective.forbidden_grounds, *self.elsewhere.forbidden_grounds})
 
     def covers(self, instant: Instant) -> bool:
         """Return whether the answer also holds at an instant."""

@@ -177,12 +177,11 @@ class PolicyClient:
         self._breaker.record_success()
         answers: list[PolicyAnswer | None] = []
         for question, item in zip(questions, response.items, strict=True):
-            if not item.HasField("effective_policy"):
-                answers.append(None)
-                continue
-            known = policy_answer_from_proto(item.effective_policy, now, ask_time, epoch)
+            known = policy_answer_from_proto(item, now, ask_time, epoch)
             answers.append(known)
-            # A change reported during the call may be missing in this answer. The answer is used but not cached.
+            if known is None:
+                continue
+            # A change told meanwhile may be one that this answer does not hold yet: good for now, not for keeping.
             if self._watch.change_count == changes:
                 self._cache.keep(question, known)
         return answers

@@ -60,31 +60,37 @@ class ResultsClient:
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
-    def ask(self, look_up: LookupLatestRequest) -> asyncio.Future[Answer]:
+    def ask(self, look_up: LookupLatestRequest, longest_seconds: float = UPSTREAM_SECONDS) -> asyncio.Future[Answer]:
         """Send a look-up and return the future of its answer.
 
         The future has an answer within the time that the circuit breaker allows. It raises InvalidArgument if Results
         rejects the look-up.
         """
-        if self._may_wait(look_up):
-            return self._put(look_up, self._unshared)
-        return self._put(look_up, self._nationwide if look_up.scope == LOOKUP_SCOPE_NATIONWIDE else self._local)
+        if self.may_wait(look_up):
+            return self._put(look_up, self._unshared, longest_seconds)
+        coalescer = self._nationwide if look_up.scope == LOOKUP_SCOPE_NATIONWIDE else self._local
+        return self._put(look_up, coalescer, longest_seconds)
 
-    def _may_wait(self, look_up: LookupLatestRequest) -> bool:
-        """Return whether Results may wait for commits of another node. It sees its own commits at once."""
+    def may_wait(self, look_up: LookupLatestRequest) -> bool:
+        """Return whether Results may wait for commits of another node, and so asks the nation whatever the scope is.
+
+        It sees its own commits at once.
+        """
         freshness = read_token(look_up.at_least_as_fresh)
         return freshness is not None and freshness.region != self._region
 
     def _put(
-        self, look_up: LookupLatestRequest, coalescer: Coalescer[LookupLatestRequest, Answer]
+        self, look_up: LookupLatestRequest, coalescer: Coalescer[LookupLatestRequest, Answer], longest_seconds: float
     ) -> asyncio.Future[Answer]:
         future = coalescer.ask(look_up)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._breaker.seconds(), self._expire, future)
+        timer = loop.call_later(self._breaker.seconds_of(longest_seconds), self._expire, future)
         future.add_done_callback(lambda _: timer.cancel())
         return future
 
-    async def look_up_each(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
+    async def look_up_each(
+        self, look_ups: list[LookupLatestRequest], longest_seconds: float = UPSTREAM_SECONDS
+    ) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
 
         They share one call, except those with other nodes' tokens. Of these, look-ups with the same token share a call.
@@ -92,24 +98,27 @@ class ResultsClient:
         by_token: dict[str, Coalescer[LookupLatestRequest, Answer]] = {}
         waiting: dict[int, asyncio.Future[Answer]] = {}
         for index, one in enumerate(look_ups):
-            if one.at_least_as_fresh and self._may_wait(one):
+            if one.at_least_as_fresh and self.may_wait(one):
                 coalescer = by_token.setdefault(one.at_least_as_fresh, Coalescer(self._look_up_batch))
-                waiting[index] = self._put(one, coalescer)
-        together = await self._look_up_together([one for index, one in enumerate(look_ups) if index not in waiting])
+                waiting[index] = self._put(one, coalescer, longest_seconds)
+        rest = [one for index, one in enumerate(look_ups) if index not in waiting]
+        together = await self._look_up_together(rest, longest_seconds)
         if not waiting:
             return together
         await asyncio.wait(waiting.values())
         prompt = iter(together)
         return [_outcome(waiting[index]) if index in waiting else next(prompt) for index in range(len(look_ups))]
 
-    async def _look_up_together(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
+    async def _look_up_together(
+        self, look_ups: list[LookupLatestRequest], longest_seconds: float
+    ) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
         nationwide = any(one.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
         async with self._nationwide_batches if nationwide else self._batches:
             call = asyncio.ensure_future(self._look_up_batch(look_ups))
             try:
-                await asyncio.wait([call], timeout=self._breaker.seconds())
+                await asyncio.wait([call], timeout=self._breaker.seconds_of(longest_seconds))
             except asyncio.CancelledError:
                 call.cancel()
                 raise

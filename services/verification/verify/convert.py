@@ -6,18 +6,22 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import Instant, set_timestamp, to_timestamp
+from services.verification.decision.actions import GateRow
 from services.verification.decision.convert import set_source
 from services.verification.decision.model import (
+    NO_DOCUMENT,
     Considered,
     Decision,
     EffectivePolicy,
     Evidence,
     Inputs,
     NextStep,
+    PolicyDocument,
     Record,
     SourceStatus,
 )
@@ -52,7 +56,9 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: In
     Fields are set one by one and times in place, and what decisions made together have in common is copied in as bytes:
     every decision passes here, and that takes a quarter of the time of messages built apart.
     """
-    message.MergeFromString(_frame(inputs.policy, decision.sources, inputs.use_time, inputs.evaluate_time))
+    message.MergeFromString(
+        _frame(decision.policy, decision.sources, inputs.use_time, inputs.evaluate_time, decision.gate)
+    )
     if name:
         message.name = name
     message.outcome = decision.outcome
@@ -69,22 +75,43 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: In
         _set_next_step(next_step, inputs.evaluate_time, message.next_steps.add())
     if decision.refusal_permitted:
         message.refusal_permitted = True
+    if decision.assumed_origin:
+        message.assumed_origin = decision.assumed_origin
 
 
 @lru_cache(maxsize=256)
 def _frame(
-    policy: EffectivePolicy | None, sources: tuple[SourceStatus, ...], use_time: Instant, evaluate_time: Instant
+    policy: EffectivePolicy | None,
+    sources: tuple[SourceStatus, ...],
+    use_time: Instant,
+    evaluate_time: Instant,
+    gate: GateRow,
 ) -> bytes:
-    """What a decision says of its policy, its sources and its times, the same for all that are made together."""
-    message = decision_pb2.Decision(use_time=to_timestamp(use_time), evaluate_time=to_timestamp(evaluate_time))
+    """What a decision says of its policy, sources, times and action: alike in many that are made together."""
+    message = decision_pb2.Decision(
+        use_time=to_timestamp(use_time),
+        evaluate_time=to_timestamp(evaluate_time),
+        action=gate.action,
+        then_action=gate.then_action,
+        must_register=gate.must_register,
+        action_text=gate.text,
+    )
     if policy is not None:
         message.governing_policy = policy.governing
         message.floor_policy = policy.floor
+        _set_document(message.governing_source, policy.governing_document)
+        _set_document(message.floor_source, policy.floor_document)
         message.forbidden_grounds.extend(policy.forbidden_grounds)
         message.advice.extend(policy.advice)
     for status in sources:
         fill_source(message.sources.add(), status)
     return message.SerializeToString()
+
+
+def _set_document(message: policy_pb2.PolicySource, document: PolicyDocument) -> None:
+    """Name a document; one of which nothing is known leaves the field absent."""
+    if document != NO_DOCUMENT:
+        message.MergeFrom(policy_pb2.PolicySource(**document._asdict()))
 
 
 def _add_considered(considered: Considered, message: decision_pb2.Decision) -> None:

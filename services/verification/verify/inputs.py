@@ -15,17 +15,16 @@ from services.verification.decision.convert import (
     record_from_proto,
     source_from_proto,
 )
+from services.verification.decision.decide import RULES_VERSION
 from services.verification.decision.model import (
     NEGATIVE,
     NOT_LOOKED_UP,
-    SOURCE_OK,
-    SOURCE_UNAVAILABLE,
     Claim,
     Inputs,
     Record,
     SourceStatus,
 )
-from services.verification.sources.convert import policy_from_proto
+from services.verification.sources.convert import fill_policy, policy_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, without_masks
 from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
@@ -54,7 +53,7 @@ class GatheredInputs(NamedTuple):
     claims: PairedClaims
 
 
-def gather(question: Question, answers: SourceAnswers) -> GatheredInputs:
+def gather(question: Question, answers: SourceAnswers, *, own_records_alone: bool = False) -> GatheredInputs:
     """The inputs of the decision."""
     policy = answers.policy
     results = answers.results
@@ -62,7 +61,7 @@ def gather(question: Question, answers: SourceAnswers) -> GatheredInputs:
     if answers.results_unavailable is not None:
         sources += (answers.results_unavailable,)
     if results is not None:
-        sources += _heard_in_part(results.sources) if _is_cut_off(question, results) else results.sources
+        sources += results.sources
     claims = _paired_claims(question, results) if question.evidence else ()
     inputs = Inputs(
         question.policy.use_time,
@@ -72,6 +71,9 @@ def gather(question: Question, answers: SourceAnswers) -> GatheredInputs:
         question.evidence,
         tuple([_claim(claim) for claim in claims]),
         sources,
+        policy.elsewhere if policy is not None else None,
+        own_records_alone,
+        results is not None and _is_cut_off(question, results),
     )
     return GatheredInputs(inputs, claims)
 
@@ -87,11 +89,14 @@ def inputs_to_proto(
         evidence=question.evidence_messages,
         region=question.policy.region,
         purpose=question.policy.purpose,  # type: ignore[arg-type]
+        rules_version=RULES_VERSION,
+        own_records_alone=inputs.own_records_alone,
+        history_cut=inputs.history_cut,
     )
     for status in inputs.sources:
         fill_source(message.sources.add(), status)
     if answers.policy is not None:
-        message.effective_policy.CopyFrom(answers.policy.message)
+        fill_policy(message, answers.policy)
     if answers.results is not None:
         message.records.extend(answers.results.results())
     for claim in gathered.claims:
@@ -108,14 +113,22 @@ def inputs_to_proto(
 
 def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
     """Everything a stored decision was made from."""
+    policy = policy_from_proto(inputs.effective_policy) if inputs.HasField("effective_policy") else None
+    elsewhere = None
+    if inputs.HasField("by_origin"):
+        policy = policy_from_proto(inputs.by_origin.same_province)
+        elsewhere = policy_from_proto(inputs.by_origin.other_province)
     return Inputs(
         from_timestamp(inputs.use_time),
         from_timestamp(inputs.evaluate_time),
-        policy_from_proto(inputs.effective_policy) if inputs.HasField("effective_policy") else None,
+        policy,
         tuple(record_from_proto(record) for record in inputs.records),
         tuple(evidence_from_proto(evidence) for evidence in inputs.evidence),
         tuple(claim_from_proto(claim) for claim in inputs.claims),
         tuple(source_from_proto(source) for source in inputs.sources),
+        elsewhere,
+        inputs.own_records_alone,
+        inputs.history_cut,
     )
 
 
@@ -133,13 +146,6 @@ def _is_cut_off(question: Question, results: LookupAnswer) -> bool:
 
 def _is_negative_by(record: Record, instant: Instant) -> bool:
     return record.outcome == NEGATIVE and record.report_time is not None and record.report_time <= instant
-
-
-def _heard_in_part(sources: tuple[SourceStatus, ...]) -> tuple[SourceStatus, ...]:
-    """The sources as ones that could not say: what they did not come to tell is no reason against the holder."""
-    return tuple(
-        [SourceStatus(one.source, SOURCE_UNAVAILABLE, None) if one.state == SOURCE_OK else one for one in sources]
-    )
 
 
 def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_LOCAL, ClaimedReport
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
@@ -16,6 +16,7 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document, check_region, check_time
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import is_report_number, is_uscc
+from services.domain.region import NATION
 from services.runtime.consistency import Freshness, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
@@ -33,7 +34,8 @@ PAST: Span = DAY
 class Question(NamedTuple):
     """One question, ready to be put to the sources.
 
-    `document` is canonical. `look_up` holds the document as it was sent, for Results alone.
+    `document` is canonical. `look_up` holds the document as it was sent, for Results alone. `own_records_first`: the
+    scope is unset, so the nation is asked only if the node's own records do not recognise the person.
     """
 
     document: Document
@@ -43,6 +45,7 @@ class Question(NamedTuple):
     evidence: tuple[Evidence, ...]
     evaluate_time: Instant
     store_decision: bool
+    own_records_first: bool
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"
@@ -73,8 +76,8 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     # The name stays here: it finds nobody.
     look_up.document.CopyFrom(request.document)
     look_up.document.name = ""
-    if request.scope:
-        look_up.scope = request.scope
+    # Left unset, the node's own records are looked up first.
+    look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL
     seen: Freshness | None = None
     token = request.at_least_as_fresh
     if token:
@@ -92,7 +95,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         PolicyQuestion(
             request.region,
             request.purpose,
-            request.arriving_from or request.region,
+            "" if request.arriving_from == NATION else request.arriving_from,
             use_time,
             seen,
         ),
@@ -101,6 +104,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         evidence,
         now,
         request.store_decision,
+        not request.scope,
     )
 
 

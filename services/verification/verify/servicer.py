@@ -57,5 +57,4 @@ class VerificationServicer(VerificationServiceServicer):
         return GetDecisionResponse(decision=decision, inputs=inputs)
 
     async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
-        decision, identical = await self._verifier.replay(parse_decision(request.name))
-        return ReplayDecisionResponse(decision=decision, identical=identical)
+        return await self._verifier.replay(parse_decision(request.name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import Any
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
@@ -17,7 +18,10 @@ from services.domain.errors import InvalidArgument
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
-from services.verification.verify.verifier import Verifier
+from services.verification.verify.verifier import Unanswered, Verifier
+
+Answered = StreamVerifyResponse | Unanswered
+"""The answer to a question, or what is still to be asked of the nation."""
 
 QUESTIONS_AT_ONCE = 64
 """Questions of one stream under way. At this limit the stream is not read, so flow control stops the gate."""
@@ -29,11 +33,10 @@ class VerificationStream:
     def __init__(self, verifier: Verifier, drain: Drain) -> None:
         self._verifier = verifier
         self._drain = drain
-        self._together: Coalescer[StreamVerifyRequest, StreamVerifyResponse] = Coalescer(self._answer_together)
-        # Nationwide questions have batches of their own, so that local questions do not wait for a slow nation.
-        self._nationwide: Coalescer[StreamVerifyRequest, StreamVerifyResponse] = Coalescer(
-            self._answer_together, in_flight=4
-        )
+        self._together: Coalescer[StreamVerifyRequest, Answered] = Coalescer(self._answer_by_own_records)
+        # Apart, so that no gate whose question this node can answer waits for a nation that is slow.
+        self._nationwide: Coalescer[StreamVerifyRequest, Answered] = Coalescer(self._answer_together, in_flight=4)
+        self._rest: Coalescer[Unanswered, StreamVerifyResponse] = Coalescer(self._answer_rest, in_flight=4)
         self._streams: set[_Stream] = set()
 
     @property
@@ -63,8 +66,8 @@ class VerificationStream:
             self._streams.discard(stream)
             stream.abandon()
 
-    def ask(self, question: StreamVerifyRequest) -> asyncio.Future[StreamVerifyResponse]:
-        """Ask a question and return the future of its answer, which is a decision or an error.
+    def ask(self, question: StreamVerifyRequest) -> asyncio.Future[Answered]:
+        """Put a question; the future has its answer: a decision, an error, or what is still to be asked of the nation.
 
         A question with a token may have to wait for a write, so it shares no batch with other questions.
         """
@@ -72,15 +75,37 @@ class VerificationStream:
             return asyncio.ensure_future(self._answer_alone(question))
         return (self._nationwide if question.request.scope == LOOKUP_SCOPE_NATIONWIDE else self._together).ask(question)
 
-    async def _answer_alone(self, question: StreamVerifyRequest) -> StreamVerifyResponse:
+    def ask_nation(self, unanswered: Unanswered) -> asyncio.Future[StreamVerifyResponse]:
+        """Answer a question that this node's own records did not settle, together with others like it."""
+        return self._rest.ask(unanswered)
+
+    async def _answer_alone(self, question: StreamVerifyRequest) -> Answered:
         return (await self._answer_together([question]))[0]
 
-    async def _answer_together(self, questions: list[StreamVerifyRequest]) -> Sequence[StreamVerifyResponse]:
-        answers = [StreamVerifyResponse(correlation_id=question.correlation_id) for question in questions]
-        await self._verifier.answer_each(
-            BatchVerifyRequest(requests=[question.request for question in questions]), answers
-        )
+    async def _answer_together(self, questions: list[StreamVerifyRequest]) -> Sequence[Answered]:
+        answers = _empty_answers(questions)
+        await self._verifier.answer_each(_batch(questions), answers)
         return answers
+
+    async def _answer_by_own_records(self, questions: list[StreamVerifyRequest]) -> Sequence[Answered]:
+        answers = _empty_answers(questions)
+        rest = await self._verifier.answer_by_own_records(_batch(questions), answers)
+        if not rest:
+            return answers
+        unanswered = {id(one.reply): one for one in rest}
+        return [unanswered.get(id(answer), answer) for answer in answers]
+
+    async def _answer_rest(self, rest: list[Unanswered]) -> Sequence[StreamVerifyResponse]:
+        await self._verifier.answer_rest(rest)
+        return [one.reply for one in rest if isinstance(one.reply, StreamVerifyResponse)]
+
+
+def _empty_answers(questions: Sequence[StreamVerifyRequest]) -> list[StreamVerifyResponse]:
+    return [StreamVerifyResponse(correlation_id=question.correlation_id) for question in questions]
+
+
+def _batch(questions: Sequence[StreamVerifyRequest]) -> BatchVerifyRequest:
+    return BatchVerifyRequest(requests=[question.request for question in questions])
 
 
 class _Stream:
@@ -91,7 +116,7 @@ class _Stream:
         self._requests = requests
         self._ready: asyncio.Queue[StreamVerifyResponse | None] = asyncio.Queue()
         self._capacity = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-        self._under_way: set[asyncio.Future[StreamVerifyResponse]] = set()
+        self._under_way: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
@@ -127,20 +152,28 @@ class _Stream:
     async def _read(self) -> None:
         async for question in self._requests:
             await self._capacity.acquire()
+            future: asyncio.Future[Any]
             if question.HasField("request"):
                 future = self._streams.ask(question)
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))
-            self._under_way.add(future)
-            future.add_done_callback(partial(self._note_answer, question.correlation_id))
+            self._expect(question.correlation_id, future)
 
-    def _note_answer(self, correlation_id: str, future: asyncio.Future[StreamVerifyResponse]) -> None:
+    def _expect(self, correlation_id: str, future: asyncio.Future[Any]) -> None:
+        self._under_way.add(future)
+        future.add_done_callback(partial(self._note_answer, correlation_id))
+
+    def _note_answer(self, correlation_id: str, future: asyncio.Future[Any]) -> None:
         self._under_way.discard(future)
-        self._capacity.release()
         if future.cancelled():
+            self._capacity.release()
             return
         error = future.exception()
+        if error is None and isinstance(future.result(), Unanswered):
+            self._expect(correlation_id, self._streams.ask_nation(future.result()))
+            return
+        self._capacity.release()
         if error is None:
             self._ready.put_nowait(future.result())
         else:

@@ -8,14 +8,19 @@ from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import (
+    REPLAY_COMPARISON_DIFFERENT,
+    REPLAY_COMPARISON_IDENTICAL,
+    REPLAY_COMPARISON_OTHER_RULES,
     BatchVerifyRequest,
     BatchVerifyResponse,
+    ReplayDecisionResponse,
     StreamVerifyResponse,
     VerifyItem,
     VerifyRequest,
 )
 
 from services.domain.errors import HutongError
+from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
 from services.runtime.client.coalescer import Coalescer
@@ -23,16 +28,16 @@ from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
-from services.verification.decision.convert import mend_sources
-from services.verification.decision.decide import decide
+from services.verification.decision.decide import RULES_VERSION, decide
 from services.verification.decision.model import Decision, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.convert import decision_to_proto, fill_decision
-from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
+from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
 from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.scope import NATION_SECONDS, Ruling, nationwide, rule, rule_if_sufficient, with_nation
 from services.verification.verify.store import DecisionStore, StoredDecision
 from services.verification.verify.subject_tag import subject_tag
 
@@ -60,8 +65,16 @@ class Rule(NamedTuple):
     needs_results: bool
 
 
+class Unanswered(NamedTuple):
+    """A question that the node's own records did not settle, what was answered so far, and where its answer goes."""
+
+    question: Question
+    own: SourceAnswers
+    reply: Reply
+
+
 class Verifier:
-    """SourceAnswers questions, one or many."""
+    """Answers questions, one or many."""
 
     def __init__(
         self, results: ResultsClient, policies: PolicyClient, store: DecisionStore, pepper: Pepper, clock: Clock
@@ -82,9 +95,14 @@ class Verifier:
 
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
         """Answer one question; the second is what must be durable before the first may leave."""
-        question = question_from_proto(request, self._clock.now())
+        question = self._read(request, self._clock.now())
         message = pb.Decision()
-        return message, self._conclude(question, await self._ask(question), message)
+        answers = await self._ask(question)
+        ruling = rule_if_sufficient(question, answers)
+        if ruling is None:
+            found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS)
+            ruling = rule(question, with_nation(answers, found))
+        return message, self._fill(question, ruling, message)
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
@@ -97,6 +115,10 @@ class Verifier:
 
         What must be durable and cannot be made so is an error of its own; decisions that need not be are given.
         """
+        await self.answer_rest(await self.answer_by_own_records(batch, replies))
+
+    async def answer_by_own_records(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> list[Unanswered]:
+        """Answer what can be answered without asking the nation for it; return the rest."""
         now = self._clock.now()
         questions: list[Question] = []
         asked: list[Reply] = []
@@ -104,21 +126,50 @@ class Verifier:
             try:
                 if broken is not None:
                     raise broken
-                questions.append(question_from_proto(request, now))
+                questions.append(self._read(request, now))
                 asked.append(reply)
             except Exception as error:  # noqa: BLE001 - as at the edge of a call: one question's failure is its own
                 reply.error.CopyFrom(to_status(error))
+        rest: list[Unanswered] = []
         to_keep: list[tuple[Reply, StoredDecision]] = []
         for reply, question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
-                kept = self._conclude(question, found, reply.decision)
+                ruling = rule_if_sufficient(question, found)
+                if ruling is None:
+                    rest.append(Unanswered(question, found, reply))
+                    continue
+                kept = self._fill(question, ruling, reply.decision)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
             if kept is not None:
                 to_keep.append((reply, kept))
+        await self._keep_each(to_keep)
+        return rest
+
+    async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
+        """Answer what the nation is to be asked about, in one look-up."""
+        if not rest:
+            return
+        look_ups = [nationwide(one.question.look_up) for one in rest]
+        to_keep: list[tuple[Reply, StoredDecision]] = []
+        answers = await self._results.look_up_each(look_ups, NATION_SECONDS)
+        for (question, own, reply), found in zip(rest, answers, strict=True):
+            try:
+                if isinstance(found, HutongError):
+                    raise found
+                kept = self._fill(question, rule(question, with_nation(own, found)), reply.decision)
+            except Exception as error:  # noqa: BLE001 - as above
+                reply.error.CopyFrom(to_status(error))
+                continue
+            if kept is not None:
+                to_keep.append((reply, kept))
+        await self._keep_each(to_keep)
+
+    async def _keep_each(self, to_keep: Sequence[tuple[Reply, StoredDecision]]) -> None:
+        """Store the decisions of replies; if that fails, each of these is answered with the error."""
         if to_keep:
             try:
                 await self._store.keep_decisions([kept for _, kept in to_keep])
@@ -127,19 +178,29 @@ class Verifier:
                 for reply, _ in to_keep:
                     reply.error.CopyFrom(status)
 
-    async def replay(self, uuid: str) -> tuple[pb.Decision, bool]:
-        """Make a stored decision again from its inputs, and whether it equals the stored one bit for bit. NotFound."""
+    async def replay(self, uuid: str) -> ReplayDecisionResponse:
+        """Make a stored decision again; compared with it only if the same rules made both. NotFound."""
         stored = await self._store.get_decision(uuid)
-        inputs = inputs_from_proto(pb.DecisionInputs.FromString(stored.inputs))
-        message = decision_to_proto(decide(inputs), inputs, format_decision(uuid))
-        before = pb.Decision.FromString(stored.decision)
-        mend_sources(before)
-        return message, message.SerializeToString(deterministic=True) == before.SerializeToString(deterministic=True)
+        inputs = pb.DecisionInputs.FromString(stored.inputs)
+        values = inputs_from_proto(inputs)
+        message = decision_to_proto(decide(values), values, format_decision(uuid))
+        if inputs.rules_version != RULES_VERSION:
+            comparison = REPLAY_COMPARISON_OTHER_RULES
+        elif message.SerializeToString(deterministic=True) == stored.decision:
+            comparison = REPLAY_COMPARISON_IDENTICAL
+        else:
+            comparison = REPLAY_COMPARISON_DIFFERENT
+        return ReplayDecisionResponse(
+            decision=message,
+            comparison=comparison,
+            stored_rules_version=inputs.rules_version,
+            rules_version=RULES_VERSION,
+        )
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
         known = self._policies.at_hand(question.policy)
-        if known is not None and not _needs_results(known):
+        if known is not None and not known.needs_results:
             return self._answers(self._rule(known), None)
         look_up = self._results.ask(question.look_up)
         try:
@@ -151,7 +212,7 @@ class Verifier:
     async def _ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
         """Ask both sources at once for all of them; of Policy, each different question once."""
         at_hand = {policy: self._policies.at_hand(policy) for policy in {question.policy for question in questions}}
-        asking = {policy: known is None or _needs_results(known) for policy, known in at_hand.items()}
+        asking = {policy: known is None or known.needs_results for policy, known in at_hand.items()}
         look_ups = [question.look_up for question in questions if asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
@@ -192,18 +253,24 @@ class Verifier:
     def _rule(self, known: PolicyAnswer | None) -> Rule:
         if known is None:
             return Rule(None, self._policies.unavailable, needs_results=True)
-        return Rule(known, self._policies.status(known), needs_results=_needs_results(known))
+        return Rule(known, self._policies.status(known), needs_results=known.needs_results)
 
     def _answers(self, rule: Rule, results: LookupAnswer | None) -> SourceAnswers:
         if not rule.needs_results:
             return SourceAnswers(rule.answer, rule.status, None, None)
         return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
 
-    def _conclude(self, question: Question, answers: SourceAnswers, message: pb.Decision) -> StoredDecision | None:
-        """Decide, into an empty message; returns what must be durable before that may leave."""
-        gathered = gather(question, answers)
+    def _read(self, request: VerifyRequest, now: Instant) -> Question:
+        """Decode a request. A token of another node makes Results ask the nation at once."""
+        question = question_from_proto(request, now)
+        if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
+            return question._replace(own_records_first=False)
+        return question
+
+    def _fill(self, question: Question, ruling: Ruling, message: pb.Decision) -> StoredDecision | None:
+        """Put a decision into an empty message; return what must be durable before that may leave."""
+        answers, gathered, decision = ruling
         inputs = gathered.inputs
-        decision = decide(inputs)
         if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
             return None
@@ -221,8 +288,3 @@ class Verifier:
     async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
         await self._store.keep_decisions(kept)
         return [None] * len(kept)
-
-
-def _needs_results(known: PolicyAnswer) -> bool:
-    """Whether results are looked up at all: not where nobody is asked for one. Unknown rules count as asking."""
-    return known.effective.required is not None

@@ -241,6 +241,28 @@ async def test_batch_pairs_answers_and_errors(service: Service) -> None:
     assert response.items[0].effective_policy.governing == response.items[3].effective_policy.governing != ""
 
 
+async def test_unknown_origin_is_told_both_rules_alone_and_in_a_batch(service: Service) -> None:
+    """Where the rules differ by origin both are told with their documents; where they agree the one that applies is."""
+    await service.publish(make_policy())
+    outside = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
+    stricter = make_policy("jurisdictions/410100/policies/hotel-outside", hours=24, origin=outside)
+    stricter.source.document_number = "example"
+    await service.publish(stricter)
+    for origin in ("", "000000"):
+        question = ResolvePolicyRequest(region="410105", purpose=HOTEL, arriving_from=origin)
+        alone = await service.read.ResolvePolicy(question)
+        assert alone.WhichOneof("policy") == "by_origin"
+        told = alone.by_origin
+        assert told.same_province.governing.endswith("/hotel@1")
+        assert told.other_province.governing.endswith("/hotel-outside@1")
+        assert told.other_province.governing_source.document_number == "example"
+        assert told.same_province.HasField("as_of_time")
+        batch = await service.read.BatchResolvePolicies(BatchResolvePoliciesRequest(requests=[question]))
+        assert batch.items[0].by_origin.other_province.governing == told.other_province.governing
+    same = ResolvePolicyRequest(region="410105", purpose=HOTEL, arriving_from="410105")
+    assert (await service.read.ResolvePolicy(same)).effective_policy.governing.endswith("/hotel@1")
+
+
 @pytest.mark.parametrize(
     ("call", "reason", "field"),
     [

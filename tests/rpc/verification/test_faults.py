@@ -65,7 +65,7 @@ async def _until_whole(callers: Callers) -> None:
 
 
 def _state(decision: pb.Decision, source: str) -> int:
-    return next(one.state for one in decision.sources if source_name(one) == f"nodes/410000/{source}")
+    return next(one.state for one in decision.sources if source_name(one) == f"nodes/000000/{source}")
 
 
 async def _assert_no_results(callers: Callers) -> None:
@@ -146,7 +146,7 @@ async def test_policy_stopped(node: Node, callers: Callers) -> None:
     stopped = SystemClock().now()
     decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
     assert decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
-    as_of = next(one.as_of_time for one in decision.sources if source_name(one) == "nodes/410000/policy")
+    as_of = next(one.as_of_time for one in decision.sources if source_name(one) == "nodes/000000/policy")
     assert from_timestamp(as_of) < stopped, "the answer's age is told"
     unknown = (await callers.decisions.Verify(question(NUMBERS[0], region="410900"))).decision
     assert unknown.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE

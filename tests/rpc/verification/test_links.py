@@ -104,7 +104,7 @@ async def test_policy_behind_connections_that_died_without_a_word(linked: Linked
     await linked.callers.publish("410100", HOUR // 2)
 
     async def has_changed() -> bool:
-        return (await linked.ask()).reason == pb.DECISION_REASON_EXPIRED
+        return (await linked.ask()).governing_policy.endswith("@2")
 
     await until(has_changed, SourceTiming().silence_seconds + RECOVERY_SECONDS)
 

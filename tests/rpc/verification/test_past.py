@@ -32,10 +32,11 @@ async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> Non
             for number in range(12, 21):
                 await callers.upload(NUMBERS[0], f"LATER{number}", then + number * 6 * HOUR)
             decision = (await callers.decisions.Verify(asked)).decision
-            assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+            assert decision.reason == pb.DECISION_REASON_HISTORY_CUT
             assert not decision.refusal_permitted
             replay = verification_service_pb2.ReplayDecisionRequest(name=decision.name)
-            assert (await callers.decisions.ReplayDecision(replay)).identical
+            replayed = await callers.decisions.ReplayDecision(replay)
+            assert replayed.comparison == verification_service_pb2.REPLAY_COMPARISON_IDENTICAL
             report = service.ReportRefusalRequest(
                 region="410105",
                 purpose=purpose_pb2.PURPOSE_HOTEL,

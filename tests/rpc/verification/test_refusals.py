@@ -9,6 +9,7 @@ import grpc
 import pytest
 import pytest_asyncio
 from google.type.interval_pb2 import Interval
+from hutong.policy.v1 import policy_pb2
 from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2, refusal_pb2, verification_service_pb2
 from hutong.verification.v1 import refusal_service_pb2 as service
@@ -92,13 +93,34 @@ async def test_paper_that_was_shown_counts_as_a_record_does(callers: Callers) ->
     assert made.decision.basis == decision_pb2.DECISION_BASIS_PRESENTED
     assert list(made.inputs.evidence) == shown["evidence"]
     later = _report(RETEST, ago=6 * HOUR, **shown)
-    assert (await callers.refusals.ReportRefusal(later)).refusal.judgement == UNDETERMINED
+    assert (await callers.refusals.ReportRefusal(later)).refusal.judgement == NOT_UNLAWFUL
 
 
 async def test_refused_before_the_report_was_out(callers: Callers) -> None:
-    """Six hours ago this province had no result yet; what the nation had, a node without a way to it cannot say."""
+    """Six hours ago there was no result yet, the nation answers, and the rule of the place permits refusal."""
     report = _report(EXPIRED, ago=6 * HOUR, document=document(NUMBERS[0]))
-    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == UNDETERMINED
+    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == NOT_UNLAWFUL
+
+
+async def test_refused_where_the_rule_lets_everybody_in(callers: Callers) -> None:
+    """Without a result too: no decision permitted it, whatever the ground."""
+    await callers.publish("410300", 48 * HOUR, refuse=False)
+    report = _report(EXPIRED, region="410302", document=document(NUMBERS[1]))
+    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == UNLAWFUL
+
+
+async def test_a_complaint_without_an_origin_is_judged_by_the_better_rule(callers: Callers) -> None:
+    """An hour for people of the province, nothing of others: unlawful unless known to be one of the former."""
+    await callers.publish("410500", HOUR, origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE)
+    await callers.publish("410500", None, origin=policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE, policy_id="outside")
+    judged = {}
+    for origin in ("", "000000", "410100", "220500"):
+        report = _report(EXPIRED, region="410502", document=document(NUMBERS[0]), arriving_from=origin)
+        judged[origin] = (await callers.refusals.ReportRefusal(report)).refusal.judgement
+    assert judged == {"": UNLAWFUL, "000000": UNLAWFUL, "410100": NOT_UNLAWFUL, "220500": UNLAWFUL}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.ReportRefusal(_report(EXPIRED, arriving_from="999999"))
+    assert field_violations(caught.value) == {"arriving_from": "REGION_UNKNOWN"}
 
 
 async def test_nothing_known_is_undetermined(callers: Callers) -> None:
@@ -135,7 +157,7 @@ async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) ->
     assert (await callers.refusals.ReportRefusal(theirs)).refusal.decision == shown.name
     report = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[1]))
     refusal = (await callers.refusals.ReportRefusal(report)).refusal
-    assert refusal.judgement == UNDETERMINED
+    assert refusal.judgement == NOT_UNLAWFUL
     assert refusal.decision not in ("", shown.name)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -11,6 +13,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
+from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2 as pb
@@ -19,6 +22,7 @@ from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
+from services.verification.decision.decide import RULES_VERSION
 from tests.support.errors import error_info, field_violations
 from tests.support.verification.node import LAB, NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
 from tests.support.waiting import until
@@ -65,11 +69,13 @@ async def test_recorded_negative_is_recognized_until_the_window_ends(callers: Ca
     assert decision.result == f"{LAB}/results/{report}@1"
     assert decision.expire_time == to_timestamp(reported + 48 * HOUR)
     assert decision.governing_policy == "jurisdictions/410100/policies/venue@1"
+    assert (decision.action, decision.then_action) == (pb.GATE_ACTION_LET_IN, pb.GATE_ACTION_UNSPECIFIED)
     assert not decision.name, "a positive decision on a record is not stored"
-    assert {source_name(source) for source in decision.sources} == {"nodes/410000/results", "nodes/410000/policy"}
+    assert {source_name(source) for source in decision.sources} == {"nodes/000000/results", "nodes/000000/policy"}
     late = (await callers.decisions.Verify(after)).decision
     assert (late.outcome, late.reason) == (pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_REASON_EXPIRED)
-    assert not late.refusal_permitted, "a province that asked itself alone may not turn anybody away for a lack"
+    assert late.refusal_permitted, "the nation answered, and the rule permits it"
+    assert (late.action, late.must_register) == (pb.GATE_ACTION_MAY_BE_REFUSED, False)
     assert late.name
 
 
@@ -130,6 +136,49 @@ async def test_place_that_asks_for_nothing_and_place_without_a_rule(callers: Cal
     assert not lawless.refusal_permitted
 
 
+async def test_unknown_origin_is_decided_by_the_better_rule(callers: Callers) -> None:
+    """25 hours after the report: not recognised by the rule for the province, recognised by that for others."""
+    await callers.publish("220500", 24 * HOUR, origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE)
+    await callers.publish(
+        "220500", 48 * HOUR, origin=policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE, policy_id="outside", document="example"
+    )
+    await callers.upload(_person(60), _report(), SystemClock().now() - 25 * HOUR)
+
+    async def decide(arriving_from: str, **fields: bool) -> pb.Decision:
+        asked = question(_person(60), region="220502", arriving_from=arriving_from, **fields)
+        return (await callers.decisions.Verify(asked)).decision
+
+    for nowhere in ("", "000000"):
+        unknown = await decide(nowhere, store_decision=True)
+        assert (unknown.reason, unknown.action) == (pb.DECISION_REASON_VALID, pb.GATE_ACTION_LET_IN)
+        assert unknown.assumed_origin == policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
+        assert unknown.governing_source.document_number == "example"
+        stored = await callers.decisions.GetDecision(service.GetDecisionRequest(name=unknown.name))
+        assert stored.inputs.HasField("by_origin")
+        replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=unknown.name))
+        assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+    assert (await decide("220100")).reason == pb.DECISION_REASON_EXPIRED
+    other = await decide("370200")
+    assert (other.reason, other.assumed_origin) == (pb.DECISION_REASON_VALID, 0)
+
+
+async def test_a_decision_by_older_rules_is_made_anew_and_not_compared(
+    callers: Callers, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Replay says that another version of the rules made it; it never calls the two different."""
+    kept = (await callers.decisions.Verify(question(_person(61), store_decision=True))).decision
+    directory = next(tmp_path_factory.getbasetemp().glob("node*"))
+    with contextlib.closing(sqlite3.connect(next(directory.glob("verification*.db")))) as database, database:
+        uuid = kept.name.removeprefix("decisions/")
+        (stored,) = database.execute("SELECT inputs FROM decisions WHERE uuid = ?", (uuid,)).fetchone()
+        inputs = pb.DecisionInputs.FromString(stored)
+        inputs.rules_version = 0
+        database.execute("UPDATE decisions SET inputs = ? WHERE uuid = ?", (inputs.SerializeToString(), uuid))
+    replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=kept.name))
+    assert replayed.comparison == service.REPLAY_COMPARISON_OTHER_RULES
+    assert (replayed.stored_rules_version, replayed.rules_version) == (0, RULES_VERSION)
+
+
 async def test_decisions_replay_bit_for_bit_after_the_world_has_changed(callers: Callers) -> None:
     """A stored decision is made again from its inputs, whatever policy and results say meanwhile."""
     await callers.publish("411000", 48 * HOUR)
@@ -140,7 +189,7 @@ async def test_decisions_replay_bit_for_bit_after_the_world_has_changed(callers:
     await callers.publish("411000", HOUR // 2)
     await callers.upload(_person(7), _report(), SystemClock().now() - HOUR, outcome_pb2.OUTCOME_POSITIVE)
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=first.name))
-    assert replayed.identical
+    assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
     assert replayed.decision == first
 
 

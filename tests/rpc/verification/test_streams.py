@@ -23,6 +23,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 from services.runtime.server.service import Drain, Registration, Service
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
+from services.verification.verify.verifier import Unanswered
 from tests.support.servers import channel_to, settings_for
 from tests.support.verification.node import NUMBERS, question
 from tests.support.waiting import until
@@ -34,7 +35,26 @@ class ScriptedVerifier:
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.open.set()
+        self.nation = asyncio.Event()
         self.under_way = 0
+
+    async def answer_by_own_records(
+        self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse]
+    ) -> list[Unanswered]:
+        """The nation need be asked about people of district 220502 alone."""
+        rest = [
+            Unanswered(None, None, reply)  # type: ignore[arg-type]
+            for request, reply in zip(batch.requests, replies, strict=True)
+            if request.region == "220502"
+        ]
+        await self.answer_each(batch, replies)
+        return rest
+
+    async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
+        """The nation answers when it is let."""
+        await self.nation.wait()
+        for one in rest:
+            one.reply.decision.governing_policy = "the nation"
 
     async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse]) -> None:
         """Decisions that name the region."""
@@ -149,3 +169,20 @@ async def test_a_broken_rule_of_a_frame_ends_the_stream(tmp_path: Path) -> None:
         await call.write(StreamVerifyRequest(correlation_id="x" * 65))
         assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
         await until(lambda: streams.open_count == 0)
+
+
+async def test_a_question_for_the_nation_holds_up_no_other(tmp_path: Path) -> None:
+    """What own records settle is answered at once; the rest comes when the nation answers, each by its own mark."""
+    verifier = ScriptedVerifier()
+    async with gates(tmp_path, verifier) as (stub, streams, _):
+        call = stub.StreamVerify()
+        await call.write(_frame("for the nation", region="220502"))
+        await call.write(_frame("here"))
+        answer = await call.read()
+        assert (answer.correlation_id, answer.decision.governing_policy) == ("here", "410105")
+        await call.done_writing()
+        assert streams.question_count == 1
+        verifier.nation.set()
+        answer = await call.read()
+        assert (answer.correlation_id, answer.decision.governing_policy) == ("for the nation", "the nation")
+        assert await call.read() == grpc.aio.EOF

@@ -16,9 +16,9 @@ from hutong.type.v1.purpose_pb2 import PURPOSE_CITY_TRANSPORT, PURPOSE_HOTEL, PU
 from hutong_client.policies.calendar import Calendar, read_calendar
 
 from services.domain.instant import from_timestamp
-from services.policy.convert import answer_to_proto
 from services.policy.model import SAME_PROVINCE, Requirement, Revision
 from services.policy.rules.resolve import PolicyBook
+from services.policy.serving.resolver import response_to_proto
 from tests.support.policy.factories import HOUR, make_revision
 
 
@@ -36,9 +36,9 @@ class FakePolicy:
     ) -> BatchResolvePoliciesResponse:
         self.rounds += 1
         answers = [
-            answer_to_proto(
+            response_to_proto(
                 self._book.resolve(it.region, it.purpose, it.arriving_from, from_timestamp(it.effective_time))
-            )
+            ).effective_policy
             for it in request.requests
         ]
         for answer in answers:

@@ -1,7 +1,4 @@
-"""A naive second implementation of policy resolution (docs/policy.md §2 to §4), to compare the service with.
-
-It loops over all revisions, without an index, a timeline or a cache.
-"""
+"""Resolution of policies, as plainly as it can be said: loops over all revisions, no index, no timeline, no cache."""
 
 from __future__ import annotations
 
@@ -46,11 +43,29 @@ def in_force(revisions: Sequence[Revision], at: int, known: int | None) -> list[
     return found
 
 
-def resolve(
+def classes_of(region: str, arriving_from: str) -> list[int]:
+    """Rule 5: whom a person may be. Not told, or told as the whole country, it is either class."""
+    if arriving_from == "" or int(arriving_from) == 0:
+        return [SAME_PROVINCE, OTHER_PROVINCE]
+    return [SAME_PROVINCE] if arriving_from[:2] == region[:2] else [OTHER_PROVINCE]
+
+
+def resolve_all(
     revisions: Sequence[Revision], region: str, purpose: int, arriving_from: str, at: int, known: int | None = None
+) -> tuple[list[NaiveAnswer], frozenset[int]]:
+    """Rule 5: the different answers of the classes, within the province first, and the grounds forbidden in any."""
+    answers: list[NaiveAnswer] = []
+    for origin in classes_of(region, arriving_from):
+        answer = resolve(revisions, region, purpose, origin, at, known)
+        if answer not in answers:
+            answers.append(answer)
+    return answers, frozenset(ground for answer in answers for ground in answer[4])
+
+
+def resolve(
+    revisions: Sequence[Revision], region: str, purpose: int, origin: int, at: int, known: int | None = None
 ) -> NaiveAnswer:
-    """Return what applies to a question (docs/policy.md §3 and §4)."""
-    origin = SAME_PROVINCE if arriving_from in ("", region) or arriving_from[:2] == region[:2] else OTHER_PROVINCE
+    """Rules 2 and 3, for one class of origin."""
     speaking = [
         revision
         for revision in in_force(revisions, at, known)

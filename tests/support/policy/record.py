@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import yaml
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
-from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicyRequest, ResolvePolicyResponse
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
 from hutong_client.policies.files import find_policy_files
 
@@ -60,11 +60,12 @@ def cases() -> Iterator[Case]:
 
 def _questioned_regions(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if answer["at"] != "everywhere":
-        yield answer["at"], answer.get("from", "")
+        origin = answer.get("from", answer["at"])
+        yield answer["at"], "" if origin == "unknown" else origin
         return
     jurisdictions = {request.policy.name.split("/")[1] for request in publications()} - {"000000"}
     for region in sorted({*PROVINCES, *jurisdictions}):
-        yield region, ""
+        yield region, region
         yield region, "410100" if not region.startswith("41") else "220500"
 
 
@@ -72,8 +73,15 @@ def _timestamp(civil: str) -> Timestamp:
     return to_timestamp(from_datetime(datetime.strptime(civil, "%Y-%m-%d %H:%M").replace(tzinfo=SHANGHAI)))
 
 
-def describe(effective: policy_pb2.EffectivePolicy) -> dict[str, Any]:
+def describe(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin) -> dict[str, Any]:
     """Return an answer in the terms of the scenarios."""
+    if isinstance(effective, policy_pb2.PoliciesByOrigin):
+        both = {
+            "within": _short(effective.same_province.governing),
+            "outside": _short(effective.other_province.governing),
+            "forbidden": _grounds(effective.forbidden_grounds),
+        }
+        return both | _until(effective)
     asked = effective.test_required
     proof = f"{asked.sampling_proof_window.seconds // HOUR}h" if asked.HasField("sampling_proof_window") else "none"
     stated = [one.basis.stated for one in effective.overrides if one.WhichOneof("replaced") == "basis"]
@@ -87,20 +95,36 @@ def describe(effective: policy_pb2.EffectivePolicy) -> dict[str, Any]:
         "refuse": asked.refusal_permitted,
         "advice": "; ".join(effective.advice),
         "channels": [channel_pb2.Channel.Name(one).removeprefix("CHANNEL_") for one in effective.channels],
-        "forbidden": [
-            refusal_ground_pb2.RefusalGround.Name(one).removeprefix("REFUSAL_GROUND_")
-            for one in effective.forbidden_grounds
-        ],
+        "forbidden": _grounds(effective.forbidden_grounds),
+        "document": effective.governing_source.document_number,
+        "floor_document": effective.floor_source.document_number,
     }
-    if effective.HasField("end_time"):
-        described["until"] = effective.end_time.ToDatetime(SHANGHAI).strftime("%Y-%m-%d %H:%M")
-    return described
+    return described | _until(effective)
 
 
-def describe_expected(effective: policy_pb2.EffectivePolicy, expected: dict[str, Any]) -> dict[str, Any]:
+def describe_expected(
+    effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin, expected: dict[str, Any]
+) -> dict[str, Any]:
     """Return the fields of an answer that a scenario mentions, and always the basis that a floor replaced."""
     described = describe(effective)
-    return {key: described.get(key) for key in (*expected, "stated") if key in expected or described[key] is not None}
+    return {
+        key: described.get(key) for key in (*expected, "stated") if key in expected or described.get(key) is not None
+    }
+
+
+def policy_of(answer: ResolvePolicyItem | ResolvePolicyResponse) -> Any:
+    """Return the one policy of an answer, or the policies by origin."""
+    return answer.by_origin if answer.HasField("by_origin") else answer.effective_policy
+
+
+def _grounds(numbers: Iterable[refusal_ground_pb2.RefusalGround.ValueType]) -> list[str]:
+    return [refusal_ground_pb2.RefusalGround.Name(one).removeprefix("REFUSAL_GROUND_") for one in numbers]
+
+
+def _until(answer: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin) -> dict[str, str]:
+    if not answer.HasField("end_time"):
+        return {}
+    return {"until": answer.end_time.ToDatetime(SHANGHAI).strftime("%Y-%m-%d %H:%M")}
 
 
 def _short(name: str) -> str:

@@ -49,8 +49,18 @@ def random_inputs(random: Random) -> Inputs:
     evidence = tuple(_random_evidence(random, world, others) for _ in range(random.choice((0, 0, 1, 1, 2, 3))))
     records = tuple(record for record in world if random.random() < 0.9) if results_answer else ()
     claims = tuple(_find_claim(random, one, world, others, results_answer) for one in evidence)
+    elsewhere = random_policy(random) if policy is not None and random.random() < 0.3 else None
     return Inputs(
-        use_time, NOON, policy, records, evidence, claims, random_sources(random, results_answer=results_answer)
+        use_time,
+        NOON,
+        policy,
+        records,
+        evidence,
+        claims,
+        random_sources(random, results_answer=results_answer),
+        elsewhere,
+        random.random() < 0.1,
+        random.random() < 0.05,
     )
 
 
@@ -71,10 +81,11 @@ def random_policy(random: Random) -> EffectivePolicy | None:
         random.choice((None, 24 * HOUR)),
         random.random() < 0.5,
     )
-    governing = "" if kind < 0.04 else "jurisdictions/410100/policies/venue@1"
+    governing = "" if kind < 0.04 else f"jurisdictions/410100/policies/venue@{random.randint(1, 2)}"
     if kind < 0.07:
         required = None
-    return EffectivePolicy(governing, "jurisdictions/000000/policies/floor@1", required, (1, 2), ("advice",))
+    forbidden = (1, 2, *[ground for ground in (6, 7, 8, 9) if random.random() < 0.15])
+    return EffectivePolicy(governing, "jurisdictions/000000/policies/floor@1", required, forbidden, ("advice",))
 
 
 def random_record(random: Random, number: int) -> Record:
@@ -110,8 +121,9 @@ def random_sources(random: Random, *, results_answer: bool) -> tuple[SourceStatu
         SourceStatus(RESULTS, state, NOON if results_answer else None),
         SourceStatus(POLICY, model.SOURCE_OK, NOON),
     ]
-    if random.random() < 0.2:
-        sources.append(SourceStatus("nodes/000000/results", random.choice(lookup_pb2.SourceState.values()[1:]), None))
+    if random.random() < 0.7:
+        states = (model.SOURCE_OK,) * 4 + (model.SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED)
+        sources.append(SourceStatus("nodes/000000/results", random.choice(states), None))
     random.shuffle(sources)
     return tuple(sources)
 

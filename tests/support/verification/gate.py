@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.decision_pb2 import Decision
-from hutong.verification.v1.verification_service_pb2 import ReplayDecisionRequest, VerifyRequest
+from hutong.verification.v1.verification_service_pb2 import (
+    REPLAY_COMPARISON_IDENTICAL,
+    ReplayDecisionRequest,
+    VerifyRequest,
+)
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from services.domain.instant import DAY
@@ -50,8 +54,9 @@ class Gate:
         return (await self.decisions.Verify(self.question(person, **fields), timeout=seconds)).decision
 
     async def is_repeatable(self, decision: Decision) -> bool:
-        """Return whether the replay of a stored decision gives the same bytes."""
-        return bool((await self.decisions.ReplayDecision(ReplayDecisionRequest(name=decision.name))).identical)
+        """Whether a stored decision, made again from its inputs, is the same bit for bit."""
+        replayed = await self.decisions.ReplayDecision(ReplayDecisionRequest(name=decision.name))
+        return replayed.comparison == REPLAY_COMPARISON_IDENTICAL
 
 
 @contextlib.asynccontextmanager

@@ -1,26 +1,32 @@
-"""A naive second implementation of the decision rule (docs/decision.md), to compare the service with.
+"""The decision once more, read naively and written apart from the service: slow, plain, and asked what is right.
 
-It is slow and plain: it works on civil time and on lists of everything. It shares only the input values with
-`services.verification`.
+Works on civil time and on lists of everything, and shares nothing with `services.verification` but the values that go
+in. What a gate does is read from the table in tests/scenarios/gate_actions.csv itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import csv
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 SHANGHAI = timezone(timedelta(hours=8))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TABLE = list(csv.DictReader((Path(__file__).parents[2] / "scenarios/gate_actions.csv").open(encoding="utf-8")))
 
 # Outcomes, states, standings and the rest by the contract's numbers.
-PENDING, NEGATIVE, POSITIVE, POOL, _INCONCLUSIVE = 1, 2, 3, 4, 5
+PENDING, NEGATIVE, POSITIVE, POOL, INCONCLUSIVE = 1, 2, 3, 4, 5
 RED_LIGHTS = (3, 4)
+ANSWERED, AWAY, NOT_CONFIGURED = 1, 2, 3
+EXPIRED_GROUND, POSITIVE_GROUND, FORGERY_GROUND, NO_PROOF_GROUND = 6, 7, 8, 9
+NATION = "nodes/000000/results"
 
 
 @dataclass
 class Verdict:
-    """The decision that the rule demands."""
+    """What a decision must say. `action` is the line of the table."""
 
     outcome: str
     reason: str
@@ -30,6 +36,9 @@ class Verdict:
     refusal_permitted: bool = False
     contradictions: list[tuple[str, ...]] = field(default_factory=list)
     to_upload: set[tuple[str, str]] = field(default_factory=set)
+    origin: str = ""
+    policy: str = ""
+    line: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,15 +52,83 @@ class Candidate:
 
 
 def decide_naively(inputs: Any) -> Verdict:
-    """Return the verdict on a question."""
-    if inputs.policy is None:
-        return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE")
-    if inputs.policy.governing == "":
-        return Verdict("UNDETERMINED", "NO_POLICY_IN_FORCE")
-    rule = inputs.policy.required
-    if rule is None:
-        return Verdict("NOT_REQUIRED", "NO_TEST_REQUIRED")
+    """The verdict: of each policy that may apply, and the best of them for the holder."""
+    if inputs.elsewhere is None:
+        return decide_by(inputs, inputs.policy, inputs.policy.forbidden_grounds if inputs.policy else ())
+    forbidden = (*inputs.policy.forbidden_grounds, *inputs.elsewhere.forbidden_grounds)
+    verdicts = [
+        replace(decide_by(inputs, policy, forbidden), origin=origin)
+        for origin, policy in (("SAME_PROVINCE", inputs.policy), ("OTHER_PROVINCE", inputs.elsewhere))
+    ]
+    verdicts.sort(key=standing_of)
+    return verdicts[0]
 
+
+def standing_of(verdict: Verdict) -> tuple[int, float, str]:
+    """Where a verdict stands in the order of favour; the smallest is the best for the holder."""
+    place = ["NOT_REQUIRED", "RECOGNIZED", "UNDETERMINED", "NOT_RECOGNIZED"].index(verdict.outcome)
+    later = 0.0
+    if verdict.outcome == "RECOGNIZED":
+        assert verdict.expire_time is not None
+        later = -verdict.expire_time.timestamp()
+    return place * 2 + verdict.refusal_permitted, later, verdict.policy
+
+
+def decide_by(inputs: Any, policy: Any, forbidden: tuple[int, ...]) -> Verdict:
+    """The verdict by one policy, with its line of the table."""
+    if policy is None:
+        verdict = Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE")
+    elif policy.governing == "":
+        verdict = Verdict("UNDETERMINED", "NO_POLICY_IN_FORCE")
+    elif policy.required is None:
+        verdict = Verdict("NOT_REQUIRED", "NO_TEST_REQUIRED")
+    else:
+        verdict = decide_candidates(inputs, policy.required, forbidden)
+    verdict.policy = policy.governing if policy else ""
+    verdict.line = find_line(verdict, inputs, policy)
+    return verdict
+
+
+def asked_the_nation(inputs: Any) -> bool:
+    """Whether the scope was another than LOCAL, or the node is the nation's."""
+    return [
+        one for one in inputs.sources if one.source == NATION and one.state in (ANSWERED, AWAY, NOT_CONFIGURED)
+    ] != []
+
+
+def someone_is_away(inputs: Any) -> bool:
+    """Whether a source did not answer or cannot be reached from here."""
+    return [one for one in inputs.sources if one.state in (AWAY, NOT_CONFIGURED)] != []
+
+
+def find_line(verdict: Verdict, inputs: Any, policy: Any) -> dict[str, str]:
+    """The line of the table; where two match, that of the scope LOCAL."""
+    may = "unknown"
+    if policy is not None:
+        may = str(policy.required is not None and policy.required.refusal_permitted).lower()
+    heard = []
+    if policy is None:
+        heard.append("policy away")
+    elif someone_is_away(inputs):
+        heard += ["a source away", "all or a source away"]
+    if not asked_the_nation(inputs):
+        heard.insert(0, "scope LOCAL")
+    if not heard:
+        heard = ["all", "all or a source away"]
+    lines = [
+        line
+        for line in TABLE
+        if (line["outcome"], line["reason"]) == (verdict.outcome, verdict.reason)
+        and line["refusal_permitted"] == str(verdict.refusal_permitted).lower()
+        and line["rule_may_refuse"] in ("*", may)
+        and line["heard"] in ("*", *heard)
+    ]
+    lines.sort(key=lambda line: line["heard"] != "scope LOCAL")
+    return lines[0]
+
+
+def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
+    """The verdict where a result is asked for."""
     use = moment(inputs.use_time)
     everything, contradictions, to_upload = collect(inputs)
     for candidate in everything:
@@ -59,6 +136,10 @@ def decide_naively(inputs: Any) -> Verdict:
             candidate.why_not = find_fault(candidate, use, moment(inputs.evaluate_time))
     usable = [candidate for candidate in everything if not candidate.why_not]
     extras = {"contradictions": contradictions, "to_upload": to_upload}
+
+    def may_refuse(*grounds: int) -> bool:
+        permitted = [ground for ground in grounds if ground not in forbidden]
+        return rule.refusal_permitted and asked_the_nation(inputs) and len(permitted) == len(grounds)
 
     recorded = [candidate.subject for candidate in usable if candidate.recorded]
     negatives = [one for one in recorded if one.outcome == NEGATIVE]
@@ -76,7 +157,7 @@ def decide_naively(inputs: Any) -> Verdict:
                 "NOT_RECOGNIZED",
                 reason,
                 result=f"{first}@{revision}",
-                refusal_permitted=rule.refusal_permitted,
+                refusal_permitted=may_refuse(POSITIVE_GROUND),
                 **extras,
             )
 
@@ -87,7 +168,7 @@ def decide_naively(inputs: Any) -> Verdict:
     in_the_lab = [
         candidate
         for candidate in everything
-        if candidate.why_not == "NOT_YET_REPORTED" and candidate.subject.outcome in (NEGATIVE, _INCONCLUSIVE)
+        if candidate.why_not == "NOT_YET_REPORTED" and candidate.subject.outcome in (NEGATIVE, INCONCLUSIVE)
     ]
     for candidate in usable + in_the_lab:
         subject = candidate.subject
@@ -118,25 +199,28 @@ def decide_naively(inputs: Any) -> Verdict:
         ties = [one[4] for one in inside if one[:4] == (end, is_recorded, sampled, negative)]
         return Verdict("RECOGNIZED", "VALID", "RECORD" if is_recorded else "PRESENTED", min(ties), end, **extras)
 
-    if any(source.state in (2, 3) for source in inputs.sources):
+    if inputs.history_cut:
+        return Verdict("UNDETERMINED", "HISTORY_CUT", **extras)
+    if someone_is_away(inputs):
         return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE", **extras)
-    may_refuse = rule.refusal_permitted and ("nodes/000000/results", 1) in [one[:2] for one in inputs.sources]
+    if not asked_the_nation(inputs):
+        return Verdict("UNDETERMINED", "NATION_NOT_ASKED", **extras)
+    grounds = [NO_PROOF_GROUND]
     if expired_ends:
-        return Verdict(
-            "NOT_RECOGNIZED",
-            "EXPIRED",
-            expire_time=max(expired_ends),
-            refusal_permitted=may_refuse,
-            **extras,
-        )
+        grounds.append(EXPIRED_GROUND)
+    if contradictions:
+        grounds.append(FORGERY_GROUND)
     reasons = {candidate.why_not for candidate in everything}
+    if expired_ends:
+        reasons.add("EXPIRED")
     if contradictions:
         reasons.add("EVIDENCE_CONTRADICTS_RECORD")
     if sampled_only:
         reasons.add("NOT_YET_REPORTED")
-    if any(candidate.subject.outcome == _INCONCLUSIVE for candidate in usable):
+    if any(candidate.subject.outcome == INCONCLUSIVE for candidate in usable):
         reasons.add("INCONCLUSIVE_RESULT")
     order = [
+        "EXPIRED",
         "EVIDENCE_CONTRADICTS_RECORD",
         "RESULT_RECALLED",
         "LAB_NOT_AUTHORIZED",
@@ -145,12 +229,15 @@ def decide_naively(inputs: Any) -> Verdict:
         "NO_RESULT",
     ]
     strongest = next(reason for reason in order if reason in reasons or reason == "NO_RESULT")
-    return Verdict("NOT_RECOGNIZED", strongest, refusal_permitted=may_refuse, **extras)
+    ended = max(expired_ends) if expired_ends else None
+    return Verdict("NOT_RECOGNIZED", strongest, expire_time=ended, refusal_permitted=may_refuse(*grounds), **extras)
 
 
 def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tuple[str, str]]]:
-    """Return the candidates (newest revisions, and evidence without a record), contradictions and missing reports."""
-    known = list(inputs.records) + [claim.record for claim in inputs.claims if claim.record is not None]
+    """Newest revisions, evidence that stands by itself, contradictions, and reports to be uploaded."""
+    known = list(inputs.records)
+    if not inputs.own_records_alone:
+        known += [claim.record for claim in inputs.claims if claim.record is not None]
     names = {record.name for record in known}
     newest = [max((one for one in known if one.name == name), key=lambda one: one.revision) for name in sorted(names)]
     candidates = [Candidate(record, True, record.lab_standing) for record in newest]
@@ -176,6 +263,8 @@ def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tu
                 differing.append("sample_time")
         if differing:
             contradictions.append(tuple(differing))
+        elif inputs.own_records_alone:
+            continue
         elif record is None or (record.outcome == PENDING and shown.outcome != PENDING):
             candidates.append(Candidate(shown, False, claim.lab_standing))
             to_upload.add((shown.lab, shown.report_number))

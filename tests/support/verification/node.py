@@ -1,4 +1,4 @@
-"""A whole node for tests of Verification: three services as processes that can be stopped, frozen and killed."""
+"""The nation's node for tests of Verification: three services as processes, to be stopped, frozen and killed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Node:
         self._environment = bare | {
             "HUTONG_DATA_DIR": str(directory),
             "HUTONG_PEPPER_FILE": str(pepper),
-            "HUTONG_JURISDICTION": "410000",
+            "HUTONG_JURISDICTION": "000000",
             "HUTONG_DRAIN_SECONDS": "2",
             **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
             **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
@@ -154,14 +154,24 @@ class Callers:
         return str(acknowledgements[-1].consistency_token)
 
     async def publish(
-        self, region: str, window: Span | None, *, purposes: tuple[int, ...] = (), refuse: bool = True
+        self,
+        region: str,
+        window: Span | None,
+        *,
+        purposes: tuple[int, ...] = (),
+        refuse: bool = True,
+        origin: policy_pb2.TravelerOrigin.ValueType = policy_pb2.TRAVELER_ORIGIN_ANY,
+        policy_id: str = "venue",
+        document: str = "",
     ) -> str:
         """Publish a policy that has been in force for ten days. Return the consistency token.
 
         Without a window no test is required.
         """
         policy = policy_pb2.Policy(
-            name=f"jurisdictions/{region}/policies/venue",
+            name=f"jurisdictions/{region}/policies/{policy_id}",
+            origin=origin,
+            source=policy_pb2.PolicySource(document_number=document),
             title="a rule of the tests",
             purposes=purposes,  # type: ignore[arg-type]
             effective_start_time=to_timestamp(SystemClock().now() - 10 * DAY),

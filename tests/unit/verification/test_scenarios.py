@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2, result_pb2
 from hutong.type.v1 import channel_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
@@ -31,7 +32,7 @@ from services.verification.decision.model import (
     SourceStatus,
     Window,
 )
-from services.verification.refusals.rules import assess, forbidden_among, was_entitled
+from services.verification.refusals.rules import assess, forbidden_among, was_entitled, was_refusable
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 RECOGNITION = yaml.safe_load((SCENARIOS / "verification_recognition.yaml").read_text(encoding="utf-8"))
@@ -67,7 +68,10 @@ def _policy(place: dict[str, Any]) -> EffectivePolicy:
             int(place["proof"][:-1]) * HOUR if "proof" in place else None,
             place["refuse"],
         )
-    return EffectivePolicy(f"jurisdictions/{place['region']}/policies/venue@1", "", required, (), ())
+    forbidden = tuple(
+        refusal_ground_pb2.RefusalGround.Value(f"REFUSAL_GROUND_{name}") for name in place.get("forbidden", [])
+    )
+    return EffectivePolicy(f"jurisdictions/{place['region']}/policies/venue@1", "", required, forbidden, ())
 
 
 def _record(name: str) -> Record:
@@ -127,8 +131,14 @@ def test_recognition(case: dict[str, Any]) -> None:
     when = _instant(case["when"])
     assert when is not None
     shown = case.get("shown", [])
-    sources = [SourceStatus("nodes/000000/results", _state(case.get("results") == "away"), None)]
-    sources += [SourceStatus(f"nodes/{region}/results", _state(True), None) for region in case.get("silent", [])]
+    sources = [SourceStatus("nodes/410000/results", _state(case.get("results") == "away"), None)]
+    if case.get("scope") != "local":
+        sources.append(SourceStatus("nodes/000000/results", _state("000000" in case.get("silent", [])), None))
+    sources += [
+        SourceStatus(f"nodes/{region}/results", _state(True), None)
+        for region in case.get("silent", [])
+        if region != "000000"
+    ]
     inputs = Inputs(
         when,
         when,
@@ -137,9 +147,17 @@ def test_recognition(case: dict[str, Any]) -> None:
         tuple(_evidence(one) for one in shown),
         tuple(_claim(one, case) for one in shown),
         tuple(sources),
+        _policy(RECOGNITION["places"][case["or"]]) if "or" in case else None,
+        case.get("own_records_alone", False),
+        case.get("history") == "cut",
     )
     decision = decide(inputs)
     assert pb.DecisionReason.Name(decision.reason) == f"DECISION_REASON_{case['expect']}"
+    if "action" in case:
+        then = f" then {pb.GateAction.Name(decision.gate.then_action)}" if decision.gate.then_action else ""
+        assert f"{pb.GateAction.Name(decision.gate.action)}{then}".replace("GATE_ACTION_", "") == case["action"]
+    if "applied" in case:
+        assert policy_pb2.TravelerOrigin.Name(decision.assumed_origin) == f"TRAVELER_ORIGIN_{case['applied']}"
     if "basis" in case:
         assert pb.DecisionBasis.Name(decision.basis) == f"DECISION_BASIS_{case['basis']}"
     if "until" in case:
@@ -160,10 +178,18 @@ def test_message_board(case: dict[str, Any]) -> None:
     ground = refusal_ground_pb2.RefusalGround.Value
     known = case.get("rule") != "unknown"
     forbidden_here = [ground(f"REFUSAL_GROUND_{name}") for name in MESSAGE_BOARD["forbidden"]] if known else []
-    forbidden = forbidden_among([ground(f"REFUSAL_GROUND_{name}") for name in case["grounds"]], forbidden_here)
-    entitled = None
+    entitled = refusable = None
     if "decision" in case:
         outcome = pb.DecisionOutcome.Value(f"DECISION_OUTCOME_{case['decision']}")
         entitled = was_entitled(outcome, 0, HOUR if case["decision"] == "RECOGNIZED" else None, 0)
-    judgement = assess(forbidden, rule_known=known, entitled=entitled)
+        refusable = was_refusable(
+            outcome,
+            refusal_permitted=case.get("permitted", False),
+            was_shown=case.get("shown", False),
+            use_time=0,
+            refuse_time=0,
+        )
+    grounds = [ground(f"REFUSAL_GROUND_{name}") for name in case["grounds"]]
+    forbidden = forbidden_among(grounds, forbidden_here, entitled=entitled)
+    judgement = assess(forbidden, rule_known=known, entitled=entitled, refusable=refusable)
     assert refusal_pb2.RefusalJudgement.Name(judgement) == f"REFUSAL_JUDGEMENT_{case['expect']}"

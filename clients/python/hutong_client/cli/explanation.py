@@ -10,6 +10,7 @@ from hutong.verification.v1 import decision_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.formatting import moment, source_name, word
+from hutong_client.policies.rules import describe_origin, describe_source
 
 Decision = decision_pb2.Decision
 
@@ -24,9 +25,13 @@ REASONS = {
     decision_pb2.DECISION_REASON_LAB_NOT_AUTHORIZED: "the laboratory was not authorised when it issued the report",
     decision_pb2.DECISION_REASON_NOT_YET_REPORTED: "sampled, but the report is not issued yet",
     decision_pb2.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: "the evidence differs from the record of its report",
-    decision_pb2.DECISION_REASON_NO_RESULT: "no result was shown and none is on record",
+    decision_pb2.DECISION_REASON_NO_RESULT: "nothing that counts was shown or is on record",
     decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: "no policy is in force for this region, purpose and time",
     decision_pb2.DECISION_REASON_SOURCE_UNAVAILABLE: "a source did not answer; this is no ground to refuse the holder",
+    decision_pb2.DECISION_REASON_NATION_NOT_ASKED: "nothing that counts is recorded here, and the nation was not asked",
+    decision_pb2.DECISION_REASON_HISTORY_CUT: "the look-up may hide what counted at that time",
+    decision_pb2.DECISION_REASON_EVIDENCE_NOT_COMPARABLE: "the evidence cannot be compared with a record",
+    decision_pb2.DECISION_REASON_CLEARANCE_NOT_RECORDED: "a later negative is shown and not recorded",
 }
 USES = {
     decision_pb2.EVIDENCE_USE_USED: "used",
@@ -49,6 +54,14 @@ USES = {
     decision_pb2.EVIDENCE_USE_NOT_RECORDED: "shown but not on record, so it does not govern",
     decision_pb2.EVIDENCE_USE_NOT_NEEDED: "not needed",
 }
+ACTIONS = {
+    decision_pb2.GATE_ACTION_LET_IN: "let in",
+    decision_pb2.GATE_ACTION_LET_IN_AND_REGISTER: "let in and register",
+    decision_pb2.GATE_ACTION_ASK_AGAIN: "ask again",
+    decision_pb2.GATE_ACTION_MAY_BE_REFUSED: "may be refused",
+}
+AFTER_ERROR = "ask again, then let in"
+"""What a gate does if the question could not be answered: the fault is never the holder's."""
 _EXIT_CODES = {
     decision_pb2.DECISION_OUTCOME_RECOGNIZED: ExitCode.DONE,
     decision_pb2.DECISION_OUTCOME_NOT_REQUIRED: ExitCode.DONE,
@@ -62,10 +75,11 @@ def exit_code_of(decision: Decision) -> ExitCode:
 
 
 def summarize(decision: Decision) -> str:
-    """Summarise a decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00"."""
+    """Summarise a decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00; gate: let in"."""
     outcome = decision_pb2.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_")
     reason = decision_pb2.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
-    return f"{outcome.replace('_', ' ')}, {reason}{_expiry(decision)}"
+    gate = f"; gate: {_action(decision)}" if decision.action else ""
+    return f"{outcome.replace('_', ' ')}, {reason}{_expiry(decision)}{gate}"
 
 
 def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
@@ -81,6 +95,8 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     ]
     lines += [f"  To do: {_next_step(item)}" for item in decision.next_steps]
     lines += [f"  Advice: {text}" for text in decision.advice]
+    if decision.action_text:
+        lines.append(f"  At the gate: {decision.action_text}")
     if decision.refusal_permitted:
         lines.append("  The policy permits a refusal.")
     if decision.forbidden_grounds:
@@ -94,6 +110,12 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
 def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     facts = [("Policy", decision.governing_policy), ("Floor", decision.floor_policy)]
     lines = [f"  {what}: {name} {title_of(name)}".rstrip() for what, name in facts if name]
+    if document := describe_source(decision.governing_source):
+        lines.append(f"  Document: {document}")
+    if decision.assumed_origin:
+        lines.append(
+            f"  Origin not known; the better policy is for people from {describe_origin(decision.assumed_origin)}"
+        )
     if decision.basis == decision_pb2.DECISION_BASIS_PRESENTED:
         lines.append("  Evidence: shown by the holder, with equal force; the laboratory is asked to upload the report")
     elif decision.result:
@@ -103,6 +125,16 @@ def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     if decision.HasField("use_time"):
         lines.append(f"  Asked for: {moment(decision.use_time)} (Asia/Shanghai)")
     return lines
+
+
+def _action(decision: Decision) -> str:
+    """What the gate does: "ask again, then let in"."""
+    words = ACTIONS.get(decision.action, str(decision.action))
+    if decision.then_action:
+        words += f", then {ACTIONS.get(decision.then_action, str(decision.then_action))}"
+    if decision.must_register and decision.action != decision_pb2.GATE_ACTION_LET_IN_AND_REGISTER:
+        words += ", and register"
+    return words
 
 
 def _expiry(decision: Decision) -> str:

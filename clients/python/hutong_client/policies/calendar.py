@@ -79,7 +79,9 @@ def read_calendar(connection: Connection, region: str, purposes: Sequence[int], 
         for (kind, at), answer in zip(open_kinds.items(), answers, strict=True):
             if answer.WhichOneof("item") == "error":
                 raise from_status(answer.error)
-            effective = answer.effective_policy
+            # Only the nation's own region has no place of its own province: there the question is of an unknown origin.
+            by_origin = answer.WhichOneof("item") == "by_origin"
+            effective = answer.by_origin.same_province if by_origin else answer.effective_policy
             if not as_of.seconds or effective.as_of_time.ToNanoseconds() < as_of.ToNanoseconds():
                 as_of.CopyFrom(effective.as_of_time)
             until = _until(effective, end)
@@ -104,7 +106,7 @@ def _question(region: str, kind: Kind, at: int) -> ResolvePolicyRequest:
     return ResolvePolicyRequest(
         region=region,
         purpose=Purpose.ValueType(purpose),
-        arriving_from=elsewhere if origin == TRAVELER_ORIGIN_OTHER_PROVINCE else "",
+        arriving_from=elsewhere if origin == TRAVELER_ORIGIN_OTHER_PROVINCE else region,
         effective_time=Timestamp(seconds=at),
     )
 

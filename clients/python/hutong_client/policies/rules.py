@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hutong.policy.v1.policy_pb2 import EffectivePolicy, FloorOverride, Policy, TravelerOrigin, ValidityBasis
+from hutong.policy.v1.policy_pb2 import (
+    EffectivePolicy,
+    FloorOverride,
+    Policy,
+    PolicySource,
+    TravelerOrigin,
+    ValidityBasis,
+)
 from hutong.type.v1.channel_pb2 import Channel
 from hutong.type.v1.purpose_pb2 import Purpose
 
@@ -59,3 +66,8 @@ def describe_override(it: FloorOverride) -> str:
         for channels in (it.channels.stated, it.channels.applied)
     )
     return f"channels: {stated} → {applied}"
+
+
+def describe_source(it: PolicySource) -> str:
+    """A document as people cite it: its number or its title, and where it can be read; empty if nothing is known."""
+    return " ".join(text for text in (it.document_number or it.title, f"<{it.url}>" if it.url else "") if text)

@@ -11,8 +11,10 @@ import pytest
 from hutong.results.v1.lookup_pb2 import (
     LOOKUP_SCOPE_LOCAL,
     LOOKUP_SCOPE_NATIONWIDE,
+    LOOKUP_SCOPE_UNSPECIFIED,
     SOURCE_STATE_OK,
     SOURCE_STATE_UNAVAILABLE,
+    LookupScope,
 )
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
@@ -114,9 +116,60 @@ async def test_a_result_of_jilin_is_recognised_in_henan(country: Country, gate: 
         "nodes/000000/results": SOURCE_STATE_OK,
     }
     here = await gate.verify(1, scope=LOOKUP_SCOPE_LOCAL)
-    assert (here.reason, here.refusal_permitted) == (LACK, False)
+    assert (here.reason, here.refusal_permitted) == (pb.DECISION_REASON_NATION_NOT_ASKED, False)
+    assert (here.action, here.then_action) == (pb.GATE_ACTION_ASK_AGAIN, pb.GATE_ACTION_LET_IN)
     nobody = await gate.verify(2)
     assert (nobody.reason, nobody.refusal_permitted) == (LACK, True)
+    assert nobody.action == pb.GATE_ACTION_MAY_BE_REFUSED
+
+
+async def ask_unset(gate: Gate, *people: int) -> list[list[pb.Decision]]:
+    """The same questions with the scope unset: by calls, by a batch and on a stream."""
+    questions = [gate.question(person, scope=LOOKUP_SCOPE_UNSPECIFIED) for person in people]
+    calls = await asyncio.gather(*(gate.decisions.Verify(one) for one in questions))
+    batch = await gate.decisions.BatchVerify(BatchVerifyRequest(requests=questions))
+    frames = [
+        StreamVerifyRequest(correlation_id=str(number), request=one) for number, one in enumerate(questions, start=10)
+    ]
+    answers = {answer.correlation_id: answer.decision async for answer in gate.decisions.StreamVerify(iter(frames))}
+    return [
+        [answer.decision for answer in calls],
+        [item.decision for item in batch.items],
+        [answers[mark] for mark in sorted(answers)],
+    ]
+
+
+async def test_scope_unset_asks_the_nation_only_if_it_must(country: Country, henan: Member, gate: Gate) -> None:
+    """Own records that recognise are the answer; a result elsewhere is found; a lack counts if the nation answered."""
+    jilin = await join_jilin(country)
+    await upload(jilin, 1)
+    await henan.node.register()
+    await upload(henan, 2)
+    await until(lambda: len(country.nation.results()) == 2)
+    for there, here, nobody in await ask_unset(gate, 1, 2, 3):
+        assert (there.reason, here.reason, nobody.reason) == (VALID, VALID, LACK)
+        assert sources(there)["nodes/000000/results"] == sources(nobody)["nodes/000000/results"] == SOURCE_STATE_OK
+        assert "nodes/000000/results" not in sources(here)
+        assert nobody.action == pb.GATE_ACTION_MAY_BE_REFUSED
+        assert await gate.is_repeatable(nobody)
+    kept = await gate.verify(2, scope=LOOKUP_SCOPE_UNSPECIFIED, store_decision=True)
+    assert await gate.is_repeatable(kept)
+
+
+async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate, link: Link) -> None:
+    """Own records count as ever; of a stranger nothing is known, in time, and the gate asks again and then lets in."""
+    await henan.node.register()
+    await upload(henan, 1)
+    await connected(gate)
+    link.freeze()
+    try:
+        for here, stranger in await ask_unset(gate, 1, 2):
+            assert (here.reason, stranger.reason) == (VALID, AWAY)
+            assert sources(stranger)["nodes/000000/results"] == SOURCE_STATE_UNAVAILABLE
+            assert (stranger.action, stranger.then_action) == (pb.GATE_ACTION_ASK_AGAIN, pb.GATE_ACTION_LET_IN)
+    finally:
+        link.mend()
+    await connected(gate)
 
 
 async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country, gate: Gate) -> None:
@@ -155,8 +208,11 @@ async def test_a_frozen_nation_leaves_what_the_province_knows(
     await connected(gate)
 
 
-async def test_a_slow_nation_slows_nobody_who_asks_the_province(henan: Member, gate: Gate, link: Link) -> None:
-    """Nationwide questions in calls, batches and streams wait; local ones are answered meanwhile."""
+@pytest.mark.parametrize("scope", [LOOKUP_SCOPE_LOCAL, LOOKUP_SCOPE_UNSPECIFIED])
+async def test_a_slow_nation_slows_nobody_who_asks_the_province(
+    henan: Member, gate: Gate, link: Link, scope: LookupScope.ValueType
+) -> None:
+    """Calls, batches and streams with nationwide questions pile up; local ones pass by."""
     await henan.node.register()
     await upload(henan, 1)
     await connected(gate)
@@ -172,7 +228,7 @@ async def test_a_slow_nation_slows_nobody_who_asks_the_province(henan: Member, g
     ]
     try:
         await until(lambda: link.held > 0)
-        local = gate.question(1, scope=LOOKUP_SCOPE_LOCAL)
+        local = gate.question(1, scope=scope)
         assert (await gate.decisions.Verify(local)).decision.reason == VALID
         (item,) = (await gate.decisions.BatchVerify(BatchVerifyRequest(requests=[local]))).items
         assert item.decision.reason == VALID

@@ -109,7 +109,8 @@ async def test_a_look_up_tells_in_and_out_of_region_claims_and_whom_to_chase(nod
     assert [result.report_number for result in response.in_region] == [f"220502-{days}" for days in range(3)]
     assert [result.report_number for result in response.out_of_region] == [f"410105-{days}" for days in range(3)]
     assert [(source.node, source.state) for source in response.sources] == [
-        ("nodes/220000", lookup_pb2.SOURCE_STATE_OK)
+        ("nodes/220000", lookup_pb2.SOURCE_STATE_OK),
+        ("nodes/000000", lookup_pb2.SOURCE_STATE_NOT_ASKED),
     ]
     assert [(each.state, each.result.report_number, each.lab_standing) for each in response.claims] == [
         (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, "220502-4", lab_pb2.LAB_STANDING_AUTHORIZED),
@@ -121,6 +122,17 @@ async def test_a_look_up_tells_in_and_out_of_region_claims_and_whom_to_chase(nod
         (LAB_NAME, "R7"),
         (f"labs/{OTHER_USCC}", "R0"),
     ]
+
+
+async def test_a_look_up_says_that_the_nation_was_not_asked_unless_its_scope_is_local(node: ResultsNode) -> None:
+    """In an answer of its own and in a batch: an unset scope is as LOCAL, and names what it left out."""
+    not_asked = ("nodes/000000", lookup_pb2.SOURCE_STATE_NOT_ASKED)
+    for scope, expected in ((lookup_pb2.LOOKUP_SCOPE_UNSPECIFIED, [not_asked]), (lookup_pb2.LOOKUP_SCOPE_LOCAL, [])):
+        question = ask(0, scope=scope)
+        alone = await node.results.LookupLatest(question)
+        batch = await node.results.BatchLookupLatest(BatchLookupLatestRequest(requests=[question]))
+        for response in (alone, batch.items[0].response):
+            assert [(source.node, source.state) for source in response.sources[1:]] == expected
 
 
 async def test_a_nationwide_look_up_says_that_no_national_node_was_asked(node: ResultsNode) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from services.domain.instant import from_timestamp
-from services.policy.convert import answer_to_proto, bare_statement, revision_from_proto
+from services.policy.convert import bare_statement, revision_from_proto
 from services.policy.rules.guards import Publication, check_publication
 from services.policy.rules.resolve import PolicyBook
+from services.policy.serving.resolver import response_to_proto
 from tests.support.policy import record
 
 NOW = 1_800_000_000_000_000
@@ -33,7 +34,7 @@ def test_place_answers_as_on_that_day(book: PolicyBook, row: str) -> None:
     for question, expected in ((case.question, case.expected) for case in CASES if case.row == row):
         at = from_timestamp(question.effective_time)
         answer = book.resolve(question.region, question.purpose, question.arriving_from, at)
-        assert record.describe_expected(answer_to_proto(answer), expected) == expected, question
+        assert record.describe_expected(record.policy_of(response_to_proto(answer)), expected) == expected, question
 
 
 def test_every_sample_policy_is_asked_for() -> None:
@@ -44,5 +45,5 @@ def test_every_sample_policy_is_asked_for() -> None:
         name = request.policy.name.removeprefix("jurisdictions/").replace("/policies/", "/")
         numbers[name] = numbers.get(name, 0) + 1
         expected.add(f"{name}@{numbers[name]}")
-    asked = {case.expected.get(key) for case in CASES for key in ("rule", "floor")}
+    asked = {case.expected.get(key) for case in CASES for key in ("rule", "floor", "within", "outside")}
     assert expected <= asked

@@ -1,4 +1,4 @@
-"""Resolution is exactly DESIGN section 5: held against a naive model, and by its laws."""
+"""Resolution is what docs/policy.md says: held against a naive model, and by its laws."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Effective, Revision
-from services.policy.rules.resolve import BASIS, PolicyBook
+from services.policy.model import (
+    OTHER_PROVINCE,
+    SAME_PROVINCE,
+    UNKNOWN_ORIGIN,
+    Answer,
+    AnswerByOrigin,
+    Effective,
+    Revision,
+)
+from services.policy.rules.resolve import BASIS, PolicyBook, origin_class
 from tests.support.policy import naive_resolution
 from tests.support.policy.factories import ASKED, MONTH, PURPOSES, instants, make_revision, random_set
 
@@ -33,6 +41,11 @@ def told(effective: Effective, channels_of_all: bool) -> naive_resolution.NaiveA
     )
 
 
+def each_answer(answer: Answer | AnswerByOrigin) -> list[Answer]:
+    """The one answer, or that of each class."""
+    return [answer.same_province, answer.other_province] if isinstance(answer, AnswerByOrigin) else [answer]
+
+
 def test_agrees_with_the_naive_model() -> None:
     """On random histories of publications and withdrawals, by what is known now or was known once."""
     choose = random.Random(81)
@@ -43,11 +56,17 @@ def test_agrees_with_the_naive_model() -> None:
         book = PolicyBook(revisions, known)
         for _ in range(QUESTIONS_A_SET):
             region, purpose = choose.choice(ASKED), choose.choice(PURPOSES)
-            arriving_from = choose.choice(("", "410000", "370200", "220500"))
+            arriving_from = choose.choice(("", "000000", "410000", "370200", "220500"))
             at = choose.choice((choose.randrange(-1, 2 * MONTH), choose.choice([0, *instants(revisions)])))
-            expected = naive_resolution.resolve(revisions, region, purpose, arriving_from, at, known)
-            answer = book.resolve(region, purpose, arriving_from, at).effective
-            assert told(answer, bool(answer.governing)) == expected, (region, purpose, arriving_from, at, known)
+            question = (region, purpose, arriving_from, at)
+            expected, forbidden = naive_resolution.resolve_all(revisions, *question, known)
+            answer = book.resolve(*question)
+            effectives = [one.effective for one in each_answer(answer)]
+            assert [told(one, bool(one.governing)) for one in effectives] == expected, (*question, known)
+            grounds = (
+                answer.forbidden_grounds if isinstance(answer, AnswerByOrigin) else effectives[0].forbidden_grounds
+            )
+            assert frozenset(grounds) == forbidden
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -71,10 +90,10 @@ def test_book_that_grew_answers_as_one_made_at_once(seed: int) -> None:
 def test_publication_leaves_the_timelines_of_other_places_alone() -> None:
     """The answers of another province are the same objects after it; those below the place are made anew."""
     book = PolicyBook([make_revision("410100"), make_revision("370100"), make_revision("410105", "district")])
-    before = [book.resolve(region, 1, "", 0) for region in ("370100", "410105")]
+    before = [book.resolve_class(region, 1, SAME_PROVINCE, 0) for region in ("370100", "410105")]
     after = book.with_revisions([make_revision("410000", "province", purposes=(6,))])
-    assert after.resolve("370100", 1, "", 0) is before[0]
-    assert after.resolve("410105", 1, "", 0) is not before[1]
+    assert after.resolve_class("370100", 1, SAME_PROVINCE, 0) is before[0]
+    assert after.resolve_class("410105", 1, SAME_PROVINCE, 0) is not before[1]
     assert book.series("410000", "province") == ()
 
 
@@ -104,6 +123,37 @@ def test_interval_is_constant_inside_and_cannot_be_widened(
         assert book.resolve_class(*question, answer.start - 1).effective != answer.effective
     if answer.end is not None:
         assert book.resolve_class(*question, answer.end).effective != answer.effective
+
+
+@given(policy_sets, st.sampled_from(ASKED), st.sampled_from(PURPOSES), st.integers(-5, 2 * MONTH))
+@settings(deadline=None)
+def test_unknown_origin_is_answered_by_both_classes(
+    revisions: list[Revision], region: str, purpose: int, at: int
+) -> None:
+    """One answer where the classes agree, else both, each as if told; united grounds; the intersection of intervals."""
+    book = PolicyBook(revisions)
+    same, other = (book.resolve_class(region, purpose, origin, at) for origin in (SAME_PROVINCE, OTHER_PROVINCE))
+    answer = book.resolve(region, purpose, "", at)
+    assert answer == book.resolve(region, purpose, "000000", at)
+    if isinstance(answer, AnswerByOrigin):
+        assert same.effective != other.effective
+        assert (answer.same_province, answer.other_province) == (same, other)
+        assert set(answer.forbidden_grounds) == {*same.effective.forbidden_grounds, *other.effective.forbidden_grounds}
+    else:
+        assert answer.effective == same.effective == other.effective
+    for instant in range(-6, 2 * MONTH + 5):
+        inside = (answer.start is None or answer.start <= instant) and (answer.end is None or instant < answer.end)
+        in_both = all(
+            (one.start is None or one.start <= instant) and (one.end is None or instant < one.end)
+            for one in (same, other)
+        )
+        assert inside == in_both
+
+
+def test_origin_is_unknown_only_where_it_is_not_told() -> None:
+    """Nothing, and the whole country, are no origin; a place of the same province is one."""
+    told_origins = [origin_class("220502", origin) for origin in ("", "000000", "220100", "410100")]
+    assert told_origins == [UNKNOWN_ORIGIN, UNKNOWN_ORIGIN, SAME_PROVINCE, OTHER_PROVINCE]
 
 
 @given(policy_sets, questions, st.integers(-5, 2 * MONTH), st.randoms(use_true_random=False))
@@ -136,7 +186,9 @@ def test_governing_names_what_was_replaced() -> None:
     """A floor that came later replaces the basis of a policy that stood before, and says so."""
     lower = make_revision(requirement=replace(make_revision().requirement, basis=2), channels=(3,))
     floor = make_revision("000000", "notice", floor=True, channels=(1, 7), grounds=(1, 2), start=10)
-    before, after = (PolicyBook([lower, floor]).resolve("410105", 4, "", at).effective for at in (9, 10))
+    before, after = (
+        PolicyBook([lower, floor]).resolve_class("410105", 4, SAME_PROVINCE, at).effective for at in (9, 10)
+    )
     assert before.requirement is not None
     assert before.requirement.basis == 2
     assert before.overrides == ()
@@ -161,7 +213,7 @@ def test_governing_names_what_was_replaced() -> None:
 )
 def test_nearest_jurisdiction_that_speaks_governs(revisions: list[Revision], expected: str) -> None:
     """District before city before province before nation, of those that cover the purpose."""
-    effective = PolicyBook(revisions).resolve("410105", 4, "", 0).effective
+    effective = PolicyBook(revisions).resolve_class("410105", 4, SAME_PROVINCE, 0).effective
     assert effective.governing.startswith(f"jurisdictions/{expected}/")
 
 
@@ -171,21 +223,21 @@ def test_named_purpose_and_exact_origin_come_first() -> None:
     hotel = make_revision(policy_id="hotel", purposes=(4,))
     outside = make_revision(policy_id="hotel-outside", purposes=(4,), origin=OTHER_PROVINCE)
     book = PolicyBook([everything, hotel, outside])
-    assert book.resolve("410105", 1, "", 0).effective.governing == everything.name
-    assert book.resolve("410105", 4, "410200", 0).effective.governing == hotel.name
-    assert book.resolve("410105", 4, "220500", 0).effective.governing == outside.name
+    assert book.resolve_class("410105", 1, SAME_PROVINCE, 0).effective.governing == everything.name
+    assert book.resolve_class("410105", 4, SAME_PROVINCE, 0).effective.governing == hotel.name
+    assert book.resolve_class("410105", 4, OTHER_PROVINCE, 0).effective.governing == outside.name
 
 
 def test_nothing_of_a_series_is_in_force_after_its_newest_revision_ended() -> None:
     """An older revision does not come back."""
     book = PolicyBook([make_revision(revision=1), make_revision(revision=2, start=10, end=20)])
-    governing = [book.resolve("410100", 1, "", at).effective.governing[-2:] for at in (9, 10, 19, 20)]
+    governing = [book.resolve_class("410100", 1, SAME_PROVINCE, at).effective.governing[-2:] for at in (9, 10, 19, 20)]
     assert governing == ["@1", "@2", "@2", ""]
 
 
 def test_withdrawing_all_leaves_an_explicit_answer() -> None:
     """No requirement, no governing policy, for all time."""
-    answer = PolicyBook([make_revision(withdrawn=5)]).resolve("410100", 1, "", 7)
+    answer = PolicyBook([make_revision(withdrawn=5)]).resolve_class("410100", 1, SAME_PROVINCE, 7)
     assert answer.effective.requirement is None
     assert (answer.effective.governing, answer.start, answer.end) == ("", None, None)
 
@@ -193,5 +245,8 @@ def test_withdrawing_all_leaves_an_explicit_answer() -> None:
 def test_as_of_time_answers_with_what_was_known_then() -> None:
     """A publication counts from its own instant, a withdrawal ends it from its own."""
     revisions = [make_revision(published=10, withdrawn=20)]
-    known = [bool(PolicyBook(revisions, at).resolve("410100", 1, "", 50).effective.governing) for at in (9, 10, 19, 20)]
+    known = [
+        bool(PolicyBook(revisions, at).resolve_class("410100", 1, SAME_PROVINCE, 50).effective.governing)
+        for at in (9, 10, 19, 20)
+    ]
     assert known == [False, True, True, False]

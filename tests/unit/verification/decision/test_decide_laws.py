@@ -1,4 +1,4 @@
-"""The laws of DESIGN section 6, as properties of every world."""
+"""The laws of a decision (docs/decision.md), as properties of every world."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from random import Random
 
 import pytest
 from hutong.results.v1 import lab_pb2, lookup_pb2
+from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.instant import HOUR, MINUTE, SECOND
 from services.verification.decision.decide import decide
+from services.verification.decision.favour import best_for_holder, favour
 from services.verification.decision.model import (
     ACTIVE,
     CLOCK_SKEW,
     INCONCLUSIVE,
+    NATIONAL_RESULTS,
     NEGATIVE,
     PENDING,
     POOL_POSITIVE,
     POSITIVE,
     REPORT_TIME,
     SOURCE_OK,
+    SOURCE_UNAVAILABLE,
     Claim,
     Decision,
     EffectivePolicy,
@@ -37,10 +41,16 @@ from services.verification.verify.convert import decision_to_proto
 from tests.support.verification.decision_inputs import LABS, NOON, POLICY, RESULTS, random_inputs
 
 RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED
+NOT_RECOGNIZED = pb.DECISION_OUTCOME_NOT_RECOGNIZED
+POSITIVE_REASONS = (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK)
 worlds = st.integers(0, 2**32).map(lambda seed: random_inputs(Random(seed)))
 RULE = Requirement(Window(48 * HOUR, None, REPORT_TIME, includes_boundary=False), None, refusal_permitted=True)
 VENUE = EffectivePolicy("jurisdictions/410100/policies/venue@1", "", RULE, (1, 2), ())
-ANSWERED = (SourceStatus(RESULTS, SOURCE_OK, NOON), SourceStatus(POLICY, SOURCE_OK, NOON))
+ANSWERED = (
+    SourceStatus(RESULTS, SOURCE_OK, NOON),
+    SourceStatus(NATIONAL_RESULTS, SOURCE_OK, NOON),
+    SourceStatus(POLICY, SOURCE_OK, NOON),
+)
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 
 
@@ -63,6 +73,16 @@ def _negative(name: str, report_time: int, **changes: object) -> Record:
 
 def _counts_at_all(record: Record) -> bool:
     return record.outcome == NEGATIVE and record.state == ACTIVE
+
+
+_DECIDED_WHOEVER_IS_AWAY = frozenset(
+    {
+        pb.DECISION_REASON_VALID,
+        pb.DECISION_REASON_NO_TEST_REQUIRED,
+        pb.DECISION_REASON_NO_POLICY_IN_FORCE,
+        pb.DECISION_REASON_HISTORY_CUT,
+    }
+)
 
 
 def _without_channels(decision: Decision) -> Decision:
@@ -206,34 +226,157 @@ def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
         assert decision.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK)
 
 
-@given(worlds, st.sampled_from(lookup_pb2.SourceState.values()[2:]), st.sampled_from(("110000", "220000", "000000")))
+@given(
+    worlds,
+    st.sampled_from((SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED)),
+    st.sampled_from(("110000", "220000", "000000")),
+)
 def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
     """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
     away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
     others = tuple(source for source in inputs.sources if source.source != away.source)
     before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=(*others, away)))
     if before.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK) or (
-        before.outcome != pb.DECISION_OUTCOME_NOT_RECOGNIZED
+        before.reason in _DECIDED_WHOEVER_IS_AWAY
     ):
         assert (after.outcome, after.reason) == (before.outcome, before.reason)
     else:
         assert after.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
         assert not after.refusal_permitted
+        assert after.gate.action in (pb.GATE_ACTION_ASK_AGAIN, pb.GATE_ACTION_LET_IN)
         assert away.source in [next_step.source for next_step in after.next_steps]
     assert away in after.sources
 
 
 @given(worlds)
-def test_refusal_is_permitted_only_to_who_is_not_recognized_by_the_place_s_own_rule(inputs: Inputs) -> None:
-    """refusal_permitted needs NOT_RECOGNIZED and a rule that permits it; for a lack, a nation that was asked."""
+def test_a_nation_that_is_named_as_not_asked_is_one_that_was_not_asked(inputs: Inputs) -> None:
+    """Its name among the sources changes nothing else."""
+    others = tuple(source for source in inputs.sources if source.source != NATIONAL_RESULTS)
+    named = (*others, SourceStatus(NATIONAL_RESULTS, lookup_pb2.SOURCE_STATE_NOT_ASKED, None))
+    before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=named))
+    assert after._replace(sources=()) == before._replace(sources=())
+
+
+@given(worlds)
+def test_refusal_is_permitted_only_by_a_rule_that_permits_it(inputs: Inputs) -> None:
+    """refusal_permitted needs NOT_RECOGNIZED, and that the rule which was applied permits it."""
     decision = decide(inputs)
     if decision.refusal_permitted:
-        assert decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED
-        assert inputs.policy is not None
-        assert inputs.policy.required is not None
-        assert inputs.policy.required.refusal_permitted
-        if decision.reason not in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK):
-            assert ("nodes/000000/results", SOURCE_OK) in [one[:2] for one in inputs.sources]
+        assert decision.outcome == NOT_RECOGNIZED
+        assert decision.policy is not None
+        assert decision.policy.required is not None
+        assert decision.policy.required.refusal_permitted
+    assert (decision.gate.action == pb.GATE_ACTION_MAY_BE_REFUSED) == decision.refusal_permitted
+
+
+@given(worlds)
+def test_no_lack_without_the_answer_of_the_nation(inputs: Inputs) -> None:
+    """NOT_RECOGNIZED but for a recorded positive needs a nation that answered, and nobody that is away."""
+    decision = decide(inputs)
+    if decision.outcome == NOT_RECOGNIZED and decision.reason not in POSITIVE_REASONS:
+        assert (NATIONAL_RESULTS, SOURCE_OK) in [one[:2] for one in inputs.sources]
+        assert not {one.state for one in inputs.sources} & {2, 3}
+
+
+@given(worlds)
+def test_local_never_permits_refusal(inputs: Inputs) -> None:
+    """Where the nation was not asked, nobody may be refused, for a positive neither."""
+    local = tuple(one for one in inputs.sources if one.source != NATIONAL_RESULTS)
+    assert not decide(inputs._replace(sources=local)).refusal_permitted
+
+
+@given(worlds)
+def test_no_refusal_on_a_ground_that_is_forbidden(inputs: Inputs) -> None:
+    """One answer does not permit what it forbids: not for a positive, not for a lack, whatever else is weighed."""
+    decision = decide(inputs)
+    if not decision.refusal_permitted or decision.policy is None:
+        return
+    uses = {one.use for one in decision.considered}
+    grounds = {refusal_ground_pb2.REFUSAL_GROUND_POSITIVE_RESULT}
+    if decision.reason not in POSITIVE_REASONS:
+        grounds = {refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF}
+        if pb.EVIDENCE_USE_EXPIRED in uses:
+            grounds.add(refusal_ground_pb2.REFUSAL_GROUND_EXPIRED)
+        if pb.EVIDENCE_USE_CONTRADICTS_RECORD in uses:
+            grounds.add(refusal_ground_pb2.REFUSAL_GROUND_SUSPECTED_FORGERY)
+    assert not grounds & set(decision.policy.forbidden_grounds)
+    if inputs.elsewhere is not None and inputs.policy is not None:
+        assert not grounds & {*inputs.policy.forbidden_grounds, *inputs.elsewhere.forbidden_grounds}
+
+
+@given(worlds.filter(lambda inputs: inputs.elsewhere is not None))
+def test_not_knowing_the_origin_is_never_worse_than_knowing_it(inputs: Inputs) -> None:
+    """In outcome, expiry and refusal, for people of either class; and the answer says whose rule it applied."""
+    unknown = decide(inputs)
+    same = decide(inputs._replace(elsewhere=None))
+    other = decide(inputs._replace(policy=inputs.elsewhere, elsewhere=None))
+    assert favour(unknown) <= min(favour(same), favour(other))
+    assert unknown.policy is not None
+    assert unknown.assumed_origin in (2, 3)
+    applied = inputs.policy if unknown.assumed_origin == 2 else inputs.elsewhere
+    assert applied is not None
+    assert unknown.policy.governing == applied.governing
+    assert inputs.policy is not None
+    assert inputs.elsewhere is not None
+    both = {*inputs.policy.forbidden_grounds, *inputs.elsewhere.forbidden_grounds}
+    assert set(unknown.policy.forbidden_grounds) == both
+
+
+def test_the_better_rule_is_known_only_with_the_records() -> None:
+    """A longer window is better for one report, and a rule that takes sampling records for another."""
+    longer = VENUE._replace(required=RULE._replace(window=RULE.window._replace(duration=72 * HOUR)))
+    sampling = VENUE._replace(governing="s", required=RULE._replace(sampling_proof_window=24 * HOUR))
+    old = _negative("OLD", NOON - 60 * HOUR)
+    sampled = _negative("S", NOON - HOUR)._replace(outcome=PENDING, report_time=None)
+    for record, origin in ((old, 2), (sampled, 3)):
+        decision = decide(Inputs(NOON, NOON, longer, (record,), (), (), ANSWERED, sampling))
+        assert (decision.reason, decision.assumed_origin) == (pb.DECISION_REASON_VALID, origin)
+
+
+@given(worlds)
+def test_a_source_away_is_never_worse(inputs: Inputs) -> None:
+    """The records being the same, an answer that did not come changes the decision in the holder's favour alone."""
+    heard = tuple(one._replace(state=SOURCE_OK) for one in inputs.sources)
+    for index in range(len(heard)):
+        lost = tuple(
+            one._replace(state=SOURCE_UNAVAILABLE) if place == index else one for place, one in enumerate(heard)
+        )
+        before, after = decide(inputs._replace(sources=heard)), decide(inputs._replace(sources=lost))
+        assert favour(after) <= favour(before)
+
+
+@given(worlds, st.sets(st.integers(0, 5)))
+def test_scope_unset_is_never_worse_than_nationwide_nor_than_own_records(inputs: Inputs, here: set[int]) -> None:
+    """In outcome and refusal than NATIONWIDE; than the node's own records that recognise, in expiry too."""
+    nationwide = inputs._replace(own_records_alone=False)
+    own = tuple(record for index, record in enumerate(inputs.records) if index in here)
+    local_sources = tuple(one for one in inputs.sources if one.source != NATIONAL_RESULTS)
+    local = inputs._replace(records=own, sources=local_sources, own_records_alone=True)
+    first = decide(local)
+    enough = first.outcome in (RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED)
+    unset, whole = first if enough else decide(nationwide), decide(nationwide)
+    assert favour(unset)[0] <= favour(whole)[0]
+    assert not unset.refusal_permitted or whole.refusal_permitted
+    alone = decide(local._replace(evidence=(), claims=(), own_records_alone=False))
+    if alone.outcome == RECOGNIZED:
+        assert favour(unset) <= favour(alone)
+
+
+@given(worlds)
+def test_evidence_beside_own_records_only_explains(inputs: Inputs) -> None:
+    """Where the node's own records are to suffice, evidence changes neither the outcome nor the expiry."""
+    shown = decide(inputs._replace(own_records_alone=True))
+    bare = decide(inputs._replace(own_records_alone=True, evidence=(), claims=()))
+    if bare.outcome in (RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED) or shown.outcome == RECOGNIZED:
+        assert (shown.outcome, shown.expire_time, shown.result) == (bare.outcome, bare.expire_time, bare.result)
+
+
+@given(worlds, worlds)
+def test_favour_is_a_total_preorder(one: Inputs, other: Inputs) -> None:
+    """Of two decisions one is at least as good, in whatever order they are compared."""
+    pair = decide(one), decide(other)
+    best = best_for_holder(pair)
+    assert favour(best) == favour(best_for_holder(pair[::-1])) == min(favour(pair[0]), favour(pair[1]))
 
 
 @given(worlds)

@@ -14,6 +14,7 @@ from services.verification.refusals.rules import (
     assess,
     forbidden_among,
     was_entitled,
+    was_refusable,
 )
 
 NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
@@ -23,28 +24,67 @@ NOON = 1_660_190_400 * SECOND
 RECOGNIZED = decision_pb2.DECISION_OUTCOME_RECOGNIZED
 NOT_RECOGNIZED = decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED
 NOT_REQUIRED = decision_pb2.DECISION_OUTCOME_NOT_REQUIRED
+UNKNOWN = decision_pb2.DECISION_OUTCOME_UNDETERMINED
+REPEAT = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 
 
 @pytest.mark.parametrize(
-    ("forbidden", "rule_known", "entitled", "judgement"),
+    ("forbidden", "rule_known", "entitled", "refusable", "judgement"),
     [
-        ((NOT_LOCAL,), True, False, UNLAWFUL),
-        ((NOT_LOCAL,), True, None, UNLAWFUL),
-        ((), True, True, UNLAWFUL),
-        ((), False, True, UNLAWFUL),
-        ((), True, False, NOT_UNLAWFUL),
-        ((), True, None, UNDETERMINED),
-        ((), False, False, UNDETERMINED),
+        ((NOT_LOCAL,), True, False, True, UNLAWFUL),
+        ((NOT_LOCAL,), True, None, None, UNLAWFUL),
+        ((), True, True, False, UNLAWFUL),
+        ((), False, True, None, UNLAWFUL),
+        ((), True, False, True, NOT_UNLAWFUL),
+        ((), True, False, False, UNLAWFUL),
+        ((), True, None, False, UNLAWFUL),
+        ((), True, None, None, UNDETERMINED),
+        ((), False, False, True, UNDETERMINED),
     ],
 )
-def test_judgement(forbidden: tuple[int, ...], rule_known: bool, entitled: bool | None, judgement: int) -> None:
-    """A forbidden ground or an entitled person is unlawful; otherwise both must be known to say it was not."""
-    assert assess(forbidden, rule_known=rule_known, entitled=entitled) == judgement  # type: ignore[arg-type]
+def test_judgement(
+    forbidden: tuple[int, ...], rule_known: bool, entitled: bool | None, refusable: bool | None, judgement: int
+) -> None:
+    """Unlawful is a forbidden ground, an entitled person, or no permission; otherwise all must be known."""
+    assessed = assess(forbidden, rule_known=rule_known, entitled=entitled, refusable=refusable)  # type: ignore[arg-type]
+    assert assessed == judgement
 
 
 def test_forbidden_grounds_are_those_of_the_place() -> None:
     """Only what the place's rules forbid counts as forbidden."""
-    assert forbidden_among((NOT_LOCAL, EXPIRED), (NOT_LOCAL,)) == (NOT_LOCAL,)
+    assert forbidden_among((NOT_LOCAL, EXPIRED), (NOT_LOCAL,), entitled=None) == (NOT_LOCAL,)
+
+
+@pytest.mark.parametrize(("entitled", "counts"), [(True, True), (False, False), (None, False)])
+def test_a_repeat_test_is_demanded_only_of_a_person_who_was_entitled(entitled: bool | None, counts: bool) -> None:
+    """Of anybody else it is a first test, which the place may ask for."""
+    assert forbidden_among((REPEAT,), (REPEAT,), entitled=entitled) == ((REPEAT,) if counts else ())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "permitted", "was_shown", "refuse_time", "refusable"),
+    [
+        (NOT_RECOGNIZED, True, True, NOON, True),
+        (NOT_RECOGNIZED, False, True, NOON, False),
+        (NOT_RECOGNIZED, False, False, NOON + HOUR, False),
+        (UNKNOWN, False, True, NOON, False),
+        (UNKNOWN, False, False, NOON, None),
+        (NOT_RECOGNIZED, False, True, NOON + HOUR + 1, None),
+        (NOT_RECOGNIZED, False, True, NOON - 1, None),
+    ],
+)
+def test_whether_a_decision_permitted_the_refusal(
+    outcome: int, permitted: bool, was_shown: bool, refuse_time: int, refusable: bool | None
+) -> None:
+    """What was shown at the place binds it, undetermined or not; what is made later says only what can be known."""
+    said = was_refusable(
+        outcome,  # type: ignore[arg-type]
+        refusal_permitted=permitted,
+        was_shown=was_shown,
+        use_time=NOON,
+        refuse_time=refuse_time,
+    )
+    assert said is refusable
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from random import Random
 
 from google.protobuf.duration_pb2 import Duration
 from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem
 from hutong.results.v1 import lookup_pb2, result_pb2
 from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD, IdentityDocument
@@ -62,6 +63,17 @@ def _policy() -> policy_pb2.EffectivePolicy:
     return policy
 
 
+def _resolution(random: Random) -> ResolvePolicyItem:
+    """One policy with the document behind it, or one for each origin."""
+    policy = _policy()
+    policy.governing_source.document_number = "example"
+    if random.random() < 0.5:
+        return ResolvePolicyItem(effective_policy=policy)
+    other = _policy()
+    other.test_required.window.duration.seconds = 24 * 3600
+    return ResolvePolicyItem(by_origin=policy_pb2.PoliciesByOrigin(same_province=other, other_province=policy))
+
+
 def test_stored_inputs_make_the_same_decision() -> None:
     """For random worlds: what Results and Policy said, stored and read back, gives the same bytes, without any mask."""
     random = Random(81)
@@ -77,9 +89,9 @@ def test_stored_inputs_make_the_same_decision() -> None:
         question = question_from_proto(request, NOON)
         found = None if random.random() < 0.2 else answer_from_message(_response(world))
         away = None if found is not None else SourceStatus("nodes/410000/results", 2, None)  # type: ignore[arg-type]
-        known = policy_answer_from_proto(_policy(), NOON, 0.0, 0)
+        known = policy_answer_from_proto(_resolution(random), NOON, 0.0, 0)
         answers = SourceAnswers(known, SourceStatus(POLICY, 1, NOON), found, away)  # type: ignore[arg-type]
-        gathered = gather(question, answers)
+        gathered = gather(question, answers, own_records_alone=world.own_records_alone)
         first = decision_to_proto(decide(gathered.inputs), gathered.inputs, "decisions/x")
         stored = inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True)
         assert "张".encode() not in stored

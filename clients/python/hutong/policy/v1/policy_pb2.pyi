@@ -443,6 +443,8 @@ class EffectivePolicy(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     NATION_AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    GOVERNING_SOURCE_FIELD_NUMBER: _builtins.int
+    FLOOR_SOURCE_FIELD_NUMBER: _builtins.int
     governing: _builtins.str
     """The policy that governs, "…@{revision}"; empty when none is in force."""
     floor: _builtins.str
@@ -495,6 +497,14 @@ class EffectivePolicy(_message.Message):
         while it has never heard of the nation. An old one means that the nation is away: its last word goes on to hold.
         """
 
+    @_builtins.property
+    def governing_source(self) -> Global___PolicySource:
+        """The document behind the policy that governs; absent when none governs or it names no document."""
+
+    @_builtins.property
+    def floor_source(self) -> Global___PolicySource:
+        """The document behind `floor`; absent when there is no floor or it names no document."""
+
     def __init__(
         self,
         *,
@@ -511,13 +521,63 @@ class EffectivePolicy(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         nation_as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        governing_source: Global___PolicySource | None = ...,
+        floor_source: Global___PolicySource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "end_time", b"end_time", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "end_time", b"end_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "lower_floors", b"lower_floors", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "governing_source", b"governing_source", "lower_floors", b"lower_floors", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_requirement: _TypeAlias = _typing.Literal["not_required", "test_required"]  # noqa: Y015
     _WhichOneofArgType_requirement: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_requirement) -> _WhichOneofReturnType_requirement | None: ...
 
 Global___EffectivePolicy: _TypeAlias = EffectivePolicy  # noqa: Y015
+
+@_typing.final
+class PoliciesByOrigin(_message.Message):
+    """What applies to a person whose origin is not known, where the rules for the two origins differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAME_PROVINCE_FIELD_NUMBER: _builtins.int
+    OTHER_PROVINCE_FIELD_NUMBER: _builtins.int
+    FORBIDDEN_GROUNDS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def same_province(self) -> Global___EffectivePolicy:
+        """What applies to a person of the same province, exactly as if that origin had been told."""
+
+    @_builtins.property
+    def other_province(self) -> Global___EffectivePolicy:
+        """What applies to a person of another province, exactly as if that origin had been told."""
+
+    @_builtins.property
+    def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
+        """Grounds on which nobody of unknown origin may be refused: those of both policies."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Neither policy can change by the clock alone at or after this instant and before end_time; absent for since ever."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """See start_time; absent for never."""
+
+    def __init__(
+        self,
+        *,
+        same_province: Global___EffectivePolicy | None = ...,
+        other_province: Global___EffectivePolicy | None = ...,
+        forbidden_grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "other_province", b"other_province", "same_province", b"same_province", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "forbidden_grounds", b"forbidden_grounds", "other_province", b"other_province", "same_province", b"same_province", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoliciesByOrigin: _TypeAlias = PoliciesByOrigin  # noqa: Y015

@@ -219,7 +219,9 @@ class ResolvePolicyRequest(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """For what."""
     arriving_from: _builtins.str
-    """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
+    """From where the person comes, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: then
+    effective_policy is set if the rules for both origins agree, and by_origin otherwise.
+    """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """For which instant; absent means now."""
@@ -250,20 +252,28 @@ class ResolvePolicyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EFFECTIVE_POLICY_FIELD_NUMBER: _builtins.int
+    BY_ORIGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def effective_policy(self) -> _policy_pb2.EffectivePolicy:
-        """What applies."""
+        """The one policy that applies."""
+
+    @_builtins.property
+    def by_origin(self) -> _policy_pb2.PoliciesByOrigin:
+        """What applies to each origin; only if the origin is not known and the rules differ."""
 
     def __init__(
         self,
         *,
         effective_policy: _policy_pb2.EffectivePolicy | None = ...,
+        by_origin: _policy_pb2.PoliciesByOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_policy", b"effective_policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_policy", b"effective_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_policy: _TypeAlias = _typing.Literal["effective_policy", "by_origin"]  # noqa: Y015
+    _WhichOneofArgType_policy: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_policy) -> _WhichOneofReturnType_policy | None: ...
 
 Global___ResolvePolicyResponse: _TypeAlias = ResolvePolicyResponse  # noqa: Y015
 
@@ -297,25 +307,31 @@ class ResolvePolicyItem(_message.Message):
 
     EFFECTIVE_POLICY_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    BY_ORIGIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def effective_policy(self) -> _policy_pb2.EffectivePolicy:
-        """What applies."""
+        """The one policy that applies."""
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """Why it could not be answered, with the details a unary call would have carried."""
+
+    @_builtins.property
+    def by_origin(self) -> _policy_pb2.PoliciesByOrigin:
+        """What applies to each origin; only if the origin is not known and the rules differ."""
 
     def __init__(
         self,
         *,
         effective_policy: _policy_pb2.EffectivePolicy | None = ...,
         error: _status_pb2.Status | None = ...,
+        by_origin: _policy_pb2.PoliciesByOrigin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_policy", b"effective_policy", "error", b"error", "item", b"item"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "error", b"error", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_policy", b"effective_policy", "error", b"error", "item", b"item"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "error", b"error", "item", b"item"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["effective_policy", "error"]  # noqa: Y015
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["effective_policy", "error", "by_origin"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 

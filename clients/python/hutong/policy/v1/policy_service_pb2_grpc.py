@@ -95,7 +95,7 @@ class PolicyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResolvePolicy(self, request, context):
-        """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant. Where nothing is in
+        """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
         force the answer says so (no requirement, governing empty); that is data, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -42,7 +42,7 @@ class PolicyServiceStub:
     ListPolicyRevisions: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyRevisionsRequest, _policy_service_pb2.ListPolicyRevisionsResponse]
     """Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none."""
     ResolvePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ResolvePolicyRequest, _policy_service_pb2.ResolvePolicyResponse]
-    """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant. Where nothing is in
+    """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
     force the answer says so (no requirement, governing empty); that is data, not an error.
     """
     BatchResolvePolicies: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.BatchResolvePoliciesRequest, _policy_service_pb2.BatchResolvePoliciesResponse]
@@ -67,7 +67,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     ListPolicyRevisions: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyRevisionsRequest, _policy_service_pb2.ListPolicyRevisionsResponse]  # type: ignore[assignment]
     """Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none."""
     ResolvePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ResolvePolicyRequest, _policy_service_pb2.ResolvePolicyResponse]  # type: ignore[assignment]
-    """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant. Where nothing is in
+    """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
     force the answer says so (no requirement, governing empty); that is data, not an error.
     """
     BatchResolvePolicies: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.BatchResolvePoliciesRequest, _policy_service_pb2.BatchResolvePoliciesResponse]  # type: ignore[assignment]
@@ -113,7 +113,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ResolvePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ResolvePolicyResponse, _abc.Awaitable[_policy_service_pb2.ResolvePolicyResponse]]:
-        """What applies at a place, for a purpose, for somebody who comes from somewhere, at an instant. Where nothing is in
+        """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
         force the answer says so (no requirement, governing empty); that is data, not an error.
         """
 

@@ -27,7 +27,7 @@ class _LookupScope:
 class _LookupScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LookupScope.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LOOKUP_SCOPE_UNSPECIFIED: _LookupScope.ValueType  # 0
-    """The same as LOCAL."""
+    """As LOCAL; the answer names the national node as NOT_ASKED. For Verify see VerifyRequest.scope."""
     LOOKUP_SCOPE_LOCAL: _LookupScope.ValueType  # 1
     """Results that this node holds."""
     LOOKUP_SCOPE_NATIONWIDE: _LookupScope.ValueType  # 2
@@ -37,7 +37,7 @@ class LookupScope(_LookupScope, metaclass=_LookupScopeEnumTypeWrapper):
     """How far a look-up reaches."""
 
 LOOKUP_SCOPE_UNSPECIFIED: LookupScope.ValueType  # 0
-"""The same as LOCAL."""
+"""As LOCAL; the answer names the national node as NOT_ASKED. For Verify see VerifyRequest.scope."""
 LOOKUP_SCOPE_LOCAL: LookupScope.ValueType  # 1
 """Results that this node holds."""
 LOOKUP_SCOPE_NATIONWIDE: LookupScope.ValueType  # 2
@@ -57,6 +57,8 @@ class _SourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceSta
     """It did not answer in time. What it holds is unknown, which is never a reason against the holder."""
     SOURCE_STATE_NOT_CONFIGURED: _SourceState.ValueType  # 3
     """This node has no such source."""
+    SOURCE_STATE_NOT_ASKED: _SourceState.ValueType  # 4
+    """It was not asked, because the look-up left the scope unset. What it may hold is not known."""
 
 class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
     """How a source answered."""
@@ -68,6 +70,8 @@ SOURCE_STATE_UNAVAILABLE: SourceState.ValueType  # 2
 """It did not answer in time. What it holds is unknown, which is never a reason against the holder."""
 SOURCE_STATE_NOT_CONFIGURED: SourceState.ValueType  # 3
 """This node has no such source."""
+SOURCE_STATE_NOT_ASKED: SourceState.ValueType  # 4
+"""It was not asked, because the look-up left the scope unset. What it may hold is not known."""
 Global___SourceState: _TypeAlias = SourceState  # noqa: Y015
 
 class _ClaimedReportMatchState:

@@ -86,11 +86,21 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: _DecisionReason.ValueType  # 10
     """NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
     DECISION_REASON_NO_RESULT: _DecisionReason.ValueType  # 11
-    """NOT_RECOGNIZED: no result was shown and none is recorded, and every source answered."""
+    """NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them."""
     DECISION_REASON_NO_POLICY_IN_FORCE: _DecisionReason.ValueType  # 12
     """UNDETERMINED: no policy is in force for this place, purpose and instant."""
     DECISION_REASON_SOURCE_UNAVAILABLE: _DecisionReason.ValueType  # 13
     """UNDETERMINED: a source that was asked did not answer, and nothing in hand decides."""
+    DECISION_REASON_NATION_NOT_ASKED: _DecisionReason.ValueType  # 14
+    """UNDETERMINED: nothing that counts was found, and the nation was not asked (scope LOCAL). A lack counts only if the
+    nation answered.
+    """
+    DECISION_REASON_HISTORY_CUT: _DecisionReason.ValueType  # 15
+    """UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+    DECISION_REASON_EVIDENCE_NOT_COMPARABLE: _DecisionReason.ValueType  # 16
+    """UNDETERMINED: evidence that would count cannot be compared with a record. Not given yet."""
+    DECISION_REASON_CLEARANCE_NOT_RECORDED: _DecisionReason.ValueType  # 17
+    """UNDETERMINED: a later negative is shown that would clear the recorded positive if it were recorded. Not given yet."""
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
     """Why. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
@@ -119,12 +129,58 @@ DECISION_REASON_NOT_YET_REPORTED: DecisionReason.ValueType  # 9
 DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: DecisionReason.ValueType  # 10
 """NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
 DECISION_REASON_NO_RESULT: DecisionReason.ValueType  # 11
-"""NOT_RECOGNIZED: no result was shown and none is recorded, and every source answered."""
+"""NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them."""
 DECISION_REASON_NO_POLICY_IN_FORCE: DecisionReason.ValueType  # 12
 """UNDETERMINED: no policy is in force for this place, purpose and instant."""
 DECISION_REASON_SOURCE_UNAVAILABLE: DecisionReason.ValueType  # 13
 """UNDETERMINED: a source that was asked did not answer, and nothing in hand decides."""
+DECISION_REASON_NATION_NOT_ASKED: DecisionReason.ValueType  # 14
+"""UNDETERMINED: nothing that counts was found, and the nation was not asked (scope LOCAL). A lack counts only if the
+nation answered.
+"""
+DECISION_REASON_HISTORY_CUT: DecisionReason.ValueType  # 15
+"""UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+DECISION_REASON_EVIDENCE_NOT_COMPARABLE: DecisionReason.ValueType  # 16
+"""UNDETERMINED: evidence that would count cannot be compared with a record. Not given yet."""
+DECISION_REASON_CLEARANCE_NOT_RECORDED: DecisionReason.ValueType  # 17
+"""UNDETERMINED: a later negative is shown that would clear the recorded positive if it were recorded. Not given yet."""
 Global___DecisionReason: _TypeAlias = DecisionReason  # noqa: Y015
+
+class _GateAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GateActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GateAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GATE_ACTION_UNSPECIFIED: _GateAction.ValueType  # 0
+    GATE_ACTION_LET_IN: _GateAction.ValueType  # 1
+    """Let the holder in."""
+    GATE_ACTION_LET_IN_AND_REGISTER: _GateAction.ValueType  # 2
+    """Let the holder in and register the case: keep the decision's name, so that an officer can follow it up."""
+    GATE_ACTION_ASK_AGAIN: _GateAction.ValueType  # 3
+    """Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
+    UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
+    one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+    """
+    GATE_ACTION_MAY_BE_REFUSED: _GateAction.ValueType  # 4
+    """The place may refuse the holder. Given exactly if refusal_permitted."""
+
+class GateAction(_GateAction, metaclass=_GateActionEnumTypeWrapper):
+    """What a gate does with the holder."""
+
+GATE_ACTION_UNSPECIFIED: GateAction.ValueType  # 0
+GATE_ACTION_LET_IN: GateAction.ValueType  # 1
+"""Let the holder in."""
+GATE_ACTION_LET_IN_AND_REGISTER: GateAction.ValueType  # 2
+"""Let the holder in and register the case: keep the decision's name, so that an officer can follow it up."""
+GATE_ACTION_ASK_AGAIN: GateAction.ValueType  # 3
+"""Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
+UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
+one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+"""
+GATE_ACTION_MAY_BE_REFUSED: GateAction.ValueType  # 4
+"""The place may refuse the holder. Given exactly if refusal_permitted."""
+Global___GateAction: _TypeAlias = GateAction  # noqa: Y015
 
 class _DecisionBasis:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -305,6 +361,13 @@ class Decision(_message.Message):
     FORBIDDEN_GROUNDS_FIELD_NUMBER: _builtins.int
     USE_TIME_FIELD_NUMBER: _builtins.int
     EVALUATE_TIME_FIELD_NUMBER: _builtins.int
+    ASSUMED_ORIGIN_FIELD_NUMBER: _builtins.int
+    GOVERNING_SOURCE_FIELD_NUMBER: _builtins.int
+    FLOOR_SOURCE_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    THEN_ACTION_FIELD_NUMBER: _builtins.int
+    MUST_REGISTER_FIELD_NUMBER: _builtins.int
+    ACTION_TEXT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}". Empty when the decision was not stored (positive ones resting on records, unless asked for)."""
     outcome: Global___DecisionOutcome.ValueType
@@ -322,7 +385,22 @@ class Decision(_message.Message):
     floor_policy: _builtins.str
     """The floor that binds it; empty when none does."""
     refusal_permitted: _builtins.bool
-    """Whether the place may turn this person away by its own rule. Never true for RECOGNIZED, NOT_REQUIRED, UNDETERMINED."""
+    """Whether the place may turn this person away. True only for NOT_RECOGNIZED, by a rule that permits it, if the nation
+    was asked, and on no ground that is forbidden here: POSITIVE_RESULT for a positive or a pool; for a lack NO_PROOF,
+    EXPIRED if anything that was weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
+    """
+    assumed_origin: _policy_pb2.TravelerOrigin.ValueType
+    """Whose rule was applied, if the origin is not known and the rules for the two origins differ: the more favourable one
+    for the holder, once the records are known. UNSPECIFIED otherwise.
+    """
+    action: Global___GateAction.ValueType
+    """What the gate does."""
+    then_action: Global___GateAction.ValueType
+    """What the gate does if it has asked again and the answer is the same. Set only for ASK_AGAIN."""
+    must_register: _builtins.bool
+    """Whether the gate registers the case, also when it refuses the holder."""
+    action_text: _builtins.str
+    """What the gate can tell the holder, in one sentence of English."""
     @_builtins.property
     def basis_time(self) -> _timestamp_pb2.Timestamp:
         """The instant validity counts from; absent where nothing counts."""
@@ -359,6 +437,14 @@ class Decision(_message.Message):
     def evaluate_time(self) -> _timestamp_pb2.Timestamp:
         """The instant at which it was answered."""
 
+    @_builtins.property
+    def governing_source(self) -> _policy_pb2.PolicySource:
+        """The document behind governing_policy: what a gate can show the holder. Absent when it is not known."""
+
+    @_builtins.property
+    def floor_source(self) -> _policy_pb2.PolicySource:
+        """The document behind floor_policy. Absent when it is not known."""
+
     def __init__(
         self,
         *,
@@ -379,10 +465,17 @@ class Decision(_message.Message):
         forbidden_grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
         use_time: _timestamp_pb2.Timestamp | None = ...,
         evaluate_time: _timestamp_pb2.Timestamp | None = ...,
+        assumed_origin: _policy_pb2.TravelerOrigin.ValueType = ...,
+        governing_source: _policy_pb2.PolicySource | None = ...,
+        floor_source: _policy_pb2.PolicySource | None = ...,
+        action: Global___GateAction.ValueType = ...,
+        then_action: Global___GateAction.ValueType = ...,
+        must_register: _builtins.bool = ...,
+        action_text: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["basis_time", b"basis_time", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "use_time", b"use_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["basis_time", b"basis_time", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_text", b"action_text", "advice", b"advice", "assumed_origin", b"assumed_origin", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "governing_source", b"governing_source", "must_register", b"must_register", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "then_action", b"then_action", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -443,10 +536,20 @@ class DecisionInputs(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    BY_ORIGIN_FIELD_NUMBER: _builtins.int
+    OWN_RECORDS_ALONE_FIELD_NUMBER: _builtins.int
+    HISTORY_CUT_FIELD_NUMBER: _builtins.int
+    RULES_VERSION_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """Where it was asked, GB/T 2260."""
     purpose: _purpose_pb2.Purpose.ValueType
     """What for; UNSPECIFIED in decisions of before it was kept."""
+    own_records_alone: _builtins.bool
+    """The node's own records alone recognised the person: the nation was not asked, and evidence only explains."""
+    history_cut: _builtins.bool
+    """The limit of the look-up may have hidden what counted at a time of use in the past."""
+    rules_version: _builtins.int
+    """The version of the rules that made the decision; 0 in decisions of before it was kept."""
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
         """The instant for which it was asked."""
@@ -457,7 +560,7 @@ class DecisionInputs(_message.Message):
 
     @_builtins.property
     def effective_policy(self) -> _policy_pb2.EffectivePolicy:
-        """What applied; absent when the policy service did not answer."""
+        """What applied; absent when the policy service did not answer, and where by_origin is set."""
 
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
@@ -475,6 +578,10 @@ class DecisionInputs(_message.Message):
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """Each source that was asked."""
 
+    @_builtins.property
+    def by_origin(self) -> _policy_pb2.PoliciesByOrigin:
+        """What applied to each origin, if the origin was not known and the rules differed."""
+
     def __init__(
         self,
         *,
@@ -487,10 +594,14 @@ class DecisionInputs(_message.Message):
         sources: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
         region: _builtins.str = ...,
         purpose: _purpose_pb2.Purpose.ValueType = ...,
+        by_origin: _policy_pb2.PoliciesByOrigin | None = ...,
+        own_records_alone: _builtins.bool = ...,
+        history_cut: _builtins.bool = ...,
+        rules_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "use_time", b"use_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "evidence", b"evidence", "purpose", b"purpose", "records", b"records", "region", b"region", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "claims", b"claims", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "evidence", b"evidence", "history_cut", b"history_cut", "own_records_alone", b"own_records_alone", "purpose", b"purpose", "records", b"records", "region", b"region", "rules_version", b"rules_version", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

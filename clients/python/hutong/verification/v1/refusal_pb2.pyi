@@ -52,9 +52,11 @@ class _RefusalJudgementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refu
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUSAL_JUDGEMENT_UNSPECIFIED: _RefusalJudgement.ValueType  # 0
     REFUSAL_JUDGEMENT_UNLAWFUL: _RefusalJudgement.ValueType  # 1
-    """On a ground that is forbidden there, or against a result that was recognised at that instant."""
+    """On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
+    with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+    """
     REFUSAL_JUDGEMENT_NOT_UNLAWFUL: _RefusalJudgement.ValueType  # 2
-    """On a ground that is not forbidden, against a person without a recognised result."""
+    """On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
     REFUSAL_JUDGEMENT_UNDETERMINED: _RefusalJudgement.ValueType  # 3
     """It cannot be told from what is known."""
 
@@ -63,9 +65,11 @@ class RefusalJudgement(_RefusalJudgement, metaclass=_RefusalJudgementEnumTypeWra
 
 REFUSAL_JUDGEMENT_UNSPECIFIED: RefusalJudgement.ValueType  # 0
 REFUSAL_JUDGEMENT_UNLAWFUL: RefusalJudgement.ValueType  # 1
-"""On a ground that is forbidden there, or against a result that was recognised at that instant."""
+"""On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
+with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+"""
 REFUSAL_JUDGEMENT_NOT_UNLAWFUL: RefusalJudgement.ValueType  # 2
-"""On a ground that is not forbidden, against a person without a recognised result."""
+"""On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
 REFUSAL_JUDGEMENT_UNDETERMINED: RefusalJudgement.ValueType  # 3
 """It cannot be told from what is known."""
 Global___RefusalJudgement: _TypeAlias = RefusalJudgement  # noqa: Y015
@@ -122,7 +126,9 @@ class Refusal(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Those of the grounds that were forbidden there at that instant."""
+        """Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED only if the person was entitled:
+        with a recognised result, or where none was asked.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

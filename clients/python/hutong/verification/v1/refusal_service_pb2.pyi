@@ -69,6 +69,7 @@ class ReportRefusalRequest(_message.Message):
     STATEMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    ARRIVING_FROM_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """Where, GB/T 2260 six digits."""
     venue: _builtins.str
@@ -83,6 +84,10 @@ class ReportRefusalRequest(_message.Message):
     """The person's own words, at most 2,000 characters. Optional."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
+    arriving_from: _builtins.str
+    """From where the person came, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: the report
+    is judged by the better rule for the person.
+    """
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, not in the future."""
@@ -114,10 +119,11 @@ class ReportRefusalRequest(_message.Message):
         statement: _builtins.str = ...,
         request_id: _builtins.str = ...,
         evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
+        arriving_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "refuse_time", b"refuse_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "document", b"document", "evidence", b"evidence", "grounds", b"grounds", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_id", b"request_id", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "decision", b"decision", "document", b"document", "evidence", b"evidence", "grounds", b"grounds", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_id", b"request_id", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
@@ -24,6 +25,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ReplayComparison:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReplayComparisonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplayComparison.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPLAY_COMPARISON_UNSPECIFIED: _ReplayComparison.ValueType  # 0
+    REPLAY_COMPARISON_IDENTICAL: _ReplayComparison.ValueType  # 1
+    """Equal, bit for bit."""
+    REPLAY_COMPARISON_DIFFERENT: _ReplayComparison.ValueType  # 2
+    """The same rules gave another answer: a fault."""
+    REPLAY_COMPARISON_OTHER_RULES: _ReplayComparison.ValueType  # 3
+    """Another version of the rules made the stored decision, so the two are not compared."""
+
+class ReplayComparison(_ReplayComparison, metaclass=_ReplayComparisonEnumTypeWrapper):
+    """A decision that was made again, compared with the stored one."""
+
+REPLAY_COMPARISON_UNSPECIFIED: ReplayComparison.ValueType  # 0
+REPLAY_COMPARISON_IDENTICAL: ReplayComparison.ValueType  # 1
+"""Equal, bit for bit."""
+REPLAY_COMPARISON_DIFFERENT: ReplayComparison.ValueType  # 2
+"""The same rules gave another answer: a fault."""
+REPLAY_COMPARISON_OTHER_RULES: ReplayComparison.ValueType  # 3
+"""Another version of the rules made the stored decision, so the two are not compared."""
+Global___ReplayComparison: _TypeAlias = ReplayComparison  # noqa: Y015
 
 @_typing.final
 class VerifyRequest(_message.Message):
@@ -43,9 +70,14 @@ class VerifyRequest(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """For what."""
     arriving_from: _builtins.str
-    """From where the person comes, GB/T 2260 six digits; empty means from the region itself."""
+    """From where the person comes, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: where the
+    rules for the two origins differ, both are tried and the answer is the better one for the holder.
+    """
     scope: _lookup_pb2.LookupScope.ValueType
-    """How far to look for records. Default LOCAL."""
+    """How far to look for records. Unset asks as far as the answer needs: the node's own records first, and if these alone
+    do not recognise the person the nation too, once, within the caller's remaining time and at most 1.2 seconds. LOCAL
+    never asks the nation, and so never finds a lack.
+    """
     at_least_as_fresh: _builtins.str
     """The token of an upload, a correction or a publication: the decision never rests on an older world. One of another
     node makes the question NATIONWIDE, whatever its scope, and waits within the caller's deadline; when that world is not
@@ -63,7 +95,7 @@ class VerifyRequest(_message.Message):
         """The instant of use, as a departure; absent means now. Asked about now, a report counts that was issued up to a minute
         ahead of this node's clock: another node's may be ahead by so much. Of a time over a day ago the newest 20 results in
         and as many outside the node's region are looked at. Where earlier ones may have been left out, since no negative
-        among them was issued by then, the sources count as ones that did not answer: UNDETERMINED and not a refusal.
+        among them was issued by then, the outcome is UNDETERMINED (HISTORY_CUT) and not a lack.
         """
 
     @_builtins.property
@@ -326,9 +358,15 @@ class ReplayDecisionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_FIELD_NUMBER: _builtins.int
-    IDENTICAL_FIELD_NUMBER: _builtins.int
-    identical: _builtins.bool
-    """Whether it equals the stored one, bit for bit."""
+    COMPARISON_FIELD_NUMBER: _builtins.int
+    STORED_RULES_VERSION_FIELD_NUMBER: _builtins.int
+    RULES_VERSION_FIELD_NUMBER: _builtins.int
+    comparison: Global___ReplayComparison.ValueType
+    """Whether it equals the stored one."""
+    stored_rules_version: _builtins.int
+    """The version of the rules that made the stored decision; 0 if it was not kept then."""
+    rules_version: _builtins.int
+    """The version of the rules that made `decision`."""
     @_builtins.property
     def decision(self) -> _decision_pb2.Decision:
         """The decision made again from the stored inputs."""
@@ -337,11 +375,13 @@ class ReplayDecisionResponse(_message.Message):
         self,
         *,
         decision: _decision_pb2.Decision | None = ...,
-        identical: _builtins.bool = ...,
+        comparison: Global___ReplayComparison.ValueType = ...,
+        stored_rules_version: _builtins.int = ...,
+        rules_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "identical", b"identical"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "decision", b"decision", "rules_version", b"rules_version", "stored_rules_version", b"stored_rules_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

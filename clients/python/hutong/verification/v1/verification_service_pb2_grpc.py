@@ -104,7 +104,7 @@ class VerificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReplayDecision(self, request, context):
-        """Makes a stored decision again from its stored inputs. NOT_FOUND when it was not stored.
+        """Makes a stored decision again from its stored inputs, by the rules of today. NOT_FOUND when it was not stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,7 @@ class VerificationServiceStub:
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
     ReplayDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.ReplayDecisionRequest, _verification_service_pb2.ReplayDecisionResponse]
-    """Makes a stored decision again from its stored inputs. NOT_FOUND when it was not stored."""
+    """Makes a stored decision again from its stored inputs, by the rules of today. NOT_FOUND when it was not stored."""
 
 @_typing.type_check_only
 class VerificationServiceAsyncStub(VerificationServiceStub):
@@ -82,7 +82,7 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
     ReplayDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.ReplayDecisionRequest, _verification_service_pb2.ReplayDecisionResponse]  # type: ignore[assignment]
-    """Makes a stored decision again from its stored inputs. NOT_FOUND when it was not stored."""
+    """Makes a stored decision again from its stored inputs, by the rules of today. NOT_FOUND when it was not stored."""
 
 class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
@@ -137,6 +137,6 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _verification_service_pb2.ReplayDecisionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.ReplayDecisionResponse, _abc.Awaitable[_verification_service_pb2.ReplayDecisionResponse]]:
-        """Makes a stored decision again from its stored inputs. NOT_FOUND when it was not stored."""
+        """Makes a stored decision again from its stored inputs, by the rules of today. NOT_FOUND when it was not stored."""
 
 def add_VerificationServiceServicer_to_server(servicer: VerificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,7 +17,7 @@ from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import Enum, as_dict, moment, word
 from hutong_client.paging import all_pages
 from hutong_client.policies.publication import list_revisions
-from hutong_client.policies.rules import describe_override, describe_requirement
+from hutong_client.policies.rules import describe_override, describe_requirement, describe_source
 
 
 @click.group()
@@ -28,7 +28,7 @@ def policy() -> None:
 @policy.command(cls=NodeCommand, former={"--at": "--effective-time", "--known": "--as-of-time"})
 @click.option("--region", required=True, help="The region that checks, GB/T 2260.")
 @click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: --region]")
+@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: not known]")
 @click.option("--effective-time", type=INSTANT, help="The instant of use.  [default: now]")
 @click.option("--as-of-time", type=INSTANT, help="Use only what was published by this instant.  [default: now]")
 @json_option
@@ -42,7 +42,10 @@ def resolve(
     as_of_time: Timestamp | None,
     as_json: bool,
 ) -> ExitCode:
-    """Show the policy that applies to a region, a purpose, an origin and an instant."""
+    """Show the policy that applies to a region, a purpose, an origin and an instant.
+
+    If the origin is not known and the policies differ, both are shown: for the same province and for another.
+    """
     request = policy_service_pb2.ResolvePolicyRequest(
         region=region,
         purpose=purpose_pb2.Purpose.ValueType(purpose),
@@ -51,13 +54,28 @@ def resolve(
         as_of_time=as_of_time,
     )
     with node.connect() as connection:
-        effective = connection.policies.ResolvePolicy(request, timeout=CALL_SECONDS).effective_policy
-    if as_json:
-        print_json(effective)
-        return ExitCode.DONE
+        response = connection.policies.ResolvePolicy(request, timeout=CALL_SECONDS)
+    if response.HasField("by_origin"):
+        if as_json:
+            print_json(response.by_origin)
+            return ExitCode.DONE
+        click.echo("The origin is not known, and the policies differ.")
+        click.echo("From the same province:")
+        _show_effective(response.by_origin.same_province)
+        click.echo("From another province:")
+        _show_effective(response.by_origin.other_province)
+    elif as_json:
+        print_json(response.effective_policy)
+    else:
+        _show_effective(response.effective_policy)
+    return ExitCode.DONE
+
+
+def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
     click.echo(describe_requirement(effective))
     lines = {
         "Policy": effective.governing,
+        "Document": describe_source(effective.governing_source),
         "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
         "Channels": _words(channel_pb2.Channel, effective.channels, "CHANNEL_") or ("all" * bool(effective.governing)),
         "Never a ground": _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
@@ -70,7 +88,6 @@ def resolve(
             click.echo(f"  {what}: {text}")
     for override in effective.overrides:
         click.echo(f"  Replaced by {override.floor}: {describe_override(override)}")
-    return ExitCode.DONE
 
 
 @policy.command(cls=NodeCommand)

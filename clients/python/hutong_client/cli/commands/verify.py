@@ -24,7 +24,7 @@ from hutong.verification.v1.verification_service_pb2 import (
 
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.explanation import exit_code_of, explain, summarize
+from hutong_client.cli.explanation import AFTER_ERROR, exit_code_of, explain, summarize
 from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
 from hutong_client.cli.output import print_json, print_json_line
 from hutong_client.cli.people import Asked, read_lines, read_people, read_question
@@ -43,10 +43,11 @@ _TITLE_SECONDS = 2.0
 @document_options(needed=False)
 @click.option("--region", default="", help="The region that checks, GB/T 2260; its window counts.")
 @click.option("--purpose", type=PURPOSE, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: --region]")
+@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: not known]")
 @click.option("--use-time", type=INSTANT, help="The instant of use, for example a departure.  [default: now]")
 @evidence_option
-@click.option("--nationwide", is_flag=True, help="Ask the national node too.")
+@click.option("--nationwide", is_flag=True, help="Always ask the national node.  [default: only if needed]")
+@click.option("--local", is_flag=True, help="Never ask the national node; then nobody may be refused.")
 @click.option("--at-least-as-fresh", default="", help="A consistency token; the answer includes its write.")
 @click.option("--store-decision", is_flag=True, help="Store the decision whatever its outcome.")
 @json_option
@@ -61,6 +62,7 @@ def verify(
     use_time: Timestamp | None,
     evidence: Sequence[PresentedEvidence],
     nationwide: bool,
+    local: bool,
     at_least_as_fresh: str,
     store_decision: bool,
     as_json: bool,
@@ -78,7 +80,7 @@ def verify(
         arriving_from=arriving_from,
         use_time=use_time,
         evidence=evidence,
-        scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE if nationwide else lookup_pb2.LOOKUP_SCOPE_LOCAL,
+        scope=_scope(nationwide=nationwide, local=local),
         at_least_as_fresh=at_least_as_fresh,
         store_decision=store_decision,
     )
@@ -99,6 +101,14 @@ def verify(
         return exit_code_of(decision)
 
 
+def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType:
+    if nationwide and local:
+        raise click.UsageError("give either --nationwide or --local")
+    if nationwide:
+        return lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
+    return lookup_pb2.LOOKUP_SCOPE_LOCAL if local else lookup_pb2.LOOKUP_SCOPE_UNSPECIFIED
+
+
 class _Answers:
     """Printer of answers that also collects their exit codes."""
 
@@ -115,7 +125,7 @@ class _Answers:
         """Print the answer to a question."""
         if item.WhichOneof("item") == "error":
             error = from_status(item.error)
-            line = f"ERROR, {error.reason or error.code.name}: {error.message}"
+            line = f"ERROR, {error.reason or error.code.name}: {error.message}; gate: {AFTER_ERROR}"
             self._print(asked, {"error": as_dict(item.error)}, line, ExitCode.PARTLY)
         else:
             decision = item.decision

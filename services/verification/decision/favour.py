@@ -1,0 +1,31 @@
+"""Which of two decisions is better for the holder: a total preorder. Pure."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from hutong.verification.v1 import decision_pb2 as pb
+
+from services.domain.instant import Instant
+from services.verification.decision.model import Decision
+
+Favour: TypeAlias = tuple[int, Instant]
+
+_RANKS = {
+    pb.DECISION_OUTCOME_NOT_REQUIRED: 0,
+    pb.DECISION_OUTCOME_RECOGNIZED: 1,
+    pb.DECISION_OUTCOME_UNDETERMINED: 2,
+    pb.DECISION_OUTCOME_NOT_RECOGNIZED: 3,
+}
+
+
+def favour(decision: Decision) -> Favour:
+    """The smaller, the better: nothing asked, recognised for longest, undetermined, not recognised without refusal."""
+    rank = _RANKS[decision.outcome] + decision.refusal_permitted
+    recognised = decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
+    return rank, -decision.expire_time if recognised and decision.expire_time is not None else 0
+
+
+def best_for_holder(decisions: tuple[Decision, Decision]) -> Decision:
+    """The better one; of two that are equally good the one whose policy's name comes first."""
+    return min(decisions, key=lambda one: (favour(one), one.policy.governing if one.policy else ""))

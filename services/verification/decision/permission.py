@@ -1,0 +1,67 @@
+"""Who was heard, and whether a place may refuse for what was found. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from hutong.type.v1 import refusal_ground_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+
+from services.verification.decision.actions import EVERYBODY, NOT_THE_NATION, SOURCE_AWAY
+from services.verification.decision.model import AWAY, NATIONAL_RESULTS, SOURCE_OK, EffectivePolicy, SourceStatus
+
+if TYPE_CHECKING:
+    from services.verification.decision.model import EvidenceUse, Ground
+
+_FOR_A_POSITIVE = (refusal_ground_pb2.REFUSAL_GROUND_POSITIVE_RESULT,)
+
+
+def was_nation_asked(sources: Iterable[SourceStatus]) -> bool:
+    """Whether the nation was to answer, and so the scope was not LOCAL. At the nation's own node it always is."""
+    return any(source.source == NATIONAL_RESULTS and _was_asked(source) for source in sources)
+
+
+def is_away(sources: Iterable[SourceStatus]) -> bool:
+    """Whether a source that was asked gave no answer."""
+    return any(source.state in AWAY for source in sources)
+
+
+def who_was_heard(sources: Iterable[SourceStatus]) -> int:
+    """The facts of `actions` that hold of the sources."""
+    sources = tuple(sources)
+    heard = 0 if was_nation_asked(sources) else NOT_THE_NATION
+    if is_away(sources):
+        heard |= SOURCE_AWAY
+    return heard or EVERYBODY
+
+
+def grounds_of_lack(uses: Iterable[EvidenceUse]) -> tuple[Ground, ...]:
+    """On which grounds a place would refuse for a lack of proof: each of them must be permitted."""
+    found = [refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF]
+    uses = set(uses)
+    if pb.EVIDENCE_USE_EXPIRED in uses:
+        found.append(refusal_ground_pb2.REFUSAL_GROUND_EXPIRED)
+    if pb.EVIDENCE_USE_CONTRADICTS_RECORD in uses:
+        found.append(refusal_ground_pb2.REFUSAL_GROUND_SUSPECTED_FORGERY)
+    return tuple(found)
+
+
+def may_refuse_for_positive(policy: EffectivePolicy, sources: Iterable[SourceStatus]) -> bool:
+    """Whether the place may refuse for a positive or a pool that nothing has cleared."""
+    return _may_refuse(policy, sources, _FOR_A_POSITIVE)
+
+
+def may_refuse_for_lack(policy: EffectivePolicy, sources: Iterable[SourceStatus], uses: Iterable[EvidenceUse]) -> bool:
+    """Whether the place may refuse for a lack, by the uses of everything that was weighed."""
+    return _may_refuse(policy, sources, grounds_of_lack(uses))
+
+
+def _may_refuse(policy: EffectivePolicy, sources: Iterable[SourceStatus], grounds: Iterable[Ground]) -> bool:
+    if policy.required is None or not policy.required.refusal_permitted:
+        return False
+    return was_nation_asked(sources) and not any(ground in policy.forbidden_grounds for ground in grounds)
+
+
+def _was_asked(source: SourceStatus) -> bool:
+    return source.state == SOURCE_OK or source.state in AWAY

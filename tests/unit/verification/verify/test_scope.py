@@ -1,0 +1,90 @@
+"""A question whose scope is unset is settled by own records, or goes on to the nation."""
+
+from __future__ import annotations
+
+from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem
+from hutong.results.v1 import lookup_pb2
+from hutong.results.v1.results_service_pb2 import LookupLatestResponse
+from hutong.type.v1.outcome_pb2 import OUTCOME_NEGATIVE
+from hutong.verification.v1 import decision_pb2 as pb
+
+from services.domain.instant import DAY, HOUR, SECOND, Instant, to_timestamp
+from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.sources.convert import policy_answer_from_proto
+from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
+from services.verification.verify.inputs import SourceAnswers
+from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.scope import nationwide, rule, rule_if_sufficient, with_nation
+from tests.support.verification.node import question
+
+NOW: Instant = 1_660_190_400 * SECOND
+POLICY = SourceStatus("nodes/410000/policy", SOURCE_OK, NOW)
+UNSET = lookup_pb2.LOOKUP_SCOPE_UNSPECIFIED
+
+
+def _ask(scope: lookup_pb2.LookupScope.ValueType = UNSET) -> Question:
+    return question_from_proto(question("410105186001010019", scope=scope), NOW)
+
+
+def _own(*ages: int) -> LookupAnswer:
+    response = LookupLatestResponse()
+    for age in ages:
+        response.in_region.add(
+            name=f"labs/L/results/{age}",
+            state=1,  # type: ignore[arg-type]
+            outcome=OUTCOME_NEGATIVE,
+            sample_time=to_timestamp(NOW - age - HOUR),
+            report_time=to_timestamp(NOW - age),
+        )
+    response.sources.add(node="nodes/410000", state=lookup_pb2.SOURCE_STATE_OK)
+    return answer_from_message(response)
+
+
+def _answers(results: LookupAnswer | None, *, policy_known: bool = True) -> SourceAnswers:
+    item = ResolvePolicyItem()
+    item.effective_policy.governing = "jurisdictions/410100/policies/venue@1"
+    item.effective_policy.test_required.window.duration.seconds = 48 * 3600
+    item.effective_policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
+    known = policy_answer_from_proto(item, NOW, 0.0, 0) if policy_known else None
+    away = SourceStatus("nodes/410000/results", SOURCE_UNAVAILABLE, None) if results is None else None
+    return SourceAnswers(known, POLICY, results, away)
+
+
+def test_own_records_that_recognise_are_the_answer() -> None:
+    ruling = rule_if_sufficient(_ask(), _answers(_own(HOUR)))
+    assert ruling is not None
+    assert ruling.decision.reason == pb.DECISION_REASON_VALID
+    assert ruling.gathered.inputs.own_records_alone
+
+
+def test_anything_less_goes_on_to_the_nation() -> None:
+    """No records, and records that do not count; in another scope the question is answered as it was put."""
+    assert rule_if_sufficient(_ask(), _answers(_own())) is None
+    assert rule_if_sufficient(_ask(), _answers(_own(3 * DAY))) is None
+    local = rule_if_sufficient(_ask(lookup_pb2.LOOKUP_SCOPE_LOCAL), _answers(_own(3 * DAY)))
+    assert local is not None
+    assert local.decision.reason == pb.DECISION_REASON_NATION_NOT_ASKED
+
+
+def test_the_nation_is_not_asked_if_the_policy_or_the_own_records_are_not_known() -> None:
+    """Its answer could settle nothing, or would come the same way that gave none."""
+    for answers in (_answers(_own(), policy_known=False), _answers(None)):
+        ruling = rule_if_sufficient(_ask(), answers)
+        assert ruling is not None
+        assert ruling.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+
+
+def test_a_nation_that_does_not_answer_is_a_source_away() -> None:
+    """What own records say still stands, and nothing of the lack is held against the holder."""
+    asked = _ask()
+    ruling = rule(asked, with_nation(_answers(_own(3 * DAY)), None))
+    assert ruling.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    assert ("nodes/000000/results", SOURCE_UNAVAILABLE) in [one[:2] for one in ruling.decision.sources]
+    assert len(ruling.decision.considered) == 1
+
+
+def test_the_first_look_up_is_local_and_the_second_nationwide() -> None:
+    asked = _ask()
+    assert asked.look_up.scope == lookup_pb2.LOOKUP_SCOPE_LOCAL
+    assert nationwide(asked.look_up).scope == lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
