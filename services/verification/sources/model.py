@@ -36,6 +36,10 @@ class PolicyQuestion(NamedTuple):
         return self.region, self.purpose, self.arriving_from[:2]
 
 
+UNWATCHED = -1
+"""The epoch of an answer that is out of date or may be."""
+
+
 @dataclass(slots=True)
 class PolicyAnswer:
     """An answer of Policy.
@@ -47,7 +51,7 @@ class PolicyAnswer:
         as_of_time: up to when the publications behind it are complete.
         nation_as_of_time: the same of the national node's, by its clock; 0 where that is not known.
         ask_time: when it was asked for, in the event loop's seconds.
-        epoch: the watch under which changes to it are told; an older one's answers may be out of date unnoticed.
+        epoch: the watch that reports changes to this answer, or UNWATCHED once a change was reported that it may lack.
     """
 
     effective: EffectivePolicy

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from services.domain.region import within
-from services.verification.sources.model import PolicyAnswer, PolicyKey, PolicyQuestion
+from collections.abc import Mapping, Sequence
+
+from services.domain.region import NATION, within
+from services.verification.sources.model import UNWATCHED, PolicyAnswer, PolicyKey, PolicyQuestion
 
 MAX_REGIONS = 4_000
 """Regions in the cache. GB/T 2260 has fewer in force."""
@@ -37,18 +39,31 @@ class PolicyCache:
         answers = self._regions.get(question.region)
         if answers is None:
             if len(self._regions) >= MAX_REGIONS:
-                self._regions.clear()
+                self.drop(NATION)
             answers = self._regions[question.region] = {}
         elif len(answers) >= MAX_ANSWERS_PER_REGION:
+            _end_watch(answers)
             answers.clear()
         key = question.key
-        others = [other for other in answers.get(key, ()) if not _overlap(known, other)]
+        before = answers.get(key, [])
+        others = [other for other in before if not _overlap(known, other)]
         answers[key] = [known, *others[: MAX_INTERVALS - 1]]
+        _end_watch({key: [one for one in before if all(one is not other for other in answers[key])]})
 
     def drop(self, jurisdiction: str) -> None:
-        """Drop every answer that a policy of the jurisdiction may have affected: its own and all below it."""
+        """Drop every answer that a policy of the jurisdiction may have affected: its own and all below it.
+
+        A decision that is being made with such an answer no longer claims that the answer is of now.
+        """
         for region in [region for region in self._regions if within(region, jurisdiction)]:
-            del self._regions[region]
+            _end_watch(self._regions.pop(region))
+
+
+def _end_watch(answers: Mapping[PolicyKey, Sequence[PolicyAnswer]]) -> None:
+    """Mark answers that leave the cache: a later change is no longer applied to them."""
+    for of_key in answers.values():
+        for known in of_key:
+            known.epoch = UNWATCHED
 
 
 def _overlap(one: PolicyAnswer, other: PolicyAnswer) -> bool:

@@ -26,7 +26,7 @@ from services.runtime.clock import Clock
 from services.runtime.consistency import Freshness
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.convert import policy_answer_from_proto, policy_question_to_proto
-from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.sources.model import UNWATCHED, PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_cache import PolicyCache
 from services.verification.sources.policy_watch import PolicyWatch
 from services.verification.sources.timing import SourceTiming
@@ -181,9 +181,11 @@ class PolicyClient:
             answers.append(known)
             if known is None:
                 continue
-            # A change told meanwhile may be one that this answer does not hold yet: good for now, not for keeping.
             if self._watch.change_count == changes:
                 self._cache.keep(question, known)
+            else:
+                # This answer may lack a change that was reported during the call. It is as old as it says.
+                known.epoch = UNWATCHED
         return answers
 
 

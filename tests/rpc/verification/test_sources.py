@@ -65,6 +65,8 @@ class Policy(PolicyServiceServicer):
         self.as_of = NOON
         self.silent = False
         self.away = False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._told = asyncio.Event()
 
     def publish(self) -> None:
@@ -80,6 +82,7 @@ class Policy(PolicyServiceServicer):
         known = policy_pb2.EffectivePolicy(governing=governing, as_of_time=to_timestamp(self.as_of))
         known.not_required.SetInParent()
         known.end_time.CopyFrom(to_timestamp(NOON + HOUR))
+        await self.may_answer.wait()
         items = [policy_service.ResolvePolicyItem(effective_policy=known) for _ in request.requests]
         return policy_service.BatchResolvePoliciesResponse(items=items)
 
@@ -94,6 +97,8 @@ class Policy(PolicyServiceServicer):
             changed = policy_pb2.Policy(name=f"jurisdictions/410100/policies/venue@{self.revision}")
             event = policy_service.PolicyEvent(policy=changed)
             yield policy_service.WatchPoliciesResponse(event=event, cursor=str(self.revision))
+            checkpoint = policy_service.PolicyCheckpoint(as_of_time=to_timestamp(self.as_of))
+            yield policy_service.WatchPoliciesResponse(checkpoint=checkpoint, cursor=str(self.revision))
 
 
 @asynccontextmanager
@@ -169,6 +174,37 @@ async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:
         assert client.at_hand(neighbour) is not None, "the same province is the same question"
         assert client.at_hand(PolicyQuestion("410105", 4, "220502", NOON, None)) is None
         assert client.at_hand(PolicyQuestion("410105", 4, "410105", NOON + HOUR, None)) is None
+
+
+async def test_an_answer_is_not_newer_than_the_change_that_overtook_it() -> None:
+    """The watch reports a change while the older answer is on its way. Whoever has seen the change gets the new one."""
+    policy = Policy()
+    seen = Freshness("policy", "410000", NOON + SECOND)
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        elsewhere = await client.resolve(PolicyQuestion("220502", 4, "220502", NOON, None))
+        assert elsewhere is not None
+        policy.may_answer.clear()
+        asked = asyncio.ensure_future(client.resolve(PolicyQuestion("410105", 4, "410105", NOON, seen)))
+        await until(lambda: policy.asked == 2)
+        policy.as_of = NOON + MINUTE
+        policy.publish()
+        await until(lambda: client.status(elsewhere).as_of_time == NOON + MINUTE)
+        policy.may_answer.set()
+        answer = await asked
+        assert answer is not None
+        assert answer.effective.governing == "jurisdictions/410100/policies/venue@2"
+
+
+async def test_an_answer_in_use_is_not_newer_than_the_change_that_dropped_it() -> None:
+    policy = Policy()
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        known = await client.resolve(QUESTION)
+        assert known is not None
+        policy.as_of = NOON + MINUTE
+        policy.publish()
+        await until(lambda: client.at_hand(QUESTION) is None)
+        await client.resolve(QUESTION)
+        assert client.status(known).as_of_time == NOON
 
 
 async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
