@@ -1,4 +1,4 @@
-"""Policy resolution (DESIGN §5). Pure.
+"""Policy resolution (docs/policy.md §2 to §5). Pure.
 
 A question is a region, a purpose, an origin and an instant. The first jurisdiction on the way from the region to the
 nation that has a policy for it governs; floors of every jurisdiction on that way bind. For each kind of question the
