@@ -1,4 +1,4 @@
-"""Waits of the Policy service."""
+"""Waits of the Policy service, and the size of what they are for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.runtime.client.reconnect import Backoff
 
 @dataclass(frozen=True, slots=True)
 class PolicyTiming:
-    """Waits, in seconds.
+    """Waits, in seconds, and one size.
 
     Attributes:
         heartbeat_seconds: the longest wait between two messages to a watcher. A watcher may use its cached answers as
@@ -18,6 +18,8 @@ class PolicyTiming:
         silence_seconds: how long a watch of the upstream node may be silent. After that the connection counts as
             broken, because the contract promises a heartbeat at least every five seconds.
         position_store_seconds: how often the instant of a heartbeat is stored if nothing else was received.
+        revisions_per_write: revisions of the upstream node that one transaction stores. Local publications wait for
+            such a transaction, so it has to be short.
         backoff: the waits before the watch of the upstream node is opened again.
     """
 
@@ -25,4 +27,5 @@ class PolicyTiming:
     poll_seconds: float = 0.1
     silence_seconds: float = 7.5
     position_store_seconds: float = 10.0
+    revisions_per_write: int = 500
     backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 1.0))

@@ -45,6 +45,7 @@ from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
 from services.results.labs.servicer import LabServicer
 from services.results.labs.store import LabStore
+from services.results.limits import ResultsLimits
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
 from services.results.lookup.servicer import InternalLookupServicer, ResultsServicer
@@ -57,6 +58,7 @@ from services.results.records.pepper_check import is_pepper_of_store
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
+from services.results.upload.dry_run import DryRunBudget
 from services.results.upload.quotas import Limits, Quotas
 from services.results.upload.servicer import UploadServicer
 from services.results.upload.store import UploadStore
@@ -113,27 +115,38 @@ class Stores:
         *,
         joined: bool = False,
         timing: ResultsTiming | None = None,
+        limits: ResultsLimits | None = None,
     ) -> None:
         self.database = database
         self.timing = timing or ResultsTiming()
+        self.limits = limits = limits or ResultsLimits()
         at_nation = node == NATION
         self.change_log = ChangeLog([list_at_new_home, notify_nodes] if at_nation else [list_at_new_home])
         writer = IdempotentWriter(database, requests, secret)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
-        self.router = NationRouter(self.change_log) if at_nation else UpwardRouter(self.change_log, has_upstream=joined)
+        self.router = (
+            NationRouter(self.change_log, limits)
+            if at_nation
+            else UpwardRouter(self.change_log, limits, has_upstream=joined)
+        )
         self.applier = ChangeApplier(self.change_log, self.router)
         self.labs = LabStore(database, writer, self.change_log, cache)
         self.documents = DocumentStore(database, writer, self.change_log)
         self.timeliness = TimelinessStore(database)
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
-        self.lookup = LookupStore(database, clock, cache, joined=joined)
+        self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
         self.watch = WatchStore(database, cache)
-        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, node)
+        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, limits, node)
 
 
-async def open_results(settings: Settings, clock: Clock | None = None, timing: ResultsTiming | None = None) -> Service:
+async def open_results(
+    settings: Settings,
+    clock: Clock | None = None,
+    timing: ResultsTiming | None = None,
+    limits: ResultsLimits | None = None,
+) -> Service:
     """Open the Results service on the database of its settings.
 
     Several processes may serve one PostgreSQL database. A SQLite database has one: it alone sends to the nation, wakes
@@ -147,14 +160,16 @@ async def open_results(settings: Settings, clock: Clock | None = None, timing: R
     try:
         if not serving.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving")):
             raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
-        return await _open_results(settings, clock or SystemClock(), timing or ResultsTiming(), serving)
+        return await _open_results(
+            settings, clock or SystemClock(), timing or ResultsTiming(), limits or ResultsLimits(), serving
+        )
     except BaseException:
         serving.close()
         raise
 
 
 async def _open_results(
-    settings: Settings, clock: Clock, timing: ResultsTiming, serving: contextlib.ExitStack
+    settings: Settings, clock: Clock, timing: ResultsTiming, limits: ResultsLimits, serving: contextlib.ExitStack
 ) -> Service:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
@@ -168,7 +183,13 @@ async def _open_results(
         await asyncio.to_thread(database.close)
         raise
     stores = Stores(
-        database, clock, pepper.secret, settings.jurisdiction, joined=bool(settings.upstream), timing=timing
+        database,
+        clock,
+        pepper.secret,
+        settings.jurisdiction,
+        joined=bool(settings.upstream),
+        timing=timing,
+        limits=limits,
     )
     tokens = PageTokens(pepper.secret)
     drain = Drain()
@@ -183,16 +204,17 @@ async def _open_results(
     pool = ValidationPool(
         WorkerContext(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers
     )
-    limits = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
+    quotas = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
     receiver = UploadReceiver(
         stores.uploads,
         stores.labs,
         settings.jurisdiction,
         clock,
         pool,
-        Quotas(limits, clock),
+        Quotas(quotas, clock),
         drain,
         pepper,
+        DryRunBudget(limits.dry_run_reports),
         settings.start_seconds,
     )
     exchange = ExchangeServicer(
@@ -270,4 +292,4 @@ def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> U
         return None
     sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
     notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
-    return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing)
+    return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing, stores.limits)

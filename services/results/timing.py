@@ -18,6 +18,9 @@ class ResultsTiming:
             are read together.
         partition_interval: between two checks for missing partitions. A partition is ready weeks before its month.
         partition_retry: after a failed check. At start the database may be unavailable, or its schema old.
+        partition_tries: attempts to create the partition of a batch. After the last one, at most 12 seconds later, the
+            upload fails with UNAVAILABLE.
+        partition_try_pause: between two attempts, in which the transactions that queued behind the last one go on.
         missing_report_pause: between two transactions: a flood of claims costs at most five small ones a second.
         missing_report_retry: after a failed transaction.
         sender_idle: between two reads of the change log while nothing is new, and so the longest delay of a change.
@@ -42,6 +45,8 @@ class ResultsTiming:
     tail_gather: float = 0.02
     partition_interval: float = 3600.0
     partition_retry: float = 5.0
+    partition_tries: int = 20
+    partition_try_pause: float = 0.3
     missing_report_pause: float = 0.2
     missing_report_retry: float = 2.0
     sender_idle: float = 0.1

@@ -23,9 +23,6 @@ from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, U
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
-MAX_REVISIONS_PER_WRITE = 500
-"""Revisions that one transaction stores. Local publications wait for such a transaction, so it has to be short."""
-
 FOLLOWING = Gauge("hutong_policy_upstream_following", "Whether the nation's policies are being watched: 1 or 0")
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
@@ -153,9 +150,9 @@ class UpstreamFollower:
         As long as any revision differs, the position is stored without its cursor. The next process then receives
         everything again and finds the differences again.
         """
-        for start in range(0, len(received) or 1, MAX_REVISIONS_PER_WRITE):
-            batch = received[start : start + MAX_REVISIONS_PER_WRITE]
-            is_last = start + MAX_REVISIONS_PER_WRITE >= len(received)
+        for start in range(0, len(received) or 1, self._timing.revisions_per_write):
+            batch = received[start : start + self._timing.revisions_per_write]
+            is_last = start + self._timing.revisions_per_write >= len(received)
             stored = position._replace(cursor="") if self._differing else position
             differing = await self._store.receive(batch, stored if is_last else None, self._clock.now())
             self._differing.difference_update(one.revision.name for one in batch)

@@ -143,8 +143,12 @@ def read_entries(connection: Connection, cursor: Cursor) -> list[Entry]:
     return read_log(connection, cursor).entries
 
 
-def read_log(connection: Connection, cursor: Cursor, limit: int | None = None) -> LogPage:
+def read_log(
+    connection: Connection, cursor: Cursor, limit: int | None = None, *, max_entries: int = MAX_ENTRIES
+) -> LogPage:
     """Return the entries after a cursor, up to `limit` reports (default MAX_RESULTS) but at least one entry.
+
+    At most `max_entries` entries of one writer are read.
 
     Each entry comes after all entries that had been committed when it was made. On PostgreSQL every statement here sees
     a later state than the one before. The first one reads each writer's newest number, which bounds the others.
@@ -162,7 +166,7 @@ def read_log(connection: Connection, cursor: Cursor, limit: int | None = None) -
         if not writer.removed_sequence <= after <= writer.newest_sequence:
             raise _too_old(connection, writer_id)
         if after < writer.newest_sequence:
-            found = _read_keys(connection, writer_id, after, writer.newest_sequence)
+            found = _read_keys(connection, writer_id, after, writer.newest_sequence, max_entries)
             keys += found
             if found[-1].sequence < writer.newest_sequence:
                 limits.append(found[-1].turn)
@@ -172,13 +176,13 @@ def read_log(connection: Connection, cursor: Cursor, limit: int | None = None) -
     return LogPage(entries, not limits and len(entries) == len(keys))
 
 
-def _read_keys(connection: Connection, writer_id: int, after: int, newest: int) -> list[_EntryKey]:
+def _read_keys(connection: Connection, writer_id: int, after: int, newest: int, limit: int) -> list[_EntryKey]:
     """Return the keys of a writer's next entries."""
     rows = connection.execute(
         select(_changes.c.sequence, _changes.c.turn, _changes.c.commit_time)
         .where(_changes.c.writer_id == writer_id, _changes.c.sequence > after, _changes.c.sequence <= newest)
         .order_by(_changes.c.sequence)
-        .limit(MAX_ENTRIES)
+        .limit(limit)
     ).all()
     if not rows or rows[0].sequence != after + 1:
         # Removed since the writers were read.
@@ -228,7 +232,7 @@ def _too_old(connection: Connection, writer_id: int) -> OutOfRange:
     )
 
 
-def remove_entries(connection: Connection, writer_id: int, before: Instant) -> bool:
+def remove_entries(connection: Connection, writer_id: int, before: Instant, step_size: int = REMOVED_STEP) -> bool:
     """Remove a writer's first entries up to the first one not committed before an instant.
 
     Returns whether there may be more to remove. The removed entries are always the first ones without a gap, so that
@@ -238,7 +242,7 @@ def remove_entries(connection: Connection, writer_id: int, before: Instant) -> b
         select(_changes.c.sequence, _changes.c.commit_time)
         .where(_changes.c.writer_id == writer_id)
         .order_by(_changes.c.sequence)
-        .limit(REMOVED_STEP)
+        .limit(step_size)
     )
     old = list(takewhile(lambda row: row.commit_time < before, connection.execute(query)))
     if not old:
@@ -246,7 +250,7 @@ def remove_entries(connection: Connection, writer_id: int, before: Instant) -> b
     removed = old[-1].sequence
     connection.execute(update(_writers).where(_writers.c.writer_id == writer_id).values(removed_sequence=removed))
     connection.execute(delete(_changes).where(_changes.c.writer_id == writer_id, _changes.c.sequence <= removed))
-    return len(old) == REMOVED_STEP
+    return len(old) == step_size
 
 
 def list_writers(connection: Connection) -> list[int]:

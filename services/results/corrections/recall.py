@@ -25,9 +25,6 @@ from services.results.records.tables import report_keys, results
 from services.storage.collation import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
-STEP = 2_000
-"""Reports that one step of a recall examines. It takes some tens of milliseconds, for which their keys are locked."""
-
 _METHOD = "RecallResults progress"
 _requests = requests
 _results = results
@@ -54,10 +51,12 @@ class RecallSteps:
     """The steps of recalls.
 
     `secret` keys the stored hash of requests. If `node` is not empty, only reports that it received are recalled.
+    A step examines `step_size` reports, whose keys are locked meanwhile.
     """
 
-    def __init__(self, change_log: ChangeLog, secret: bytes, node: str = "") -> None:
+    def __init__(self, change_log: ChangeLog, secret: bytes, step_size: int, node: str = "") -> None:
         self._change_log = change_log
+        self._step_size = step_size
         self._secret = secret
         self._node = node
 
@@ -92,21 +91,23 @@ class RecallSteps:
         self, connection: Connection, recall: Recall, progress: Progress, now: Instant, *, dry_run: bool
     ) -> tuple[list[RecalledReport], Progress]:
         assert progress.after is not None
-        found, after = recall_step(connection, recall, progress.after, now, dry_run=dry_run, node=self._node)
+        found, after = recall_step(
+            connection, recall, progress.after, now, dry_run=dry_run, step_size=self._step_size, node=self._node
+        )
         return found, Progress(progress.count + len(found), after)
 
 
 def recall_step(
-    connection: Connection, recall: Recall, after: str, now: Instant, *, dry_run: bool, node: str = ""
+    connection: Connection, recall: Recall, after: str, now: Instant, *, dry_run: bool, step_size: int, node: str = ""
 ) -> tuple[list[RecalledReport], str | None]:
-    """Recall what matches among the next STEP reports after the number `after`. With `node` only reports it received.
+    """Recall what matches among the next `step_size` reports after `after`. With `node` only reports it received.
 
     Returns the recalled reports (in a dry run those that would be), and the report number after which to continue,
     None at the end.
     """
     step = (_keys.c.lab == recall.lab, _keys.c.report_number > after)
     last = connection.execute(
-        select(_keys.c.report_number).where(*step).order_by(_keys.c.report_number).offset(STEP - 1).limit(1)
+        select(_keys.c.report_number).where(*step).order_by(_keys.c.report_number).offset(step_size - 1).limit(1)
     ).scalar()
     query = (
         select(_keys.c.report_number, _keys.c.revision, _keys.c.subject_key)

@@ -16,6 +16,7 @@ from services.results.corrections.model import Correction, Recall
 from services.results.corrections.recall import Progress, RecallSteps
 from services.results.corrections.rules import correct
 from services.results.labs.queries import get_lab
+from services.results.limits import ResultsLimits
 from services.results.records.horizon import require_kept, require_not_removed
 from services.results.records.model import ACTIVE, FUTURE_TOLERANCE, StoredResult
 from services.results.records.partition_maintainer import PartitionMaintainer
@@ -44,6 +45,7 @@ class CorrectionStore:
         change_log: ChangeLog,
         partitions: PartitionMaintainer,
         secret: bytes,
+        limits: ResultsLimits,
         node: str = "",
     ) -> None:
         self._database = database
@@ -51,7 +53,7 @@ class CorrectionStore:
         self._change_log = change_log
         self._partitions = partitions
         self._node = node
-        self._steps = RecallSteps(change_log, secret, node)
+        self._steps = RecallSteps(change_log, secret, limits.recall_step, node)
 
     async def correct(self, correction: Correction, request: IdempotentRequest[StoredResult, M]) -> M:
         """Write the next revision of a report. Raises NotFound, FailedPrecondition and InvalidArgument."""

@@ -15,9 +15,6 @@ from services.results.records.tables import report_keys, results
 _results = results
 _keys = report_keys
 
-LAB_SCAN = 5_000
-"""Reports of a laboratory that one page examines, however few of them match. It takes some tens of milliseconds."""
-
 _LAB_STEP = 500
 """Reports that one statement fetches at most, so that a page does not read many more than it needs."""
 
@@ -48,17 +45,17 @@ def list_by_subjects(
 
 
 def list_by_lab(
-    connection: Connection, lab: str, query: ResultQuery, after: LabPosition, limit: int
+    connection: Connection, lab: str, query: ResultQuery, after: LabPosition, limit: int, scan: int
 ) -> tuple[list[StoredResult], LabPosition | None]:
     """Return a laboratory's results after a position, in order of report number, each report's newest revision first.
 
-    Returns at most `limit` results, fewer if LAB_SCAN reports were examined for them, and the position after which to
+    Returns at most `limit` results, fewer if `scan` reports were examined for them, and the position after which to
     continue, None at the end.
     """
     number, revision = after
     of_lab = _keys.c.lab == lab
     rest = select(_keys.c.report_number).where(of_lab, _keys.c.report_number > number)
-    last = connection.execute(rest.order_by(_keys.c.report_number).offset(LAB_SCAN - 1).limit(1)).scalar()
+    last = connection.execute(rest.order_by(_keys.c.report_number).offset(scan - 1).limit(1)).scalar()
     narrowed = [of_lab, *_key_conditions(query)]
     if last is not None:
         narrowed.append(_keys.c.report_number <= last)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from services.domain.instant import Instant
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
+from services.results.limits import ResultsLimits
 from services.results.lookup.listing_queries import list_by_lab, list_by_subjects
 from services.results.lookup.model import LabPosition, Listing, LocalMatches, ResultQuery, SubjectPosition
 from services.results.lookup.subjects import find_subjects
@@ -27,10 +28,13 @@ class LookupStore:
     `joined` says that the node replicates to the nation. Results then have their nationwide time.
     """
 
-    def __init__(self, database: Database, clock: Clock, labs: LabCache, *, joined: bool = False) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, labs: LabCache, limits: ResultsLimits, *, joined: bool = False
+    ) -> None:
         self._database = database
         self._clock = clock
         self._labs = labs
+        self._limits = limits
         self._joined = joined
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
@@ -79,7 +83,7 @@ class LookupStore:
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
-            found, next_position = list_by_lab(connection, lab, query, after, limit)
+            found, next_position = list_by_lab(connection, lab, query, after, limit, self._limits.listing_scan)
             return replace(self._list(connection, found, now, horizon), next_position=next_position)
 
         return await self._database.read(work)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from services.domain.instant import Instant
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.store import can_be_missing, find_registered, list_at_home, store_missing
 
@@ -39,8 +40,9 @@ class MissingReportRouter(Protocol):
 class UpwardRouter:
     """Routing at a province: reports of other nodes' laboratories are sent to the nation by the change log."""
 
-    def __init__(self, change_log: ChangeLog, *, has_upstream: bool) -> None:
+    def __init__(self, change_log: ChangeLog, limits: ResultsLimits, *, has_upstream: bool) -> None:
         self._change_log = change_log
+        self._limits = limits
         self._has_upstream = has_upstream
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
@@ -49,17 +51,17 @@ class UpwardRouter:
         Without an upstream all are listed here. Return how many were dropped for want of capacity.
         """
         if not self._has_upstream:
-            return store_missing(connection, reports, ())[1]
+            return store_missing(connection, reports, (), self._limits)[1]
         usccs = {report.lab for report in reports}
         elsewhere = usccs - find_registered(connection, usccs)
-        stored, found_no_capacity = store_missing(connection, reports, elsewhere)
+        stored, found_no_capacity = store_missing(connection, reports, elsewhere, self._limits)
         passed_on = [report for report in stored if report.lab in elsewhere]
         self._change_log.record(connection, missing_report_changes(passed_on), now)
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], _sender: str) -> list[MissingReport]:
         """List reports that the nation sent. It sends one only to the nodes that have registered its laboratory."""
-        store_missing(connection, select_uploadable(reports), ())
+        store_missing(connection, select_uploadable(reports), (), self._limits)
         return []
 
     def receive_labs(self, _connection: Connection, _usccs: Collection[str]) -> list[MissingReport]:

@@ -14,6 +14,7 @@ from services.domain.instant import DAY, Instant, Span
 from services.domain.names import is_report_number, is_uscc
 from services.domain.subject import mask_resident_numbers
 from services.results.labs.tables import labs
+from services.results.limits import ResultsLimits
 from services.results.missing_reports import tables
 from services.results.missing_reports.model import ListedReport, MissingReport, Position, ShownReport
 from services.results.records.model import FUTURE_TOLERANCE, ReportName
@@ -22,12 +23,6 @@ from services.storage.upsert import insert_if_absent
 
 KEPT: Span = 30 * DAY
 """How long a missing report is kept. After 30 days no policy accepts the report, so nothing depends on it."""
-MAX_OPEN_PER_LAB = 1_000
-"""Open missing reports of one laboratory. Invented report numbers cannot fill more than this."""
-MAX_IN_ALL = 100_000
-"""Rows of the table: about ten megabytes."""
-MAX_UNREGISTERED = 50_000
-"""Rows of laboratories that are not registered here. Invented codes leave half of the table to registered ones."""
 
 _table = tables.missing_reports
 _keys = report_keys
@@ -79,7 +74,7 @@ def find_registered(connection: Connection, usccs: Collection[str]) -> set[str]:
 
 
 def store_missing(
-    connection: Connection, reports: Iterable[MissingReport], passed_on: Collection[str]
+    connection: Connection, reports: Iterable[MissingReport], passed_on: Collection[str], limits: ResultsLimits
 ) -> tuple[list[MissingReport], int]:
     """Store reports that are new here and have no record.
 
@@ -92,7 +87,7 @@ def store_missing(
         del wanted[name]
     if not wanted:
         return [], 0
-    capacity = _Capacity(connection, {lab for lab, _ in wanted}, passed_on)
+    capacity = _Capacity(connection, {lab for lab, _ in wanted}, passed_on, limits)
     admitted = {name: report for name, report in wanted.items() if capacity.reserve(report.lab)}
     if not admitted:
         return [], len(wanted)
@@ -114,7 +109,9 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
 class _Capacity:
     """How many more reports may be stored: for each laboratory, for unregistered laboratories together, and in all."""
 
-    def __init__(self, connection: Connection, usccs: Collection[str], passed_on: Collection[str]) -> None:
+    def __init__(
+        self, connection: Connection, usccs: Collection[str], passed_on: Collection[str], limits: ResultsLimits
+    ) -> None:
         registered = find_registered(connection, usccs)
         unregistered = or_(_table.c.passed_on, _table.c.lab.not_in(select(labs.c.uscc)))
         open_ = (
@@ -125,11 +122,13 @@ class _Capacity:
         )
         count = select(func.count()).select_from(_table)
         self._unregistered = {lab for lab in usccs if lab in passed_on or lab not in registered}
-        self._for_lab = dict.fromkeys(usccs, MAX_OPEN_PER_LAB)
+        self._for_lab = dict.fromkeys(usccs, limits.missing_reports_per_lab)
         for lab, many in connection.execute(open_):
             self._for_lab[lab] -= many
-        self._in_all = MAX_IN_ALL - connection.execute(count).scalar_one()
-        self._for_unregistered = MAX_UNREGISTERED - connection.execute(count.where(unregistered)).scalar_one()
+        self._in_all = limits.missing_reports - connection.execute(count).scalar_one()
+        self._for_unregistered = (
+            limits.unregistered_missing_reports - connection.execute(count.where(unregistered)).scalar_one()
+        )
 
     def reserve(self, lab: str) -> bool:
         """Reserve capacity for a report. Return whether there was any."""

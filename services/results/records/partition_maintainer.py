@@ -65,9 +65,9 @@ class PartitionMaintainer:
         self._known |= unknown
 
     async def _make(self, months: set[Month]) -> None:
-        for _ in range(partitions.TRIES):
+        for _ in range(self._timing.partition_tries):
             if await self._database.write(partitions.make_partitions, months):
                 return
-            await asyncio.sleep(partitions.RETRY_SECONDS)
+            await asyncio.sleep(self._timing.partition_try_pause)
         text = "the partition for these results cannot be created now; try again"
         raise Unavailable("DATABASE_UNAVAILABLE", text, metadata={"service": "results"})

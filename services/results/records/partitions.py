@@ -20,10 +20,6 @@ from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 LOCK_MS = 300
 """How long one attempt waits for transactions that change the table. Others queue behind it for as long."""
-TRIES = 20
-"""Attempts to make partitions. After the last one, at most 12 seconds later, an upload fails with UNAVAILABLE."""
-RETRY_SECONDS = 0.3
-"""Pause between two attempts, in which the transactions that queued behind the last one go on."""
 
 Month = tuple[int, int]
 """Year and month."""

@@ -48,17 +48,28 @@ from services.storage.collation import in_byte_order
 from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock
 
-STEP = 5_000
-"""Rows that one transaction examines. Uploads go on between the steps."""
-DROP_TRIES = 60
-"""Attempts to drop a month while it is being read, over a minute. Each gives up soon, so that readers rarely wait."""
-RETRY_SECONDS = 1.0
-"""Pause between two attempts, for the readers of the month to end."""
+_FETCHED = 5_000
+"""Names that are fetched at once while results are counted."""
 
 P = TypeVar("P")
 
 _results = results
 _keys = report_keys
+
+
+@dataclass(frozen=True, slots=True)
+class PurgePace:
+    """How a purge leaves time to others.
+
+    Attributes:
+        step_size: rows that one transaction examines. On SQLite uploads wait for that transaction.
+        drop_tries: attempts to drop a month that is being read.
+        drop_pause: between two attempts, in seconds.
+    """
+
+    step_size: int = 5_000
+    drop_tries: int = 60
+    drop_pause: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class ReportPosition(NamedTuple):
     report_number: str
 
 
-def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
+def purge(database: Database, older_than: Instant, now: Instant, pace: PurgePace | None = None) -> Deletion:
     """Remove every result with a reference time before a horizon, and all data that belongs to it.
 
     The horizon is `older_than`, on PostgreSQL the beginning of its month. It is set first, so that nothing before it is
@@ -99,25 +110,25 @@ def purge(database: Database, older_than: Instant, now: Instant) -> Deletion:
     with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
         if not is_held:
             raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
-        return _remove(database, Deletion(uuid7(), horizon, 0, "", now))
+        return _remove(database, Deletion(uuid7(), horizon, 0, "", now), pace or PurgePace())
 
 
-def _remove(database: Database, deletion: Deletion) -> Deletion:
+def _remove(database: Database, deletion: Deletion, pace: PurgePace) -> Deletion:
     horizon = deletion.horizon
     database.write_now(_set_horizon, deletion)
     count, digest = database.read_long_now(count_and_hash, horizon)
     deletion = replace(deletion, result_count=count, digest=digest)
     database.write_now(_complete_record, deletion)
     database.write_now(remove_with_keys, horizon)
-    _repeat(database, _delete_keys, horizon, ReportPosition("", ""))
+    _repeat(database, partial(_delete_keys, pace.step_size), horizon, ReportPosition("", ""))
     if database.is_sqlite:
-        _repeat(database, _delete_results, horizon, 0)
+        _repeat(database, partial(_delete_results, pace.step_size), horizon, 0)
     else:
         for partition in database.read_now(list_partitions):
             if partition.end <= horizon:
-                _drop_month(database, partition.name)
+                _drop_month(database, partition.name, pace)
     for table, is_old in _related_rows(deletion):
-        _repeat(database, partial(_delete_rows, table, is_old), horizon, ())
+        _repeat(database, partial(_delete_rows, pace.step_size, table, is_old), horizon, ())
     _repeat(database, end_subscriptions, horizon, b"")
     for writer_id in database.read_now(list_writers):
         while database.write_now(remove_entries, writer_id, horizon):
@@ -143,7 +154,7 @@ def count_and_hash(connection: Connection, horizon: Instant) -> tuple[int, str]:
     )
     digest = hashlib.sha256()
     count = 0
-    for lab, number, revision in connection.execution_options(yield_per=STEP).execute(query):
+    for lab, number, revision in connection.execution_options(yield_per=_FETCHED).execute(query):
         digest.update(format_result(lab, number, revision).encode() + b"\n")
         count += 1
     return count, digest.hexdigest()
@@ -168,7 +179,9 @@ def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | Non
         position = database.write_now(step, horizon, position)
 
 
-def _delete_keys(connection: Connection, horizon: Instant, after: ReportPosition) -> ReportPosition | None:
+def _delete_keys(
+    step_size: int, connection: Connection, horizon: Instant, after: ReportPosition
+) -> ReportPosition | None:
     """Delete the keys of the next reports that have no kept revision, and the reasons of their revisions.
 
     A report that was corrected to an earlier time keeps its key as long as an older revision is kept. Otherwise the
@@ -176,7 +189,7 @@ def _delete_keys(connection: Connection, horizon: Instant, after: ReportPosition
     """
     key = tuple_(_keys.c.lab, _keys.c.report_number)
     rest = select(_keys.c.lab, _keys.c.report_number).where(key > tuple_(*after))
-    last = connection.execute(rest.order_by(_keys.c.lab, _keys.c.report_number).offset(STEP - 1).limit(1)).first()
+    last = connection.execute(rest.order_by(_keys.c.lab, _keys.c.report_number).offset(step_size - 1).limit(1)).first()
     kept = (
         select(_results.c.lab)
         .where(
@@ -207,11 +220,11 @@ def _delete_keys(connection: Connection, horizon: Instant, after: ReportPosition
     return None if last is None else ReportPosition(*last)
 
 
-def _delete_results(connection: Connection, horizon: Instant, after: int) -> int | None:
+def _delete_results(step_size: int, connection: Connection, horizon: Instant, after: int) -> int | None:
     """Delete those of the next rows of SQLite's table that lie before the horizon. Return the last examined row id."""
     last: int | None = connection.execute(
         text("SELECT rowid FROM results WHERE rowid > :after ORDER BY rowid LIMIT 1 OFFSET :step"),
-        {"after": after, "step": STEP - 1},
+        {"after": after, "step": step_size - 1},
     ).scalar()
     connection.execute(
         text("DELETE FROM results WHERE rowid > :after AND rowid <= :last AND reference_time < :horizon"),
@@ -220,11 +233,11 @@ def _delete_results(connection: Connection, horizon: Instant, after: int) -> int
     return last
 
 
-def _drop_month(database: Database, partition: str) -> None:
-    for _ in range(DROP_TRIES):
+def _drop_month(database: Database, partition: str, pace: PurgePace) -> None:
+    for _ in range(pace.drop_tries):
         if database.write_now(_try_to_drop, partition):
             return
-        time.sleep(RETRY_SECONDS)
+        time.sleep(pace.drop_pause)
     raise Unavailable("OVERLOADED", f"{partition} is read without pause; purge again to remove what is left")
 
 
@@ -259,13 +272,18 @@ def _related_rows(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]
 
 
 def _delete_rows(
-    table: Table, which: ColumnElement[bool], connection: Connection, _horizon: Instant, after: RowPosition
+    step_size: int,
+    table: Table,
+    which: ColumnElement[bool],
+    connection: Connection,
+    _horizon: Instant,
+    after: RowPosition,
 ) -> RowPosition | None:
     """Delete those of the next rows of a table that match, in order of primary key. Return the last examined row's."""
     columns = list(table.primary_key)
     key = tuple_(*columns)
     step = [key > tuple_(*after)] if after else []
-    last = connection.execute(select(*columns).where(*step).order_by(*columns).offset(STEP - 1).limit(1)).first()
+    last = connection.execute(select(*columns).where(*step).order_by(*columns).offset(step_size - 1).limit(1)).first()
     if last is not None:
         step.append(key <= tuple_(*last))
     connection.execute(delete(table).where(which, *step))

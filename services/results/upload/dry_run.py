@@ -13,14 +13,11 @@ from services.results.upload.replays import count_rejected
 from services.results.upload.store import UploadStore
 from services.results.upload.validation import part_removed
 
-MAX_REMEMBERED = 1_000_000
-"""Reports that all dry runs of a process keep in memory, to find those that come twice. They take about 200 MB."""
-
 
 class DryRunBudget:
     """Limits how many reports the dry runs of a process keep in memory together."""
 
-    def __init__(self, capacity: int = MAX_REMEMBERED) -> None:
+    def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._free = capacity
 

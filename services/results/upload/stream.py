@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, UploadStart
@@ -64,9 +64,9 @@ class UploadReceiver:
     quotas: Quotas
     drain: Drain
     pepper: Pepper
+    dry_runs: DryRunBudget
     start_seconds: float
     """How long a stream may wait with its first frame. Until then it counts against no laboratory's limits."""
-    dry_runs: DryRunBudget = field(default_factory=DryRunBudget)
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Receive an upload from its first frame to its last, and yield one response for each batch."""

@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY
 from services.domain.instant import to_timestamp
 from services.policy import tables
 from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
-from services.policy.upstream import follower
+from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.policy.country import make_venue_policy, nation_as_of, province, revisions, wait_until_known
@@ -53,7 +53,9 @@ class PretendedNation:
 
 
 @contextlib.asynccontextmanager
-async def following(nation: PretendedNation, url: str, directory: Path) -> AsyncIterator[Service]:
+async def following(
+    nation: PretendedNation, url: str, directory: Path, timing: PolicyTiming | None = None
+) -> AsyncIterator[Service]:
     """Henan, which follows it."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     watch = grpc.unary_stream_rpc_method_handler(
@@ -64,7 +66,7 @@ async def following(nation: PretendedNation, url: str, directory: Path) -> Async
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with province(url, directory, f"127.0.0.1:{port}") as served:
+        async with province(url, directory, f"127.0.0.1:{port}", timing=timing) as served:
             yield served
     finally:
         await server.stop(0)
@@ -101,13 +103,12 @@ async def test_what_is_not_understood_is_asked_for_again_at_the_next_start(tmp_p
 
 
 async def test_a_snapshot_of_any_size_is_taken_in_before_its_end_is_claimed(
-    tmp_path: Path, database_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database_url: MakeUrl
 ) -> None:
     """In several transactions, of which the last one holds the place."""
-    monkeypatch.setattr(follower, "MAX_REVISIONS_PER_WRITE", 7)
     url = database_url("policy")
     nation = PretendedNation([told(f"policy-{number}") for number in range(20)])
-    async with following(nation, url, tmp_path) as henan:
+    async with following(nation, url, tmp_path, PolicyTiming(revisions_per_write=7)) as henan:
 
         async def is_claimed() -> bool:
             return await nation_as_of(henan) > 0

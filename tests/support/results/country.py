@@ -14,6 +14,7 @@ from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.exchange.v1.node_pb2 import Node
 from sqlalchemy import Connection, Table, select
 
+from services.results.limits import ResultsLimits
 from services.results.records.tables import results
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, SystemClock
@@ -88,6 +89,7 @@ class Country:
     nation: Member
     stack: contextlib.AsyncExitStack
     timing: ResultsTiming | None = None
+    limits: ResultsLimits | None = None
     provinces: dict[str, Member] = field(default_factory=dict)
 
     async def join(self, region: str, *, upstream: str = "", clock: Clock | None = None, **variables: str) -> Member:
@@ -99,6 +101,7 @@ class Country:
                 region,
                 clock,
                 self.timing,
+                self.limits,
                 upstream=upstream or self.nation.address,
                 **variables,
             )
@@ -114,26 +117,27 @@ async def open_member(
     region: str,
     clock: Clock | None = None,
     timing: ResultsTiming | None = None,
+    limits: ResultsLimits | None = None,
     **variables: str,
 ) -> AsyncIterator[Member]:
     """Run one node on a database. It uses the machine's clock unless another is given."""
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     async with results_node(
-        directory, url, clock=clock or SystemClock(), timing=timing, jurisdiction=region, **variables
+        directory, url, clock=clock or SystemClock(), timing=timing, limits=limits, jurisdiction=region, **variables
     ) as node:
         yield Member(region, node, url)
 
 
 @contextlib.asynccontextmanager
 async def open_country(
-    directory: Path, make_url: MakeUrl, timing: ResultsTiming | None = None
+    directory: Path, make_url: MakeUrl, timing: ResultsTiming | None = None, limits: ResultsLimits | None = None
 ) -> AsyncIterator[Country]:
-    """Run a nation without provinces. Provinces that join have its timing."""
+    """Run a nation without provinces. Provinces that join have its timing and limits."""
     async with (
-        open_member(directory / "nation", make_url("results"), "000000", timing=timing) as nation,
+        open_member(directory / "nation", make_url("results"), "000000", timing=timing, limits=limits) as nation,
         contextlib.AsyncExitStack() as stack,
     ):
-        yield Country(directory, make_url, nation, stack, timing)
+        yield Country(directory, make_url, nation, stack, timing, limits)
 
 
 def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:

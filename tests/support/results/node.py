@@ -22,6 +22,7 @@ from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
+from services.results.limits import ResultsLimits
 from services.results.main import open_results
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, FixedClock
@@ -145,13 +146,14 @@ async def results_node(
     workers: int = 0,
     clock: Clock | None = None,
     timing: ResultsTiming | None = None,
+    limits: ResultsLimits | None = None,
     **variables: str,
 ) -> AsyncIterator[ResultsNode]:
     """Run a node of Jilin on a database. Without `workers` it validates in a thread. Keywords are further settings."""
     variables = {"jurisdiction": "220000", "drain_seconds": "5", "upload_workers": str(workers)} | variables
     settings = settings_for(directory, results_database_url=url, **variables)
     fixed = FixedClock(NOW)
-    service = await open_results(settings, clock or fixed, timing)
+    service = await open_results(settings, clock or fixed, timing, limits)
     async with (
         running(service, "127.0.0.1:0", settings, 5.0) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,

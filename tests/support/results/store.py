@@ -12,8 +12,10 @@ from sqlalchemy import Connection, select
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.results.labs.model import Lab
+from services.results.limits import ResultsLimits
 from services.results.main import Stores
 from services.results.records.tables import results
+from services.results.timing import ResultsTiming
 from services.results.upload.model import Acknowledgement, UploadPosition
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
@@ -23,13 +25,26 @@ from tests.support.results.factories import NOW, PEPPER, USCC, validate_batch
 class Laboratory:
     """A store, and a laboratory that uploads to it as a series of streams would."""
 
-    def __init__(self, database: Database, clock: FixedClock, source_node: str = "220000") -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: FixedClock,
+        source_node: str = "220000",
+        limits: ResultsLimits | None = None,
+        timing: ResultsTiming | None = None,
+    ) -> None:
         self.database = database
         self.clock = clock
         # Only the nation notifies other nodes, so only the nation needs its own region.
-        self.stores = Stores(database, clock, PEPPER.secret, source_node if source_node == NATION else "")
+        self.stores = Stores(
+            database, clock, PEPPER.secret, source_node if source_node == NATION else "", limits=limits, timing=timing
+        )
         self.dialect = database.engine.dialect.name
         self._source_node = source_node
+
+    def with_limits(self, **limits: int) -> Laboratory:
+        """Return this laboratory with a store of other limits on the same database."""
+        return Laboratory(self.database, self.clock, self._source_node, ResultsLimits(**limits))
 
     def position(self, upload_id: str = "u") -> UploadPosition:
         """Return the position with which a new stream of an upload begins."""

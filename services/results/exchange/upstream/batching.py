@@ -12,12 +12,6 @@ from services.results.exchange.convert import fill_change, fill_tubes
 from services.results.exchange.model import MAX_CHANGES, Change, ReplicaTubes
 from services.results.exchange.upstream.outbox import Outgoing, Page
 
-MAX_BATCH_BYTES = 2 * 1024 * 1024
-"""Content of a batch: half of the 4 MiB of a gRPC message, so that the frame's own bytes fit too.
-
-A larger single change is sent alone. The largest, a laboratory with a long history, is far below 4 MiB.
-"""
-
 
 class Frame(NamedTuple):
     """A frame, with what its answer acknowledges.
@@ -37,9 +31,10 @@ class Frame(NamedTuple):
 class _Packer:
     """Packs commits into batches: small commits of one writer together, a large commit into several batches."""
 
-    def __init__(self, now: Instant) -> None:
+    def __init__(self, now: Instant, max_bytes: int) -> None:
         self.frames: list[Frame] = []
         self._now = now
+        self._max_bytes = max_bytes
         self._writer = 0
         self._offset = 0
         self._batch = ReplicateBatch()
@@ -89,7 +84,7 @@ class _Packer:
     def _fits(self, message: ReplicatedTubes | ReplicatedChange, count: int) -> bool:
         """Count a message as part of the batch. Return False if it is too large here and can be moved or divided."""
         size = message.ByteSize()
-        if self._bytes + size > MAX_BATCH_BYTES and (self._bytes or count > 1):
+        if self._bytes + size > self._max_bytes and (self._bytes or count > 1):
             return False
         self._bytes += size
         self._count += count
@@ -124,9 +119,9 @@ def checkpoint_frame(now: Instant, backlog: int) -> Frame:
     return Frame(ReplicateRequest(checkpoint=checkpoint), as_of_time=now)
 
 
-def pack(page: Page, now: Instant) -> list[Frame]:
-    """Pack a page's commits into as few batches as they fit, in their order."""
-    packer = _Packer(now)
+def pack(page: Page, now: Instant, max_bytes: int) -> list[Frame]:
+    """Pack a page's commits into as few batches as they fit, in their order. A batch has at most `max_bytes`."""
+    packer = _Packer(now, max_bytes)
     for commit in page.commits:
         packer.add(commit)
     packer.flush()

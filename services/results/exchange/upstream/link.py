@@ -14,6 +14,7 @@ from services.results.exchange.upstream.notification_store import NotificationSt
 from services.results.exchange.upstream.sender import Sender
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.limits import ResultsLimits
 from services.results.timing import ResultsTiming
 from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
@@ -41,13 +42,14 @@ class UpstreamLink:
         pepper: Pepper,
         clock: Clock,
         timing: ResultsTiming,
+        limits: ResultsLimits,
     ) -> None:
         region = settings.jurisdiction
         open_to_nation = partial(open_channel, settings.upstream, settings, dedicated=True)
         self._stub: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
         self.nation = NationClient(self._stub, region)
         self.subscriptions = SubscriptionClient(self._stub, region, timing)
-        self._sender = Sender(store, open_to_nation, region, pepper, clock, timing)
+        self._sender = Sender(store, open_to_nation, region, pepper, clock, timing, limits)
         self._listener = NotificationListener(notifications, open_to_nation, self.subscriptions, region, pepper, timing)
 
     @property

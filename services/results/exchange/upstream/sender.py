@@ -28,6 +28,7 @@ from services.results.exchange.upstream.backlog import Backlog
 from services.results.exchange.upstream.batching import Frame, checkpoint_frame, pack
 from services.results.exchange.upstream.outbox import Outgoing, Page
 from services.results.exchange.upstream.store import UpstreamStore
+from services.results.limits import ResultsLimits
 from services.results.records.pepper_check import pepper_mark
 from services.results.timing import ResultsTiming
 from services.runtime.background import Job
@@ -59,8 +60,10 @@ class Sender:
         pepper: Pepper,
         clock: Clock,
         timing: ResultsTiming,
+        limits: ResultsLimits,
     ) -> None:
         self._store = store
+        self._limits = limits
         self._open_channel = open_channel
         self._node = format_node(jurisdiction)
         self._pepper = pepper
@@ -199,7 +202,7 @@ class Sender:
         """Read the next page. The instant is taken first: every commit before it is in the page or in its backlog."""
         now = self._clock.now()
         page = await self._store.read_page(sent)
-        return now, page, await asyncio.to_thread(pack, page, now)
+        return now, page, await asyncio.to_thread(pack, page, now, self._limits.replication_batch_bytes)
 
     async def _send_frame(self, call: Any, frame: Frame, unanswered: deque[Frame], slots: asyncio.Semaphore) -> None:
         await slots.acquire()

@@ -6,12 +6,11 @@ import asyncio
 from pathlib import Path
 
 import grpc
-import pytest
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
 from prometheus_client import REGISTRY
 
 from services.domain.instant import HOUR
-from services.results.upload.dry_run import DryRunBudget
+from services.results.limits import ResultsLimits
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info, failure_of
@@ -90,12 +89,10 @@ async def test_answers_beyond_a_message_are_refused_and_smaller_batches_answered
         raise AssertionError("no smaller batch was answered")
 
 
-async def test_rehearsals_of_a_process_share_one_memory(
-    tmp_path: Path, sqlite_url: MakeUrl, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_rehearsals_of_a_process_share_one_memory(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """One that would need more is ended, whoever has the rest; when the others end there is room again."""
-    monkeypatch.setattr(DryRunBudget.__init__, "__defaults__", (5,))
-    async with results_node(tmp_path, sqlite_url("results")) as node:
+    limits = ResultsLimits(dry_run_reports=5)
+    async with results_node(tmp_path, sqlite_url("results"), limits=limits) as node:
         await node.register()
         first, second = node.uploads.UploadResults(), node.uploads.UploadResults()
         for call, tubes in ((first, make_tubes(3)), (second, make_tubes(2, 3))):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from services.domain.errors import OutOfRange
 from services.domain.instant import DAY, HOUR, SECOND
 from services.results.changelog import log
-from services.results.changelog.log import append_entry, oldest_cursor, read_entries, remove_entries
+from services.results.changelog.log import append_entry, oldest_cursor, read_entries, read_log, remove_entries
 from services.results.changelog.model import Cursor, Entry, Position
 from services.results.records.queries import find_revisions
 from services.results.retention.purge import purge
@@ -167,7 +167,7 @@ async def test_a_clock_that_is_set_back_changes_no_writers_order(laboratory: Lab
     assert numbers(await read_to_end(laboratory, {})) == [f"R{number}" for number in range(5)]
 
 
-async def test_very_much_is_read_in_parts(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_very_much_is_read_in_parts(laboratory: Laboratory) -> None:
     """Entries of a writer and results are limited, so a watcher's memory is bounded for commits of any size."""
     for number in range(3):
         await laboratory.send(make_tubes(3, 10 * number), upload_id=f"u{number}")
@@ -180,8 +180,8 @@ async def test_very_much_is_read_in_parts(laboratory: Laboratory, monkeypatch: p
     assert [[len(part.split()) for part in parts] for parts in read] == [[3], [3], [3], [5], [5], [2, 2]]
     reports = [*range(3), *range(10, 13), *range(20, 23), *range(100, 112), 200, 201]
     assert " ".join(part for parts in read for part in parts) == " ".join(f"R{report}@1" for report in reports)
-    monkeypatch.setattr(log, "MAX_ENTRIES", 2)
-    assert [len(entry.reports) for entry in await read_on(laboratory, {})] == [3, 3]
+    few = await laboratory.database.read(read_log, {}, max_entries=2)
+    assert [len(entry.reports) for entry in few.entries] == [3, 3]
 
 
 async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laboratory: Laboratory) -> None:
@@ -202,9 +202,9 @@ async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laborator
     assert [numbers(await read_on(laboratory, cursor)) for cursor in (in_time, oldest)] == [["R2"], ["R2"]]
 
 
-def purge_entries(laboratory: Laboratory, before: int) -> bool:
+def purge_entries(laboratory: Laboratory, before: int, step_size: int = log.REMOVED_STEP) -> bool:
     writers = laboratory.database.read_now(log.list_writers)
-    return any(laboratory.database.write_now(remove_entries, writer_id, before) for writer_id in writers)
+    return any(laboratory.database.write_now(remove_entries, writer_id, before, step_size) for writer_id in writers)
 
 
 async def test_numbers_go_on_after_everything_was_removed(laboratory: Laboratory) -> None:
@@ -220,16 +220,13 @@ async def test_numbers_go_on_after_everything_was_removed(laboratory: Laboratory
     assert numbers(await read_on(laboratory, cursor)) == ["R9"]
 
 
-async def test_only_a_beginning_of_a_writers_entries_is_removed(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_a_beginning_of_a_writers_entries_is_removed(laboratory: Laboratory) -> None:
     """Removal goes in steps up to the first young entry, and keeps all entries after that one."""
-    monkeypatch.setattr(log, "REMOVED_STEP", 2)
     ages = [9, 8, 7, 1, 9, 9]
     for number, age in enumerate(ages):
         await laboratory.database.write(append_entry, USCC, [(f"R{number}", 1)], NOW - age * HOUR)
-    assert purge_entries(laboratory, NOW - 5 * HOUR)
-    assert not purge_entries(laboratory, NOW - 5 * HOUR)
+    assert purge_entries(laboratory, NOW - 5 * HOUR, 2)
+    assert not purge_entries(laboratory, NOW - 5 * HOUR, 2)
     oldest = await laboratory.stores.watch.oldest_cursor()
     assert numbers(await read_to_end(laboratory, oldest)) == ["R3", "R4", "R5"]
 

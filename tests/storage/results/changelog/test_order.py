@@ -8,12 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from sqlalchemy import Connection, event
 
 from services.domain.instant import SECOND
-from services.results.changelog import log
-from services.results.changelog.log import append_entry, read_log
+from services.results.changelog.log import MAX_ENTRIES, append_entry, read_log
 from services.results.changelog.model import Cursor, Position
 from tests.support.results.factories import NOW, USCC
 from tests.support.results.store import Laboratory
@@ -32,9 +30,9 @@ def commit(laboratory: Laboratory, report: str, now: int = NOW) -> None:
     laboratory.database.write_now(append_entry, USCC, [(report, 1)], now)
 
 
-def read(laboratory: Laboratory, cursor: Cursor) -> list[str]:
+def read(laboratory: Laboratory, cursor: Cursor, max_entries: int = MAX_ENTRIES) -> list[str]:
     """Return the reports that come next, and advance the cursor."""
-    page = laboratory.database.read_now(read_log, cursor)
+    page = laboratory.database.read_now(read_log, cursor, max_entries=max_entries)
     for entry in page.entries:
         cursor[entry.writer_id] = Position(entry.sequence)
     return [number for entry in page.entries for number, _ in entry.reports]
@@ -49,18 +47,15 @@ async def test_clocks_that_differ_change_no_order(postgresql: Laboratory) -> Non
     assert read(postgresql, {}) == ["first", "second", "third"]
 
 
-async def test_what_lies_behind_a_writers_limit_holds_up_what_came_after_it(
-    postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_lies_behind_a_writers_limit_holds_up_what_came_after_it(postgresql: Laboratory) -> None:
     """One read takes two entries of the first writer. The other writer's entry came after its third."""
-    monkeypatch.setattr(log, "MAX_ENTRIES", 2)
     for report in ("A", "B", "C"):
         commit(postgresql, report)
     with holding_first_writer(postgresql):
         commit(postgresql, "D")
     commit(postgresql, "E")
     cursor: Cursor = {}
-    assert [read(postgresql, cursor) for _ in range(3)] == [["A", "B"], ["C", "D", "E"], []]
+    assert [read(postgresql, cursor, 2) for _ in range(3)] == [["A", "B"], ["C", "D", "E"], []]
 
 
 async def test_a_commit_during_a_read_is_returned_whole_or_not_at_all(postgresql: Laboratory) -> None:
@@ -81,11 +76,8 @@ async def test_a_commit_during_a_read_is_returned_whole_or_not_at_all(postgresql
     assert [read(postgresql, cursor) for _ in range(2)] == [["A", "B"], ["C", "D"]]
 
 
-async def test_revisions_of_a_report_come_in_their_order(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_revisions_of_a_report_come_in_their_order(laboratory: Laboratory) -> None:
     """Eight processes with clocks seconds apart revise five reports. A watcher reads few entries at a time."""
-    monkeypatch.setattr(log, "MAX_ENTRIES", 3)
     revisions: Counter[str] = Counter()
     held = {f"R{index}": asyncio.Lock() for index in range(5)}
 
@@ -104,7 +96,7 @@ async def test_revisions_of_a_report_come_in_their_order(
         while not (done and read_all):
             # Checked before the read, because the next read returns what is committed during this one.
             done = revising.done()
-            entries = (await laboratory.database.read(read_log, cursor, 4)).entries
+            entries = (await laboratory.database.read(read_log, cursor, 4, max_entries=3)).entries
             read_all = not entries
             for entry in entries:
                 cursor[entry.writer_id] = Position(entry.sequence)

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from services.domain.errors import InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, MINUTE
-from services.results.corrections import recall as recall_module
-from services.results.corrections.recall import STEP
+from services.results.limits import ResultsLimits
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
@@ -123,27 +122,28 @@ async def test_a_request_id_recalls_once(laboratory: Laboratory) -> None:
     assert await recall(laboratory, request_id=REQUEST_ID.format(2)) == 2
 
 
-async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(laboratory: Laboratory) -> None:
     """Each step is atomic. Its reports stay recalled, and the second call recalls the rest."""
-    monkeypatch.setattr(recall_module, "STEP", 4)
+    laboratory = laboratory.with_limits(recall_step=4)
     await laboratory.send(make_tubes(10))
-    done = asyncio.ensure_future(recall(laboratory, request_id=REQUEST_ID.format(1)))
-    while all(state != RECALLED for _, _, state in await states(laboratory)):
-        assert not done.done()
-    done.cancel()
+    recalling = asyncio.ensure_future(recall(laboratory, request_id=REQUEST_ID.format(1)))
+    loop = asyncio.get_running_loop()
+
+    def cut_off(_connection: Connection) -> None:
+        loop.call_soon_threadsafe(recalling.cancel)
+
+    event.listen(laboratory.database.engine, "commit", cut_off)
     with pytest.raises(asyncio.CancelledError):
-        await done
+        await recalling
+    event.remove(laboratory.database.engine, "commit", cut_off)
+    assert [state for _, _, state in await states(laboratory)].count(RECALLED) == 4
     assert await recall(laboratory, request_id=REQUEST_ID.format(1)) == 10, "with those of the call that was cut off"
     assert [state for _, _, state in await states(laboratory)] == [SUPERSEDED, RECALLED] * 10
 
 
-async def test_concurrent_calls_of_a_request_return_the_same_count(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_concurrent_calls_of_a_request_return_the_same_count(laboratory: Laboratory) -> None:
     """Two processes continue one request together. Each call, also a later one, returns the whole count."""
-    monkeypatch.setattr(recall_module, "STEP", 4)
+    laboratory = laboratory.with_limits(recall_step=4)
     await laboratory.send(make_tubes(30))
     async with open_laboratory(laboratory.database.engine.url.render_as_string(hide_password=False)) as beside:
         asked = [recall(each, request_id=REQUEST_ID.format(1)) for each in (laboratory, beside, laboratory)]
@@ -228,5 +228,5 @@ async def test_uploads_go_on_during_a_large_recall(laboratory: Laboratory) -> No
         await laboratory.send([make_tube(person, reported=REPORTED - 2 * DAY)], upload_id=f"v{person}")
         uploads += 1
     assert await recalling == LARGE
-    assert uploads >= LARGE // STEP, "one at least between any two steps"
+    assert uploads >= LARGE // ResultsLimits().recall_step, "one at least between any two steps"
     assert len(await laboratory.rows("report_number")) == 2 * LARGE + uploads

@@ -10,6 +10,7 @@ from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
 from stdnum.cn import uscc
 
 from services.domain.errors import FailedPrecondition
+from services.results.upload.dry_run import DryRunBudget
 from services.results.upload.quotas import Limits, Quotas
 from services.results.upload.stream import UploadReceiver
 from services.results.upload.workers import ValidationPool, WorkerContext
@@ -43,7 +44,16 @@ async def test_uploads_of_unregistered_laboratories_are_not_counted(laboratory: 
     pool = ValidationPool(WorkerContext(PEPPER.secret, PEPPER.version, "sqlite"), 0)
     stores = laboratory.stores
     receiver = UploadReceiver(
-        stores.uploads, stores.labs, "220000", laboratory.clock, pool, quotas, Drain(), PEPPER, start_seconds=5.0
+        stores.uploads,
+        stores.labs,
+        "220000",
+        laboratory.clock,
+        pool,
+        quotas,
+        Drain(),
+        PEPPER,
+        DryRunBudget(10),
+        start_seconds=5.0,
     )
 
     async def frames(code: str) -> AsyncIterator[UploadResultsRequest]:

@@ -10,8 +10,7 @@ from hutong.results.v1 import upload_pb2
 from sqlalchemy import Connection
 
 from services.domain.instant import DAY, HOUR
-from services.results.lookup import listing_queries
-from services.results.lookup.listing_queries import LAB_SCAN
+from services.results.limits import ResultsLimits
 from services.results.lookup.model import LabPosition, ResultQuery
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED, StoredResult
 from services.results.tables import metadata
@@ -174,11 +173,9 @@ async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: 
     assert "R17@2" in named(await pages_by_lab(laboratory, ResultQuery(states=(SUPERSEDED,)), 9))
 
 
-async def test_one_page_examines_a_limited_number_of_reports(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_page_examines_a_limited_number_of_reports(laboratory: Laboratory) -> None:
     """It may be short or empty and says where to continue. All pages together list everything."""
-    monkeypatch.setattr(listing_queries, "LAB_SCAN", 10)
+    laboratory = laboratory.with_limits(listing_scan=10)
     tubes = [make_tube(index, outcome=POSITIVE if index in (37, 38) else NEGATIVE) for index in range(10, 60)]
     await laboratory.send(tubes)
     await recall(laboratory, REPORTED - HOUR, NOW, POSITIVE)
@@ -194,7 +191,7 @@ async def test_one_page_examines_a_limited_number_of_reports(
         assert len({*named(await pages_by_lab(laboratory, query, 3))}) == (50 if query == ResultQuery() else 52)
 
 
-LITTLE_WORK = {"sqlite": 15 * LAB_SCAN // 50, "postgresql": 3 * LAB_SCAN}
+LITTLE_WORK = {"sqlite": 15 * ResultsLimits().listing_scan // 50, "postgresql": 3 * ResultsLimits().listing_scan}
 """For the reports that a page looks at; for all hundred thousand it would be more than five times as much."""
 
 

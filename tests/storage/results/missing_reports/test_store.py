@@ -21,10 +21,10 @@ from services.results.exchange.model import Change
 from services.results.exchange.result_writer import Arrival
 from services.results.exchange.tables import lab_homes, nodes, notifications
 from services.results.labs.tables import labs
-from services.results.missing_reports import store as missing_report_store
+from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import ListedReport, MissingReport, ShownReport
 from services.results.missing_reports.queue import MissingReportQueue
-from services.results.missing_reports.routing import UpwardRouter
+from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter
 from services.results.missing_reports.store import (
     KEPT,
     can_be_missing,
@@ -55,12 +55,20 @@ def claim(number: str, lab: str = USCC, *, reported: Instant | None = REPORTED, 
     return ShownReport(lab, number, reported, at)
 
 
+def make_router(
+    change_log: ChangeLog, node: str, limits: ResultsLimits, *, has_upstream: bool = True
+) -> MissingReportRouter:
+    if node == NATION:
+        return NationRouter(change_log, limits)
+    return UpwardRouter(change_log, limits, has_upstream=has_upstream)
+
+
 async def show(
     store: Laboratory, *claims: ShownReport, node: str = JILIN, has_upstream: bool = True, now: Instant = NOW
 ) -> int:
     """Store claims made at a node. Return how many were dropped for want of capacity."""
     change_log = ChangeLog([notify_nodes])
-    router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=has_upstream)
+    router = make_router(change_log, node, store.stores.limits, has_upstream=has_upstream)
     queue = MissingReportQueue(store.database, router, node, store.clock, ResultsTiming())
     return await store.database.write(queue.raise_reports, claims, now)
 
@@ -68,14 +76,14 @@ async def show(
 async def receive(store: Laboratory, *reports: MissingReport, node: str, sender: str) -> list[MissingReport]:
     """Apply reports that another node sends. Return those that other nodes must be notified of."""
     change_log = ChangeLog([notify_nodes])
-    router = NationRouter(change_log) if node == NATION else UpwardRouter(change_log, has_upstream=True)
+    router = make_router(change_log, node, store.stores.limits)
     return await store.database.write(router.receive, reports, sender)
 
 
 async def apply(store: Laboratory, *changes: Change, sender: str) -> None:
     """Apply changes of a node at the nation."""
     change_log = ChangeLog([notify_nodes])
-    applier = ChangeApplier(change_log, NationRouter(change_log))
+    applier = ChangeApplier(change_log, NationRouter(change_log, store.stores.limits))
     await store.database.write(applier.apply, changes, Arrival(NATION, sender, NOW))
 
 
@@ -258,11 +266,9 @@ def test_whatever_is_chased_could_be_uploaded(number: str) -> None:
         assert not set(number) & set(" /@\0\n\x7f")
 
 
-async def test_a_laboratory_has_so_many_open_ones_and_no_more(
-    store: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_laboratory_has_so_many_open_ones_and_no_more(store: Laboratory) -> None:
     """An uploaded report frees capacity again. The other laboratory is not affected."""
-    monkeypatch.setattr(missing_report_store, "MAX_OPEN_PER_LAB", 10)
+    store = store.with_limits(missing_reports_per_lab=10)
     await register(store)
     await register(store, OTHER_USCC)
     assert await show(store, *(claim(f"R{number}") for number in range(8))) == 0
@@ -274,11 +280,8 @@ async def test_a_laboratory_has_so_many_open_ones_and_no_more(
     assert len(await numbers(store, USCC)) == 10
 
 
-async def test_made_up_laboratories_leave_the_registered_ones_their_half(
-    store: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(missing_report_store, "MAX_IN_ALL", 10)
-    monkeypatch.setattr(missing_report_store, "MAX_UNREGISTERED", 5)
+async def test_made_up_laboratories_leave_the_registered_ones_their_half(store: Laboratory) -> None:
+    store = store.with_limits(missing_reports=10, unregistered_missing_reports=5)
     await register(store)
     flood = [claim(f"R{number}", OTHER_USCC) for number in range(50)]
     assert await show(store, *flood) == 45
@@ -327,7 +330,7 @@ async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laborator
     def dropped() -> float:
         return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "queue full"}) or 0.0
 
-    router = UpwardRouter(ChangeLog(), has_upstream=False)
+    router = UpwardRouter(ChangeLog(), ResultsLimits(), has_upstream=False)
     queue = MissingReportQueue(store.database, router, JILIN, store.clock, ResultsTiming(), capacity=100)
     await register(store)
     before = dropped()

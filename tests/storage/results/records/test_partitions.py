@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY
-from services.results.records import partitions
 from services.results.records.partitions import list_partitions
+from services.results.timing import ResultsTiming
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import REPORTED, make_tube
 from tests.support.results.store import Laboratory, counts, open_laboratory
@@ -43,12 +43,10 @@ async def test_a_month_is_made_beside_a_long_reader_and_a_long_writer(laboratory
     assert names(laboratory) == ["results_2022_06", "results_2022_08"]
 
 
-async def test_a_month_that_cannot_be_made_holds_up_its_own_upload_alone(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_month_that_cannot_be_made_holds_up_its_own_upload_alone(laboratory: Laboratory) -> None:
     """Another transaction changes the table. Only this upload is refused with a retry; other calls go on."""
-    monkeypatch.setattr(partitions, "TRIES", 2)
-    monkeypatch.setattr(partitions, "RETRY_SECONDS", 0.0)
+    timing = ResultsTiming(partition_tries=2, partition_try_pause=0.0)
+    laboratory = Laboratory(laboratory.database, laboratory.clock, timing=timing)
     await laboratory.send([make_tube(0)])
     older = make_tube(1, reported=REPORTED - 60 * DAY)
     with laboratory.database.engine.connect() as other:

@@ -21,7 +21,7 @@ from services.results.lookup.model import ResultQuery
 from services.results.records.partitions import list_partitions, month_of, month_start
 from services.results.records.tables import deletions
 from services.results.retention import purge as purge_module
-from services.results.retention.purge import Deletion, purge
+from services.results.retention.purge import Deletion, PurgePace, purge
 from services.results.tables import metadata
 from services.results.upload.dry_run import DryRun, DryRunBudget
 from services.results.upload.tables import uploads
@@ -47,8 +47,8 @@ AFTER = HORIZON + HOUR
 WRITERS = 4
 
 
-def remove(laboratory: Laboratory, before: Instant = HORIZON) -> Deletion:
-    return purge(laboratory.database, before, NOW)
+def remove(laboratory: Laboratory, before: Instant = HORIZON, pace: PurgePace | None = None) -> Deletion:
+    return purge(laboratory.database, before, NOW, pace)
 
 
 def bare_tube(person: int, reported: Instant) -> upload_pb2.Tube:
@@ -145,7 +145,7 @@ async def test_removed_reports_are_refused(laboratory: Laboratory) -> None:
     await laboratory.send([old])
     remove(laboratory)
     again = [old, make_tube(2, reported=HORIZON), pending]
-    dry_run = DryRun(USCC, laboratory.stores.uploads, DryRunBudget())
+    dry_run = DryRun(USCC, laboratory.stores.uploads, DryRunBudget(10))
     expected = await dry_run.compare(validate_batch(again, dialect=laboratory.dialect))
     sent = await laboratory.send(again, upload_id="v")
     for answer in (expected, sent):
@@ -242,11 +242,8 @@ async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_w
     assert (await rows_of(laboratory, "report_keys", "revision_reasons"))["report_keys"] == 0
 
 
-async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(laboratory: Laboratory) -> None:
     """The record includes all results acknowledged before the horizon was set. Later ones are refused."""
-    monkeypatch.setattr(purge_module, "STEP", 7)
     begun = threading.Event()
     accepted: list[int] = []
 
@@ -261,7 +258,7 @@ async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(
 
     def remove_meanwhile() -> Deletion:
         begun.wait(30)
-        return remove(laboratory)
+        return remove(laboratory, pace=PurgePace(step_size=7))
 
     deletion, *_ = await asyncio.gather(asyncio.to_thread(remove_meanwhile), *map(upload, range(WRITERS)))
     old_ones = sum(count == 2 for count in accepted)
@@ -320,11 +317,8 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("table", ["uploads", "upload_rejections", "delays", "results_request_memory", "known_batches"])
-async def test_related_rows_are_removed_in_short_steps(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch, table: str
-) -> None:
+async def test_related_rows_are_removed_in_short_steps(laboratory: Laboratory, table: str) -> None:
     """No statement removes more rows than a step has, and all old rows are removed."""
-    monkeypatch.setattr(purge_module, "STEP", 5)
     removed: list[int] = []
 
     def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
@@ -341,7 +335,7 @@ async def test_related_rows_are_removed_in_short_steps(
             Correction(USCC, f"R{number}", NEGATIVE, None, None, "a slip"), idempotent
         )
     event.listen(laboratory.database.engine, "after_cursor_execute", watch)
-    remove(laboratory)
+    remove(laboratory, pace=PurgePace(step_size=5))
     assert (sum(removed), max(removed)) == (13, 5)
     assert await rows_of(laboratory, table) == {table: 0}
 
@@ -391,17 +385,14 @@ async def test_whole_months_are_dropped_and_a_running_service_notices(postgresql
     assert partitions(postgresql) == ["results_2022_07", "results_2022_08"]
 
 
-async def test_a_month_that_is_being_read_is_dropped_later(
-    postgresql: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_month_that_is_being_read_is_dropped_later(postgresql: Laboratory) -> None:
     """Readers do not wait behind the purge. It tries again, and fails if the month is still being read."""
-    monkeypatch.setattr(purge_module, "DROP_TRIES", 1)
-    monkeypatch.setattr(purge_module, "RETRY_SECONDS", 0.0)
+    pace = PurgePace(drop_tries=1, drop_pause=0.0)
     await postgresql.send([make_tube(0, reported=BEFORE)])
     with postgresql.database.engine.connect() as reader:
         reader.execute(text("SELECT count(*) FROM results_2022_07"))
         with pytest.raises(Unavailable) as caught:
-            remove(postgresql)
+            remove(postgresql, pace=pace)
     assert caught.value.reason == "OVERLOADED"
     assert partitions(postgresql) == ["results_2022_07"]
     remove(postgresql)

@@ -14,9 +14,9 @@ from services.domain.instant import to_timestamp
 from services.results.changelog.model import Entry
 from services.results.exchange.convert import replica_from_proto, tubes_from_proto
 from services.results.exchange.model import MAX_CHANGES, Change, Replica, ReplicaTubes, SharedColumns
-from services.results.exchange.upstream import batching
 from services.results.exchange.upstream.batching import Frame, pack
 from services.results.exchange.upstream.outbox import Outgoing, Page
+from services.results.limits import ResultsLimits
 from services.results.records.model import NEGATIVE, RECALLED, StoredResult
 from services.runtime.clock import SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES
@@ -61,9 +61,9 @@ def commit(sequence: int, tubes: Sequence[ReplicaTubes] = (), changes: Sequence[
     return Outgoing(Entry(1, sequence, NOW + sequence, USCC, ()), tubes, changes)
 
 
-def batches(*commits: Outgoing) -> list[ReplicateBatch]:
+def batches(*commits: Outgoing, max_bytes: int = ResultsLimits().replication_batch_bytes) -> list[ReplicateBatch]:
     """Return the batches into which commits are packed. Check that gRPC carries and the nation takes each."""
-    frames: list[Frame] = pack(Page(commits, 0), NOW)
+    frames: list[Frame] = pack(Page(commits, 0), NOW, max_bytes)
     assert max(frame.request.ByteSize() for frame in frames) < MAX_MESSAGE_BYTES * 3 // 4
     assert [one for frame in frames for one in frame.commits] == list(commits)
     packed = [frame.request.batch for frame in frames]
@@ -96,9 +96,8 @@ def test_small_commits_share_a_batch_until_it_has_bytes_enough() -> None:
     assert sum(len(batch.changes) for batch in packed) == 10
 
 
-def test_a_change_larger_than_a_batch_should_be_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "MAX_BATCH_BYTES", 100)
-    packed = batches(commit(1, [tubes(0, 3)], [replica(4), replica(5)]), commit(2, [tubes(6, 1)]))
+def test_a_change_larger_than_a_batch_should_be_goes_by_itself() -> None:
+    packed = batches(commit(1, [tubes(0, 3)], [replica(4), replica(5)]), commit(2, [tubes(6, 1)]), max_bytes=100)
     assert [(len(batch.tubes), len(batch.changes)) for batch in packed] == [(1, 0)] * 3 + [(0, 1)] * 2 + [(1, 0)]
 
 
@@ -108,8 +107,8 @@ async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Countr
         yield opened
 
 
-async def test_what_is_sent_in_many_parts_arrives_whole(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "MAX_BATCH_BYTES", 1_000)
+async def test_what_is_sent_in_many_parts_arrives_whole(country: Country) -> None:
+    country.limits = ResultsLimits(replication_batch_bytes=1_000)
     jilin = await country.join(JILIN)
     await jilin.node.register()
     await jilin.node.upload(make_tubes(100))
