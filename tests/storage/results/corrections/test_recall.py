@@ -31,6 +31,7 @@ from tests.support.results.factories import (
 )
 from tests.support.results.operations import correct, recall, register
 from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
+from tests.support.waiting import until
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 LARGE = 20_000
@@ -136,7 +137,12 @@ async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(laboratory
     with pytest.raises(asyncio.CancelledError):
         await recalling
     event.remove(laboratory.database.engine, "commit", cut_off)
-    assert [state for _, _, state in await states(laboratory)].count(RECALLED) == 4
+
+    async def is_committed() -> bool:
+        return [state for _, _, state in await states(laboratory)].count(RECALLED) == 4
+
+    # The event comes just before the commit, which goes on without its caller.
+    await until(is_committed)
     assert await recall(laboratory, request_id=REQUEST_ID.format(1)) == 10, "with those of the call that was cut off"
     assert [state for _, _, state in await states(laboratory)] == [SUPERSEDED, RECALLED] * 10
 
