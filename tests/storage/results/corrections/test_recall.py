@@ -133,10 +133,10 @@ async def test_a_recall_that_was_cut_off_is_finished_by_calling_again(laboratory
     def cut_off(_connection: Connection) -> None:
         loop.call_soon_threadsafe(recalling.cancel)
 
+    # The listener stays. Removing it while the thread of the commit calls it would make the commit fail.
     event.listen(laboratory.database.engine, "commit", cut_off)
     with pytest.raises(asyncio.CancelledError):
         await recalling
-    event.remove(laboratory.database.engine, "commit", cut_off)
 
     async def is_committed() -> bool:
         return [state for _, _, state in await states(laboratory)].count(RECALLED) == 4
