@@ -199,7 +199,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
     """
     ERROR_REASON_ITEM_NOT_ADMITTED: _ErrorReason.ValueType  # 42
-    """A tube is of an item that its upload does not admit. Only as the reason of a rejection, with the field "item". If the
+    """A tube is of an item that its upload does not admit. Only in a rejection, with the field "item". If the
     test belongs here, name its item in UploadStart.items.
     Example: {"reason":"ITEM_NOT_ADMITTED","domain":"hutong.org","metadata":{"field":"item"}}
     """
@@ -390,7 +390,7 @@ reason of a rejection: send the result of a sampling record to the node that rec
 Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
 """
 ERROR_REASON_ITEM_NOT_ADMITTED: ErrorReason.ValueType  # 42
-"""A tube is of an item that its upload does not admit. Only as the reason of a rejection, with the field "item". If the
+"""A tube is of an item that its upload does not admit. Only in a rejection, with the field "item". If the
 test belongs here, name its item in UploadStart.items.
 Example: {"reason":"ITEM_NOT_ADMITTED","domain":"hutong.org","metadata":{"field":"item"}}
 """
