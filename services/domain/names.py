@@ -6,6 +6,7 @@ A malformed name raises InvalidArgument with MALFORMED_NAME; a code with a wrong
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from stdnum.cn import uscc as gb32100
@@ -23,6 +24,14 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
 _NODE = re.compile(r"nodes/([0-9]{6})")
+_ITEM = re.compile(r"items/([a-z0-9-]{1,63})")
+_ITEM_ID = re.compile(r"[a-z0-9-]{1,63}")
+
+DEFAULT_ITEM = ""
+"""The item that every result has unless its laboratory says otherwise. It is stored and sent as the empty string, so
+that the content hash of a report without an item never changes."""
+_DEFAULT_ITEM_ID = "sars-cov-2-nucleic-acid"
+"""The id of the default item in names."""
 
 
 def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re.Match[str]:
@@ -139,3 +148,32 @@ def format_node(region: str) -> str:
 def parse_node(name: str, field: str = "node") -> str:
     """Return the region of "nodes/{region}"."""
     return _match(_NODE, name, field, "nodes/{region}").group(1)
+
+
+def parse_item(name: str, field: str = "item") -> str:
+    """Return the id of "items/{item}"; DEFAULT_ITEM for the empty name and for the default item's own name."""
+    if not name:
+        return DEFAULT_ITEM
+    item = _match(_ITEM, name, field, "items/{item}").group(1)
+    return DEFAULT_ITEM if item == _DEFAULT_ITEM_ID else item
+
+
+def parse_items(names: Iterable[str], field: str, besides: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the ids of items, each once and in order, after those of `besides`."""
+    parsed = [parse_item(name, f"{field}[{index}]") for index, name in enumerate(names)]
+    return tuple(dict.fromkeys([*besides, *parsed]))
+
+
+def format_item(item: str) -> str:
+    """Return the name of an item as messages carry it: empty for the default item."""
+    return f"items/{item}" if item else ""
+
+
+def describe_item(item: str) -> str:
+    """Return the name of an item for a text that people read: the default item has its name too."""
+    return f"items/{item or _DEFAULT_ITEM_ID}"
+
+
+def is_item(item: str) -> bool:
+    """Whether a text is an item's id as it is stored. The default item is stored as the empty string alone."""
+    return not item or (_ITEM_ID.fullmatch(item) is not None and item != _DEFAULT_ITEM_ID)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A correction of one report. A time of None stays as it was."""
+    """A correction of one report. A time or item of None stays as it was."""
 
     lab: str
     report_number: str
@@ -21,13 +21,14 @@ class Correction:
     sample_time: Instant | None
     reissue_time: Instant | None
     reason: str
+    item: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A recall of a laboratory's reports with a reference time in [start_time, end_time) and one of the outcomes.
+    """A recall of a laboratory's reports with a reference time in [start_time, end_time), an outcome and an item.
 
-    Without outcomes it recalls reports of any outcome.
+    Without outcomes it recalls reports of any outcome, and without items reports of any item.
     """
 
     lab: str
@@ -35,3 +36,4 @@ class Recall:
     end_time: Instant
     outcomes: tuple[int, ...]
     reason: str
+    items: tuple[str, ...] = ()

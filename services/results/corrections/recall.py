@@ -126,6 +126,9 @@ def recall_step(
         query = query.where(_keys.c.report_number <= last)
     if recall.outcomes:
         query = query.where(_keys.c.outcome.in_(recall.outcomes))
+    if recall.items:
+        # Keys have no item. The newest revision has it.
+        query = query.where(select(_results.c.lab).where(IS_NEWEST, _results.c.item.in_(recall.items)).exists())
     if node:
         # The source node of a report recalls it, and this node's copy follows.
         query = query.where(~select(_results.c.lab).where(IS_NEWEST, _results.c.source_node != node).exists())

@@ -49,6 +49,7 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
         revision=newest.revision + 1,
         state=ACTIVE,
         outcome=correction.outcome,
+        item=newest.item if correction.item is None else correction.item,
         sample_time=sample_time,
         report_time=report_time,
         reference_time=sample_time if report_time is None else report_time,

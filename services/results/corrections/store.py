@@ -139,7 +139,9 @@ def correct_result(connection: Connection, correction: Correction, now: Instant,
         )
     next_ = correct(history, correction, now)
     require_not_removed(connection, next_.reference_time)
-    stated = {name: getattr(next_, name) for name in ("outcome", "sample_time", "report_time", "reference_time")}
+    stated = {
+        name: getattr(next_, name) for name in ("outcome", "item", "sample_time", "report_time", "reference_time")
+    }
     is_report = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
     write_next_revisions(connection, is_report, stated | {"state": ACTIVE}, now)
     key = {"reference_time": next_.reference_time, "outcome": next_.outcome}

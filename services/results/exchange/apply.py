@@ -118,7 +118,9 @@ def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
             key_row = form.form_key(lab, number, subject_key, reference_time, outcome, content_hash)
             result_row = form.form_result((subject_key, lab, number, key_version, b"", "", ""), of_tube)
             rows.append(
-                NewResult(0, 0, number, subject_key, reference_time, outcome, content_hash, key_row, result_row)
+                NewResult(
+                    0, 0, number, subject_key, reference_time, outcome, content_hash, key_row, result_row, tube.item
+                )
             )
     return FormedTubes(tubes, rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,7 +11,7 @@ from hutong.type.v1 import identity_pb2
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
-from services.domain.names import format_lab, format_node, parse_lab, parse_node
+from services.domain.names import format_item, format_lab, format_node, parse_item, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.model import Change, Node, Replica, ReplicaTubes, SharedColumns, WriterPosition
@@ -64,6 +65,8 @@ def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> Non
         getattr(message, name).extend(columns[name])
     for name in _TIME_COLUMNS:
         getattr(message, f"{name}_micros").extend([time or 0 for time in columns[name]])
+    if any(columns["item"]):
+        message.item.extend(map(format_item, columns["item"]))
     message.person_count.extend(tubes.sizes)
     message.subject_keys = b"".join(tubes.subject_keys)
     message.report_number.extend(tubes.report_numbers)
@@ -81,6 +84,7 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
         raise InvalidArgument.field("tubes", "has no laboratory, upload time or version of its keys")
     columns = {name: list(getattr(message, name)) for name in _PLAIN_COLUMNS}
     columns |= {name: list(getattr(message, f"{name}_micros")) for name in _TIME_COLUMNS}
+    columns["item"] = [parse_item(item, "tubes.item") for item in message.item or repeat("", len(message.person_count))]
     sizes = list(message.person_count)
     persons = sum(sizes)
     if {len(column) for column in columns.values()} != {len(sizes)} or min(sizes, default=0) < 1:
@@ -160,6 +164,7 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
             _instant(message, "receive_time"),
             _instant(message, "test_time"),
             report_time,
+            parse_item(message.item, "result.item"),
             from_timestamp(message.upload_time),
             _instant(message, "national_receive_time"),
             source_node,

@@ -15,7 +15,7 @@ from hutong.type.v1 import outcome_pb2
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span
-from services.domain.names import is_report_number, is_uscc
+from services.domain.names import is_item, is_report_number, is_uscc
 from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
@@ -103,6 +103,7 @@ def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: 
     _check_numbers(columns["pool_size"], 1, MAX_POOL, f"{field}.pool_size")
     for name in ("specimen", "method"):
         _check_numbers(columns[name], 0, MAX_KIND, f"{field}.{name}")
+    _require(all(isinstance(item, str) and is_item(item) for item in set(columns["item"])), f"{field}.item")
     _require(_OUTCOMES.issuperset(columns["outcome"]), f"{field}.outcome")
     for name in ("sample_time", "receive_time", "test_time", "report_time"):
         times = {time for time in columns[name] if isinstance(time, int)}

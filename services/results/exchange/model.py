@@ -47,6 +47,7 @@ class SharedColumns(NamedTuple):
     receive_time: Instant | None
     test_time: Instant | None
     report_time: Instant | None
+    item: str
 
     @property
     def reference_time(self) -> Instant:

@@ -232,6 +232,7 @@ class ResultWriter:
             replica.content_hash,
             key_row,
             result_row,
+            result.item,
         )
 
     def _insert(self, replicas: Iterable[tuple[Replica, int]]) -> None:

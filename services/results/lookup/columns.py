@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 
-from services.domain.names import format_lab, format_node
+from services.domain.names import format_item, format_lab, format_node
 from services.results.lookup.pick import LatestResults
 from services.results.records.model import StoredResult
 
@@ -30,6 +30,8 @@ def fill_columns(
     columns.lab_standing.extend(map(standing_of, results))
     for name in _PLAIN_FIELDS:
         getattr(columns, name).extend(by_field[name])
+    if any(by_field["item"]):
+        columns.item.extend(map(format_item, by_field["item"]))
     for name in _TIMES:
         getattr(columns, f"{name}_micros").extend(_or_zero(by_field[name]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
 
 from services.domain.instant import Instant, to_timestamp
-from services.domain.names import parse_lab
+from services.domain.names import parse_items, parse_lab
 from services.domain.subject import Pepper
 from services.results.fields import document_from_proto, open_interval
 from services.results.lookup.convert import listing_to_proto
@@ -23,7 +23,8 @@ async def list_results(
 ) -> ListResultsResponse:
     """Return one page, for a laboratory in order of report number, for a subject newest report first."""
     start, end = open_interval(request.report_interval)
-    query = ResultQuery(tuple(request.outcomes), tuple(request.states) or (ACTIVE, RECALLED), start, end)
+    items = parse_items(request.items, "items")
+    query = ResultQuery(tuple(request.outcomes), tuple(request.states) or (ACTIVE, RECALLED), start, end, items)
     size = page_size(request.page_size)
     token = ""
     if request.HasField("lab"):

@@ -121,6 +121,8 @@ def _narrow(statement: Any, query: ResultQuery) -> Any:
     statement = statement.where(_results.c.state.in_(query.states))
     if query.outcomes:
         statement = statement.where(_results.c.outcome.in_(query.outcomes))
+    if query.items:
+        statement = statement.where(_results.c.item.in_(query.items))
     if query.start_time is not None:
         statement = statement.where(_results.c.reference_time >= query.start_time)
     if query.end_time is not None:

@@ -11,6 +11,7 @@ from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from hutong.results.v1.lookup_pb2 import (
     CLAIMED_REPORT_MATCH_STATE_FOUND,
     CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
+    CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM,
     CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
     LOOKUP_SCOPE_NATIONWIDE,
     SOURCE_STATE_NOT_ASKED,
@@ -28,7 +29,7 @@ from hutong.results.v1.results_service_pb2 import (
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
-from services.domain.names import format_lab, format_node, parse_lab
+from services.domain.names import DEFAULT_ITEM, format_lab, format_node, parse_items, parse_lab
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number, mask_number
 from services.results.fields import document_from_proto
@@ -65,7 +66,7 @@ class _Question:
         Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so that this one never meets it.
     """
 
-    __slots__ = ("claims", "leaves_out_nation", "limit", "masked_number", "nationwide", "subject_key", "token")
+    __slots__ = ("claims", "items", "leaves_out_nation", "limit", "masked_number", "nationwide", "subject_key", "token")
 
     def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
         # Every read of this node's database sees all commits that were acknowledged before it, so a token of this node
@@ -78,6 +79,7 @@ class _Question:
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
+        self.items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
         # Without a scope the caller has not chosen LOCAL, so the answer says that the nation was not asked.
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
@@ -96,7 +98,7 @@ class _Question:
         claims = tuple(
             ((lab, NO_REPORT if holds_resident_number(number) else number), time) for (lab, number), time in self.claims
         )
-        return SubjectQuestion(self.subject_key, self.limit, claims, self.token)
+        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items)
 
 
 class LookupHandler:
@@ -203,7 +205,8 @@ class LookupHandler:
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
         keys = [question.subject_key for question in (*plain, *questions)]
-        matches = await self._store.find_subjects(keys, reports, now)
+        items = sorted({item for question in (*plain, *questions) for item in question.items})
+        matches = await self._store.find_subjects(keys, reports, now, items)
 
         def standing_of(result: StoredResult) -> Standing:
             return matches.standing_at(result.lab, result.reference_time)
@@ -254,8 +257,10 @@ class LookupHandler:
     def _pick(
         self, question: _Question, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
     ) -> LatestResults:
+        # Look-ups that share a read may ask for other items.
+        wanted = [result for result in results if result.item in question.items]
         return pick_latest(
-            results, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
+            wanted, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
         )
 
     def _fill_claims(
@@ -281,9 +286,11 @@ class LookupHandler:
                 if remote.found is not None:
                     records.append(remote.found.result)
             own_records = [record for record in records if record.subject_key in keys]
-            if own_records:
+            record = max(own_records, key=lambda record: record.revision, default=None)
+            if record is not None and record.item not in question.items:
+                claim.state = CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
+            elif record is not None:
                 claim.state = CLAIMED_REPORT_MATCH_STATE_FOUND
-                record = max(own_records, key=lambda record: record.revision)
                 fill_result(claim.result, _masked(record, question), self._standing_of(record, matches, remote))
             elif records:
                 claim.state = CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hutong.results.v1.lookup_pb2 import DataSource
 
 from services.domain.instant import Instant
+from services.domain.names import DEFAULT_ITEM
 from services.results.records.model import ACTIVE, RECALLED, ReportName, StoredResult
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ class ResultQuery:
     states: tuple[int, ...] = (ACTIVE, RECALLED)
     start_time: Instant | None = None
     end_time: Instant | None = None
+    items: tuple[str, ...] = ()
 
     def takes(self, result: StoredResult) -> bool:
         """Whether a result matches the filter."""
         return (
             result.state in self.states
             and (not self.outcomes or result.outcome in self.outcomes)
+            and (not self.items or result.item in self.items)
             and (self.start_time is None or result.reference_time >= self.start_time)
             and (self.end_time is None or result.reference_time < self.end_time)
         )
@@ -82,12 +85,16 @@ class Listing:
 
 
 class SubjectQuestion(NamedTuple):
-    """A question about one subject's results and claimed reports. `token` is the caller's consistency token."""
+    """A question about one subject's results and claimed reports.
+
+    `token` is the caller's consistency token. Results of other items than `items` are not wanted.
+    """
 
     subject_key: bytes
     limit: int
     claims: tuple[tuple[ReportName, Instant | None], ...] = ()
     token: str = ""
+    items: tuple[str, ...] = (DEFAULT_ITEM,)
 
 
 class RemoteMatch(NamedTuple):

@@ -152,7 +152,11 @@ class NationwideLookup:
             }
         )
         # Documents that only the nation has linked to a subject may have results here too.
-        linked = await self._store.find_subjects(remote_keys, [], self._clock.now()) if remote_keys else None
+        linked = (
+            await self._store.find_subjects(remote_keys, [], self._clock.now(), all_items(questions))
+            if remote_keys
+            else None
+        )
         return [
             self._combine(question, one, answer, linked, remote_keys)
             for question, one, answer in zip(questions, found, answers, strict=True)
@@ -162,7 +166,8 @@ class NationwideLookup:
         """Read this node's store once for all questions."""
         now = self._clock.now()
         reports = sorted({name for question in questions for name, _ in question.claims})
-        matches = await self._store.find_subjects([question.subject_key for question in questions], reports, now)
+        keys = [question.subject_key for question in questions]
+        matches = await self._store.find_subjects(keys, reports, now, all_items(questions))
         pairs = zip(matches.by_subject, matches.subjects, strict=True)
         return [SubjectMatches(matches, results, keys, now) for results, keys in pairs]
 
@@ -205,7 +210,9 @@ class NationwideLookup:
         ]
         if not missing:
             return answers
-        more = await nation.ask_each([SubjectQuestion(key, questions[index].limit) for index, key in missing])
+        more = await nation.ask_each(
+            [SubjectQuestion(key, questions[index].limit, items=questions[index].items) for index, key in missing]
+        )
         completed = list(answers)
         for (index, _), answer in zip(missing, more, strict=True):
             so_far = completed[index]
@@ -255,6 +262,11 @@ class NationwideLookup:
             return sources if self._jurisdiction == NATION else [own, *sources]
         state = SOURCE_STATE_NOT_CONFIGURED if self._nation is None else SOURCE_STATE_UNAVAILABLE
         return [own, DataSource(node=_NATION, state=state)]
+
+
+def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
+    """Return the items that any of the questions asks for. One read answers all of them."""
+    return sorted({item for question in questions for item in question.items})
 
 
 def not_fresh(node: str) -> Unavailable:

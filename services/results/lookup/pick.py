@@ -6,7 +6,9 @@ beyond the limit, and so is the negative that clears a positive within it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import and_
 from typing import NamedTuple
 
 from services.domain.region import within
@@ -15,7 +17,7 @@ from services.results.records.model import ACTIVE, NEGATIVE, POOL_POSITIVE, POSI
 DEFAULT_LIMIT = 3
 """The newest three from inside and from outside the province, as the report of 11 August 2022 says."""
 MAX_PER_SUBJECT = 200
-"""How many of the newest results of each document are read: more than six months of daily tests."""
+"""How many of the newest results of each document and item are read: more than six months of daily tests."""
 
 
 class LatestResults(NamedTuple):
@@ -30,6 +32,7 @@ def pick_latest(
 ) -> LatestResults:
     """Pick at most `limit` results from the jurisdiction and `limit` from outside, and those that must not be hidden.
 
+    Each item has its own limit, and only negatives of its own item clear a positive.
     `may_report` says whether a result's laboratory was authorised at its time. Results that do not count (recalled, or
     without that authorisation) are picked only if others do not reach the limit, and never clear a positive.
     """
@@ -38,13 +41,15 @@ def pick_latest(
     else:
         counting = [result.state == ACTIVE and may_report(result) for result in newest_first]
         chosen: set[int] = set()
-        remaining = {True: limit, False: limit}
+        taken: Counter[tuple[str, bool]] = Counter()
         for index in sorted(range(len(newest_first)), key=lambda index: not counting[index]):
-            inside = within(newest_first[index].sample_region, jurisdiction)
-            if remaining[inside]:
-                remaining[inside] -= 1
+            result = newest_first[index]
+            side = result.item, within(result.sample_region, jurisdiction)
+            if taken[side] < limit:
+                taken[side] += 1
                 chosen.add(index)
-        chosen |= _find_required(newest_first, counting, chosen)
+        for item in {result.item for result in newest_first}:
+            chosen |= _find_required(newest_first, [result.item == item for result in newest_first], counting)
         picked = [newest_first[index] for index in sorted(chosen)]
     in_region: list[StoredResult] = []
     out_of_region: list[StoredResult] = []
@@ -53,14 +58,16 @@ def pick_latest(
     return LatestResults(in_region, out_of_region)
 
 
-def _find_required(results: Sequence[StoredResult], counting: Sequence[bool], chosen: set[int]) -> set[int]:
-    negatives = [index for index, result in enumerate(results) if counting[index] and result.outcome == NEGATIVE]
+def _find_required(results: Sequence[StoredResult], of_item: Sequence[bool], counting: Sequence[bool]) -> set[int]:
+    """Return the indexes of an item's results that no limit may hide."""
+    counts = list(map(and_, of_item, counting))
+    negatives = [index for index, result in enumerate(results) if counts[index] and result.outcome == NEGATIVE]
     # One of these two expires last, whether a policy counts from the report or from sampling.
     needed = {negatives[0], max(negatives, key=lambda index: results[index].sample_time)} if negatives else set()
     newest_sample = max((results[index].sample_time for index in needed), default=None)
     for index, result in enumerate(results):
-        if result.outcome not in (POSITIVE, POOL_POSITIVE) or not counting[index]:
+        if result.outcome not in (POSITIVE, POOL_POSITIVE) or not counts[index]:
             continue
         if newest_sample is None or newest_sample <= result.sample_time:
             needed.add(index)
-    return needed - chosen
+    return needed

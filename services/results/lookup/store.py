@@ -8,6 +8,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant
+from services.domain.names import DEFAULT_ITEM
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
 from services.results.limits import ResultsLimits
@@ -47,12 +48,19 @@ class LookupStore:
         return await self._database.read(work)
 
     async def find_subjects(
-        self, subject_keys: Sequence[bytes], reports: Sequence[ReportName], now: Instant
+        self,
+        subject_keys: Sequence[bytes],
+        reports: Sequence[ReportName],
+        now: Instant,
+        items: Sequence[str] = (DEFAULT_ITEM,),
     ) -> LocalMatches:
-        """Find the results of subjects, given any of their documents, and the named reports."""
+        """Find the results of subjects, given any of their documents, and the named reports.
+
+        Subjects' results are of these items alone. The named reports are found whatever their item.
+        """
 
         def work(connection: Connection) -> LocalMatches:
-            subjects, by_subject = find_subjects(connection, subject_keys)
+            subjects, by_subject = find_subjects(connection, subject_keys, items)
             if self._joined:
                 stamped = iter(
                     with_national_receive_times(connection, [result for one in by_subject for result in one])

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from services.domain.names import DEFAULT_ITEM
 from services.results.documents.store import find_linked, find_with_links
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import SUPERSEDED, StoredResult
@@ -22,47 +23,60 @@ CROSS JOIN LATERAL (
     OR EXISTS ({_ACTIVE_LINK} linked_subject_key = k.key) AS is_linked OFFSET 0
 ) AS link
 LEFT JOIN LATERAL (
-  SELECT {_COLUMNS} FROM results WHERE subject_key = k.key AND state <> {SUPERSEDED}
+  SELECT {_COLUMNS} FROM results WHERE subject_key = k.key AND state <> {SUPERSEDED} AND item = (SELECT %t)
   ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}
 ) AS r ON true
 """
 _SQLITE = (
-    f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED}"
+    f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED} AND item = ?"
     f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
 )
 
 
 def find_subjects(
-    connection: Connection, subject_keys: Sequence[bytes]
+    connection: Connection, subject_keys: Sequence[bytes], items: Sequence[str] = (DEFAULT_ITEM,)
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
     """Return, for each subject in order, the keys of all of its documents, the given one first, and its newest results.
 
-    Results are newest report first, at most MAX_PER_SUBJECT of each document. Subjects without linked documents, which
-    nearly all are, take one statement.
+    Results are newest report first, at most MAX_PER_SUBJECT of each document and item. Subjects without linked
+    documents, which nearly all are, take one statement for each item.
     """
-    newest, linked_keys = _find(connection, subject_keys)
+    newest, linked_keys = _find(connection, subject_keys, items)
     if not linked_keys:
         return [[key] for key in subject_keys], newest
     groups = find_linked(connection, linked_keys)
     by_key = dict(zip(subject_keys, newest, strict=True))
     others = list({key for keys in groups.values() for key in keys} - by_key.keys())
-    by_key.update(zip(others, find_newest(connection, others), strict=True))
+    by_key.update(zip(others, find_newest(connection, others, items), strict=True))
     subjects = [groups.get(key, [key]) for key in subject_keys]
     return subjects, [_merge([by_key[key] for key in keys]) for keys in subjects]
 
 
-def find_newest(connection: Connection, subject_keys: Sequence[bytes]) -> list[list[StoredResult]]:
+def find_newest(
+    connection: Connection, subject_keys: Sequence[bytes], items: Sequence[str] = (DEFAULT_ITEM,)
+) -> list[list[StoredResult]]:
     """Return, for each document in order, the newest revisions of its own results, newest report first."""
-    return _find(connection, subject_keys)[0]
+    return _find(connection, subject_keys, items)[0]
 
 
-def _find(connection: Connection, keys: Sequence[bytes]) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """Return the newest results of each document, and those of the documents that are linked to any other."""
+def _find(
+    connection: Connection, keys: Sequence[bytes], items: Sequence[str]
+) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
+    """Return the newest results of each document, and those of the documents that are linked to any other.
+
+    Each item is read by itself, so that many results of one item hide none of another. Look-ups nearly always ask for
+    one item.
+    """
     find = _find_sqlite if connection.dialect.name == "sqlite" else _find_postgresql
-    return find(connection, keys)
+    of_items = [find(connection, keys, item) for item in items]
+    linked_keys = of_items[0][1]
+    by_document = zip(*(found for found, _ in of_items), strict=True)
+    return [_merge(of_document) for of_document in by_document], linked_keys
 
 
-def _find_postgresql(connection: Connection, keys: Sequence[bytes]) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
+def _find_postgresql(
+    connection: Connection, keys: Sequence[bytes], item: str
+) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
     """Find results by one statement, with one index descent for each document and partition.
 
     Planning takes twice as long as the search, and PostgreSQL would plan again for each small array. The SELECT around
@@ -72,7 +86,7 @@ def _find_postgresql(connection: Connection, keys: Sequence[bytes]) -> tuple[lis
     found: list[list[StoredResult]] = [[] for _ in keys]
     linked_keys: set[bytes] = set()
     driver: Any = connection.connection.driver_connection
-    for row in driver.execute(_POSTGRESQL, (list(keys),), binary=True):
+    for row in driver.execute(_POSTGRESQL, (list(keys), item), binary=True):
         number, is_linked, first = row[:3]
         # A document without results has one row, whose result columns are NULL.
         if first is not None:
@@ -82,16 +96,18 @@ def _find_postgresql(connection: Connection, keys: Sequence[bytes]) -> tuple[lis
     return found, list(linked_keys)
 
 
-def _find_sqlite(connection: Connection, keys: Sequence[bytes]) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
+def _find_sqlite(
+    connection: Connection, keys: Sequence[bytes], item: str
+) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
     """Find results by one statement for each document. SQLite runs in this process, so none costs a round trip."""
     driver: Any = connection.connection.driver_connection
-    found = [[StoredResult._make(row) for row in driver.execute(_SQLITE, (key,))] for key in keys]
+    found = [[StoredResult._make(row) for row in driver.execute(_SQLITE, (key, item))] for key in keys]
     return found, find_with_links(connection, keys)
 
 
-def _merge(of_documents: Sequence[Sequence[StoredResult]]) -> list[StoredResult]:
-    """Return the results of one subject's documents together, newest report first."""
-    if len(of_documents) == 1:
-        return list(of_documents[0])
-    results = [result for results in of_documents for result in results]
+def _merge(lists: Sequence[Sequence[StoredResult]]) -> list[StoredResult]:
+    """Return several lists of one subject's results together, newest report first."""
+    if len(lists) == 1:
+        return list(lists[0])
+    results = [result for results in lists for result in results]
     return sorted(results, key=lambda result: result.reference_time, reverse=True)

@@ -8,7 +8,7 @@ from hutong.exchange.v1 import replica_pb2
 from hutong.results.v1 import lab_pb2, result_pb2
 
 from services.domain.instant import set_timestamp
-from services.domain.names import format_lab, format_node, format_result
+from services.domain.names import format_item, format_lab, format_node, format_result
 from services.results.records.model import StoredResult
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def fill_tube_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedRes
         set_timestamp(message.test_time, columns.test_time)
     if columns.report_time is not None:
         set_timestamp(message.report_time, columns.report_time)
+    if columns.item:
+        message.item = format_item(columns.item)
 
 
 def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standing: Standing) -> None:

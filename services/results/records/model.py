@@ -53,6 +53,7 @@ class NewResult(NamedTuple):
     content_hash: bytes
     key_row: Any
     result_row: Any
+    item: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class StoredResult(NamedTuple):
     receive_time: Instant | None
     test_time: Instant | None
     report_time: Instant | None
+    item: str
     upload_time: Instant
     national_receive_time: Instant | None
     source_node: str

@@ -39,6 +39,8 @@ class TubeColumns(Protocol):
     def test_time(self) -> Instant | None: ...  # noqa: D102
     @property
     def report_time(self) -> Instant | None: ...  # noqa: D102
+    @property
+    def item(self) -> str: ...  # noqa: D102
 
 
 KEY_COLUMNS = ("lab", "report_number", "subject_key", "reference_time", "revision", "outcome", "content_hash")
@@ -55,6 +57,7 @@ TUBE_COLUMNS = (
     "receive_time",
     "test_time",
     "report_time",
+    "item",
 )
 VALIDATED_COLUMNS = (
     "subject_key",
@@ -99,7 +102,7 @@ class CopyRows:
         return (
             f"\t{tube.reference_time}\t{escape(tube.tube_code)}\t{tube.pool_size}\t{tube.specimen}\t{tube.method}"
             f"\t{tube.outcome}\t{escape(tube.sample_region)}\t{escape(tube.sample_site)}\t{tube.sample_time}"
-            f"\t{_or_null(tube.receive_time)}\t{_or_null(tube.test_time)}\t{_or_null(tube.report_time)}"
+            f"\t{_or_null(tube.receive_time)}\t{_or_null(tube.test_time)}\t{_or_null(tube.report_time)}\t{tube.item}"
         )
 
     def form_key(
@@ -141,6 +144,7 @@ class TupleRows:
             tube.receive_time,
             tube.test_time,
             tube.report_time,
+            tube.item,
         )
 
     def form_key(

@@ -42,6 +42,8 @@ results = Table(
     Column("national_receive_time", BigInteger),
     # The region of the node that received the result from its laboratory.
     Column("source_node", String(6), nullable=False),
+    # The id of the test item; empty for the default item.
+    Column("item", String(63), nullable=False, server_default=""),
     Index("ix_results_subject_key_reference_time", "subject_key", "reference_time"),
     postgresql_partition_by="RANGE (reference_time)",
 )

@@ -6,18 +6,26 @@ inserts are compared with what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from services.domain.errors import Unavailable
 from services.results.records.bulk import Bulk, claim_all
 from services.results.records.model import PENDING, NewResult, ReportKey
-from services.results.records.queries import find_reports
+from services.results.records.queries import IS_NEWEST
+from services.results.records.tables import report_keys, results
 from services.results.upload.model import Rejection
 from services.results.upload.validation import conflict, not_the_origin
+
+_results = results
+_keys = report_keys
+
+_REPORTS_AT_ONCE = 5_000
+"""Reports that one statement reads. SQLite takes 32,766 parameters by default, and a batch may have 20,000 persons."""
 
 
 class RemovedMeanwhile(Unavailable):
@@ -39,11 +47,26 @@ class Comparison:
         revised: results that follow a sampling record, with that record's key.
         duplicate_count: results that are stored already.
         conflicts: rejections of the others.
+        conflicting: the report numbers of the others.
     """
 
     revised: list[tuple[NewResult, ReportKey]] = field(default_factory=list)
     duplicate_count: int = 0
     conflicts: list[Rejection] = field(default_factory=list)
+    conflicting: set[str] = field(default_factory=set)
+
+
+class StoredReports(NamedTuple):
+    """What the keys of stored reports do not tell, by report number.
+
+    Attributes:
+        items: the id of each report's item.
+        foreign: the source node's region of each report that another node received. The result of such a sampling
+            record must be uploaded at that node.
+    """
+
+    items: dict[str, str]
+    foreign: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +109,21 @@ def claim_reports(
         all_free = len(claimed) == len(fresh)
         again += [row for row in fresh if row.report_number not in claimed]
         fresh = [row for row in fresh if row.report_number in claimed]
-    return Claims(fresh, _compare_with_stored(connection, bulk, lab, again, source_node), all_free)
+    return Claims(fresh, _compare_with_stored(connection, bulk, lab, again, fresh, source_node), all_free)
 
 
 def _compare_with_stored(
-    connection: Connection, bulk: Bulk, lab: str, rows: Sequence[NewResult], source_node: str
+    connection: Connection,
+    bulk: Bulk,
+    lab: str,
+    rows: Sequence[NewResult],
+    fresh: Sequence[NewResult],
+    source_node: str,
 ) -> Comparison:
-    """Compare results whose report numbers are taken; keys that will be revised stay locked until the commit."""
+    """Compare results whose report numbers are taken; keys that will be revised stay locked until the commit.
+
+    `fresh` are the results of the same batch whose numbers were just claimed.
+    """
     if not rows:
         return Comparison()
     numbers = {row.report_number for row in rows}
@@ -100,45 +131,66 @@ def _compare_with_stored(
     if len(known) < len(numbers):
         raise RemovedMeanwhile
     comparison = compare_reports(dict(known), rows)
-    if not comparison.revised:
+    if not comparison.revised and not comparison.conflicts:
         return comparison
     # Compared again under the lock, because another stream may have committed the same results meanwhile.
     to_revise = {row.report_number for row, _ in comparison.revised}
-    held = bulk.hold_keys(connection, lab, list(to_revise))
+    held = bulk.hold_keys(connection, lab, list(to_revise)) if to_revise else {}
     if len(held) < len(to_revise):
         raise RemovedMeanwhile
-    return compare_reports(known | held, rows, find_foreign(connection, lab, list(to_revise), source_node))
+    stored = find_stored(connection, lab, sorted(to_revise | comparison.conflicting), source_node)
+    # Results that the same batch has just claimed are not stored yet.
+    stored.items.update((row.report_number, row.item) for row in fresh if row.report_number in numbers)
+    return compare_reports(known | held, rows, stored)
 
 
-def find_foreign(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> dict[str, str]:
-    """Return the region of the source node of each report that another node received first, by report number."""
-    stored = find_reports(connection, [(lab, number) for number in report_numbers])
-    return {number: result.source_node for (_, number), result in stored.items() if result.source_node != source_node}
+def find_stored(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> StoredReports:
+    """Return what the keys of a laboratory's stored reports do not tell. `source_node` is this node's region."""
+    stored = StoredReports({}, {})
+    for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
+        some = report_numbers[start : start + _REPORTS_AT_ONCE]
+        query = (
+            select(_results.c.report_number, _results.c.item, _results.c.source_node)
+            .join_from(_keys, _results, IS_NEWEST)
+            .where(_keys.c.lab == lab, _keys.c.report_number.in_(some))
+        )
+        for number, item, received_by in connection.execute(query):
+            stored.items[number] = item
+            if source_node and received_by != source_node:
+                stored.foreign[number] = received_by
+    return stored
 
 
 def compare_reports(
-    known: dict[str, ReportKey], rows: Sequence[NewResult], foreign: Mapping[str, str] | None = None
+    known: dict[str, ReportKey], rows: Sequence[NewResult], stored: StoredReports | None = None
 ) -> Comparison:
     """Separate duplicates, results of sampling records, and conflicts, in the order of the upload.
 
     `known` is updated: once a sampling record has got its result from a row, later rows are compared with that result.
-    `foreign` has the source node's region of records that another node received. Their results are rejected here,
-    because they must be uploaded at that node.
+    Without `stored` the items of stored reports count as equal to those of the rows, and no report as foreign.
     """
     comparison = Comparison()
+    items = dict(stored.items) if stored else {}
     for row in sorted(rows, key=lambda row: (row.tube_index, row.person_index)):
         old = known[row.report_number]
         if is_stored(row, old):
             comparison.duplicate_count += 1
-        elif old.outcome == PENDING and row.outcome != PENDING and old.subject_key == row.subject_key:
-            if foreign and row.report_number in foreign:
-                fault = not_the_origin(row.person_index, foreign[row.report_number])
+        elif (
+            old.outcome == PENDING
+            and row.outcome != PENDING
+            and old.subject_key == row.subject_key
+            and items.get(row.report_number, row.item) == row.item
+        ):
+            if stored and row.report_number in stored.foreign:
+                fault = not_the_origin(row.person_index, stored.foreign[row.report_number])
                 comparison.conflicts.append(Rejection(row.tube_index, row.person_index, (fault,)))
                 continue
             comparison.revised.append((row, old))
             known[row.report_number] = key_of(row, old.revision + 1, old.content_hash)
         else:
-            comparison.conflicts.append(Rejection(row.tube_index, row.person_index, (conflict(row.person_index),)))
+            comparison.conflicting.add(row.report_number)
+            fault = conflict(row.person_index, row.item, items.get(row.report_number, row.item))
+            comparison.conflicts.append(Rejection(row.tube_index, row.person_index, (fault,)))
     return comparison
 
 

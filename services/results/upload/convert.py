@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from hutong.results.v1 import upload_pb2, upload_service_pb2
 
-from services.domain.errors import Violation
+from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import from_timestamp, to_timestamp
-from services.domain.names import format_upload
+from services.domain.names import DEFAULT_ITEM, format_upload, parse_item
 from services.results.upload.model import Acknowledgement, Rejection, Tube, TubePerson, Upload
 from services.results.upload.validation import WHOLE_TUBE, TubeFaults
 
@@ -29,7 +29,16 @@ def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
         from_timestamp(tube.test_time) if has("test_time") else None,
         from_timestamp(tube.report_time) if has("report_time") else None,
         tuple(map(_person_from_proto, tube.persons)),
+        _item_of(tube),
     )
+
+
+def _item_of(tube: upload_pb2.Tube) -> str:
+    """Return the id of a tube's item. A malformed name is a fault of the contract's rules, which reject the tube."""
+    try:
+        return parse_item(tube.item)
+    except InvalidArgument:
+        return DEFAULT_ITEM
 
 
 def _person_from_proto(person: upload_pb2.TubePerson) -> TubePerson:

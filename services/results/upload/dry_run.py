@@ -6,6 +6,7 @@ from types import TracebackType
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE
+from services.domain.names import DEFAULT_ITEM
 from services.results.records.model import ReportKey
 from services.results.upload.claims import compare_reports, key_of
 from services.results.upload.model import Acknowledgement, ValidatedBatch
@@ -52,6 +53,8 @@ class DryRun:
         self._store = store
         self._budget = budget
         self._seen: dict[str, ReportKey] = {}
+        # The items of new reports. The default item, which nearly all have, is left out.
+        self._items: dict[str, str] = {}
         self._offset = 0
 
     def __enter__(self) -> DryRun:
@@ -61,7 +64,7 @@ class DryRun:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._budget.give_back(len(self._seen))
-        self._seen = {}
+        self._seen, self._items = {}, {}
 
     async def compare(self, batch: ValidatedBatch) -> Acknowledgement:
         """Return the acknowledgement that a commit of the batch would get.
@@ -84,10 +87,16 @@ class DryRun:
                 fresh.append(row)
         expected = dict(known)
         comparison = compare_reports(expected, others)
-        if comparison.revised:
-            foreign = await self._store.find_foreign(self._lab, [row.report_number for row, _ in comparison.revised])
+        items = {row.report_number: row.item for row in fresh}
+        if comparison.revised or comparison.conflicts:
+            unequal = comparison.conflicting | {row.report_number for row, _ in comparison.revised}
+            stored = await self._store.find_stored(self._lab, sorted(unequal))
+            # A report that is not stored came in an earlier batch of this dry run, or comes first in this one.
+            for number in unequal - stored.items.keys():
+                stored.items[number] = items.get(number, self._items.get(number, DEFAULT_ITEM))
             expected = dict(known)
-            comparison = compare_reports(expected, others, foreign)
+            comparison = compare_reports(expected, others, stored)
+        self._items |= {number: item for number, item in items.items() if item != DEFAULT_ITEM}
         known = expected
         self._budget.take(len(known.keys() - self._seen.keys()))
         self._seen |= known

@@ -2,8 +2,9 @@
 
 A batch is known by a keyed hash over its tubes, in any upload and at any offset. The hash is stored in the transaction
 that commits the batch, together with the tubes that had a rejection. Those are validated again each time, so that a
-hash never stands for more than what is stored. The laboratory's standings and the horizon of retention are part of the
-hash, because they could change the validation of stored tubes. After such a change no earlier batch is known.
+hash never stands for more than what is stored. The laboratory's standings, the horizon of retention and the admitted
+items are part of the hash, because they could change the validation of stored tubes. After such a change no earlier
+batch is known.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
+from services.domain.names import DEFAULT_ITEM
 from services.domain.subject import Pepper
 from services.results.labs.model import Lab
 from services.results.records.horizon import read_horizon
@@ -43,13 +45,15 @@ class KnownBatch:
     horizon: Instant | None
 
 
-def batch_digest(pepper: Pepper, lab: Lab, tubes: bytes) -> bytes:
-    """Return the keyed hash of a batch's serialized tubes under a laboratory's standings.
+def batch_digest(pepper: Pepper, lab: Lab, items: Sequence[str], tubes: bytes) -> bytes:
+    """Return the keyed hash of a batch's serialized tubes under a laboratory's standings and the admitted items.
 
     It is keyed because a batch may be one tube of one person, whose data could otherwise be found by trying.
     """
     standings = repr([(change.standing, change.effective_time) for change in lab.changes])
-    key = hashlib.sha256(b"batch" + pepper.secret + standings.encode()).digest()
+    # The default item alone adds nothing, so that batches stored before uploads had items are still recognised.
+    admitted = "" if list(items) == [DEFAULT_ITEM] else repr(sorted(items))
+    key = hashlib.sha256(b"batch" + pepper.secret + standings.encode() + admitted.encode()).digest()
     return hashlib.blake2b(tubes, key=key, digest_size=DIGEST_LENGTH).digest()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.domain.errors import Violation
 from services.domain.instant import Instant
+from services.domain.names import DEFAULT_ITEM
 from services.results.records.model import NewResult
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Tube:
     test_time: Instant | None
     report_time: Instant | None
     persons: tuple[TubePerson, ...]
+    item: str = DEFAULT_ITEM
 
     @property
     def reference_time(self) -> Instant:

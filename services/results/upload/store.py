@@ -15,7 +15,7 @@ from services.results.records.horizon import read_horizon
 from services.results.records.model import ReportKey
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.upload import tables
-from services.results.upload.claims import find_foreign
+from services.results.upload.claims import StoredReports, find_stored
 from services.results.upload.commit import commit_batch
 from services.results.upload.known_batches import KnownBatch, find_known
 from services.results.upload.model import Acknowledgement, Upload, UploadPosition, ValidatedBatch
@@ -25,7 +25,7 @@ from services.storage.engine import Database
 class UploadStore:
     """Uploads and their reports. Every write is durable when it returns.
 
-    If `node` is given, `find_foreign` finds reports that another node received first.
+    If `node` is given, `find_stored` finds reports that another node received first.
     """
 
     def __init__(
@@ -57,11 +57,9 @@ class UploadStore:
             lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
         )
 
-    async def find_foreign(self, lab: str, report_numbers: Sequence[str]) -> dict[str, str]:
-        """Return the source node's region of each stored report that another node received first."""
-        if not self._node:
-            return {}
-        return await self._database.read(find_foreign, lab, report_numbers, self._node)
+    async def find_stored(self, lab: str, report_numbers: Sequence[str]) -> StoredReports:
+        """Return items and foreign source nodes of a laboratory's stored reports."""
+        return await self._database.read(find_stored, lab, report_numbers, self._node)
 
     async def get_horizon(self) -> Instant | None:
         """Return the instant before which retention has removed everything; None if it has removed nothing."""

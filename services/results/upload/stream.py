@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadRes
 
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
-from services.domain.names import parse_lab
+from services.domain.names import DEFAULT_ITEM, parse_items, parse_lab
 from services.domain.subject import Pepper
 from services.results.fields import token
 from services.results.labs.cache import KEPT_FOR
@@ -82,7 +82,8 @@ class UploadReceiver:
     ) -> AsyncIterator[UploadResultsResponse]:
         uscc = lab.uscc
         position = UploadPosition(uscc, start.upload_id, self.jurisdiction)
-        validating = self._validating(frames, lab, position, start.validate_only)
+        admitted = parse_items(start.items, "start.items", (DEFAULT_ITEM,))
+        validating = self._validating(frames, lab, admitted, position, start.validate_only)
         with self._committing(position, start.validate_only) as commit:
             async with contextlib.aclosing(validating) as pending_batches:
                 async for pending in pending_batches:
@@ -107,11 +108,16 @@ class UploadReceiver:
             yield dry_run.compare
 
     async def _validating(
-        self, frames: AsyncIterator[UploadResultsRequest], lab: Lab, position: UploadPosition, validate_only: bool
+        self,
+        frames: AsyncIterator[UploadResultsRequest],
+        lab: Lab,
+        items: Sequence[str],
+        position: UploadPosition,
+        validate_only: bool,
     ) -> AsyncGenerator[_PendingBatch]:
         """Yield the batches of a stream in order while they are validated; raise the error that ends the stream."""
         queue: _Queue = asyncio.Queue(VALIDATED_AHEAD)
-        reader = asyncio.ensure_future(self._validate_frames(frames, lab, position, validate_only, queue))
+        reader = asyncio.ensure_future(self._validate_frames(frames, lab, items, position, validate_only, queue))
         try:
             while (item := await queue.get()) is not None:
                 if isinstance(item, Exception):
@@ -161,6 +167,7 @@ class UploadReceiver:
         self,
         frames: AsyncIterator[UploadResultsRequest],
         lab: Lab,
+        items: Sequence[str],
         position: UploadPosition,
         validate_only: bool,
         queue: _Queue,
@@ -179,36 +186,49 @@ class UploadReceiver:
                     # Read again, because a stream may last for days and the laboratory may be suspended meanwhile.
                     lab, read_time = await self._require_lab(lab.uscc), now
                 async with self.quotas.reading(lab.uscc):
-                    pending = await self._begin_validation(lab, now, batch, validate_only)
+                    pending = await self._begin_validation(lab, items, now, batch, validate_only)
                 await queue.put(pending)
         except Exception as error:  # noqa: BLE001 - raised again by _validating
             await queue.put(error)
         else:
             await queue.put(None)
 
-    async def _begin_validation(self, lab: Lab, now: Instant, batch: TubeBatch, validate_only: bool) -> _PendingBatch:
+    async def _begin_validation(
+        self, lab: Lab, items: Sequence[str], now: Instant, batch: TubeBatch, validate_only: bool
+    ) -> _PendingBatch:
         """Start the validation of a batch in the background; of a known batch only the rejected tubes."""
         person_counts = [len(tube.persons) for tube in batch.tubes]
         offset = batch.offset
         batch.ClearField("offset")
         tubes = batch.SerializeToString()
-        digest = b"" if validate_only else batch_digest(self.pepper, lab, tubes)
+        digest = b"" if validate_only else batch_digest(self.pepper, lab, items, tubes)
         known = await self.store.find_known_batch(lab.uscc, digest) if digest else None
         # Known tubes do not count here: they cost next to nothing, and duplicates have a limit of their own.
         unvalidated = range(len(person_counts)) if known is None else known.unstored
         await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in unvalidated))
-        revalidate = partial(self._validate, lab, now, offset, tubes, digest)
+        revalidate = partial(self._validate, lab, items, now, offset, tubes, digest)
         if known is None:
             return _PendingBatch(asyncio.ensure_future(revalidate()), revalidate)
         unstored = [batch.tubes[index] for index in known.unstored]
-        validating = asyncio.ensure_future(self._validate_unstored(lab, now, offset, person_counts, known, unstored))
+        validating = asyncio.ensure_future(
+            self._validate_unstored(lab, items, now, offset, person_counts, known, unstored)
+        )
         return _PendingBatch(validating, revalidate)
 
-    async def _validate(self, lab: Lab, now: Instant, offset: int, tubes: bytes, digest: bytes) -> ValidatedBatch:
-        return replace(await self.pool.validate(lab, now, offset, tubes), digest=digest)
+    async def _validate(
+        self, lab: Lab, items: Sequence[str], now: Instant, offset: int, tubes: bytes, digest: bytes
+    ) -> ValidatedBatch:
+        return replace(await self.pool.validate(lab, now, offset, tubes, items), digest=digest)
 
     async def _validate_unstored(
-        self, lab: Lab, now: Instant, offset: int, person_counts: list[int], known: KnownBatch, unstored: list[Tube]
+        self,
+        lab: Lab,
+        items: Sequence[str],
+        now: Instant,
+        offset: int,
+        person_counts: list[int],
+        known: KnownBatch,
+        unstored: list[Tube],
     ) -> ValidatedBatch:
         """Validate the tubes of a known batch that are not stored."""
         indexes = known.unstored
@@ -222,7 +242,7 @@ class UploadReceiver:
         )
         if not unstored:
             return stored
-        validated = await self.pool.validate(lab, now, offset, TubeBatch(tubes=unstored).SerializeToString())
+        validated = await self.pool.validate(lab, now, offset, TubeBatch(tubes=unstored).SerializeToString(), items)
         return replace(
             stored,
             results=[row._replace(tube_index=indexes[row.tube_index]) for row in validated.results],

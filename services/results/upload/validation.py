@@ -7,14 +7,14 @@ faults of an item are found at once. A faulty item does not affect its neighbour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
 from services.domain.instant import Instant, format_instant
-from services.domain.names import format_node
+from services.domain.names import DEFAULT_ITEM, describe_item, format_node
 from services.domain.region import is_region
 from services.domain.subject import (
     KEY_LENGTH,
@@ -57,6 +57,7 @@ class _Shared(NamedTuple):
     outcome: Outcome
     statement: Any
     of_tube: Any
+    item: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,14 @@ class BatchValidator:
     """Validates batches of a laboratory at an instant.
 
     `rows` forms the rows as the database takes them, because validation runs in a worker and the commit does not.
+    `items` are the ids of the items that the upload admits.
     """
 
     now: Instant
     pepper: Pepper
     lab: Lab
     rows: RowForm
+    items: Collection[str] = (DEFAULT_ITEM,)
 
     def validate_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> ValidatedBatch:
         """Validate every item by itself."""
@@ -122,10 +125,11 @@ class BatchValidator:
 
     def _share(self, index: int, tube: Tube) -> _Shared:
         statement = hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)
-        return _Shared(index, tube.reference_time, tube.outcome, statement, self.rows.form_tube(without_numbers(tube)))
+        of_tube = self.rows.form_tube(without_numbers(tube))
+        return _Shared(index, tube.reference_time, tube.outcome, statement, of_tube, tube.item)
 
     def _make_result(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
-        tube_index, reference_time, outcome, statement, of_tube = shared
+        tube_index, reference_time, outcome, statement, of_tube, item = shared
         lab, number = self.lab.uscc, person.report_number
         subject_key = self.pepper.subject_key(document)
         name_hash = self.pepper.name_hash(person.name)
@@ -143,6 +147,7 @@ class BatchValidator:
             content_hash,
             self.rows.form_key(lab, number, subject_key, reference_time, outcome, content_hash),
             self.rows.form_result((subject_key, lab, number, self.pepper.version, name_hash, *names), of_tube),
+            item,
         )
 
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:
@@ -151,6 +156,8 @@ class BatchValidator:
             faults.append(Violation("sample_region", "REGION_UNKNOWN", "is not a region of GB/T 2260"))
         if holds_resident_number(tube.tube_code):
             faults.append(_holds_number("tube_code"))
+        if tube.item not in self.items:
+            faults.append(_not_admitted(tube.item))
         faults += self._find_pool_faults(tube)
         faults += self._find_time_faults(tube)
         reference_time = tube.sample_time if tube.report_time is None else tube.report_time
@@ -202,6 +209,12 @@ def _holds_number(field: str) -> Violation:
     return Violation(field, "INVALID_FIELD", text)
 
 
+def _not_admitted(item: str) -> Violation:
+    """Return the fault of a tube whose item its upload does not admit."""
+    text = f"this upload does not admit {describe_item(item)}; name the item in start.items if the test belongs here"
+    return Violation("item", "ITEM_NOT_ADMITTED", text)
+
+
 def without_numbers(tube: Tube) -> Tube:
     """Return a tube as it is stored: resident identity card numbers in the site's name are masked.
 
@@ -214,7 +227,11 @@ def without_numbers(tube: Tube) -> Tube:
 
 
 def tube_statement(tube: Tube) -> bytes:
-    """Return everything a laboratory stated of a tube except its persons, in a fixed form for the content hash."""
+    """Return everything a laboratory stated of a tube except its persons, in a fixed form for the content hash.
+
+    The default item adds nothing, so that a tube without an item has the hash that it had before tubes had items.
+    """
+    of_item = (tube.item,) if tube.item else ()
     return "\x1f".join(
         (
             tube.tube_code,
@@ -228,6 +245,7 @@ def tube_statement(tube: Tube) -> bytes:
             str(tube.receive_time),
             str(tube.test_time),
             str(tube.report_time),
+            *of_item,
         )
     ).encode()
 
@@ -249,8 +267,11 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
     return [row for row in rows if row.reference_time >= horizon], rejections
 
 
-def conflict(position: int) -> Violation:
-    """Return the fault of a report that is stored with other content."""
+def conflict(position: int, item: str, stored_item: str) -> Violation:
+    """Return the fault of a report that is stored with other content. A second item is named before anything else."""
+    if item != stored_item:
+        text = f"this report is stored with {describe_item(stored_item)}; use CorrectResult to change its item"
+        return Violation("item", "CONFLICT", text)
     text = "this report is stored with other content; use CorrectResult to change it"
     return Violation(f"persons[{position}].report_number", "CONFLICT", text)
 

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Collection
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from hutong.results.v1.upload_pb2 import Tube, TubeBatch, TubePerson
 
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant
+from services.domain.names import DEFAULT_ITEM
 from services.domain.region import is_region
 from services.domain.subject import Pepper
 from services.results.labs.model import Lab
@@ -53,14 +55,21 @@ class WorkerContext:
         return f"WorkerContext(dialect={self.dialect!r})"
 
 
-def validate_tubes(context: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
+def validate_tubes(
+    context: WorkerContext,
+    lab: Lab,
+    now: Instant,
+    offset: int,
+    tubes: bytes,
+    items: Collection[str] = (DEFAULT_ITEM,),
+) -> ValidatedBatch:
     """Validate the tubes of a serialized TubeBatch by the contract's rules and the domain's.
 
-    `offset` is the index of the first tube in the upload.
+    `offset` is the index of the first tube in the upload. `items` are the ids of the items that the upload admits.
     """
     batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
-    validator = BatchValidator(now, Pepper(context.secret, context.key_version), lab, row_form(context.dialect))
+    validator = BatchValidator(now, Pepper(context.secret, context.key_version), lab, row_form(context.dialect), items)
     return validator.validate_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
 
 
@@ -69,10 +78,10 @@ _Columns = list[tuple[Any, ...]]
 
 
 def _validate_in_columns(
-    context: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes
+    context: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes, items: Collection[str]
 ) -> tuple[ValidatedBatch, _Columns]:
     """Validate as `validate_tubes` does, and return the results apart from the batch, in columns."""
-    validated = validate_tubes(context, lab, now, offset, tubes)
+    validated = validate_tubes(context, lab, now, offset, tubes, items)
     return replace(validated, results=()), list(zip(*validated.results, strict=True))
 
 
@@ -90,8 +99,10 @@ class ValidationPool:
         self._ready = self._multiprocessing.Semaphore(0)
         self._pool = self._new_pool()
 
-    async def validate(self, lab: Lab, now: Instant, offset: int, tubes: bytes) -> ValidatedBatch:
-        """Validate one batch, given as a serialized TubeBatch.
+    async def validate(
+        self, lab: Lab, now: Instant, offset: int, tubes: bytes, items: Collection[str] = (DEFAULT_ITEM,)
+    ) -> ValidatedBatch:
+        """Validate one batch, given as a serialized TubeBatch. `items` are the ids of the admitted items.
 
         Raises:
             Unavailable: SHUTTING_DOWN, the worker was killed. It is replaced, and the batch was not stored.
@@ -100,7 +111,7 @@ class ValidationPool:
         try:
             return _join_results(
                 *await asyncio.get_running_loop().run_in_executor(
-                    pool, _validate_in_columns, self._worker_context, lab, now, offset, tubes
+                    pool, _validate_in_columns, self._worker_context, lab, now, offset, tubes, items
                 )
             )
         except BrokenProcessPool:

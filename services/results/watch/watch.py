@@ -10,7 +10,7 @@ from hutong.results.v1.results_service_pb2 import Checkpoint, ResultFilter, Watc
 
 from services.domain.errors import ResourceExhausted, Unavailable
 from services.domain.instant import SECOND, Span, to_timestamp
-from services.domain.names import parse_lab
+from services.domain.names import parse_items, parse_lab
 from services.domain.region import within
 from services.results.changelog.model import Cursor
 from services.results.fields import known_region
@@ -102,6 +102,7 @@ class _Filter:
         self._labs = {parse_lab(name, "filter.labs") for name in filter_.labs}
         self._region = known_region(filter_.sample_region, "filter.sample_region") if filter_.sample_region else ""
         self._outcomes = set(filter_.outcomes)
+        self._items = set(parse_items(filter_.items, "filter.items"))
 
     def takes(self, result: StoredResult) -> bool:
         """Return whether the filter takes this result."""
@@ -109,6 +110,7 @@ class _Filter:
             (not self._labs or result.lab in self._labs)
             and (not self._region or within(result.sample_region, self._region))
             and (not self._outcomes or result.outcome in self._outcomes)
+            and (not self._items or result.item in self._items)
         )
 
 

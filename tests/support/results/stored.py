@@ -23,6 +23,7 @@ def stored(
     sampled: int | None = None,
     state: int = ACTIVE,
     lab: str = "91220501MA0HUTNG0T",
+    item: str = "",
 ) -> StoredResult:
     """Return a result of the subject. Its report number, and its times in tens of microseconds, are `number`."""
     return StoredResult(
@@ -45,6 +46,7 @@ def stored(
         receive_time=None,
         test_time=None,
         report_time=None if outcome == PENDING else number * 10,
+        item=item,
         upload_time=number * 10,
         national_receive_time=None,
         source_node="410000",

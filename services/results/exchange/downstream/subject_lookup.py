@@ -9,7 +9,7 @@ from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp
-from services.domain.names import parse_lab, parse_node
+from services.domain.names import DEFAULT_ITEM, parse_items, parse_lab, parse_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_replica
 from services.results.exchange.downstream.freshness import NodeRegistry
@@ -54,7 +54,9 @@ class SubjectLookup:
         await self._nodes.await_fresh(self._tokens(request))
         response = LookupSubjectsResponse(sources=await self._nodes.sources())
         now = self._clock.now()
-        matches = await self._store.find_subjects(list(request.subject_keys), sorted({name for name, _ in claims}), now)
+        items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
+        reports = sorted({name for name, _ in claims})
+        matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items)
         limit = request.limit or DEFAULT_LIMIT
         for results, keys in zip(matches.by_subject, matches.subjects, strict=True):
             subject = response.subjects.add(subject_keys=keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, or_, select, text
+from sqlalchemy import Connection, func, or_, select, text
 
 from services.domain.instant import Instant
 from services.results.documents.model import DocumentLink
@@ -79,17 +79,26 @@ def find_active_links(connection: Connection, subjects: Sequence[Sequence[bytes]
 
 
 def read_subscribed(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:
-    """Return the newest revisions of each subject's results, newest report first, at most MAX_PER_SUBJECT of each."""
+    """Return the newest revisions of each subject's results, newest report first.
+
+    At most MAX_PER_SUBJECT of each item are returned.
+    """
     return [SubscribedSubject(keys, _find_replicas(connection, keys)) for keys in subjects]
 
 
 def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> list[Replica]:
-    query = (
-        select(*COLUMNS, _results.c.key_version, _keys.c.content_hash, _keys.c.sampling_hash)
+    newest_first = (_results.c.reference_time.desc(), _results.c.lab, _results.c.report_number)
+    number_in_item = func.row_number().over(partition_by=_results.c.item, order_by=newest_first).label("number_in_item")
+    numbered = (
+        select(*COLUMNS, _results.c.key_version, _keys.c.content_hash, _keys.c.sampling_hash, number_in_item)
         .join_from(_results, _keys, IS_NEWEST)
         .where(_results.c.subject_key.in_(subject_keys))
-        .order_by(_results.c.reference_time.desc(), _results.c.lab, _results.c.report_number)
-        .limit(MAX_PER_SUBJECT)
+        .subquery()
+    )
+    query = (
+        select(*[column for column in numbered.c if column.name != "number_in_item"])
+        .where(numbered.c.number_in_item <= MAX_PER_SUBJECT)
+        .order_by(numbered.c.reference_time.desc(), numbered.c.lab, numbered.c.report_number)
     )
     found = []
     for row in connection.execute(query):

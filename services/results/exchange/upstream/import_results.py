@@ -21,9 +21,9 @@ from services.results.fields import document_from_proto
 from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
 from services.results.lookup.convert import listing_to_proto
-from services.results.lookup.model import Listing
+from services.results.lookup.listing_queries import list_by_subjects
+from services.results.lookup.model import Listing, ResultQuery
 from services.results.lookup.pick import MAX_PER_SUBJECT
-from services.results.lookup.subjects import find_newest
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.runtime.clock import Clock
 from services.storage.engine import Database
@@ -121,9 +121,7 @@ class Importer:
     ) -> ImportResultsResponse:
         """Return the stored results of the subject, by all documents that are linked here or at the nation."""
         keys = {*find_linked(connection, [key]).get(key, [key]), *subject_keys}
-        found = [result for results in find_newest(connection, sorted(keys)) for result in results]
-        found.sort(key=lambda result: result.reference_time, reverse=True)
-        del found[MAX_PER_SUBJECT:]
+        found = list_by_subjects(connection, sorted(keys), ResultQuery(), None, MAX_PER_SUBJECT)
         labs = LabCache()
         labs.refresh(connection, {result.lab for result in found}, self._clock.now())
         listing = Listing(found, labs.standing_at)

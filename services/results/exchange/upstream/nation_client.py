@@ -14,10 +14,11 @@ from hutong.results.v1.lookup_pb2 import ClaimedReport
 
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import set_timestamp
-from services.domain.names import format_lab, format_node
+from services.domain.names import DEFAULT_ITEM, format_item, format_lab, format_node
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
 from services.results.lookup.model import RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
+from services.results.lookup.nationwide import all_items
 from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
@@ -102,6 +103,9 @@ class NationClient:
             limit=max(question.limit for question in questions),
             at_least_as_fresh=sorted({question.token for question in questions if question.token}),
         )
+        items = all_items(questions)
+        if items != [DEFAULT_ITEM]:
+            request.items.extend(map(format_item, items))
         for question in questions:
             for (lab, report_number), report_time in question.claims:
                 claimed = ClaimedReport(lab=format_lab(lab), report_number=report_number)

@@ -52,6 +52,7 @@ def result(
         receive_time=None,
         test_time=tested,
         report_time=reported,
+        item="",
         upload_time=reported or sampled,
         national_receive_time=NOW,
         source_node="220000",

@@ -16,7 +16,7 @@ from services.results.missing_reports.model import MissingReport
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
 from tests.support.results.factories import NOW, REPORTED, USCC, subject_key
 
-TUBE = SharedColumns("T1", 10, 1, 1, NEGATIVE, "220502", "南门 no. 1", REPORTED - HOUR, None, None, REPORTED)
+TUBE = SharedColumns("T1", 10, 1, 1, NEGATIVE, "220502", "南门 no. 1", REPORTED - HOUR, None, None, REPORTED, "")
 TUBES = ReplicaTubes(USCC, 1, NOW, "220000", [TUBE, TUBE], [1, 1], [subject_key(1)] * 2, ["R1", "R2"], [b"h" * 16] * 2)
 RESULT = StoredResult(
     subject_key(1), REPORTED, USCC, "R1", 1, ACTIVE, "", "", *TUBE, NOW, None, "220000",
@@ -34,6 +34,7 @@ BAD_COLUMNS: dict[str, list[Any]] = {
     "sample_time": [FIRST_TESTS - 1, NOW + MAX_AHEAD + 1, 2**63 - 1],
     "receive_time": [1, 2**63 - 1],
     "test_time": [1, 2**63 - 1],
+    "item": ["sars-cov-2-nucleic-acid", "items/x", "A", "a" * 64, "a\tb"],
     "report_time": [FIRST_TESTS - 1, NOW + MAX_AHEAD + 1],
 }
 BAD_NUMBERS = ["", "R 1", "R\0", "R" * 65, "R/1", "R@1", "R\t1"]
@@ -42,6 +43,7 @@ BAD_NUMBERS = ["", "R 1", "R\0", "R" * 65, "R/1", "R@1", "R\t1"]
 def test_what_an_honest_node_sends_passes() -> None:
     """Also of a node whose clock is days ahead, and of kinds of specimen that only a newer version knows."""
     check_tubes(TUBES, 1, NOW)
+    check_tubes(TUBES._replace(tubes=[TUBE._replace(item="sars-cov-2-antigen"), TUBE]), 1, NOW)
     check_tubes(TUBES._replace(tubes=[TUBE._replace(specimen=77, report_time=NOW + 3 * DAY)] * 2), 1, NOW)
     check_change(Replica(RESULT, 1, b"h" * 16, b""), 1, NOW)
     check_change(LAB, 1, NOW)

@@ -29,6 +29,7 @@ FIRST = StoredResult(
     receive_time=None,
     test_time=None,
     report_time=REPORTED,
+    item="",
     upload_time=NOW,
     national_receive_time=NOW + 1,
     source_node="220000",

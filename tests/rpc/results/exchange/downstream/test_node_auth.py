@@ -57,7 +57,7 @@ def change(source_node: str = JILIN, **fields: object) -> replica_pb2.Replicated
     """Return a valid result of a node, with some fields replaced."""
     result = StoredResult(
         subject_key(1), REPORTED, USCC, "R1", 1, ACTIVE, "", "", "T1", 1, 2, 1, NEGATIVE, "220502", "", REPORTED,
-        None, None, REPORTED, NOW, None, source_node,
+        None, None, REPORTED, "", NOW, None, source_node,
     )  # fmt: skip
     message = replica_pb2.ReplicatedChange()
     fill_replica(message.result, Replica(result._replace(**fields), 1, b"h" * 16, b""))  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ def number(person: int) -> str:
 
 
 TUBE = SharedColumns(
-    LONGEST * 64, 1, 2, 1, NEGATIVE, "220502", LONGEST * 200, REPORTED, REPORTED, REPORTED, REPORTED
+    LONGEST * 64, 1, 2, 1, NEGATIVE, "220502", LONGEST * 200, REPORTED, REPORTED, REPORTED, REPORTED, "a" * 63
 )  # fmt: skip
 
 
