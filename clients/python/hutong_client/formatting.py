@@ -55,6 +55,11 @@ def word(enum: Enum, number: int, prefix: str) -> str:
         return str(number)
 
 
+def item_name(item: str) -> str:
+    """Format a test item as its id alone: "sars-cov-2-nucleic-acid", which the empty name stands for."""
+    return item.removeprefix("items/") or "sars-cov-2-nucleic-acid"
+
+
 def source_name(source: DataSource) -> str:
     """Where it was looked: a node, with the service that was asked where that is known, "nodes/410000/policy"."""
     if source.results_service:

@@ -12,8 +12,8 @@ from services.domain.instant import Instant
 from services.verification.decision.model import Claim, Evidence, Record, SourceStatus
 
 _Optional: TypeAlias = tuple[bool, Instant]
-RecordOrder: TypeAlias = tuple[str, int, tuple[int, int, int, Instant, _Optional, _Optional, _Optional]]
-EvidenceOrder: TypeAlias = tuple[str, str, int, _Optional, _Optional, int, int, int]
+RecordOrder: TypeAlias = tuple[str, int, tuple[int, int, int, Instant, _Optional, _Optional, _Optional, str]]
+EvidenceOrder: TypeAlias = tuple[str, str, int, _Optional, _Optional, str, int, int, int]
 
 
 def order_of_record(record: Record) -> RecordOrder:
@@ -26,6 +26,7 @@ def order_of_record(record: Record) -> RecordOrder:
         _optional(record.receive_time),
         _optional(record.test_time),
         _optional(record.report_time),
+        record.item,
     )
     return record.name, record.revision, rest
 
@@ -39,6 +40,7 @@ def order_of_evidence(pair: tuple[Evidence, Claim]) -> EvidenceOrder:
         evidence.outcome,
         _optional(evidence.sample_time),
         _optional(evidence.report_time),
+        evidence.item,
         claim.state,
         claim.lab_standing,
         evidence.channel,

@@ -6,6 +6,7 @@ from hutong.results.v1 import lookup_pb2, next_step_pb2, result_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import from_timestamp
+from services.domain.names import DEFAULT_ITEM, parse_item
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import Claim, Evidence, Record, SourceStatus
 
@@ -25,6 +26,7 @@ def record_from_proto(result: result_pb2.TestResult) -> Record:
         from_timestamp(result.test_time) if has("test_time") else None,
         from_timestamp(result.report_time) if has("report_time") else None,
         result.lab_standing,
+        _item(result.item),
     )
 
 
@@ -38,7 +40,13 @@ def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
         evidence.outcome,
         from_timestamp(evidence.sample_time) if has("sample_time") else None,
         from_timestamp(evidence.report_time) if has("report_time") else None,
+        _item(evidence.item),
     )
+
+
+def _item(name: str) -> str:
+    """Return the id of an item. Nearly every result is of the default item, whose name is empty."""
+    return parse_item(name) if name else DEFAULT_ITEM
 
 
 def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:

@@ -46,7 +46,7 @@ from services.verification.decision.weigh import USABLE, Item, weigh_evidence, w
 if TYPE_CHECKING:
     from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Stored with each decision. Every change after which the same inputs may give another answer raises it."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
@@ -60,7 +60,7 @@ _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
 """Why nothing was usable, the strongest reason first. Of anything else the reason is NO_RESULT."""
 
 
-_COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_CONTRADICTS_RECORD})
+_COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.EVIDENCE_USE_OTHER_ITEM})
 
 
 def decide(inputs: Inputs) -> Decision:

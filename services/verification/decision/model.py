@@ -13,7 +13,7 @@ from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import MINUTE, Instant, Span
-from services.domain.names import format_node
+from services.domain.names import DEFAULT_ITEM, format_node
 from services.domain.region import NATION
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
 
 CLAIM_UNKNOWN = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED
+OTHER_ITEM = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
 OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
@@ -64,7 +65,7 @@ NATIONAL_RESULTS = f"{format_node(NATION)}/results"
 class Record(NamedTuple):
     """One revision of a recorded result. `name` is "labs/{uscc}/results/{report_number}" without the revision.
 
-    `lab_standing` is the laboratory's at report time, at sampling time for PENDING.
+    `lab_standing` is the laboratory's at report time, at sampling time for PENDING. `item` is the id of the test item.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Record(NamedTuple):
     test_time: Instant | None
     report_time: Instant | None
     lab_standing: Standing
+    item: str = DEFAULT_ITEM
 
 
 class Evidence(NamedTuple):
@@ -89,6 +91,7 @@ class Evidence(NamedTuple):
     outcome: Outcome
     sample_time: Instant | None
     report_time: Instant | None
+    item: str = DEFAULT_ITEM
 
 
 class Claim(NamedTuple):

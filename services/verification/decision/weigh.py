@@ -10,10 +10,12 @@ from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import MINUTE, Instant, Span
+from services.domain.names import DEFAULT_ITEM
 from services.verification.decision.evidence import differing_fields, is_ahead_of_record
 from services.verification.decision.model import (
     ACTIVE,
     NOT_AUTHORIZED,
+    OTHER_ITEM,
     OTHER_PERSON,
     PENDING,
     Claim,
@@ -55,6 +57,8 @@ class Item:
 
 def weigh_record(record: Record, inputs: Inputs) -> Item:
     """A record, usable or with the reason why not."""
+    if record.item != DEFAULT_ITEM:
+        return Item(record, pb.EVIDENCE_USE_OTHER_ITEM)
     if record.state != ACTIVE:
         return Item(record, pb.EVIDENCE_USE_RECALLED)
     return Item(record, _fault(record, record.lab_standing, inputs, record.receive_time, record.test_time))
@@ -63,11 +67,16 @@ def weigh_record(record: Record, inputs: Inputs) -> Item:
 def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str, str], Record], inputs: Inputs) -> Item:
     """A piece of evidence: the same as its record, contradicting it, or without one and then of equal force.
 
+    Evidence of another item, or whose record is of another item, has no effect.
     `records` holds the newest revision of each of the person's records by laboratory and report number.
     """
+    if evidence.item != DEFAULT_ITEM or claim.state == OTHER_ITEM:
+        return Item(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
     if not evidence.lab or not evidence.report_number:
         return Item(evidence, pb.EVIDENCE_USE_NOT_IDENTIFIABLE)
     record = records.get((evidence.lab, evidence.report_number))
+    if record is not None and record.item != DEFAULT_ITEM:
+        return Item(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
     if record is not None:
         differing = differing_fields(evidence, record)
         if differing:

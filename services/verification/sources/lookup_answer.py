@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from operator import add
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from hutong.results.v1 import lookup_pb2, result_pb2
 from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 
 from services.domain.instant import set_timestamp
+from services.domain.names import parse_item
 from services.verification.decision.convert import record_from_proto, source_from_results
 from services.verification.decision.model import Record, SourceStatus
 
@@ -97,6 +98,7 @@ def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
         _or_none(columns.test_time_micros[:]),
         _or_none(columns.report_time_micros[:]),
         columns.lab_standing[:],
+        map(parse_item, columns.item[:] or repeat("", len(labs))),
         strict=True,
     )
     records = tuple(map(Record._make, fields))
@@ -121,6 +123,8 @@ def without_masks(result: result_pb2.TestResult) -> result_pb2.TestResult:
 def _result_in_row(columns: LookupColumns, row: int) -> result_pb2.TestResult:
     result = result_pb2.TestResult(**{name: getattr(columns, name)[row] for name in _PLAIN_FIELDS})
     result.name = f"{result.lab}/results/{result.report_number}"
+    if columns.item:
+        result.item = columns.item[row]
     for name in _TIME_FIELDS:
         if time := getattr(columns, f"{name}_micros")[row]:
             set_timestamp(getattr(result, name), time)

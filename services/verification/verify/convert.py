@@ -11,6 +11,7 @@ from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import Instant, set_timestamp, to_timestamp
+from services.domain.names import format_item
 from services.verification.decision.actions import GateRow
 from services.verification.decision.convert import set_source
 from services.verification.decision.model import (
@@ -136,6 +137,7 @@ def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
         outcome=evidence.outcome,
         sample_time=_timestamp(evidence.sample_time),
         report_time=_timestamp(evidence.report_time),
+        item=format_item(evidence.item),
     )
 
 

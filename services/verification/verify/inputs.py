@@ -28,7 +28,7 @@ from services.verification.sources.convert import fill_policy, policy_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, without_masks
 from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
-from services.verification.verify.question import Question
+from services.verification.verify.question import Question, is_looked_up
 
 PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
 """What was found of each piece of evidence, in its order; None for one that was not asked about."""
@@ -150,7 +150,7 @@ def _is_negative_by(record: Record, instant: Instant) -> bool:
 
 def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:
     claims = iter(results.claims if results is not None else ())
-    return [next(claims, None) if evidence.lab and evidence.report_number else None for evidence in question.evidence]
+    return [next(claims, None) if is_looked_up(evidence) else None for evidence in question.evidence]
 
 
 def _claim(claim: lookup_pb2.ClaimedReportMatch | None) -> Claim:

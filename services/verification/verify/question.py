@@ -15,7 +15,7 @@ from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document, check_region, check_time
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
-from services.domain.names import is_report_number, is_uscc
+from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc
 from services.domain.region import NATION
 from services.runtime.consistency import Freshness, decode_token
 from services.verification.decision.convert import evidence_from_proto
@@ -29,6 +29,10 @@ LOOKED_AT_OF_THE_PAST = 20
 """The same for a use in the past, after which other tests followed: as many as a look-up gives."""
 PAST: Span = DAY
 """How long ago a use lies in the past: in less time nobody is tested more often than is looked at."""
+
+
+ITEMS = frozenset({DEFAULT_ITEM})
+"""Ids of the items that are looked up. A look-up that names no item is of these."""
 
 
 class Question(NamedTuple):
@@ -88,7 +92,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
             seen = freshness
     evidence = tuple([evidence_from_proto(each) for each in shown]) if shown else ()
     for report in evidence:
-        if report.lab and report.report_number:
+        if is_looked_up(report):
             look_up.claimed_reports.append(_claimed(report))
     return Question(
         document,
@@ -121,6 +125,11 @@ def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violati
             check_time(time, f"{field}.{name}", found)
             if from_timestamp(time) < FIRST_TESTS:
                 found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before anybody was tested"))
+
+
+def is_looked_up(evidence: Evidence) -> bool:
+    """Whether Results is asked for the record of evidence. Evidence of an item outside ITEMS is not looked up."""
+    return bool(evidence.lab and evidence.report_number) and evidence.item in ITEMS
 
 
 def _claimed(evidence: Evidence) -> ClaimedReport:

@@ -118,6 +118,26 @@ async def test_somebody_elses_report_contradicts_in_person(callers: Callers) -> 
     assert not stored.inputs.claims[0].HasField("test_result")
 
 
+async def test_an_antigen_test_is_not_recognized_as_nucleic_acid(callers: Callers) -> None:
+    """Recorded, shown as what it is, or shown as a nucleic-acid result: it has no effect and no laboratory is asked."""
+    reported = SystemClock().now() - HOUR
+    report, person = _report(), _person(77)
+    await callers.upload(person, report, reported, item="items/sars-cov-2-antigen")
+    lack = (await callers.decisions.Verify(question(person))).decision
+    assert (lack.reason, len(lack.considered)) == (pb.DECISION_REASON_NO_RESULT, 0)
+    for item in ("items/sars-cov-2-antigen", ""):
+        shown = paper(report, reported, item=item)
+        decision = (await callers.decisions.Verify(question(person, evidence=[shown]))).decision
+        assert (decision.reason, len(decision.next_steps)) == (pb.DECISION_REASON_NO_RESULT, 0)
+        assert [one.use for one in decision.considered] == [pb.EVIDENCE_USE_OTHER_ITEM]
+        assert decision.considered[0].evidence.item == item
+        replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
+        assert replayed.identical
+    await callers.upload(person, _report(), reported - MINUTE)
+    decision = (await callers.decisions.Verify(question(person))).decision
+    assert decision.reason == pb.DECISION_REASON_VALID
+
+
 async def test_positive_pool_awaits_its_recheck(callers: Callers) -> None:
     """A positive pool is not a positive person: a recheck is asked for."""
     await callers.upload(_person(5), _report(), SystemClock().now() - HOUR, outcome_pb2.OUTCOME_POOL_POSITIVE)

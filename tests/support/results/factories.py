@@ -28,6 +28,11 @@ NOW = from_datetime(datetime(2022, 8, 11, 12, tzinfo=SHANGHAI))
 REPORTED = NOW - HOUR
 PEPPER = Pepper(b"p" * 32)
 
+ANTIGEN = "items/sars-cov-2-antigen"
+HEPATITIS = "items/hepatitis-b"
+DEFAULT_ITEM_NAME = "items/sars-cov-2-nucleic-acid"
+"""The default item by its name, which is stored as the empty string."""
+
 PENDING = outcome_pb2.OUTCOME_PENDING
 NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
 POSITIVE = outcome_pb2.OUTCOME_POSITIVE
@@ -53,6 +58,7 @@ def make_tube(
     pool_size: int | None = None,
     site: str = "东昌区第一采样点",
     region: str = "220502",
+    item: str = "",
 ) -> upload_pb2.Tube:
     """Return a valid tube of the persons from `first` on, with report numbers R{person}.
 
@@ -71,6 +77,7 @@ def make_tube(
         sample_region=region,
         sample_site=site,
         sample_time=to_timestamp(sampled),
+        item=item,
         persons=[
             upload_pb2.TubePerson(document=make_document(person), report_number=f"R{person}")
             for person in range(first, first + persons)
@@ -105,12 +112,17 @@ def lab_to_register(uscc: str = USCC) -> lab_pb2.Lab:
 
 
 def validate_batch(
-    tubes: Sequence[upload_pb2.Tube], offset: int = 0, *, dialect: str = "sqlite", lab: Lab | None = None
+    tubes: Sequence[upload_pb2.Tube],
+    offset: int = 0,
+    *,
+    dialect: str = "sqlite",
+    lab: Lab | None = None,
+    items: Sequence[str] = ("",),
 ) -> ValidatedBatch:
-    """Validate a batch as an upload does, at NOW."""
+    """Validate a batch as an upload does that admits these items, at NOW."""
     batch = upload_pb2.TubeBatch(tubes=tubes)
     worker = WorkerContext(PEPPER.secret, PEPPER.version, dialect)
-    return validate_tubes(worker, lab or make_lab(), NOW, offset, batch.SerializeToString())
+    return validate_tubes(worker, lab or make_lab(), NOW, offset, batch.SerializeToString(), items)
 
 
 def subject_key(person: int) -> bytes:

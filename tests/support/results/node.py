@@ -103,9 +103,10 @@ class ResultsNode:
         offset: int = 0,
         batch: int = 1000,
         validate_only: bool = False,
+        items: Sequence[str] = (),
     ) -> list[UploadResultsResponse]:
         """Make one upload that must succeed. Return its answers."""
-        frames = [start(upload_id, validate_only=validate_only)]
+        frames = [start(upload_id, validate_only=validate_only, items=items)]
         frames += [batch_of(tubes[at : at + batch], offset + at) for at in range(0, len(tubes), batch)]
         answers, error = await self.send(frames)
         assert error is None, error
@@ -129,9 +130,12 @@ async def ending(call: Any) -> tuple[list[UploadResultsResponse], grpc.aio.AioRp
     raise AssertionError("the upload ended without an error")
 
 
-def start(upload_id: str = "u", lab: str = LAB_NAME, *, validate_only: bool = False) -> UploadResultsRequest:
+def start(
+    upload_id: str = "u", lab: str = LAB_NAME, *, validate_only: bool = False, items: Sequence[str] = ()
+) -> UploadResultsRequest:
     """Return the first message of an upload."""
-    return UploadResultsRequest(start=upload_pb2.UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only))
+    first = upload_pb2.UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only, items=items)
+    return UploadResultsRequest(start=first)
 
 
 def batch_of(tubes: Sequence[upload_pb2.Tube], offset: int = 0) -> UploadResultsRequest:

@@ -21,6 +21,7 @@ from services.verification.decision.model import (
 
 NOON: Instant = 1_660_190_400 * SECOND
 """2022-08-11T12:00:00+08:00."""
+ANTIGEN = "sars-cov-2-antigen"
 LABS = ("labs/91410100MA0000001X", "labs/91220500MA00000029")
 OUTCOMES = (model.NEGATIVE,) * 6 + (
     model.POSITIVE,
@@ -29,6 +30,7 @@ OUTCOMES = (model.NEGATIVE,) * 6 + (
     model.PENDING,
     model.INCONCLUSIVE,
 )
+ITEMS = ("",) * 12 + (ANTIGEN,)
 STANDINGS = (lab_pb2.LAB_STANDING_AUTHORIZED,) * 5 + tuple(lab_pb2.LabStanding.values())
 STATES = (result_pb2.RESULT_STATE_ACTIVE,) * 6 + (
     result_pb2.RESULT_STATE_RECALLED,
@@ -111,6 +113,7 @@ def random_record(random: Random, number: int) -> Record:
         random.choice((None, None, report_time)) if outcome != model.PENDING else None,
         report_time if outcome != model.PENDING else None,
         random.choice(STANDINGS),
+        random.choice(ITEMS),
     )
 
 
@@ -142,6 +145,7 @@ def _revise(random: Random, record: Record) -> Record:
         None,
         changed.report_time,
         changed.lab_standing,
+        changed.item,
     )
 
 
@@ -158,6 +162,7 @@ def _random_evidence(random: Random, world: list[Record], others: list[Record]) 
         source.outcome if random.random() < 0.85 else random.choice(OUTCOMES),
         _shown(random, source.sample_time),
         _shown(random, source.report_time),
+        source.item if random.random() < 0.8 else random.choice(ITEMS),
     )
 
 
@@ -171,10 +176,12 @@ def _find_claim(
     random: Random, evidence: Evidence, world: list[Record], others: list[Record], results_answer: bool
 ) -> Claim:
     report = (evidence.lab, evidence.report_number)
-    if not results_answer or "" in report:
+    if not results_answer or "" in report or evidence.item:
         return model.NOT_LOOKED_UP
     standing = random.choice(STANDINGS)
     mine = [record for record in world if (record.lab, record.report_number) == report]
+    if mine and max(mine, key=lambda record: record.revision).item:
+        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM, None, standing)
     if mine:
         return Claim(
             lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, max(mine, key=lambda record: record.revision), standing

@@ -240,16 +240,18 @@ def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tu
         known += [claim.record for claim in inputs.claims if claim.record is not None]
     names = {record.name for record in known}
     newest = [max((one for one in known if one.name == name), key=lambda one: one.revision) for name in sorted(names)]
-    candidates = [Candidate(record, True, record.lab_standing) for record in newest]
+    candidates = [Candidate(record, True, record.lab_standing) for record in newest if record.item == ""]
     for candidate in candidates:
         if candidate.subject.state != 1:
             candidate.why_not = "RESULT_RECALLED"
     contradictions: list[tuple[str, ...]] = []
     to_upload: set[tuple[str, str]] = set()
     for shown, claim in zip(inputs.evidence, inputs.claims, strict=True):
-        if shown.lab == "" or shown.report_number == "":
+        if shown.lab == "" or shown.report_number == "" or shown.item != "" or claim.state == 4:
             continue
         record = next((r for r in newest if (r.lab, r.report_number) == (shown.lab, shown.report_number)), None)
+        if record is not None and record.item != "":
+            continue
         differing: list[str] = []
         if record is None and claim.state == 2:
             differing = ["person"]

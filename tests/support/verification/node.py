@@ -130,7 +130,12 @@ class Callers:
         await self.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab))
 
     async def upload(
-        self, number: str, report: str, reported: Instant, outcome: int = outcome_pb2.OUTCOME_NEGATIVE
+        self,
+        number: str,
+        report: str,
+        reported: Instant,
+        outcome: int = outcome_pb2.OUTCOME_NEGATIVE,
+        item: str = "",
     ) -> str:
         """Upload one person's single tube, sampled two hours before the report. Return the consistency token."""
         tube = upload_pb2.Tube(
@@ -139,13 +144,16 @@ class Callers:
             specimen=2,  # type: ignore[arg-type]
             method=1,  # type: ignore[arg-type]
             outcome=outcome,  # type: ignore[arg-type]
+            item=item,
             sample_region="220502",
             sample_time=to_timestamp(reported - 2 * HOUR),
             report_time=to_timestamp(reported),
             persons=[upload_pb2.TubePerson(document=document(number), report_number=report)],
         )
         frames = [
-            upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id=f"u-{report}")),
+            upload_service_pb2.UploadResultsRequest(
+                start=upload_pb2.UploadStart(lab=LAB, upload_id=f"u-{report}", items=[item])
+            ),
             upload_service_pb2.UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=0, tubes=[tube])),
         ]
         call: Any = self.uploads.UploadResults(iter(frames))

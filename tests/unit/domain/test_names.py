@@ -152,3 +152,30 @@ def test_a_code_is_right_as_it_stands_or_not_at_all() -> None:
 def test_nodes_have_names() -> None:
     """By their region."""
     assert names.format_node("410000") == "nodes/410000"
+
+
+@given(st.from_regex(r"[a-z0-9-]{1,63}", fullmatch=True))
+def test_items_parse_back(item: str) -> None:
+    assert names.parse_item(names.format_item(item)) == item
+    assert names.is_item(item) == (item != "sars-cov-2-nucleic-acid")
+
+
+def test_the_default_item_is_empty_and_has_a_name_for_people() -> None:
+    default = "items/sars-cov-2-nucleic-acid"
+    assert names.parse_item("") == names.parse_item(default) == ""
+    assert names.format_item("") == ""
+    assert names.describe_item("") == default
+    assert names.is_item("")
+    assert names.parse_items([default, "items/a", "", "items/a"], "items") == ("", "a")
+
+
+@pytest.mark.parametrize("name", ["items/", "items/A", "items/a_b", "items/" + "a" * 64, "labs/a", "a", "items/a\n"])
+def test_a_malformed_item_is_refused_with_its_field(name: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        names.parse_items(["items/a", name], "start.items")
+    assert (caught.value.reason, caught.value.metadata["field"]) == ("MALFORMED_NAME", "start.items[1]")
+
+
+@pytest.mark.parametrize("item", ["items/a", "A", "a_b", "a" * 64, "a\n", "sars-cov-2-nucleic-acid"])
+def test_what_is_no_id_of_an_item_is_known(item: str) -> None:
+    assert not names.is_item(item)

@@ -91,6 +91,7 @@ def _record(name: str) -> Record:
         None,
         _instant(report.get("reported")),
         lab_pb2.LabStanding.Value(f"LAB_STANDING_{report.get('standing', 'authorized').upper()}"),
+        report.get("item", ""),
     )
 
 
@@ -103,6 +104,7 @@ def _evidence(shown: dict[str, Any]) -> Evidence:
         outcome_pb2.Outcome.Value(f"OUTCOME_{report['outcome'].upper()}"),
         _instant(report["sampled"]),
         _instant(report.get("reported")),
+        report.get("item", ""),
     )
 
 
@@ -110,6 +112,10 @@ def _claim(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
     name = shown["report"]
     if case.get("results") == "away":
         return NOT_LOOKED_UP
+    if (shown | RECOGNITION["reports"][name]).get("item"):
+        # Results returns no content of an item that the look-up does not ask for.
+        found = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
+        return Claim(found, None, lab_pb2.LAB_STANDING_AUTHORIZED) if name in case["recorded"] else NOT_LOOKED_UP
     if name in case.get("recorded", []):
         return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, _record(name), lab_pb2.LAB_STANDING_AUTHORIZED)
     others = RECOGNITION["reports"][name].get("of") == "somebody_else"

@@ -10,12 +10,13 @@ from google.protobuf.json_format import ParseDict, ParseError
 from hutong.type.v1 import channel_pb2, outcome_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 
-from hutong_client.cli.options import INSTANT, LAB, Word
+from hutong_client.cli.options import INSTANT, ITEM, LAB, Word
 
 _PARTS: dict[str, Any] = {
     "channel": Word(channel_pb2.Channel, "CHANNEL_"),
     "lab": LAB,
     "report_number": click.STRING,
+    "item": ITEM,
     "outcome": Word(outcome_pb2.Outcome, "OUTCOME_"),
     "sample_time": INSTANT,
     "report_time": INSTANT,
@@ -50,5 +51,5 @@ evidence_option = click.option(
     type=EvidenceOf(),
     multiple=True,
     help="A result that the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,"
-    "sample_time=...,report_time=...; can be repeated.",
+    "sample_time=...,report_time=..., and item=sars-cov-2-antigen for another test than nucleic acid; can be repeated.",
 )

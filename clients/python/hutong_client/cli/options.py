@@ -207,6 +207,22 @@ def lab_name(text: str) -> str:
 
 
 LAB = LabName()
+
+
+class ItemName(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """Argument type for a test item: "items/{item}" or the id alone."""
+
+    name = "item"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the resource name; fail with a usage error if it cannot be one."""
+        name = f"items/{str(value).removeprefix('items/')}"
+        if not re.fullmatch(r"items/[a-z0-9-]{1,63}", name):
+            self.fail("an item is 1 to 63 small letters, digits and hyphens, as sars-cov-2-antigen", param, ctx)
+        return name
+
+
+ITEM = ItemName()
 REGION = click.STRING
 """A GB/T 2260 code of six digits. The service checks whether the region exists."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -98,6 +99,17 @@ def test_an_issued_report_never_becomes_a_sampling_record_again(outcome: int) ->
     assert refused(history, correction_to(PENDING)) == {"outcome": "CONFLICT"}
     after_sampling = [result(PENDING, state=SUPERSEDED), result(outcome, pool_size=pool, revision=2)]
     assert refused(after_sampling, correction_to(PENDING)) == {"outcome": "CONFLICT"}
+
+
+def test_a_correction_mends_the_item_and_keeps_the_report_time() -> None:
+    """Without an item it stays. A report time later than a negative revision's is refused for a new item too."""
+    mended = correct([result()], replace(correction_to(NEGATIVE), item="sars-cov-2-antigen"), NOW)
+    assert (mended.item, mended.report_time) == ("sars-cov-2-antigen", REPORTED)
+    history = [result(state=SUPERSEDED), mended]
+    assert correct(history, correction_to(NEGATIVE), NOW).item == "sars-cov-2-antigen"
+    assert correct(history, replace(correction_to(NEGATIVE), item=""), NOW).item == ""
+    later = replace(correction_to(NEGATIVE, None, REPORTED + 1), item="")
+    assert refused(history, later) == {"reissue_time": "CONFLICT"}
 
 
 def test_a_recalled_report_stays_recalled() -> None:

@@ -36,6 +36,14 @@ def test_a_recalled_positive_needs_no_clearing_and_a_recalled_negative_clears_no
     assert pick_latest(hidden, PROVINCE, 2, may_report).in_region[-1].outcome == POSITIVE
 
 
+def test_every_item_has_its_own_limit() -> None:
+    """Many newer results of one item hide neither a negative nor an uncleared positive of another."""
+    many = [stored(number, item="b") for number in range(30, 10, -1)]
+    few = [stored(9), stored(8, item="c"), stored(7, POSITIVE, item="a")]
+    latest = pick_latest([*many, *few], PROVINCE, 2, may_report).in_region
+    assert [result.report_number for result in latest] == ["R30", "R29", "R9", "R8", "R7"]
+
+
 outcomes = st.sampled_from([PENDING, NEGATIVE, POSITIVE, POOL_POSITIVE])
 persons = st.lists(
     st.tuples(
@@ -76,6 +84,17 @@ def test_a_limit_hides_nothing_that_governs(results: list[StoredResult], limit: 
         assert set(counting[:limit]) <= set(side)
         assert len(side) >= min(limit, len(on_side))
         assert sorted(side, key=lambda result: -result.reference_time) == list(side)
+
+
+@given(persons, st.lists(st.sampled_from("ab"), min_size=14, max_size=14), st.integers(1, 4))
+def test_items_do_not_touch_each_other(results: list[StoredResult], items: list[str], limit: int) -> None:
+    """A mixed history returns of each item what a history of that item alone returns."""
+    mixed = [result._replace(item=item) for result, item in zip(results, items, strict=False)]
+    latest = pick_latest(mixed, PROVINCE, limit, may_report)
+    for item in "ab":
+        alone = pick_latest([result for result in mixed if result.item == item], PROVINCE, limit, may_report)
+        for side, side_alone in zip(latest, alone, strict=True):
+            assert [result for result in side if result.item == item] == side_alone
 
 
 @given(persons, st.integers(1, 4))

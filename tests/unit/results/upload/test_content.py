@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 
 from services.domain.subject import mask_number
 from services.results.records.row_format import KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, escape
+from services.results.upload.known_batches import batch_digest
 from services.results.upload.model import Tube
 from services.results.upload.validation import tube_statement, without_numbers
-from tests.support.results.factories import domain_tube, make_document, make_tube, validate_batch
+from tests.support.results.factories import (
+    ANTIGEN,
+    DEFAULT_ITEM_NAME,
+    PEPPER,
+    domain_tube,
+    make_document,
+    make_lab,
+    make_tube,
+    validate_batch,
+)
 
 OTHERWISE = {
     "tube_code": "T1",
@@ -26,6 +36,7 @@ OTHERWISE = {
     "receive_time": None,
     "test_time": None,
     "report_time": None,
+    "item": "sars-cov-2-antigen",
 }
 
 
@@ -53,6 +64,7 @@ tubes = st.builds(
     receive_time=instants,
     test_time=instants,
     report_time=instants,
+    item=st.sampled_from(["", "1", "a"]),
     persons=st.just(()),
 )
 
@@ -60,6 +72,21 @@ tubes = st.builds(
 @given(tubes, tubes)
 def test_two_tubes_state_the_same_only_when_they_are_the_same(one: Tube, other: Tube) -> None:
     assert (tube_statement(one) == tube_statement(other)) == (one == other)
+
+
+def test_a_tube_without_an_item_has_the_hash_it_had_before_tubes_had_items() -> None:
+    """The hash was computed by the last version without items. The default item by its name is the same item."""
+    (first,) = validate_batch([make_tube()]).results
+    assert first.content_hash.hex() == "8c1543fc2168294aa040fe694747fb40"
+    assert validate_batch([make_tube(item=DEFAULT_ITEM_NAME)]).results == [first]
+    (antigen,) = validate_batch([make_tube(item=ANTIGEN)], items=("sars-cov-2-antigen",)).results
+    assert antigen.content_hash != first.content_hash
+    assert (first.item, antigen.item) == ("", "sars-cov-2-antigen")
+    assert batch_digest(PEPPER, make_lab(), ("",), b"tubes").hex() == "ed30fc5c29789de91975933ef6631c28"
+    assert (
+        batch_digest(PEPPER, make_lab(), ("", "sars-cov-2-antigen"), b"tubes").hex()
+        != "ed30fc5c29789de91975933ef6631c28"
+    )
 
 
 def test_document_name_and_tube_make_the_content() -> None:

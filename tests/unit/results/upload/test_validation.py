@@ -12,6 +12,8 @@ from services.domain.instant import DAY, HOUR, MINUTE, SECOND, to_timestamp
 from services.results.labs.model import StandingChange
 from services.results.upload.model import Rejection, ValidatedBatch
 from tests.support.results.factories import (
+    ANTIGEN,
+    HEPATITIS,
     NEGATIVE,
     NOW,
     PENDING,
@@ -52,6 +54,16 @@ def test_a_right_tube_fans_out_to_its_persons() -> None:
     assert [row.report_number for row in judged.results] == [f"R{person}" for person in range(5)]
     assert [row.subject_key for row in judged.results] == [subject_key(person) for person in range(5)]
     assert {row.reference_time for row in judged.results} == {REPORTED}
+
+
+def test_a_tube_of_an_item_that_is_not_admitted_is_rejected_by_its_item() -> None:
+    """Among tubes of the default item, which stay; a name that is none is a fault of its form."""
+    tubes = [make_tube(0), make_tube(1, item=ANTIGEN), make_tube(2, item="items/Antigen"), make_tube(3, item=HEPATITIS)]
+    judged = validate_batch(tubes, items=("", "hepatitis-b"))
+    assert [row.report_number for row in judged.results] == ["R0", "R3"]
+    assert reasons(judged) == {(1, -1): {"item": "ITEM_NOT_ADMITTED"}, (2, -1): {"item": "INVALID_FIELD"}}
+    assert ANTIGEN in judged.rejections[0].violations[0].description
+    assert not judged.rejections[0].retryable
 
 
 def test_all_faults_of_a_tube_are_told_at_once() -> None:

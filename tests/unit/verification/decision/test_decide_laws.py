@@ -20,6 +20,7 @@ from services.verification.decision.model import (
     INCONCLUSIVE,
     NATIONAL_RESULTS,
     NEGATIVE,
+    NOT_LOOKED_UP,
     PENDING,
     POOL_POSITIVE,
     POSITIVE,
@@ -38,7 +39,15 @@ from services.verification.decision.model import (
 )
 from services.verification.decision.weigh import Item
 from services.verification.verify.convert import decision_to_proto
-from tests.support.verification.decision_inputs import LABS, NOON, POLICY, RESULTS, random_inputs
+from tests.support.verification.decision_inputs import (
+    ANTIGEN,
+    LABS,
+    NOON,
+    POLICY,
+    RESULTS,
+    random_inputs,
+    random_record,
+)
 
 RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED
 NOT_RECOGNIZED = pb.DECISION_OUTCOME_NOT_RECOGNIZED
@@ -389,6 +398,34 @@ def test_everything_weighed_is_explained(inputs: Inputs) -> None:
     assert all(one.use != pb.EVIDENCE_USE_UNSPECIFIED for one in decision.considered)
     used = [one for one in decision.considered if one.use == pb.EVIDENCE_USE_USED]
     assert len(used) == (decision.outcome == RECOGNIZED)
+
+
+@given(worlds, st.integers(0, 2**32))
+def test_what_is_of_another_item_changes_nothing(inputs: Inputs, seed: int) -> None:
+    """An antigen test, recorded or shown, is explained and has no effect where nucleic acid is asked for."""
+    random = Random(seed)
+    more = [random_record(random, number)._replace(item=ANTIGEN) for number in (30, 31)]
+    shown = Evidence(7, LABS[0], "X", random.choice((NEGATIVE, POSITIVE, PENDING)), NOON - HOUR, NOON, ANTIGEN)
+    without = decide(inputs)
+    with_others = decide(
+        inputs._replace(
+            records=(*inputs.records, *more),
+            evidence=(*inputs.evidence, shown),
+            claims=(*inputs.claims, NOT_LOOKED_UP),
+        )
+    )
+    added = [one for one in with_others.considered if one.subject in (*more, shown)]
+    assert {one.use for one in added} <= {pb.EVIDENCE_USE_OTHER_ITEM, pb.EVIDENCE_USE_NOT_NEEDED}
+    assert with_others._replace(considered=()) == without._replace(considered=())
+
+
+def test_evidence_of_a_report_of_another_item_has_its_items_use() -> None:
+    """Shown as a nucleic-acid result while its record is an antigen test, it neither counts nor contradicts."""
+    shown = Evidence(7, LABS[0], "R", NEGATIVE, NOON - HOUR, NOON)
+    found = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM, None, AUTHORIZED)
+    decision = decide(Inputs(NOON, NOON, VENUE, (), (shown,), (found,), ANSWERED))
+    assert (decision.reason, decision.next_steps) == (pb.DECISION_REASON_NO_RESULT, ())
+    assert [one.use for one in decision.considered] == [pb.EVIDENCE_USE_OTHER_ITEM]
 
 
 @given(worlds)

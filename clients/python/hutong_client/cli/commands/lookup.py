@@ -9,12 +9,12 @@ from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2, results_service_p
 from hutong.type.v1 import identity_pb2, outcome_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import Node, NodeCommand, document_options, json_option
+from hutong_client.cli.options import ITEM, Node, NodeCommand, document_options, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS
-from hutong_client.formatting import moment, source_name, word
+from hutong_client.formatting import item_name, moment, source_name, word
 
-_COLUMNS = ("report", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
+_COLUMNS = ("report", "item", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
 
 
 @click.command(cls=NodeCommand)
@@ -23,17 +23,29 @@ _COLUMNS = ("report", "outcome", "sampled", "reported", "region", "pool", "lab's
 @click.option(
     "--limit", type=click.IntRange(1, 20), default=3, show_default=True, help="Results from each side of the region."
 )
+@click.option(
+    "--item",
+    "items",
+    type=ITEM,
+    multiple=True,
+    help="A test item to look up, as sars-cov-2-antigen; repeatable.  [default: sars-cov-2-nucleic-acid]",
+)
 @json_option
 @click.pass_obj
 def lookup(
-    node: Node, document: identity_pb2.IdentityDocument, nationwide: bool, limit: int, as_json: bool
+    node: Node,
+    document: identity_pb2.IdentityDocument,
+    nationwide: bool,
+    limit: int,
+    items: Sequence[str],
+    as_json: bool,
 ) -> ExitCode:
     """Show a person's newest results, sampled inside and outside the node's region.
 
     "Nothing on record" does not mean "not tested".
     """
     scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE if nationwide else lookup_pb2.LOOKUP_SCOPE_LOCAL
-    request = results_service_pb2.LookupLatestRequest(document=document, scope=scope, limit=limit)
+    request = results_service_pb2.LookupLatestRequest(document=document, scope=scope, limit=limit, items=items)
     with node.connect() as connection:
         response = connection.results.LookupLatest(request, timeout=CALL_SECONDS)
     if as_json:
@@ -71,6 +83,7 @@ def _print_results(title: str, results: Sequence[result_pb2.TestResult]) -> None
 def _row(result: result_pb2.TestResult) -> tuple[str, ...]:
     return (
         result.name,
+        item_name(result.item),
         word(outcome_pb2.Outcome, result.outcome, "OUTCOME_"),
         moment(result.sample_time),
         moment(result.report_time),
