@@ -110,7 +110,7 @@ async def test_listings_watches_columns_corrections_and_recalls_know_the_item(no
     assert (await node.admin.RecallResults(recall)).recalled_count == 1
     mend.item = "items/Antigen"
     assert await failure_of(node.admin.CorrectResult(mend)) == (
-        grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "item",
+        grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["item"],
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ async def test_an_antigen_test_is_not_recognized_as_nucleic_acid(callers: Caller
         assert [one.use for one in decision.considered] == [pb.EVIDENCE_USE_OTHER_ITEM]
         assert decision.considered[0].evidence.item == item
         replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
-        assert replayed.identical
+        assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
     await callers.upload(person, _report(), reported - MINUTE)
     decision = (await callers.decisions.Verify(question(person))).decision
     assert decision.reason == pb.DECISION_REASON_VALID

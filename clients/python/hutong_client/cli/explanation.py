@@ -53,6 +53,7 @@ USES = {
     decision_pb2.EVIDENCE_USE_OUTWEIGHED: "not used: a positive or a pool outweighs it",
     decision_pb2.EVIDENCE_USE_NOT_RECORDED: "shown but not on record, so it does not govern",
     decision_pb2.EVIDENCE_USE_NOT_NEEDED: "not needed",
+    decision_pb2.EVIDENCE_USE_OTHER_ITEM: "no effect: a test of another item than the place asks for",
 }
 ACTIONS = {
     decision_pb2.GATE_ACTION_LET_IN: "let in",
