@@ -59,9 +59,10 @@ class Laboratory:
         position: UploadPosition | None = None,
         lab: Lab | None = None,
         now: Instant = NOW,
+        items: Sequence[str] = ("",),
     ) -> Acknowledgement:
         """Validate and commit one batch, by a new stream unless the position of one is given."""
-        batch = validate_batch(tubes, offset, dialect=self.dialect, lab=lab)
+        batch = validate_batch(tubes, offset, dialect=self.dialect, lab=lab, items=items)
         return await self.stores.uploads.commit_batch(position or self.position(upload_id), batch, now)
 
     async def rows(self, *columns: str) -> list[tuple[Any, ...]]:

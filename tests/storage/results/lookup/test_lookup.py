@@ -9,9 +9,11 @@ from hutong.results.v1 import lab_pb2
 
 from services.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from services.domain.instant import DAY, SECOND
+from services.results.exchange.downstream.subscriptions import read_subscribed
 from services.results.labs.model import Lab
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from tests.support.results.factories import (
+    ANTIGEN,
     NOW,
     OTHER_USCC,
     REPORTED,
@@ -79,6 +81,23 @@ async def test_a_subject_with_very_many_results_is_answered_by_the_newest(labora
     await laboratory.send(tubes)
     (results,) = (await laboratory.stores.lookup.find_subjects([subject_key(0)], [], NOW)).by_subject
     assert [result.report_number for result in results] == [f"R{index}" for index in range(MAX_PER_SUBJECT)]
+
+
+async def test_very_many_results_of_one_item_hide_none_of_another(laboratory: Laboratory) -> None:
+    """In look-ups, and in what a subscription returns."""
+    tubes = [make_tube(index, reported=REPORTED - index * SECOND, item=ANTIGEN) for index in range(MAX_PER_SUBJECT + 5)]
+    tubes.append(make_tube(999, reported=REPORTED - DAY))
+    for tube in tubes:
+        tube.persons[0].document.CopyFrom(make_document(0))
+    await laboratory.send(tubes, items=("", "sars-cov-2-antigen"))
+    key = subject_key(0)
+    (alone,) = (await laboratory.stores.lookup.find_subjects([key], [], NOW)).by_subject
+    assert [(result.report_number, result.item) for result in alone] == [("R999", "")]
+    (both,) = (await laboratory.stores.lookup.find_subjects([key], [], NOW, ["", "sars-cov-2-antigen"])).by_subject
+    (subscribed,) = await laboratory.database.read(read_subscribed, [[key]])
+    expected = [*(f"R{index}" for index in range(MAX_PER_SUBJECT)), "R999"]
+    assert [result.report_number for result in both] == expected
+    assert [replica.result.report_number for replica in subscribed.replicas] == expected
 
 
 async def test_a_laboratory_is_registered_once(laboratory: Laboratory) -> None:
