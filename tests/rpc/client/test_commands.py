@@ -32,6 +32,10 @@ def test_lookup_shows_masks_and_where_it_looked(hutong: Shell, who: tuple[str, .
     assert result["name"] == name
     assert result["masked_number"].count("*") >= 10
     assert "does not mean" in hutong("lookup", "--number", UNKNOWN_CARD).stdout
+    of_item = (*who, "--item", "sars-cov-2-antigen")
+    assert "does not mean" in hutong("lookup", *of_item, stdin=hutong.traveller["card_no"]).stdout
+    both = (*of_item, "--item", "sars-cov-2-nucleic-acid")
+    assert "sars-cov-2-nucleic-acid" in hutong("lookup", *both, stdin=hutong.traveller["card_no"]).stdout
 
 
 def test_lab_is_listed_and_its_standing_changed(hutong: Shell) -> None:
