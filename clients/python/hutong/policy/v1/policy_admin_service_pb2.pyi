@@ -33,7 +33,7 @@ class PublishPolicyRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     validate_only: _builtins.bool
-    """Judge it, store nothing: the answer or error is that of a real publication. Default false."""
+    """Check it, store nothing: the answer or error is that of a real publication. Default false."""
     retroactive_reason: _builtins.str
     """Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL."""
     @_builtins.property
@@ -44,7 +44,7 @@ class PublishPolicyRequest(_message.Message):
 
     @_builtins.property
     def impact_time(self) -> _timestamp_pb2.Timestamp:
-        """With it, impacts and impact_count tell which answers change at this instant. Absent for none."""
+        """With it, impacts and impact_count list which answers change at this instant. Absent for none."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class WithdrawPolicyRequest(_message.Message):
     """Check it, store nothing: the answer or error is that of a real withdrawal. Default false."""
     @_builtins.property
     def impact_time(self) -> _timestamp_pb2.Timestamp:
-        """With it, impacts and impact_count tell which answers change at this instant. Absent for none."""
+        """With it, impacts and impact_count list which answers change at this instant. Absent for none."""
 
     def __init__(
         self,
