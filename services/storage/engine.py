@@ -189,7 +189,9 @@ def make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnusableDatabase(f"the directory of a SQLite database cannot be made: {error.strerror}") from None
+        raise UnusableDatabase(
+            f"the directory of a SQLite database cannot be made: {directory}: {error.strerror}"
+        ) from None
 
 
 def create_service_engine(url: str) -> Engine:

@@ -83,7 +83,7 @@ def test_a_wrong_setting_is_said_in_one_line(tmp_path: Path) -> None:
     ended = hutongd("serve", "results", data_dir=str(tmp_path / "data"), jurisdicton="410000")
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("hutongd: unknown setting HUTONG_JURISDICTON; known are ")
+    assert line.startswith("hutongd: unknown setting HUTONG_JURISDICTON; did you mean HUTONG_JURISDICTION?")
     assert not (tmp_path / "data").exists()
 
 
