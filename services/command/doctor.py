@@ -107,9 +107,8 @@ def _pepper(settings: Settings) -> Finding:
 
 def _stored_mark(url: str, version: int) -> bytes | None:
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        if not Path(parsed.database or "").exists():
-            return None
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return None
     engine = create_inspecting_engine(url)
     marks = tables.pepper_marks
     try:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, String, column, exc, make_url, select
 
 from services.domain.errors import Unavailable
 from services.runtime.settings import Settings
-from services.storage.engine import Database, create_service_engine, open_database
+from services.storage.engine import Database, create_inspecting_engine, open_database
 from services.storage.errors import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")
@@ -76,7 +76,7 @@ def find_schema_fault(service: str, url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         return f"there is no database at {parsed.database}: hutongd migrate {service} makes it"
-    engine = create_service_engine(url)
+    engine = create_inspecting_engine(url)
     try:
         with engine.connect() as connection:
             revisions = read_revisions(service, connection)
