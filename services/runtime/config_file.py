@@ -47,6 +47,9 @@ def _flatten(content: Mapping[str, Any], tables: set[str]) -> Iterator[tuple[str
 
 def _text(path: Path, one: Declared, value: Any) -> str:
     """Return a value as the text that the environment variable would have."""
+    if value == "":
+        # It counts as not given, as in the environment.
+        return ""
     allowed = _KINDS.get(one.kind, (str,))
     # In Python a bool is an int.
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):

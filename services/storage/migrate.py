@@ -83,7 +83,9 @@ def find_schema_fault(service: str, url: str) -> str:
     except exc.OperationalError as error:
         if _is_unusable_file(error):
             return f"{_one_line(error.orig)}; check its path and permissions"
-        raise Unavailable("DATABASE_UNAVAILABLE", f"the database of {service}: {_one_line(error.orig)}") from error
+        raise Unavailable(
+            "DATABASE_UNAVAILABLE", f"the database of {service} cannot be reached: {_one_line(error.orig)}"
+        ) from error
     except exc.DatabaseError as error:
         return f"it is no database of Hutong: {_one_line(error.orig)}"
     finally:
