@@ -129,7 +129,9 @@ def list_refusals(
         region=region,
         grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
         states=[refusal_pb2.RefusalState.ValueType(state) for state in states],
-        assessments=[refusal_pb2.RefusalAssessment.ValueType(assessment) for assessment in (*assessments, *former_assessments)],
+        assessments=[
+            refusal_pb2.RefusalAssessment.ValueType(assessment) for assessment in (*assessments, *former_assessments)
+        ],
         refuse_interval=Interval(start_time=start_time, end_time=end_time),
     )
     with node.connect() as connection:
