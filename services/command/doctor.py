@@ -164,7 +164,7 @@ async def _health(settings: Settings, address: str) -> tuple[bool | None, str]:
     """Return whether a server is healthy, None if none answers, and what it says."""
     async with open_channel(address, settings) as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(
+            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
                 health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS, wait_for_ready=False
             )
         except grpc.aio.AioRpcError as error:
