@@ -46,7 +46,7 @@ from services.verification.decision.weigh import USABLE, Item, weigh_evidence, w
 if TYPE_CHECKING:
     from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Stored with each decision. Every change after which the same inputs may give another answer raises it."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
