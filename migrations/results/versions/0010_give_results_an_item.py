@@ -3,7 +3,7 @@
 Neither engine rewrites the table, because the default is a constant. The default stays, so that the column is filled
 for a result whose writer does not name it.
 
-Revision: 0011, after 0009
+Revision: 0010, after 0009
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
+revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
