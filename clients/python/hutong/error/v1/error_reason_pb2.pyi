@@ -198,6 +198,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     reason of a rejection: send the result of a sampling record to the node that received the record.
     Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
     """
+    ERROR_REASON_ITEM_NOT_ADMITTED: _ErrorReason.ValueType  # 42
+    """A tube is of an item that its upload does not admit. Only in a rejection, with the field "item". If the
+    test belongs here, name its item in UploadStart.items.
+    Example: {"reason":"ITEM_NOT_ADMITTED","domain":"hutong.org","metadata":{"field":"item"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
@@ -383,5 +388,10 @@ ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41
 """Another node received the report, and only that node may correct it. FAILED_PRECONDITION. In an upload this is the
 reason of a rejection: send the result of a sampling record to the node that received the record.
 Example: {"reason":"NOT_THE_ORIGIN","domain":"hutong.org","metadata":{"node":"nodes/220000"}}
+"""
+ERROR_REASON_ITEM_NOT_ADMITTED: ErrorReason.ValueType  # 42
+"""A tube is of an item that its upload does not admit. Only in a rejection, with the field "item". If the
+test belongs here, name its item in UploadStart.items.
+Example: {"reason":"ITEM_NOT_ADMITTED","domain":"hutong.org","metadata":{"field":"item"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

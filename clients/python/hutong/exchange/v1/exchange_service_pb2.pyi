@@ -231,6 +231,7 @@ class LookupSubjectsRequest(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     CLAIMED_REPORTS_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """The largest number of results of each subject inside the asking node's region, and also outside it, as in
     LookupLatest: 1 to 20; 0 means 3.
@@ -249,6 +250,12 @@ class LookupSubjectsRequest(_message.Message):
     def at_least_as_fresh(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Consistency tokens of this node or of nodes that replicate to it, at most 500."""
 
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items that are looked up, "items/{item}", at most 20; empty for the default item alone. The limit applies to
+        each item by itself. claimed_reports are looked up whatever their item.
+        """
+
     def __init__(
         self,
         *,
@@ -257,10 +264,11 @@ class LookupSubjectsRequest(_message.Message):
         node: _builtins.str = ...,
         claimed_reports: _abc.Iterable[_lookup_pb2.ClaimedReport] | None = ...,
         at_least_as_fresh: _abc.Iterable[_builtins.str] | None = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_as_fresh", b"at_least_as_fresh", "claimed_reports", b"claimed_reports", "limit", b"limit", "node", b"node", "subject_keys", b"subject_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_as_fresh", b"at_least_as_fresh", "claimed_reports", b"claimed_reports", "items", b"items", "limit", b"limit", "node", b"node", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,6 +87,8 @@ class _ClaimedReportMatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrappe
     """There is a record, and it belongs to another person. Its content is not returned."""
     CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: _ClaimedReportMatchState.ValueType  # 3
     """The sources that answered have no record."""
+    CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM: _ClaimedReportMatchState.ValueType  # 4
+    """There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned."""
 
 class ClaimedReportMatchState(_ClaimedReportMatchState, metaclass=_ClaimedReportMatchStateEnumTypeWrapper):
     """Whether a claimed report has a record, and whether it is this person's."""
@@ -98,6 +100,8 @@ CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON: ClaimedReportMatchState.ValueType  # 2
 """There is a record, and it belongs to another person. Its content is not returned."""
 CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: ClaimedReportMatchState.ValueType  # 3
 """The sources that answered have no record."""
+CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM: ClaimedReportMatchState.ValueType  # 4
+"""There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned."""
 Global___ClaimedReportMatchState: _TypeAlias = ClaimedReportMatchState  # noqa: Y015
 
 @_typing.final

@@ -148,6 +148,7 @@ class TestResult(_message.Message):
     NATIONAL_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}/results/{report_number}" means the newest revision. With "@{revision}" appended it means that
     revision, which never changes.
@@ -187,6 +188,10 @@ class TestResult(_message.Message):
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at report_time (at sample_time for PENDING), as known now. UNSPECIFIED if this node does
     not know the laboratory, which is never a reason against the holder.
+    """
+    item: _builtins.str
+    """What was tested for, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid". A report has one
+    item. Only a correction changes it.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
@@ -237,10 +242,11 @@ class TestResult(_message.Message):
         national_receive_time: _timestamp_pb2.Timestamp | None = ...,
         source_node: _builtins.str = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["national_receive_time", b"national_receive_time", "receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time", "upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_standing", b"lab_standing", "masked_name", b"masked_name", "masked_number", b"masked_number", "method", b"method", "name", b"name", "national_receive_time", b"national_receive_time", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "source_node", b"source_node", "specimen", b"specimen", "state", b"state", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "lab", b"lab", "lab_standing", b"lab_standing", "masked_name", b"masked_name", "masked_number", b"masked_number", "method", b"method", "name", b"name", "national_receive_time", b"national_receive_time", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "source_node", b"source_node", "specimen", b"specimen", "state", b"state", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

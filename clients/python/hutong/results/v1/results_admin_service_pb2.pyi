@@ -32,6 +32,7 @@ class CorrectResultRequest(_message.Message):
     REISSUE_TIME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}/results/{report_number}"."""
     outcome: _outcome_pb2.Outcome.ValueType
@@ -41,6 +42,11 @@ class CorrectResultRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
     content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
+    item: _builtins.str
+    """The correct item, "items/{item}"; empty if it was correct. To correct a report to the default item, give its name:
+    "items/sars-cov-2-nucleic-acid". The report time does not change with the item, so a policy counts the window of
+    the correct item from the report's first report time.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
@@ -61,10 +67,11 @@ class CorrectResultRequest(_message.Message):
         reissue_time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reissue_time", b"reissue_time", "sample_time", b"sample_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "outcome", b"outcome", "reason", b"reason", "reissue_time", b"reissue_time", "request_id", b"request_id", "sample_time", b"sample_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "name", b"name", "outcome", b"outcome", "reason", b"reason", "reissue_time", b"reissue_time", "request_id", b"request_id", "sample_time", b"sample_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,6 +115,7 @@ class RecallResultsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The laboratory, "labs/{uscc}"."""
     reason: _builtins.str
@@ -128,6 +136,10 @@ class RecallResultsRequest(_message.Message):
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
         """Only results with these outcomes; empty for all."""
 
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only results of these items, "items/{item}", at most 20; empty for all."""
+
     def __init__(
         self,
         *,
@@ -137,10 +149,11 @@ class RecallResultsRequest(_message.Message):
         reason: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report_interval", b"report_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "outcomes", b"outcomes", "reason", b"reason", "report_interval", b"report_interval", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "lab", b"lab", "outcomes", b"outcomes", "reason", b"reason", "report_interval", b"report_interval", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -79,6 +79,7 @@ class ListResultsRequest(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
@@ -104,6 +105,10 @@ class ListResultsRequest(_message.Message):
         not end after its start contains nothing.
         """
 
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only results of these items, "items/{item}", at most 20; empty for all."""
+
     def __init__(
         self,
         *,
@@ -114,10 +119,11 @@ class ListResultsRequest(_message.Message):
         outcomes: _abc.Iterable[_outcome_pb2.Outcome.ValueType] | None = ...,
         states: _abc.Iterable[_result_pb2.ResultState.ValueType] | None = ...,
         report_interval: _interval_pb2.Interval | None = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "lab", b"lab", "report_interval", b"report_interval", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "lab", b"lab", "outcomes", b"outcomes", "page_size", b"page_size", "page_token", b"page_token", "report_interval", b"report_interval", "states", b"states", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "items", b"items", "lab", b"lab", "outcomes", b"outcomes", "page_size", b"page_size", "page_token", b"page_token", "report_interval", b"report_interval", "states", b"states", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "document"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
@@ -166,14 +172,15 @@ class LookupLatestRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     CLAIMED_REPORTS_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     scope: _lookup_pb2.LookupScope.ValueType
     """Which nodes to ask. Default LOCAL."""
     limit: _builtins.int
-    """The largest number of results inside the region, and also outside it, 1 to 20; 0 means 3. Results that do not count
-    (recalled, or from a laboratory that was not authorised at the time) are returned only if the limit leaves room,
-    and never clear a positive. Two kinds of results are returned beyond the limit: a positive or pool-positive result
-    that no counting negative with a later sampling time has cleared, and the counting negatives with the newest report
-    time and the newest sampling time.
+    """The largest number of results of each item inside the region, and also outside it, 1 to 20; 0 means 3. Results that
+    do not count (recalled, or from a laboratory that was not authorised at the time) are returned only if the limit
+    leaves room, and never clear a positive. Two kinds of results are returned beyond the limit: a positive or
+    pool-positive result that no counting negative of its item with a later sampling time has cleared, and the counting
+    negatives of each item with the newest report time and the newest sampling time.
     """
     at_least_as_fresh: _builtins.str
     """A consistency token. The response contains everything that the write which returned the token stored. A token of
@@ -190,6 +197,12 @@ class LookupLatestRequest(_message.Message):
     def claimed_reports(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReport]:
         """Reports that the holder claims to have, at most 10. The response has one entry of claims for each, in this order."""
 
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items that are looked up, "items/{item}", at most 20; empty for the default item alone. Results of other items
+        are not returned. The limit applies to each item by itself.
+        """
+
     def __init__(
         self,
         *,
@@ -198,10 +211,11 @@ class LookupLatestRequest(_message.Message):
         limit: _builtins.int = ...,
         at_least_as_fresh: _builtins.str = ...,
         claimed_reports: _abc.Iterable[_lookup_pb2.ClaimedReport] | None = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_as_fresh", b"at_least_as_fresh", "claimed_reports", b"claimed_reports", "document", b"document", "limit", b"limit", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_as_fresh", b"at_least_as_fresh", "claimed_reports", b"claimed_reports", "document", b"document", "items", b"items", "limit", b"limit", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -340,6 +354,7 @@ class ResultFilter(_message.Message):
     LABS_FIELD_NUMBER: _builtins.int
     SAMPLE_REGION_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     sample_region: _builtins.str
     """Only results whose specimen was taken in this region or below it."""
     @_builtins.property
@@ -350,16 +365,21 @@ class ResultFilter(_message.Message):
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_outcome_pb2.Outcome.ValueType]:
         """Only results with these outcomes."""
 
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only results of these items, "items/{item}", at most 20."""
+
     def __init__(
         self,
         *,
         labs: _abc.Iterable[_builtins.str] | None = ...,
         sample_region: _builtins.str = ...,
         outcomes: _abc.Iterable[_outcome_pb2.Outcome.ValueType] | None = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labs", b"labs", "outcomes", b"outcomes", "sample_region", b"sample_region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "labs", b"labs", "outcomes", b"outcomes", "sample_region", b"sample_region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,7 +32,7 @@ from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/upload.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"{\n\x0bUploadStart\x12.\n\x03lab\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12%\n\tupload_id\x18\x02 \x01(\tB\x12\xe2\x41\x01\x02\xbaH\x0br\x06\x80\xeb\x81\xca\x06\x01\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"R\n\tTubeBatch\x12\x17\n\x06offset\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12,\n\x05tubes\x18\x02 \x03(\x0b\x32\x17.hutong.results.v1.TubeB\x04\xe2\x41\x01\x02\"\x88\x05\n\x04Tube\x12\x36\n\ttube_code\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\xc8\x01\x01\x12 \n\tpool_size\x18\x02 \x01(\x05\x42\r\xe2\x41\x01\x02\xbaH\x06\x1a\x04\x18\x14(\x01\x12\x37\n\x08specimen\x18\x03 \x01(\x0e\x32\x1b.hutong.results.v1.SpecimenB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x33\n\x06method\x18\x04 \x01(\x0e\x32\x19.hutong.results.v1.MethodB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07outcome\x18\x05 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12/\n\rsample_region\x18\x06 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x32\n\x0bsample_site\x18\x07 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x46\n\x0bsample_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x15\xe2\x41\x01\x02\xbaH\x0e\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\xc8\x01\x01\x12\x30\n\x0creceive_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttest_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\x07persons\x18\x0c \x03(\x0b\x32\x1d.hutong.results.v1.TubePersonB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\"\x8a\x01\n\nTubePerson\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12<\n\rreport_number\x18\x02 \x01(\tB%\xe2\x41\x01\x02\xbaH\x1er\x19\x18@2\x15^[^\\x00-\\x20\\x7f/@]+$\xc8\x01\x01\"D\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\x7f\n\tRejection\x12\x12\n\ntube_index\x18\x01 \x01(\x05\x12\x14\n\x0cperson_index\x18\x02 \x01(\x05\x12\x35\n\nviolations\x18\x03 \x03(\x0b\x32!.hutong.results.v1.FieldViolation\x12\x11\n\tretryable\x18\x04 \x01(\x08\"\xcf\x02\n\x06Upload\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1e\n\x10\x63ommitted_offset\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x64uplicate_count\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0erejected_count\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:H\xea\x41\x45\n\x11hutong.org/Upload\x12\x1flabs/{uscc}/uploads/{upload_id}*\x07uploads2\x06uploadBj\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/upload.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"\xb2\x01\n\x0bUploadStart\x12.\n\x03lab\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12%\n\tupload_id\x18\x02 \x01(\tB\x12\xe2\x41\x01\x02\xbaH\x0br\x06\x80\xeb\x81\xca\x06\x01\xc8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x35\n\x05items\x18\x04 \x03(\tB&\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x0f\x92\x01\x0c\x10\x14\"\x08r\x06\xa8\xeb\x81\xca\x06\x01\"R\n\tTubeBatch\x12\x17\n\x06offset\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12,\n\x05tubes\x18\x02 \x03(\x0b\x32\x17.hutong.results.v1.TubeB\x04\xe2\x41\x01\x02\"\xcd\x05\n\x04Tube\x12\x36\n\ttube_code\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xbaH\x1cr\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\xc8\x01\x01\x12 \n\tpool_size\x18\x02 \x01(\x05\x42\r\xe2\x41\x01\x02\xbaH\x06\x1a\x04\x18\x14(\x01\x12\x37\n\x08specimen\x18\x03 \x01(\x0e\x32\x1b.hutong.results.v1.SpecimenB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x33\n\x06method\x18\x04 \x01(\x0e\x32\x19.hutong.results.v1.MethodB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07outcome\x18\x05 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12/\n\rsample_region\x18\x06 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x32\n\x0bsample_site\x18\x07 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x46\n\x0bsample_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x15\xe2\x41\x01\x02\xbaH\x0e\xb2\x01\x08\x32\x06\x08\x80\xa4\x8a\xef\x05\xc8\x01\x01\x12\x30\n\x0creceive_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttest_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\x07persons\x18\x0c \x03(\x0b\x32\x1d.hutong.results.v1.TubePersonB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x43\n\x04item\x18\r \x01(\tB5\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x1er\x1c\x32\x1a^(items/[a-z0-9-]{1,63})?$\"\x8a\x01\n\nTubePerson\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12<\n\rreport_number\x18\x02 \x01(\tB%\xe2\x41\x01\x02\xbaH\x1er\x19\x18@2\x15^[^\\x00-\\x20\\x7f/@]+$\xc8\x01\x01\"D\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\x7f\n\tRejection\x12\x12\n\ntube_index\x18\x01 \x01(\x05\x12\x14\n\x0cperson_index\x18\x02 \x01(\x05\x12\x35\n\nviolations\x18\x03 \x03(\x0b\x32!.hutong.results.v1.FieldViolation\x12\x11\n\tretryable\x18\x04 \x01(\x08\"\xcf\x02\n\x06Upload\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1e\n\x10\x63ommitted_offset\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x64uplicate_count\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0erejected_count\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:H\xea\x41\x45\n\x11hutong.org/Upload\x12\x1flabs/{uscc}/uploads/{upload_id}*\x07uploads2\x06uploadBj\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADSTART'].fields_by_name['lab']._serialized_options = b'\342A\001\002\372A\020\n\016hutong.org/Lab\272H\007r\002\030@\310\001\001'
   _globals['_UPLOADSTART'].fields_by_name['upload_id']._loaded_options = None
   _globals['_UPLOADSTART'].fields_by_name['upload_id']._serialized_options = b'\342A\001\002\272H\013r\006\200\353\201\312\006\001\310\001\001'
+  _globals['_UPLOADSTART'].fields_by_name['items']._loaded_options = None
+  _globals['_UPLOADSTART'].fields_by_name['items']._serialized_options = b'\372A\021\n\017hutong.org/Item\272H\017\222\001\014\020\024\"\010r\006\250\353\201\312\006\001'
   _globals['_TUBEBATCH'].fields_by_name['offset']._loaded_options = None
   _globals['_TUBEBATCH'].fields_by_name['offset']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_TUBEBATCH'].fields_by_name['tubes']._loaded_options = None
@@ -66,6 +68,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TUBE'].fields_by_name['sample_time']._serialized_options = b'\342A\001\002\272H\016\262\001\0102\006\010\200\244\212\357\005\310\001\001'
   _globals['_TUBE'].fields_by_name['persons']._loaded_options = None
   _globals['_TUBE'].fields_by_name['persons']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020\024'
+  _globals['_TUBE'].fields_by_name['item']._loaded_options = None
+  _globals['_TUBE'].fields_by_name['item']._serialized_options = b'\372A\021\n\017hutong.org/Item\272H\036r\0342\032^(items/[a-z0-9-]{1,63})?$'
   _globals['_TUBEPERSON'].fields_by_name['document']._loaded_options = None
   _globals['_TUBEPERSON'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_TUBEPERSON'].fields_by_name['report_number']._loaded_options = None
@@ -86,18 +90,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOAD'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_UPLOAD']._loaded_options = None
   _globals['_UPLOAD']._serialized_options = b'\352AE\n\021hutong.org/Upload\022\037labs/{uscc}/uploads/{upload_id}*\007uploads2\006upload'
-  _globals['_UPLOADSTART']._serialized_start=296
-  _globals['_UPLOADSTART']._serialized_end=419
-  _globals['_TUBEBATCH']._serialized_start=421
-  _globals['_TUBEBATCH']._serialized_end=503
-  _globals['_TUBE']._serialized_start=506
-  _globals['_TUBE']._serialized_end=1154
-  _globals['_TUBEPERSON']._serialized_start=1157
-  _globals['_TUBEPERSON']._serialized_end=1295
-  _globals['_FIELDVIOLATION']._serialized_start=1297
-  _globals['_FIELDVIOLATION']._serialized_end=1365
-  _globals['_REJECTION']._serialized_start=1367
-  _globals['_REJECTION']._serialized_end=1494
-  _globals['_UPLOAD']._serialized_start=1497
-  _globals['_UPLOAD']._serialized_end=1832
+  _globals['_UPLOADSTART']._serialized_start=297
+  _globals['_UPLOADSTART']._serialized_end=475
+  _globals['_TUBEBATCH']._serialized_start=477
+  _globals['_TUBEBATCH']._serialized_end=559
+  _globals['_TUBE']._serialized_start=562
+  _globals['_TUBE']._serialized_end=1279
+  _globals['_TUBEPERSON']._serialized_start=1282
+  _globals['_TUBEPERSON']._serialized_end=1420
+  _globals['_FIELDVIOLATION']._serialized_start=1422
+  _globals['_FIELDVIOLATION']._serialized_end=1490
+  _globals['_REJECTION']._serialized_start=1492
+  _globals['_REJECTION']._serialized_end=1619
+  _globals['_UPLOAD']._serialized_start=1622
+  _globals['_UPLOAD']._serialized_end=1957
 # @@protoc_insertion_point(module_scope)

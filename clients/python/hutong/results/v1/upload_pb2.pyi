@@ -31,6 +31,7 @@ class UploadStart(_message.Message):
     LAB_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The laboratory that sends, "labs/{uscc}". It must be registered; otherwise the stream ends with FAILED_PRECONDITION
     (LAB_UNKNOWN).
@@ -41,16 +42,24 @@ class UploadStart(_message.Message):
     """
     validate_only: _builtins.bool
     """Validate everything and store nothing. The responses are those that a real upload would get. Default false."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items that this upload admits besides the default item, "items/{item}", at most 20. A tube of any other item is
+        rejected (ITEM_NOT_ADMITTED) and its report numbers stay free, so that a row of another test in a laboratory's table
+        is not stored by accident. Empty means that the upload admits the default item alone.
+        """
+
     def __init__(
         self,
         *,
         lab: _builtins.str = ...,
         upload_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "upload_id", b"upload_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "lab", b"lab", "upload_id", b"upload_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,6 +115,7 @@ class Tube(_message.Message):
     TEST_TIME_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     PERSONS_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     tube_code: _builtins.str
     """The tube's code within the laboratory, 1 to 64 characters without control characters. A code that contains a
     resident identity card number is rejected (INVALID_FIELD).
@@ -125,6 +135,12 @@ class Tube(_message.Message):
     sample_site: _builtins.str
     """The sampling site's name, at most 200 characters without control characters. Resident identity card numbers in it
     are masked before it is stored. Optional.
+    """
+    item: _builtins.str
+    """What was tested for, "items/{item}" with 1 to 63 small letters, digits and hyphens. Empty means the default item,
+    "items/sars-cov-2-nucleic-acid". Any other item must be in UploadStart.items; otherwise the tube is rejected
+    (ITEM_NOT_ADMITTED). If a report is stored with another item, the person is rejected (CONFLICT with the field
+    "item"): CorrectResult mends the item.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
@@ -163,10 +179,11 @@ class Tube(_message.Message):
         test_time: _timestamp_pb2.Timestamp | None = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         persons: _abc.Iterable[Global___TubePerson] | None = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "outcome", b"outcome", "persons", b"persons", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_time", b"report_time", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "specimen", b"specimen", "test_time", b"test_time", "tube_code", b"tube_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "method", b"method", "outcome", b"outcome", "persons", b"persons", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_time", b"report_time", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "specimen", b"specimen", "test_time", b"test_time", "tube_code", b"tube_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

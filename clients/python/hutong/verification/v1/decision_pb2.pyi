@@ -249,6 +249,10 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """Not looked at: the place asks for no result, or has no rule in force."""
     EVIDENCE_USE_NOT_RECORDED: _EvidenceUse.ValueType  # 17
     """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
+    EVIDENCE_USE_OTHER_ITEM: _EvidenceUse.ValueType  # 18
+    """A test of another item than those that the place asks for, or shown as one of these while its record is of another
+    item. It has no effect.
+    """
 
 class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
@@ -290,6 +294,10 @@ EVIDENCE_USE_NOT_NEEDED: EvidenceUse.ValueType  # 16
 """Not looked at: the place asks for no result, or has no rule in force."""
 EVIDENCE_USE_NOT_RECORDED: EvidenceUse.ValueType  # 17
 """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
+EVIDENCE_USE_OTHER_ITEM: EvidenceUse.ValueType  # 18
+"""A test of another item than those that the place asks for, or shown as one of these while its record is of another
+item. It has no effect.
+"""
 Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015
 
 @_typing.final

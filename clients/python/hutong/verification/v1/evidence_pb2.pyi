@@ -33,6 +33,7 @@ class PresentedEvidence(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     SAMPLE_TIME_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     channel: _channel_pb2.Channel.ValueType
     """How it is shown. Never changes the outcome."""
     lab: _builtins.str
@@ -43,6 +44,10 @@ class PresentedEvidence(_message.Message):
     """
     outcome: _outcome_pb2.Outcome.ValueType
     """What it says."""
+    item: _builtins.str
+    """What it was a test for, "items/{item}"; empty means the default item, "items/sars-cov-2-nucleic-acid". Evidence of
+    an item that the place does not ask for has no effect (EVIDENCE_USE_OTHER_ITEM).
+    """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
         """The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none."""
@@ -60,10 +65,11 @@ class PresentedEvidence(_message.Message):
         outcome: _outcome_pb2.Outcome.ValueType = ...,
         sample_time: _timestamp_pb2.Timestamp | None = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "lab", b"lab", "outcome", b"outcome", "report_number", b"report_number", "report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "item", b"item", "lab", b"lab", "outcome", b"outcome", "report_number", b"report_number", "report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

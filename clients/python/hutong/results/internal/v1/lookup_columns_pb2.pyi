@@ -54,6 +54,7 @@ class LookupColumns(_message.Message):
     NATIONAL_RECEIVE_TIME_MICROS_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item_requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The indexes of the requests that are answered in items, in ascending order."""
@@ -146,6 +147,10 @@ class LookupColumns(_message.Message):
     def lab_standing(self) -> _containers.RepeatedScalarFieldContainer[_lab_pb2.LabStanding.ValueType]:
         """TestResult.lab_standing."""
 
+    @_builtins.property
+    def item(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """TestResult.item. The column is empty if all rows are of the default item."""
+
     def __init__(
         self,
         *,
@@ -172,10 +177,11 @@ class LookupColumns(_message.Message):
         national_receive_time_micros: _abc.Iterable[_builtins.int] | None = ...,
         source_node: _abc.Iterable[_builtins.str] | None = ...,
         lab_standing: _abc.Iterable[_lab_pb2.LabStanding.ValueType] | None = ...,
+        item: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_region_counts", b"in_region_counts", "item_requests", b"item_requests", "lab", b"lab", "lab_standing", b"lab_standing", "method", b"method", "national_receive_time_micros", b"national_receive_time_micros", "out_of_region_counts", b"out_of_region_counts", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "source_node", b"source_node", "sources", b"sources", "specimen", b"specimen", "state", b"state", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time_micros", b"upload_time_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_region_counts", b"in_region_counts", "item", b"item", "item_requests", b"item_requests", "lab", b"lab", "lab_standing", b"lab_standing", "method", b"method", "national_receive_time_micros", b"national_receive_time_micros", "out_of_region_counts", b"out_of_region_counts", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "source_node", b"source_node", "sources", b"sources", "specimen", b"specimen", "state", b"state", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time_micros", b"upload_time_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
