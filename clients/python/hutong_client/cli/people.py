@@ -17,7 +17,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from hutong_client.cli.options import PURPOSE, read_instant
 from hutong_client.tables.columns import ALIASES, Vocabulary
-from hutong_client.tables.encoding import detect_encoding
+from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.open import detect_format, open_table
 from hutong_client.tables.rows import NotATable, Row

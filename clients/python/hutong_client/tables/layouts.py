@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.ndjson_rows import NdjsonTable
+from hutong_client.tables.formats.ndjson_rows import NdjsonTable
 from hutong_client.tables.rows import Row, Table
 
 COLUMNS = ("row", "reasons", "fields", "descriptions", "can_be_retried")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from hutong_client.tables.columns import RESULTS, Vocabulary
-from hutong_client.tables.csv_rows import open_csv
-from hutong_client.tables.ndjson_rows import open_ndjson
+from hutong_client.tables.formats.csv_rows import open_csv
+from hutong_client.tables.formats.ndjson_rows import open_ndjson
 from hutong_client.tables.rows import NotATable, Table
-from hutong_client.tables.xlsx_rows import open_xlsx
+from hutong_client.tables.formats.xlsx_rows import open_xlsx
 
 Format = Literal["csv", "ndjson", "xlsx"]
 """The formats that can be read."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hutong_client.tables.columns import RESULTS
-from hutong_client.tables.encoding import detect_encoding
+from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.rows import Cell, NotATable, Row
 
 _LINES_LOOKED_AT = 50

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hutong_client.tables.columns import HEADER_ROWS, Vocabulary, find_header
-from hutong_client.tables.encoding import detect_encoding
+from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.rows import NUL_FAULT, NotATable, Row
 
 _DELIMITERS = ",\t;，"
