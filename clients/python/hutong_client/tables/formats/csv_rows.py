@@ -116,10 +116,12 @@ class CsvTable:
 
     def _row(self, number: int, cells: list[str]) -> Row:
         known = {column: cells[at].strip() for at, column in self.columns.items() if at < len(cells)}
-        if any(cell.startswith('="') for cell in known.values()):
+        taken = self.lines.taken
+        text = taken[0] if len(taken) == 1 else "".join(taken)
+        if '="' in text:
             known = {column: _KEPT_AS_TEXT.sub(r"\1", cell) for column, cell in known.items()}
         fault = ""
-        if any("\x00" in line for line in self.lines.taken):
+        if "\x00" in text:
             fault = NUL_FAULT
         elif len(cells) > len(self.header) and any(cell.strip() for cell in cells[len(self.header) :]):
             fault = (
