@@ -90,6 +90,7 @@ class UploadSession:
         upload_id: an id chosen by the sender; a session with the same id resumes the upload.
         validate_only: a dry run: validate everything and store nothing. It cannot be resumed and fails at the first
             break.
+        items: the items that the upload admits besides the default item, as "items/sars-cov-2-antigen".
         window: the most batches that may wait for their acknowledgement.
         retry_policy: how long to retry after failures.
         on_retry: called before each retry with the failure and the seconds until the next try.
@@ -102,12 +103,13 @@ class UploadSession:
         upload_id: str,
         *,
         validate_only: bool = False,
+        items: Sequence[str] = (),
         window: int = WINDOW,
         retry_policy: RetryPolicy | None = None,
         on_retry: Callable[[HutongError, float], None] | None = None,
     ) -> None:
         self._uploads = uploads
-        self._start = UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only)
+        self._start = UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only, items=items)
         self._window = window
         self._retry_policy = retry_policy or RetryPolicy()
         self._on_retry = on_retry

@@ -16,6 +16,8 @@ from openpyxl import Workbook
 from clients.examples import generate_day
 from clients.examples.day import LAB
 from tests.support.client.command_line import Shell
+from tests.support.client.laboratory_formats import ENGLISH, TITLES, card, members, person, plus, xlsx
+from tests.support.client.laboratory_formats import csv as csv_file
 from tests.support.processes import run, started
 from tests.support.waiting import wait_until
 
@@ -235,3 +237,52 @@ def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tup
     assert "河南 Henan" in page_text
     assert "2 · 2 unlawful" in page_text
     hutong("refusal", "summary", *span, "--html", str(page), "--json", code=ExitCode.USAGE)
+
+
+def counted(hutong: Shell, file: Path, *options: str, code: ExitCode = ExitCode.DONE) -> tuple[int, int]:
+    """Upload a file and return the numbers of accepted and of rejected persons."""
+    arguments = ("upload", str(file), "--lab", LAB, "--timezone", "Asia/Shanghai", "--region", "220502")
+    told = hutong.json(*arguments, *options, code=code)
+    return told["accepted"], told["rejected"]
+
+
+def test_members_of_a_positive_pool_are_never_positive_persons(hutong: Shell, tmp_path: Path) -> None:
+    """The code stands once: 混管阳性 is stored for the pool, 阳性 of a pool for nobody."""
+    pool = [TITLES, *members("POS-1", 10, 4, first=501, result="混管阳性")]
+    assert counted(hutong, xlsx(("结果", pool), merged=["F2:F5", "G2:G5"])(tmp_path)) == (4, 0)
+    (result,) = hutong.json("lookup", "--number", card(503))["in_region"]
+    assert (result["outcome"], result["tube_code"]) == ("OUTCOME_POOL_POSITIVE", "POS-1")
+    single = csv_file([TITLES, *members("POS-2", 10, 4, first=511, result="阳性")])(tmp_path)
+    assert counted(hutong, single, code=ExitCode.PARTLY) == (0, 4)
+    assert hutong.json("lookup", "--number", card(513)).get("in_region", []) == []
+
+
+def test_all_sheets_are_uploaded_and_hidden_ones_are_told(hutong: Shell, tmp_path: Path) -> None:
+    """A rejected row of the second sheet is told with its sheet."""
+    morning, evening = [TITLES, person(521)], [TITLES, person(522), person(523, result="作废")]
+    file = xlsx(("上午", morning), ("下午", evening), ("旧", [TITLES, person(524)]), hidden=["旧"])(tmp_path)
+    told = hutong("upload", str(file), "--lab", LAB, "--timezone", "+08:00", "--region", "220502", code=ExitCode.PARTLY)
+    assert "accepted 2, duplicates 0, rejected 1" in told.stdout
+    assert "The hidden sheet 旧 was not read" in told.stderr
+    assert "\n下午!3," in file.with_name("day.xlsx.rejects.csv").read_text(encoding="utf-8-sig").replace("\r", "")
+
+
+def test_antigen_is_stored_only_if_it_is_admitted(hutong: Shell, tmp_path: Path) -> None:
+    """A rejected row does not use up its report number; the item of a tube reaches the node with --item."""
+    rows = plus("检测项目", "新冠病毒抗原检测", "新冠病毒核酸检测", rows=[person(531), person(532)])
+    file = csv_file(rows)(tmp_path)
+    assert counted(hutong, file, code=ExitCode.PARTLY) == (1, 1)
+    with file.with_name("day.csv.rejects.csv").open(encoding="utf-8-sig", newline="") as rejects:
+        (row,) = csv.DictReader(rejects)
+    assert (row["reasons"], row["fields"]) == ("ITEM_NOT_ADMITTED", "check_project")
+
+
+def test_what_a_file_lacks_is_told_once_before_anything_is_sent(hutong: Shell, tmp_path: Path) -> None:
+    """Region, report time and zone in one message, with the titles that were not understood."""
+    header = [title if title != "报告时间" else "出炉时刻" for title in TITLES]
+    told = hutong("upload", str(csv_file([header, person(541)])(tmp_path)), "--lab", LAB, code=ExitCode.USAGE).stderr
+    assert all(words in told for words in ("--region", "报告时间", "出炉时刻", "--timezone"))
+    names = csv_file([ENGLISH, person(542, result="NEGATIVE", name="葉劉")], "big5")(tmp_path)
+    refused = hutong("upload", str(names), "--lab", LAB, "--region", "220502", code=ExitCode.USAGE)
+    assert "--encoding" in refused.stderr
+    assert counted(hutong, names, "--encoding", "big5") == (1, 0)

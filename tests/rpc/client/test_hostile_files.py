@@ -174,7 +174,7 @@ MANGLED = [
     ({"sample_date": "06:00"}, "cut the date off"),
     ({"report_date": "2022-08-09"}, "no time of day"),
     ({"report_date": "8/9/22 12:00"}, "which number is the day"),
-    ({"nat_result": "#N/A"}, "not a known result"),
+    ({"nat_result": "#N/A"}, "error value"),
 ]
 
 
@@ -273,7 +273,7 @@ PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Page
         ("day.csv.gz", b"\x1f\x8b\x08" + bytes(40), "unpack it"),
         ("old.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Excel 97-2003"),
         ("page.csv", b"<html><table><tr><td>1</td></tr></table></html>", "a web page"),
-        ("letter.csv", "敬启者：附上今日结果。\r\n".encode("gb18030"), "no known column name"),
+        ("letter.csv", "敬启者：附上今日结果。\r\n".encode("gb18030"), "--encoding"),
         ("noise.csv", bytes(range(256)) * 20, "not text"),
         ("day.ndjson", b"hello\n", "not JSON"),
         ("day.ndjson", b"[1, 2]\n", "not a JSON object"),

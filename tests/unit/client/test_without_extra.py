@@ -14,7 +14,8 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"click", "openpyxl", "protovalidate", "rich", "yaml"}:
+        extra = {"click", "olefile", "openpyxl", "protovalidate", "python_calamine", "rich", "yaml"}
+        if name.partition(".")[0] in extra:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 

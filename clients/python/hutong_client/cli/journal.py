@@ -21,7 +21,8 @@ class Journal:
     """Content of the journal. It holds no identity.
 
     Attributes:
-        lab, timezone, region: the options of the upload. A resumed upload must read the file with the same options.
+        lab, timezone, region, encoding, item: the options of the upload; `item` joins several with commas. A resumed
+            upload must read the file with the same options.
         rejects: the file of rejected rows: a name if it is beside the journal, otherwise a whole path.
         upload_id: the upload's id at the service.
         sha256: hash of the uploaded file.
@@ -43,6 +44,8 @@ class Journal:
     rejected_rows: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
     finished: bool = False
+    encoding: str = ""
+    item: str = ""
 
 
 class CannotResume(Exception):
@@ -80,7 +83,7 @@ def read_journal(path: Path, fresh: Journal) -> Journal | None:
         raise CannotResume(f"{path} is not a journal of an upload; remove it and upload without --resume") from None
     if kept.sha256 != fresh.sha256:
         raise CannotResume("the file has changed since its upload began; upload it without --resume")
-    for option in ("lab", "timezone", "region", "rejects"):
+    for option in ("lab", "timezone", "region", "encoding", "item", "rejects"):
         if option == "rejects" and not fresh.rejects:
             continue
         if getattr(kept, option) != getattr(fresh, option):

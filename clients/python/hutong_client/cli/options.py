@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import re
 import sys
@@ -223,6 +224,27 @@ class ItemName(click.ParamType):  # type: ignore[type-arg] # generic only in its
 
 
 ITEM = ItemName()
+
+
+class EncodingName(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """Argument type for the encoding of a text file."""
+
+    name = "encoding"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return Python's name of the encoding; fail with a usage error if it is no encoding of text."""
+        if not value:
+            return ""
+        try:
+            found = codecs.lookup(str(value)).name
+            "阴".encode(found, "ignore")
+        except (LookupError, UnicodeError):
+            self.fail("not a known encoding; one as utf-8, gb18030, big5, shift_jis, euc_kr or cp1251", param, ctx)
+        # The extension of GB2312 and GBK reads both.
+        return "gb18030" if found in {"gb2312", "gbk"} else found
+
+
+ENCODING = EncodingName()
 REGION = click.STRING
 """A GB/T 2260 code of six digits. The service checks whether the region exists."""
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import click
 from google.protobuf.json_format import ParseDict, ParseError
-from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from hutong_client.cli.options import PURPOSE, read_instant
 from hutong_client.tables.columns import ALIASES, Vocabulary
-from hutong_client.tables.encoding import detect_encoding
 from hutong_client.tables.faults import BadCell
+from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.open import detect_format, open_table
 from hutong_client.tables.rows import NotATable, Row
-from hutong_client.tables.values import read_code, read_document_type, read_words
+from hutong_client.tables.values import read_code, read_country, read_document_number, read_document_type, read_words
 
 PEOPLE = Vocabulary(
     {column: ALIASES[column] for column in ("card_no", "card_type", "name", "issuing_country")}
@@ -54,17 +54,17 @@ class Asked:
     fault: str = ""
 
 
-def read_people(path: Path, template: VerifyRequest) -> Iterator[Asked]:
+def read_people(path: Path, template: VerifyRequest, encoding: str = "") -> Iterator[Asked]:
     """Yield the questions of a file. Fields that a row does not set are taken from the template.
 
     Raises:
         NotATable: the file is not a table of people.
     """
     if detect_format(path) == "ndjson":
-        with path.open(encoding=detect_encoding(path), newline="") as text:
+        with path.open(encoding=detect_encoding(path, encoding), newline="") as text:
             yield from (read_question(number, line, template) for number, line in enumerate(text, 1) if line.strip())
         return
-    with open_table(path, PEOPLE) as table:
+    with open_table(path, PEOPLE, encoding) as table:
         rows = iter(table)
         first = next(rows, None)
         if first is None:
@@ -127,13 +127,16 @@ def _read_row(row: Row, template: VerifyRequest) -> Asked:
     if row.fault:
         return Asked(row.number, mark, request, row.fault)
     try:
-        number = read_code(cells.get("card_no", ""))
+        number = read_document_number(cells.get("card_no", ""))
+        kind = read_document_type(cells.get("card_type"), number)
+        # Files give a nationality for every person, but the contract allows it for passports only.
+        has_country = kind == DOCUMENT_TYPE_PASSPORT and "issuing_country" in cells
         request.document.CopyFrom(
             IdentityDocument(
-                type=read_document_type(cells.get("card_type"), number),
+                type=kind,
                 number=number,
                 name=read_words(cells.get("name", "")),
-                issuing_country=str(cells.get("issuing_country", "")),
+                issuing_country=read_country(cells["issuing_country"]) if has_country else "",
             )
         )
         request.region = read_code(cells.get("region", request.region))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ class UploadRun:
 
     def __init__(self, file: Path, session: UploadSession, journal: Journal, validate_only: bool) -> None:
         self._file = file
+        self.notices: Sequence[str] = ()
         self._rejects_path = file.parent / journal.rejects
         self._session = session
         self._journal = journal
@@ -50,7 +51,7 @@ class UploadRun:
         """Send the tubes that are not acknowledged yet. Write rejected rows and the journal as answers arrive."""
         begun = self._journal.acknowledged_offset
         with ExitStack() as stack:
-            table = stack.enter_context(open_table(self._file))
+            table = stack.enter_context(open_table(self._file, encoding=self._journal.encoding))
             rejects = stack.enter_context(
                 RejectsFile(self._rejects_path, layout_of(table), self._journal.rejects_bytes)
             )
@@ -118,6 +119,7 @@ class UploadRun:
                     "rejected": counts.rejected,
                     "rejected_by_reason": journal.rejected_by_reason,
                     "rejects_file": rejects,
+                    "notices": list(self.notices),
                 }
             )
         else:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
 from hutong_client.tables.rows import NotATable
 
-_DECORATION = re.compile(r"[\s*＊:：]+|[（(].*?[）)]")
+_DECORATION = re.compile(r"[\s*＊:：\u200b-\u200f\ufeff]+|[（(].*?[）)]")
+TIME_OF_DAY = ":time_of_day"
+"""Suffix of the column that holds the time of day, if a file gives date and time of day in columns of their own."""
+_DATE_TITLE = re.compile(r"日期$|date$")
+_TIME_TITLE = re.compile(r"时间$|时刻$|time$")
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,29 @@ class Vocabulary:
     Attributes:
         aliases: column → its other names, beginning with the usual Chinese one.
         required: the columns without which no row of the file can be used.
+        fallbacks: column → titles that name it only if no title of `aliases` does, the most exact first.
+        expected: columns that nearly every file needs. They are named together with missing required ones.
     """
 
     aliases: Mapping[str, tuple[str, ...]]
     required: tuple[str, ...]
+    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expected: tuple[str, ...] = ()
 
     def find(self, title: str) -> str | None:
         """Return the column that a title of the header names; None if the title is unknown."""
-        return self._by_name.get(_DECORATION.sub("", title).lower())
+        plain = _plain(title)
+        return self._by_name.get(plain) or self._by_fallback.get(plain)
+
+    def is_fallback(self, title: str) -> bool:
+        """Check whether a title names its column only if no other title does."""
+        return _plain(title) not in self._by_name
+
+    def rank(self, title: str) -> int:
+        """Return how exactly a known title names its column. The most exact one is 0."""
+        column, plain = self.find(title) or "", _plain(title)
+        names = (*self.aliases[column], *self.fallbacks.get(column, ()), column)
+        return names.index(plain)
 
     def count_known(self, titles: Iterable[str]) -> int:
         """Count the titles that name a column."""
@@ -44,9 +63,13 @@ class Vocabulary:
     def _by_name(self) -> Mapping[str, str]:
         return {alias: column for column, aliases in self.aliases.items() for alias in (column, *aliases)}
 
+    @cached_property
+    def _by_fallback(self) -> Mapping[str, str]:
+        return {title: column for column, titles in self.fallbacks.items() for title in titles}
+
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
-    "name": ("姓名", "受检者", "受检者姓名", "受检人", "受检人姓名", "患者姓名"),
+    "name": ("姓名", "受检者", "受检者姓名", "受检人", "受检人姓名", "患者姓名", "人员姓名", "被采样人姓名"),
     "card_no": (
         "证件号码",
         "证件号",
@@ -54,28 +77,78 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "身份证号",
         "身份证号码",
         "身份证",
+        "身份证件号码",
+        "有效证件号码",
         "id_number",
         "document_number",
         "number",
     ),
-    "card_type": ("证件类型", "证件类别", "id_type", "document_type", "type"),
-    "issuing_country": ("签发国", "签发国家", "国籍", "country", "nationality"),
-    "sample_orgname": ("采样机构", "采样点", "采样单位", "采样地点", "采样机构名称", "sample_site"),
+    "card_type": ("证件类型", "证件类别", "证件种类", "id_type", "document_type", "type"),
+    "issuing_country": ("签发国", "签发国家", "国籍", "国家/地区", "country", "nationality"),
+    "sample_orgname": ("采样机构", "采样点", "采样单位", "采样地点", "采样机构名称", "采样点名称", "sample_site"),
     "test_orgname": ("检测机构", "检测单位", "检测机构名称"),
-    "sample_type": ("标本类型", "样本类型", "采样类型", "采样方式", "specimen"),
-    "check_project": ("检测项目", "检验项目", "检测方法", "method"),
-    "sample_date": ("采样时间", "采样日期", "采集时间", "sample_time", "sampling_time"),
-    "collect_date": ("收样时间", "接收时间", "收样日期", "接样时间", "receive_date", "receive_time"),
-    "test_date": ("检测时间", "检验时间", "检测日期", "test_time"),
+    "sample_type": ("标本类型", "样本类型", "标本种类", "样本种类", "采样类型", "采样方式", "specimen"),
+    "check_project": ("检测项目", "检验项目", "检测项目名称", "检验项目名称", "项目名称", "item"),
+    "check_method": ("检测方法", "检验方法", "method"),
+    "sample_date": ("采样时间", "采样日期", "采集时间", "采集日期", "采样时刻", "sample_time", "sampling_time"),
+    "collect_date": ("收样时间", "接收时间", "收样日期", "接收日期", "接样时间", "receive_date", "receive_time"),
+    "test_date": ("检测时间", "检验时间", "检测日期", "检验日期", "test_time"),
     "report_date": ("报告时间", "出具报告时间", "报告出具时间", "报告日期", "report_time"),
-    "nat_result": ("检测结果", "检验结果", "核酸检测结果", "核酸结果", "结果", "outcome", "result"),
-    "report_no": ("报告编号", "报告号", "报告单号", "report_number"),
-    "tube_code": ("管码", "试管码", "试管编号", "采样管编号", "管号", "混管编号", "样本编号", "条码号"),
-    "pool_size": ("混检人数", "混采比例", "混检比例", "混样比例", "pool"),
+    "nat_result": (
+        "检测结果",
+        "检验结果",
+        "核酸检测结果",
+        "核酸结果",
+        "结果判定",
+        "结果",
+        "outcome",
+        "result",
+    ),
+    "report_no": ("报告编号", "报告号", "报告单号", "报告单编号", "report_number"),
+    "tube_code": (
+        "管码",
+        "试管码",
+        "试管编号",
+        "试管号",
+        "采样管编号",
+        "采样管号",
+        "采样管码",
+        "管号",
+        "混管编号",
+        "混采管号",
+        "样本编号",
+        "标本编号",
+        "样本条码",
+        "条码号",
+        "条形码",
+    ),
+    "pool_size": ("混检人数", "混采人数", "混采比例", "混检比例", "混样比例", "混检类型", "混采类型", "pool"),
     "sample_region": ("采样地区", "采样地区划代码", "采样行政区划", "行政区划代码", "行政区划", "region"),
 }
 
-RESULTS = Vocabulary(ALIASES, required=("card_no", "sample_date", "nat_result", "report_no"))
+RESULTS = Vocabulary(
+    ALIASES,
+    required=("card_no", "sample_date", "nat_result", "report_no"),
+    fallbacks={
+        "report_date": (
+            "报告发布时间",
+            "报告发布日期",
+            "结果报告时间",
+            "结果发布时间",
+            "结果上报时间",
+            "出报告时间",
+            "出结果时间",
+            "结果时间",
+            "发布时间",
+            "签发时间",
+            "报告签发时间",
+            "审核时间",
+            "审核日期",
+            "报告审核时间",
+        ),
+    },
+    expected=("report_date",),
+)
 """Columns of a laboratory's results."""
 
 
@@ -104,9 +177,14 @@ def find_header(
             break
         if sum(vocabulary.find(title) in vocabulary.required for title in titles) > 1:
             return number, titles, read_header(titles, vocabulary)
-        if any(map(_CARD.search, titles)) or _count_filled(titles) >= max(_count_filled(header), 3):
+        if has_card(titles) or _count_filled(titles) >= max(_count_filled(header), 3):
             raise NotATable(f"row {number} looks like a person's row above the header; move the header above it")
     return likeliest, header, read_header(header, vocabulary)
+
+
+def has_card(texts: Iterable[str]) -> bool:
+    """Check whether a text contains a number of the form of a resident identity card's."""
+    return any(map(_CARD.search, texts))
 
 
 def _count_filled(titles: Sequence[str]) -> int:
@@ -119,14 +197,7 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
     Raises:
         NotATable: a required column is missing, or a column occurs twice.
     """
-    found: dict[int, str] = {}
-    for position, title in enumerate(titles):
-        column = vocabulary.find(title)
-        if column is None:
-            continue
-        if column in found.values():
-            raise NotATable(f"the header names the column {vocabulary.label(column)} twice; remove one of them")
-        found[position] = column
+    found = name_columns(titles, vocabulary)
     if not found:
         raise NotATable(
             "the first rows contain no known column name; one of them must name the columns, such as "
@@ -134,5 +205,84 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
         )
     missing = [vocabulary.label(column) for column in vocabulary.required if column not in found.values()]
     if missing:
-        raise NotATable(f"the header lacks {', '.join(missing)}; add the column or give it that name")
+        missing += [vocabulary.label(column) for column in vocabulary.expected if column not in found.values()]
+        raise NotATable(
+            f"the header lacks {', '.join(missing)}; add the column or give it that name{list_unknown(titles, found)}"
+        )
     return found
+
+
+def list_unknown(titles: Sequence[str], known: Iterable[int]) -> str:
+    """Return a remark that lists the titles without a known column; empty if there are none."""
+    unknown = [f"“{title.strip()}”" for at, title in enumerate(titles) if title.strip() and at not in {*known}]
+    return f" (not understood: {', '.join(unknown[:20])})" if unknown else ""
+
+
+def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
+    """Return the known columns of titles by their positions.
+
+    Two titles of one time, one of which is a date and one a time, are the date and the time of day. The second gets
+    the suffix `TIME_OF_DAY`.
+
+    Raises:
+        NotATable: a column occurs twice.
+    """
+    by_column: dict[str, list[int]] = {}
+    for position, title in enumerate(titles):
+        column = vocabulary.find(title)
+        if column is not None:
+            by_column.setdefault(column, []).append(position)
+    found: dict[int, str] = {}
+    for column, positions in by_column.items():
+        exact = [at for at in positions if not vocabulary.is_fallback(titles[at])]
+        # Of several fallbacks only the most exact one counts, with its other half if it is a date or a time of day.
+        named = exact or _best_fallback(titles, positions, vocabulary)
+        if len(named) > 1 and (halves := _split_time(titles, named)):
+            found |= {halves[0]: column, halves[1]: column + TIME_OF_DAY}
+        elif len(named) > 1:
+            raise NotATable(_describe_twice(titles, named, vocabulary))
+        else:
+            found[named[0]] = column
+    return dict(sorted(found.items()))
+
+
+def _best_fallback(titles: Sequence[str], positions: Sequence[int], vocabulary: Vocabulary) -> list[int]:
+    best = min(positions, key=lambda at: vocabulary.rank(titles[at]))
+    stem = _stem(titles[best])
+    return [at for at in positions if at == best or (_stem(titles[at]) == stem and titles[at] != titles[best])]
+
+
+def _split_time(titles: Sequence[str], positions: Sequence[int]) -> tuple[int, int] | None:
+    """Return the positions of the date and of the time of day; None if the titles are not these two."""
+    dates = [at for at in positions if _DATE_TITLE.search(_plain(titles[at]))]
+    times = [at for at in positions if _TIME_TITLE.search(_plain(titles[at]))]
+    return (dates[0], times[0]) if len(positions) == 2 and len(dates) == len(times) == 1 else None
+
+
+def _describe_twice(titles: Sequence[str], positions: Sequence[int], vocabulary: Vocabulary) -> str:
+    places = [f"“{titles[at].strip()}” in column {_letters(at)}" for at in positions]
+    best = min(positions, key=lambda at: vocabulary.rank(titles[at]))
+    column = vocabulary.find(titles[best]) or ""
+    same = len({_plain(titles[at]) for at in positions}) == 1
+    keep = "the one whose cells are right" if same else f"“{titles[best].strip()}” in column {_letters(best)}"
+    return (
+        f"the header names the column {vocabulary.label(column)} twice, as {' and '.join(places)}; keep {keep}, and "
+        "delete the other or give it another title"
+    )
+
+
+def _letters(position: int) -> str:
+    """Return the letters by which spreadsheet programs show a column, "A" for 0."""
+    letters, rest = "", position + 1
+    while rest:
+        rest, digit = divmod(rest - 1, 26)
+        letters = chr(ord("A") + digit) + letters
+    return letters
+
+
+def _stem(title: str) -> str:
+    return _TIME_TITLE.sub("", _DATE_TITLE.sub("", _plain(title)))
+
+
+def _plain(title: str) -> str:
+    return _DECORATION.sub("", title).lower()

@@ -6,15 +6,25 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.ndjson_rows import NdjsonTable
+from hutong_client.tables.formats.ndjson_rows import NdjsonTable
 from hutong_client.tables.rows import Row, Table
 
 COLUMNS = ("row", "reasons", "fields", "descriptions", "can_be_retried")
 """Columns before the row's own columns. Several faults of one row are separated by "; "."""
+
+
+_AT_RISK = re.compile(
+    r"0[0-9]+|[0-9]{11,}[Xx]?|[0-9]+[Ee][0-9]+|[0-9]{1,2}[:/-][0-9]{1,2}|[0-9]{4}[-/.][0-9]+[-/.][0-9]+ +[0-9:]+"
+)
+"""Texts that a spreadsheet program takes for a number, a date or a time, and writes back in another form.
+
+They are numbers of more than 10 digits or with leading zeros, 1E5, 10:1, 1-2, and times, which lose their seconds.
+"""
 
 
 class Rejected:
@@ -30,7 +40,7 @@ class Rejected:
     def cells(self) -> tuple[int | str, ...]:
         """Return the cells of `COLUMNS`."""
         return (
-            self.row.number,
+            self.row.place,
             "; ".join(dict.fromkeys(fault.reason for fault in self.faults)),
             "; ".join(fault.column for fault in self.faults),
             "; ".join(fault.description for fault in self.faults),
@@ -70,13 +80,22 @@ class CsvLayout:
         return _as_csv(map(self._line, rejected))
 
     def _line(self, item: Rejected) -> list[str | int]:
-        original = item.row.original
+        original = [protect(cell) for cell in item.row.original]
         return [
             *item.cells(),
             *(original[position] for position in self._own if position < len(original)),
             # Cells beyond the header are kept, because they are part of the fault.
             *original[self._width :],
         ]
+
+
+def protect(cell: str) -> str:
+    """Return a cell in the form in which spreadsheet programs keep it as text.
+
+    They would round a number of 18 digits, drop leading zeros, and show a time without its seconds or a ratio as a time
+    of day. A formula that consists of a text keeps it. The reader of CSV takes it for the text again.
+    """
+    return f'="{cell}"' if _AT_RISK.fullmatch(cell) else cell
 
 
 class NdjsonLayout:

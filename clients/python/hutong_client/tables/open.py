@@ -5,17 +5,19 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile, ZipFile
 
 from hutong_client.tables.columns import RESULTS, Vocabulary
-from hutong_client.tables.csv_rows import open_csv
-from hutong_client.tables.ndjson_rows import open_ndjson
+from hutong_client.tables.formats.csv_rows import open_csv
+from hutong_client.tables.formats.ndjson_rows import open_ndjson
+from hutong_client.tables.formats.old_marks import OLE
+from hutong_client.tables.formats.old_workbooks import open_old_workbook
+from hutong_client.tables.formats.xlsx_rows import open_xlsx
 from hutong_client.tables.rows import NotATable, Table
-from hutong_client.tables.xlsx_rows import open_xlsx
 
-Format = Literal["csv", "ndjson", "xlsx"]
-"""The formats that can be read."""
+Format = Literal["csv", "ndjson", "xlsx", "old"]
+"""The formats that can be read; "old" is a workbook of .xls, .xlsb or .ods."""
 _OTHER_KINDS = {
-    b"\xd0\xcf\x11\xe0": "a workbook of Excel 97-2003 (.xls), or one with a password",
     b"%PDF": "a PDF",
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
@@ -27,23 +29,26 @@ _OTHER_KINDS = {
 _ARCHIVES = (b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
 
 
-def open_table(path: Path, vocabulary: Vocabulary | None = None) -> AbstractContextManager[Table]:
+def open_table(path: Path, vocabulary: Vocabulary | None = None, encoding: str = "") -> AbstractContextManager[Table]:
     """Open a file by its content.
 
     Args:
         path: the file.
         vocabulary: its columns; None for those of a laboratory's results. NDJSON is always read with the latter.
+        encoding: the encoding of a text file; empty to detect it.
 
     Raises:
         NotATable: the file is empty, has another format, or lacks a known header.
     """
     match detect_format(path):
         case "ndjson":
-            return open_ndjson(path)
+            return open_ndjson(path, encoding)
         case "xlsx":
             return open_xlsx(path, vocabulary or RESULTS)
+        case "old":
+            return open_old_workbook(path, vocabulary or RESULTS)
         case "csv":
-            return open_csv(path, vocabulary or RESULTS)
+            return open_csv(path, vocabulary or RESULTS, encoding)
 
 
 def detect_format(path: Path) -> Format:
@@ -61,8 +66,19 @@ def detect_format(path: Path) -> Format:
             raise NotATable(f"the file is {kind}; save it as .xlsx or as CSV UTF-8 and give that")
     if start.startswith(_ARCHIVES):
         raise NotATable("the file is an archive; unpack it and give the table inside")
+    if start.startswith(OLE):
+        return "old"
     if start.startswith(b"PK\x03\x04"):
-        return "xlsx"
+        return "old" if _is_old_workbook(path) else "xlsx"
     if path.suffix.lower() in {".ndjson", ".jsonl"} or start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return "ndjson"
     return "csv"
+
+
+def _is_old_workbook(path: Path) -> bool:
+    """Check whether an archive is a workbook of .xlsb or .ods."""
+    try:
+        with ZipFile(path) as archive:
+            return not {"xl/workbook.bin", "content.xml"}.isdisjoint(archive.namelist())
+    except (BadZipFile, OSError, ValueError):
+        return False

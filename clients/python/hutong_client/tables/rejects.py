@@ -28,6 +28,7 @@ _COLUMN_OF = {
     "report_number": "report_no",
     "persons": "pool_size",
     "specimen": "sample_type",
+    "item": "check_project",
     "method": "check_project",
     "outcome": "nat_result",
     "sample_site": "sample_orgname",
@@ -43,7 +44,7 @@ def find_rejected(origin: Origin, rejections: Iterable[Rejection]) -> list[Rejec
     found = [Rejected(bad.row, bad.faults) for bad in origin.bad_rows]
     for rejection in rejections:
         found += _rejected_rows(origin.tubes[rejection.tube_index], rejection)
-    return sorted(found, key=lambda rejected: rejected.row.number)
+    return sorted(found, key=lambda rejected: rejected.row.order)
 
 
 def count_reasons(rejected: Iterable[Rejected]) -> Counter[str]:

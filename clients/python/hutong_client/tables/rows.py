@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, time
+from typing import NamedTuple, Protocol
 
-Cell = str | int | float | bool | datetime
+Cell = str | int | float | bool | datetime | time
 """Content of a cell: text, except in a workbook, where a cell can be a number or a time without a zone."""
 NUL_FAULT = "the row has a NUL character, which means that the file is damaged; type the row again"
 
 
-@dataclass(frozen=True, slots=True)
+class Sheet(NamedTuple):
+    """The sheet of a row.
+
+    Attributes:
+        position: its position among the sheets that are read, from 0.
+        name: its name; empty if the file has no other sheet that is read.
+    """
+
+    position: int = 0
+    name: str = ""
+
+
+ONLY_SHEET = Sheet()
+"""The sheet of every row of a file that is not a workbook of several sheets."""
+
+
+@dataclass(slots=True)
 class Row:
     """One row of a file.
 
@@ -21,12 +37,24 @@ class Row:
         cells: cells by the names of `columns`. Unknown columns and empty cells are left out.
         original: the cells as they are in the file, for the rejects file.
         fault: why the row cannot be read; empty if it can.
+        sheet: the row's sheet.
     """
 
     number: int
     cells: Mapping[str, Cell]
     original: Sequence[str]
     fault: str = ""
+    sheet: Sheet = ONLY_SHEET
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """The row's position in the file, for sorting."""
+        return self.sheet.position, self.number
+
+    @property
+    def place(self) -> int | str:
+        """The row's number, with the name of its sheet if the workbook has several."""
+        return f"{self.sheet.name}!{self.number}" if self.sheet.name else self.number
 
 
 class Table(Protocol):
@@ -35,6 +63,10 @@ class Table(Protocol):
     @property
     def header(self) -> Sequence[str]:
         """The titles of the cells in `Row.original`."""
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What a clerk must know before the rows are sent, such as hidden sheets. No notice holds an identity."""
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows in the order of the file, without empty ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -40,6 +40,8 @@ _MANGLED = (
         f"it is unclear which number is the day and which the month; {_AS_TEXT}",
     ),
 )
+_TWO_TIMES = "the columns of the date and of the time of day contradict each other; correct one of them"
+_COMPACT_DAY = re.compile(r"\d{8}")
 _NOT_A_TIME = "this is not a time; write it as 2022-08-09T08:52:18+08:00"
 
 
@@ -71,6 +73,8 @@ def parse_time(cell: Cell, zone: tzinfo | None) -> Timestamp:
     """
     if isinstance(cell, datetime):
         return _instant(cell, zone)
+    if isinstance(cell, time):
+        raise BadCell(f"Excel cut the date off; {_AS_TEXT}")
     # Cached, because members of a pool share their times.
     return _parse_text(cell if isinstance(cell, str) else f"{cell:.15g}", zone)
 
@@ -92,6 +96,53 @@ def _parse_text(text: str, zone: tzinfo | None) -> Timestamp:
 
 def _match(text: str) -> re.Match[str] | None:
     return _CIVIL.fullmatch(text) or _COMPACT.fullmatch(text)
+
+
+def join_time(date: Cell, of_day: Cell) -> Cell:
+    """Return a time whose date and time of day are in two cells.
+
+    A cell that has both already is taken alone if the other one does not contradict it.
+
+    Raises:
+        BadCell: the cells contradict each other.
+    """
+    if isinstance(date, datetime):
+        day = f"{date:%Y-%m-%d}"
+        if date.time() != time():
+            date_text = f"{date:%Y-%m-%d %H:%M:%S}"
+            return _agree(date_text, of_day)
+    else:
+        day = str(date).strip()
+    if isinstance(of_day, datetime):
+        return _agree_day(day, f"{of_day:%Y-%m-%d %H:%M:%S}")
+    clock = of_day.strftime("%H:%M:%S") if isinstance(of_day, time) else str(of_day).strip()
+    if _match(clock):
+        return _agree_day(day, clock)
+    if _match(day):
+        return _agree(day, clock)
+    if _COMPACT_DAY.fullmatch(day):
+        day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+    # A date of a workbook that is written out as text ends with a time of day of zeros.
+    return f"{day.removesuffix(' 00:00:00')} {clock}"
+
+
+def _agree(whole: str, of_day: Cell) -> str:
+    """Return a whole time if it contains the time of day."""
+    clock = of_day.strftime("%H:%M:%S") if isinstance(of_day, datetime | time) else str(of_day).strip()
+    if whole.endswith(" 00:00:00"):
+        return whole.removesuffix(" 00:00:00") + f" {clock}"
+    if clock not in whole:
+        raise BadCell(_TWO_TIMES)
+    return whole
+
+
+def _agree_day(day: str, whole: str) -> str:
+    """Return a whole time if it is of the day."""
+    if re.findall(r"\d+", day)[:3] and list(map(int, re.findall(r"\d+", day)[:3])) != list(
+        map(int, re.findall(r"\d+", whole)[:3])
+    ):
+        raise BadCell(_TWO_TIMES)
+    return whole
 
 
 def _instant(moment: datetime, zone: tzinfo | None) -> Timestamp:

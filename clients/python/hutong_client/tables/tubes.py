@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,14 +14,15 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from hutong_client.tables import values
+from hutong_client.tables.columns import TIME_OF_DAY
 from hutong_client.tables.faults import BadCell, Fault
+from hutong_client.tables.groups import MAX_PERSONS, MAX_ROWS, group_rows
+from hutong_client.tables.items import DEFAULT, check_specimen, read_item
+from hutong_client.tables.pools import POOLED, find_pool_size, is_pool_word, read_pool_size
 from hutong_client.tables.rows import Cell, Row
-from hutong_client.tables.times import parse_time
+from hutong_client.tables.times import join_time, parse_time
+from hutong_client.tables.words import ERROR_VALUES
 
-MAX_PERSONS = 20
-"""The contract's limit for the size of a pool."""
-_MAX_ROWS = 5_000
-"""Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
 _MAX_ROW_CHARACTERS = 8_000
 """Far more than any valid row has. A full pool of such rows still fits into a batch."""
 _TIMES = {
@@ -29,7 +31,18 @@ _TIMES = {
     "test_date": "test_time",
     "report_date": "report_time",
 }
-_SHARED = {"nat_result": "result", "pool_size": "pool size", "sample_type": "specimen", "check_project": "method"}
+_SHARED = (
+    ("nat_result", "result"),
+    ("pool_size", "pool size"),
+    ("sample_type", "specimen"),
+    ("check_project", "method"),
+    ("check_project", "item"),
+)
+"""Columns that must be equal in all rows of a tube, in the order of `_Stated`."""
+_OF_TUBE = ("pool_size", "sample_type", "check_project", "check_method")
+"""Columns that may stand in one row of a tube alone, because they describe the tube. A result is never filled in."""
+_DOUBTFUL = frozenset({"nat_result", "pool_size", "sample_type", "check_project"})
+"""Columns whose faults in one row leave the whole tube without a known meaning."""
 
 Value = TypeVar("Value")
 
@@ -41,10 +54,12 @@ class Reading:
     Attributes:
         zone: the zone of times without one. If None, such times are faults.
         region: the region of sampling for rows without one. If empty, such rows are faulty.
+        items: the items that are admitted besides the default item. Rows of others are faulty.
     """
 
     zone: tzinfo | None = None
     region: str = ""
+    items: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +80,15 @@ class BadRow:
 
 def read_tubes(rows: Iterable[Row], reading: Reading) -> Iterator[ReadTube | BadRow]:
     """Yield tubes and bad rows in the order of the file. A bad row comes before the tube of its group."""
-    for group in _group(rows):
-        yield from _Group(group, reading).split()
+    for group in group_rows(rows):
+        if group.fault:
+            yield from (_reject(row, group.fault) for row in group.rows)
+        else:
+            yield from _Tube(group.rows, reading).split()
 
 
-def _group(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield groups of consecutive rows with the same code. A row that cannot be read does not end a group."""
-    group: list[Row] = []
-    code: Cell = ""
-    for row in rows:
-        own: Cell = code if row.fault else row.cells.get("tube_code", "")
-        if group and (own != code or not own or len(group) > _MAX_ROWS):
-            yield group
-            group = []
-        group.append(row)
-        code = own
-    if group:
-        yield group
+def _reject(row: Row, fault: Fault) -> BadRow:
+    return BadRow(row, (Fault("", "INVALID_FIELD", row.fault) if row.fault else fault,))
 
 
 class _Stated(NamedTuple):
@@ -91,6 +98,7 @@ class _Stated(NamedTuple):
     pool_size: int
     specimen: values.Specimen
     method: values.Method
+    item: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +116,13 @@ class _Good:
         return self.site == other.site and self.times == other.times
 
 
-class _Group:
+class _Tube:
     """The rows of one tube code."""
 
     def __init__(self, rows: Sequence[Row], reading: Reading) -> None:
         self._rows = rows
-        self._read = [_read_row(row, len(rows), reading) for row in rows]
+        shared = _find_shared(rows) if len(rows) > 1 else {}
+        self._read = [_read_row(row, shared, len(rows), reading) for row in rows]
 
     def split(self) -> Iterator[ReadTube | BadRow]:
         """Yield the tube, or several with the same code if sampling sites or times differ or reports repeat."""
@@ -134,19 +143,23 @@ class _Group:
 
     def _mismatch(self) -> Fault | None:
         """Return why the rows contradict each other as one tube; None if they do not."""
-        if len(self._rows) > _MAX_ROWS:
-            return Fault("tube_code", "POOL_MISMATCH", f"more than {_MAX_ROWS} consecutive rows have this tube code")
+        if len(self._rows) > MAX_ROWS:
+            return Fault("tube_code", "POOL_MISMATCH", f"more than {MAX_ROWS} consecutive rows have this tube code")
         good = [item for item in self._read if isinstance(item, _Good)]
-        for position, (column, word) in enumerate(_SHARED.items()):
-            first = next(iter(good), None)
+        first = good[0] if good else None
+        differs = any(item.stated != first.stated for item in good) if first else False
+        for position, (column, word) in enumerate(_SHARED if differs else ()):
             other = next((item for item in good if first and item.stated[position] != first.stated[position]), None)
             if first and other:
                 text = f"rows {first.row.number} and {other.row.number} of this tube differ in the {word}"
                 return Fault(column, "POOL_MISMATCH", f"{text}; a tube has only one")
-        unread = next((item for item in self._read if isinstance(item, BadRow) and _is_of_outcome(item)), None)
-        if unread:
-            text = f"the result of row {unread.row.number} of this tube cannot be read, so the tube has no known result"
-            return Fault("nat_result", "POOL_MISMATCH", text)
+        bad = [item for item in self._read if isinstance(item, BadRow)]
+        unread = next(((item, column) for item in bad if (column := _doubtful_column(item))), None)
+        if unread and good:
+            item, column = unread
+            word = dict(_SHARED)[column]
+            text = f"the {word} of row {item.row.number} of this tube cannot be read, so the tube has no known {word}"
+            return Fault(column, "POOL_MISMATCH", text)
         persons = len({item.person.report_number for item in good})
         size = min(good[0].stated.pool_size, MAX_PERSONS) if good else 0
         if persons > max(size, 1):
@@ -159,23 +172,38 @@ def _repeats(item: _Good, run: Sequence[_Good]) -> bool:
     return any(item.person.report_number == other.person.report_number for other in run)
 
 
-def _is_of_outcome(bad: BadRow) -> bool:
-    return any(fault.column == "nat_result" for fault in bad.faults)
+def _doubtful_column(item: BadRow) -> str:
+    """Return the column of a bad row's fault that leaves its tube without a known meaning; empty if there is none."""
+    return next((fault.column for fault in item.faults if fault.column in _DOUBTFUL), "")
 
 
-def _read_row(row: Row, rows: int, reading: Reading) -> _Good | BadRow:
+def _find_shared(rows: Sequence[Row]) -> Mapping[str, Cell]:
+    """Return what describes the tube and stands in some of its rows alone."""
+    shared: dict[str, Cell] = {}
+    keys = rows[0].cells.keys()
+    if all(row.cells.keys() == keys for row in rows):
+        return shared
+    for column in _OF_TUBE:
+        cells = [row.cells[column] for row in rows if column in row.cells]
+        if cells and len(cells) < len(rows):
+            shared[column] = cells[0]
+    return shared
+
+
+def _read_row(row: Row, shared: Mapping[str, Cell], rows: int, reading: Reading) -> _Good | BadRow:
     if row.fault:
         return BadRow(row, (Fault("", "INVALID_FIELD", row.fault),))
-    reader = _Reader(row)
-    size = reader.read("pool_size", values.read_pool_size) or min(rows, MAX_PERSONS)
+    cells = {**shared, **row.cells} if shared else row.cells
+    reader = _Reader(row, cells)
+    size = _read_size(reader, rows)
     outcome = reader.read("nat_result", lambda cell: values.read_outcome(cell, size))
-    stated = _Stated(
-        outcome or OUTCOME_UNSPECIFIED,
-        size,
-        values.read_specimen(row.cells.get("sample_type")),
-        values.read_method(row.cells.get("check_project")),
+    test = _describe_test(
+        cells.get("check_project"), cells.get("check_method"), cells.get("sample_type"), reading.items
     )
-    times = {name: reader.read(column, lambda cell: parse_time(cell, reading.zone)) for column, name in _TIMES.items()}
+    if test.faults:
+        reader.faults += test.faults
+    stated = _Stated(outcome or OUTCOME_UNSPECIFIED, size, test.specimen, test.method, test.item)
+    times = {name: reader.read_time(column, reading.zone) for column, name in _TIMES.items() if column in cells}
     region = reader.read("sample_region", values.read_code) or reading.region
     if not region:
         reader.fault("sample_region", "the region is missing; fill the cell, or upload with --region")
@@ -185,35 +213,83 @@ def _read_row(row: Row, rows: int, reading: Reading) -> _Good | BadRow:
     good = _Good(row, stated, site, {name: time for name, time in times.items() if time}, person)
     if sum(map(len, row.original)) > _MAX_ROW_CHARACTERS:
         reader.fault("", "the row is far too long; look for a stray quotation mark")
+    if not ERROR_VALUES.isdisjoint(cells.values()):
+        reader.reject_errors()
     return BadRow(row, tuple(reader.faults)) if reader.faults else good
 
 
+class _Test(NamedTuple):
+    """What the cells of a row say of its test."""
+
+    item: str
+    specimen: values.Specimen
+    method: values.Method
+    faults: tuple[Fault, ...]
+
+
+@lru_cache(maxsize=1024)
+def _describe_test(project: Cell | None, method: Cell | None, specimen: Cell | None, admitted: frozenset[str]) -> _Test:
+    """Return what three cells say of a test. Cached, because a file repeats few of them very often."""
+    faults: list[Fault] = []
+    item = DEFAULT
+    if project is not None or method is not None:
+        try:
+            item = read_item(project, method, admitted)
+        except BadCell as error:
+            faults.append(Fault("check_project", error.reason, error.description))
+    if specimen is not None and is_pool_word(specimen):
+        specimen = None
+    if specimen is not None:
+        try:
+            check_specimen(specimen, item)
+        except BadCell as error:
+            faults.append(Fault("sample_type", error.reason, error.description))
+    how = values.read_method(project) or values.read_method(method)
+    return _Test(item, values.read_specimen(specimen), how, tuple(faults))
+
+
+def _read_size(reader: _Reader, rows: int) -> int:
+    """Return the size of a row's pool. If none is stated, it is the number of the tube's rows."""
+    counted = min(rows, MAX_PERSONS)
+    cell = find_pool_size(reader.cells)
+    if cell is None:
+        return counted
+    try:
+        size = read_pool_size(cell)
+    except BadCell as error:
+        reader.fault("pool_size", error.description)
+        return counted
+    if size == POOLED and rows == 1:
+        reader.fault("pool_size", "the row is of a pool, but not of how many persons; write the size, as 10")
+    return size or counted
+
+
 def _read_document(reader: _Reader) -> IdentityDocument:
-    number = reader.read("card_no", lambda cell: values.read_code(cell, "BAD_DOCUMENT_NUMBER")) or ""
+    number = reader.read("card_no", values.read_document_number) or ""
     document = IdentityDocument(
         number=number,
         name=values.read_words(reader.row.cells.get("name", "")),
-        issuing_country=str(reader.row.cells.get("issuing_country", "")),
     )
     if number or "card_type" in reader.row.cells:
         kind = reader.read("card_type", lambda cell: values.read_document_type(cell, number), needed=True)
         document.type = kind or document.type
-    if document.type != DOCUMENT_TYPE_PASSPORT:
+    if document.type == DOCUMENT_TYPE_PASSPORT:
         # Files give a nationality for every person, but the contract allows it for passports only.
-        document.issuing_country = ""
+        document.issuing_country = reader.read("issuing_country", values.read_country) or ""
     return document
 
 
 class _Reader:
     """Reader of a row's cells that gathers all faults."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, cells: Mapping[str, Cell]) -> None:
         self.row = row
+        self.cells = cells
         self.faults: list[Fault] = []
 
     def read(self, column: str, read: Callable[[Cell], Value], *, needed: bool = False) -> Value | None:
         """Return a cell's value; None if it is faulty or empty. The service reports missing values."""
-        cell = self.row.cells.get(column)
+        cell = self.cells.get(column)
         if cell is None and not needed:
             return None
         try:
@@ -221,6 +297,21 @@ class _Reader:
         except BadCell as error:
             self.faults.append(Fault(column, error.reason, error.description))
             return None
+
+    def read_time(self, column: str, zone: tzinfo | None) -> Timestamp | None:
+        """Return a time, also if its time of day is in a column of its own."""
+        of_day = self.cells.get(column + TIME_OF_DAY)
+        if of_day is None:
+            return self.read(column, lambda cell: parse_time(cell, zone))
+        return self.read(column, lambda cell: parse_time(join_time(cell, of_day), zone))
+
+    def reject_errors(self) -> None:
+        """Record the error values of the row as its faults, in place of those that they have caused."""
+        columns = [column for column, cell in self.cells.items() if isinstance(cell, str) and cell in ERROR_VALUES]
+        self.faults = [fault for fault in self.faults if fault.column not in columns]
+        for column in columns:
+            text = "the cell holds an error value of a spreadsheet program (as #REF!); correct its formula or type it"
+            self.fault(column, text)
 
     def fault(self, column: str, description: str) -> None:
         """Record a fault that does not come from reading one cell."""
@@ -236,6 +327,7 @@ def _build(run: Sequence[_Good]) -> ReadTube:
         specimen=first.stated.specimen,
         method=first.stated.method,
         outcome=first.stated.outcome,
+        item=first.stated.item,
         sample_region=region,
         sample_site=site,
         persons=[item.person for item in run],

@@ -16,6 +16,7 @@ _EXPECTED = {
     "pool_size": "write the number of persons that the tube was made for, 1 to 20",
     "specimen": "write what was taken, as 口咽拭子, or leave the cell empty",
     "method": "write how it was examined, as RT-PCR, or leave the cell empty",
+    "item": "write the name of the test, or its item as items/{item}, and admit it with --item",
     "outcome": "write the result: 阴性, 阳性, 混管阳性, 待复核, 检测中 or 不确定",
     "sample_region": "write the region as six digits of GB/T 2260, like 410105",
     "sample_site": "write the place of sampling in at most 200 characters, without line breaks or tabs",

@@ -15,7 +15,7 @@ from hutong_client.tables.open import open_table
 from hutong_client.tables.rejects import NotFree, RejectsFile, choose_rejects_path, is_intact
 from hutong_client.tables.rows import Row
 
-from tests.support.client.laboratory_files import CARDS, HEADER, line, write_csv
+from tests.support.client.laboratory_files import CARDS, HEADER, line, read_rows, write_csv
 
 
 def rejected(number: int) -> Rejected:
@@ -37,7 +37,7 @@ def test_row_is_told_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
     assert row["reasons"] == "BAD_DOCUMENT_NUMBER; TIME_IN_FUTURE"
     assert row["fields"] == "card_no; report_date"
     assert row["can_be_retried"] == "yes"
-    assert {column: row[column] for column in HEADER} == line(2)
+    assert {column: row[column] for column in HEADER} == line(2) | {"card_no": '="{}"'.format(line(2)["card_no"])}
 
 
 def test_cells_beyond_the_header_are_told_too(tmp_path: Path) -> None:
@@ -154,3 +154,26 @@ def test_rejects_go_on_from_a_kept_length(tmp_path: Path) -> None:
         rejects.write([rejected(3), rejected(4)])
         assert is_intact(path, *rejects.sync())
     assert [row["row"] for row in csv.DictReader(path.open(encoding="utf-8-sig", newline=""))] == ["2", "3", "4"]
+
+
+def as_a_spreadsheet_saves(cell: str) -> str:
+    """Return a cell as a spreadsheet program writes it back: numbers as quantities, formulas as their texts."""
+    if cell.startswith('="'):
+        return cell[2:-1]
+    return f"{float(cell):.6g}" if cell.isdigit() else cell
+
+
+def test_long_numbers_survive_a_spreadsheet_program(tmp_path: Path) -> None:
+    """A card, a tube code with zeros and a report number of digits come back as they were; so does a time."""
+    own = line(2, tube_code="00000001", report_no="22080906100001", sample_date="2022-08-09 06:00:07", pool_size="1")
+    row = Row(2, {}, tuple(own.values()), "")
+    path = tmp_path / "rejects.csv"
+    with RejectsFile(path, CsvLayout(HEADER)) as rejects:
+        rejects.write([Rejected(row, (Fault("nat_result", "INVALID_FIELD", "unknown"),))])
+    written = list(csv.reader(path.open(encoding="utf-8-sig", newline="")))
+    (put_aside,) = read_rows(path)
+    assert put_aside.cells == own
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([[as_a_spreadsheet_saves(cell) for cell in cells] for cells in written])
+    (mended,) = read_rows(path)
+    assert mended.cells == own

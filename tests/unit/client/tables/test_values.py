@@ -6,13 +6,13 @@ import pytest
 from hutong.results.v1 import result_pb2
 from hutong.type.v1 import identity_pb2, outcome_pb2
 from hutong_client.tables.faults import BadCell
+from hutong_client.tables.pools import POOLED, read_pool_size
 from hutong_client.tables.values import (
     find_document_type,
     read_code,
     read_document_type,
     read_method,
     read_outcome,
-    read_pool_size,
     read_specimen,
     read_words,
 )
@@ -113,14 +113,26 @@ def test_short_number_of_a_workbook_is_exact() -> None:
 
 @pytest.mark.parametrize(
     ("cell", "size"),
-    [("10", 10), (10, 10), (10.0, 10), ("10:1", 10), ("20混1", 20), ("单管", 1), ("5人", 5), ("２", 2)],
+    [
+        ("10", 10),
+        (10, 10),
+        (10.0, 10),
+        ("10:1", 10),
+        ("1:10", 10),
+        ("20混1", 20),
+        ("混采", POOLED),
+        ("10:01:00", 10),
+        ("单管", 1),
+        ("5人", 5),
+        ("２", 2),
+    ],
 )
 def test_pool_size_is_understood(cell: str | float, size: int) -> None:
     """As numbers, ratios and words."""
     assert read_pool_size(cell) == size
 
 
-@pytest.mark.parametrize("cell", ["many", "-5", "1:10", "99999999999999", "", "²", "1²", "⑩", "٢"])
+@pytest.mark.parametrize("cell", ["many", "-5", "99999999999999", "", "²", "1²", "⑩", "٢"])
 def test_wrong_pool_size_is_refused(cell: str) -> None:
     """Rather than taken for another."""
     with pytest.raises(BadCell):

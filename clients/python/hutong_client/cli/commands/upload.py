@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import tzinfo
@@ -10,20 +11,23 @@ from itertools import islice
 from pathlib import Path
 
 import click
+from hutong.type.v1.outcome_pb2 import OUTCOME_PENDING
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
 from hutong_client.cli.lock import Locked, hold_lock
-from hutong_client.cli.options import LAB, Node, NodeCommand, json_option
+from hutong_client.cli.options import ENCODING, ITEM, LAB, Node, NodeCommand, json_option
 from hutong_client.cli.output import say
 from hutong_client.cli.upload_run import UploadRun
 from hutong_client.errors import HutongError
-from hutong_client.tables.columns import RESULTS
+from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
+from hutong_client.tables.faults import BadCell
 from hutong_client.tables.open import detect_format, open_table
 from hutong_client.tables.rejects import NotFree, choose_rejects_path, is_intact
 from hutong_client.tables.rows import NotATable, Row, Table
 from hutong_client.tables.times import has_zone, parse_zone
 from hutong_client.tables.tubes import Reading
+from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
 
 _ROWS_LOOKED_AT = 50
@@ -37,6 +41,14 @@ _ROWS_LOOKED_AT = 50
 )
 @click.option("--timezone", default="", help="Zone of the times without one, as Asia/Shanghai. There is no default.")
 @click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows without one.")
+@click.option("--encoding", type=ENCODING, default="", help="Encoding of a text file, as big5.  [default: detected]")
+@click.option(
+    "--item",
+    "items",
+    type=ITEM,
+    multiple=True,
+    help="An item that the file may hold besides nucleic acid of SARS-CoV-2, as sars-cov-2-antigen; repeatable.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted upload of this file.")
 @click.option("--validate-only", is_flag=True, help="Validate everything and store nothing.")
 @click.option(
@@ -57,23 +69,38 @@ def upload(
     lab: str,
     timezone: str,
     region: str,
+    encoding: str,
+    items: Sequence[str],
     resume: bool,
     validate_only: bool,
     rejects_path: Path | None,
     batch_size: int,
     as_json: bool,
 ) -> ExitCode:
-    """Upload FILE: CSV, XLSX or NDJSON, with a header in English or Chinese.
+    """Upload FILE: CSV, a workbook (.xlsx, .xls, .xlsb, .ods) or NDJSON, with a header in English or Chinese.
 
-    Consecutive rows with the same tube_code are one tube. Rejected rows are written to another file with their faults,
-    as NDJSON if FILE is NDJSON; correct them there and upload that file. Uploading a file again stores nothing twice
-    and keeps the earlier file of rejected rows. Exit code 3 means that rows were rejected.
+    Consecutive rows with the same tube_code are one tube. All visible sheets of a workbook are read. Rejected rows are
+    written to another file with their faults, as NDJSON if FILE is NDJSON; correct them there and upload that file.
+    Uploading a file again stores nothing twice and keeps the earlier file of rejected rows. Exit code 3 means that rows
+    were rejected.
     """
     if resume and validate_only:
         raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")
     zone = _parse_timezone(timezone)
-    _check_table(file, zone, region)
-    fresh = Journal(lab, timezone, region, "", str(uuid.uuid4()), hash_file(file))
+    reading = Reading(zone, region, frozenset(items))
+    notices = _check_table(file, reading, encoding)
+    for notice in notices:
+        say(notice)
+    fresh = Journal(
+        lab,
+        timezone,
+        region,
+        "",
+        str(uuid.uuid4()),
+        hash_file(file),
+        encoding=encoding,
+        item=",".join(sorted(reading.items)),
+    )
     with ExitStack() as stack:
         try:
             if not validate_only:  # A dry run writes no journal, and the file may be in a read-only directory.
@@ -86,14 +113,20 @@ def upload(
             raise click.UsageError(str(error)) from None
         connection = stack.enter_context(node.connect())
         session = UploadSession(
-            connection.uploads, lab, journal.upload_id, validate_only=validate_only, on_retry=_report_retry
+            connection.uploads,
+            lab,
+            journal.upload_id,
+            validate_only=validate_only,
+            items=sorted(reading.items),
+            on_retry=_report_retry,
         )
         # Called before the upload, so that a wrong address fails at once and not after minutes of retries.
         session.get()
         run = UploadRun(file, session, journal, validate_only)
+        run.notices = notices
         if not journal.finished:
             try:
-                run.send(Reading(zone, region), batch_size)
+                run.send(reading, batch_size)
             except (HutongError, KeyboardInterrupt):
                 run.report_interruption()
                 raise
@@ -144,25 +177,47 @@ def _parse_timezone(text: str) -> tzinfo | None:
         raise click.BadParameter(str(error), param_hint="--timezone") from None
 
 
-def _check_table(file: Path, zone: tzinfo | None, region: str) -> None:
-    """Check the first rows, so that a missing option is an error at once and not the cause of 20,000 rejections."""
-    with open_table(file) as table:
+def _check_table(file: Path, reading: Reading, encoding: str) -> Sequence[str]:
+    """Check the first rows, so that a missing option or column is one error and not the cause of many rejections.
+
+    Returns:
+        What the clerk must know of the file before it is sent.
+    """
+    with open_table(file, encoding=encoding) as table:
         rows = list(islice(table, _ROWS_LOOKED_AT))
         if not rows:
             raise click.UsageError("the file has a header and no rows; there is nothing to upload")
-        if not region and not _names(table, rows, "sample_region"):
-            raise click.UsageError(
+        missing: list[str] = []
+        if not reading.region and not _names(table, rows, "sample_region"):
+            missing.append(
                 "the file has no column sample_region (采样地区); or give the region of all samples with --region"
             )
+        if not _names(table, rows, "report_date") and not all(map(_is_pending, rows)):
+            unknown = list_unknown(table.header, _known(table)) if _known(table) else ""
+            missing.append(f"the file has no column report_date (报告时间); add it or give it that name{unknown}")
         times = [cell for row in rows for name, cell in row.cells.items() if name in {"sample_date", "report_date"}]
-        if zone is None and times and not any(map(has_zone, times)):
-            raise click.UsageError(
-                "the times in the file have no zone; if they are China's, add --timezone Asia/Shanghai"
-            )
+        if reading.zone is None and times and not any(map(has_zone, times)):
+            missing.append("the times in the file have no zone; if they are China's, add --timezone Asia/Shanghai")
+        if missing:
+            raise click.UsageError("\n".join(missing))
+        return table.notices
+
+
+def _known(table: Table) -> dict[int, str]:
+    return name_columns(table.header, RESULTS)
 
 
 def _names(table: Table, rows: list[Row], column: str) -> bool:
-    return column in map(RESULTS.find, table.header) or any(column in row.cells for row in rows)
+    return column in _known(table).values() or any(column in row.cells for row in rows)
+
+
+def _is_pending(row: Row) -> bool:
+    """Check whether a row says that its result is not out, so that it has no report time."""
+    cell = row.cells.get("nat_result")
+    try:
+        return cell is None or read_outcome(cell, 1) == OUTCOME_PENDING
+    except BadCell:
+        return False
 
 
 def _report_retry(error: HutongError, seconds: float) -> None:

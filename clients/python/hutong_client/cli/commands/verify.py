@@ -25,7 +25,7 @@ from hutong.verification.v1.verification_service_pb2 import (
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import AFTER_ERROR, exit_code_of, explain, summarize
-from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
+from hutong_client.cli.options import ENCODING, INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
 from hutong_client.cli.output import print_json, print_json_line
 from hutong_client.cli.people import Asked, read_lines, read_people, read_question
 from hutong_client.connection import CALL_SECONDS, Connection
@@ -50,6 +50,7 @@ _TITLE_SECONDS = 2.0
 @click.option("--local", is_flag=True, help="Never ask the national node; then nobody may be refused.")
 @click.option("--at-least-as-fresh", default="", help="A consistency token; the answer includes its write.")
 @click.option("--store-decision", is_flag=True, help="Store the decision whatever its outcome.")
+@click.option("--encoding", type=ENCODING, default="", help="Encoding of a text file.  [default: detected]")
 @json_option
 @click.pass_obj
 def verify(
@@ -65,9 +66,10 @@ def verify(
     local: bool,
     at_least_as_fresh: str,
     store_decision: bool,
+    encoding: str,
     as_json: bool,
 ) -> ExitCode:
-    """Decide for one person (--number), for the PEOPLE of a file (CSV, XLSX or NDJSON), or with - for standard input.
+    """Decide for one person (--number), for the PEOPLE of a file (CSV, workbook, NDJSON), or with - for standard input.
 
     A file's columns are card_no, card_type, name, issuing_country and, if rows differ, region, purpose, arriving_from
     and use_time. Each line of standard input is a VerifyRequest in JSON and gets one line of output. Exit code 0 means
@@ -90,7 +92,7 @@ def verify(
         if people == "-":
             return _verify_pipe(connection, template, as_json)
         if people:
-            return _verify_file(connection, Path(people), template, as_json)
+            return _verify_file(connection, Path(people), template, encoding, as_json)
         if not region or not purpose:
             raise click.UsageError("--region and --purpose are needed")
         decision = connection.verification.Verify(template, timeout=CALL_SECONDS).decision
@@ -146,9 +148,9 @@ class _Answers:
                 click.echo(f"{asked.row}{own_mark}: {line}")
 
 
-def _verify_file(connection: Connection, path: Path, template: VerifyRequest, as_json: bool) -> ExitCode:
+def _verify_file(connection: Connection, path: Path, template: VerifyRequest, encoding: str, as_json: bool) -> ExitCode:
     answers = _Answers(as_json)
-    questions = read_people(path, template)
+    questions = read_people(path, template, encoding)
     while batch := list(islice(questions, _BATCH)):
         put = [asked for asked in batch if not asked.fault]
         request = BatchVerifyRequest(requests=[asked.request for asked in put])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hutong_client.tables.columns import HEADER_ROWS, Vocabulary, find_header
-from hutong_client.tables.encoding import detect_encoding
+from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.rows import NUL_FAULT, NotATable, Row
 
 _DELIMITERS = ",\t;，"
@@ -21,6 +22,8 @@ _MAX_CELL_CHARACTERS = 1 << 20
 """The CSV reader's limit for a cell, far more than any valid cell has."""
 _MAX_RECORD_CHARACTERS = 32_767
 """Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
+_KEPT_AS_TEXT = re.compile(r'="([^"]*)"')
+"""A text as a formula, by which a spreadsheet program keeps its zeros and digits."""
 _STRAY_QUOTE = (
     "the row cannot be read because of a stray quotation mark; remove it, or put the whole cell in quotation marks and "
     "write the one inside twice"
@@ -28,10 +31,10 @@ _STRAY_QUOTE = (
 
 
 @contextlib.contextmanager
-def open_csv(path: Path, vocabulary: Vocabulary) -> Iterator[CsvTable]:
+def open_csv(path: Path, vocabulary: Vocabulary, encoding: str = "") -> Iterator[CsvTable]:
     """Open a CSV file; raise NotATable if none of its first rows is a header."""
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
-    with path.open(encoding=detect_encoding(path), newline="") as file:
+    with path.open(encoding=detect_encoding(path, encoding), newline="") as file:
         delimiter = _find_delimiter(file, vocabulary)
         file.seek(0)
         first = _Lines(file)
@@ -91,6 +94,7 @@ class CsvTable:
     records: Iterator[list[str]]
     delimiter: str
     header_number: int
+    notices: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows after the header."""
@@ -112,8 +116,12 @@ class CsvTable:
 
     def _row(self, number: int, cells: list[str]) -> Row:
         known = {column: cells[at].strip() for at, column in self.columns.items() if at < len(cells)}
+        taken = self.lines.taken
+        text = taken[0] if len(taken) == 1 else "".join(taken)
+        if '="' in text:
+            known = {column: _KEPT_AS_TEXT.sub(r"\1", cell) for column, cell in known.items()}
         fault = ""
-        if any("\x00" in line for line in self.lines.taken):
+        if "\x00" in text:
             fault = NUL_FAULT
         elif len(cells) > len(self.header) and any(cell.strip() for cell in cells[len(self.header) :]):
             fault = (

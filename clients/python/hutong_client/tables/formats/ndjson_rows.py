@@ -6,12 +6,13 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from hutong_client.tables.columns import RESULTS
-from hutong_client.tables.encoding import detect_encoding
+from hutong_client.tables.columns import RESULTS, name_columns
+from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.rows import Cell, NotATable, Row
 
 _LINES_LOOKED_AT = 50
@@ -19,9 +20,9 @@ _LINES_LOOKED_AT = 50
 
 
 @contextlib.contextmanager
-def open_ndjson(path: Path) -> Iterator[NdjsonTable]:
+def open_ndjson(path: Path, encoding: str = "") -> Iterator[NdjsonTable]:
     """Open an NDJSON file; raise NotATable if none of its first lines is a JSON object."""
-    with path.open(encoding=detect_encoding(path)) as file:
+    with path.open(encoding=detect_encoding(path, encoding)) as file:
         table = NdjsonTable(file)
         rows = list(islice(table, _LINES_LOOKED_AT))
         if not rows:
@@ -38,12 +39,19 @@ class NdjsonTable:
 
     file: TextIO
     header: Sequence[str] = ("record",)
+    notices: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the lines that are not blank."""
         for number, line in enumerate(iter(self.file.readline, ""), start=1):
             if text := line.strip():
                 yield read_record(number, text)
+
+
+@lru_cache(maxsize=256)
+def _columns_of(keys: tuple[str, ...]) -> dict[str, str]:
+    """Return the known columns of a record's keys. Cached, because nearly all lines have the same keys."""
+    return {keys[at]: column for at, column in name_columns(keys, RESULTS).items()}
 
 
 def read_record(number: int, text: str) -> Row:
@@ -58,8 +66,14 @@ def read_record(number: int, text: str) -> Row:
     if not isinstance(record, dict):
         return Row(number, {}, (text,), "the line is not a JSON object; write {...} with the columns as its keys")
     cells: dict[str, Cell] = {}
+    try:
+        columns = _columns_of(tuple(key for key, value in record.items() if value not in {None, ""}))
+    except TypeError:  # an unhashable value
+        columns = _columns_of(tuple(record))
+    except NotATable as error:
+        return Row(number, {}, (text,), str(error))
     for key, value in record.items():
-        column = RESULTS.find(key)
+        column = columns.get(key)
         if column is None or value is None or value == "":
             continue
         if not isinstance(value, str):

@@ -6,14 +6,25 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from hutong_client.tables.columns import ALIASES, RESULTS
 from hutong_client.tables.rows import NotATable
+from hutong_client.tables.words import load
 
 _CHUNK = 1 << 20
 _MOST_NULS = 0.1
 """A file with a larger share of NULs is not text. Fewer NULs are damage, which is reported for the rows with NULs."""
+_START = 1 << 16
+"""Bytes in which titles are looked for."""
+_TITLES_NEEDED = 2
+"""Known titles that show GB18030. Two cells that are titles by chance do not occur."""
+_WORDS_NEEDED = 0.05
+"""Share of the cells beyond ASCII that must be known words if no titles show the encoding."""
+_CELL = re.compile(rb'(?:^|(?<=[,;:\t\r\n"]))[ *]*([\x80-\xff][^,;:\t\r\n" *]*)')
+"""A cell that begins with a character beyond ASCII."""
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _WORDS_LOOKED_AT = 100_000
 """Number of words that are examined, which is enough to distinguish the two encodings."""
@@ -21,15 +32,25 @@ _CHANCE = 0.1
 """A file with a larger share of words that are Chinese in UTF-8 is UTF-8. In GB18030 one in 10,000 is so by chance."""
 
 
-def detect_encoding(path: Path) -> str:
-    """Detect UTF-8 with or without a byte-order mark, UTF-16 with one, or GB18030, the default of Chinese Excel.
+def detect_encoding(path: Path, given: str = "") -> str:
+    """Return the given encoding if the file is text in it; without one, detect it.
+
+    Detected are UTF-8 with or without a byte-order mark, UTF-16 with one, and GB18030, the default of Chinese
+    Excel. Nearly all bytes are valid GB18030, also those of Big5, Shift-JIS, EUC-KR and Windows-1251, so the file must
+    show known titles or words in it.
 
     The whole file is read, because a long beginning of GB18030 text can be valid UTF-8. Damaged UTF-8 is never read as
-    GB18030: nearly all bytes are valid GB18030, and all names would be wrong.
+    GB18030, because all names would be wrong.
 
     Raises:
-        NotATable: the file has none of these encodings, or is damaged.
+        NotATable: the file has none of these encodings, is damaged, or its encoding cannot be known.
     """
+    if given:
+        flaw = _find_flaw(path, given)
+        if flaw is not None:
+            where = f"line {flaw.line} has bytes that are not" if flaw.line else "it has NUL characters"
+            raise NotATable(f"the file is not text in {given}: {where}; give its encoding with --encoding")
+        return "utf-8-sig" if given == "utf-8" else given
     with path.open("rb") as file:
         start = file.read(4)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -38,6 +59,11 @@ def detect_encoding(path: Path) -> str:
         candidates = ["utf-8-sig", "gb18030"]
     for encoding in candidates:
         flaw = _find_flaw(path, encoding)
+        if flaw is None and encoding == "gb18030" and not _shows_gb18030(path):
+            raise NotATable(
+                "the file is not UTF-8, and none of its titles or words shows what it is; give its encoding with "
+                "--encoding, as gb18030, big5, shift_jis, euc_kr or cp1251, or save the file as “CSV UTF-8”"
+            )
         if flaw is None:
             return encoding
         if encoding == "utf-8-sig" and _is_damaged(path, flaw, marked=start.startswith(codecs.BOM_UTF8)):
@@ -45,7 +71,48 @@ def detect_encoding(path: Path) -> str:
                 f"the file is damaged: it is text in UTF-8, but line {flaw.line} (as a text editor counts) has bytes "
                 "that are not; export the file again, or correct the line and save the file as “CSV UTF-8”"
             )
-    raise NotATable("the file is not text in UTF-8 or GB18030; in Excel save it as “CSV UTF-8” and give that")
+    raise NotATable(
+        "the file is not text in UTF-8 or GB18030; give its encoding with --encoding, or save it as “CSV UTF-8”"
+    )
+
+
+def _shows_gb18030(path: Path) -> bool:
+    """Check whether known Chinese titles or words stand in the file, as cells of GB18030 text.
+
+    Cells are found by bytes. The bytes of separators are never part of a character in the encodings in question.
+    """
+    titles, words = _gb18030_words()
+    with path.open("rb") as file:
+        if sum(cell in titles for cell in _CELL.findall(file.read(_START))) >= _TITLES_NEEDED:
+            return True
+    known = foreign = 0
+    rest = b""
+    for chunk, final in _read_chunks(path):
+        text = rest + chunk
+        cut = len(text) if final else text.rfind(b"\n") + 1
+        rest = text[cut:]
+        for cell in _CELL.findall(text[:cut]):
+            foreign += 1
+            known += cell in words
+    return known > 0 and known >= foreign * _WORDS_NEEDED
+
+
+@cache
+def _gb18030_words() -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Return the known titles and the known words in GB18030."""
+    titles = {name for names in (*ALIASES.values(), *RESULTS.fallbacks.values()) for name in names}
+    table = load("words.toml")
+    words = {
+        word for kind in ("outcomes", "documents", "specimens") for names in table[kind].values() for word in names
+    }
+    words |= {
+        *table["rechecks"]["words"],
+        *(f"新{name}" for name in ("冠病毒核酸检测", "型冠状病毒核酸检测", "冠核酸检测")),
+    }
+    return tuple(
+        frozenset(word.encode("gb18030") for word in known if len(word) > 1 and not word.isascii())
+        for known in (titles, titles | words)
+    )  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,239 @@
+"""The sheets of a workbook that hold rows, read as one table.
+
+Nothing is left out in silence. A sheet that is not read is named in the notices, or the workbook is refused.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from hutong_client.tables.columns import HEADER_ROWS, Vocabulary, find_header, has_card
+from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet
+
+_EXPLANATION = re.compile(
+    r"说明|须知|填写|模板|示例|字典|代码表|选项|readme|instruction|example|template", re.IGNORECASE
+)
+"""Names of sheets for people who fill the workbook in. Such a sheet may show an example of a person."""
+_OWN_COLUMNS = frozenset({"name", "card_no", "report_no"})
+"""Columns that every person has alone, so that a merged cell of them is never filled down."""
+_ROWS_NAMED = 5
+"""Number of hidden rows that are named; the others are counted."""
+
+
+@dataclass(slots=True)
+class Marks:
+    """What a sheet says of its cells beside their values.
+
+    Attributes:
+        merged: position of a column, from 0 → first and last row of each merged range of this column alone.
+        hidden_rows: numbers of hidden rows.
+        errors: the reader returns error values as empty cells, and the sheet contains some.
+    """
+
+    merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    hidden_rows: list[int] = field(default_factory=list)
+    errors: bool = False
+
+
+class SheetSource(Protocol):
+    """One sheet of an open workbook."""
+
+    @property
+    def name(self) -> str:
+        """Return the sheet's name."""
+
+    @property
+    def hidden(self) -> bool:
+        """Return whether the sheet is hidden."""
+
+    def rows(self) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the rows with their numbers; raise NotATable at damage."""
+
+    def marks(self) -> Marks:
+        """Return the sheet's merged cells and hidden rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    source: SheetSource
+    number: int
+    columns: Mapping[int, str]
+    titles: Sequence[str]
+    marks: Marks
+    sheet: Sheet
+
+
+def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary) -> WorkbookTable:
+    """Return the rows of all visible sheets that have a header.
+
+    Raises:
+        NotATable: no visible sheet has a header, a sheet holds people and no header, or the columns differ.
+    """
+    visible = [source for source in sources if not source.hidden]
+    if not visible:
+        raise NotATable("the workbook has no visible sheet of cells")
+    notices: list[str] = []
+    found: list[tuple[SheetSource, int, Sequence[str], dict[int, str]]] = []
+    failures: list[tuple[SheetSource, NotATable]] = []
+    for source in visible:
+        if len(visible) > 1 and not any(any(map(as_text, values)) for _, values in source.rows()):
+            continue
+        try:
+            found.append((source, *find_header(_first_texts(source), vocabulary)))
+        except NotATable as error:
+            failures.append((source, error))
+    if not found:
+        raise failures[0][1] if failures else NotATable("the file, or the first sheet of the workbook, is empty")
+    for source, failure in failures:
+        if not _EXPLANATION.search(source.name) and _has_people(source, vocabulary):
+            raise NotATable(f"the sheet {source.name} cannot be read: {failure}") from failure
+        notices.append(f"The sheet {source.name} names no columns of results and was not read.")
+    titles = [_trimmed(part[2]) for part in found]
+    if any(other != titles[0] for other in titles):
+        names = ", ".join(part[0].name for part in found)
+        raise NotATable(f"the sheets {names} have different columns; save each in a file of its own")
+    parts = []
+    for position, (source, number, own, columns) in enumerate(found):
+        marks = source.marks()
+        if marks.errors:
+            raise NotATable(
+                f"the sheet {source.name} has cells with error values such as #REF!, whose place cannot be read in "
+                "this format; correct them, or save the workbook as .xlsx"
+            )
+        sheet = Sheet(position, source.name) if len(found) > 1 else ONLY_SHEET
+        parts.append(_Part(source, number, columns, own, marks, sheet))
+        hidden = [row for row in marks.hidden_rows if row > number]
+        if hidden:
+            rows = "row is hidden" if len(hidden) == 1 else "rows are hidden"
+            notices.append(
+                f"In the sheet {source.name} {len(hidden)} {rows} ({_list(hidden)}). Hidden rows are read like others."
+            )
+    notices += [f"The hidden sheet {source.name} was not read." for source in sources if source.hidden]
+    if len(found) > 1:
+        notices.insert(0, f"The sheets {', '.join(part[0].name for part in found)} are read one after another.")
+    return WorkbookTable(parts, notices)
+
+
+class WorkbookTable:
+    """The rows of a workbook's sheets."""
+
+    def __init__(self, parts: Sequence[_Part], notices: Sequence[str]) -> None:
+        self._parts = parts
+        self.notices = notices
+        self.header = parts[0].titles
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows after each sheet's header."""
+        for part in self._parts:
+            yield from _read_part(part)
+
+
+def _read_part(part: _Part) -> Iterator[Row]:
+    columns = list(part.columns.items())
+    filler = _Filler(part)
+    for number, own in islice(part.source.rows(), part.number, None):
+        values, original = own, [value if type(value) is str else as_text(value) for value in own]
+        if not any(original):
+            continue
+        if filler.needed:
+            values, original = filler.fill(number, values, original)
+        width = len(original)
+        cells: dict[str, Cell] = {}
+        for at, column in columns:
+            if at < width and original[at] and (text := original[at].strip()):
+                value = values[at]
+                cells[column] = text if type(value) is str else _as_cell(value)
+        if cells or any(text.strip() for text in original):
+            yield Row(number, cells, original, "", part.sheet)
+
+
+class _Filler:
+    """Writer of a merged cell's value into all rows of its range."""
+
+    def __init__(self, part: _Part) -> None:
+        self._ranges = {
+            at: sorted(span for span in spans if span[0] > part.number)
+            for at, spans in part.marks.merged.items()
+            if at in part.columns and part.columns[at] not in _OWN_COLUMNS
+        }
+        self._values: dict[tuple[int, int], tuple[Any, str]] = {}
+        self.needed = any(self._ranges.values())
+
+    def fill(self, number: int, values: Sequence[Any], original: list[str]) -> tuple[Sequence[Any], list[str]]:
+        """Return a row's values and texts, completed from the merged ranges that reach into it."""
+        filled = list(values)
+        for at, spans in self._ranges.items():
+            index = bisect_right(spans, (number, 1 << 31)) - 1
+            if index < 0 or spans[index][1] < number:
+                continue
+            first, last = spans[index]
+            if number == first:
+                if at < len(filled):
+                    self._values[at, first] = filled[at], original[at]
+            elif (at, first) in self._values:
+                missing = at + 1 - len(filled)
+                filled += [None] * missing
+                original += [""] * missing
+                filled[at], original[at] = self._values[at, first]
+            if number == last:
+                self._values.pop((at, first), None)
+        return filled, original
+
+
+def _first_texts(source: SheetSource) -> Iterator[tuple[int, list[str]]]:
+    """Yield the sheet's rows as texts for the search of the header.
+
+    Damage after the first row ends the search here and is reported when the rows are read.
+    """
+    number = 0
+    try:
+        for number, values in source.rows():
+            yield number, [as_text(value) for value in values]
+    except NotATable:
+        if not number:
+            raise
+
+
+def _has_people(source: SheetSource, vocabulary: Vocabulary) -> bool:
+    """Check whether a sheet without a complete header holds people: most of a header, or the number of a card."""
+    for at, (_, texts) in enumerate(_first_texts(source)):
+        if has_card(texts):
+            return True
+        if at < HEADER_ROWS and sum(vocabulary.find(text) in vocabulary.required for text in texts) > 1:
+            return True
+    return False
+
+
+def _trimmed(titles: Sequence[str]) -> list[str]:
+    trimmed = [title.strip() for title in titles]
+    while trimmed and not trimmed[-1]:
+        trimmed.pop()
+    return trimmed
+
+
+def _list(rows: Sequence[int]) -> str:
+    named = ", ".join(map(str, rows[:_ROWS_NAMED]))
+    return named + (", ..." if len(rows) > _ROWS_NAMED else "")
+
+
+def _as_cell(value: Any) -> Cell:
+    if isinstance(value, bool | int | float | dt.datetime | dt.time):
+        return value
+    if isinstance(value, dt.date):
+        return dt.datetime(value.year, value.month, value.day)  # noqa: DTZ001 - a workbook knows no zones
+    return as_text(value)
+
+
+def as_text(value: Any) -> str:
+    """Return a cell as a clerk sees it in Excel."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

@@ -1,0 +1,128 @@
+"""Read the sheets of an Excel workbook (.xlsx) row by row, so that memory does not grow with the workbook."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from zipfile import ZipFile
+
+from openpyxl import Workbook, load_workbook
+from openpyxl.packaging.relationship import get_dependents
+from openpyxl.packaging.workbook import WorkbookPackage
+from openpyxl.utils import column_index_from_string
+from openpyxl.xml.functions import fromstring
+
+from hutong_client.tables.columns import Vocabulary
+from hutong_client.tables.formats.sheets import Marks, WorkbookTable, read_workbook
+from hutong_client.tables.rows import NotATable
+
+_CHUNK = 1 << 20
+_HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row (?:[^>]* )?hidden="(?:1|true)"[^>]*>')
+_ROW_NUMBER = re.compile(rb' r="(\d+)"')
+_MERGED = re.compile(rb'mergeCell [^>]*ref="([A-Z]{1,3})(\d+):([A-Z]{1,3})(\d+)"')
+_MANIFEST = "xl/workbook.xml"
+
+
+@contextlib.contextmanager
+def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTable]:
+    """Open a workbook; raise NotATable if it is damaged or its sheets cannot be read as one table."""
+    with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
+        if not workbook.worksheets:
+            raise NotATable("the workbook has no sheet of cells")
+        parts = _find_parts(file)
+        yield read_workbook(
+            [XlsxSheet(sheet, file, parts.get(sheet.title, "")) for sheet in workbook.worksheets], vocabulary
+        )
+
+
+def _load(file: BinaryIO) -> Workbook:
+    try:
+        with ZipFile(file) as archive:
+            is_workbook = _MANIFEST in archive.namelist()
+        file.seek(0)
+        # Given as an open file, because openpyxl rejects paths by their extension.
+        workbook = load_workbook(file, read_only=True, data_only=True) if is_workbook else None
+    except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
+        raise NotATable("the file looks like an Excel workbook but cannot be opened; save it again in Excel") from error
+    if workbook is None:
+        raise NotATable("the file is an archive and not an Excel workbook; unpack it and give the table inside")
+    return workbook
+
+
+def _find_parts(file: BinaryIO) -> dict[str, str]:
+    """Return the names of the archive's parts by the names of the sheets that they hold."""
+    with ZipFile(file) as archive:
+        manifest: Any = fromstring(archive.read(_MANIFEST))
+        package: Any = WorkbookPackage.from_tree(manifest)
+        targets = {relation.Id: relation.target for relation in get_dependents(archive, "xl/_rels/workbook.xml.rels")}
+    return {sheet.name: targets[sheet.id] for sheet in package.sheets if sheet.id in targets}
+
+
+@dataclass(frozen=True, slots=True)
+class XlsxSheet:
+    """A sheet of an open workbook."""
+
+    sheet: Any
+    file: BinaryIO
+    part: str
+
+    @property
+    def name(self) -> str:
+        """Return the sheet's name."""
+        return str(self.sheet.title)
+
+    @property
+    def hidden(self) -> bool:
+        """Return whether the sheet is hidden."""
+        return bool(self.sheet.sheet_state != "visible")
+
+    def rows(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """Yield the rows with their numbers; raise NotATable at damage."""
+        number = 0
+        try:
+            # Some programs write a wrong sheet size, and openpyxl would read only that part.
+            self.sheet.reset_dimensions()
+            for number, values in enumerate(self.sheet.iter_rows(values_only=True), start=1):
+                yield number, values
+        except Exception as error:  # openpyxl raises errors of any type; the caller's errors do not pass a yield
+            where = f"after row {number}" if number else "in its first row"
+            raise NotATable(
+                f"the workbook is damaged {where}; open it in Excel, which may repair it, check that all rows are "
+                "there, and save it again"
+            ) from error
+
+    def marks(self) -> Marks:
+        """Return the sheet's merged cells and hidden rows.
+
+        openpyxl reads them only together with all cells, which need much memory, so the part is searched as text.
+        Damage is reported when the rows are read.
+        """
+        marks = Marks()
+        try:
+            with ZipFile(self.file) as archive, archive.open(self.part) as part:
+                rest = b""
+                while chunk := part.read(_CHUNK):
+                    text = rest + chunk
+                    cut = text.rfind(b"<")
+                    rest = text[cut:]
+                    _search(text[:cut], marks)
+                _search(rest, marks)
+        except Exception:  # noqa: BLE001 - zipfile raises errors of any type for damaged files
+            return marks
+        return marks
+
+
+def _search(text: bytes, marks: Marks) -> None:
+    if b"hidden=" in text:
+        numbers = (_ROW_NUMBER.search(tag[0]) for tag in _HIDDEN_ROW.finditer(text))
+        marks.hidden_rows += [int(number[1]) for number in numbers if number]
+    if b"mergeCell " not in text:
+        return
+    for left, top, right, bottom in _MERGED.findall(text):
+        if left == right and top != bottom:
+            at = column_index_from_string(left.decode()) - 1
+            marks.merged.setdefault(at, []).append((int(top), int(bottom)))

@@ -1,0 +1,209 @@
+"""Group rows into tubes, also where the tube code stands once for its group.
+
+A row without a tube code belongs to the tube above it only if the layout leaves no doubt: the code stands once, with
+the size of a pool, and no more rows follow than the pool has members. A row that may be a member of a pool is never
+taken for a tube of its own, because a positive pool would make positive persons.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from hutong_client.tables.columns import ALIASES
+from hutong_client.tables.faults import BadCell, Fault
+from hutong_client.tables.pools import POOLED, find_pool_size, read_pool_size
+from hutong_client.tables.rows import Cell, Row
+
+MAX_PERSONS = 20
+"""The contract's limit for the size of a pool."""
+MAX_ROWS = 5_000
+"""Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
+_DITTO = frozenset({"同上", "〃", "″", '"', "''", "\u201d", "ditto"})
+_FOOTER = re.compile(
+    r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
+    r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
+    re.IGNORECASE,
+)
+_CARD_TITLES = frozenset({"card_no", *ALIASES["card_no"]})
+_REPORT_TITLES = frozenset({"report_no", *ALIASES["report_no"]})
+_WRITE = "write the tube code in every row of the tube"
+_SINGLE = "write 1 as its pool size (混检人数) if it is a tube of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of one tube, or rows that cannot be assigned to a tube for the reason of `fault`."""
+
+    rows: Sequence[Row]
+    fault: Fault | None = None
+
+
+def group_rows(rows: Iterable[Row]) -> Iterator[Group]:
+    """Yield the groups in the order of the file."""
+    return _Grouper().group(rows)
+
+
+class _Grouper:
+    """The rows since the last complete group.
+
+    `_early` holds rows without a code before the first code of the file. A pool's code may stand below its first
+    members, so as many rows are kept as a pool has at most.
+    """
+
+    def __init__(self) -> None:
+        self._group: list[Row] = []
+        self._code: Cell = ""
+        self._early: deque[Row] = deque()
+        self._has_codes = False
+
+    def group(self, rows: Iterable[Row]) -> Iterator[Group]:
+        for row in rows:
+            if row.fault:
+                yield from self._take_faulty(row)
+                continue
+            cells = row.cells
+            code = cells.get("tube_code", "")
+            if code and code == self._code and len(self._group) <= MAX_ROWS:
+                self._group.append(row)
+            elif _is_no_person(row):
+                yield from self._close()
+                yield from self._flush_early()
+                yield Group([Row(row.number, {}, row.original, _describe_no_person(row), row.sheet)])
+            elif code and not _is_ditto(code):
+                yield from self._close()
+                yield from self._end_early(row)
+                self._group, self._code, self._has_codes = [row], code, True
+            else:
+                yield from self._take_without_code(row, ditto=bool(code))
+        yield from self._close()
+        yield from self._flush_early()
+
+    def _take_faulty(self, row: Row) -> Iterator[Group]:
+        """Take a row that cannot be read. It does not end a group."""
+        if self._group:
+            self._group.append(row)
+            if len(self._group) > MAX_ROWS:
+                yield from self._close()
+        elif self._early:
+            self._early.append(row)
+        else:
+            yield Group([row])
+
+    def _take_without_code(self, row: Row, *, ditto: bool) -> Iterator[Group]:
+        if _size_of(row) == 1 and not ditto:
+            yield from self._close()
+            yield from self._flush_early()
+            yield Group([row])
+        elif self._group and len(self._group) <= MAX_ROWS and row.sheet is self._group[0].sheet:
+            self._group.append(row)
+        elif ditto or self._has_codes:
+            yield from self._close()
+            yield from self._flush_early()
+            yield _orphan(row)
+        else:
+            self._early.append(row)
+            if len(self._early) >= MAX_PERSONS:
+                yield Group([self._early.popleft()])
+
+    def _flush_early(self) -> Iterator[Group]:
+        while self._early:
+            yield Group([self._early.popleft()])
+
+    def _end_early(self, head: Row) -> Iterator[Group]:
+        """Yield the rows before the first code. They are doubtful if that code's tube may hold several persons."""
+        if self._early and _size_of(head) != 1 and head.sheet is self._early[-1].sheet:
+            early = list(self._early)
+            self._early.clear()
+            text = f"the tube code is missing, and the tube of row {head.number} below may include this row"
+            yield Group(early, _doubt(f"{text}; {_WRITE}, or {_SINGLE}"))
+        yield from self._flush_early()
+
+    def _close(self) -> Iterator[Group]:
+        rows, self._group, self._code = self._group, [], ""
+        if not rows:
+            return
+        bare = [row for row in rows if not row.fault and _has_no_code(row)]
+        if not bare:
+            yield Group(rows)
+            return
+        coded = [row for row in rows if not row.fault and not _has_no_code(row)]
+        head, size = coded[0], _size_of(coded[0])
+        first_bare = rows.index(bare[0])
+        if size is not None and size <= len(coded) and len(coded) == first_bare:
+            # The tube is complete without these rows.
+            yield Group(rows[:first_bare])
+            for row in rows[first_bare:]:
+                yield Group([row]) if row.fault else _orphan(row)
+        elif len(coded) == 1 and size and len(rows) <= size and all(_size_of(row) in {None, size} for row in bare):
+            yield Group([row if row.fault else _complete(row, head) for row in rows])
+        else:
+            yield Group(rows, _doubt(_describe_doubt(head, len(coded), len(rows), size)))
+
+
+def _complete(row: Row, head: Row) -> Row:
+    """Return a member's row with the code and the size of its tube."""
+    own = {column: cell for column, cell in row.cells.items() if column != "tube_code" and not _is_ditto(cell)}
+    size = find_pool_size(head.cells)
+    assert size is not None  # only a head with a size has members
+    cells = {"tube_code": head.cells["tube_code"], "pool_size": size} | own
+    return Row(row.number, cells, row.original, row.fault, row.sheet)
+
+
+def _describe_doubt(head: Row, coded: int, rows: int, size: int | None) -> str:
+    if coded > 1:
+        why = f"{coded} rows have its code and {rows - coded} among or below them have none"
+    elif not size:
+        why = f"its size is not known and {rows - 1} rows without a code follow"
+    else:
+        why = f"it is made for {size} and {rows - 1} rows without a code follow"
+    return f"it is unclear which persons are in the tube of row {head.number}: {why}; {_WRITE}"
+
+
+def _orphan(row: Row) -> Group:
+    return Group([row], _doubt(f"the tube code is missing, and other rows have one; {_WRITE}, or {_SINGLE}"))
+
+
+def _doubt(description: str) -> Fault:
+    return Fault("tube_code", "POOL_MISMATCH", description)
+
+
+def _has_no_code(row: Row) -> bool:
+    code = row.cells.get("tube_code", "")
+    return not code or _is_ditto(code)
+
+
+def _is_ditto(cell: Cell) -> bool:
+    return isinstance(cell, str) and cell in _DITTO
+
+
+def _size_of(row: Row) -> int | None:
+    """Return the size that a row states; None if it states none, or none that can be read."""
+    cell = find_pool_size(row.cells)
+    if cell is None or _is_ditto(cell):
+        return None
+    try:
+        size = read_pool_size(cell)
+    except BadCell:
+        return None
+    return None if size == POOLED else size
+
+
+def _is_no_person(row: Row) -> bool:
+    """Check whether a row is a footer or repeats the header."""
+    card = row.cells.get("card_no")
+    if card is not None and (not isinstance(card, str) or any(map(str.isdigit, card))):
+        return False
+    report = row.cells.get("report_no")
+    if card in _CARD_TITLES:
+        return report is None or report in _REPORT_TITLES
+    return report is None and any(_FOOTER.match(text.strip()) for text in row.original)
+
+
+def _describe_no_person(row: Row) -> str:
+    if row.cells.get("card_no") in _CARD_TITLES:
+        return "the row repeats the header and is no person's; delete it"
+    word = next(found[1] for text in row.original if (found := _FOOTER.match(text.strip())))
+    return f"the row is a footer of the sheet ({word}) and no person's; delete it, and check that no person is in it"

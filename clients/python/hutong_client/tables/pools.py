@@ -1,0 +1,82 @@
+"""Read the size of a pool from the cells of a row."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+
+from hutong_client.tables.faults import BadCell
+from hutong_client.tables.rows import Cell
+from hutong_client.tables.words import load, plain
+
+POOLED = 0
+"""The size of a pool of unknown size."""
+_SINGLE = frozenset(load("words.toml")["pools"]["single"])
+_POOLED = frozenset(load("words.toml")["pools"]["pooled"])
+_MANY_TO_ONE = re.compile(r"([0-9]{1,3})(?:人份?|人(?:一管|1管|混检|混采)|[:/比混合]1(?:混检|混采)?)?")
+_ONE_TO_MANY = re.compile(r"1[:比]([0-9]{1,2})")
+_AS_TIME = re.compile(r"0?1:([0-9]{2}):00|([0-9]{1,2}):01(?::00)?")
+"""A ratio that a spreadsheet program has taken for a time of day: 10:1 is shown as 10:01."""
+_HINT = re.compile(
+    r"(?<![0-9])([0-9]{1,2})(?:混|合|:)1(?![0-9])|(?<![0-9])1:([0-9]{1,2})(?![0-9:])|(混检|混采|混样|混管)|(单检|单采|单管)"
+)
+
+
+@lru_cache(maxsize=256, typed=True)
+def read_pool_size(cell: Cell) -> int:
+    """Return the pool size of "10", "10:1", "1:10", "10混1" or "单管"; POOLED for "混采". Cached for speed.
+
+    Raises:
+        BadCell: the cell is anything else.
+    """
+    if isinstance(cell, dt.datetime | dt.time):
+        word = cell.strftime("%H:%M:%S")
+    else:
+        word = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else plain(cell)
+    if word in _SINGLE:
+        return 1
+    if word in _POOLED:
+        return POOLED
+    match = _ONE_TO_MANY.fullmatch(word) or _MANY_TO_ONE.fullmatch(word) or _AS_TIME.fullmatch(word)
+    if not match or has_odd_digit(str(cell)):
+        raise BadCell("this is not the size of a pool; write 1, 5, 10 or 20")
+    return int(next(group for group in match.groups() if group))
+
+
+def find_pool_size(cells: Mapping[str, Cell]) -> Cell | None:
+    """Return the cell that states the pool size; None if there is none.
+
+    Laboratories also write it as the kind of sampling ("混采") or into the name of the test ("核酸检测(10混1)").
+    """
+    own = cells.get("pool_size")
+    if own is not None:
+        return own
+    for column in ("sample_type", "check_project"):
+        cell = cells.get(column)
+        if cell is not None and (hint := _find_hint(plain(cell))):
+            return hint
+    return None
+
+
+def is_pool_word(cell: Cell) -> bool:
+    """Check whether a cell says nothing but how many persons are in a tube."""
+    word = plain(cell)
+    return bool(
+        word in _SINGLE or word in _POOLED or re.fullmatch(r"[0-9]{1,2}(?:混|合|:)1(?:混[检采])?|1:[0-9]{1,2}", word)
+    )
+
+
+def _find_hint(word: str) -> str:
+    match = _HINT.search(word)
+    return match[0] if match else ""
+
+
+def has_odd_digit(text: str) -> bool:
+    """Check whether normalisation would make a plain digit of another character, as "12" of "1²"."""
+    return not text.isascii() and any(
+        not character.isdecimal() and any(map(str.isdigit, unicodedata.normalize("NFKC", character)))
+        for character in text
+    )
