@@ -15,15 +15,15 @@ from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
-from services.verification.decision.actions import EVERYBODY, POLICY_AWAY, GateRow, gate_row
+from services.verification.decision.actions import ALL_ANSWERED, POLICY_UNKNOWN, GateRow, gate_row
 from services.verification.decision.canonical_order import in_order, order_of_evidence, order_of_record
 from services.verification.decision.favour import best_for_holder
 from services.verification.decision.model import (
-    AWAY,
     NEGATIVE,
     NOT_LOOKED_UP,
     POOL_POSITIVE,
     POSITIVE,
+    UNANSWERED,
     Claim,
     Considered,
     Decision,
@@ -34,11 +34,11 @@ from services.verification.decision.model import (
     Record,
 )
 from services.verification.decision.permission import (
-    is_away,
+    describe_sources,
+    has_unanswered,
     may_refuse_for_lack,
     may_refuse_for_positive,
     was_nation_asked,
-    who_was_heard,
 )
 from services.verification.decision.validity import hold_to_windows
 from services.verification.decision.weigh import USABLE, Item, weigh_evidence, weigh_record
@@ -241,7 +241,7 @@ def _why_unknown(inputs: Inputs) -> Reason | None:
     """Why nothing that counts cannot be called a lack."""
     if inputs.history_cut:
         return pb.DECISION_REASON_HISTORY_CUT
-    if is_away(inputs.sources):
+    if has_unanswered(inputs.sources):
         return pb.DECISION_REASON_SOURCE_UNAVAILABLE
     return None if was_nation_asked(inputs.sources) else pb.DECISION_REASON_NATION_NOT_ASKED
 
@@ -264,7 +264,7 @@ def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
 
 
 def _ask_again(inputs: Inputs) -> list[NextStep]:
-    sources = sorted({source.source for source in inputs.sources if source.state in AWAY})
+    sources = sorted({source.source for source in inputs.sources if source.state in UNANSWERED})
     return [NextStep(next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN, source=source) for source in sources]
 
 
@@ -305,11 +305,11 @@ def _gate_row(inputs: Inputs, outcome: DecisionOutcome, reason: Reason, refusal_
     """What the gate does."""
     policy = inputs.policy
     if policy is None:
-        heard = POLICY_AWAY
+        heard = POLICY_UNKNOWN
     elif outcome == pb.DECISION_OUTCOME_RECOGNIZED:
         # The row is the same whoever was heard.
-        heard = EVERYBODY
+        heard = ALL_ANSWERED
     else:
-        heard = who_was_heard(inputs.sources)
+        heard = describe_sources(inputs.sources)
     may_refuse = policy is not None and policy.required is not None and policy.required.refusal_permitted
     return gate_row(outcome, reason, heard, refusal_permitted=refusal_permitted, rule_may_refuse=may_refuse)

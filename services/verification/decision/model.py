@@ -55,7 +55,7 @@ OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
-AWAY = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
+UNANSWERED = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
 """States of a source that was to be asked and gave no answer: it did not reply, or this node does not know its way."""
 NATIONAL_RESULTS = f"{format_node(NATION)}/results"
 """The source that knows the results of all provinces."""

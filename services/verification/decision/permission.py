@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
-from services.verification.decision.actions import EVERYBODY, NOT_THE_NATION, SOURCE_AWAY
-from services.verification.decision.model import AWAY, NATIONAL_RESULTS, SOURCE_OK, EffectivePolicy, SourceStatus
+from services.verification.decision.actions import ALL_ANSWERED, NATION_NOT_ASKED, NO_ANSWER
+from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_OK, UNANSWERED, EffectivePolicy, SourceStatus
 
 if TYPE_CHECKING:
     from services.verification.decision.model import EvidenceUse, Ground
@@ -22,18 +22,18 @@ def was_nation_asked(sources: Iterable[SourceStatus]) -> bool:
     return any(source.source == NATIONAL_RESULTS and _was_asked(source) for source in sources)
 
 
-def is_away(sources: Iterable[SourceStatus]) -> bool:
+def has_unanswered(sources: Iterable[SourceStatus]) -> bool:
     """Whether a source that was asked gave no answer."""
-    return any(source.state in AWAY for source in sources)
+    return any(source.state in UNANSWERED for source in sources)
 
 
-def who_was_heard(sources: Iterable[SourceStatus]) -> int:
+def describe_sources(sources: Iterable[SourceStatus]) -> int:
     """The facts of `actions` that hold of the sources."""
     sources = tuple(sources)
-    heard = 0 if was_nation_asked(sources) else NOT_THE_NATION
-    if is_away(sources):
-        heard |= SOURCE_AWAY
-    return heard or EVERYBODY
+    heard = 0 if was_nation_asked(sources) else NATION_NOT_ASKED
+    if has_unanswered(sources):
+        heard |= NO_ANSWER
+    return heard or ALL_ANSWERED
 
 
 def grounds_of_lack(uses: Iterable[EvidenceUse]) -> tuple[Ground, ...]:
@@ -64,4 +64,4 @@ def _may_refuse(policy: EffectivePolicy, sources: Iterable[SourceStatus], ground
 
 
 def _was_asked(source: SourceStatus) -> bool:
-    return source.state == SOURCE_OK or source.state in AWAY
+    return source.state == SOURCE_OK or source.state in UNANSWERED

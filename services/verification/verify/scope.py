@@ -20,7 +20,7 @@ NATION_SECONDS = 1.2
 _SUFFICIENT = frozenset({pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED})
 
 
-class Ruling(NamedTuple):
+class SettledQuestion(NamedTuple):
     """A decision and what it was made from."""
 
     answers: SourceAnswers
@@ -28,25 +28,25 @@ class Ruling(NamedTuple):
     decision: Decision
 
 
-def rule(question: Question, answers: SourceAnswers) -> Ruling:
+def decide_from(question: Question, answers: SourceAnswers) -> SettledQuestion:
     """Decide by all that the sources answered."""
     gathered = gather(question, answers)
-    return Ruling(answers, gathered, decide(gathered.inputs))
+    return SettledQuestion(answers, gathered, decide(gathered.inputs))
 
 
-def rule_if_sufficient(question: Question, answers: SourceAnswers) -> Ruling | None:
+def decide_if_sufficient(question: Question, answers: SourceAnswers) -> SettledQuestion | None:
     """Decide unless the nation is to be asked first; None if it is.
 
     If the scope is unset, the node's own records decide alone where they recognise the person: evidence adds nothing.
     """
     if not question.own_records_first or answers.results is None or answers.policy is None:
-        return rule(question, answers)
+        return decide_from(question, answers)
     if not answers.results.records:
         # Results are asked only where a result is required, so that without records nothing is settled.
         return None
     gathered = gather(question, answers, own_records_alone=True)
     decision = decide(gathered.inputs)
-    return Ruling(answers, gathered, decision) if decision.outcome in _SUFFICIENT else None
+    return SettledQuestion(answers, gathered, decision) if decision.outcome in _SUFFICIENT else None
 
 
 def nationwide(look_up: LookupLatestRequest) -> LookupLatestRequest:

@@ -37,7 +37,14 @@ from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.convert import decision_to_proto, fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
 from services.verification.verify.question import Question, question_from_proto
-from services.verification.verify.scope import NATION_SECONDS, Ruling, nationwide, rule, rule_if_sufficient, with_nation
+from services.verification.verify.scope import (
+    NATION_SECONDS,
+    SettledQuestion,
+    decide_from,
+    decide_if_sufficient,
+    nationwide,
+    with_nation,
+)
 from services.verification.verify.store import DecisionStore, StoredDecision
 from services.verification.verify.subject_tag import subject_tag
 
@@ -57,7 +64,7 @@ def must_be_kept(decision: Decision) -> bool:
     return pb.EVIDENCE_USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
 
 
-class Rule(NamedTuple):
+class ResolvedPolicy(NamedTuple):
     """What applies; `answer` None: Policy did not answer. `status` is Policy's as a source of decisions."""
 
     answer: PolicyAnswer | None
@@ -98,11 +105,11 @@ class Verifier:
         question = self._read(request, self._clock.now())
         message = pb.Decision()
         answers = await self._ask(question)
-        ruling = rule_if_sufficient(question, answers)
-        if ruling is None:
+        settled = decide_if_sufficient(question, answers)
+        if settled is None:
             found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS)
-            ruling = rule(question, with_nation(answers, found))
-        return message, self._fill(question, ruling, message)
+            settled = decide_from(question, with_nation(answers, found))
+        return message, self._fill(question, settled, message)
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
@@ -136,11 +143,11 @@ class Verifier:
             try:
                 if isinstance(found, HutongError):
                     raise found
-                ruling = rule_if_sufficient(question, found)
-                if ruling is None:
+                settled = decide_if_sufficient(question, found)
+                if settled is None:
                     rest.append(Unanswered(question, found, reply))
                     continue
-                kept = self._fill(question, ruling, reply.decision)
+                kept = self._fill(question, settled, reply.decision)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
@@ -160,7 +167,7 @@ class Verifier:
             try:
                 if isinstance(found, HutongError):
                     raise found
-                kept = self._fill(question, rule(question, with_nation(own, found)), reply.decision)
+                kept = self._fill(question, decide_from(question, with_nation(own, found)), reply.decision)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
@@ -234,11 +241,11 @@ class Verifier:
 
     async def _resolve_missing(
         self, at_hand: Mapping[PolicyQuestion, PolicyAnswer | None]
-    ) -> dict[PolicyQuestion, Rule | HutongError]:
+    ) -> dict[PolicyQuestion, ResolvedPolicy | HutongError]:
         """What applies for each; whatever is not at hand is asked for."""
         missing = [question for question, known in at_hand.items() if known is None]
         resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
-        rules: dict[PolicyQuestion, Rule | HutongError] = {}
+        rules: dict[PolicyQuestion, ResolvedPolicy | HutongError] = {}
         for question, known in at_hand.items():
             found = resolved[question] if known is None else known
             rules[question] = found if isinstance(found, HutongError) else self._rule(found)
@@ -250,12 +257,12 @@ class Verifier:
         except HutongError as error:
             return error
 
-    def _rule(self, known: PolicyAnswer | None) -> Rule:
+    def _rule(self, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
-            return Rule(None, self._policies.unavailable, needs_results=True)
-        return Rule(known, self._policies.status(known), needs_results=known.needs_results)
+            return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
+        return ResolvedPolicy(known, self._policies.status(known), needs_results=known.needs_results)
 
-    def _answers(self, rule: Rule, results: LookupAnswer | None) -> SourceAnswers:
+    def _answers(self, rule: ResolvedPolicy, results: LookupAnswer | None) -> SourceAnswers:
         if not rule.needs_results:
             return SourceAnswers(rule.answer, rule.status, None, None)
         return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
@@ -267,9 +274,9 @@ class Verifier:
             return question._replace(own_records_first=False)
         return question
 
-    def _fill(self, question: Question, ruling: Ruling, message: pb.Decision) -> StoredDecision | None:
+    def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
         """Put a decision into an empty message; return what must be durable before that may leave."""
-        answers, gathered, decision = ruling
+        answers, gathered, decision = settled
         inputs = gathered.inputs
         if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
