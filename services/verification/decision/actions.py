@@ -1,7 +1,7 @@
-"""What a gate does with the holder: one row of a table for each decision. Pure.
+"""The table of gate actions: what a gate does with the holder after a decision. Pure.
 
-A row is chosen by the outcome, the reason, whether the place may refuse, whether its rule permits refusal at all, and
-who was heard. Neither the channel nor the basis of a recognition enters.
+The row of a decision depends on its outcome, its reason, whether refusal is permitted, whether the policy permits
+refusal at all, and which sources answered. It depends neither on the channel nor on the basis of a recognition.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
     Reason: TypeAlias = pb.DecisionReason.ValueType
 
 ALL_ANSWERED = 1
-"""Every source was asked and answered, the nation among them."""
+"""All sources, the nation among them, were asked and answered."""
 NATION_NOT_ASKED = 2
-"""The nation was not asked: the scope was LOCAL."""
+"""The nation was not asked, because the scope was LOCAL."""
 NO_ANSWER = 4
 """A source that was asked did not answer."""
 POLICY_UNKNOWN = 8
-"""Policy did not answer, so no rule is known."""
+"""Policy did not answer, so it is not known which policy applies."""
 ANY_ANSWERED = ALL_ANSWERED | NATION_NOT_ASKED | NO_ANSWER | POLICY_UNKNOWN
+"""Matches every decision, whichever sources answered."""
 
 LET_IN = pb.GATE_ACTION_LET_IN
 REGISTER = pb.GATE_ACTION_LET_IN_AND_REGISTER
 ASK_AGAIN = pb.GATE_ACTION_ASK_AGAIN
 MAY_BE_REFUSED = pb.GATE_ACTION_MAY_BE_REFUSED
 NEW_ANSWER = pb.GATE_ACTION_UNSPECIFIED
-"""After asking again: whatever the new answer says."""
+"""What a gate does after asking again is what the new answer says."""
 
 _NOT_REQUIRED = pb.DECISION_OUTCOME_NOT_REQUIRED
 _RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED
@@ -40,7 +41,13 @@ _NOT_RECOGNIZED = pb.DECISION_OUTCOME_NOT_RECOGNIZED
 
 
 class GateRow(NamedTuple):
-    """One row. `rule_may_refuse` None stands for any rule; any of the facts in `heard` matches."""
+    """One row of the table.
+
+    Attributes:
+        rule_may_refuse: whether the policy permits refusal; None matches either.
+        heard: the flags of this module that match: the row applies if one of them is set.
+        then_action: what the gate does if the action is to ask again and the new answer is the same.
+    """
 
     number: int
     outcome: DecisionOutcome
@@ -151,14 +158,18 @@ ROWS: tuple[GateRow, ...] = (
             "A pool was positive; refusing for it is not permitted here. Recheck."),
 )
 # fmt: on
-"""The table. Where the nation was not asked and a source was away, the row of the former stands first."""
+"""The table. If the nation was not asked and a source did not answer, two rows may match; the first one applies."""
 
 
 @lru_cache(maxsize=1024)
 def gate_row(
     outcome: DecisionOutcome, reason: Reason, heard: int, *, refusal_permitted: bool, rule_may_refuse: bool
 ) -> GateRow:
-    """The first row that matches. Each decision that the rules can give has one."""
+    """Return the first row that matches. Every decision that the rules can make has one.
+
+    Raises:
+        LookupError: no row matches, which is a fault of the table.
+    """
     for row in ROWS:
         if (
             (row.outcome, row.reason, row.refusal_permitted) == (outcome, reason, refusal_permitted)

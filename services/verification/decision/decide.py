@@ -1,8 +1,9 @@
-"""Whether a result is recognised (docs/decision.md). Pure: no clock, no I/O, the same answer for the same inputs.
+"""Decides whether a result is recognised (docs/decision.md). Pure: the same inputs always give the same answer.
 
-The rule is that of the notice of 29 July 2022 (联防联控机制综发〔2022〕81号), section 1: a result has equal force by
-whatever channel it is shown and wherever it was taken, and counts inside the window of the place that checks. Nothing
-here reads a channel or a place of sampling, and what cannot be reached is never a reason against the holder.
+The rule is section 1 of the notice of 29 July 2022 (联防联控机制综发〔2022〕81号). A result has equal force whichever
+channel shows it and wherever the specimen was taken, and it counts inside the window of the place that checks. The code
+therefore reads neither the channel nor the place of sampling. A source that cannot be reached is never a reason against
+the holder.
 """
 
 from __future__ import annotations
@@ -57,17 +58,18 @@ _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
     (pb.EVIDENCE_USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
 )
-"""Why nothing was usable, the strongest reason first. Of anything else the reason is NO_RESULT."""
+"""The reason for a lack by the uses of the items, the strongest first. If none matches, the reason is NO_RESULT."""
 
 
 _COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_CONTRADICTS_RECORD})
 
 
 def decide(inputs: Inputs) -> Decision:
-    """Decide. The order in which records, evidence and sources stand is without effect.
+    """Decide. The order of records, evidence and sources has no effect.
 
-    If the origin is not known and matters, each class is decided over the same look-up, and the best for the holder is
-    the answer. It cannot be picked before the records are known. Grounds that one class forbids bind for both.
+    If the origin is not known and the policies differ, each policy decides over the same look-up, and the better
+    decision for the holder is the answer. Which one is better depends on the records. Grounds that one policy forbids
+    are forbidden in both.
     """
     if inputs.policy is None or inputs.elsewhere is None:
         return _decide_by_policy(inputs)
@@ -106,7 +108,7 @@ def _decide_by_policy(inputs: Inputs) -> Decision:
 
 
 def _weigh_each(inputs: Inputs) -> list[Item]:
-    """Step 2: every record and piece of evidence, in an order of their own, those that cannot count marked so."""
+    """Return an item for every record and piece of evidence, in canonical order (step 2)."""
     records = _newest_revisions(inputs)
     items = [weigh_record(record, inputs) for record in records]
     if inputs.evidence:
@@ -117,14 +119,14 @@ def _weigh_each(inputs: Inputs) -> list[Item]:
 
 
 def _only_compared(item: Item) -> Item:
-    """Evidence beside records that are to suffice: it may equal or contradict one, and counts for nothing itself."""
+    """Return the item of evidence where only records may count: it may equal or contradict a record, nothing more."""
     if item.use in _COMPARED:
         return item
     return Item(item.subject, pb.EVIDENCE_USE_NOT_NEEDED)
 
 
 def _newest_revisions(inputs: Inputs) -> Sequence[Record]:
-    """The newest revision of each record, by name."""
+    """Return the newest revision of each record, ordered by name."""
     records = inputs.records
     claimed = []
     if not inputs.own_records_alone:
@@ -140,7 +142,10 @@ def _newest_revisions(inputs: Inputs) -> Sequence[Record]:
 
 
 def _find_governing(items: Iterable[Item]) -> Item | None:
-    """Step 3: the positive, or else the pool, that no recorded negative with a later sample time has cleared."""
+    """Return the item of the positive that no recorded negative with a later sample time has cleared (step 3).
+
+    A positive comes before a positive pool.
+    """
     cleared_before: Instant | None = None
     adverse: list[Item] = []
     for item in items:
@@ -171,10 +176,10 @@ def _governs_before(item: Item) -> tuple[bool, Instant]:
 
 
 def _recognize(inputs: Inputs, items: list[Item], valid: list[Item]) -> Decision:
-    """Step 4, its end: the item that expires last is the one that is used."""
+    """Recognise the result that expires last (end of step 4)."""
     for item in valid:
         item.use = pb.EVIDENCE_USE_OTHER_EXPIRES_LATER
-    # max() keeps the first of equals, and items stand in an order of their own.
+    # max() returns the first of equal items, and the items are in canonical order.
     used = valid[0] if len(valid) == 1 else max(valid, key=_preference)
     used.use = pb.EVIDENCE_USE_USED
     recorded = isinstance(used.subject, Record)
@@ -194,7 +199,7 @@ def _preference(item: Item) -> tuple[Instant, bool, Instant, bool]:
 
 
 def _refuse_for_positive(inputs: Inputs, policy: EffectivePolicy, items: list[Item], governing: Item) -> Decision:
-    """Step 3, its end."""
+    """Decide by a positive that governs (end of step 3)."""
     reason: Reason = pb.DECISION_REASON_POSITIVE_RESULT
     rechecks: list[NextStep] = []
     if governing.subject.outcome == POOL_POSITIVE:
@@ -216,11 +221,14 @@ def _refuse_for_positive(inputs: Inputs, policy: EffectivePolicy, items: list[It
 
 
 def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: list[Item]) -> Decision:
-    """Nothing counts. It is a lack only if nothing may be hidden, no source is away, and the nation was asked."""
+    """Decide if nothing counts.
+
+    This is a lack only if no result may be hidden, every source answered and the nation was asked. Otherwise the
+    outcome is undetermined.
+    """
     unknown = _why_unknown(inputs)
     if unknown is not None:
-        away = unknown == pb.DECISION_REASON_SOURCE_UNAVAILABLE
-        more = _ask_again(inputs) if away else ()
+        more = _ask_again(inputs) if unknown == pb.DECISION_REASON_SOURCE_UNAVAILABLE else ()
         return _compose(inputs, items, pb.DECISION_OUTCOME_UNDETERMINED, unknown, more_next_steps=more)
     expired = [item for item in items if item.use == pb.EVIDENCE_USE_EXPIRED]
     uses = {item.use for item in items}
@@ -238,7 +246,7 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: list[Item]) ->
 
 
 def _why_unknown(inputs: Inputs) -> Reason | None:
-    """Why nothing that counts cannot be called a lack."""
+    """Return why it is not known that there is no valid result; None if it is known."""
     if inputs.history_cut:
         return pb.DECISION_REASON_HISTORY_CUT
     if has_unanswered(inputs.sources):
@@ -247,7 +255,7 @@ def _why_unknown(inputs: Inputs) -> Reason | None:
 
 
 def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: Reason) -> Decision:
-    """Step 1: no rule is known, or it asks for nothing."""
+    """Decide if the policy is unknown, none is in force, or it requires no result (step 1)."""
     subjects: list[Record | Evidence] = [*_newest_revisions(inputs)]
     subjects.extend(evidence for evidence, _ in _pairs(inputs))
     items = [Item(subject, pb.EVIDENCE_USE_NOT_NEEDED) for subject in subjects]
@@ -256,7 +264,7 @@ def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: R
 
 
 def _pairs(inputs: Inputs) -> list[tuple[Evidence, Claim]]:
-    """Evidence with what was found of it, in an order of its own."""
+    """Return each piece of evidence with its claim, in canonical order."""
     if not inputs.evidence:
         return []
     claims = inputs.claims or (NOT_LOOKED_UP,) * len(inputs.evidence)
@@ -279,7 +287,7 @@ def _compose(
     more_next_steps: Sequence[NextStep] = (),
     refusal_permitted: bool = False,
 ) -> Decision:
-    """The decision, explained by everything that was weighed."""
+    """Return the decision with everything that was weighed."""
     next_steps = [item.next_step for item in items if item.next_step is not None]
     next_steps.extend(more_next_steps)
     result = ""
@@ -302,12 +310,12 @@ def _compose(
 
 
 def _gate_row(inputs: Inputs, outcome: DecisionOutcome, reason: Reason, refusal_permitted: bool) -> GateRow:
-    """What the gate does."""
+    """Return the row of the gate's action."""
     policy = inputs.policy
     if policy is None:
         heard = POLICY_UNKNOWN
     elif outcome == pb.DECISION_OUTCOME_RECOGNIZED:
-        # The row is the same whoever was heard.
+        # The row does not depend on which sources answered.
         heard = ALL_ANSWERED
     else:
         heard = describe_sources(inputs.sources)

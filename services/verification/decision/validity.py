@@ -1,4 +1,4 @@
-"""Which of the weighed items count at the time of use: negatives in their window, sampling records in theirs. Pure."""
+"""Finds the items that count at the use time: negatives and sampling records inside their windows. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from services.verification.decision.weigh import USABLE, Item
 from services.verification.decision.window import basis_time, counts, expire_time
 
 _WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
-"""Outcomes that leave a sampling record what it was until their report is issued."""
+"""Outcomes of a report that counts as a sampling record until it is issued."""
 
 
 def hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs) -> list[Item]:
-    """Step 4: the items that count at the time of use; each that does not is marked with why."""
+    """Return the items that count at the use time (step 4). Mark each other item with the reason why it does not."""
     window = required.window
     valid: list[Item] = []
     for item in items:
@@ -49,16 +49,16 @@ def hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs
 
 
 def _was_sampled_only(item: Item) -> bool:
-    """Whether an unusable item had no report yet at the time of use: then its specimen had been taken, and no more.
+    """Return whether an item's report was not issued yet at the use time, so that it still was a sampling record.
 
-    Otherwise who was let in on a sampling record would be turned away because its report has come since. A positive to
-    come does not let anybody in.
+    Otherwise someone admitted on a sampling record would be refused once the report arrives. A future positive never
+    admits anyone.
     """
     return item.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
 
 
 def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> bool:
-    """Whether an item counts as a sampling record at the time of use, counted from when the specimen was taken."""
+    """Return whether an item counts as a sampling record at the use time. Its window begins at the sample time."""
     sample_time = item.subject.sample_time
     if sample_time is None or required.sampling_proof_window is None:
         return False

@@ -1,4 +1,4 @@
-"""Step 2 of a decision: which records and which evidence can count at all, and why the others cannot. Pure."""
+"""Weighs records and evidence (step 2 of a decision): which can count at all, and why the others cannot. Pure."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from services.verification.decision.model import EvidenceUse, Standing
 
 CLOCK_TOLERANCE: Span = 5 * MINUTE
-"""How far ahead of our clock a time may lie: laboratories' clocks are kept less well than servers'."""
+"""A time further ahead of this node's clock is impossible. Laboratories' clocks are less exact than servers'."""
 
 USABLE = pb.EVIDENCE_USE_UNSPECIFIED
-"""What an item is until a step says otherwise; no decision is ever sent with it."""
+"""The use of an item until a step sets another one. No decision that is sent contains it."""
 
 
 @dataclass(slots=True)
 class Item:
-    """A record or piece of evidence on its way through the steps, each of which may settle its use."""
+    """A record or piece of evidence with its use, which each step of the decision may set."""
 
     subject: Record | Evidence
     use: EvidenceUse
@@ -44,26 +44,32 @@ class Item:
     differing_fields: tuple[str, ...] = ()
     next_step: NextStep | None = None
     is_sampling: bool = False
-    """Whether it counts as the record of a sampling, whatever its report says or will say."""
+    """Whether it counts as a sampling record, even if it has a report."""
 
     @property
     def sample_time(self) -> Instant:
-        """When the specimen was taken; where evidence does not show it, before everything."""
+        """The sample time. If evidence does not show it, an instant before all others."""
         sample_time = self.subject.sample_time
         return -(1 << 62) if sample_time is None else sample_time
 
 
 def weigh_record(record: Record, inputs: Inputs) -> Item:
-    """A record, usable or with the reason why not."""
+    """Return the item of a record: usable, or with the reason why it cannot count."""
     if record.state != ACTIVE:
         return Item(record, pb.EVIDENCE_USE_RECALLED)
     return Item(record, _fault(record, record.lab_standing, inputs, record.receive_time, record.test_time))
 
 
 def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str, str], Record], inputs: Inputs) -> Item:
-    """A piece of evidence: the same as its record, contradicting it, or without one and then of equal force.
+    """Return the item of a piece of evidence.
 
-    `records` holds the newest revision of each of the person's records by laboratory and report number.
+    It equals its record, or contradicts it, or has no record. Without a record it counts as much as a record would.
+
+    Args:
+        evidence: what the holder shows.
+        claim: what Results found of its report.
+        records: the newest revision of each record of the person, by laboratory and report number.
+        inputs: all inputs of the decision.
     """
     if not evidence.lab or not evidence.report_number:
         return Item(evidence, pb.EVIDENCE_USE_NOT_IDENTIFIABLE)
@@ -78,7 +84,7 @@ def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str,
         return _contradiction(evidence, ("person",))
     item = Item(evidence, _fault(evidence, claim.lab_standing, inputs))
     if claim.retention_start_time is None:
-        # Otherwise its record may have been removed, and the laboratory would be refused.
+        # Before the retention start time the record may have been removed, and then Results rejects an upload.
         item.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
     return item
 
@@ -99,7 +105,7 @@ def _fault(
     receive_time: Instant | None = None,
     test_time: Instant | None = None,
 ) -> EvidenceUse:
-    """Why something does not count whatever it says, or USABLE."""
+    """Return why a record or evidence cannot count whatever its outcome is; USABLE if it can."""
     if standing in NOT_AUTHORIZED:
         return pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED
     latest: Instant | None = None

@@ -7,7 +7,7 @@ from services.verification.decision.model import REPORT_TIME, Window
 
 
 def basis_time(window: Window, sample_time: Instant | None, report_time: Instant | None) -> Instant | None:
-    """The instant that validity counts from; None when a piece of evidence does not show it."""
+    """Return the instant that validity counts from; None if evidence does not show it."""
     return report_time if window.basis == REPORT_TIME else sample_time
 
 
