@@ -1,4 +1,4 @@
-"""Whether a policy may be published: every guard, all breaches at once. Pure."""
+"""Guards: check whether a policy may be published or withdrawn, and report all faults at once. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BASES: Mapping[int, str] = {
     policy_pb2.VALIDITY_BASIS_SAMPLE_TIME: "sampling",
 }
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
-"""How far in the past a policy may begin without saying why: the time between writing "now" and sending it."""
+"""How far in the past a policy may begin without a reason. It covers the time from writing "now" to sending it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A revision about to be published: by which node, when."""
+    """A revision to be published, with the jurisdiction of the publishing node and the time."""
 
     revision: Revision
     jurisdiction: str
@@ -32,7 +32,7 @@ class Publication:
 
 
 def find_faults(revision: Revision) -> list[Violation]:
-    """What is wrong with a policy by itself."""
+    """Return the faults of a policy that do not depend on other policies."""
     faults = []
     requirement = revision.requirement
     has_length = requirement.duration is not None or requirement.calendar_days is not None
@@ -61,23 +61,23 @@ def find_faults(revision: Revision) -> list[Violation]:
 
 
 def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
-    """Refuse a publication that may not be, with everything that speaks against it.
+    """Check that a revision may be published.
 
     Args:
-        publication: the revision, by whom and when.
-        book: what stands already.
+        publication: the revision.
+        book: the policies that are published already.
         broken_rules: rules of the contract that the policy breaks.
 
     Raises:
-        InvalidArgument: the policy by itself is at fault.
-        PermissionDenied: NOT_PERMITTED, a node publishes for its own jurisdiction and below alone.
+        InvalidArgument: the policy has faults of its own.
+        PermissionDenied: NOT_PERMITTED, a node publishes only for its own jurisdiction and those below.
         FailedPrecondition: POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
-            The first of all these that applies is the error, and its violations hold the others too.
+            The first of these that applies is raised. Its violations list all faults of every kind.
     """
     revision = publication.revision
     faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
     foreign = _find_foreign(revision.region, publication.jurisdiction, "policy.name")
-    # An end before its start is a fault; what else is wrong is told as if there were none.
+    # An end before the start is a fault. The other faults are found as if the policy had no end.
     lived = replace(revision, end=None) if _ends_too_soon(revision) else revision
     segments = new_segments(lived, book)
     breaches = list(_find_floor_breaches(lived, segments, book))
@@ -91,17 +91,17 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
         raise _refusal("the policy may not be published", breaches, ties, violations)
 
 
-def _beyond(told: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
-    """The faults of fields of which nothing was told yet."""
-    fields = {violation.field for violation in told}
+def _beyond(reported: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
+    """Return the faults of fields that have no reported fault yet."""
+    fields = {violation.field for violation in reported}
     return [fault for fault in faults if fault.field not in fields]
 
 
 def check_jurisdiction(region: str, jurisdiction: str) -> None:
-    """Refuse a change of a jurisdiction's policies that is not this node's to make.
+    """Check that this node may change the policies of a region.
 
     Raises:
-        PermissionDenied: NOT_PERMITTED, a node publishes and withdraws for its own jurisdiction and below alone.
+        PermissionDenied: NOT_PERMITTED, a node publishes and withdraws only for its own jurisdiction and those below.
     """
     foreign = _find_foreign(region, jurisdiction, "name")
     if foreign:
@@ -109,10 +109,12 @@ def check_jurisdiction(region: str, jurisdiction: str) -> None:
 
 
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
-    """Refuse a withdrawal that brings an older revision back into a tie with another policy.
+    """Check that a revision may be withdrawn.
+
+    It may not if that brings an older revision back into force that ties with another policy.
 
     Raises:
-        FailedPrecondition: AMBIGUOUS, with each tie; withdraw the older revision or the other policy first.
+        FailedPrecondition: AMBIGUOUS, with each tie. The older revision or the other policy has to be withdrawn first.
     """
     others = [other for other in book.series(*revision.series) if other is not revision]
     ties = [
@@ -126,7 +128,7 @@ def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
 
 
 def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
-    """When the new revision would be in force, beside the others of its series."""
+    """Return when a new revision would be in force among the others of its series."""
     others = book.series(*revision.series)
     return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
 
@@ -146,7 +148,7 @@ def find_overridden(floor: Revision, book: PolicyBook) -> list[FloorOverride]:
 
 
 def _find_replaced(floor: Revision, lower: Revision, start: Instant) -> Iterator[FloorOverride]:
-    """What a floor replaces in a policy that is in force beside it from `start` on."""
+    """Yield what a floor replaces in a policy. Both are in force from `start` on."""
     if not (_share(floor.purposes, lower.purposes) and _share_origin(floor.origin, lower.origin)):
         return
     if _contradicts(floor, lower):
@@ -186,7 +188,7 @@ def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook
 
 
 def _find_foreign(region: str, jurisdiction: str, field: str) -> list[Violation]:
-    # The nation's node may keep the rules of all.
+    # The nation's node may publish for every region.
     if jurisdiction == NATION or within(region, jurisdiction):
         return []
     text = f"this node publishes for {jurisdiction} and below, not for {region}"
@@ -222,7 +224,7 @@ def _refusal(
 
 
 def _cite(floor: Revision) -> str:
-    """A floor by its revision, and by the document whose rule it is where that is known."""
+    """Return the name of a floor's revision, with its document if that is known."""
     document = floor.source.document_number or floor.source.title
     return f"{floor.name} ({document})" if document else floor.name
 
@@ -232,7 +234,7 @@ def _ends_too_soon(revision: Revision) -> bool:
 
 
 def _is_day(text: str) -> bool:
-    """Whether a text is a day of the calendar, or none."""
+    """Return whether a text is empty or a day of the calendar."""
     try:
         return not text or date.fromisoformat(text).isoformat() == text
     except ValueError:
@@ -250,7 +252,7 @@ def _contradicts(floor: Revision, lower: Revision) -> bool:
 
 
 def _ties(one: Revision, other: Revision) -> bool:
-    """Whether neither of two policies of one jurisdiction is the more specific, for somebody whom both speak of."""
+    """Return whether two policies of one jurisdiction cover a question in common and neither is more specific."""
     return (
         bool(one.purposes) == bool(other.purposes)
         and _share(one.purposes, other.purposes)

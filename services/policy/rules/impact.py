@@ -18,7 +18,7 @@ PURPOSES = tuple(number for number in purpose_pb2.Purpose.values() if number)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A kind of question that two books answer differently."""
+    """A kind of question that the books before and after a change answer differently."""
 
     region: str
     purpose: int
@@ -48,18 +48,18 @@ def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: 
 
 
 def _in_force(book: PolicyBook, revision: Revision, at: Instant) -> Revision | None:
-    """The revision of the series that is in force."""
+    """Return the revision of the series that is in force; None if there is none."""
     segments = series_segments(book.series(*revision.series))
     return next((segment.revision for segment in segments if segment.holds(at)), None)
 
 
 def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant) -> bool:
-    """Whether a revision that is in force governs a kind of question in its own jurisdiction."""
+    """Return whether a revision that is in force governs a kind of question in its own jurisdiction."""
     covering = [it.revision for it in book.segments(one.region) if it.holds(at) and it.revision.covers(*kind)]
     return not one.floor and most_specific(covering, kind[1]) == one
 
 
 def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
-    """What could govern in a region before anything of a place above it does."""
+    """Return the revisions of a region and those between it and `place` that govern before one of `place` does."""
     below = takewhile(lambda step: step != place, ancestry(region))
     return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]
