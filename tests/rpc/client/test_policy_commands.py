@@ -39,7 +39,7 @@ def test_apply_shows_what_changes_and_asks(hutong: Shell, tmp_path: Path) -> Non
     assert hutong.json("policy", "history", "jurisdictions/410100/policies/example-hotel")["policies"] == []
 
 
-def test_breach_of_a_floor_is_told_with_the_floor(hutong: Shell, tmp_path: Path) -> None:
+def test_breach_of_a_floor_is_reported_with_the_floor(hutong: Shell, tmp_path: Path) -> None:
     """The other file of the directory is published all the same; exit code 3."""
     (tmp_path / "1.yaml").write_text(BREACHING, encoding="utf-8")
     (tmp_path / "2.yaml").write_text(
@@ -74,7 +74,7 @@ def test_rule_of_a_place_is_resolved(hutong: Shell) -> None:
     assert len(hutong.json("policy", "list", "--jurisdiction", "410000")["policies"]) == 2
 
 
-def test_apply_tells_each_place_and_purpose_whose_answer_changes(hutong: Shell, tmp_path: Path) -> None:
+def test_apply_lists_each_place_and_purpose_with_a_changed_answer(hutong: Shell, tmp_path: Path) -> None:
     """Before it asks; and what speaks against a file as things stand."""
     path = tmp_path / "hotel.yaml"
     path.write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")

@@ -241,7 +241,7 @@ async def test_batch_pairs_answers_and_errors(service: Service) -> None:
     assert response.items[0].effective_policy.governing == response.items[3].effective_policy.governing != ""
 
 
-async def test_unknown_origin_is_told_both_rules_alone_and_in_a_batch(service: Service) -> None:
+async def test_unknown_origin_gets_both_policies_alone_and_in_a_batch(service: Service) -> None:
     """Where the rules differ by origin both are told with their documents; where they agree the one that applies is."""
     await service.publish(make_policy())
     outside = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
@@ -365,7 +365,9 @@ async def test_watch_tells_what_changed_twice_once(service: Service) -> None:
     again.cancel()
 
 
-async def test_watcher_of_one_server_is_told_of_another_within_a_second(database_url: MakeUrl, tmp_path: Path) -> None:
+async def test_watcher_of_one_server_sees_a_change_of_another_within_a_second(
+    database_url: MakeUrl, tmp_path: Path
+) -> None:
     """Two servers on one database: published at one, told by the other."""
     url = database_url("policy")
     async with policy_at(url, tmp_path) as one, policy_at(url, tmp_path) as other:
@@ -423,7 +425,7 @@ async def test_province_publishes_for_itself_alone(sqlite_url: MakeUrl, tmp_path
             assert error_info(caught.value).reason == "NOT_PERMITTED"
 
 
-async def test_answers_go_on_while_the_database_is_away(tmp_path: Path) -> None:
+async def test_answers_go_on_while_the_database_is_unavailable(tmp_path: Path) -> None:
     """Questions are answered from memory with an as_of_time that stands still; publications wait and then succeed."""
     server = PostgresServer(tmp_path / "data")
     try:

@@ -109,7 +109,7 @@ async def test_policy_behind_connections_that_died_without_a_word(linked: Linked
     await until(has_changed, SourceTiming().silence_seconds + RECOVERY_SECONDS)
 
 
-async def test_a_rule_is_asked_for_over_a_line_that_is_whole(linked: Linked) -> None:
+async def test_a_policy_is_asked_for_over_a_working_connection(linked: Linked) -> None:
     """Of a place whose rule is not at hand: undetermined in time, and by its rule once the line was given up."""
     await linked.callers.publish("410200", 2 * DAY)
     linked.policy.strand()

@@ -55,7 +55,7 @@ def _report(*grounds: int, ago: int = HOUR, region: str = "410105", **fields: An
     )
 
 
-async def test_forbidden_ground_is_unlawful_whoever_it_was(callers: Callers) -> None:
+async def test_forbidden_ground_is_unlawful_for_every_person(callers: Callers) -> None:
     """Refused for not being tested here: unlawful, and the forbidden ground is named."""
     refusal = (await callers.refusals.ReportRefusal(_report(NOT_LOCAL, EXPIRED))).refusal
     assert (refusal.assessment, list(refusal.forbidden_grounds)) == (UNLAWFUL, [NOT_LOCAL])
@@ -102,14 +102,14 @@ async def test_refused_before_the_report_was_out(callers: Callers) -> None:
     assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == NOT_UNLAWFUL
 
 
-async def test_refused_where_the_rule_lets_everybody_in(callers: Callers) -> None:
+async def test_refused_where_the_policy_requires_no_test(callers: Callers) -> None:
     """Without a result too: no decision permitted it, whatever the ground."""
     await callers.publish("410300", 48 * HOUR, refuse=False)
     report = _report(EXPIRED, region="410302", document=document(NUMBERS[1]))
     assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == UNLAWFUL
 
 
-async def test_a_complaint_without_an_origin_is_judged_by_the_better_rule(callers: Callers) -> None:
+async def test_a_report_without_an_origin_is_assessed_by_the_better_policy(callers: Callers) -> None:
     """An hour for people of the province, nothing of others: unlawful unless known to be one of the former."""
     await callers.publish("410500", HOUR, origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE)
     await callers.publish("410500", None, origin=policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE, policy_id="outside")
@@ -128,7 +128,7 @@ async def test_nothing_known_is_undetermined(callers: Callers) -> None:
     assert (await callers.refusals.ReportRefusal(_report(EXPIRED))).refusal.assessment == UNDETERMINED
 
 
-async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
+async def test_assessed_by_the_decision_that_was_shown(callers: Callers) -> None:
     """A recognition shown at the door makes a refusal soon after unlawful; elsewhere it says nothing."""
     shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
@@ -149,7 +149,7 @@ async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> 
     assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == UNDETERMINED
 
 
-async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) -> None:
+async def test_a_decision_about_another_person_does_not_count(callers: Callers) -> None:
     """Whose a decision is, is told by the document; the report names the decision made for the person instead."""
     shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE

@@ -234,7 +234,7 @@ async def test_without_a_watch_answers_are_asked_for_again() -> None:
         assert policy.asked == 2
 
 
-async def test_last_answers_serve_up_to_a_limit_while_policy_is_away() -> None:
+async def test_last_answers_serve_up_to_a_limit_while_policy_is_unavailable() -> None:
     """With their age in the source; older than the limit they serve nobody."""
     clock = FixedClock(NOON)
     policy = Policy()

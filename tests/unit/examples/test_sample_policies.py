@@ -103,7 +103,7 @@ def test_no_two_policies_govern_one_question() -> None:
         assert not (same_purposes and one.origin == other.origin), (one.name, other.name)
 
 
-def test_nobody_is_asked_for_a_result_on_7_december() -> None:
+def test_no_result_is_required_on_7_december() -> None:
     """From that day only rules for the excepted purposes ask for one, local rules too."""
     excepted = {"PURPOSE_MEDICAL_INSTITUTION", "PURPOSE_CARE_HOME", "PURPOSE_SCHOOL"}
     december = policy(FILES[-1]).effective_start_time.seconds

@@ -172,7 +172,7 @@ async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate,
     await connected(gate)
 
 
-async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country, gate: Gate) -> None:
+async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country, gate: Gate) -> None:
     """Its results are unknown: UNDETERMINED, with the node to ask again. A person with another result is recognised."""
     jilin = await join_jilin(country)
     await upload(jilin, 1)
@@ -209,7 +209,7 @@ async def test_a_frozen_nation_leaves_what_the_province_knows(
 
 
 @pytest.mark.parametrize("scope", [LOOKUP_SCOPE_LOCAL, LOOKUP_SCOPE_UNSPECIFIED])
-async def test_a_slow_nation_slows_nobody_who_asks_the_province(
+async def test_a_slow_nation_does_not_slow_questions_to_the_province(
     henan: Member, gate: Gate, link: Link, scope: LookupScope.ValueType
 ) -> None:
     """Calls, batches and streams with nationwide questions pile up; local ones pass by."""

@@ -86,7 +86,7 @@ async def test_a_result_of_jilin_is_found_in_henan_with_the_document_masked(
     assert (len(local.out_of_region), states(local)) == (0, {f"nodes/{HENAN}": SOURCE_STATE_OK})
 
 
-async def test_both_sides_are_told_as_one_and_of_one_report_the_newer_revision(
+async def test_both_sides_are_merged_and_of_one_report_the_newer_revision_counts(
     country: Country, jilin: Member, henan: Member
 ) -> None:
     await henan.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
@@ -151,7 +151,7 @@ async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
     assert [claim.state for claim in found.claims] == [CLAIMED_REPORT_MATCH_STATE_FOUND]
 
 
-async def test_claims_are_answered_by_the_whole_country(country: Country, jilin: Member, henan: Member) -> None:
+async def test_claims_are_answered_nationwide(country: Country, jilin: Member, henan: Member) -> None:
     await jilin.node.upload(make_tubes(2))
     await arrived(country, 2)
     claims = [ClaimedReport(lab=LAB_NAME, report_number=number) for number in ("R0", "R1", "R9")]

@@ -78,7 +78,7 @@ def essence(answers: list[Any]) -> list[Any]:
     return answers
 
 
-async def test_a_day_sent_again_is_answered_as_if_it_had_been_judged(node: ResultsNode, judged: JudgedTubes) -> None:
+async def test_a_day_sent_again_is_answered_as_if_it_had_been_validated(node: ResultsNode, judged: JudgedTubes) -> None:
     """Whatever upload it comes in: rejections told again, everybody else a duplicate."""
     first = await node.upload(a_day(), "first", batch=5)
     assert [answer.accepted_count for answer in first] == [3, 8]
@@ -101,7 +101,7 @@ async def test_a_batch_that_differs_in_one_word_is_another(node: ResultsNode, ju
     assert (answer.duplicate_count, answer.rejected_count) == (1, 1)
 
 
-async def test_what_was_rejected_is_judged_anew(node: ResultsNode) -> None:
+async def test_a_rejected_tube_is_validated_again(node: ResultsNode) -> None:
     """Reports too early for our clock come in once their time is there, though the batch is known."""
     early = make_tube(2)
     early.report_time.CopyFrom(to_timestamp(NOW + HOUR))
@@ -112,7 +112,7 @@ async def test_what_was_rejected_is_judged_anew(node: ResultsNode) -> None:
     assert (answer.accepted_count, answer.duplicate_count, answer.rejected_count) == (1, 2, 0)
 
 
-async def test_a_rehearsal_neither_knows_nor_is_remembered(node: ResultsNode, judged: JudgedTubes) -> None:
+async def test_a_dry_run_validates_all_and_stores_nothing(node: ResultsNode, judged: JudgedTubes) -> None:
     """validate_only judges everything, and what it judged is not stored."""
     await node.upload([make_tube(0)], "rehearsal", validate_only=True)
     (answer,) = await node.upload([make_tube(0)], "first")
@@ -144,7 +144,7 @@ def before_next_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Aw
     monkeypatch.setattr(UploadStore, "commit_batch", commit_after)
 
 
-async def test_a_batch_judged_under_an_old_standing_is_not_known_under_the_new(
+async def test_a_batch_validated_under_an_old_standing_is_not_known_under_the_new(
     node: ResultsNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The laboratory is suspended between assessment and commit: what is sent again is judged by what holds now."""
@@ -160,7 +160,7 @@ async def test_a_batch_judged_under_an_old_standing_is_not_known_under_the_new(
     assert [violation.reason for violation in answer.rejections[0].violations] == ["LAB_NOT_AUTHORIZED"]
 
 
-async def test_a_known_batch_that_is_purged_before_its_commit_is_judged_anew(
+async def test_a_known_batch_that_is_purged_before_its_commit_is_validated_again(
     node: ResultsNode, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is a duplicate of what is gone; the upload goes on with what may still come in."""

@@ -50,7 +50,7 @@ WRONG_STREAMS = {
 }
 
 
-async def test_a_stream_that_breaks_the_contract_is_told_why(node: ResultsNode) -> None:
+async def test_a_stream_that_breaks_the_contract_is_refused_with_its_reason(node: ResultsNode) -> None:
     """INVALID_ARGUMENT with the reason and the field; the next upload goes through."""
     told = {}
     for wrong, (frames, *_) in WRONG_STREAMS.items():
@@ -64,7 +64,7 @@ async def test_a_stream_that_breaks_the_contract_is_told_why(node: ResultsNode) 
     assert answer.accepted_count == 1
 
 
-async def test_an_unknown_laboratory_is_told_to_register(node: ResultsNode) -> None:
+async def test_an_unknown_laboratory_is_refused_with_its_reason(node: ResultsNode) -> None:
     answers, error = await node.send([start(lab=f"labs/{OTHER_USCC}"), batch_of(make_tubes(1))])
     assert answers == []
     assert error is not None

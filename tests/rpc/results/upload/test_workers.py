@@ -64,7 +64,7 @@ async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_u
         assert alive == []
 
 
-async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> None:
+async def test_a_worker_killed_while_it_starts_does_not_stop_the_service() -> None:
     """Its place is taken by others, at the first batch at the latest."""
     pool = ValidationPool(WorkerContext(b"p" * 32, 1, "sqlite"), 1)
     before = {child.pid for child in workers_of(psutil.Process())}

@@ -177,7 +177,7 @@ async def test_a_replayed_batch_is_acknowledged_without_effect(laboratory: Labor
 
 
 @pytest.mark.parametrize("found", ["find_keys", "hold_keys"])
-async def test_a_report_removed_before_it_is_compared_is_judged_anew(
+async def test_a_report_removed_before_it_is_compared_is_validated_again(
     postgres_url: MakeUrl, monkeypatch: pytest.MonkeyPatch, found: str
 ) -> None:
     """Retention removes its key after the claim failed: nothing is stored without one, and the next try claims it."""

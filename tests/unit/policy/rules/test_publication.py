@@ -51,7 +51,7 @@ def test_policy_that_ends_before_the_floor_begins_is_let_through() -> None:
     publish(make_revision(requirement=FROM_SAMPLING, start=0, end=100 * HOUR), FLOOR)
 
 
-def test_all_breaches_are_told_at_once() -> None:
+def test_all_breaches_are_reported_at_once() -> None:
     """Two floors, a tie and a start in the past without a reason."""
     provincial = make_revision("410000", "floor", floor=True, start=150 * HOUR)
     other = make_revision(policy_id="other", purposes=(4,))
@@ -164,7 +164,7 @@ def test_withdrawal_may_not_bring_a_tie_back() -> None:
     check_withdrawal(older, PolicyBook([older, newer, other]))
 
 
-def test_everything_against_a_policy_is_told_at_once() -> None:
+def test_all_faults_of_a_policy_are_reported_at_once() -> None:
     """Its own faults, broken rules of the contract, a foreign place, a floor, a tie and a start in the past."""
     mine = make_revision(
         requirement=replace(FROM_SAMPLING, sampling_proof=0), start=200 * HOUR, end=100 * HOUR, retroactive_reason=""
@@ -184,7 +184,7 @@ def test_everything_against_a_policy_is_told_at_once() -> None:
     ]
 
 
-def test_foreign_policy_is_told_its_breaches_too() -> None:
+def test_a_foreign_policy_gets_its_breaches_too() -> None:
     """A province that publishes a national floor against the floor that stands hears of both."""
     against = make_revision("000000", "second", floor=True, requirement=Requirement(basis=2), start=NOW)
     with pytest.raises(PermissionDenied) as caught:

@@ -150,7 +150,7 @@ def test_unknown_origin_is_answered_by_both_classes(
         assert inside == in_both
 
 
-def test_origin_is_unknown_only_where_it_is_not_told() -> None:
+def test_origin_is_unknown_only_if_it_is_not_given() -> None:
     """Nothing, and the whole country, are no origin; a place of the same province is one."""
     told_origins = [origin_class("220502", origin) for origin in ("", "000000", "220100", "410100")]
     assert told_origins == [UNKNOWN_ORIGIN, UNKNOWN_ORIGIN, SAME_PROVINCE, OTHER_PROVINCE]

@@ -75,7 +75,7 @@ async def test_a_pause_earns_one_second_and_no_more(world: World) -> None:
     assert world.slept == [1.0]
 
 
-async def test_a_clock_that_is_set_back_holds_nobody_up(world: World) -> None:
+async def test_a_clock_that_is_set_back_delays_no_upload(world: World) -> None:
     """Each batch waits for the one before it at most, whatever the clock says."""
     for _ in range(3):
         await world.quotas.admit(USCC, 1_000)
@@ -110,7 +110,7 @@ async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones
             world.quotas.count_duplicates(USCC, 1)
 
 
-async def test_whoever_waits_out_a_penalty_takes_up_its_streams(world: World) -> None:
+async def test_a_laboratory_may_open_streams_after_its_penalty(world: World) -> None:
     """So that a loop of many threads is held too: refused ones count while they are held."""
     with pytest.raises(ResourceExhausted):
         world.quotas.count_duplicates(USCC, 101)

@@ -54,7 +54,7 @@ def test_a_right_tube_fans_out_to_its_persons() -> None:
     assert {row.reference_time for row in judged.results} == {REPORTED}
 
 
-def test_all_faults_of_a_tube_are_told_at_once() -> None:
+def test_all_faults_of_a_tube_are_reported_at_once() -> None:
     """Region, pool, outcome, times and persons, in one rejection for all of them."""
     tube = make_tube(0, 3, pool_size=2, outcome=POSITIVE, region="999999")
     tube.tube_code = "T\x07"
@@ -78,7 +78,7 @@ def test_all_faults_of_a_tube_are_told_at_once() -> None:
     assert not rejection.retryable
 
 
-def test_all_faults_of_a_person_are_told_at_once() -> None:
+def test_all_faults_of_a_person_are_reported_at_once() -> None:
     """A bad report number does not hide a bad check character, and the others of the tube are stored."""
     tube = make_tube(0, 3)
     tube.persons[1].report_number = "R 1"
@@ -181,7 +181,7 @@ def test_a_time_may_lie_five_minutes_ahead_and_not_a_microsecond_more() -> None:
 
 
 @given(st.integers(-(10**18), 10**18), st.integers(-(2**31), 2**31 - 1))
-def test_no_timestamp_whatever_it_says_breaks_the_judge(seconds: int, nanos: int) -> None:
+def test_no_timestamp_breaks_the_validation(seconds: int, nanos: int) -> None:
     """Timestamps beyond the years 1 to 9999 can be sent: out of order or in the future, for their tube alone."""
     for field in ("sample_time", "receive_time", "test_time", "report_time"):
         tube = make_tube()

@@ -141,7 +141,7 @@ def test_breaches_are_a_precondition_failure() -> None:
     assert not details(status, error_details_pb2.BadRequest)
 
 
-def test_the_first_twenty_faults_are_told() -> None:
+def test_the_first_twenty_faults_are_reported() -> None:
     """A caller who mends twenty at a time gets there."""
     status = to_status(InvalidArgument.of([Violation(f"f{n}", "R", "d") for n in range(500)]))
     (bad,) = details(status, error_details_pb2.BadRequest)

@@ -210,7 +210,7 @@ def test_a_report_to_come_takes_nothing_from_its_sampling_record(inputs: Inputs,
 
 
 @given(sampled_worlds, st.sampled_from((POSITIVE, POOL_POSITIVE)))
-def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None:
+def test_a_future_positive_never_admits_the_holder(inputs: Inputs, outcome: int) -> None:
     """A sampling record whose positive has arrived is used for nothing, though the report is issued only later."""
     decision = decide(_with_reports_to_come(inputs, outcome))
     used = [one.subject for one in decision.considered if one.use == pb.EVIDENCE_USE_USED]
@@ -218,7 +218,7 @@ def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None
 
 
 @given(worlds)
-def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
+def test_no_holder_is_refused_because_a_source_is_unavailable(inputs: Inputs) -> None:
     """With a source unavailable no decision says NOT_RECOGNIZED but for a recorded positive."""
     away = inputs._replace(sources=(SourceStatus(RESULTS, lookup_pb2.SOURCE_STATE_UNAVAILABLE, None),))
     decision = decide(away)
@@ -231,7 +231,7 @@ def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
     st.sampled_from((SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED)),
     st.sampled_from(("110000", "220000", "000000")),
 )
-def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
+def test_an_unavailable_province_is_no_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
     """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
     away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
     others = tuple(source for source in inputs.sources if source.source != away.source)
@@ -334,7 +334,7 @@ def test_the_better_rule_is_known_only_with_the_records() -> None:
 
 
 @given(worlds)
-def test_a_source_away_is_never_worse(inputs: Inputs) -> None:
+def test_an_unavailable_source_is_never_worse(inputs: Inputs) -> None:
     """The records being the same, an answer that did not come changes the decision in the holder's favour alone."""
     heard = tuple(one._replace(state=SOURCE_OK) for one in inputs.sources)
     for index in range(len(heard)):
@@ -423,7 +423,7 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
 
 
 @pytest.mark.parametrize("retention_start_time", [None, NOON - HOUR])
-def test_nobody_is_asked_to_upload_what_retention_has_removed(retention_start_time: int | None) -> None:
+def test_no_laboratory_is_asked_to_upload_what_retention_has_removed(retention_start_time: int | None) -> None:
     """Evidence from before the horizon counts as any other, but its laboratory would be refused."""
     shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
     claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED, retention_start_time)

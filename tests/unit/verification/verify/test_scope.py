@@ -75,7 +75,7 @@ def test_the_nation_is_not_asked_if_the_policy_or_the_own_records_are_not_known(
         assert settled.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
 
 
-def test_a_nation_that_does_not_answer_is_a_source_away() -> None:
+def test_a_nation_that_does_not_answer_is_an_unavailable_source() -> None:
     """What own records say still stands, and nothing of the lack is held against the holder."""
     asked = _ask()
     settled = decide_from(asked, with_nation(_answers(_own(3 * DAY)), None))
