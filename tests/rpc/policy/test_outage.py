@@ -239,7 +239,7 @@ async def test_an_upstream_that_is_not_the_nation_is_not_watched(tmp_path: Path,
 
 
 async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, database_url: MakeUrl) -> None:
-    """What the nation tells meanwhile is told again when it can be kept."""
+    """Changes that the nation sent meanwhile are sent again once they can be stored."""
     url = database_url("policy")
     async with (
         nation_at(database_url("policy"), tmp_path) as (nation, link),

@@ -1,4 +1,4 @@
-"""The nation's policies in a province: they come by watch, bind there, and are told on at once."""
+"""The nation's policies in a province: they arrive by watch, bind there, and are sent on at once."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
 
 
 async def test_answers_say_up_to_when_the_nation_is_known(nation: Service, henan: Service) -> None:
-    """It goes on without publications; the nation itself has nobody to know of."""
+    """The time advances without publications. The nation's own answers have none, because nothing is above it."""
     begun = SystemClock().now()
 
     async def known() -> bool:

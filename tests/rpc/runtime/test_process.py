@@ -23,7 +23,7 @@ from tests.support.processes import daemon, hutongd
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-# A laboratory that nobody registered.
+# A laboratory that is not registered.
 ABSENT = GetLabRequest(name="labs/91410100MA0000001" + uscc.calc_check_digit("91410100MA0000001"))
 QUICK = {"upload_workers": "0", "drain_seconds": "5"}
 

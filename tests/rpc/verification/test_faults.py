@@ -1,4 +1,4 @@
-"""Verification while its sources are stopped, frozen or killed: it degrades, refuses nobody for it, and recovers."""
+"""Verification while its sources are stopped, frozen or killed: it degrades, causes no refusal, and recovers."""
 
 from __future__ import annotations
 

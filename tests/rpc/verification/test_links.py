@@ -1,4 +1,4 @@
-"""Verification behind links that carry nothing any more and tell nobody: gates are answered, and soon again well."""
+"""Verification behind half-open connections: gates are answered, and the answers soon become complete again."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def linked(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Linked]:
 
 
 async def test_results_behind_a_link_that_swallows_everything(linked: Linked) -> None:
-    """Undetermined in time and nobody refused; recognised again as soon as it carries."""
+    """The answer is undetermined and in time, without a refusal. It is recognised again once the connection works."""
     linked.results.freeze()
     for _ in range(3):
         decision = await linked.ask()

@@ -107,7 +107,7 @@ async def test_edited_report_time_contradicts_the_record(callers: Callers) -> No
 
 
 async def test_report_of_another_person_contradicts(callers: Callers) -> None:
-    """A genuine report of another person proves nothing, and nothing of it is told."""
+    """A genuine report of another person proves nothing, and the answer contains nothing of it."""
     reported = SystemClock().now() - HOUR
     report = _report()
     await callers.upload(_person(3), report, reported)

@@ -145,7 +145,7 @@ async def test_a_request_id_corrects_and_recalls_once(node: ResultsNode) -> None
 
 
 async def test_a_recall_is_counted_first_and_then_seen_at_once(node: ResultsNode) -> None:
-    """A rehearsal gives no token, since there is nothing to wait for."""
+    """A dry run returns no token, because there is nothing to wait for."""
     await node.upload([*make_tubes(3), make_tube(3, outcome=POSITIVE)])
     counted = await node.admin.RecallResults(recall(validate_only=True, outcomes=[NEGATIVE]))
     assert (counted.recalled_count, counted.consistency_token) == (3, "")

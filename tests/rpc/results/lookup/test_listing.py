@@ -1,4 +1,4 @@
-"""ListResults through a real server: pages, filters, tokens that nobody can make up, and every documented error."""
+"""ListResults through a real server: pages, filters, tokens that cannot be forged, and every documented error."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def test_a_token_serves_the_request_it_was_issued_for_alone(node: ResultsN
 
 
 async def test_a_token_cannot_be_made_without_the_secret(node: ResultsNode) -> None:
-    """Whoever knows how they are made, and what is in them, still needs the node's pepper."""
+    """A caller that knows the format and content of tokens still needs the node's pepper."""
     await node.upload(make_tubes(3))
     request = ListResultsRequest(lab=LAB_NAME)
     forgeries = [

@@ -312,7 +312,7 @@ async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNod
 
 
 async def test_no_laboratory_is_asked_to_upload_what_retention_has_removed(node: ResultsNode, url: str) -> None:
-    """A claimed report from before the horizon is told as such; one whose time is not said, or younger, is chased."""
+    """A claimed report from before the horizon is marked so. A later one, or one without a time, is to be uploaded."""
     await node.upload([make_tube(0, reported=REPORTED - 70 * DAY), make_tube(1)])
     database = open_database(url)
     horizon = purge(database, REPORTED - 30 * DAY, NOW).horizon

@@ -24,7 +24,7 @@ from tests.support.waiting import until
 
 
 def question(*numbers: str, lab: str = LAB_NAME, person: int = 0) -> LookupLatestRequest:
-    """A look-up by somebody who shows reports."""
+    """Look up the results of a holder that shows reports."""
     claims = [ClaimedReport(lab=lab, report_number=number) for number in numbers]
     return LookupLatestRequest(document=make_document(person), claimed_reports=claims)
 

@@ -122,7 +122,7 @@ async def test_the_numbers_are_those_of_a_naive_computation(node: ResultsNode) -
 
 
 async def test_what_is_late_is_the_askers_to_say(node: ResultsNode) -> None:
-    """By default four hours; the last upload is told."""
+    """The default is four hours. The answer has the time of the last upload."""
     await node.upload([make_tube(0, reported=NOW - 3 * HOUR), make_tube(1, reported=NOW - 30 * MINUTE)])
     for late, count in ((None, 0), (2 * HOUR, 1), (10 * MINUTE, 2)):
         (one,) = await summarize(node, request(lab=LAB_NAME, late=late))

@@ -88,7 +88,7 @@ async def test_all_changes_are_sent_from_the_beginning_and_as_they_come(node: Re
 
 
 async def test_a_watch_goes_on_after_any_message(node: ResultsNode) -> None:
-    """In the middle of a batch too; nothing is told twice or left out, with a filter as without."""
+    """Also in the middle of a batch, with a filter or without, nothing is sent twice or left out."""
     await node.upload(make_tubes(5))
     await node.upload([make_tube(5), make_tube(6, outcome=POSITIVE), make_tube(7)], "v")
     for filters in ({}, {"outcomes": [POSITIVE]}):
@@ -234,7 +234,7 @@ async def test_a_watch_ends_with_the_server_and_says_so(node: ResultsNode) -> No
 
 
 async def test_so_many_watchers_are_served_and_no_more(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """The next is told when to try again, and served once another has gone."""
+    """The next one is refused with a time to try again, and served once another has ended."""
     async with results_node(tmp_path, sqlite_url("results"), watchers="2") as node:
         await node.register()
         await node.upload([make_tube(0)])

@@ -110,7 +110,7 @@ async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones
             world.quotas.count_duplicates(USCC, 1)
 
 
-async def test_a_laboratory_may_open_streams_after_its_penalty(world: World) -> None:
+async def test_a_laboratory_may_open_all_its_streams_after_its_penalty(world: World) -> None:
     """So that a loop of many threads is held too: refused ones count while they are held."""
     with pytest.raises(ResourceExhausted):
         world.quotas.count_duplicates(USCC, 101)
