@@ -1,4 +1,4 @@
-"""A laboratory's day by the `hutong upload` command: every good row stored once, every bad row told with its reason."""
+"""A laboratory's day by `hutong upload`: every good row is stored once, every bad row reported with its reason."""
 
 from __future__ import annotations
 

@@ -199,7 +199,10 @@ def _read(stored: StoredDecision, refuse_time: Instant, *, was_shown: bool) -> _
 
 
 def _either(said: list[bool | None], *, weighs_more: bool) -> bool | None:
-    """Combine what decisions say. If they differ, the answer `weighs_more` counts. Return None if none says it."""
+    """Combine what decisions say. If they differ, the answer `weighs_more` counts.
+
+    Return None if no decision says anything.
+    """
     if weighs_more in said:
         return weighs_more
     return not weighs_more if (not weighs_more) in said else None

@@ -179,7 +179,7 @@ def test_example_of_the_readme_runs(hutong: Shell) -> None:
 
 
 def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(hutong: Shell, tmp_path: Path) -> None:
-    """Listed for people and machines; nothing of who showed it is told."""
+    """They are listed for people and machines, without anything about the holder."""
     lab = "91370100MA000LAB0H"
     assert "No report is missing" in hutong("missing-reports", "--lab", lab).stdout
     shown = f"channel=paper-report,lab=labs/{lab},report_number=JN-0001,report_time=2022-08-10T08:00:00+08:00"

@@ -1,4 +1,4 @@
-"""What is no database for us is told in one line with exit code 2, not in a traceback."""
+"""An unusable database ends the command with one line and exit code 2, not with a traceback."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ async def test_withdrawals_at_the_same_instant_are_one_change(publishers: list[P
 
 
 def test_of_ties_from_two_processes_one_is_published(url: str) -> None:
-    """Real processes that publish at a word: one wins, the other is told why."""
+    """Real processes publish at the same time: one succeeds, and the other gets the reason."""
     publishers = [start_publisher(url, make_request(name)) for name in ("one", "two")]
     for _, pipe in publishers:
         assert pipe.recv() == "ready"

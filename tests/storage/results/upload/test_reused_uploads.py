@@ -98,7 +98,7 @@ async def test_a_replay_after_revisions_is_a_replay(laboratory: Laboratory) -> N
 
 
 async def test_a_replay_after_a_purge_reports_what_is_removed(laboratory: Laboratory) -> None:
-    """It is not stored any more, and nobody is told that it is."""
+    """It is not stored any more, and no answer says that it is."""
     tubes = [make_tube(0, reported=BEFORE), make_tube(1), make_tube(2, reported=BEFORE, region="999999")]
     await laboratory.send(tubes)
     purge(laboratory.database, BEFORE + HOUR, NOW)

@@ -30,7 +30,7 @@ FROM_SAMPLING = Requirement(basis=2, duration=48 * HOUR)
 
 
 def publish(revision: Revision, *others: Revision, jurisdiction: str = "000000") -> None:
-    """Judge a publication beside policies that stand."""
+    """Check a publication against published policies."""
     check_publication(Publication(revision, jurisdiction, NOW), PolicyBook(others))
 
 
@@ -131,7 +131,7 @@ def test_all_breaches_are_reported_at_once() -> None:
     ],
 )
 def test_tie_is_ambiguous(mine: dict[str, object], theirs: dict[str, object], ties: bool) -> None:
-    """Same jurisdiction, neither more specific, both in force, somebody whom both speak of."""
+    """Two policies of a jurisdiction tie if both are in force, share a question, and none is more specific."""
     one = make_revision(**mine)  # type: ignore[arg-type]
     other = make_revision(policy_id="other", **theirs)  # type: ignore[arg-type]
     if ties:

@@ -142,7 +142,7 @@ def test_interval_is_constant_inside_and_cannot_be_widened(
 def test_unknown_origin_is_answered_by_both_classes(
     revisions: list[Revision], region: str, purpose: int, at: int
 ) -> None:
-    """One answer where the classes agree, else both, each as if told; united grounds; the intersection of intervals."""
+    """One answer if the classes agree, otherwise both, with united grounds and the intersection of their intervals."""
     book = PolicyBook(revisions)
     same, other = (book.resolve_class(region, purpose, origin, at) for origin in (SAME_PROVINCE, OTHER_PROVINCE))
     answer = book.resolve(region, purpose, "", at)

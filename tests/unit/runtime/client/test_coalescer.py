@@ -1,4 +1,4 @@
-"""The coalescer: nobody waits for company, everybody is answered, and one's fault harms no other."""
+"""The coalescer: no question waits idly, every question is answered, and one fault affects no other question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Desk:
 
 
 async def test_a_single_question_leaves_at_once() -> None:
-    """An idle coalescer keeps nobody waiting: the question is under way after one turn of the loop."""
+    """An idle coalescer does not wait: the question is under way after one turn of the loop."""
     desk = Desk(opened=False)
     asker = Coalescer(desk).ask(1)
     await turns(2)
@@ -48,7 +48,7 @@ async def test_a_single_question_leaves_at_once() -> None:
 
 
 async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_after_a_pause() -> None:
-    """Load shows in the batch that has just returned; once it is over nobody pays for it."""
+    """The size of the batch that has just returned shows the load. Once the load is over, no question waits."""
     longest = 0.25  # So long that a busy machine asks the next question within it.
     desk = Desk()
     coalescer = Coalescer(desk, longest_linger_seconds=longest)

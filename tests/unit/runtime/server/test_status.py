@@ -163,7 +163,7 @@ texts = st.builds(lambda piece, times: piece * times, st.text(min_size=1, max_si
 def test_details_stay_under_four_kibibytes(
     kind: type[HutongError], message: str, count: int, path: str, text: str, metadata: dict[str, str]
 ) -> None:
-    """However long the paths, texts and metadata, and however many faults; and at least one fault is always told."""
+    """The limit holds for any paths, texts, metadata and number of faults. At least one fault is always reported."""
     faults = [Violation(f"{n}{path}", "REASON", text, subject=path) for n in range(count)]
     status = to_status(kind("REASON", message, violations=faults, metadata=metadata))
     assert status.ByteSize() <= MAX_DETAIL_BYTES

@@ -33,7 +33,7 @@ RULES = {"*": (True, False), "true": (True,), "false": (False,), "unknown": (Fal
 
 @pytest.mark.parametrize("line", DECISIONS, ids=lambda line: f"{line['row']} {line['reason']}")
 def test_each_row_is_the_action_of_its_decisions(line: dict[str, str]) -> None:
-    """Whatever matches a row of the table is told its action, what comes after it, and whether it is registered."""
+    """A decision that matches a row gets its action, what follows it, and whether the case is registered."""
     outcome = pb.DecisionOutcome.Value(f"DECISION_OUTCOME_{line['outcome']}")
     reason = pb.DecisionReason.Value(f"DECISION_REASON_{line['reason']}")
     permitted = line["refusal_permitted"] == "true"
@@ -56,7 +56,7 @@ def test_table_has_no_other_rows() -> None:
 
 
 def test_scope_local_is_read_first() -> None:
-    """A positive that is known here alone, while a source is away: ask with scope unset, whoever else was silent."""
+    """For a positive known only here the gate asks with scope unset, even if a source did not answer either."""
     heard = NATION_NOT_ASKED | NO_ANSWER
     for reason, number in ((pb.DECISION_REASON_POSITIVE_RESULT, 28), (pb.DECISION_REASON_PENDING_RECHECK, 32)):
         row = gate_row(pb.DECISION_OUTCOME_NOT_RECOGNIZED, reason, heard, refusal_permitted=False, rule_may_refuse=True)

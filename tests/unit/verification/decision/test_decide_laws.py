@@ -101,7 +101,7 @@ def test_channel_never_changes_the_decision(inputs: Inputs, channels: list[int])
 
 
 def test_no_place_of_sampling_can_enter_a_decision() -> None:
-    """Where a person was tested cannot change the outcome: a decision is not even told."""
+    """The place of testing cannot change the outcome, because it is no input of a decision."""
     fields = set(Record._fields) | set(Evidence._fields) | set(Inputs._fields)
     assert not {name for name in fields if "region" in name or "site" in name or "place" in name}
 
@@ -125,7 +125,7 @@ def test_order_of_inputs_is_without_effect(inputs: Inputs, random: Random) -> No
 
 @given(worlds)
 def test_replayed_records_change_nothing(inputs: Inputs) -> None:
-    """A record that is told twice counts once."""
+    """A record that is returned twice counts once."""
     assert decide(inputs._replace(records=inputs.records * 2)) == decide(inputs)
 
 
@@ -143,7 +143,7 @@ def test_one_more_valid_negative_never_harms(inputs: Inputs, hours: int) -> None
 
 @given(st.integers(0, 47), st.integers(0, 47), st.integers(0, 59))
 def test_an_upload_never_lengthens_an_issued_report(hours: int, later: int, second: int) -> None:
-    """Recognised on paper, then uploaded, at whatever time: the report expires when it did, whole seconds told."""
+    """A report recognised on paper and uploaded at any later time expires when it did before, to the second."""
     report_time = NOON - 47 * HOUR + second * SECOND
     shown = Evidence(7, LABS[0], "R1", NEGATIVE, report_time - HOUR, report_time)
     claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED)
@@ -271,7 +271,7 @@ def test_refusal_is_permitted_only_by_a_rule_that_permits_it(inputs: Inputs) -> 
 
 @given(worlds)
 def test_no_lack_without_the_answer_of_the_nation(inputs: Inputs) -> None:
-    """NOT_RECOGNIZED but for a recorded positive needs a nation that answered, and nobody that is away."""
+    """Except for a recorded positive, NOT_RECOGNIZED needs the nation's answer and those of all other sources."""
     decision = decide(inputs)
     if decision.outcome == NOT_RECOGNIZED and decision.reason not in POSITIVE_REASONS:
         assert (NATIONAL_RESULTS, SOURCE_OK) in [one[:2] for one in inputs.sources]
@@ -280,7 +280,7 @@ def test_no_lack_without_the_answer_of_the_nation(inputs: Inputs) -> None:
 
 @given(worlds)
 def test_local_never_permits_refusal(inputs: Inputs) -> None:
-    """Where the nation was not asked, nobody may be refused, for a positive neither."""
+    """If the nation was not asked, refusal is not permitted, not even for a positive."""
     local = tuple(one for one in inputs.sources if one.source != NATIONAL_RESULTS)
     assert not decide(inputs._replace(sources=local)).refusal_permitted
 

@@ -1,4 +1,4 @@
-"""`hutong upload` over a small service that can be told to misbehave."""
+"""`hutong upload` against a small service that misbehaves on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nation's register of nodes as sources of look-ups: how it is told, and how it is waited for."""
+"""The nation's nodes as sources of look-ups: their states, and waiting for them."""
 
 from __future__ import annotations
 
