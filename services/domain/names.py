@@ -87,7 +87,7 @@ def format_result(uscc: str, report_number: str, revision: int | None = None) ->
 
 
 def format_missing_report(uscc: str, report_number: str) -> str:
-    """The name of a missing report."""
+    """Return the name of a missing report."""
     return f"labs/{uscc}/missingReports/{report_number}"
 
 

@@ -1,4 +1,4 @@
-"""Wire ↔ domain of the Policy service."""
+"""Converts policies and answers between messages and values."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ _ADDED = tuple(
     for field in policy_pb2.Policy.DESCRIPTOR.fields
     if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
 )
-"""The fields that the service adds to what an authority stated."""
+"""The output-only fields, which the service adds to the authority's statement."""
 
 
 class Statement(NamedTuple):
-    """What an authority stated, and the series that its name gives.
+    """What an authority stated in a policy.
 
-    `policy` is without what the service adds, and its name is without a revision.
+    Attributes:
+        region: the jurisdiction in the policy's name.
+        policy_id: the last part of that name.
+        policy: the policy without output-only fields, and without a revision in its name.
     """
 
     region: str
@@ -47,7 +50,11 @@ class Statement(NamedTuple):
 
 
 def bare_statement(policy: policy_pb2.Policy) -> Statement:
-    """What the authority stated in a policy. InvalidArgument for a malformed name."""
+    """Return what the authority stated in a policy.
+
+    Raises:
+        InvalidArgument: the name is malformed.
+    """
     bare = policy_pb2.Policy()
     bare.CopyFrom(policy)
     _clear_added(bare)
@@ -63,10 +70,10 @@ def _clear_added(policy: policy_pb2.Policy) -> None:
 
 
 def content_hash(revision: Revision) -> str:
-    """SHA-256 over what the authority stated, as this service understands it: equal for equal policies.
+    """Return the SHA-256 of what the authority stated. Equal policies have equal hashes.
 
-    It is taken over the wire form, which holds numbers of fields and of enum values. No name is part of it, nor is the
-    order in which a caller lists purposes.
+    It is computed from the encoded message, which has numbers of fields and of enum values. Renaming a field therefore
+    does not change it, and neither does the order in which a caller lists purposes.
     """
     policy = revision_to_proto(revision)
     policy.name = format_policy(revision.region, revision.policy_id)
@@ -77,9 +84,9 @@ def content_hash(revision: Revision) -> str:
 def revision_from_proto(
     statement: Statement, revision: int, publish_time: Instant, retroactive_reason: str = "", hashed: str = ""
 ) -> Revision:
-    """A revision from a statement, of which `hashed` is the content hash where it is known already.
+    """Return a revision of a statement. `hashed` is its content hash if that is known already.
 
-    Whether it may be published is checked elsewhere.
+    This does not check whether the revision may be published.
     """
     made = _unhashed_revision(statement, revision, publish_time, retroactive_reason)
     return replace(made, content_hash=hashed or content_hash(made))
@@ -108,7 +115,7 @@ def _unhashed_revision(statement: Statement, revision: int, publish_time: Instan
 
 
 def received_revision_from_proto(policy: policy_pb2.Policy, statement: Statement) -> Revision:
-    """A revision as another node sends it, from its statement."""
+    """Return a revision that another node sent. `statement` is that of the message."""
     revision = revision_from_proto(
         statement, policy.revision, from_timestamp(policy.publish_time), policy.retroactive_reason, policy.content_hash
     )
@@ -145,7 +152,7 @@ def _shortest_from_proto(window: policy_pb2.ShortestWindow) -> ShortestWindow:
 
 
 def revision_to_proto(revision: Revision) -> policy_pb2.Policy:
-    """A revision as it is sent, with what the service knows of it."""
+    """Return the message of a revision, with the output-only fields."""
     policy = policy_pb2.Policy(
         name=revision.name,
         revision=revision.revision,
@@ -170,7 +177,7 @@ def revision_to_proto(revision: Revision) -> policy_pb2.Policy:
 
 
 def _put_source(target: policy_pb2.PolicySource, source: Source) -> None:
-    """Fill in a document; an empty one leaves the field absent."""
+    """Write the document of a policy. If it is empty, the field stays absent."""
     if source == Source():
         return
     target.document_number = source.document_number
@@ -215,17 +222,17 @@ def _put_shortest(target: policy_pb2.ShortestWindow, shortest: ShortestWindow) -
 
 
 def answer_to_proto(answer: Answer) -> policy_pb2.EffectivePolicy:
-    """What applies and for how long; the caller adds as_of_time."""
-    told = effective_to_proto(answer.effective)
+    """Return the message of what applies and from when to when. The caller adds as_of_time."""
+    message = effective_to_proto(answer.effective)
     if answer.start is not None:
-        told.start_time.CopyFrom(to_timestamp(answer.start))
+        message.start_time.CopyFrom(to_timestamp(answer.start))
     if answer.end is not None:
-        told.end_time.CopyFrom(to_timestamp(answer.end))
-    return told
+        message.end_time.CopyFrom(to_timestamp(answer.end))
+    return message
 
 
 def by_origin_to_proto(answer: AnswerByOrigin) -> policy_pb2.PoliciesByOrigin:
-    """What applies to each origin and for how long; the caller adds as_of_time to both policies."""
+    """Return the message of what applies to each origin. The caller adds as_of_time to both policies."""
     return policy_pb2.PoliciesByOrigin(
         same_province=answer_to_proto(answer.same_province),
         other_province=answer_to_proto(answer.other_province),
@@ -236,8 +243,8 @@ def by_origin_to_proto(answer: AnswerByOrigin) -> policy_pb2.PoliciesByOrigin:
 
 
 def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
-    """What applies."""
-    told = policy_pb2.EffectivePolicy(
+    """Return the message of what applies."""
+    message = policy_pb2.EffectivePolicy(
         channels=effective.channels,  # type: ignore[arg-type]
         forbidden_grounds=effective.forbidden_grounds,  # type: ignore[arg-type]
         advice=effective.advice,
@@ -247,18 +254,18 @@ def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
         overrides=overrides_to_proto(effective.overrides),
         lifting_floor=effective.lifting_floor,
     )
-    _put_source(told.governing_source, effective.governing_source)
-    _put_source(told.floor_source, effective.floor_source)
-    _put_source(told.lifting_source, effective.lifting_source)
+    _put_source(message.governing_source, effective.governing_source)
+    _put_source(message.floor_source, effective.floor_source)
+    _put_source(message.lifting_source, effective.lifting_source)
     for window in effective.shortest_windows:
-        _put_shortest(told.shortest_windows.add(floor=window.floor).shortest_window, window.shortest)
+        _put_shortest(message.shortest_windows.add(floor=window.floor).shortest_window, window.shortest)
     if effective.requirement is not None:
-        _put_requirement(told, effective.requirement)
-    return told
+        _put_requirement(message, effective.requirement)
+    return message
 
 
 def overrides_to_proto(overrides: Sequence[FloorOverride]) -> list[policy_pb2.FloorOverride]:
-    """What floors replace."""
+    """Return the messages of floor overrides."""
     return [_override_to_proto(override) for override in overrides]
 
 

@@ -82,7 +82,7 @@ def test_everything_has_a_comment(file: FileDescriptorProto) -> None:
     assert [name for path, name in elements(file) if path not in documented and name not in exempt] == []
 
 
-def test_descriptor_set_is_whole() -> None:
+def test_descriptor_set_is_complete() -> None:
     """The set contains every file that its files import, and the files of error details."""
     names = {file.name for file in EVERY_FILE}
     assert {name for file in EVERY_FILE for name in file.dependency} <= names

@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "clients.examples.demo"]
 
 
 def is_served(address: str) -> bool:
-    """Whether anybody listens there."""
+    """Return whether a server listens at an address."""
     host, port = address.split(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0

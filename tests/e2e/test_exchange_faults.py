@@ -1,4 +1,4 @@
-"""Three provinces and a nation under load, killed and cut off: at the end everybody has everything, once.
+"""Three provinces and a nation under load, killed and cut off: at the end every node has everything, once.
 
 EXCHANGE_ROUNDS says how many faults there are on each engine (`make soak`: 200); EXCHANGE_SEED repeats a run's.
 """
@@ -121,7 +121,7 @@ async def _break_something(chance: random.Random, fault: str, nation: ForkServer
     if fault in ("province", "both"):
         province.service.kill()
     if fault in ("nation", "both"):
-        # For a while nobody is there.
+        # For a while the node is down.
         await asyncio.to_thread(random_instant, chance, 0.5)
         nation.start()
     if fault in ("province", "both"):
@@ -176,7 +176,7 @@ def _keys(url: str, table: Table = report_keys) -> list[tuple[object, ...]]:
 
 
 async def _check_at_rest(nation_address: str) -> None:
-    """Nothing is outstanding, and nobody's report was taken for another's."""
+    """Nothing is outstanding, and no report was stored for another person."""
     async with grpc.aio.insecure_channel(nation_address) as channel:
         stub = ExchangeServiceStub(channel)
 

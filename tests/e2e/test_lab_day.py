@@ -1,4 +1,4 @@
-"""A laboratory's day by the `hutong upload` command: every good row stored once, every bad row told with its reason."""
+"""A laboratory's day by `hutong upload`: every good row is stored once, every bad row reported with its reason."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def day(tmp_path: Path) -> Path:
     return Path(shutil.copy(demo.DAY, tmp_path))
 
 
-def test_day_is_stored_once_and_wrong_rows_are_told(tmp_path: Path, day: Path) -> None:
+def test_day_is_stored_once_and_wrong_rows_are_reported(tmp_path: Path, day: Path) -> None:
     """Every good row is accepted, every bad row is rejected for exactly its reason; again, nothing is stored twice."""
     with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         register_lab(node)

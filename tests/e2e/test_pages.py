@@ -195,7 +195,9 @@ def test_the_latest_laboratory_is_seen_first(chromium: Browser, tmp_path: Path) 
 
 
 @needs_chromium
-def test_who_refuses_is_seen_first_and_who_never_answers_is_named(chromium: Browser, tmp_path: Path) -> None:
+def test_places_with_most_refusals_come_first_and_those_without_answers_are_named(
+    chromium: Browser, tmp_path: Path
+) -> None:
     """Henan leads by reports; Guangxi stands under those that never answered."""
     file = tmp_path / "page.html"
     file.write_text(refusals_html(), encoding="utf-8")

@@ -78,7 +78,7 @@ async def publish(nation: Process, policy: policy_pb2.Policy) -> None:
     await until(is_acknowledged)
 
 
-async def test_a_province_has_exactly_what_the_nation_published_whoever_is_killed_when(
+async def test_a_province_has_exactly_what_the_nation_published_after_any_kills(
     tmp_path: Path, sqlite_url: MakeUrl, postgres_url: MakeUrl
 ) -> None:
     """Both are killed while publications come, Henan starts without the nation, and the nation is frozen.

@@ -118,7 +118,7 @@ def test_a_running_service_makes_months_ahead(tmp_path: Path, postgres_url: Make
         database.close()
 
 
-def test_a_purge_that_cannot_be_is_told_why(tmp_path: Path) -> None:
+def test_a_faulty_purge_is_refused_with_its_reason(tmp_path: Path) -> None:
     """A span that is none is a usage error; a database that is not there a failure."""
     for span in ("30", "0d", "x", "", "-3d", "²d", "36501d", "99999999d", "9" * 5000 + "h"):
         done = hutongd("purge", f"--older-than={span}", data_dir=str(tmp_path))

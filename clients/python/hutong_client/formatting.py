@@ -61,7 +61,7 @@ def item_name(item: str) -> str:
 
 
 def source_name(source: DataSource) -> str:
-    """Where it was looked: a node, with the service that was asked where that is known, "nodes/410000/policy"."""
+    """Return the name of a source: its node, and its service if that is known, as in "nodes/410000/policy"."""
     if source.results_service:
         return f"{source.results_service}/results"
     if source.policy_service:

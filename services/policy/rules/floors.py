@@ -43,9 +43,9 @@ def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
 
 
 def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[FloorOverride, ...]]:
-    """Return a policy as the floors leave it, and what each of them replaced, the lift first.
+    """Return a policy as the floors change it, and what each of them replaced, the lift first.
 
-    The floors cover one purpose and origin of the policy. The policy's window stays, beside the shortest windows.
+    The floors cover one purpose and origin of the policy. Shortest windows do not change the policy's own window.
     """
     bound = policy
     overrides: list[FloorOverride] = []
@@ -69,10 +69,10 @@ def find_lift(floors: Sequence[Revision]) -> Revision | None:
 
 
 def ends_earlier(window: Requirement | ShortestWindow, shortest: ShortestWindow) -> bool:
-    """Whether some result ends earlier by the window than by the shortest window, both counted from the same instant.
+    """Return whether some result expires earlier by the window than by the shortest window, from the same basis.
 
     N calendar days last from 24 N hours and a microsecond, for a result of the last microsecond of a day, to
-    24 (N + 1) hours, for one of midnight, and never include their last instant.
+    24 (N + 1) hours, for a result of midnight. They never include their last instant.
     """
     if window.calendar_days is not None and shortest.calendar_days is not None:
         return window.calendar_days < shortest.calendar_days
@@ -88,22 +88,22 @@ def ends_earlier(window: Requirement | ShortestWindow, shortest: ShortestWindow)
 
 
 def unite_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a policy's channels with a floor's; a policy that names none accepts all already."""
+    """Return a policy's channels with those of a floor. A policy that names no channels accepts all of them."""
     return unite(channels, floor) if channels and not set(floor) <= set(channels) else channels
 
 
 def unite(*lists: Sequence[int]) -> tuple[int, ...]:
-    """Return every number of the lists once, in order."""
+    """Return the numbers in any of the lists, each once and in order."""
     return tuple(sorted({value for values in lists for value in values}))
 
 
 def share_subjects(one: Revision, other: Revision) -> bool:
-    """Whether there is a purpose and an origin that both revisions cover."""
+    """Return whether there is a purpose and an origin that both revisions cover."""
     return share_purposes(one.purposes, other.purposes) and (
         ANY in (one.origin, other.origin) or one.origin == other.origin
     )
 
 
 def share_purposes(one: Sequence[int], other: Sequence[int]) -> bool:
-    """Whether there is a purpose in both lists; an empty list holds all."""
+    """Return whether there is a purpose in both lists. An empty list contains all purposes."""
     return not one or not other or not set(one).isdisjoint(other)

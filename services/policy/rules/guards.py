@@ -1,4 +1,4 @@
-"""Whether a policy may be published: every guard, all breaches at once. Pure."""
+"""Guards: check whether a policy may be published or withdrawn, and report all faults at once. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from services.policy.rules.floors import (
 from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, series_segments
 
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
-"""How far in the past a policy may begin without saying why: the time between writing "now" and sending it."""
+"""How far in the past a policy may begin without a reason. It covers the time from writing "now" to sending it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A revision about to be published: by which node, when."""
+    """A revision to be published, with the jurisdiction of the publishing node and the time."""
 
     revision: Revision
     jurisdiction: str
@@ -35,7 +35,7 @@ class Publication:
 
 
 def find_faults(revision: Revision) -> list[Violation]:
-    """What is wrong with a policy by itself."""
+    """Return the faults of a policy that do not depend on other policies."""
     faults = []
     requirement = revision.requirement
     if not is_region(revision.region):
@@ -58,7 +58,7 @@ def find_faults(revision: Revision) -> list[Violation]:
 
 
 def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
-    """What a floor may not say of a result, and what a policy that is no floor may not leave open or say."""
+    """Yield the faults in the windows of a policy that requires a result. Floors and other policies differ in them."""
     asked = "policy.test_required"
     has_length = requirement.duration is not None or requirement.calendar_days is not None
     if floor and has_length:
@@ -76,23 +76,23 @@ def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Vi
 
 
 def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
-    """Refuse a publication that may not be, with everything that speaks against it.
+    """Check that a revision may be published.
 
     Args:
-        publication: the revision, by whom and when.
-        book: what stands already.
+        publication: the revision.
+        book: the policies that are published already.
         broken_rules: rules of the contract that the policy breaks.
 
     Raises:
-        InvalidArgument: the policy by itself is at fault.
-        PermissionDenied: NOT_PERMITTED, a node publishes for its own jurisdiction and below alone.
+        InvalidArgument: the policy has faults of its own.
+        PermissionDenied: NOT_PERMITTED, a node publishes only for its own jurisdiction and those below.
         FailedPrecondition: POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
-            The first of all these that applies is the error, and its violations hold the others too.
+            The first of these that applies is raised. Its violations list all faults of every kind.
     """
     revision = publication.revision
     faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
     foreign = _find_foreign(revision.region, publication.jurisdiction, "policy.name")
-    # An end before its start is a fault; what else is wrong is told as if there were none.
+    # An end before the start is a fault. The other faults are found as if the policy had no end.
     lived = replace(revision, end=None) if _ends_too_soon(revision) else revision
     segments = new_segments(lived, book)
     breaches = list(_find_floor_breaches(lived, book))
@@ -106,17 +106,17 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
         raise _refusal("the policy may not be published", breaches, ties, violations)
 
 
-def _beyond(told: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
-    """The faults of fields of which nothing was told yet."""
-    fields = {violation.field for violation in told}
+def _beyond(reported: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
+    """Return the faults of fields that have no reported fault yet."""
+    fields = {violation.field for violation in reported}
     return [fault for fault in faults if fault.field not in fields]
 
 
 def check_jurisdiction(region: str, jurisdiction: str) -> None:
-    """Refuse a change of a jurisdiction's policies that is not this node's to make.
+    """Check that this node may change the policies of a region.
 
     Raises:
-        PermissionDenied: NOT_PERMITTED, a node publishes and withdraws for its own jurisdiction and below alone.
+        PermissionDenied: NOT_PERMITTED, a node publishes and withdraws only for its own jurisdiction and those below.
     """
     foreign = _find_foreign(region, jurisdiction, "name")
     if foreign:
@@ -124,10 +124,12 @@ def check_jurisdiction(region: str, jurisdiction: str) -> None:
 
 
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
-    """Refuse a withdrawal that brings an older revision back into a tie with another policy.
+    """Check that a revision may be withdrawn.
+
+    It may not if that brings an older revision back into force that ties with another policy.
 
     Raises:
-        FailedPrecondition: AMBIGUOUS, with each tie; withdraw the older revision or the other policy first.
+        FailedPrecondition: AMBIGUOUS, with each tie. The older revision or the other policy has to be withdrawn first.
     """
     others = [other for other in book.series(*revision.series) if other is not revision]
     ties = [
@@ -141,13 +143,16 @@ def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
 
 
 def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
-    """When the new revision would be in force, beside the others of its series."""
+    """Return when a new revision would be in force among the others of its series."""
     others = book.series(*revision.series)
     return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
 
 
 def find_overridden(revision: Revision, book: PolicyBook) -> list[FloorOverride]:
-    """What a new floor overrides in policies that stand already, or standing floors in a new policy; from when."""
+    """Return what a new floor overrides in published policies, or what published floors override in a new policy.
+
+    Each override has the instant from which it applies.
+    """
     found: list[FloorOverride] = []
     for own in new_segments(revision, book):
         for other in _segments_that_meet(revision, book):
@@ -163,21 +168,27 @@ def find_overridden(revision: Revision, book: PolicyBook) -> list[FloorOverride]
 
 
 def _segments_that_meet(revision: Revision, book: PolicyBook) -> Iterator[Segment]:
-    """What stands above and below, of other series: a floor of a province binds the nation's policies there too."""
+    """Yield the segments of other series in the same region, above it and below it.
+
+    Those above matter too, because a floor of a province also binds the nation's policies there.
+    """
     for region in sorted(book.regions):
         if are_on_one_way(region, revision.region):
             yield from (one for one in book.segments(region) if one.revision.series != revision.series)
 
 
 def _find_replaced_from(floor: Revision, lower: Revision, start: Instant) -> Iterator[FloorOverride]:
-    """What a floor replaces in a policy that is in force beside it from `start` on."""
+    """Yield what a floor replaces in a policy. Both are in force from `start` on."""
     if share_subjects(floor, lower):
         for override in find_replaced(floor, lower):
             yield replace(override, start=start)
 
 
 def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Violation]:
-    """What a floor in force at the revision's own start would replace. Channels are united and never a breach."""
+    """Yield a breach for everything that a floor in force at the revision's start would replace, except channels.
+
+    Channels are never a breach, because a policy's and a floor's channels are united.
+    """
     for place in ancestry(revision.region):
         for segment in book.segments(place):
             floor = segment.revision
@@ -220,7 +231,7 @@ def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook
 
 
 def _find_foreign(region: str, jurisdiction: str, field: str) -> list[Violation]:
-    # The nation's node may keep the rules of all.
+    # The nation's node may publish for every region.
     if jurisdiction == NATION or within(region, jurisdiction):
         return []
     text = f"this node publishes for {jurisdiction} and below, not for {region}"
@@ -256,7 +267,7 @@ def _refusal(
 
 
 def _cite(floor: Revision) -> str:
-    """A floor by its revision, and by the document whose rule it is where that is known."""
+    """Return the name of a floor's revision, with its document if that is known."""
     document = floor.source.document_number or floor.source.title
     return f"{floor.name} ({document})" if document else floor.name
 
@@ -266,7 +277,7 @@ def _ends_too_soon(revision: Revision) -> bool:
 
 
 def _is_day(text: str) -> bool:
-    """Whether a text is a day of the calendar, or none."""
+    """Return whether a text is empty or a day of the calendar."""
     try:
         return not text or date.fromisoformat(text).isoformat() == text
     except ValueError:
@@ -274,7 +285,7 @@ def _is_day(text: str) -> bool:
 
 
 def _ties(one: Revision, other: Revision) -> bool:
-    """Whether neither of two policies of one jurisdiction is the more specific, for somebody whom both speak of."""
+    """Return whether two policies of one jurisdiction cover a question in common and neither is more specific."""
     return (
         bool(one.purposes) == bool(other.purposes)
         and share_purposes(one.purposes, other.purposes)

@@ -1,4 +1,4 @@
-"""Which answers a publication or withdrawal changes at an instant. Pure."""
+"""Finds the answers that a publication or withdrawal changes at an instant. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.policy.rules.restored import KINDS
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A kind of question that two books answer differently."""
+    """A kind of question that the books before and after a change answer differently."""
 
     region: str
     purpose: int
@@ -23,11 +23,11 @@ class Change:
 
 
 def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: Instant) -> Iterator[Change]:
-    """The kinds of question that change with a new or withdrawn revision, in its jurisdiction and those below it.
+    """Yield the kinds of question whose answer a new or withdrawn revision changes.
 
-    Only places with policies are looked at: a place without policies of its own answers as the nearest one above it. An
-    answer names the policy that governs and the floors that bind, so it changes where the revision, or the one of its
-    series that it takes the place of, is among them: no answer needs to be made to know.
+    Only its jurisdiction and regions below it with policies of their own are examined, because other regions answer as
+    the nearest one above them. An answer names the policy that governs and the floors that bind. It changes if the
+    revision, or the one of its series that it replaces, is among these names, so the answers need not be computed.
     """
     pairs = [(book, _in_force(book, revision, at)) for book in (before, after)]
     if pairs[0][1] == pairs[1][1]:
@@ -44,18 +44,18 @@ def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: 
 
 
 def _in_force(book: PolicyBook, revision: Revision, at: Instant) -> Revision | None:
-    """The revision of the series that is in force."""
+    """Return the revision of the series that is in force; None if there is none."""
     segments = series_segments(book.series(*revision.series))
     return next((segment.revision for segment in segments if segment.holds(at)), None)
 
 
 def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant) -> bool:
-    """Whether a revision that is in force governs a kind of question in its own jurisdiction."""
+    """Return whether a revision that is in force governs a kind of question in its own jurisdiction."""
     covering = [it.revision for it in book.segments(one.region) if it.holds(at) and it.revision.covers(*kind)]
     return not one.floor and most_specific(covering, kind[1]) == one
 
 
 def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
-    """What could govern in a region before anything of a place above it does."""
+    """Return the revisions of a region and those between it and `place` that govern before one of `place` does."""
     below = takewhile(lambda step: step != place, ancestry(region))
     return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]

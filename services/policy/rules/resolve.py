@@ -1,8 +1,8 @@
 """Policy resolution (docs/policy.md §2 to §5). Pure.
 
-A question is a region, a purpose, an origin and an instant. The first jurisdiction on the way from the region to the
-nation that has a policy for it governs; floors of every jurisdiction on that way bind. For each kind of question the
-answers of all time are laid out once as a timeline, so that a question costs one bisection.
+A question is a region, a purpose, an origin and an instant. The jurisdictions are searched from the region up to the
+nation. The first one that has a policy for the question governs, and the floors of all of them bind. For each kind of
+question the answers of all time are computed once as a timeline, so that a question costs one bisection.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from services.policy.rules.floors import bind, find_lift, unite
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A revision while it is the one of its series that is in force: [start, end), end None for ever."""
+    """An interval [start, end) in which a revision is in force. Without an end it stays in force for ever."""
 
     start: Instant
     end: Instant | None
     revision: Revision
 
     def holds(self, instant: Instant) -> bool:
-        """Whether it is in force at an instant."""
+        """Return whether the revision is in force at an instant."""
         return self.start <= instant and (self.end is None or instant < self.end)
 
     def overlaps(self, other: Segment) -> bool:
-        """Whether there is an instant at which both are in force."""
+        """Return whether there is an instant at which both are in force."""
         return (self.end is None or other.start < self.end) and (other.end is None or self.start < other.end)
 
 
 def series_segments(revisions: Iterable[Revision], known: Instant | None = None) -> list[Segment]:
-    """When each revision of one series is in force.
+    """Return when each revision of one series is in force.
 
-    In force is the one with the greatest start at or before the instant, of two with the same start the later revision;
-    once that one has ended nothing is, older revisions neither.
+    At an instant the revision with the greatest start at or before it is in force; of two with the same start, the
+    later revision. Once that one has ended, no revision is in force, not even an older one.
     """
     by_start: dict[Instant, Revision] = {}
     for revision in sorted(revisions, key=lambda revision: revision.revision):
@@ -73,14 +73,14 @@ def _earlier(one: Instant | None, other: Instant | None) -> Instant | None:
 
 
 def are_on_one_way(one: str, other: str) -> bool:
-    """Whether one of two regions is the other or above it, so that policies of both can meet in one answer."""
+    """Return whether two regions are the same or one lies above the other, so that one answer may use both."""
     return within(one, other) or within(other, one)
 
 
 def origin_class(region: str, arriving_from: str) -> int:
-    """SAME_PROVINCE or OTHER_PROVINCE, seen from the region; UNKNOWN_ORIGIN if no province is told.
+    """Return SAME_PROVINCE or OTHER_PROVINCE, seen from the region; UNKNOWN_ORIGIN if no province is given.
 
-    A fact that is absent is never taken as adverse, so an origin that is not told is never taken as either class.
+    An absent fact is never adverse, so an origin that is not given counts as neither class.
     """
     if arriving_from in ("", NATION):
         return UNKNOWN_ORIGIN
@@ -88,7 +88,7 @@ def origin_class(region: str, arriving_from: str) -> int:
 
 
 def unite_classes(same: Answer, other: Answer) -> Answer | AnswerByOrigin:
-    """The answer for an unknown origin: one if both classes agree, else both, each whole.
+    """Return the answer for an unknown origin: the common one if both classes agree, otherwise both.
 
     It holds in the intersection of the two intervals, because outside it one of the classes may change.
     """
@@ -107,14 +107,14 @@ def _later(one: Instant | None, other: Instant | None) -> Instant | None:
 
 @dataclass(frozen=True, slots=True)
 class _Jurisdiction:
-    """One jurisdiction's policies: each series' revisions, oldest first, and when they are in force."""
+    """One jurisdiction's policies: the revisions of each series, oldest first, and when they are in force."""
 
     series: Mapping[str, tuple[Revision, ...]]
     segments: tuple[Segment, ...]
 
 
 class PolicyBook:
-    """All revisions known, laid out for questions. A publication makes a new one, which shares what it leaves alone."""
+    """All known revisions, indexed for questions. A publication makes a new book, which shares unchanged parts."""
 
     def __init__(self, revisions: Iterable[Revision] = (), known: Instant | None = None) -> None:
         self._jurisdictions: dict[str, _Jurisdiction] = {}
@@ -122,18 +122,21 @@ class PolicyBook:
         self._put(revisions, known)
 
     def with_revisions(self, revisions: Iterable[Revision]) -> PolicyBook:
-        """The book with revisions added, or in the place of those with their names; costs by what they touch."""
+        """Return the book with revisions added, or replaced if their names exist.
+
+        The cost depends on the jurisdictions that the revisions belong to, not on the size of the book.
+        """
         book = PolicyBook()
         book._jurisdictions = dict(self._jurisdictions)
         touched = book._put(revisions, None)
-        # Copied first: another thread may be laying out a timeline.
+        # A copy, because another thread may add a timeline meanwhile.
         for anchor, timelines in self._timelines.copy().items():
             if touched.isdisjoint(ancestry(anchor) if anchor else ()):
                 book._timelines[anchor] = timelines
         return book
 
     def known_at(self, known: Instant, region: str) -> PolicyBook:
-        """What was published and not yet withdrawn at an instant, as far as it matters in a region."""
+        """Return the book of what was published and not withdrawn at an instant, as far as it matters in a region."""
         return PolicyBook((one for place in ancestry(region) for one in self._all_of(place)), known)
 
     def _put(self, revisions: Iterable[Revision], known: Instant | None) -> set[str]:
@@ -151,17 +154,17 @@ class PolicyBook:
         return set(coming)
 
     def series(self, region: str, policy_id: str) -> Sequence[Revision]:
-        """The revisions of one policy, oldest first, withdrawn ones too; empty when there is none."""
+        """Return the revisions of one policy, oldest first, with withdrawn ones; empty if there is no such policy."""
         jurisdiction = self._jurisdictions.get(region)
         return jurisdiction.series.get(policy_id, ()) if jurisdiction else ()
 
     def series_of(self, region: str) -> Sequence[str]:
-        """The ids of a jurisdiction's policies, in order."""
+        """Return the ids of a jurisdiction's policies in order."""
         jurisdiction = self._jurisdictions.get(region)
         return sorted(jurisdiction.series) if jurisdiction else ()
 
     def segments(self, region: str) -> Sequence[Segment]:
-        """Every time that a policy of this jurisdiction itself is in force."""
+        """Return when each policy of this jurisdiction itself is in force."""
         jurisdiction = self._jurisdictions.get(region)
         return jurisdiction.segments if jurisdiction else ()
 
@@ -171,20 +174,20 @@ class PolicyBook:
         return self._jurisdictions.keys()
 
     def resolve(self, region: str, purpose: int, arriving_from: str, at: Instant) -> Answer | AnswerByOrigin:
-        """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant."""
+        """Return what applies in a region, for a purpose and an origin, at an instant. The origin may be unknown."""
         origin = origin_class(region, arriving_from)
         if origin == UNKNOWN_ORIGIN:
             return unite_classes(*self.resolve_both(region, purpose, at))
         return self.resolve_class(region, purpose, origin, at)
 
     def resolve_both(self, region: str, purpose: int, at: Instant) -> tuple[Answer, Answer]:
-        """The answers for SAME_PROVINCE and for OTHER_PROVINCE."""
+        """Return the answers for SAME_PROVINCE and for OTHER_PROVINCE."""
         same = self.resolve_class(region, purpose, SAME_PROVINCE, at)
         return same, self.resolve_class(region, purpose, OTHER_PROVINCE, at)
 
     def resolve_class(self, region: str, purpose: int, origin: int, at: Instant) -> Answer:
-        """As `resolve`, for SAME_PROVINCE or OTHER_PROVINCE."""
-        # Regions without policies of their own share the timelines of the nearest one above that has some.
+        """Return what applies to one class of origin: SAME_PROVINCE or OTHER_PROVINCE."""
+        # Regions without policies share the timelines of the nearest region above them that has some.
         anchor = next((place for place in ancestry(region) if place in self._jurisdictions), "")
         timelines = self._timelines.get(anchor)
         if timelines is None:
@@ -222,7 +225,7 @@ class PolicyBook:
 
 
 class _Timeline:
-    """The answers of all time to one kind of question, each from its start until the next one's."""
+    """The answers of all time to one kind of question, each from its start until the start of the next one."""
 
     __slots__ = ("_answers", "_starts")
 
@@ -236,7 +239,7 @@ class _Timeline:
 
 
 def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
-    """The answer made from what is in force and covers the question, nearest place first."""
+    """Return the answer from the revisions that are in force and cover the question, nearest jurisdiction first."""
     # The highest authority's floor comes first. All floors bind, so the order decides only which one is named.
     floors = [revision for level in reversed(in_force) for revision in level if revision.floor]
     floors.sort(key=lambda floor: (len(ancestry(floor.region)), floor.policy_id))
@@ -264,8 +267,9 @@ def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
 
 
 def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None:
-    """The one that governs inside a jurisdiction: a named purpose before all, an exact origin before any.
+    """Return the policy that governs inside a jurisdiction; None if there is none.
 
+    A policy that names the purpose comes before one for all purposes, then one for this origin before one for any.
     Publication refuses ties, so the name decides only between policies that were stored by other means.
     """
     candidates = [revision for revision in revisions if not revision.floor]

@@ -1,6 +1,6 @@
-"""What comes back into force when a floor ends: by its own end, by another revision of its series, by its withdrawal.
+"""Finds what comes back into force when a floor ends (docs/policy.md §7, §8). Pure.
 
-Pure (docs/policy.md §7, §8).
+A floor ends by its own end, by another revision of its series, or by its withdrawal.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ KINDS = tuple((purpose, origin) for purpose in PURPOSES for origin in (SAME_PROV
 def find_restored(
     revision: Revision, before: PolicyBook, after: PolicyBook, since: Instant | None = None
 ) -> list[FloorOverride]:
-    """Return what a floor of the revision's series overrides no longer, from when, by region and start.
+    """Return what floors of the revision's series no longer override, with the start, by policy and start.
 
     Args:
         revision: the revision that is published or withdrawn.
-        before: everything that stands without the change.
-        after: everything that stands with it.
-        since: earlier instants are not of interest.
+        before: the book without this change.
+        after: the book with it.
+        since: gaps that end by this instant are left out, and no start lies before it; None for no such limit.
     """
     found: dict[tuple[str, str, str], FloorOverride] = {}
     for gap in _gaps(revision, before, after):
@@ -45,7 +45,10 @@ def find_restored(
 
 
 def _gaps(revision: Revision, before: PolicyBook, after: PolicyBook) -> Iterator[Segment]:
-    """When floors of the series are not in force that were, or once the new one has ended: then [end, end)."""
+    """Yield the intervals in which floors of the series were in force before the change and no longer are.
+
+    The end of the new revision itself, if it is a floor, is an empty interval [end, end).
+    """
     standing = {one.revision.revision: one for one in series_segments(after.series(*revision.series))}
     for old in series_segments(before.series(*revision.series)):
         if old.revision.floor:
@@ -71,7 +74,7 @@ def _find_in_gap(gap: Segment, book: PolicyBook) -> Iterator[FloorOverride]:
 
 
 def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) -> Iterator[FloorOverride]:
-    """What comes back of one policy, at first or when another floor ends in the gap."""
+    """Yield what comes back of one policy, at the beginning of a gap or when another floor ends within it."""
     if not any(find_replaced(gap.revision, lower.revision)):
         return
     others = [one for step in ancestry(place) for one in book.segments(step) if one.revision.floor]
@@ -85,7 +88,7 @@ def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) ->
 
 
 def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[Revision]) -> Iterator[FloorOverride]:
-    """What the floor would replace in the policy, and none of the others does, for at least one purpose and origin."""
+    """Yield what a floor would replace in a policy for some purpose and origin while no other floor replaces it."""
     fields = {override.field for override in find_replaced(floor, lower)}
     for purpose, origin in KINDS:
         if not fields:
@@ -101,7 +104,7 @@ def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[
 
 
 def _is_covered(floor: Revision, others: list[Revision]) -> bool:
-    """Whether another floor lets results count for at least as long."""
+    """Return whether the shortest window of another floor is at least as long."""
     shortest = floor.requirement.shortest
     windows = (other.requirement.shortest for other in others)
     return shortest is not None and any(window and not ends_earlier(window, shortest) for window in windows)

@@ -1,4 +1,4 @@
-"""Publishes and withdraws policies. Each is one transaction: the book is read, the change checked and written."""
+"""Publishes and withdraws policies. One transaction reads the book, checks the change and writes it."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ from services.runtime.server.validation import find_violations
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
 END = "policy.effective_end_time"
-"""The field of the one rule that stands on the whole of a policy: its end is after its start."""
+"""The field named for the only rule about a whole policy: its end is after its start."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
 NOT_HASHED = "none"
-"""In the place of a content hash, of a policy that is refused anyway."""
+"""Stands for the content hash of a policy that breaks rules and is refused without being hashed."""
 MAX_LISTED = 500
-"""The most impacts or overrides that an answer lists: an impact has a kilobyte, and a message four million bytes."""
+"""The most impacts or overrides in an answer. An impact takes about a kilobyte, and a message four million bytes."""
 
 
 class Draft(NamedTuple):
-    """A publication as it is asked for: its statement, and the rules of the contract that it breaks."""
+    """A requested publication: its statement, and the rules of the contract that it breaks."""
 
     request: PublishPolicyRequest
     statement: Statement
@@ -66,7 +66,7 @@ class Draft(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """The revision that a publication is answered with, and whether it is new: it may stand already."""
+    """The revision in the answer to a publication, and whether it is new or published already."""
 
     revision: Revision
     is_new: bool
@@ -86,7 +86,7 @@ class PolicyPublisher:
         draft = _draft(request)
         if request.validate_only:
             await self._cache.refresh()
-            # In a thread: what a national rule changes takes a while to find, and questions go on meanwhile.
+            # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
             return await asyncio.to_thread(self._validate, draft)
         now = self._clock.now()
         response = await self._store.change_once(
@@ -113,7 +113,7 @@ class PolicyPublisher:
         return self._with_token(response)
 
     def _publish(self, connection: Connection, draft: Draft, now: Instant) -> PublishPolicyResponse:
-        """The transaction of a publication."""
+        """Check and publish within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         checked = self._check(draft, book, now)
         if checked.is_new:
@@ -121,14 +121,14 @@ class PolicyPublisher:
         return _answer(draft.request, checked, book)
 
     def _validate(self, draft: Draft) -> PublishPolicyResponse:
-        """The answer to a publication that is not made."""
+        """Return the answer that a publication would have."""
         book = self._cache.book
         return _answer(draft.request, self._check(draft, book, self._clock.now()), book)
 
     def _withdraw(
         self, connection: Connection, request: WithdrawPolicyRequest, named: tuple[str, str, int], now: Instant
     ) -> WithdrawPolicyResponse:
-        """The transaction of a withdrawal."""
+        """Check and withdraw within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         withdrawn = _withdraw(request, named, book, now)
         write_withdrawal(connection, withdrawn, now)
@@ -137,16 +137,19 @@ class PolicyPublisher:
     def _validate_withdrawal(
         self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
     ) -> WithdrawPolicyResponse:
-        """The answer to a withdrawal that is not made."""
+        """Return the answer that a withdrawal would have."""
         book, now = self._cache.book, self._clock.now()
         return _withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
 
     def _check(self, draft: Draft, book: PolicyBook, now: Instant) -> Checked:
-        """Find the revision to publish, or the one in force that says the same. Raises as `check_publication`."""
+        """Return the revision to publish, or the published one with the same start and content.
+
+        Raises the errors of `check_publication`.
+        """
         statement, broken_rules = draft.statement, draft.broken_rules
         members = book.series(statement.region, statement.policy_id)
         number = members[-1].revision + 1 if members else 1
-        # What breaks a rule is refused below, and may hold a time that has no hash.
+        # A policy that breaks rules is refused below, and its times may be impossible to hash.
         hashed = NOT_HASHED if broken_rules else ""
         revision = revision_from_proto(statement, number, now, draft.request.retroactive_reason, hashed)
         standing = [member for member in members if member.withdraw_time is None and member.start == revision.start]
@@ -156,16 +159,19 @@ class PolicyPublisher:
         return Checked(revision, is_new=True)
 
     def _with_token(self, response: R) -> R:
-        """The answer with a token of the cache's instant: after the commit, and sent with it to every watcher."""
+        """Set the consistency token of an answer and return it.
+
+        Its instant is that of the refreshed cache, so it lies after the commit and every watcher is sent it too.
+        """
         response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._cache.as_of))
         return response
 
 
 def _draft(request: PublishPolicyRequest) -> Draft:
-    """Read a publication.
+    """Read a requested publication, with the rules that it breaks.
 
     Raises:
-        InvalidArgument: it breaks rules, and is too faulty for anything else to be said of it: no series, no times.
+        InvalidArgument: the name or the start time breaks a rule, so nothing else can be checked.
     """
     if not request.HasField("policy"):
         raise InvalidArgument.field("policy", "value is required")
@@ -180,7 +186,7 @@ def _draft(request: PublishPolicyRequest) -> Draft:
 
 
 def _find_withdrawable(name: str, named: tuple[str, str, int], book: PolicyBook) -> Revision:
-    """The named revision, if it may be withdrawn.
+    """Return the named revision if it may be withdrawn.
 
     Raises:
         NotFound: there is no such revision.
@@ -197,7 +203,7 @@ def _find_withdrawable(name: str, named: tuple[str, str, int], book: PolicyBook)
 
 
 def _withdraw(request: WithdrawPolicyRequest, named: tuple[str, str, int], book: PolicyBook, now: Instant) -> Revision:
-    """The named revision with its withdrawal. Raises as `_find_withdrawable`."""
+    """Return the named revision with its withdrawal. Raises the errors of `_find_withdrawable`."""
     found = _find_withdrawable(request.name, named, book)
     return replace(found, withdraw_time=now, withdraw_reason=request.reason)
 
@@ -205,7 +211,7 @@ def _withdraw(request: WithdrawPolicyRequest, named: tuple[str, str, int], book:
 def _withdrawal_answer(
     request: WithdrawPolicyRequest, withdrawn: Revision, book: PolicyBook, now: Instant
 ) -> WithdrawPolicyResponse:
-    """The answer to a withdrawal: the revision, and what it changes in the book."""
+    """Return the answer to a withdrawal: the revision, and what it changes in the book."""
     response = WithdrawPolicyResponse(policy=revision_to_proto(withdrawn))
     after = book.with_revisions([withdrawn])
     _put_restored(response, find_restored(withdrawn, book, after, now))
@@ -214,7 +220,7 @@ def _withdrawal_answer(
 
 
 def _answer(request: PublishPolicyRequest, checked: Checked, book: PolicyBook) -> PublishPolicyResponse:
-    """The answer to a publication: the revision, and what it changes in the book."""
+    """Return the answer to a publication: the revision, and what it changes in the book."""
     revision = checked.revision
     response = PublishPolicyResponse(policy=revision_to_proto(revision))
     after = book.with_revisions([revision]) if checked.is_new else book
@@ -239,7 +245,7 @@ def _put_impacts(
     before: PolicyBook,
     after: PolicyBook,
 ) -> None:
-    """Say which answers change at the instant that the request names, if it names one."""
+    """Add the answers that change at the request's impact time, if it has one."""
     if request.HasField("impact_time"):
         at = from_timestamp(request.impact_time)
         changes = list(find_changes(revision, before, after, at))
@@ -248,7 +254,7 @@ def _put_impacts(
 
 
 def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
-    """Times and spans whose fraction of a second is none: protobuf carries them, and JSON cannot say them."""
+    """Return a fault for each time or duration with impossible nanos, which protobuf can encode and JSON cannot."""
     asked = policy.test_required
     fractions = {
         "effective_start_time": policy.effective_start_time.nanos,

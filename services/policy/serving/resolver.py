@@ -1,4 +1,4 @@
-"""Answers ResolvePolicy from the cache. Each answer's message is made once for as long as it stands."""
+"""Answers ResolvePolicy from the cache. The message of each answer is built once and reused until the book changes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ class PolicyResolver:
         self._cache = cache
         self._clock = clock
         self._book: PolicyBook | None = None
-        # By identity: a book keeps each of its answers for as long as it lives, and this memory holds the book.
+        # The keys are ids of answers. They stay unique because `_book` keeps all answers of this book alive.
         self._sent: dict[tuple[int, int], ResolvePolicyResponse] = {}
 
     def resolve(self, request: ResolvePolicyRequest) -> ResolvePolicyResponse:
-        """What applies. InvalidArgument REGION_UNKNOWN for a region that is none."""
+        """Return what applies.
+
+        Raises:
+            InvalidArgument: REGION_UNKNOWN, a region does not exist.
+        """
         region, arriving_from = request.region, request.arriving_from
         if not is_region(region) or (arriving_from and not is_region(arriving_from)):
             raise _unknown_regions(request)
@@ -47,9 +51,9 @@ class PolicyResolver:
         return response
 
     def _resolve_now(self, region: str, purpose: int, arriving_from: str, at: Instant) -> ResolvePolicyResponse:
-        """The answer's message; the same one again and again, of which only as_of_time changes.
+        """Return the message of the current answer. Calls share the message, and only its as_of_time changes.
 
-        It may be sent after another call has moved as_of_time on, because the book is still the same.
+        A later call may change as_of_time before this one is sent. That is correct, because the book is still the same.
         """
         if self._book is not self._cache.book:
             self._book = self._cache.book
@@ -69,20 +73,20 @@ class PolicyResolver:
 
 
 def _stamp(timestamp: Timestamp, instant: Instant) -> None:
-    """Set both parts, since the message was sent before."""
+    """Set both fields, because the message has been used before."""
     timestamp.seconds, rest = divmod(instant, SECOND)
     timestamp.nanos = rest * 1000
 
 
 def response_to_proto(answer: Answer | AnswerByOrigin) -> ResolvePolicyResponse:
-    """An answer as it is sent; the caller adds as_of_time."""
+    """Return the message of an answer. The caller adds as_of_time."""
     if isinstance(answer, AnswerByOrigin):
         return ResolvePolicyResponse(by_origin=by_origin_to_proto(answer))
     return ResolvePolicyResponse(effective_policy=answer_to_proto(answer))
 
 
 def _policies(response: ResolvePolicyResponse) -> Sequence[EffectivePolicy]:
-    """The one policy of an answer, or the two."""
+    """Return the one or two policies of an answer."""
     if response.HasField("by_origin"):
         return response.by_origin.same_province, response.by_origin.other_province
     return (response.effective_policy,)

@@ -25,7 +25,7 @@ from services.results.exchange.model import (
 )
 from services.results.labs.model import Lab, StandingChange
 from services.results.missing_reports.model import MissingReport
-from services.results.records.convert import fill_tube_columns
+from services.results.records.convert import fill_stored_columns
 from services.results.records.model import PENDING, StoredResult
 
 LINK_LENGTH = len("links/") + 36
@@ -54,15 +54,7 @@ def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> Non
     message.key_version = replica.key_version
     message.content_hash = replica.content_hash
     message.sampling_hash = replica.sampling_hash
-    message.revision = result.revision
-    message.state = result.state
-    message.lab = format_lab(result.lab)
-    message.report_number = result.report_number
-    fill_tube_columns(message, result)
-    set_timestamp(message.upload_time, result.upload_time)
-    if result.national_receive_time is not None:
-        set_timestamp(message.national_receive_time, result.national_receive_time)
-    message.source_node = format_node(result.source_node)
+    fill_stored_columns(message, result)
 
 
 def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> None:

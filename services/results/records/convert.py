@@ -22,8 +22,12 @@ def result_to_proto(result: StoredResult, lab_standing: Standing) -> result_pb2.
     return message
 
 
-def fill_tube_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedResult, columns: StoredResult) -> None:
-    """Fill an empty message with the fields that all persons of a tube share."""
+def fill_stored_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedResult, columns: StoredResult) -> None:
+    """Fill an empty message with the stored fields that the contract and the exchange have in common."""
+    message.revision = columns.revision
+    message.state = columns.state
+    message.lab = format_lab(columns.lab)
+    message.report_number = columns.report_number
     message.tube_code = columns.tube_code
     message.pool_size = columns.pool_size
     message.specimen = columns.specimen
@@ -40,6 +44,10 @@ def fill_tube_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedRes
         set_timestamp(message.report_time, columns.report_time)
     if columns.item:
         message.item = format_item(columns.item)
+    set_timestamp(message.upload_time, columns.upload_time)
+    if columns.national_receive_time is not None:
+        set_timestamp(message.national_receive_time, columns.national_receive_time)
+    message.source_node = format_node(columns.source_node)
 
 
 def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standing: Standing) -> None:
@@ -48,15 +56,7 @@ def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standi
     Every look-up converts results, and copying a finished message into the response would cost more than all the rest.
     """
     message.name = format_result(result.lab, result.report_number)
-    message.revision = result.revision
-    message.state = result.state
     message.masked_name = result.masked_name
     message.masked_number = result.masked_number
-    message.lab = format_lab(result.lab)
-    message.report_number = result.report_number
-    fill_tube_columns(message, result)
-    set_timestamp(message.upload_time, result.upload_time)
-    if result.national_receive_time is not None:
-        set_timestamp(message.national_receive_time, result.national_receive_time)
-    message.source_node = format_node(result.source_node)
+    fill_stored_columns(message, result)
     message.lab_standing = lab_standing

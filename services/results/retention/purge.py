@@ -254,7 +254,7 @@ def _try_to_drop(connection: Connection, partition: str) -> bool:
 
 
 def _related_rows(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
-    """Return the tables with other data of that time and the rows to delete, in the order of deletion."""
+    """Return the tables with other data from before the horizon and a condition for the rows to delete, in order."""
     rejections = upload_rejections
     is_of_upload = and_(uploads.c.lab == rejections.c.lab, uploads.c.upload_id == rejections.c.upload_id)
     return [
@@ -279,7 +279,10 @@ def _delete_rows(
     _horizon: Instant,
     after: RowPosition,
 ) -> RowPosition | None:
-    """Delete those of the next rows of a table that match, in order of primary key. Return the last examined row's."""
+    """Examine the next rows of a table in order of primary key, and delete those that match.
+
+    Return the primary key of the last examined row; None if there are no more rows.
+    """
     columns = list(table.primary_key)
     key = tuple_(*columns)
     step = [key > tuple_(*after)] if after else []

@@ -277,6 +277,6 @@ def conflict(position: int, item: str, stored_item: str) -> Violation:
 
 
 def not_the_origin(position: int, region: str) -> Violation:
-    """Return the fault of a result whose sampling record another node received, which the report belongs to."""
+    """Return the fault of a report whose sampling record another node received. It has to be uploaded there."""
     text = f"its sampling record was received by {format_node(region)}: upload its result there"
     return Violation(f"persons[{position}].report_number", "NOT_THE_ORIGIN", text)

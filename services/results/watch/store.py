@@ -28,7 +28,7 @@ class WatchStore:
     async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
         """Return the changes after a cursor, up to `limit` results. `now` is used for standings.
 
-        No change comes before one that was committed before it began.
+        If one change was committed before another began, it comes first.
 
         Raises:
             OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.

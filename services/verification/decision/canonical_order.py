@@ -1,6 +1,6 @@
-"""An order of its own for everything a decision is made from, so that the order it came in is without effect. Pure.
+"""Canonical order of a decision's inputs, so that arrival order cannot change the outcome. Pure.
 
-The channel comes last in the order of evidence: between two that differ in it alone nothing else may change.
+In the order of evidence the channel comes last, so that it never decides between pieces that differ in anything else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EvidenceOrder: TypeAlias = tuple[str, str, int, _Optional, _Optional, str, int, 
 
 
 def order_of_record(record: Record) -> RecordOrder:
-    """By name, then revision; the rest only matters where a source contradicts itself."""
+    """Return the sort key of a record: name, then revision. The rest matters only if a source contradicts itself."""
     rest = (
         record.state,
         record.outcome,
@@ -32,7 +32,7 @@ def order_of_record(record: Record) -> RecordOrder:
 
 
 def order_of_evidence(pair: tuple[Evidence, Claim]) -> EvidenceOrder:
-    """By report, then by what is shown, then by what was found of it, then by channel."""
+    """Return the sort key of evidence: its report, then what it shows, then what was found of it, then its channel."""
     evidence, claim = pair
     return (
         evidence.lab,
@@ -49,7 +49,7 @@ def order_of_evidence(pair: tuple[Evidence, Claim]) -> EvidenceOrder:
 
 @lru_cache(maxsize=256)
 def in_order(sources: tuple[SourceStatus, ...]) -> tuple[SourceStatus, ...]:
-    """Sources by name. Remembered, since decisions that are made together have the same ones."""
+    """Return sources by name. Cached, because decisions made together have the same sources."""
     return tuple(sorted(sources, key=_order_of_source))
 
 

@@ -1,4 +1,4 @@
-"""Wire → domain of what a decision is made from: records, evidence, what was found of it, sources."""
+"""Converts the inputs of a decision from messages: records, evidence, claims and sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.verification.decision.model import Claim, Evidence, Record, Source
 
 
 def record_from_proto(result: result_pb2.TestResult) -> Record:
-    """A record as Results tells it."""
+    """Return a record."""
     has = result.HasField
     return Record(
         result.name,
@@ -31,7 +31,7 @@ def record_from_proto(result: result_pb2.TestResult) -> Record:
 
 
 def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
-    """Evidence as it was presented."""
+    """Return evidence as it was presented, with its report number in canonical form."""
     has = evidence.HasField
     return Evidence(
         evidence.channel,
@@ -50,7 +50,7 @@ def _item(name: str) -> str:
 
 
 def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
-    """What was found of a piece of evidence."""
+    """Return what Results found of a piece of evidence."""
     record = record_from_proto(claim.test_result) if claim.HasField("test_result") else None
     retention_start_time = (
         from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
@@ -59,12 +59,12 @@ def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
 
 
 def source_from_proto(source: lookup_pb2.DataSource) -> SourceStatus:
-    """A source that a decision was made from."""
+    """Return a source of a decision and its state."""
     return _source(source_name(source), source)
 
 
 def source_from_results(source: lookup_pb2.DataSource) -> SourceStatus:
-    """A node that Results looked in: its Results service is the source."""
+    """Return a source of a look-up. The message names a node; the source is that node's Results."""
     return _source(source.node + _RESULTS, source)
 
 
@@ -78,7 +78,7 @@ _POLICY = "/policy"
 
 
 def source_name(message: lookup_pb2.DataSource | next_step_pb2.NextStep) -> str:
-    """The source's name here: the node's, with "/results" or "/policy" appended; empty for none."""
+    """Return the name of a source: the node's name with "/results" or "/policy" appended. Empty if there is none."""
     if message.results_service:
         return message.results_service + _RESULTS
     if message.policy_service:
@@ -87,7 +87,7 @@ def source_name(message: lookup_pb2.DataSource | next_step_pb2.NextStep) -> str:
 
 
 def mend_sources(message: decision_pb2.Decision | decision_pb2.DecisionInputs) -> None:
-    """Name the sources of a stored message by their kind: in older ones `node` holds the whole name."""
+    """Set the sources of a stored message by their kind. In older messages `node` holds the whole name."""
     for source in message.sources:
         set_source(source, source_name(source))
     if isinstance(message, decision_pb2.Decision):
@@ -96,7 +96,7 @@ def mend_sources(message: decision_pb2.Decision | decision_pb2.DecisionInputs) -
 
 
 def set_source(message: lookup_pb2.DataSource | next_step_pb2.NextStep, name: str) -> None:
-    """Name a source in a message."""
+    """Write a source's name into a message."""
     if name.endswith(_RESULTS):
         message.results_service = name.removesuffix(_RESULTS)
     elif name.endswith(_POLICY):

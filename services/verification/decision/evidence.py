@@ -1,4 +1,4 @@
-"""Evidence against the record of the same report: equal, contradicting, or without one. Pure."""
+"""Compares evidence with the record of the same report. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from services.verification.decision.model import PENDING, Evidence, Record
 
 
 def canonical_report_number(number: str) -> str:
-    """A report number as it is typed off a screen or a sheet: without spaces around it, full-width forms as ASCII."""
+    """Return a typed report number without surrounding spaces, and with full-width characters as ASCII."""
     return unicodedata.normalize("NFKC", number).strip()
 
 
 def is_same_instant(shown: Instant, recorded: Instant) -> bool:
-    """Whether a time as it is shown is the recorded one.
+    """Return whether a shown time equals the recorded one.
 
-    Compared to the second; a time shown with zero seconds also to the minute, because paper prints no seconds.
+    Times are equal if they lie in the same second. A shown time with zero seconds also equals a recorded one in the
+    same minute, because paper prints no seconds.
     """
     if shown // SECOND == recorded // SECOND:
         return True
@@ -24,9 +25,10 @@ def is_same_instant(shown: Instant, recorded: Instant) -> bool:
 
 
 def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
-    """In which fields evidence contradicts the record of its report; what evidence does not show contradicts nothing.
+    """Return the fields in which evidence contradicts the record of its report. A field that is not shown never does.
 
-    A report follows its sampling record: where one of the two is PENDING, outcome and report time are not compared.
+    If either the evidence or the record is PENDING and the other is not, outcome and report time are not compared,
+    because one is a sampling record and the other the report that follows it.
     """
     differing = []
     one_stage = (evidence.outcome == PENDING) == (record.outcome == PENDING)
@@ -40,7 +42,7 @@ def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
 
 
 def is_ahead_of_record(evidence: Evidence, record: Record) -> bool:
-    """Whether the record is only that of the sampling, and the report in hand has not been uploaded yet."""
+    """Return whether the evidence is a report whose record is still the sampling record: it is not uploaded yet."""
     return record.outcome == PENDING and evidence.outcome != PENDING
 
 

@@ -20,12 +20,16 @@ _RANKS = {
 
 
 def favour(decision: Decision) -> Favour:
-    """The smaller, the better: nothing asked, recognised for longest, undetermined, not recognised without refusal."""
+    """Return a key by which decisions are compared; the smallest is the best for the holder.
+
+    The order is: no result required, recognised (later expiry first), undetermined, not recognised without refusal, not
+    recognised with refusal.
+    """
     rank = _RANKS[decision.outcome] + decision.refusal_permitted
     recognised = decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
     return rank, -decision.expire_time if recognised and decision.expire_time is not None else 0
 
 
 def best_for_holder(decisions: tuple[Decision, Decision]) -> Decision:
-    """The better one; of two that are equally good the one whose policy's name comes first."""
+    """Return the better of two decisions. If they are equally good, the name of the policy decides."""
     return min(decisions, key=lambda one: (favour(one), one.policy.governing if one.policy else ""))

@@ -1,6 +1,7 @@
-"""What a decision is made from and what it says, free of wire and storage. Instants and spans are microseconds.
+"""The inputs of a decision and the decision itself, independent of wire and storage.
 
-Enumerations are the contract's numbers, like `hutong.verification.v1.EvidenceUse`: one set of words everywhere.
+Instants and spans are microseconds. Enumerations are the contract's numbers, such as
+`hutong.verification.v1.EvidenceUse`.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
-AWAY = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
-"""States of a source that was to be asked and gave no answer: it did not reply, or this node does not know its way."""
+UNANSWERED = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
+"""States of a source that was to be asked and gave no answer: it did not reply, or its address is not configured."""
 NATIONAL_RESULTS = f"{format_node(NATION)}/results"
 """The source that knows the results of all provinces."""
 
@@ -95,10 +96,13 @@ class Evidence(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What was found of a piece of evidence: whose record it names, and the record when it is this person's.
+    """What Results found of the report that a piece of evidence names.
 
-    `lab_standing` is the laboratory's at the report time on the evidence. `retention_start_time` is there where that
-    time lies before it: of what was reported then retention keeps nothing.
+    Attributes:
+        state: whether the report has a record, and whether it is this person's.
+        record: the record if it is this person's; otherwise None.
+        lab_standing: the laboratory's standing at the report time that the evidence shows.
+        retention_start_time: set if that report time lies before it, because older results have been removed.
     """
 
     state: ClaimedReportMatchState
@@ -108,7 +112,7 @@ class Claim(NamedTuple):
 
 
 NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
-"""For evidence that nobody could be asked about."""
+"""The claim of evidence about which Results was not asked or did not answer."""
 
 
 class SourceStatus(NamedTuple):
@@ -129,7 +133,7 @@ class Window(NamedTuple):
 
 
 class ShortestWindow(NamedTuple):
-    """How long a floor lets a negative count at least: `duration` or `calendar_days`, the other one is None.
+    """The shortest time for which a floor lets a negative count: `duration` or `calendar_days`; the other one is None.
 
     It counts from the basis of the window beside it.
     """
@@ -186,7 +190,7 @@ class EffectivePolicy(NamedTuple):
 
 
 CLOCK_SKEW: Span = MINUTE
-"""How far the clocks of two nodes may differ without a decision's turning on it."""
+"""The difference between the clocks of two nodes that decisions about now tolerate."""
 
 
 class Inputs(NamedTuple):
@@ -212,16 +216,16 @@ class Inputs(NamedTuple):
 
     @property
     def issued_until(self) -> Instant:
-        """Up to when a report, or a specimen, counts as there already.
+        """The latest report time or sample time that counts as past at the use time.
 
-        Asked about now, a report that is here has been issued, whatever the clock of the node that took it in says; of
-        another time it is told exactly.
+        For a question about now this is up to CLOCK_SKEW ahead, because the clock of the node that received the report
+        may be ahead. For another time it is the use time itself.
         """
         return self.use_time + CLOCK_SKEW if self.use_time == self.evaluate_time else self.use_time
 
 
 class Considered(NamedTuple):
-    """One thing that was weighed, and what became of it."""
+    """A record or piece of evidence that was weighed, and how it was used."""
 
     subject: Record | Evidence
     use: EvidenceUse
@@ -230,7 +234,7 @@ class Considered(NamedTuple):
 
 
 class NextStep(NamedTuple):
-    """What somebody ought to do about a report or a source."""
+    """An advised action on a report or a source."""
 
     action: NextStepAction
     lab: str = ""
@@ -239,9 +243,12 @@ class NextStep(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """An answer that explains itself. `result` names a record's revision, empty where it rests on none.
+    """A decision with its explanation.
 
-    `policy` is the one that was applied; `assumed_origin` says to whom, if the origin was not known and it matters.
+    Attributes:
+        result: the name of the record's revision that it rests on; empty if it rests on none.
+        policy: the policy that was applied.
+        assumed_origin: the origin that this policy is for, if the origin was not known and the policies differ.
     """
 
     outcome: DecisionOutcome

@@ -1,4 +1,4 @@
-"""Who was heard, and whether a place may refuse for what was found. Pure."""
+"""Which sources answered, and whether the place may refuse the holder. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
-from services.verification.decision.actions import EVERYBODY, NOT_THE_NATION, SOURCE_AWAY
-from services.verification.decision.model import AWAY, NATIONAL_RESULTS, SOURCE_OK, EffectivePolicy, SourceStatus
+from services.verification.decision.actions import ALL_ANSWERED, NATION_NOT_ASKED, NO_ANSWER
+from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_OK, UNANSWERED, EffectivePolicy, SourceStatus
 
 if TYPE_CHECKING:
     from services.verification.decision.model import EvidenceUse, Ground
@@ -18,26 +18,29 @@ _FOR_A_POSITIVE = (refusal_ground_pb2.REFUSAL_GROUND_POSITIVE_RESULT,)
 
 
 def was_nation_asked(sources: Iterable[SourceStatus]) -> bool:
-    """Whether the nation was to answer, and so the scope was not LOCAL. At the nation's own node it always is."""
+    """Return whether the nation was asked, even if it did not answer.
+
+    It is asked unless the scope is LOCAL. At the nation's own node it always counts as asked.
+    """
     return any(source.source == NATIONAL_RESULTS and _was_asked(source) for source in sources)
 
 
-def is_away(sources: Iterable[SourceStatus]) -> bool:
-    """Whether a source that was asked gave no answer."""
-    return any(source.state in AWAY for source in sources)
+def has_unanswered(sources: Iterable[SourceStatus]) -> bool:
+    """Return whether a source that was asked did not answer."""
+    return any(source.state in UNANSWERED for source in sources)
 
 
-def who_was_heard(sources: Iterable[SourceStatus]) -> int:
-    """The facts of `actions` that hold of the sources."""
+def describe_sources(sources: Iterable[SourceStatus]) -> int:
+    """Return the flags of `actions` that describe the sources."""
     sources = tuple(sources)
-    heard = 0 if was_nation_asked(sources) else NOT_THE_NATION
-    if is_away(sources):
-        heard |= SOURCE_AWAY
-    return heard or EVERYBODY
+    heard = 0 if was_nation_asked(sources) else NATION_NOT_ASKED
+    if has_unanswered(sources):
+        heard |= NO_ANSWER
+    return heard or ALL_ANSWERED
 
 
 def grounds_of_lack(uses: Iterable[EvidenceUse]) -> tuple[Ground, ...]:
-    """On which grounds a place would refuse for a lack of proof: each of them must be permitted."""
+    """Return the grounds of a refusal for lack of a valid result. It is permitted only if none of them is forbidden."""
     found = [refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF]
     uses = set(uses)
     if pb.EVIDENCE_USE_EXPIRED in uses:
@@ -48,12 +51,12 @@ def grounds_of_lack(uses: Iterable[EvidenceUse]) -> tuple[Ground, ...]:
 
 
 def may_refuse_for_positive(policy: EffectivePolicy, sources: Iterable[SourceStatus]) -> bool:
-    """Whether the place may refuse for a positive or a pool that nothing has cleared."""
+    """Return whether the place may refuse for a positive result or pool that no later negative has cleared."""
     return _may_refuse(policy, sources, _FOR_A_POSITIVE)
 
 
 def may_refuse_for_lack(policy: EffectivePolicy, sources: Iterable[SourceStatus], uses: Iterable[EvidenceUse]) -> bool:
-    """Whether the place may refuse for a lack, by the uses of everything that was weighed."""
+    """Return whether the place may refuse for lack of a valid result. `uses` are those of all weighed items."""
     return _may_refuse(policy, sources, grounds_of_lack(uses))
 
 
@@ -64,4 +67,4 @@ def _may_refuse(policy: EffectivePolicy, sources: Iterable[SourceStatus], ground
 
 
 def _was_asked(source: SourceStatus) -> bool:
-    return source.state == SOURCE_OK or source.state in AWAY
+    return source.state == SOURCE_OK or source.state in UNANSWERED

@@ -1,4 +1,4 @@
-"""Which of the weighed items count at the time of use: negatives in their window, sampling records in theirs. Pure."""
+"""Finds the negatives and sampling records that count at the use time, inside their windows. Pure."""
 
 from __future__ import annotations
 
@@ -7,63 +7,63 @@ from collections.abc import Iterable
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.verification.decision.model import INCONCLUSIVE, NEGATIVE, PENDING, Inputs, Requirement
-from services.verification.decision.weigh import USABLE, Item
+from services.verification.decision.weigh import USABLE, Weighed
 from services.verification.decision.window import basis_time, last_expiry
 
 _WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
-"""Outcomes that leave a sampling record what it was until their report is issued."""
+"""Outcomes of a report that counts as a sampling record until it is issued."""
 
 
-def hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs) -> list[Item]:
-    """Step 4: the items that count at the time of use; each that does not is marked with why."""
+def hold_to_windows(weighed: Iterable[Weighed], required: Requirement, inputs: Inputs) -> list[Weighed]:
+    """Return what counts at the use time (step 4). Mark all else with the reason why it does not count."""
     window = required.window
-    valid: list[Item] = []
-    for item in items:
-        if item.use != USABLE:
-            if _was_sampled_only(item) and _hold_to_proof_window(item, required, inputs):
-                valid.append(item)
+    valid: list[Weighed] = []
+    for one in weighed:
+        if one.use != USABLE:
+            if _was_sampled_only(one) and _hold_to_proof_window(one, required, inputs):
+                valid.append(one)
             continue
-        subject = item.subject
+        subject = one.subject
         outcome = subject.outcome
         if outcome == NEGATIVE:
             basis = basis_time(window, subject.sample_time, subject.report_time)
             if basis is None:
-                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
+                one.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
                 continue
-            item.basis_time = basis
+            one.basis_time = basis
             expiry = last_expiry(window, required.shortest_windows, basis)
-            item.expire_time = expiry.instant
+            one.expire_time = expiry.instant
             if expiry.is_after(inputs.use_time):
-                valid.append(item)
+                valid.append(one)
             else:
-                item.use = pb.EVIDENCE_USE_EXPIRED
+                one.use = pb.EVIDENCE_USE_EXPIRED
         elif outcome == PENDING:
             if subject.sample_time is None:
-                item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
-            elif _hold_to_proof_window(item, required, inputs):
-                valid.append(item)
+                one.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
+            elif _hold_to_proof_window(one, required, inputs):
+                valid.append(one)
             else:
-                item.use = pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED
+                one.use = pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED
         else:
-            item.use = pb.EVIDENCE_USE_INCONCLUSIVE
+            one.use = pb.EVIDENCE_USE_INCONCLUSIVE
     return valid
 
 
-def _was_sampled_only(item: Item) -> bool:
-    """Whether an unusable item had no report yet at the time of use: then its specimen had been taken, and no more.
+def _was_sampled_only(one: Weighed) -> bool:
+    """Return whether a report was not issued yet at the use time, so that it still was a sampling record.
 
-    Otherwise who was let in on a sampling record would be turned away because its report has come since. A positive to
-    come does not let anybody in.
+    Otherwise someone admitted on a sampling record would be refused once the report arrives. A future positive never
+    admits anyone.
     """
-    return item.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and item.subject.outcome in _WAS_UNKNOWN
+    return one.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and one.subject.outcome in _WAS_UNKNOWN
 
 
-def _hold_to_proof_window(item: Item, required: Requirement, inputs: Inputs) -> bool:
-    """Whether an item counts as a sampling record at the time of use, counted from when the specimen was taken."""
-    sample_time = item.subject.sample_time
+def _hold_to_proof_window(one: Weighed, required: Requirement, inputs: Inputs) -> bool:
+    """Return whether it counts as a sampling record at the use time. Its window begins at the sample time."""
+    sample_time = one.subject.sample_time
     if sample_time is None or required.sampling_proof_window is None:
         return False
-    item.is_sampling = True
-    item.basis_time = sample_time
-    item.expire_time = sample_time + required.sampling_proof_window
-    return sample_time <= inputs.issued_until and inputs.use_time < item.expire_time
+    one.is_sampling = True
+    one.basis_time = sample_time
+    one.expire_time = sample_time + required.sampling_proof_window
+    return sample_time <= inputs.issued_until and inputs.use_time < one.expire_time

@@ -1,4 +1,4 @@
-"""Step 2 of a decision: which records and which evidence can count at all, and why the others cannot. Pure."""
+"""Weighs records and evidence (step 2 of a decision): which can count at all, and why the others cannot. Pure."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from services.verification.decision.model import EvidenceUse, Standing
 
 CLOCK_TOLERANCE: Span = 5 * MINUTE
-"""How far ahead of our clock a time may lie: laboratories' clocks are kept less well than servers'."""
+"""A time further ahead of this node's clock is impossible. Laboratories' clocks are less exact than servers'."""
 
 USABLE = pb.EVIDENCE_USE_UNSPECIFIED
-"""What an item is until a step says otherwise; no decision is ever sent with it."""
+"""The use of a record or piece of evidence until a step sets another one. No decision that is sent contains it."""
 
 
 @dataclass(slots=True)
-class Item:
-    """A record or piece of evidence on its way through the steps, each of which may settle its use."""
+class Weighed:
+    """A record or piece of evidence with its use, which each step of the decision may set."""
 
     subject: Record | Evidence
     use: EvidenceUse
@@ -46,54 +46,62 @@ class Item:
     differing_fields: tuple[str, ...] = ()
     next_step: NextStep | None = None
     is_sampling: bool = False
-    """Whether it counts as the record of a sampling, whatever its report says or will say."""
+    """Whether it counts as a sampling record, even if it has a report."""
 
     @property
     def sample_time(self) -> Instant:
-        """When the specimen was taken; where evidence does not show it, before everything."""
+        """The sample time. If evidence does not show it, an instant before all others."""
         sample_time = self.subject.sample_time
         return -(1 << 62) if sample_time is None else sample_time
 
 
-def weigh_record(record: Record, inputs: Inputs) -> Item:
-    """A record, usable or with the reason why not."""
+def weigh_record(record: Record, inputs: Inputs) -> Weighed:
+    """Return a record weighed: usable, or with the reason why it cannot count."""
     if record.item != DEFAULT_ITEM:
-        return Item(record, pb.EVIDENCE_USE_OTHER_ITEM)
+        return Weighed(record, pb.EVIDENCE_USE_OTHER_ITEM)
     if record.state != ACTIVE:
-        return Item(record, pb.EVIDENCE_USE_RECALLED)
-    return Item(record, _fault(record, record.lab_standing, inputs, record.receive_time, record.test_time))
+        return Weighed(record, pb.EVIDENCE_USE_RECALLED)
+    return Weighed(record, _fault(record, record.lab_standing, inputs, record.receive_time, record.test_time))
 
 
-def weigh_evidence(evidence: Evidence, claim: Claim, records: Mapping[tuple[str, str], Record], inputs: Inputs) -> Item:
-    """A piece of evidence: the same as its record, contradicting it, or without one and then of equal force.
+def weigh_evidence(
+    evidence: Evidence, claim: Claim, records: Mapping[tuple[str, str], Record], inputs: Inputs
+) -> Weighed:
+    """Return a piece of evidence weighed.
 
-    Evidence of another item, or whose record is of another item, has no effect.
-    `records` holds the newest revision of each of the person's records by laboratory and report number.
+    Evidence of another item, or whose record is of another item, has no effect. Other evidence equals its record,
+    contradicts it, or has none. Without a record it counts as much as a record would.
+
+    Args:
+        evidence: what the holder shows.
+        claim: what Results found of its report.
+        records: the newest revision of each record of the person, by laboratory and report number.
+        inputs: all inputs of the decision.
     """
     if evidence.item != DEFAULT_ITEM or claim.state == OTHER_ITEM:
-        return Item(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
+        return Weighed(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
     if not evidence.lab or not evidence.report_number:
-        return Item(evidence, pb.EVIDENCE_USE_NOT_IDENTIFIABLE)
+        return Weighed(evidence, pb.EVIDENCE_USE_NOT_IDENTIFIABLE)
     record = records.get((evidence.lab, evidence.report_number))
     if record is not None and record.item != DEFAULT_ITEM:
-        return Item(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
+        return Weighed(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
     if record is not None:
         differing = differing_fields(evidence, record)
         if differing:
             return _contradiction(evidence, differing)
         if not is_ahead_of_record(evidence, record):
-            return Item(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
+            return Weighed(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, ("person",))
-    item = Item(evidence, _fault(evidence, claim.lab_standing, inputs))
+    one = Weighed(evidence, _fault(evidence, claim.lab_standing, inputs))
     if claim.retention_start_time is None:
-        # Otherwise its record may have been removed, and the laboratory would be refused.
-        item.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
-    return item
+        # Before the retention start time the record may have been removed, and then Results rejects an upload.
+        one.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
+    return one
 
 
-def _contradiction(evidence: Evidence, differing: tuple[str, ...]) -> Item:
-    return Item(
+def _contradiction(evidence: Evidence, differing: tuple[str, ...]) -> Weighed:
+    return Weighed(
         evidence,
         pb.EVIDENCE_USE_CONTRADICTS_RECORD,
         differing_fields=differing,
@@ -108,7 +116,7 @@ def _fault(
     receive_time: Instant | None = None,
     test_time: Instant | None = None,
 ) -> EvidenceUse:
-    """Why something does not count whatever it says, or USABLE."""
+    """Return why a record or evidence cannot count whatever its outcome is; USABLE if it can."""
     if standing in NOT_AUTHORIZED:
         return pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED
     latest: Instant | None = None

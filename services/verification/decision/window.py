@@ -10,23 +10,23 @@ from services.verification.decision.model import REPORT_TIME, ShortestWindow, Wi
 
 
 class Expiry(NamedTuple):
-    """When a negative stops counting. Of two at the same instant the one that includes it is the later."""
+    """When a negative stops counting. Of two expiries at one instant, the one that includes the instant is later."""
 
     instant: Instant
     is_included: bool
 
     def is_after(self, use_time: Instant) -> bool:
-        """Whether a negative counts at the time of use."""
+        """Return whether a negative still counts at the use time."""
         return use_time < self.instant or (use_time == self.instant and self.is_included)
 
 
 def basis_time(window: Window, sample_time: Instant | None, report_time: Instant | None) -> Instant | None:
-    """The instant that validity counts from; None when a piece of evidence does not show it."""
+    """Return the instant that validity counts from; None if evidence does not show it."""
     return report_time if window.basis == REPORT_TIME else sample_time
 
 
 def last_expiry(window: Window, shortest_windows: Iterable[ShortestWindow], basis: Instant) -> Expiry:
-    """When a negative stops counting by a window and by the floors' shortest windows: the latest of these instants.
+    """Return when a negative stops counting: the latest of its expiries by the window and by the shortest windows.
 
     All count from the same basis. A place that accepts several items has a window for each, and the shortest windows
     apply to each of them.
@@ -38,7 +38,7 @@ def last_expiry(window: Window, shortest_windows: Iterable[ShortestWindow], basi
 
 
 def _expiry(window: Window | ShortestWindow, basis: Instant) -> Expiry:
-    """When a window ends. Of calendar days the day of the basis is day 0 and day N the last that counts."""
+    """Return when a window ends. In calendar days, the day of the basis is day 0 and day N is the last that counts."""
     if window.calendar_days is not None:
         return Expiry(shanghai_day_start(shanghai_day(basis) + window.calendar_days + 1), is_included=False)
     assert window.duration is not None

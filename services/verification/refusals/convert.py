@@ -1,4 +1,4 @@
-"""Wire ↔ domain of reports of refusal."""
+"""Converts reported refusals, filters and summaries between messages and values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.verification.refusals.summary import Counts, Summary
 
 
 def refusal_to_proto(refusal: Refusal) -> refusal_pb2.Refusal:
-    """A report as it is told: nothing of the person."""
+    """Return the message of a report, which contains nothing about the person."""
     answered = refusal.answer_time is not None
     return refusal_pb2.Refusal(
         name=format_refusal(refusal.uuid),
@@ -36,7 +36,11 @@ def refusal_to_proto(refusal: Refusal) -> refusal_pb2.Refusal:
 
 
 def answered_from_proto(request: refusal_service_pb2.AnswerRefusalRequest) -> str:
-    """Which report an answer is for; InvalidArgument for a malformed name or an answer that cannot be kept."""
+    """Return the UUID of the report that an answer is for.
+
+    Raises:
+        InvalidArgument: the name is malformed, or the answer is a text that cannot be stored.
+    """
     found: list[Violation] = []
     check_text(request.answer, "answer", found)
     if found:
@@ -45,7 +49,11 @@ def answered_from_proto(request: refusal_service_pb2.AnswerRefusalRequest) -> st
 
 
 def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest) -> RefusalFilter:
-    """Which reports a list is to hold; InvalidArgument for an unknown region or an impossible time."""
+    """Return the filter of a list.
+
+    Raises:
+        InvalidArgument: the region is unknown, or a time is impossible.
+    """
     _check_place_and_time(request.region, request.refuse_interval, "refuse_interval")
     states = set(request.states)
     times = request.refuse_interval
@@ -60,7 +68,11 @@ def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest) -> Refus
 
 
 def summary_interval_from_proto(request: refusal_service_pb2.SummarizeRefusalsRequest) -> tuple[Instant, Instant]:
-    """The start and the end of a summary; InvalidArgument for an unknown region, a faulty time or an empty interval."""
+    """Return the start and the end of a summary.
+
+    Raises:
+        InvalidArgument: the region is unknown, a time is impossible, or the interval is empty.
+    """
     _check_place_and_time(request.region, request.interval, "interval")
     start_time, end_time = from_timestamp(request.interval.start_time), from_timestamp(request.interval.end_time)
     if end_time <= start_time:
@@ -69,7 +81,7 @@ def summary_interval_from_proto(request: refusal_service_pb2.SummarizeRefusalsRe
 
 
 def summary_to_proto(summary: Summary) -> refusal_service_pb2.RefusalSummary:
-    """One row of a summary."""
+    """Return the message of a summary."""
     return refusal_service_pb2.RefusalSummary(
         region=summary.region,
         interval=Interval(start_time=to_timestamp(summary.start_time), end_time=to_timestamp(summary.end_time)),

@@ -1,4 +1,4 @@
-"""Takes in reports of refusal. Each is assessed at once, by the rule of the place and by what the person had."""
+"""Receives reported refusals. Assesses each at once by the policy of the place and by decisions about the person."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RefusalReporter:
     async def report(
         self, request: refusal_service_pb2.ReportRefusalRequest
     ) -> refusal_service_pb2.ReportRefusalResponse:
-        """Assess a report and store it, with the decision that was made for it, before the answer leaves."""
+        """Assess a report and store it, with the decision that was made for it, before the answer is sent."""
         now = self._clock.now()
         document = _check(request, now)
         refuse_time = from_timestamp(request.refuse_time)
@@ -102,13 +102,17 @@ class RefusalReporter:
         )
 
     async def _read_shown(self, request: refusal_service_pb2.ReportRefusalRequest) -> StoredDecision | None:
-        """The decision that the person was shown; NotFound when it was never stored."""
+        """Return the decision that was shown to the person; None if the report names none.
+
+        Raises:
+            NotFound: the decision is not stored.
+        """
         if not request.decision:
             return None
         return await self._decision_store.get_decision(parse_decision(request.decision, "decision"))
 
     async def _decide_for(self, request: refusal_service_pb2.ReportRefusalRequest) -> StoredDecision | None:
-        """The decision for the instant of the refusal, when it is told who was refused."""
+        """Decide for the time of the refusal. Return None if the report does not contain the person's document."""
         if not request.HasField("document"):
             return None
         question = VerifyRequest(
@@ -131,7 +135,10 @@ class RefusalReporter:
         request: refusal_service_pb2.ReportRefusalRequest,
         subject: bytes | None,
     ) -> bool:
-        """Whether the decision that was shown tells of this refusal, as far as can be compared."""
+        """Return whether the decision that was shown counts for this refusal: same region, purpose and person.
+
+        What is not known is not compared. A later decision with a positive replaces the shown one.
+        """
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
             return False
@@ -141,10 +148,10 @@ class RefusalReporter:
 
 
 def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> Document | None:
-    """Return the canonical document of a report that keeps the rules of its .proto, if there is one.
+    """Check a report that already satisfies the rules of its .proto. Return its canonical document; None without one.
 
     Raises:
-        InvalidArgument: with everything that is wrong with the report.
+        InvalidArgument: the report has faults; it lists all of them.
     """
     found: list[Violation] = []
     check_region(request.region, "region", found)
@@ -166,7 +173,7 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
 
 
 class _Said(NamedTuple):
-    """What a stored decision says of the person at the instant of the refusal; None where it does not say."""
+    """What a stored decision says about the person at the time of the refusal; None if it does not say."""
 
     entitled: bool | None
     refusable: bool | None
@@ -192,7 +199,10 @@ def _read(stored: StoredDecision, refuse_time: Instant, *, was_shown: bool) -> _
 
 
 def _either(said: list[bool | None], *, weighs_more: bool) -> bool | None:
-    """What decisions say together, if one of the two answers weighs more than the other."""
+    """Combine what decisions say. If they differ, the answer `weighs_more` counts.
+
+    Return None if no decision says anything.
+    """
     if weighs_more in said:
         return weighs_more
     return not weighs_more if (not weighs_more) in said else None

@@ -1,4 +1,4 @@
-"""Reports of non-recognition, and whether the refusal they report was lawful. Pure."""
+"""Assesses reported refusals: whether a refusal was lawful. Pure."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ _REPEAT_TEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 _POSITIVE = frozenset({decision_pb2.DECISION_REASON_POSITIVE_RESULT, decision_pb2.DECISION_REASON_PENDING_RECHECK})
 
 SPEAKS_FOR: Span = HOUR
-"""How long after its time of use a decision tells how things stood: people argue before they are refused."""
+"""How long after its use time a decision still counts for a refusal, because people argue before they are refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A person's report that a valid result was not recognised. Knows the person by a keyed hash alone.
+    """A person's report that a valid result was not recognised. Of the person it contains only a keyed hash.
 
-    `decision` is the UUID of the decision it was assessed by, empty for none; `answer_time` None while it is open.
+    Attributes:
+        decision: the UUID of the decision by which it was assessed; empty if there was none.
+        answer_time: when it was answered; None while it is open.
     """
 
     uuid: str
@@ -57,9 +59,9 @@ class Refusal:
 def was_entitled(
     outcome: DecisionOutcome, use_time: Instant, expire_time: Instant | None, refuse_time: Instant
 ) -> bool | None:
-    """Whether a decision says that the person was to be let in when they were refused; None when it does not say.
+    """Return whether the person was entitled to enter when refused, by a decision; None if the decision does not say.
 
-    It speaks for its own time of use and a while after it, and a recognition until it ends.
+    A decision counts from its use time for SPEAKS_FOR. A recognition counts until it expires.
     """
     if outcome == decision_pb2.DECISION_OUTCOME_UNDETERMINED or refuse_time < use_time:
         return None
@@ -73,10 +75,10 @@ def was_entitled(
 def was_refusable(
     outcome: DecisionOutcome, *, refusal_permitted: bool, was_shown: bool, use_time: Instant, refuse_time: Instant
 ) -> bool | None:
-    """Whether a decision permitted the place to refuse the person when they were refused; None when it does not say.
+    """Return whether a decision permitted the refusal; None if it does not say.
 
-    A decision that was shown at the place binds it, whatever its outcome. One that is made for the report and is
-    UNDETERMINED says only what cannot be known by now.
+    A decision that was shown at the place binds it, whatever its outcome. A decision that is made for the report only
+    afterwards and is UNDETERMINED says nothing about what was known then.
     """
     if refuse_time < use_time or refuse_time - use_time > SPEAKS_FOR:
         return None
@@ -86,10 +88,10 @@ def was_refusable(
 
 
 def outweighs_what_was_shown(reason: Reason) -> bool:
-    """Whether a decision made for the instant of refusal leaves nothing to one that was shown before.
+    """Return whether a decision made for the time of refusal replaces the one that was shown before.
 
-    That is where it found a positive: whoever had been recognised until then no longer was. The source that holds the
-    positive has answered, whoever else has not.
+    It does if it found a positive, because a recognition ends with one. It then counts even if other sources did not
+    answer.
     """
     return reason in _POSITIVE
 
@@ -97,9 +99,9 @@ def outweighs_what_was_shown(reason: Reason) -> bool:
 def forbidden_among(
     grounds: Iterable[Ground], forbidden_here: Collection[Ground], *, entitled: bool | None
 ) -> tuple[Ground, ...]:
-    """Those of the grounds on which nobody may be refused there.
+    """Return those of the grounds that are forbidden there.
 
-    A repeat test is demanded only of a person who was entitled; of anybody else it is a first one.
+    Demanding a repeat test counts only if the person was entitled. Otherwise the demanded test is a first one.
     """
     return tuple(
         ground for ground in grounds if ground in forbidden_here and (ground != _REPEAT_TEST or entitled is True)
@@ -109,10 +111,15 @@ def forbidden_among(
 def assess(
     forbidden: Collection[Ground], *, rule_known: bool, entitled: bool | None, refusable: bool | None
 ) -> Assessment:
-    """Whether a refusal was lawful, as far as can be told.
+    """Return the assessment of a refusal.
 
-    Unlawful is a refusal on any forbidden ground, one of a person who was entitled, and one that no decision permitted,
-    on whatever ground. None stands for what no decision says.
+    A refusal is unlawful on a forbidden ground, or if the person was entitled, or if a decision did not permit it.
+
+    Args:
+        forbidden: the grounds of the refusal that are forbidden there.
+        rule_known: whether it is known which policy applied.
+        entitled: whether the person was entitled; None if no decision says.
+        refusable: whether a decision permitted the refusal; None if no decision says.
     """
     if forbidden or entitled or refusable is False:
         return UNLAWFUL

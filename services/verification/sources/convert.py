@@ -28,7 +28,7 @@ def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
 
 
 def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: float, epoch: int) -> PolicyAnswer | None:
-    """An answer that has just come, None for an error; `now` stands in for an as_of_time it does not bear."""
+    """Return a received answer; None if it is an error. `now` stands in for an absent as_of_time."""
     message: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin
     elsewhere: EffectivePolicy | None = None
     if item.HasField("by_origin"):
@@ -53,7 +53,7 @@ def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: fl
 
 
 def fill_policy(inputs: decision_pb2.DecisionInputs, answer: PolicyAnswer) -> None:
-    """Keep an answer, as it came, among a decision's inputs."""
+    """Add an answer to the inputs of a decision as it was received."""
     if isinstance(answer.message, policy_pb2.PoliciesByOrigin):
         inputs.by_origin.CopyFrom(answer.message)
     else:

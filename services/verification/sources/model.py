@@ -19,9 +19,11 @@ PolicyKey: TypeAlias = tuple[str, int, str]
 
 
 class PolicyQuestion(NamedTuple):
-    """Which policy applies: where, for what, to whom, when. `seen` is what its source must have seen too.
+    """A question: which policy applies to a region, a purpose and an origin at a time.
 
-    `arriving_from` is empty if the origin is not known.
+    Attributes:
+        arriving_from: the region that the person comes from; empty if it is not known.
+        seen: the write that Policy must have seen before it answers; None if any answer will do.
     """
 
     region: str
@@ -37,7 +39,7 @@ class PolicyQuestion(NamedTuple):
 
 
 UNWATCHED = -1
-"""The epoch of an answer that is out of date or may be."""
+"""The epoch of an answer that may be out of date, because it may lack a change that was reported."""
 
 
 @dataclass(slots=True)
@@ -45,13 +47,17 @@ class PolicyAnswer:
     """An answer of Policy.
 
     Attributes:
-        effective: what applies; to people of the same province, if `elsewhere` is there.
+        effective: what applies; if `elsewhere` is set, what applies to people of the same province.
         elsewhere: what applies to people of another province, if the origin is not known and the policies differ.
-        message: the answer as it came, for a stored decision's inputs.
-        as_of_time: up to when the publications behind it are complete.
-        nation_as_of_time: the same of the national node's, by its clock; 0 where that is not known.
-        ask_time: when it was asked for, in the event loop's seconds.
-        epoch: the watch that reports changes to this answer, or UNWATCHED once a change was reported that it may lack.
+        message: the answer as it was received, for the inputs of a stored decision.
+        start_time: the first instant of the interval in which the clock alone cannot change the answer; None is
+            unbounded.
+        end_time: the end of that interval, exclusive; None is unbounded.
+        as_of_time: up to when the publications behind the answer are complete.
+        nation_as_of_time: the same for the national node's publications, by its clock; 0 if unknown.
+        ask_time: when the question was sent, in seconds of the event loop's clock.
+        epoch: the epoch of the watch at that time, which reports changes only to answers of its current epoch; or
+            UNWATCHED.
     """
 
     effective: EffectivePolicy
@@ -66,7 +72,11 @@ class PolicyAnswer:
 
     @property
     def needs_results(self) -> bool:
-        """Whether results are looked up at all: not where the better rule asks nobody for one."""
+        """Whether results have to be looked up.
+
+        If the origin is not known, the better policy for the person applies. No results are needed if either policy
+        asks for none, or if neither governs.
+        """
         if self.effective.asks_nothing or (self.elsewhere is not None and self.elsewhere.asks_nothing):
             return False
         return self.effective.required is not None or (
@@ -75,7 +85,7 @@ class PolicyAnswer:
 
     @property
     def forbidden_grounds(self) -> tuple[Ground, ...]:
-        """Grounds on which nobody may be refused, whichever the origin is."""
+        """The grounds on which refusal is forbidden; if the origin is not known, those of both policies."""
         if self.elsewhere is None:
             return self.effective.forbidden_grounds
         return tuple({*self.effective.forbidden_grounds, *self.elsewhere.forbidden_grounds})

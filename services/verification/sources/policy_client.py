@@ -184,7 +184,8 @@ class PolicyClient:
             if self._watch.change_count == changes:
                 self._cache.keep(question, known)
             else:
-                # This answer may lack a change that was reported during the call. It is as old as it says.
+                # This answer may lack a change that was reported during the call, so it is used but not cached, and its
+                # age is counted from its own as_of_time.
                 known.epoch = UNWATCHED
         return answers
 

@@ -72,9 +72,10 @@ class ResultsClient:
         return self._put(look_up, coalescer, longest_seconds)
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
-        """Return whether Results may wait for commits of another node, and so asks the nation whatever the scope is.
+        """Return whether a look-up has a consistency token of another node.
 
-        It sees its own commits at once.
+        For such a token Results asks the nation, whatever the scope is, and may wait for the other node's commits. It
+        sees its own commits at once.
         """
         freshness = read_token(look_up.at_least_as_fresh)
         return freshness is not None and freshness.region != self._region

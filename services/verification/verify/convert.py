@@ -1,4 +1,4 @@
-"""Domain → wire of a decision: the answer, and what it considered."""
+"""Converts decisions, with the evidence and sources that they name, to messages."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ _DESCRIPTIONS: dict[NextStepAction, str] = {
 
 
 def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> decision_pb2.Decision:
-    """The decision as it is answered; `name` is that of a stored one."""
+    """Return the message of a decision. `name` is empty if it is not stored."""
     message = decision_pb2.Decision()
     fill_decision(message, decision, inputs, name)
     return message
 
 
 def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: Inputs, name: str = "") -> None:
-    """As `decision_to_proto`, into an empty message in its place.
+    """Write a decision into an empty message, as `decision_to_proto` returns it.
 
-    Fields are set one by one and times in place, and what decisions made together have in common is copied in as bytes:
-    every decision passes here, and that takes a quarter of the time of messages built apart.
+    Every decision passes here. Setting fields one by one, times in place, and copying what many decisions share as
+    bytes takes a quarter of the time of building each part as a message of its own.
     """
     message.MergeFromString(
         _frame(decision.policy, decision.sources, inputs.use_time, inputs.evaluate_time, decision.gate)
@@ -88,7 +88,7 @@ def _frame(
     evaluate_time: Instant,
     gate: GateRow,
 ) -> bytes:
-    """What a decision says of its policy, sources, times and action: alike in many that are made together."""
+    """Return the encoded policy, sources, times and action of a decision. Decisions made together often share these."""
     message = decision_pb2.Decision(
         use_time=to_timestamp(use_time),
         evaluate_time=to_timestamp(evaluate_time),
@@ -110,7 +110,7 @@ def _frame(
 
 
 def _set_document(message: policy_pb2.PolicySource, document: PolicyDocument) -> None:
-    """Name a document; one of which nothing is known leaves the field absent."""
+    """Write the document of a policy. If none is known, the field stays absent."""
     if document != NO_DOCUMENT:
         message.MergeFrom(policy_pb2.PolicySource(**document._asdict()))
 
@@ -129,7 +129,7 @@ def _add_considered(considered: Considered, message: decision_pb2.Decision) -> N
 
 
 def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
-    """Evidence as it was understood: times to the microsecond."""
+    """Return the message of evidence as the decision read it, with times to the microsecond."""
     return evidence_pb2.PresentedEvidence(
         channel=evidence.channel,
         lab=evidence.lab,
@@ -142,7 +142,7 @@ def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
 
 
 def fill_source(message: lookup_pb2.DataSource, status: SourceStatus) -> None:
-    """Say of a source, in an empty message, whether it answered."""
+    """Write a source and its state into an empty message."""
     set_source(message, status.source)
     message.state = status.state
     if status.as_of_time is not None:

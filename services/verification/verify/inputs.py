@@ -1,4 +1,4 @@
-"""What the sources answered, brought together: as values for the decision, as a message for the store."""
+"""Gathers the answers of the sources into the inputs of a decision: values to decide from, and a message to store."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ from services.verification.verify.convert import fill_source
 from services.verification.verify.question import Question, is_looked_up
 
 PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
-"""What was found of each piece of evidence, in its order; None for one that was not asked about."""
+"""For each piece of evidence, in order, what Results found of its report; None if Results was not asked about it."""
 
 
 class SourceAnswers(NamedTuple):
-    """What came back for a question. `policy` and `results` None: that source did not answer, or was not asked.
+    """The answers of the sources to a question.
 
-    `results_unavailable` is there if Results was asked and did not answer.
+    Attributes:
+        policy: what applies; None if Policy did not answer.
+        results: what the look-up found; None if Results did not answer or was not asked.
+        results_unavailable: the state of Results if it was asked and did not answer; otherwise None.
     """
 
     policy: PolicyAnswer | None
@@ -47,14 +50,14 @@ class SourceAnswers(NamedTuple):
 
 
 class GatheredInputs(NamedTuple):
-    """The inputs of a decision, and the claims of Results behind them."""
+    """The inputs of a decision, with the claims as Results sent them."""
 
     inputs: Inputs
     claims: PairedClaims
 
 
 def gather(question: Question, answers: SourceAnswers, *, own_records_alone: bool = False) -> GatheredInputs:
-    """The inputs of the decision."""
+    """Return the inputs of the decision on a question."""
     policy = answers.policy
     results = answers.results
     sources: tuple[SourceStatus, ...] = (answers.policy_status,)
@@ -81,7 +84,10 @@ def gather(question: Question, answers: SourceAnswers, *, own_records_alone: boo
 def inputs_to_proto(
     question: Question, answers: SourceAnswers, gathered: GatheredInputs
 ) -> decision_pb2.DecisionInputs:
-    """The same for the store: records as Results sent them, without the masks, which decide nothing."""
+    """Return the inputs as the message to store, with records as Results sent them.
+
+    Masked names and numbers are left out, because they do not affect the decision.
+    """
     inputs = gathered.inputs
     message = decision_pb2.DecisionInputs(
         use_time=to_timestamp(inputs.use_time),
@@ -112,7 +118,7 @@ def inputs_to_proto(
 
 
 def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
-    """Everything a stored decision was made from."""
+    """Return the inputs of a stored decision."""
     policy = policy_from_proto(inputs.effective_policy) if inputs.HasField("effective_policy") else None
     elsewhere = None
     if inputs.HasField("by_origin"):
@@ -133,9 +139,10 @@ def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
 
 
 def _is_cut_off(question: Question, results: LookupAnswer) -> bool:
-    """Whether the look-up's limit may have left out what counted at a time of use in the past.
+    """Return whether the look-up's limit may have left out a result that counted at a past use time.
 
-    Results come newest first: behind a full side whose negatives were all issued later, an earlier one may stand.
+    Results come newest first, separately from inside and outside the region. If one side is full and all its negatives
+    were issued after the use time, an older negative may have been left out.
     """
     use_time, limit = question.policy.use_time, question.look_up.limit
     if use_time >= question.evaluate_time or len(results.records) < limit:

@@ -1,4 +1,4 @@
-"""A question as a gate puts it, decoded and found answerable: whose result, where, for what, when, on what evidence."""
+"""A gate's question, decoded and checked: the document, the region, the purpose, the use time and the evidence."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ from services.verification.decision.model import Evidence
 from services.verification.sources.model import PolicyQuestion
 
 LOOKED_AT = 10
-"""Of a person's results from each side: daily tests for longer than any window, also as seen from some days ago."""
+"""How many results from inside and from outside the region are looked up.
+
+Ten daily tests reach further back than any window, also for a use time some days ago.
+"""
 LOOKED_AT_OF_THE_PAST = 20
-"""The same for a use in the past, after which other tests followed: as many as a look-up gives."""
+"""The same for a use time in the past, because tests after it come first. A look-up returns no more."""
 PAST: Span = DAY
-"""How long ago a use lies in the past: in less time nobody is tested more often than is looked at."""
+"""A use time this long ago or longer is in the past. No person takes `LOOKED_AT` tests in less time."""
 
 
 ITEMS = frozenset({DEFAULT_ITEM})
@@ -36,10 +39,13 @@ ITEMS = frozenset({DEFAULT_ITEM})
 
 
 class Question(NamedTuple):
-    """One question, ready to be put to the sources.
+    """One question, ready for the sources.
 
-    `document` is canonical. `look_up` holds the document as it was sent, for Results alone. `own_records_first`: the
-    scope is unset, so the nation is asked only if the node's own records do not recognise the person.
+    Attributes:
+        document: the canonical document.
+        look_up: the request to Results, with the document as it was sent.
+        own_records_first: whether the scope is unset, so that the nation is asked only if the node's own records do not
+            suffice.
     """
 
     document: Document
@@ -56,10 +62,11 @@ class Question(NamedTuple):
 
 
 def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
-    """Decode a request that keeps the rules of its .proto.
+    """Decode a request that already satisfies the validation rules of its .proto.
 
     Raises:
-        InvalidArgument: a document number, region, laboratory, time or token that cannot be right; all of them at once.
+        InvalidArgument: a document number, region, laboratory or time is wrong, with all faults at once; or the token
+            is malformed.
     """
     found: list[Violation] = []
     document = check_document(request.document, "document", found)
@@ -77,10 +84,10 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     if found or document is None:
         raise InvalidArgument.of(found)
     look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST else LOOKED_AT_OF_THE_PAST)
-    # The name stays here: it finds nobody.
+    # The name is not sent on, because results are found by type and number alone.
     look_up.document.CopyFrom(request.document)
     look_up.document.name = ""
-    # Left unset, the node's own records are looked up first.
+    # If the scope is unset, the node's own records are looked up first.
     look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL
     seen: Freshness | None = None
     token = request.at_least_as_fresh
@@ -117,14 +124,14 @@ def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violati
         found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
     number = canonical_report_number(evidence.report_number)
     if number and not (number.isprintable() and is_report_number(number)):
-        text = "no report has such a number: it holds a space, a slash, an @ or what cannot be seen"
+        text = "no report has such a number: it holds a space, a slash, an @ or an invisible character"
         found.append(Violation(f"{field}.report_number", "INVALID_FIELD", text))
     for name in ("sample_time", "report_time"):
         if evidence.HasField(name):
             time: Timestamp = getattr(evidence, name)
             check_time(time, f"{field}.{name}", found)
             if from_timestamp(time) < FIRST_TESTS:
-                found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before anybody was tested"))
+                found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before the first tests"))
 
 
 def is_looked_up(evidence: Evidence) -> bool:

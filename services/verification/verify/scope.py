@@ -1,4 +1,4 @@
-"""A question whose scope is unset: answered by the node's own records, or else as NATIONWIDE."""
+"""Decides questions whose scope is unset: by the node's own records if they suffice, otherwise as NATIONWIDE."""
 
 from __future__ import annotations
 
@@ -15,52 +15,59 @@ from services.verification.verify.inputs import GatheredInputs, SourceAnswers, g
 from services.verification.verify.question import Question
 
 NATION_SECONDS = 1.2
-"""The longest wait for the second look-up. Results waits for the nation for one second of it."""
+"""The longest wait for the second look-up. Results itself waits one second for the nation; the rest is for the call."""
 
 _SUFFICIENT = frozenset({pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED})
 
 
-class Ruling(NamedTuple):
-    """A decision and what it was made from."""
+class SettledQuestion(NamedTuple):
+    """A decision with the answers and inputs that it was made from."""
 
     answers: SourceAnswers
     gathered: GatheredInputs
     decision: Decision
 
 
-def rule(question: Question, answers: SourceAnswers) -> Ruling:
-    """Decide by all that the sources answered."""
+def decide_from(question: Question, answers: SourceAnswers) -> SettledQuestion:
+    """Decide from everything that the sources answered."""
     gathered = gather(question, answers)
-    return Ruling(answers, gathered, decide(gathered.inputs))
+    return SettledQuestion(answers, gathered, decide(gathered.inputs))
 
 
-def rule_if_sufficient(question: Question, answers: SourceAnswers) -> Ruling | None:
-    """Decide unless the nation is to be asked first; None if it is.
+def decide_if_sufficient(question: Question, answers: SourceAnswers) -> SettledQuestion | None:
+    """Decide if the answers suffice. Return None if the nation has to be asked first.
 
-    If the scope is unset, the node's own records decide alone where they recognise the person: evidence adds nothing.
+    If the scope is unset, the node's own records alone decide, without evidence. They suffice if the result is
+    recognised or none is required.
     """
     if not question.own_records_first or answers.results is None or answers.policy is None:
-        return rule(question, answers)
+        return decide_from(question, answers)
     if not answers.results.records:
-        # Results are asked only where a result is required, so that without records nothing is settled.
+        # Results was asked, so a result is required, and without records none can be recognised.
         return None
     gathered = gather(question, answers, own_records_alone=True)
     decision = decide(gathered.inputs)
-    return Ruling(answers, gathered, decision) if decision.outcome in _SUFFICIENT else None
+    return SettledQuestion(answers, gathered, decision) if decision.outcome in _SUFFICIENT else None
 
 
 def nationwide(look_up: LookupLatestRequest) -> LookupLatestRequest:
-    """The same look-up, now of the nation too. The node's own answer to it has come, so that it may be changed."""
+    """Change a look-up to nationwide scope and return it.
+
+    It is changed in place. That is safe because the node's own answer to it has already been received.
+    """
     look_up.scope = LOOKUP_SCOPE_NATIONWIDE
     return look_up
 
 
 def with_nation(answers: SourceAnswers, found: LookupAnswer | None) -> SourceAnswers:
-    """The answers after the nation was asked; if no answer came, the node's own with the nation as a source away."""
+    """Return the answers with those of the nationwide look-up in place of the node's own.
+
+    Without a nationwide answer the node's own stay, and the nation is among their sources as unavailable.
+    """
     if found is not None:
         return answers._replace(results=found)
     own = answers.results
     assert own is not None
     others = [source for source in own.sources if source.source != NATIONAL_RESULTS]
-    away = SourceStatus(NATIONAL_RESULTS, SOURCE_UNAVAILABLE, None)
-    return answers._replace(results=own._replace(sources=(*others, away)))
+    nation = SourceStatus(NATIONAL_RESULTS, SOURCE_UNAVAILABLE, None)
+    return answers._replace(results=own._replace(sources=(*others, nation)))

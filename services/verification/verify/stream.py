@@ -21,7 +21,7 @@ from services.runtime.server.status import to_status
 from services.verification.verify.verifier import Unanswered, Verifier
 
 Answered = StreamVerifyResponse | Unanswered
-"""The answer to a question, or what is still to be asked of the nation."""
+"""The answer to a question, or the question itself if the nation still has to be asked."""
 
 QUESTIONS_AT_ONCE = 64
 """Questions of one stream under way. At this limit the stream is not read, so flow control stops the gate."""
@@ -34,7 +34,8 @@ class VerificationStream:
         self._verifier = verifier
         self._drain = drain
         self._together: Coalescer[StreamVerifyRequest, Answered] = Coalescer(self._answer_by_own_records)
-        # Apart, so that no gate whose question this node can answer waits for a nation that is slow.
+        # Questions for the nation have batches of their own, so that a slow nation does not delay the questions that
+        # this node can answer.
         self._nationwide: Coalescer[StreamVerifyRequest, Answered] = Coalescer(self._answer_together, in_flight=4)
         self._rest: Coalescer[Unanswered, StreamVerifyResponse] = Coalescer(self._answer_rest, in_flight=4)
         self._streams: set[_Stream] = set()
@@ -67,7 +68,7 @@ class VerificationStream:
             stream.abandon()
 
     def ask(self, question: StreamVerifyRequest) -> asyncio.Future[Answered]:
-        """Put a question; the future has its answer: a decision, an error, or what is still to be asked of the nation.
+        """Ask a question. Return the future of its answer: a decision, an error or Unanswered.
 
         A question with a token may have to wait for a write, so it shares no batch with other questions.
         """
@@ -76,7 +77,7 @@ class VerificationStream:
         return (self._nationwide if question.request.scope == LOOKUP_SCOPE_NATIONWIDE else self._together).ask(question)
 
     def ask_nation(self, unanswered: Unanswered) -> asyncio.Future[StreamVerifyResponse]:
-        """Answer a question that this node's own records did not settle, together with others like it."""
+        """Ask the nation about a question that this node's own records did not settle. Such questions share batches."""
         return self._rest.ask(unanswered)
 
     async def _answer_alone(self, question: StreamVerifyRequest) -> Answered:

@@ -1,4 +1,7 @@
-"""Answers questions: asks the sources at once, and makes durable what must be kept before the answer leaves."""
+"""Answers questions.
+
+Asks Policy and Results at the same time, decides, and stores a decision that must be kept before the answer is sent.
+"""
 
 from __future__ import annotations
 
@@ -37,28 +40,42 @@ from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.convert import decision_to_proto, fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
 from services.verification.verify.question import Question, question_from_proto
-from services.verification.verify.scope import NATION_SECONDS, Ruling, nationwide, rule, rule_if_sufficient, with_nation
+from services.verification.verify.scope import (
+    NATION_SECONDS,
+    SettledQuestion,
+    decide_from,
+    decide_if_sufficient,
+    nationwide,
+    with_nation,
+)
 from services.verification.verify.store import DecisionStore, StoredDecision
 from services.verification.verify.subject_tag import subject_tag
 
 Reply = VerifyItem | StreamVerifyResponse
-"""What a question of several is answered in: a decision or an error."""
+"""The message that takes the answer to one of several questions: a decision or an error."""
 
 _ADVERSE = frozenset({pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_OUTCOME_UNDETERMINED})
 
 
 def must_be_kept(decision: Decision) -> bool:
-    """Whether a decision is stored unasked: adverse ones, and those that rest on evidence or found it contradicting.
+    """Return whether a decision is stored even if the caller does not ask for it.
 
-    No others, so that as little as possible is known of where people go.
+    Stored are adverse decisions and those that rest on evidence or found evidence that contradicts its record. Others
+    are not stored, so that the system knows as little as possible of where people go.
     """
     if decision.outcome in _ADVERSE or decision.basis == pb.DECISION_BASIS_PRESENTED:
         return True
     return pb.EVIDENCE_USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
 
 
-class Rule(NamedTuple):
-    """What applies; `answer` None: Policy did not answer. `status` is Policy's as a source of decisions."""
+class ResolvedPolicy(NamedTuple):
+    """What Policy answered to a question.
+
+    Attributes:
+        answer: what applies; None if Policy did not answer.
+        status: the state of Policy as a source of the decision.
+        needs_results: whether results have to be looked up.
+    """
 
     answer: PolicyAnswer | None
     status: SourceStatus
@@ -66,7 +83,12 @@ class Rule(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """A question that the node's own records did not settle, what was answered so far, and where its answer goes."""
+    """A question that the node's own records did not settle.
+
+    Attributes:
+        own: what this node's Policy and Results answered.
+        reply: the empty message for the answer.
+    """
 
     question: Question
     own: SourceAnswers
@@ -87,38 +109,41 @@ class Verifier:
         self._keeper: Coalescer[StoredDecision, None] = Coalescer(self._keep_batch)
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
-        """Answer one question; its look-up shares a call with others that arrive at the same time."""
+        """Answer one question. Its look-up shares a call with others that arrive at the same time."""
         message, kept = await self.conclude(request)
         if kept is not None:
             await self._keeper.ask(kept)
         return message
 
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
-        """Answer one question; the second is what must be durable before the first may leave."""
+        """Decide one question. Return the decision, and what must be stored before it is sent; None if nothing."""
         question = self._read(request, self._clock.now())
         message = pb.Decision()
         answers = await self._ask(question)
-        ruling = rule_if_sufficient(question, answers)
-        if ruling is None:
+        settled = decide_if_sufficient(question, answers)
+        if settled is None:
             found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS)
-            ruling = rule(question, with_nation(answers, found))
-        return message, self._fill(question, ruling, message)
+            settled = decide_from(question, with_nation(answers, found))
+        return message, self._fill(question, settled, message)
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
-        """Answer several questions in order, each with its decision or its own error; one look-up, one write."""
+        """Answer several questions in order, each with its decision or its own error.
+
+        They share look-ups and writes.
+        """
         response = BatchVerifyResponse()
         await self.answer_each(batch, [response.items.add() for _ in batch.requests])
         return response
 
     async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> None:
-        """As `verify_each`, into empty messages, one for each question, that take a decision or an error.
+        """Answer as `verify_each`, into empty messages that the caller gives, one for each question.
 
-        What must be durable and cannot be made so is an error of its own; decisions that need not be are given.
+        If decisions that must be stored cannot be, their replies are errors. The other replies are not affected.
         """
         await self.answer_rest(await self.answer_by_own_records(batch, replies))
 
     async def answer_by_own_records(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> list[Unanswered]:
-        """Answer what can be answered without asking the nation for it; return the rest."""
+        """Answer the questions that need no further look-up at the nation. Return the others."""
         now = self._clock.now()
         questions: list[Question] = []
         asked: list[Reply] = []
@@ -128,7 +153,7 @@ class Verifier:
                     raise broken
                 questions.append(self._read(request, now))
                 asked.append(reply)
-            except Exception as error:  # noqa: BLE001 - as at the edge of a call: one question's failure is its own
+            except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
         to_keep: list[tuple[Reply, StoredDecision]] = []
@@ -136,11 +161,11 @@ class Verifier:
             try:
                 if isinstance(found, HutongError):
                     raise found
-                ruling = rule_if_sufficient(question, found)
-                if ruling is None:
+                settled = decide_if_sufficient(question, found)
+                if settled is None:
                     rest.append(Unanswered(question, found, reply))
                     continue
-                kept = self._fill(question, ruling, reply.decision)
+                kept = self._fill(question, settled, reply.decision)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
@@ -150,7 +175,7 @@ class Verifier:
         return rest
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
-        """Answer what the nation is to be asked about, in one look-up."""
+        """Answer the questions that the node's own records did not settle, with one nationwide look-up for all."""
         if not rest:
             return
         look_ups = [nationwide(one.question.look_up) for one in rest]
@@ -160,7 +185,7 @@ class Verifier:
             try:
                 if isinstance(found, HutongError):
                     raise found
-                kept = self._fill(question, rule(question, with_nation(own, found)), reply.decision)
+                kept = self._fill(question, decide_from(question, with_nation(own, found)), reply.decision)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
@@ -169,7 +194,7 @@ class Verifier:
         await self._keep_each(to_keep)
 
     async def _keep_each(self, to_keep: Sequence[tuple[Reply, StoredDecision]]) -> None:
-        """Store the decisions of replies; if that fails, each of these is answered with the error."""
+        """Store the decisions of replies in one write. If it fails, each of these replies becomes the error."""
         if to_keep:
             try:
                 await self._store.keep_decisions([kept for _, kept in to_keep])
@@ -179,7 +204,13 @@ class Verifier:
                     reply.error.CopyFrom(status)
 
     async def replay(self, uuid: str) -> ReplayDecisionResponse:
-        """Make a stored decision again; compared with it only if the same rules made both. NotFound."""
+        """Make a stored decision again from its inputs and compare the two.
+
+        They are compared only if the stored one was made by this version of the rules.
+
+        Raises:
+            NotFound: no decision is stored under this UUID.
+        """
         stored = await self._store.get_decision(uuid)
         inputs = pb.DecisionInputs.FromString(stored.inputs)
         values = inputs_from_proto(inputs)
@@ -198,7 +229,7 @@ class Verifier:
         )
 
     async def _ask(self, question: Question) -> SourceAnswers:
-        """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
+        """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result."""
         known = self._policies.find_cached(question.policy)
         if known is not None and not known.needs_results:
             return self._answers(self._rule(known), None)
@@ -210,7 +241,7 @@ class Verifier:
             look_up.cancel()
 
     async def _ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
-        """Ask both sources at once for all of them; of Policy, each different question once."""
+        """Ask Policy and Results at the same time for all questions. Policy gets each different question once."""
         cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
         look_ups = [question.look_up for question in questions if asking[question.policy]]
@@ -234,11 +265,11 @@ class Verifier:
 
     async def _resolve_missing(
         self, cached: Mapping[PolicyQuestion, PolicyAnswer | None]
-    ) -> dict[PolicyQuestion, Rule | HutongError]:
-        """What applies for each; whatever is not at hand is asked for."""
+    ) -> dict[PolicyQuestion, ResolvedPolicy | HutongError]:
+        """Return what applies to each question. Policy is asked only where the cache has no answer."""
         missing = [question for question, known in cached.items() if known is None]
         resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
-        rules: dict[PolicyQuestion, Rule | HutongError] = {}
+        rules: dict[PolicyQuestion, ResolvedPolicy | HutongError] = {}
         for question, known in cached.items():
             found = resolved[question] if known is None else known
             rules[question] = found if isinstance(found, HutongError) else self._rule(found)
@@ -250,26 +281,29 @@ class Verifier:
         except HutongError as error:
             return error
 
-    def _rule(self, known: PolicyAnswer | None) -> Rule:
+    def _rule(self, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
-            return Rule(None, self._policies.unavailable, needs_results=True)
-        return Rule(known, self._policies.status(known), needs_results=known.needs_results)
+            return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
+        return ResolvedPolicy(known, self._policies.status(known), needs_results=known.needs_results)
 
-    def _answers(self, rule: Rule, results: LookupAnswer | None) -> SourceAnswers:
+    def _answers(self, rule: ResolvedPolicy, results: LookupAnswer | None) -> SourceAnswers:
         if not rule.needs_results:
             return SourceAnswers(rule.answer, rule.status, None, None)
         return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
 
     def _read(self, request: VerifyRequest, now: Instant) -> Question:
-        """Decode a request. A token of another node makes Results ask the nation at once."""
+        """Decode a request.
+
+        With another node's consistency token Results asks the nation at once, so no second look-up follows.
+        """
         question = question_from_proto(request, now)
         if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
             return question._replace(own_records_first=False)
         return question
 
-    def _fill(self, question: Question, ruling: Ruling, message: pb.Decision) -> StoredDecision | None:
-        """Put a decision into an empty message; return what must be durable before that may leave."""
-        answers, gathered, decision = ruling
+    def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
+        """Write a decision into an empty message. Return what must be stored before it is sent; None if nothing."""
+        answers, gathered, decision = settled
         inputs = gathered.inputs
         if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)

@@ -111,7 +111,7 @@ def test_gate_gets_its_answer_before_it_asks_again(hutong: Shell) -> None:
         assert gate.wait(30) == ExitCode.NOT_RECOGNIZED
 
 
-def test_timeliness_is_told_for_a_laboratory(hutong: Shell) -> None:
+def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:
     """A day of 2022 that is uploaded now is late."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     (told,) = hutong.json("timeliness", "--lab", LAB, *day)["timeliness"]
@@ -185,7 +185,7 @@ def test_example_of_the_readme_runs(hutong: Shell) -> None:
 
 
 def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(hutong: Shell, tmp_path: Path) -> None:
-    """Listed for people and machines; nothing of who showed it is told."""
+    """They are listed for people and machines, without anything about the holder."""
     lab = "91370100MA000LAB0H"
     assert "No report is missing" in hutong("missing-reports", "--lab", lab).stdout
     shown = f"channel=paper-report,lab=labs/{lab},report_number=JN-0001,report_time=2022-08-10T08:00:00+08:00"
@@ -212,7 +212,7 @@ def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> No
     assert hutong.json(*report)["assessment"] != "REFUSAL_ASSESSMENT_UNLAWFUL"
 
 
-def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
+def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
     """The message board from the person's word to the supervisor's table."""
     when = "2022-08-10T23:00:00+08:00"
     report = ("refusal", "report", *who, "--region", "410105", "--purpose", "hotel", "--at", when, "--venue", "a hotel")

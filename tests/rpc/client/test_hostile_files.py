@@ -153,7 +153,7 @@ def test_times_without_a_zone_are_never_taken_for_chinas(node: Node, tmp_path: P
     assert upload(node, written, "--json", "--timezone", "+08:00").counts == (0, 1, 0)
 
 
-def test_one_time_without_a_zone_among_others_is_told_for_its_row(node: Node, tmp_path: Path, first: int) -> None:
+def test_one_time_without_a_zone_among_others_is_reported_for_its_row(node: Node, tmp_path: Path, first: int) -> None:
     """The others are stored."""
     file = tmp_path / "day.csv"
     rows = [line(first), line(first + 1, report_date="2022-08-09 12:00:00"), line(first + 2)]
@@ -178,7 +178,7 @@ MANGLED = [
 ]
 
 
-def test_what_excel_mangled_is_told_by_row_with_the_cure(node: Node, tmp_path: Path, first: int) -> None:
+def test_what_excel_mangled_is_reported_by_row_with_the_cure(node: Node, tmp_path: Path, first: int) -> None:
     """One file with every kind among good rows, after a cell with a line break: row numbers as Excel shows them."""
     rows = [line(first, name="赵\n示例")]
     for place, (change, _) in enumerate(MANGLED):

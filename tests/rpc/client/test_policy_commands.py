@@ -39,7 +39,7 @@ def test_apply_shows_what_changes_and_asks(hutong: Shell, tmp_path: Path) -> Non
     assert hutong.json("policy", "history", "jurisdictions/410100/policies/example-hotel")["policies"] == []
 
 
-def test_breach_of_a_floor_is_told_with_the_floor(hutong: Shell, tmp_path: Path) -> None:
+def test_breach_of_a_floor_is_reported_with_the_floor(hutong: Shell, tmp_path: Path) -> None:
     """The other file of the directory is published all the same; exit code 3."""
     (tmp_path / "1.yaml").write_text(BREACHING, encoding="utf-8")
     (tmp_path / "2.yaml").write_text(
@@ -77,7 +77,7 @@ def test_rule_of_a_place_is_resolved(hutong: Shell) -> None:
 AFTER = "2022-12-08T00:00:00+08:00"
 
 
-def test_floor_that_ends_tells_what_it_lifts_and_what_comes_back(hutong: Shell, tmp_path: Path) -> None:
+def test_the_end_of_a_floor_shows_what_it_lifts_and_what_comes_back(hutong: Shell, tmp_path: Path) -> None:
     """Its overrides and their ends; a lift is shown where no policy governs."""
     path = tmp_path / "lift.yaml"
     text = BREACHING.replace("410100", "410000").replace("2022-08-20", "2022-08-21")
@@ -93,7 +93,7 @@ def test_floor_that_ends_tells_what_it_lifts_and_what_comes_back(hutong: Shell, 
     assert "Lifted by: jurisdictions/000000/policies/no-result-asked@1" in hutong(*sanya).stdout
 
 
-def test_apply_tells_each_place_and_purpose_whose_answer_changes(hutong: Shell, tmp_path: Path) -> None:
+def test_apply_lists_each_place_and_purpose_with_a_changed_answer(hutong: Shell, tmp_path: Path) -> None:
     """Before it asks; and what speaks against a file as things stand."""
     path = tmp_path / "hotel.yaml"
     path.write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")

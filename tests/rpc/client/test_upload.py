@@ -87,7 +87,7 @@ def told_rejects(day: Path) -> list[tuple[int, str]]:
 
 
 def assert_right_end(node: Node, day: Path, told: dict[str, Any]) -> None:
-    """Every good row stored once, every bad row told once with its reason, all sums right."""
+    """Every good row is stored once, every bad row is reported once with its reason, and all sums are right."""
     expected = expected_rejects(day)
     assert told_rejects(day) == sorted(expected.items())
     assert told["accepted"] == PEOPLE

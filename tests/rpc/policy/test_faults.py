@@ -138,7 +138,7 @@ async def test_publication_without_a_policy_is_refused(service: Service) -> None
     assert list(field_violations(caught.value)) == ["policy"]
 
 
-async def test_everything_against_a_policy_is_told_at_once(service: Service) -> None:
+async def test_all_faults_of_a_policy_are_reported_at_once(service: Service) -> None:
     """A title, an end before its start, a window of zero, a floor undercut, a tie and a start in the past."""
     now = SystemClock().now()
     floor = make_policy("jurisdictions/000000/policies/notice", floor=True)
@@ -167,7 +167,7 @@ async def test_everything_against_a_policy_is_told_at_once(service: Service) -> 
         assert "jurisdictions/410100/policies/other@1" in text
 
 
-async def test_unknown_region_is_told_with_the_other_faults(service: Service) -> None:
+async def test_unknown_region_is_reported_with_the_other_faults(service: Service) -> None:
     """A region that is none, and a start in the past without a reason."""
     policy = make_policy("jurisdictions/999999/policies/x")
     policy.effective_start_time.CopyFrom(to_timestamp(SystemClock().now() - DAY))
@@ -177,7 +177,7 @@ async def test_unknown_region_is_told_with_the_other_faults(service: Service) ->
     assert error_info(caught.value).reason == "REGION_UNKNOWN"
 
 
-async def test_both_regions_of_a_question_are_told(service: Service) -> None:
+async def test_both_unknown_regions_of_a_question_are_reported(service: Service) -> None:
     """In one answer."""
     with refused() as caught:
         await service.read.ResolvePolicy(ResolvePolicyRequest(region="999999", arriving_from="888888", purpose=HOTEL))
@@ -235,7 +235,7 @@ async def test_province_hears_of_the_breach_too(sqlite_url: MakeUrl, tmp_path: P
         assert field_violations(caught.value) == {"policy.name": "NOT_PERMITTED", "retroactive_reason": "RETROACTIVE"}
 
 
-async def test_largest_policy_there_can_be_is_kept_whole(service: Service) -> None:
+async def test_the_largest_possible_policy_is_stored_completely(service: Service) -> None:
     """Every text at its limit, in characters of three bytes."""
     policy = make_policy()
     policy.title = "策" * 200

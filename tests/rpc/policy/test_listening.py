@@ -33,7 +33,7 @@ NAME = "jurisdictions/000000/policies/{}"
 
 
 class PretendedNation:
-    """Has a watch and nothing else: a snapshot for whoever has no cursor, nothing new for others or no such cursor."""
+    """Serves only WatchPolicies. Without a cursor it sends a snapshot; otherwise nothing new, or an unknown cursor."""
 
     def __init__(self, policies: Sequence[policy_pb2.Policy] = (), refuse: grpc.StatusCode | None = None) -> None:
         self.policies = policies
@@ -124,7 +124,7 @@ async def test_a_snapshot_of_any_size_is_taken_in_before_its_end_is_claimed(
 async def test_a_cursor_that_the_nation_does_not_know_is_dropped(
     tmp_path: Path, sqlite_url: MakeUrl, code: grpc.StatusCode
 ) -> None:
-    """Another database, or another version, whose cursors look otherwise: everything is told again."""
+    """If the cursor comes from another database or version, everything is sent again."""
     url = sqlite_url("policy")
     async with following(PretendedNation(), url, tmp_path):
         await until(lambda: cursor(url) == "the end")

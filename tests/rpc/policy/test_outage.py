@@ -49,7 +49,7 @@ IMPATIENT = PolicyTiming(silence_seconds=1.5)
 """Gives a silent watch up sooner than in production."""
 
 
-async def test_the_nations_last_word_holds_while_it_is_away_and_through_a_restart(
+async def test_the_nations_policies_hold_while_it_is_unavailable_and_after_a_restart(
     tmp_path: Path, database_url: MakeUrl
 ) -> None:
     """The province goes on to publish meanwhile; what it missed comes at once when the nation is back."""
@@ -71,7 +71,9 @@ async def test_the_nations_last_word_holds_while_it_is_away_and_through_a_restar
             await wait_until_governing(henan, f"{NATION_POLICY}@2", "419001", seconds=4)
 
 
-async def test_how_far_the_nation_is_known_stands_still_while_it_is_away(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_nation_as_of_time_stands_still_while_the_nation_is_unavailable(
+    tmp_path: Path, sqlite_url: MakeUrl
+) -> None:
     """Also after a restart, when it is as far as was written down; the province's own instant moves on."""
     url = sqlite_url("policy")
     async with nation_at(sqlite_url("policy"), tmp_path) as (_, link):
@@ -222,7 +224,7 @@ async def test_a_withdrawal_is_noticed_after_a_lost_cursor(tmp_path: Path, datab
             await wait_until_governing(henan, "")
 
 
-async def test_who_is_not_the_nation_is_not_followed(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_an_upstream_that_is_not_the_nation_is_not_watched(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """A province whose setting leads to another one takes in nothing, and claims to know of nothing."""
     async with nation_at(sqlite_url("policy"), tmp_path) as (nation, link):
         await nation.publish(make_policy(NATION_POLICY))
@@ -237,7 +239,7 @@ async def test_who_is_not_the_nation_is_not_followed(tmp_path: Path, sqlite_url:
 
 
 async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, database_url: MakeUrl) -> None:
-    """What the nation tells meanwhile is told again when it can be kept."""
+    """Changes that the nation sent meanwhile are sent again once they can be stored."""
     url = database_url("policy")
     async with (
         nation_at(database_url("policy"), tmp_path) as (nation, link),

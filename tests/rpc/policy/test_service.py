@@ -76,7 +76,7 @@ async def test_request_id_answers_once(service: Service) -> None:
 
 
 async def test_validate_only_answers_the_same_and_stores_nothing(service: Service) -> None:
-    """Good and bad publications are judged as they would be."""
+    """Good and bad publications are checked as real ones are."""
     response = await service.publish(make_policy(), validate_only=True)
     assert response.policy.revision == 1
     assert response.consistency_token == ""
@@ -190,7 +190,7 @@ async def test_impact_tells_before_and_after_for_each_origin(service: Service) -
 
 
 async def test_wide_rule_is_published_whatever_it_changes(sqlite_url: MakeUrl, tmp_path: Path) -> None:
-    """More impacts and overrides than one message should hold are counted, and the first 500 told."""
+    """All impacts and overrides are counted, and the first 500 are listed."""
     async with policy_at(sqlite_url("policy"), tmp_path) as service:
         places = [f"jurisdictions/{region}/policies/venue" for region in PREFECTURES]
         for place in places:
@@ -272,8 +272,8 @@ async def test_batch_pairs_answers_and_errors(service: Service) -> None:
     assert response.items[0].effective_policy.governing == response.items[3].effective_policy.governing != ""
 
 
-async def test_unknown_origin_is_told_both_rules_alone_and_in_a_batch(service: Service) -> None:
-    """Where the rules differ by origin both are told with their documents; where they agree the one that applies is."""
+async def test_unknown_origin_gets_both_policies_alone_and_in_a_batch(service: Service) -> None:
+    """If the policies differ by origin, both are returned with their documents; otherwise the one that applies."""
     await service.publish(make_policy())
     outside = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
     stricter = make_policy("jurisdictions/410100/policies/hotel-outside", hours=24, origin=outside)
@@ -380,7 +380,7 @@ async def test_watch_tells_snapshot_then_changes_and_resumes(service: Service) -
 
 
 async def test_watch_tells_what_changed_twice_once(service: Service) -> None:
-    """Published and withdrawn before anybody looked: told as it stands, after what was published in between."""
+    """A policy published and withdrawn before the first read is sent as it is now, after later publications."""
     first = (await service.publish(make_policy())).policy
     await service.publish(make_policy("jurisdictions/370000/policies/hotel"))
     await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=first.name, reason="an error"))
@@ -396,8 +396,10 @@ async def test_watch_tells_what_changed_twice_once(service: Service) -> None:
     again.cancel()
 
 
-async def test_watcher_of_one_server_is_told_of_another_within_a_second(database_url: MakeUrl, tmp_path: Path) -> None:
-    """Two servers on one database: published at one, told by the other."""
+async def test_watcher_of_one_server_sees_a_change_of_another_within_a_second(
+    database_url: MakeUrl, tmp_path: Path
+) -> None:
+    """Two servers share a database: one publishes, and the other sends the change."""
     url = database_url("policy")
     async with policy_at(url, tmp_path) as one, policy_at(url, tmp_path) as other:
         call = other.read.WatchPolicies(WatchPoliciesRequest())
@@ -427,7 +429,7 @@ async def test_watch_refuses_a_cursor_it_does_not_know(service: Service, cursor:
 
 
 async def test_publication_reaches_every_watcher_at_once(database_url: MakeUrl, tmp_path: Path) -> None:
-    """Twenty watchers of the server it was made at are told of it, without a look at the store or a heartbeat."""
+    """The publishing server sends it to twenty watchers without reading the store or waiting for a heartbeat."""
     never = PolicyTiming(poll_seconds=3600.0, heartbeat_seconds=3600.0)
     async with policy_at(database_url("policy"), tmp_path, timing=never) as service:
         calls = [service.read.WatchPolicies(WatchPoliciesRequest()) for _ in range(20)]
@@ -454,7 +456,7 @@ async def test_province_publishes_for_itself_alone(sqlite_url: MakeUrl, tmp_path
             assert error_info(caught.value).reason == "NOT_PERMITTED"
 
 
-async def test_answers_go_on_while_the_database_is_away(tmp_path: Path) -> None:
+async def test_answers_go_on_while_the_database_is_unavailable(tmp_path: Path) -> None:
     """Questions are answered from memory with an as_of_time that stands still; publications wait and then succeed."""
     server = PostgresServer(tmp_path / "data")
     try:

@@ -1,4 +1,4 @@
-"""The nation's policies in a province: they come by watch, bind there, and are told on at once."""
+"""The nation's policies in a province: they arrive by watch, bind there, and are sent on at once."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ async def test_a_province_cannot_withdraw_what_the_nation_published(nation: Serv
 
 
 @pytest.mark.parametrize("ahead", [MINUTE, -MINUTE])
-async def test_a_nation_whose_clock_differs_is_followed_at_once(
-    tmp_path: Path, sqlite_url: MakeUrl, ahead: int
-) -> None:
+async def test_a_nation_with_another_clock_is_watched_at_once(tmp_path: Path, sqlite_url: MakeUrl, ahead: int) -> None:
     """A policy published in the future, by the province's clock, is known as soon as it is here; a withdrawal too."""
     async with (
         policy_at(sqlite_url("policy"), tmp_path, clock=ShiftedClock(ahead)) as nation,
@@ -178,8 +176,8 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
         await client.close()
 
 
-async def test_how_far_the_nation_is_known_is_told(nation: Service, henan: Service) -> None:
-    """It goes on without publications; the nation itself has nobody to know of."""
+async def test_answers_say_up_to_when_the_nation_is_known(nation: Service, henan: Service) -> None:
+    """The time advances without publications. The nation's own answers have none, because nothing is above it."""
     begun = SystemClock().now()
 
     async def known() -> bool:

@@ -18,7 +18,7 @@ from tests.support.results.node import results_node
 
 
 def test_a_second_server_is_refused_and_an_operator_is_not(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Told in one line; when the first is killed, however that is, the next one may begin at once."""
+    """The error is one line. Once the first process is killed by any signal, the next one may start at once."""
     variables = {"data_dir": str(tmp_path), "results_database_url": sqlite_url("results"), "upload_workers": "1"}
     serve = {**variables, "results_address": "127.0.0.1:0"}
     with daemon("serve", "results", **serve) as first:

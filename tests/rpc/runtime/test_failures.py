@@ -104,7 +104,7 @@ async def test_what_is_not_served_is_unimplemented(method: str, tmp_path: Path) 
         await assert_well(channel)
 
 
-async def test_a_deadline_that_passes_is_told_by_the_server(tmp_path: Path) -> None:
+async def test_a_deadline_that_passes_is_reported_by_the_server(tmp_path: Path) -> None:
     """The answer leaves before the caller gives up, and the work is stopped."""
     gate = Gate()
     async with channel_to(pretend(gate), settings_for(tmp_path)) as channel:

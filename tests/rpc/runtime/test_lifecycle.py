@@ -56,7 +56,7 @@ async def test_draining_lets_calls_under_way_end(tmp_path: Path) -> None:
         assert await LabServiceStub(channel).GetLab(LAB, timeout=1).code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_streams_are_told_to_end(tmp_path: Path) -> None:
+async def test_streams_end_when_the_server_drains(tmp_path: Path) -> None:
     """An upload ends by itself after its last acknowledgement, long before the grace is over."""
 
     async def upload(requests: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:

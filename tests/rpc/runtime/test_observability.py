@@ -144,7 +144,7 @@ async def test_calls_are_counted_by_method_and_code(tmp_path: Path) -> None:
 
 
 async def test_names_that_callers_make_up_make_no_metrics(tmp_path: Path) -> None:
-    """However many methods are asked for that nobody serves, they are one series."""
+    """All calls of unknown methods share one series."""
 
     def unimplemented() -> float:
         made_up = {"grpc_type": "bidi_stream", "grpc_service": "(not served)", "grpc_method": "(not served)"}
@@ -161,7 +161,7 @@ async def test_names_that_callers_make_up_make_no_metrics(tmp_path: Path) -> Non
 
 
 class Check:
-    """A health check that passes or fails as it is told."""
+    """A health check whose outcome the test sets."""
 
     def __init__(self, *, well: bool) -> None:
         self.well = well

@@ -24,7 +24,7 @@ from tests.support.processes import daemon, hutongd
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-# A laboratory that nobody registered.
+# A laboratory that is not registered.
 ABSENT = GetLabRequest(name="labs/91410100MA0000001" + uscc.calc_check_digit("91410100MA0000001"))
 QUICK = {"upload_workers": "0", "drain_seconds": "5"}
 
@@ -112,7 +112,7 @@ def test_migrating_builds_the_schema(tmp_path: Path) -> None:
     assert (tmp_path / "results.db").exists()
 
 
-def test_migrating_a_server_that_is_away_fails_in_one_line(tmp_path: Path) -> None:
+def test_migrating_an_unavailable_server_fails_in_one_line(tmp_path: Path) -> None:
     """Exit code 1: nothing is wrong with the settings."""
     url = f"postgresql://hutong:t0psecret@/results?host={tmp_path}"
     ended = hutongd("migrate", "results", data_dir=str(tmp_path), results_database_url=url)

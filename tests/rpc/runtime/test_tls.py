@@ -63,8 +63,8 @@ async def code_of(address: str, roots: Certificate | None, own: Certificate | No
     return code
 
 
-async def test_tls_serves_who_trusts_it(nation: Nation, tmp_path: Path) -> None:
-    """A caller who trusts our authority is answered; in plain text, or trusting another, nobody is."""
+async def test_tls_serves_clients_that_trust_it(nation: Nation, tmp_path: Path) -> None:
+    """A client that trusts the server's authority is answered. One in plain text or with another authority is not."""
     async with serving(pretend(), nation.settings(tmp_path, mutual=False)) as address:
         assert await code_of(address, nation.authority) is grpc.StatusCode.OK
         assert await code_of(address, None) is grpc.StatusCode.UNAVAILABLE

@@ -1,4 +1,4 @@
-"""Verification while its sources are stopped, frozen or killed: it degrades, refuses nobody for it, and recovers."""
+"""Verification while its sources are stopped, frozen or killed: it degrades, causes no refusal, and recovers."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ async def test_older_world_is_served_without_the_token_and_never_with_it(node: N
         await other.close()
 
 
-async def test_both_away(node: Node, callers: Callers) -> None:
+async def test_both_sources_unavailable(node: Node, callers: Callers) -> None:
     """With both sources stopped an unknown place is undetermined, and the service stays up."""
     await node.stop("results")
     await node.stop("policy")
@@ -236,7 +236,7 @@ async def test_stored_decisions_outlive_kill_9(node: Node, callers: Callers) -> 
     assert stored.decision == decision
 
 
-async def test_a_deadline_already_past_is_told(callers: Callers) -> None:
+async def test_a_deadline_already_past_is_reported(callers: Callers) -> None:
     """No time at all is DEADLINE_EXCEEDED, by the server or the caller's own channel."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.decisions.Verify(question(NUMBERS[0]), timeout=0.0)

@@ -1,4 +1,4 @@
-"""Verification behind links that carry nothing any more and tell nobody: gates are answered, and soon again well."""
+"""Verification behind half-open connections: gates are answered, and the answers soon become complete again."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def linked(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Linked]:
 
 
 async def test_results_behind_a_link_that_swallows_everything(linked: Linked) -> None:
-    """Undetermined in time and nobody refused; recognised again as soon as it carries."""
+    """The answer is undetermined and in time, without a refusal. It is recognised again once the connection works."""
     linked.results.freeze()
     for _ in range(3):
         decision = await linked.ask()
@@ -109,7 +109,7 @@ async def test_policy_behind_connections_that_died_without_a_word(linked: Linked
     await until(has_changed, SourceTiming().silence_seconds + RECOVERY_SECONDS)
 
 
-async def test_a_rule_is_asked_for_over_a_line_that_is_whole(linked: Linked) -> None:
+async def test_a_policy_is_asked_for_over_a_working_connection(linked: Linked) -> None:
     """Of a place whose rule is not at hand: undetermined in time, and by its rule once the line was given up."""
     await linked.callers.publish("410200", 2 * DAY)
     linked.policy.strand()

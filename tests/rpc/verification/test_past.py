@@ -15,7 +15,7 @@ from tests.support.verification.node import NUMBERS, SERVICES, Node, calling, do
 
 
 async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> None:
-    """Behind eleven later tests the one of then is seen; behind twenty it may be, and nobody is refused for it."""
+    """Behind eleven later tests the earlier one is still found. Behind twenty it may be missing; none is refused."""
     node = Node(tmp_path)
     try:
         await node.start(*SERVICES)

@@ -1,4 +1,4 @@
-"""The message board through real services: reports are judged at once, listed, answered and counted."""
+"""Reported refusals through real services: they are assessed at once, listed, answered and counted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _report(*grounds: int, ago: int = HOUR, region: str = "410105", **fields: An
     )
 
 
-async def test_forbidden_ground_is_unlawful_whoever_it_was(callers: Callers) -> None:
+async def test_forbidden_ground_is_unlawful_for_every_person(callers: Callers) -> None:
     """Refused for not being tested here: unlawful, and the forbidden ground is named."""
     refusal = (await callers.refusals.ReportRefusal(_report(NOT_LOCAL, EXPIRED))).refusal
     assert (refusal.assessment, list(refusal.forbidden_grounds)) == (UNLAWFUL, [NOT_LOCAL])
@@ -64,7 +64,7 @@ async def test_forbidden_ground_is_unlawful_whoever_it_was(callers: Callers) -> 
 
 
 async def test_numbers_are_masked_wherever_they_are_written(callers: Callers) -> None:
-    """In the name of the venue and in the answer too: nobody's number is kept in clear."""
+    """No document number is stored in clear, in the venue's name and the answer either."""
     report = _report(RETEST)
     report.venue = "站前宾馆 410105186001010019"
     refusal = (await callers.refusals.ReportRefusal(report)).refusal
@@ -102,33 +102,33 @@ async def test_refused_before_the_report_was_out(callers: Callers) -> None:
     assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == NOT_UNLAWFUL
 
 
-async def test_refused_where_the_rule_lets_everybody_in(callers: Callers) -> None:
+async def test_refused_where_the_policy_requires_no_test(callers: Callers) -> None:
     """Without a result too: no decision permitted it, whatever the ground."""
     await callers.publish("410300", 48 * HOUR, refuse=False)
     report = _report(EXPIRED, region="410302", document=document(NUMBERS[1]))
     assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == UNLAWFUL
 
 
-async def test_a_complaint_without_an_origin_is_judged_by_the_better_rule(callers: Callers) -> None:
+async def test_a_report_without_an_origin_is_assessed_by_the_better_policy(callers: Callers) -> None:
     """An hour for people of the province, nothing of others: unlawful unless known to be one of the former."""
     await callers.publish("410500", HOUR, origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE)
     await callers.publish("410500", None, origin=policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE, policy_id="outside")
-    judged = {}
+    assessed = {}
     for origin in ("", "000000", "410100", "220500"):
         report = _report(EXPIRED, region="410502", document=document(NUMBERS[0]), arriving_from=origin)
-        judged[origin] = (await callers.refusals.ReportRefusal(report)).refusal.assessment
-    assert judged == {"": UNLAWFUL, "000000": UNLAWFUL, "410100": NOT_UNLAWFUL, "220500": UNLAWFUL}
+        assessed[origin] = (await callers.refusals.ReportRefusal(report)).refusal.assessment
+    assert assessed == {"": UNLAWFUL, "000000": UNLAWFUL, "410100": NOT_UNLAWFUL, "220500": UNLAWFUL}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.refusals.ReportRefusal(_report(EXPIRED, arriving_from="999999"))
     assert field_violations(caught.value) == {"arriving_from": "REGION_UNKNOWN"}
 
 
 async def test_nothing_known_is_undetermined(callers: Callers) -> None:
-    """Without person and decision, on a ground that is not forbidden, it cannot be told."""
+    """Without a person and a decision, on a ground that is not forbidden, the assessment is undetermined."""
     assert (await callers.refusals.ReportRefusal(_report(EXPIRED))).refusal.assessment == UNDETERMINED
 
 
-async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
+async def test_assessed_by_the_decision_that_was_shown(callers: Callers) -> None:
     """A recognition shown at the door makes a refusal soon after unlawful; elsewhere it says nothing."""
     shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
@@ -149,8 +149,8 @@ async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> 
     assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == UNDETERMINED
 
 
-async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) -> None:
-    """Whose a decision is, is told by the document; the report names the decision made for the person instead."""
+async def test_a_decision_about_another_person_does_not_count(callers: Callers) -> None:
+    """The document shows that the decision is about another person. The report names the one made for this person."""
     shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
     theirs = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[0]))

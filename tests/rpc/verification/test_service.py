@@ -107,8 +107,8 @@ async def test_edited_report_time_contradicts_the_record(callers: Callers) -> No
     assert decision.next_steps[0].action == next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE
 
 
-async def test_somebody_elses_report_contradicts_in_person(callers: Callers) -> None:
-    """A genuine report of another person proves nothing, and nothing of it is told."""
+async def test_report_of_another_person_contradicts(callers: Callers) -> None:
+    """A genuine report of another person proves nothing, and the answer contains nothing of it."""
     reported = SystemClock().now() - HOUR
     report = _report()
     await callers.upload(_person(3), report, reported)

@@ -70,7 +70,7 @@ class Policy(PolicyServiceServicer):
         self._told = asyncio.Event()
 
     def publish(self) -> None:
-        """The next revision, told to watchers."""
+        """Publish the next revision and send it to watchers."""
         self.revision += 1
         self._told.set()
 
@@ -147,7 +147,7 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
 
 
 async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one_together() -> None:
-    """Results sees its own commits at once; for another node's it may have to wait, and nobody is to wait with it."""
+    """Results sees its own commits at once. It may wait for another node's, and no other look-up waits with it."""
     results = Results()
     own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
@@ -177,7 +177,7 @@ async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:
 
 
 async def test_an_answer_is_not_newer_than_the_change_that_overtook_it() -> None:
-    """The watch reports a change while the older answer is on its way. Whoever has seen the change gets the new one."""
+    """The watch reports a change while the older answer is on its way. A caller that has seen it gets the new one."""
     policy = Policy()
     seen = Freshness("policy", "410000", NOON + SECOND)
     async with asking_policy(policy, FixedClock(NOON)) as client:
@@ -208,7 +208,7 @@ async def test_an_answer_in_use_is_not_newer_than_the_change_that_dropped_it() -
 
 
 async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
-    """Told by the watch: what Zhengzhou publishes is forgotten there, and kept elsewhere."""
+    """A change of Zhengzhou's policies drops the answers for Zhengzhou and keeps the others."""
     policy = Policy()
     kaifeng = PolicyQuestion("410202", 4, "410202", NOON, None)
     async with asking_policy(policy, FixedClock(NOON)) as client:
@@ -223,7 +223,7 @@ async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
 
 
 async def test_without_a_watch_answers_are_asked_for_again() -> None:
-    """Nobody would tell of a change, so an answer is only used for a quarter of a second."""
+    """Without a watch no change is reported, so an answer is used only for a quarter of a second."""
     policy = Policy()
     policy.silent = True
     async with asking_policy(policy, FixedClock(NOON)) as client:
@@ -234,8 +234,8 @@ async def test_without_a_watch_answers_are_asked_for_again() -> None:
         assert policy.asked == 2
 
 
-async def test_last_answers_serve_up_to_a_limit_while_policy_is_away() -> None:
-    """With their age in the source; older than the limit they serve nobody."""
+async def test_last_answers_serve_up_to_a_limit_while_policy_is_unavailable() -> None:
+    """The source shows their age. Beyond the limit they are not used."""
     clock = FixedClock(NOON)
     policy = Policy()
     policy.silent = True

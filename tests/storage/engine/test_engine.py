@@ -113,7 +113,7 @@ async def test_reads_go_on_while_a_write_is_under_way(database: Database) -> Non
     assert await database.read(value) == 7
 
 
-async def test_who_is_cancelled_does_not_stop_the_transaction(database: Database) -> None:
+async def test_a_cancelled_call_does_not_stop_the_transaction(database: Database) -> None:
     """It ends as a whole, here by being committed."""
     begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
@@ -235,7 +235,7 @@ async def test_a_write_is_never_made_twice(postgresql: Database) -> None:
     other.close()
 
 
-async def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:
+async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
     """With a reason and a time to come back; the cause is in the log and the password nowhere."""
     away = open_database(f"postgresql://hutong:t0psecret@/results?host={tmp_path}")
     with capture_logs() as logs:

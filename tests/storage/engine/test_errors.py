@@ -1,4 +1,4 @@
-"""What is no database for us is told in one line with exit code 2, not in a traceback."""
+"""An unusable database ends the command with one line and exit code 2, not with a traceback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.processes import run
         ("migrate", "a newer one"),
     ],
 )
-def test_the_operator_is_told_what_to_change(command: str, what: str, tmp_path: Path) -> None:
+def test_the_error_says_what_the_operator_has_to_change(command: str, what: str, tmp_path: Path) -> None:
     text, newer = tmp_path / "text", tmp_path / "newer.db"
     text.write_text("no database " * 100)
     connection = sqlite3.connect(newer)

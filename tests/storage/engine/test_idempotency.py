@@ -130,7 +130,7 @@ def test_of_many_at_one_instant_one_is_done(database: Database) -> None:
         other.close()
 
 
-def test_who_waited_for_one_that_failed_is_served(database: Database) -> None:
+def test_a_call_that_waited_for_a_failed_one_is_served(database: Database) -> None:
     """The second of two takes the first one's place when that is undone."""
     request_id, inside, go_on = str(uuid.uuid4()), threading.Event(), threading.Event()
 

@@ -113,14 +113,14 @@ async def test_revisions_come_back_as_they_were(store: PolicyStore) -> None:
     assert changes.sequence == await store.newest_sequence() == len(published)
 
 
-async def test_nothing_is_told_of_an_empty_database(store: PolicyStore) -> None:
+async def test_an_empty_database_has_no_changes(store: PolicyStore) -> None:
     """Sequence 0, no change; and after the newest sequence nothing either."""
     assert await store.read_changes(0) == Changes(0, [])
     await publish(store, make_request())
     assert await store.read_changes(1) == Changes(1, [])
 
 
-async def test_withdrawal_is_told_once_under_its_own_sequence(store: PolicyStore) -> None:
+async def test_withdrawal_is_one_change_under_its_own_sequence(store: PolicyStore) -> None:
     """The revision as it stands now, after what was published meanwhile; its statement and hash are untouched."""
     first = await publish(store, make_request("one"))
     second = await publish(store, make_request("two"))
@@ -219,7 +219,7 @@ async def test_same_content_at_the_same_instant_is_one_revision(
     assert await store.newest_sequence() == 1
 
 
-async def test_of_withdrawals_at_the_same_instant_one_is_told(publishers: list[PolicyPublisher]) -> None:
+async def test_withdrawals_at_the_same_instant_are_one_change(publishers: list[PolicyPublisher]) -> None:
     """The others find it withdrawn already."""
     name = (await publishers[0].publish(make_request())).policy.name
     request = WithdrawPolicyRequest(name=name, reason="an error")
@@ -229,7 +229,7 @@ async def test_of_withdrawals_at_the_same_instant_one_is_told(publishers: list[P
 
 
 def test_of_ties_from_two_processes_one_is_published(url: str) -> None:
-    """Real processes that publish at a word: one wins, the other is told why."""
+    """Real processes publish at the same time: one succeeds, and the other gets the reason."""
     publishers = [start_publisher(url, make_request(name)) for name in ("one", "two")]
     for _, pipe in publishers:
         assert pipe.recv() == "ready"
@@ -242,7 +242,7 @@ def test_of_ties_from_two_processes_one_is_published(url: str) -> None:
     assert told[1] in {f"jurisdictions/410100/policies/{name}@1" for name in ("one", "two")}
 
 
-async def test_process_killed_while_publishing_leaves_nothing_and_holds_nobody_up(url: str, store: PolicyStore) -> None:
+async def test_process_killed_while_publishing_leaves_nothing_and_blocks_no_other(url: str, store: PolicyStore) -> None:
     """The turn passes on; nothing of its publication is there."""
     process, pipe = start_holder(url)
     assert pipe.recv() == "publishing"

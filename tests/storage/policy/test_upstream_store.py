@@ -76,7 +76,7 @@ async def test_a_revision_is_kept_as_it_stands_at_the_nation_with_the_position(
     assert await store.read_position() == UpstreamPosition("9-8", AT_THE_NATION)
 
 
-async def test_what_is_told_again_changes_nothing_but_the_position(store: UpstreamStore, policies: PolicyStore) -> None:
+async def test_repeated_changes_change_nothing_but_the_position(store: UpstreamStore, policies: PolicyStore) -> None:
     """As after a crash before the position was stored, or from a snapshot; also a withdrawal that is told again."""
     told = [received(), withdrawn(received("hotel"))]
     for position in (UpstreamPosition("1-1", 1), UpstreamPosition("2-2", 2)):
@@ -120,7 +120,7 @@ async def test_revisions_without_their_position_are_not_kept(store: UpstreamStor
     assert await policies.newest_sequence() == 0
 
 
-async def test_processes_that_are_told_the_same_at_once_keep_it_once(
+async def test_processes_that_receive_the_same_at_once_store_it_once(
     stores: list[UpstreamStore], policies: PolicyStore
 ) -> None:
     """Round after round, positions among them; each revision is one change, and no position is in another's way."""

@@ -145,7 +145,7 @@ async def test_answer_once_and_only_once(refusals: RefusalStore) -> None:
 
 
 async def test_of_two_answers_at_once_one_wins(refusals: RefusalStore) -> None:
-    """Two officers answer at the same time: one is told CONFLICT."""
+    """Two officers answer at the same time: one of them gets CONFLICT."""
     refusal = await _add(refusals, _refusal())
     answers = [AnswerRefusalRequest(answer=text) for text in ("one", "two", "three", "four")]
     told = await asyncio.gather(

@@ -85,7 +85,7 @@ def in_force(revisions: Sequence[Revision], at: int, known: int | None) -> list[
 
 
 def classes_of(region: str, arriving_from: str) -> list[int]:
-    """Rule 5: whom a person may be. Not told, or told as the whole country, it is either class."""
+    """Return the classes of origin that a person may be in (rule 5): both, if no province is given."""
     if arriving_from == "" or int(arriving_from) == 0:
         return [SAME_PROVINCE, OTHER_PROVINCE]
     return [SAME_PROVINCE] if arriving_from[:2] == region[:2] else [OTHER_PROVINCE]
@@ -94,7 +94,7 @@ def classes_of(region: str, arriving_from: str) -> list[int]:
 def resolve_all(
     revisions: Sequence[Revision], region: str, purpose: int, arriving_from: str, at: int, known: int | None = None
 ) -> tuple[list[NaiveAnswer], frozenset[int]]:
-    """Rule 5: the different answers of the classes, within the province first, and the grounds forbidden in any."""
+    """Return the different answers of the classes, same province first, and the grounds forbidden in any (rule 5)."""
     answers: list[NaiveAnswer] = []
     for origin in classes_of(region, arriving_from):
         answer = resolve(revisions, region, purpose, origin, at, known)

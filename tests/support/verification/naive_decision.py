@@ -1,4 +1,4 @@
-"""The decision once more, read naively and written apart from the service: slow, plain, and asked what is right.
+"""A second, naive decider, written independently of the service: slow and plain, to compare decisions with.
 
 Works on civil time and on lists of everything, and shares nothing with `services.verification` but the values that go
 in. What a gate does is read from the table in tests/scenarios/gate_actions.csv itself.
@@ -26,7 +26,7 @@ NATION = "nodes/000000/results"
 
 @dataclass
 class Verdict:
-    """What a decision must say. `action` is the line of the table."""
+    """The expected decision. `line` is the matching line of the table."""
 
     outcome: str
     reason: str
@@ -52,7 +52,7 @@ class Candidate:
 
 
 def decide_naively(inputs: Any) -> Verdict:
-    """The verdict: of each policy that may apply, and the best of them for the holder."""
+    """Decide by each policy that may apply. Return the best verdict for the holder."""
     if inputs.elsewhere is None:
         return decide_by(inputs, inputs.policy, inputs.policy.forbidden_grounds if inputs.policy else ())
     forbidden = (*inputs.policy.forbidden_grounds, *inputs.elsewhere.forbidden_grounds)
@@ -65,7 +65,7 @@ def decide_naively(inputs: Any) -> Verdict:
 
 
 def standing_of(verdict: Verdict) -> tuple[int, float, str]:
-    """Where a verdict stands in the order of favour; the smallest is the best for the holder."""
+    """Return a sort key; the verdict with the smallest is the best for the holder."""
     place = ["NOT_REQUIRED", "RECOGNIZED", "UNDETERMINED", "NOT_RECOGNIZED"].index(verdict.outcome)
     later = 0.0
     if verdict.outcome == "RECOGNIZED":
@@ -75,7 +75,7 @@ def standing_of(verdict: Verdict) -> tuple[int, float, str]:
 
 
 def decide_by(inputs: Any, policy: Any, forbidden: tuple[int, ...]) -> Verdict:
-    """The verdict by one policy, with its line of the table."""
+    """Return the verdict by one policy, with its line of the table."""
     if policy is None:
         verdict = Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE")
     elif policy.is_lifted:
@@ -92,26 +92,26 @@ def decide_by(inputs: Any, policy: Any, forbidden: tuple[int, ...]) -> Verdict:
 
 
 def asked_the_nation(inputs: Any) -> bool:
-    """Whether the scope was another than LOCAL, or the node is the nation's."""
+    """Return whether the scope was not LOCAL, or the node is the nation's."""
     return [
         one for one in inputs.sources if one.source == NATION and one.state in (ANSWERED, AWAY, NOT_CONFIGURED)
     ] != []
 
 
-def someone_is_away(inputs: Any) -> bool:
-    """Whether a source did not answer or cannot be reached from here."""
+def is_any_unavailable(inputs: Any) -> bool:
+    """Return whether a source did not answer or cannot be reached from here."""
     return [one for one in inputs.sources if one.state in (AWAY, NOT_CONFIGURED)] != []
 
 
 def find_line(verdict: Verdict, inputs: Any, policy: Any) -> dict[str, str]:
-    """The line of the table; where two match, that of the scope LOCAL."""
+    """Return the line of the table. If two lines match, that of the scope LOCAL applies."""
     may = "unknown"
     if policy is not None:
         may = str(policy.required is not None and policy.required.refusal_permitted).lower()
     heard = []
     if policy is None:
         heard.append("policy away")
-    elif someone_is_away(inputs):
+    elif is_any_unavailable(inputs):
         heard += ["a source away", "all or a source away"]
     if not asked_the_nation(inputs):
         heard.insert(0, "scope LOCAL")
@@ -130,7 +130,7 @@ def find_line(verdict: Verdict, inputs: Any, policy: Any) -> dict[str, str]:
 
 
 def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
-    """The verdict where a result is asked for."""
+    """Return the verdict if a result is required."""
     use = moment(inputs.use_time)
     everything, contradictions, to_upload = collect(inputs)
     for candidate in everything:
@@ -204,7 +204,7 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
 
     if inputs.history_cut:
         return Verdict("UNDETERMINED", "HISTORY_CUT", **extras)
-    if someone_is_away(inputs):
+    if is_any_unavailable(inputs):
         return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE", **extras)
     if not asked_the_nation(inputs):
         return Verdict("UNDETERMINED", "NATION_NOT_ASKED", **extras)
@@ -237,7 +237,7 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
 
 
 def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tuple[str, str]]]:
-    """Newest revisions, evidence that stands by itself, contradictions, and reports to be uploaded."""
+    """Return the newest records and the evidence without a record, the contradictions, and the reports to upload."""
     known = list(inputs.records)
     if not inputs.own_records_alone:
         known += [claim.record for claim in inputs.claims if claim.record is not None]

@@ -63,7 +63,7 @@ def test_day_is_of_the_size_it_claims(right: list[dict[str, str]], wrong: dict[i
     assert (EXAMPLES / "lab-day.csv").stat().st_size < 5_000_000
 
 
-def test_right_documents_are_right_and_nobodys(right: list[dict[str, str]]) -> None:
+def test_right_documents_are_valid_and_belong_to_no_living_person(right: list[dict[str, str]]) -> None:
     """Every number passes its check, and every card names a birth in the 1800s."""
     for row in right:
         canonical_document(TYPES[row["card_type"]], row["card_no"])

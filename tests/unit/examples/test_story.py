@@ -40,7 +40,7 @@ def story() -> list[Scene]:
     return build_scenes(demo.DAY)
 
 
-def test_nothing_differs_when_all_is_as_told() -> None:
+def test_nothing_differs_if_everything_is_as_described() -> None:
     """A decision that says what is expected passes."""
     assert EXPECTED.differences(as_expected()) == []
 

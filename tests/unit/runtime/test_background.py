@@ -54,7 +54,7 @@ async def test_a_job_that_fails_is_begun_again_and_harms_no_other() -> None:
     assert steady_ended.is_set()
 
 
-async def test_a_job_whose_work_is_done_is_not_begun_again() -> None:
+async def test_a_job_that_has_ended_is_not_started_again() -> None:
     begun = asyncio.Semaphore(0)
     done = asyncio.Event()
 

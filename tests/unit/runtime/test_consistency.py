@@ -60,7 +60,7 @@ def test_anything_else_is_refused(text: str) -> None:
 
 
 def test_a_token_of_a_time_to_come_is_not_ours() -> None:
-    """Nobody waits for a commit that no clock of ours can have made."""
+    """No call waits for a commit from a time that no node's clock can have reached."""
     token = encode_token(Freshness("policy", "000000", 1_000 + MAX_CLOCK_SKEW))
     assert decode_token(token, 1_000) is not None
     with pytest.raises(InvalidArgument):

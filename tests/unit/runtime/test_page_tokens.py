@@ -59,7 +59,7 @@ def test_a_token_of_another_kind_of_request_is_refused() -> None:
 
 
 def test_a_token_under_another_secret_is_refused() -> None:
-    """Nobody without the secret can make one; nor does an unkeyed service's serve a keyed one."""
+    """A token cannot be made without the secret, and a token of an unkeyed service is no token of a keyed one."""
     for other in (PageTokens(b"t" * 32), PageTokens()):
         assert refused(ListLabsRequest(page_token=other.issue(ListLabsRequest(), ["x"])))
 
@@ -69,7 +69,7 @@ def test_a_token_under_another_secret_is_refused() -> None:
     [[], ["x", "y"], [1], [None], [True], [1.0], [["x"]], [{"x": 1}], ["x\0"], {"x": 1}, "x", None],
 )
 def test_a_position_of_another_shape_is_refused(position: Any) -> None:
-    """Even of a service without a secret, whose tokens anybody can make: what it takes never breaks a statement."""
+    """Without a secret every caller can make tokens. No accepted token makes a statement fail."""
     unkeyed = PageTokens()
     assert refused(ListLabsRequest(page_token=unkeyed.issue(ListLabsRequest(), position)), tokens=unkeyed)
 

@@ -27,7 +27,7 @@ def rpc_error() -> grpc.aio.AioRpcError:
         (lambda: RuntimeError("unforeseen"), ("RuntimeError", "")),
     ],
 )
-async def test_every_loss_is_told_and_followed_by_another_connection(
+async def test_every_disconnection_is_reported_and_followed_by_another_connection(
     error: Callable[[], Exception], told: tuple[str, str]
 ) -> None:
     failures: list[tuple[str, str]] = []

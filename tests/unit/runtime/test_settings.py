@@ -79,7 +79,7 @@ def test_a_bad_value_is_named(name: str, value: str) -> None:
 
 
 def test_a_province_finds_the_nations_policy_beside_its_results(tmp_path: Path) -> None:
-    """At the port after, unless it is told another address; the nation itself has none above it."""
+    """It is at the next port unless another address is set. The nation itself has no upstream."""
     pepper = tmp_path / "pepper"
     pepper.write_bytes(b"p" * 32)
     joined = {"jurisdiction": "410000", "upstream": "nation.example:50051", "pepper_file": str(pepper)}
@@ -141,7 +141,7 @@ def test_the_pepper_is_made_at_first_start_and_kept(tmp_path: Path) -> None:
 
 
 def test_services_started_side_by_side_share_one_pepper(tmp_path: Path) -> None:
-    """Whoever comes second reads what the first made, and never half of it."""
+    """The second process reads the secret that the first made, and never a part of it."""
     for attempt in range(20):
         node = settings(data_dir=str(tmp_path / str(attempt)))
         with ThreadPoolExecutor(4) as pool:

@@ -180,7 +180,7 @@ def test_recognition(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", list(_cases(MESSAGE_BOARD)))
 def test_message_board(case: dict[str, Any]) -> None:
-    """Whether a refusal was lawful, as far as can be told."""
+    """Return the assessment of a refusal."""
     ground = refusal_ground_pb2.RefusalGround.Value
     known = case.get("rule") != "unknown"
     forbidden_here = [ground(f"REFUSAL_GROUND_{name}") for name in MESSAGE_BOARD["forbidden"]] if known else []

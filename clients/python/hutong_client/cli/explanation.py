@@ -129,7 +129,7 @@ def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
 
 
 def _action(decision: Decision) -> str:
-    """What the gate does: "ask again, then let in"."""
+    """Describe what the gate does: "ask again, then let in"."""
     words = ACTIONS.get(decision.action, str(decision.action))
     if decision.then_action:
         words += f", then {ACTIONS.get(decision.then_action, str(decision.then_action))}"

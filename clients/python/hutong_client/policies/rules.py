@@ -107,5 +107,5 @@ def describe_override(it: FloorOverride) -> str:
 
 
 def describe_source(it: PolicySource) -> str:
-    """A document as people cite it: its number or its title, and where it can be read; empty if nothing is known."""
+    """Cite a document: its number or its title, and its address; empty if nothing is known."""
     return " ".join(text for text in (it.document_number or it.title, f"<{it.url}>" if it.url else "") if text)

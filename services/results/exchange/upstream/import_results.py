@@ -129,7 +129,7 @@ class Importer:
 
 
 def _with_mask(replica: Replica, key: bytes, number: str) -> Replica:
-    """Return the replica with the masked number, if it is of the document given here and not of a linked one."""
+    """Set the masked number of a replica whose subject is this document. Results of linked documents stay unchanged."""
     if replica.result.subject_key != key:
         return replica
     return replica._replace(result=replica.result._replace(masked_number=mask_number(number)))

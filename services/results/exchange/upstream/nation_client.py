@@ -39,7 +39,7 @@ NATION_SECONDS = 1.0
 """The longest a look-up waits for the nation. Verification gives Results twice this time, so that a decision can still
 use local results when the nation does not answer."""
 OPEN_SECONDS = 0.1
-"""The same while the circuit breaker is open. A distant nation that works again answers within this time."""
+"""The longest wait while the circuit breaker is open. A distant nation that works again answers within this time."""
 
 
 class NationClient:

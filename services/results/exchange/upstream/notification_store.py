@@ -108,7 +108,7 @@ def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Chang
 
 
 def read_position(connection: Connection) -> NotificationPosition | None:
-    """Up to where the nation's notifications are processed; None before the first."""
+    """Return the position up to which the nation's notifications are processed; None before the first."""
     row = connection.execute(select(_positions.c.processed, _positions.c.commit_time).where(_ROW)).first()
     return None if row is None else NotificationPosition(*row)
 

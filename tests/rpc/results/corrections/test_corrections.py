@@ -117,7 +117,7 @@ WRONG_CORRECTIONS: dict[str, tuple[CorrectResultRequest, Failure]] = {
 }
 
 
-async def test_a_correction_that_cannot_be_is_told_why(node: ResultsNode) -> None:
+async def test_a_faulty_correction_is_refused_with_its_reason(node: ResultsNode) -> None:
     await node.upload([make_tube(0), make_tube(1, reported=REPORTED - 9 * DAY)])
     await node.admin.RecallResults(recall(REPORTED - 10 * DAY, REPORTED - 8 * DAY))
     answers = {
@@ -145,7 +145,7 @@ async def test_a_request_id_corrects_and_recalls_once(node: ResultsNode) -> None
 
 
 async def test_a_recall_is_counted_first_and_then_seen_at_once(node: ResultsNode) -> None:
-    """A rehearsal gives no token, since there is nothing to wait for."""
+    """A dry run returns no token, because there is nothing to wait for."""
     await node.upload([*make_tubes(3), make_tube(3, outcome=POSITIVE)])
     counted = await node.admin.RecallResults(recall(validate_only=True, outcomes=[NEGATIVE]))
     assert (counted.recalled_count, counted.consistency_token) == (3, "")
@@ -174,7 +174,7 @@ WRONG_RECALLS: dict[str, tuple[RecallResultsRequest, Failure]] = {
 }
 
 
-async def test_a_recall_that_cannot_be_is_told_why(node: ResultsNode) -> None:
+async def test_a_faulty_recall_is_refused_with_its_reason(node: ResultsNode) -> None:
     answers = {
         name: await failure_of(node.admin.RecallResults(request)) for name, (request, _) in WRONG_RECALLS.items()
     }
@@ -231,7 +231,7 @@ WRONG_SUMMARIES: dict[str, tuple[SummarizeTimelinessRequest, Failure]] = {
 }
 
 
-async def test_a_summary_that_cannot_be_is_told_why(node: ResultsNode) -> None:
+async def test_a_faulty_summary_is_refused_with_its_reason(node: ResultsNode) -> None:
     answers = {
         name: await failure_of(node.timeliness.SummarizeTimeliness(request))
         for name, (request, _) in WRONG_SUMMARIES.items()
@@ -239,7 +239,7 @@ async def test_a_summary_that_cannot_be_is_told_why(node: ResultsNode) -> None:
     assert answers == {name: expected for name, (_, expected) in WRONG_SUMMARIES.items()}
 
 
-async def test_what_retention_removed_is_told_by_every_rpc_that_would_rest_on_it(node: ResultsNode, url: str) -> None:
+async def test_every_rpc_that_needs_removed_results_says_so(node: ResultsNode, url: str) -> None:
     before = REPORTED - 70 * DAY
     await node.upload([make_tube(0, reported=before), make_tube(1)])
     database = open_database(url)
@@ -256,7 +256,7 @@ async def test_what_retention_removed_is_told_by_every_rpc_that_would_rest_on_it
     assert [fault.reason for fault in answer.rejections[0].violations] == ["BEFORE_HORIZON"]
 
 
-async def test_an_upload_is_judged_by_the_standing_at_each_reports_time(node: ResultsNode) -> None:
+async def test_an_upload_is_validated_by_the_standing_at_each_reports_time(node: ResultsNode) -> None:
     """Suspended for a day that is over, recorded only now: what was reported in it is refused, before and after not."""
     suspended = REPORTED - 2 * DAY
     for standing, instant in ((3, suspended), (1, suspended + DAY)):

@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[str, Any, Failure]] = {
 }
 
 
-async def test_what_is_wrong_is_told(node: ResultsNode) -> None:
+async def test_faulty_requests_are_refused_with_their_reasons(node: ResultsNode) -> None:
     answers = {
         name: await failure_of(getattr(node.links, method)(request)) for name, (method, request, _) in WRONG.items()
     }

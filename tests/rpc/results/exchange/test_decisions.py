@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hutong.type.v1.outcome_pb2 import Outcome
 
 LACK = pb.DECISION_REASON_NO_RESULT
-AWAY = pb.DECISION_REASON_SOURCE_UNAVAILABLE
+UNANSWERED = pb.DECISION_REASON_SOURCE_UNAVAILABLE
 VALID = pb.DECISION_REASON_VALID
 POSITIVE_RESULT = pb.DECISION_REASON_POSITIVE_RESULT
 
@@ -203,7 +203,7 @@ async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate,
     link.freeze()
     try:
         for here, stranger in await ask_unset(gate, 1, 2):
-            assert (here.reason, stranger.reason) == (VALID, AWAY)
+            assert (here.reason, stranger.reason) == (VALID, UNANSWERED)
             assert sources(stranger)["nodes/000000/results"] == SOURCE_STATE_UNAVAILABLE
             assert (stranger.action, stranger.then_action) == (pb.GATE_ACTION_ASK_AGAIN, pb.GATE_ACTION_LET_IN)
     finally:
@@ -211,7 +211,7 @@ async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate,
     await connected(gate)
 
 
-async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country, gate: Gate) -> None:
+async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country, gate: Gate) -> None:
     """Its results are unknown: UNDETERMINED, with the node to ask again. A person with another result is recognised."""
     jilin = await join_jilin(country)
     await upload(jilin, 1)
@@ -219,7 +219,7 @@ async def test_while_a_province_is_silent_nobody_lacks_a_result(country: Country
     await jilin.node.server.stop(0)
     silence(country, JILIN)
     decision = await gate.verify(2)
-    assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, AWAY)
+    assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, UNANSWERED)
     assert not decision.refusal_permitted
     assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
     assert [one.results_service for one in decision.next_steps] == [f"nodes/{JILIN}"]
@@ -237,7 +237,7 @@ async def test_a_frozen_nation_leaves_what_the_province_knows(
     await connected(gate)
     link.freeze()
     try:
-        for person, reason in ((1, VALID), (2, AWAY)) * 2:
+        for person, reason in ((1, VALID), (2, UNANSWERED)) * 2:
             decision = await gate.verify(person, seconds=seconds)
             assert decision.reason == reason
             assert sources(decision)[f"nodes/{HENAN}/results"] == SOURCE_STATE_OK
@@ -248,7 +248,7 @@ async def test_a_frozen_nation_leaves_what_the_province_knows(
 
 
 @pytest.mark.parametrize("scope", [LOOKUP_SCOPE_LOCAL, LOOKUP_SCOPE_UNSPECIFIED])
-async def test_a_slow_nation_slows_nobody_who_asks_the_province(
+async def test_a_slow_nation_does_not_slow_questions_to_the_province(
     henan: Member, gate: Gate, link: Link, scope: LookupScope.ValueType
 ) -> None:
     """Calls, batches and streams with nationwide questions pile up; local ones pass by."""
@@ -303,15 +303,15 @@ async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country:
     database.write_now(lambda connection: connection.execute(nodes.update().values(as_of_time=1)))
     database.close()
     decision = await gate.verify(1, at_least_as_fresh=token)
-    assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, AWAY)
+    assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, UNANSWERED)
     assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
     assert await gate.is_repeatable(decision)
     requests = [gate.question(1, at_least_as_fresh=token)] * 30 + [gate.question(1)] * 5
     items = (await gate.decisions.BatchVerify(BatchVerifyRequest(requests=requests))).items
-    assert [item.decision.reason for item in items] == [AWAY] * 30 + [VALID] * 5
+    assert [item.decision.reason for item in items] == [UNANSWERED] * 30 + [VALID] * 5
     await country.nation.node.server.stop(0)
     decision = await gate.verify(1, at_least_as_fresh=token)
-    assert decision.reason == AWAY
+    assert decision.reason == UNANSWERED
     assert sources(decision)["nodes/000000/results"] == SOURCE_STATE_UNAVAILABLE
 
 

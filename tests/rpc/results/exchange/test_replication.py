@@ -172,7 +172,7 @@ async def test_a_result_at_a_node_that_knows_nothing_of_its_sampling_record_is_t
     assert country.nation.results() == jilin.results()
 
 
-async def test_a_commit_larger_than_a_batch_arrives_whole(country: Country) -> None:
+async def test_a_commit_larger_than_a_batch_arrives_completely(country: Country) -> None:
     jilin = await country.join(JILIN)
     await jilin.node.register()
     await jilin.node.upload([make_tube(first, 20) for first in range(0, 2600, 20)])
@@ -252,7 +252,7 @@ async def test_a_stream_that_hangs_is_opened_again(country: Country) -> None:
         await replicated(country, jilin)
 
 
-async def test_a_failure_that_nobody_foresaw_only_interrupts(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_failure_only_interrupts(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
     """The failure is logged with its origin, and what was committed meanwhile arrives."""
     jilin = await country.join(JILIN)
     await jilin.node.register()
@@ -299,7 +299,7 @@ async def test_the_backlog_counts_all_that_the_nation_has_not_acknowledged(count
         await until(lambda: backlog() == 0)
 
 
-async def test_a_province_that_starts_while_the_nation_is_away_knows_its_backlog(
+async def test_a_province_that_starts_while_the_nation_is_unavailable_knows_its_backlog(
     tmp_path: Path, country: Country, database_url: MakeUrl
 ) -> None:
     url = database_url("results")
@@ -341,7 +341,7 @@ class DriftingClock:
         return SystemClock().now() + self.ahead
 
 
-async def test_a_clock_that_drifts_on_a_standing_stream_is_told_of_once_by_either_side(country: Country) -> None:
+async def test_a_clock_that_drifts_on_an_open_stream_is_reported_once_by_either_side(country: Country) -> None:
     """Its return is logged once too, without a new stream."""
     clock = DriftingClock()
     await country.join(JILIN, clock=clock)

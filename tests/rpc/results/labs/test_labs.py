@@ -158,7 +158,7 @@ WRONG = {
 }
 
 
-async def test_what_is_wrong_is_told(node: ResultsNode) -> None:
+async def test_faulty_requests_are_refused_with_their_reasons(node: ResultsNode) -> None:
     """The documented code and reason, and the field."""
     told = {}
     for wrong, (method, request, *_) in WRONG.items():

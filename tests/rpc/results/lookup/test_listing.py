@@ -1,4 +1,4 @@
-"""ListResults through a real server: pages, filters, tokens that nobody can make up, and every documented error."""
+"""ListResults through a real server: pages, filters, tokens that cannot be forged, and every documented error."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ async def test_a_token_serves_the_request_it_was_issued_for_alone(node: ResultsN
         assert answer.test_results[0].report_number == "R2"
 
 
-async def test_nobody_without_the_secret_can_make_a_token(node: ResultsNode) -> None:
-    """Whoever knows how they are made, and what is in them, still needs the node's pepper."""
+async def test_a_token_cannot_be_made_without_the_secret(node: ResultsNode) -> None:
+    """A caller that knows the format and content of tokens still needs the node's pepper."""
     await node.upload(make_tubes(3))
     request = ListResultsRequest(lab=LAB_NAME)
     forgeries = [
@@ -168,12 +168,12 @@ WRONG: dict[str, tuple[ListResultsRequest, Failure]] = {
 }
 
 
-async def test_a_listing_that_cannot_be_is_told_why(node: ResultsNode) -> None:
+async def test_a_faulty_listing_is_refused_with_its_reason(node: ResultsNode) -> None:
     answers = {name: await failure_of(node.results.ListResults(request)) for name, (request, _) in WRONG.items()}
     assert answers == {name: expected for name, (_, expected) in WRONG.items()}
 
 
-async def test_removed_times_are_told(node: ResultsNode, url: str) -> None:
+async def test_a_listing_says_which_times_were_removed(node: ResultsNode, url: str) -> None:
     """A question about them alone fails; any other is answered with the horizon."""
     await node.upload([make_tube(0, reported=REPORTED - 70 * DAY), make_tube(1)])
     assert not (await node.results.ListResults(ListResultsRequest(lab=LAB_NAME))).HasField("retention_start_time")

@@ -51,7 +51,7 @@ def claim(number: str, lab: str = LAB_NAME) -> lookup_pb2.ClaimedReport:
     return lookup_pb2.ClaimedReport(lab=lab, report_number=number, report_time=to_timestamp(REPORTED))
 
 
-async def test_a_result_is_told_as_it_was_sent_with_masks_for_the_person(node: ResultsNode) -> None:
+async def test_a_result_is_returned_as_it_was_sent_with_masks_for_the_person(node: ResultsNode) -> None:
     await node.upload([make_tube(0, outcome=PENDING), make_tube(0)])
     result = (await node.results.GetResult(GetResultRequest(name=f"{LAB_NAME}/results/R0"))).test_result
     sent = make_tube(0)
@@ -86,7 +86,7 @@ WRONG_NAMES = {
 }
 
 
-async def test_a_result_that_cannot_be_read_is_told_why(node: ResultsNode) -> None:
+async def test_a_faulty_read_is_refused_with_its_reason(node: ResultsNode) -> None:
     await node.upload([make_tube(0)])
     told = {}
     for name in WRONG_NAMES:
@@ -96,7 +96,7 @@ async def test_a_result_that_cannot_be_read_is_told_why(node: ResultsNode) -> No
     assert told == WRONG_NAMES
 
 
-async def test_a_look_up_tells_in_and_out_of_region_claims_and_whom_to_chase(node: ResultsNode) -> None:
+async def test_a_look_up_returns_both_sides_claims_and_next_steps(node: ResultsNode) -> None:
     tubes = []
     for days in range(5):
         for region in ("220502", "410105"):
@@ -199,7 +199,7 @@ WRONG = {
 }
 
 
-async def test_a_faulty_look_up_is_told_why(node: ResultsNode) -> None:
+async def test_a_faulty_look_up_is_refused_with_its_reason(node: ResultsNode) -> None:
     told = {}
     for wrong, (request, violations) in WRONG.items():
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -311,8 +311,8 @@ async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNod
     assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"
 
 
-async def test_nobody_is_asked_to_upload_what_retention_has_removed(node: ResultsNode, url: str) -> None:
-    """A claimed report from before the horizon is told as such; one whose time is not said, or younger, is chased."""
+async def test_no_laboratory_is_asked_to_upload_what_retention_has_removed(node: ResultsNode, url: str) -> None:
+    """A claimed report from before the horizon is marked so. A later one, or one without a time, is to be uploaded."""
     await node.upload([make_tube(0, reported=REPORTED - 70 * DAY), make_tube(1)])
     database = open_database(url)
     horizon = purge(database, REPORTED - 30 * DAY, NOW).horizon

@@ -86,7 +86,7 @@ async def test_a_result_of_jilin_is_found_in_henan_with_the_document_masked(
     assert (len(local.out_of_region), states(local)) == (0, {f"nodes/{HENAN}": SOURCE_STATE_OK})
 
 
-async def test_both_sides_are_told_as_one_and_of_one_report_the_newer_revision(
+async def test_both_sides_are_merged_and_of_one_report_the_newer_revision_counts(
     country: Country, jilin: Member, henan: Member
 ) -> None:
     await henan.node.labs.CreateLab(CreateLabRequest(lab=lab_to_register(OTHER_USCC)))
@@ -151,7 +151,7 @@ async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
     assert [claim.state for claim in found.claims] == [CLAIMED_REPORT_MATCH_STATE_FOUND]
 
 
-async def test_claims_are_answered_by_the_whole_country(country: Country, jilin: Member, henan: Member) -> None:
+async def test_claims_are_answered_nationwide(country: Country, jilin: Member, henan: Member) -> None:
     await jilin.node.upload(make_tubes(2))
     await arrived(country, 2)
     claims = [ClaimedReport(lab=LAB_NAME, report_number=number) for number in ("R0", "R1", "R9")]
@@ -186,7 +186,7 @@ async def test_a_province_without_a_nation_says_that_it_has_none(tmp_path: Path,
 async def test_a_silent_province_is_a_source_that_does_not_answer(
     country: Country, jilin: Member, henan: Member
 ) -> None:
-    """What it holds since is not known: nobody may be turned away for a lack while it is silent."""
+    """Its later results are unknown, so their lack permits no refusal while it is silent."""
     await until(lambda: country.nation.rows(nodes, "node") == [(JILIN,), (HENAN,)])
     await jilin.node.server.stop(0)
     database = open_database(country.nation.url)
@@ -245,7 +245,7 @@ async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, 
             await look_up(henan, 0, at_least_as_fresh=answer.consistency_token)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"
-    # At the nation as well, and nobody else in the batch suffers for it.
+    # The same holds at the nation, and no other question of the batch fails.
     requests = [
         LookupLatestRequest(document=make_document(0), scope=LOOKUP_SCOPE_NATIONWIDE, at_least_as_fresh=token)
         for token in (answer.consistency_token, "")

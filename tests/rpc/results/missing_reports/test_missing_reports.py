@@ -24,7 +24,7 @@ from tests.support.waiting import until
 
 
 def question(*numbers: str, lab: str = LAB_NAME, person: int = 0) -> LookupLatestRequest:
-    """A look-up by somebody who shows reports."""
+    """Look up the results of a holder that shows reports."""
     claims = [ClaimedReport(lab=lab, report_number=number) for number in numbers]
     return LookupLatestRequest(document=make_document(person), claimed_reports=claims)
 
@@ -79,14 +79,14 @@ async def test_what_another_province_holds_is_missing_nowhere(country: Country) 
     assert country.nation.rows(missing_reports, "report_number") == [("R7",)]
 
 
-async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(country: Country) -> None:
+async def test_one_of_an_unregistered_laboratory_is_listed_at_the_nation(country: Country) -> None:
     henan = await country.join(HENAN)
     await show(henan, "R0")
     await wait_for(country.nation, "R0")
     assert list(await listed(henan)) == []
 
 
-async def test_what_was_shown_while_the_nation_was_away_arrives_when_it_is_back(
+async def test_what_was_shown_while_the_nation_was_unavailable_arrives_when_it_is_back(
     tmp_path: Path, sqlite_url: MakeUrl
 ) -> None:
     url = sqlite_url("results")

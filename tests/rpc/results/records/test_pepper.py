@@ -13,7 +13,7 @@ from tests.support.results.node import results_node
 
 
 async def test_a_store_is_not_served_under_another_pepper(tmp_path: Path, database_url: MakeUrl) -> None:
-    """It would find nobody, and everybody would be turned away; with the right one it serves again."""
+    """With another pepper no results would be found, and all holders would be refused. With the right one it serves."""
     url = database_url("results")
     async with results_node(tmp_path, url) as node:
         await node.register()

@@ -122,7 +122,7 @@ async def test_the_numbers_are_those_of_a_naive_computation(node: ResultsNode) -
 
 
 async def test_what_is_late_is_the_askers_to_say(node: ResultsNode) -> None:
-    """By default four hours; the last upload is told."""
+    """The default is four hours. The answer has the time of the last upload."""
     await node.upload([make_tube(0, reported=NOW - 3 * HOUR), make_tube(1, reported=NOW - 30 * MINUTE)])
     for late, count in ((None, 0), (2 * HOUR, 1), (10 * MINUTE, 2)):
         (one,) = await summarize(node, request(lab=LAB_NAME, late=late))
@@ -140,7 +140,7 @@ async def test_only_reports_that_were_stored_count_and_count_once(node: ResultsN
     assert one.result_count == 2
 
 
-async def test_a_laboratory_without_results_is_told_as_silent(node: ResultsNode) -> None:
+async def test_a_laboratory_without_results_is_reported_as_silent(node: ResultsNode) -> None:
     """It stands in its region's answer with nothing but its name: no delay, not a short one."""
     await node.upload([make_tube(0)])
     whole, *labs = await summarize(node, request(region="220000"))
@@ -169,7 +169,7 @@ async def test_a_region_is_paged_its_own_figures_first(node: ResultsNode) -> Non
         assert found == list(whole)
 
 
-async def test_what_cannot_be_answered_is_told(node: ResultsNode) -> None:
+async def test_a_faulty_summary_is_refused_with_its_reason(node: ResultsNode) -> None:
     """Each fault with its code, reason and field."""
     asked = TimelinessServiceStub(node.channel).SummarizeTimeliness
     missing = SummarizeTimelinessRequest(lab=LAB_NAME)
@@ -191,7 +191,7 @@ async def test_what_cannot_be_answered_is_told(node: ResultsNode) -> None:
     assert (await failure_of(asked(wrong)))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_an_interval_that_begins_before_the_horizon_is_told_so(node: ResultsNode, url: str) -> None:
+async def test_an_interval_that_begins_before_the_horizon_is_refused(node: ResultsNode, url: str) -> None:
     """And one that lies before it altogether is refused."""
     old = REPORTED - 70 * DAY
     await node.upload([make_tube(0, reported=old), make_tube(1)])

@@ -1,4 +1,4 @@
-"""A day that is sent again is recognised by its batches, and answered as if every tube had been judged once more."""
+"""A day that is sent again is recognised by its batches. It is answered as if each tube had been validated again."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from tests.support.results.factories import LAB_NAME, NOW, PENDING, POSITIVE, ma
 from tests.support.results.node import ResultsNode
 
 
-class JudgedTubes:
-    """How many tubes were judged."""
+class ValidatedTubes:
+    """Counts validated tubes."""
 
     def __init__(self) -> None:
         self.count = 0
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> JudgedTubes:
-    counter = JudgedTubes()
+def validated(monkeypatch: pytest.MonkeyPatch) -> ValidatedTubes:
+    counter = ValidatedTubes()
     validate = ValidationPool.validate
 
     async def counting(self: ValidationPool, *arguments: Any) -> ValidatedBatch:
@@ -60,7 +60,7 @@ def a_day() -> list[upload_pb2.Tube]:
 
 
 async def forget(node: ResultsNode) -> None:
-    """A standing of long ago that changes nothing: the batches are judged anew all the same."""
+    """Set a standing of long ago. It changes no result, but the batches have to be validated again."""
     await node.labs.SetLabStanding(
         SetLabStandingRequest(
             name=LAB_NAME,
@@ -72,36 +72,38 @@ async def forget(node: ResultsNode) -> None:
 
 
 def essence(answers: list[Any]) -> list[Any]:
-    """What a laboratory is told, but for the token, which names an instant."""
+    """Return answers without the consistency token, which names an instant."""
     for answer in answers:
         answer.ClearField("consistency_token")
     return answers
 
 
-async def test_a_day_sent_again_is_answered_as_if_it_had_been_judged(node: ResultsNode, judged: JudgedTubes) -> None:
-    """Whatever upload it comes in: rejections told again, everybody else a duplicate."""
+async def test_a_day_sent_again_is_answered_as_if_it_had_been_validated(
+    node: ResultsNode, validated: ValidatedTubes
+) -> None:
+    """In any upload, rejections are repeated and all other persons are duplicates."""
     first = await node.upload(a_day(), "first", batch=5)
     assert [answer.accepted_count for answer in first] == [3, 8]
-    judged.count = 0
+    validated.count = 0
     again = essence(await node.upload(a_day(), "again", batch=5))
-    assert judged.count == 2, "the conflict and the pool with a bad person, and nothing else"
+    assert validated.count == 2, "the conflict and the pool with a bad person, and nothing else"
     assert [(answer.accepted_count, answer.rejected_count) for answer in again] == [(0, 1), (0, 1)]
     await forget(node)
-    judged.count = 0
+    validated.count = 0
     assert essence(await node.upload(a_day(), "once-more", batch=5)) == again
-    assert judged.count == len(a_day())
+    assert validated.count == len(a_day())
 
 
-async def test_a_batch_that_differs_in_one_word_is_another(node: ResultsNode, judged: JudgedTubes) -> None:
-    """And so it is judged, and found in conflict."""
+async def test_a_batch_that_differs_in_one_word_is_another(node: ResultsNode, validated: ValidatedTubes) -> None:
+    """It is validated and found in conflict."""
     await node.upload([make_tube(0), make_tube(1)], "first")
-    judged.count = 0
+    validated.count = 0
     (answer,) = await node.upload([make_tube(0), make_tube(1, site="另一采样点")], "altered")
-    assert judged.count == 2
+    assert validated.count == 2
     assert (answer.duplicate_count, answer.rejected_count) == (1, 1)
 
 
-async def test_what_was_rejected_is_judged_anew(node: ResultsNode) -> None:
+async def test_a_rejected_tube_is_validated_again(node: ResultsNode) -> None:
     """Reports too early for our clock come in once their time is there, though the batch is known."""
     early = make_tube(2)
     early.report_time.CopyFrom(to_timestamp(NOW + HOUR))
@@ -112,14 +114,14 @@ async def test_what_was_rejected_is_judged_anew(node: ResultsNode) -> None:
     assert (answer.accepted_count, answer.duplicate_count, answer.rejected_count) == (1, 2, 0)
 
 
-async def test_a_rehearsal_neither_knows_nor_is_remembered(node: ResultsNode, judged: JudgedTubes) -> None:
-    """validate_only judges everything, and what it judged is not stored."""
-    await node.upload([make_tube(0)], "rehearsal", validate_only=True)
+async def test_a_dry_run_validates_all_and_stores_nothing(node: ResultsNode, validated: ValidatedTubes) -> None:
+    """Its batches are neither recognised nor remembered."""
+    await node.upload([make_tube(0)], "dry-run", validate_only=True)
     (answer,) = await node.upload([make_tube(0)], "first")
     assert answer.accepted_count == 1
-    judged.count = 0
-    (told,) = await node.upload([make_tube(0)], "rehearsal-again", validate_only=True)
-    assert (told.duplicate_count, judged.count) == (1, 1)
+    validated.count = 0
+    (told,) = await node.upload([make_tube(0)], "dry-run-again", validate_only=True)
+    assert (told.duplicate_count, validated.count) == (1, 1)
 
 
 async def test_a_correction_does_not_let_the_old_content_back_in(node: ResultsNode) -> None:
@@ -132,7 +134,7 @@ async def test_a_correction_does_not_let_the_old_content_back_in(node: ResultsNo
 
 
 def before_next_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
-    """Let something happen after the next batch was judged and before it is committed."""
+    """Let something happen between the validation of the next batch and its commit."""
     commit = UploadStore.commit_batch
     waiting = [happens]
 
@@ -144,10 +146,10 @@ def before_next_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Aw
     monkeypatch.setattr(UploadStore, "commit_batch", commit_after)
 
 
-async def test_a_batch_judged_under_an_old_standing_is_not_known_under_the_new(
+async def test_a_batch_validated_under_an_old_standing_is_not_known_under_the_new(
     node: ResultsNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The laboratory is suspended between assessment and commit: what is sent again is judged by what holds now."""
+    """The laboratory is suspended between validation and commit, so a repeat is validated by the new standing."""
 
     async def suspend() -> None:
         request = SetLabStandingRequest(name=LAB_NAME, standing=lab_pb2.LAB_STANDING_SUSPENDED, reason="red light")
@@ -160,10 +162,10 @@ async def test_a_batch_judged_under_an_old_standing_is_not_known_under_the_new(
     assert [violation.reason for violation in answer.rejections[0].violations] == ["LAB_NOT_AUTHORIZED"]
 
 
-async def test_a_known_batch_that_is_purged_before_its_commit_is_judged_anew(
+async def test_a_known_batch_that_is_purged_before_its_commit_is_validated_again(
     node: ResultsNode, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is a duplicate of what is gone; the upload goes on with what may still come in."""
+    """A removed result makes no duplicate. The upload goes on with the reports that are still accepted."""
     month = month_start(month_of(NOW))
     tubes = [make_tube(0, reported=month - HOUR), make_tube(1, reported=month + HOUR)]
     await node.upload(tubes, "first")
@@ -181,8 +183,8 @@ async def test_a_known_batch_that_is_purged_before_its_commit_is_judged_anew(
     assert [violation.reason for violation in answer.rejections[0].violations] == ["BEFORE_HORIZON"]
 
 
-async def test_a_purge_forgets_what_was_known(node: ResultsNode, url: str, judged: JudgedTubes) -> None:
-    """All is judged once more, and then known again; the old notes are gone."""
+async def test_a_purge_forgets_what_was_known(node: ResultsNode, url: str, validated: ValidatedTubes) -> None:
+    """The tubes are validated again, and the batch is then known again. The old entries are deleted."""
     month = month_start(month_of(NOW))
     tubes = [make_tube(0, reported=month + HOUR)]
     await node.upload(tubes, "first")
@@ -191,7 +193,7 @@ async def test_a_purge_forgets_what_was_known(node: ResultsNode, url: str, judge
         await asyncio.to_thread(purge, database, month, NOW)
         for upload_id, expected in (("second", 2), ("third", 2)):
             (answer,) = await node.upload(tubes, upload_id)
-            assert (answer.duplicate_count, judged.count) == (1, expected)
+            assert (answer.duplicate_count, validated.count) == (1, expected)
         count = await database.read(lambda connection: len(connection.execute(select(known_batches)).all()))
         assert count == 1
     finally:

@@ -89,8 +89,8 @@ async def test_answers_beyond_a_message_are_refused_and_smaller_batches_answered
         raise AssertionError("no smaller batch was answered")
 
 
-async def test_rehearsals_of_a_process_share_one_memory(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """One that would need more is ended, whoever has the rest; when the others end there is room again."""
+async def test_dry_runs_of_a_process_share_one_budget(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """A dry run that would exceed the shared budget is ended. Once the others end, there is budget again."""
     limits = ResultsLimits(dry_run_reports=5)
     async with results_node(tmp_path, sqlite_url("results"), limits=limits) as node:
         await node.register()

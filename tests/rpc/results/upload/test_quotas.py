@@ -93,7 +93,7 @@ async def test_duplicates_beyond_the_days_share_end_the_stream(node: ResultsNode
     assert (await node.send([start("fresh"), batch_of(make_tubes(20, 1_000))]))[1] is None
 
 
-async def test_the_client_waits_as_long_as_it_is_told_and_ends_its_work(node: ResultsNode) -> None:
+async def test_the_client_waits_as_long_as_the_error_says_and_ends_its_work(node: ResultsNode) -> None:
     """A day sent a third time, beyond its share: slowed to a batch a minute, all acknowledged in the end."""
     tubes = make_tubes(100)
     for upload_id in ("first", "second"):

@@ -50,7 +50,7 @@ WRONG_STREAMS = {
 }
 
 
-async def test_a_stream_that_breaks_the_contract_is_told_why(node: ResultsNode) -> None:
+async def test_a_stream_that_breaks_the_contract_is_refused_with_its_reason(node: ResultsNode) -> None:
     """INVALID_ARGUMENT with the reason and the field; the next upload goes through."""
     told = {}
     for wrong, (frames, *_) in WRONG_STREAMS.items():
@@ -64,7 +64,7 @@ async def test_a_stream_that_breaks_the_contract_is_told_why(node: ResultsNode) 
     assert answer.accepted_count == 1
 
 
-async def test_an_unknown_laboratory_is_told_to_register(node: ResultsNode) -> None:
+async def test_an_unknown_laboratory_is_refused_with_its_reason(node: ResultsNode) -> None:
     answers, error = await node.send([start(lab=f"labs/{OTHER_USCC}"), batch_of(make_tubes(1))])
     assert answers == []
     assert error is not None
@@ -88,7 +88,7 @@ async def test_a_gap_ends_the_stream_after_what_came_before_it(node: ResultsNode
 
 
 async def test_an_id_used_again_for_other_people_ends_the_stream(either_node: ResultsNode) -> None:
-    """Those who were sent before are acknowledged again; then nobody is who is not stored, and a new id takes them."""
+    """Persons sent before are acknowledged again. Others are not stored, and need a new upload id."""
     await either_node.upload(make_tubes(4), batch=2)
     frames = [start(), batch_of(make_tubes(2)), batch_of([make_tube(2), make_tube(9)], 2)]
     answers, error = await either_node.send(frames)
@@ -202,17 +202,17 @@ async def test_validate_only_says_what_a_real_upload_says_and_stores_nothing(
 ) -> None:
     """Twice before the upload and once after it, when everything is a duplicate."""
     node, tubes = either_node, mixed_tubes()
-    rehearsed = await node.upload(tubes, "same", batch=batch, validate_only=True)
-    assert await node.upload(tubes, "same", batch=batch, validate_only=True) == rehearsed
+    dry_run = await node.upload(tubes, "same", batch=batch, validate_only=True)
+    assert await node.upload(tubes, "same", batch=batch, validate_only=True) == dry_run
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await node.upload_state("same")
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
     real = await node.upload(tubes, "same", batch=batch)
-    assert {answer.consistency_token for answer in rehearsed} == {""}
+    assert {answer.consistency_token for answer in dry_run} == {""}
     for answer in real:
         assert answer.consistency_token
         answer.consistency_token = ""
-    assert rehearsed == real
+    assert dry_run == real
     again = await node.upload(tubes, "later", batch=batch, validate_only=True)
     resent = await node.upload(tubes, "later", batch=batch)
     for answer in resent:

@@ -1,4 +1,4 @@
-"""The processes that judge uploads: one that dies takes no upload with it for good, and none outlives its server."""
+"""Worker processes that validate uploads: an upload survives a worker's death, and no worker survives its server."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.waiting import until
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """The processes under a server that judge; the one that tracks resources is not among them."""
+    """Return a server's worker processes, without Python's resource tracker."""
     return [child for child in process.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
 
 
 async def test_a_worker_killed_under_a_batch_interrupts_its_upload_and_no_other(
     tmp_path: Path, sqlite_url: MakeUrl
 ) -> None:
-    """UNAVAILABLE, nothing half stored, and the next upload is judged by new workers."""
+    """The call fails with UNAVAILABLE, nothing is stored in part, and new workers validate the next upload."""
     before = {child.pid for child in workers_of(psutil.Process())}
     async with results_node(tmp_path, sqlite_url("results"), workers=1) as node:
         await node.register()
@@ -50,7 +50,7 @@ async def test_a_worker_killed_under_a_batch_interrupts_its_upload_and_no_other(
 
 
 async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """SIGKILL gives it no time to end them; they find out by themselves, also with a batch in hand."""
+    """SIGKILL gives the server no time to end its workers. They notice it by themselves."""
     variables = {"results_database_url": sqlite_url("results"), "data_dir": str(tmp_path), "upload_workers": "2"}
     with daemon("serve", "results", results_address="127.0.0.1:0", **variables) as server:
         async with grpc.aio.insecure_channel(server.address) as channel:
@@ -64,8 +64,8 @@ async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_u
         assert alive == []
 
 
-async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> None:
-    """Its place is taken by others, at the first batch at the latest."""
+async def test_a_worker_killed_while_it_starts_does_not_stop_the_service() -> None:
+    """The pool starts other workers, at the first batch at the latest."""
     pool = ValidationPool(WorkerContext(b"p" * 32, 1, "sqlite"), 1)
     before = {child.pid for child in workers_of(psutil.Process())}
     warming = asyncio.ensure_future(pool.warm())
@@ -77,6 +77,6 @@ async def test_a_worker_killed_while_it_starts_keeps_nobody_from_serving() -> No
     for worker in await begun():
         worker.kill()
     await asyncio.wait_for(warming, 30)
-    judged = await pool.validate(make_lab(), NOW, 0, TubeBatch(tubes=make_tubes(3)).SerializeToString())
-    assert len(judged.results) == 3
+    validated = await pool.validate(make_lab(), NOW, 0, TubeBatch(tubes=make_tubes(3)).SerializeToString())
+    assert len(validated.results) == 3
     await asyncio.to_thread(pool.close)

@@ -73,7 +73,7 @@ async def told_from(node: ResultsNode, cursor: str = "", **filters: Any) -> list
         return await watcher.until_checkpoint()
 
 
-async def test_all_changes_are_told_from_the_beginning_and_as_they_come(node: ResultsNode) -> None:
+async def test_all_changes_are_sent_from_the_beginning_and_as_they_come(node: ResultsNode) -> None:
     """Each with the result of that revision as it stands."""
     await node.upload([make_tube(0, outcome=PENDING), make_tube(1)])
     async with watching(node) as watcher:
@@ -88,7 +88,7 @@ async def test_all_changes_are_told_from_the_beginning_and_as_they_come(node: Re
 
 
 async def test_a_watch_goes_on_after_any_message(node: ResultsNode) -> None:
-    """In the middle of a batch too; nothing is told twice or left out, with a filter as without."""
+    """Also in the middle of a batch, with a filter or without, nothing is sent twice or left out."""
     await node.upload(make_tubes(5))
     await node.upload([make_tube(5), make_tube(6, outcome=POSITIVE), make_tube(7)], "v")
     for filters in ({}, {"outcomes": [POSITIVE]}):
@@ -104,7 +104,7 @@ async def test_a_watch_goes_on_after_any_message(node: ResultsNode) -> None:
         assert await told_from(node, message.cursor) == []
 
 
-async def test_a_checkpoint_comes_once_all_is_told_and_then_as_a_heartbeat(tmp_path: Path, url: str) -> None:
+async def test_a_checkpoint_comes_after_all_changes_and_then_as_a_heartbeat(tmp_path: Path, url: str) -> None:
     """With the instant up to which everything was sent."""
     async with results_node(tmp_path, url, timing=ResultsTiming(watch_heartbeat=0.2)) as node:
         await node.register()
@@ -127,7 +127,7 @@ async def test_filters_narrow(node: ResultsNode) -> None:
     assert await told_from(node, outcomes=[POSITIVE], sample_region="220500") == ["R2@1"]
 
 
-async def test_a_watcher_whose_filter_takes_nothing_moves_on_all_the_same(node: ResultsNode) -> None:
+async def test_a_watcher_with_a_filter_that_matches_nothing_moves_on(node: ResultsNode) -> None:
     """Its checkpoint's cursor lies behind all that it did not want."""
     await node.upload(make_tubes(3))
     async with watching(node, outcomes=[POSITIVE]) as watcher:
@@ -165,7 +165,7 @@ WRONG: dict[str, tuple[WatchResultsRequest, Failure]] = {
 }
 
 
-async def test_a_watch_that_cannot_be_is_told_why(node: ResultsNode) -> None:
+async def test_a_faulty_watch_is_refused_with_its_reason(node: ResultsNode) -> None:
     answers = {
         name: await failure_of(node.results.WatchResults(request).read()) for name, (request, _) in WRONG.items()
     }
@@ -234,7 +234,7 @@ async def test_a_watch_ends_with_the_server_and_says_so(node: ResultsNode) -> No
 
 
 async def test_so_many_watchers_are_served_and_no_more(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """The next is told when to try again, and served once another has gone."""
+    """The next one is refused with a time to try again, and served once another has ended."""
     async with results_node(tmp_path, sqlite_url("results"), watchers="2") as node:
         await node.register()
         await node.upload([make_tube(0)])

@@ -128,7 +128,7 @@ async def test_a_writer_is_held_until_the_commit_and_free_after_it(postgresql: L
     ]
 
 
-async def test_many_concurrent_writers_are_read_whole_and_in_order(database_url: MakeUrl) -> None:
+async def test_many_concurrent_writers_are_read_completely_and_in_order(database_url: MakeUrl) -> None:
     """Three processes write nine streams while a watcher reads."""
     url = database_url("results")
     async with AsyncExitStack() as stack:

@@ -58,7 +58,7 @@ async def test_what_lies_behind_a_writers_limit_holds_up_what_came_after_it(post
     assert [read(postgresql, cursor, 2) for _ in range(3)] == [["A", "B"], ["C", "D", "E"], []]
 
 
-async def test_a_commit_during_a_read_is_returned_whole_or_not_at_all(postgresql: Laboratory) -> None:
+async def test_a_commit_during_a_read_is_returned_completely_or_not_at_all(postgresql: Laboratory) -> None:
     """Two commits happen after the first writer is read and before the second one is."""
     commit(postgresql, "A")
     with holding_first_writer(postgresql):

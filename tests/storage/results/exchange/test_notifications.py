@@ -71,7 +71,7 @@ def names(changes: Sequence[object]) -> list[str]:
     ]
 
 
-async def test_each_subscriber_is_told_of_its_persons_alone_once_a_commit(nation: Laboratory) -> None:
+async def test_each_subscriber_is_notified_of_its_subjects_alone_once_a_commit(nation: Laboratory) -> None:
     await subscribe(nation, HENAN, 0, 2)
     await subscribe(nation, SHANDONG, 2)
     await nation.send(make_tubes(4))
@@ -81,7 +81,7 @@ async def test_each_subscriber_is_told_of_its_persons_alone_once_a_commit(nation
     assert await notified(nation, HENAN, after=2) == []
 
 
-async def test_whom_nobody_subscribes_to_leaves_no_notification(nation: Laboratory) -> None:
+async def test_a_subject_without_subscribers_leaves_no_notification(nation: Laboratory) -> None:
     await nation.send(make_tubes(4))
     await subscribe(nation, HENAN, 9)
     await nation.send(make_tubes(4, 20), upload_id="v")
@@ -109,7 +109,7 @@ async def test_subscribing_twice_is_subscribing(nation: Laboratory) -> None:
     assert all(len(replica.content_hash) == 16 for replica in known.replicas)
 
 
-async def test_what_was_told_and_acknowledged_is_forgotten_but_for_the_last(nation: Laboratory) -> None:
+async def test_acknowledged_notifications_are_deleted_but_for_the_last(nation: Laboratory) -> None:
     await subscribe(nation, HENAN, *range(5))
     for person in range(5):
         await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
@@ -140,7 +140,7 @@ async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None
     assert seen == list(range(2, 62))
 
 
-async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
+async def test_a_subscription_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
     """Such a commit sends no notification, so what it writes must be in the answer."""
     looked, may_end = threading.Event(), threading.Event()
 
@@ -170,7 +170,7 @@ async def test_who_subscribes_waits_for_commits_that_have_looked_before(postgres
     assert await postgresql.database.read(find_open_transactions) == set()
 
 
-async def test_who_subscribes_while_reports_come_in_misses_none(nation: Laboratory) -> None:
+async def test_a_subscription_made_while_reports_come_in_misses_none(nation: Laboratory) -> None:
     """Each report is in the answer or in a notification."""
     stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
     persons = range(40)
@@ -236,7 +236,7 @@ async def test_of_what_retention_removed_the_notification_alone_is_left(nation: 
     assert await notified(nation, HENAN) == [(1, []), (2, [])]
 
 
-async def test_a_subscription_ends_when_nothing_is_kept_of_the_person_and_nobody_asked_since(
+async def test_a_subscription_ends_when_no_results_are_kept_and_no_import_was_made_since(
     nation: Laboratory,
 ) -> None:
     """An old subscription stays if its subject has a result under any document, or if it was renewed."""

@@ -37,7 +37,7 @@ async def tell(nation: Laboratory, *replicas: Replica) -> Applied:
     return await nation.database.write(nation.stores.applier.apply, replicas, Arrival(NATION, JILIN, NOW + SECOND))
 
 
-async def test_what_is_told_otherwise_later_is_the_next_revision_once(nation: Laboratory) -> None:
+async def test_a_revision_sent_later_with_other_content_is_the_next_revision_once(nation: Laboratory) -> None:
     """The revisions may come one by one or together, and repeatedly."""
     first = await newest(nation)
     other = first._replace(

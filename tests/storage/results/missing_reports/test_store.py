@@ -137,7 +137,7 @@ async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
     return await store.database.read(work)
 
 
-async def test_a_missing_report_of_a_laboratory_of_this_node_is_listed_here_and_passed_on_to_nobody(
+async def test_a_missing_report_of_a_laboratory_of_this_node_is_listed_here_and_not_passed_on(
     store: Laboratory,
 ) -> None:
     await register(store)
@@ -190,7 +190,7 @@ async def test_the_nation_tells_the_laboratorys_node_and_not_the_one_that_raised
     assert await listed(store) == []
 
 
-async def test_one_to_a_laboratory_that_nobody_has_registered_is_listed_at_the_nation(store: Laboratory) -> None:
+async def test_one_of_an_unregistered_laboratory_is_listed_at_the_nation(store: Laboratory) -> None:
     report = MissingReport(USCC, "R1", NOW, HENAN)
     assert await receive(store, report, report, node=NATION, sender=HENAN) == []
     assert await listed(store) == [ListedReport(report, None)]
@@ -202,7 +202,7 @@ async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Lab
     assert await listed(store) == []
 
 
-async def test_whoever_names_another_node_as_the_one_that_raised_it_is_not_believed(store: Laboratory) -> None:
+async def test_a_node_that_names_another_as_the_raising_node_is_not_believed(store: Laboratory) -> None:
     await receive(store, MissingReport(USCC, "R1", NOW, JILIN), node=NATION, sender=HENAN)
     assert [each.report.raising_node for each in await listed(store)] == [HENAN]
 
@@ -228,7 +228,7 @@ async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_labo
     assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 
 
-async def test_a_node_that_registers_a_laboratory_is_told_what_was_raised_before(store: Laboratory) -> None:
+async def test_a_node_that_registers_a_laboratory_gets_what_was_raised_before(store: Laboratory) -> None:
     """The node that sends the laboratory is its home: no other node could ask it to upload the report."""
     await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=NATION, sender=HENAN)
     await settle(store, JILIN)
@@ -312,7 +312,7 @@ async def test_they_are_listed_newest_first_page_after_page(store: Laboratory) -
     assert len(await numbers(store, OTHER_USCC)) == 10
 
 
-async def test_old_ones_and_those_whose_report_is_about_to_be_removed_are_forgotten(store: Laboratory) -> None:
+async def test_old_ones_and_those_with_a_report_about_to_be_removed_are_deleted(store: Laboratory) -> None:
     """Otherwise a closed missing report would be open again."""
     await register(store)
     await show(store, claim("R1"), claim("R2"))

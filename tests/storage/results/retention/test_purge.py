@@ -370,7 +370,7 @@ def partitions(laboratory: Laboratory) -> list[str]:
     return [partition.name for partition in laboratory.database.read_now(list_partitions)]
 
 
-async def test_whole_months_are_dropped_and_a_running_service_notices(postgresql: Laboratory) -> None:
+async def test_complete_months_are_dropped_and_a_running_service_notices(postgresql: Laboratory) -> None:
     """The month that contains the instant stays. A dropped month is not made again for a late upload."""
     for months in range(4):
         await postgresql.send([make_tube(months, reported=NOW - (1 + months * 31) * DAY)], upload_id=f"u{months}")

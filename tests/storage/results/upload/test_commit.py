@@ -1,4 +1,4 @@
-"""Committing batches: what is stored, what is told, and that a report is stored once, on both engines."""
+"""Committing batches on both engines: what is stored and answered, and that a report is stored once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_the_same_report_is_a_duplicate_within_a_batch_and_across_uploads(
 
 
 async def test_other_content_is_a_conflict_within_a_batch_and_across_uploads(laboratory: Laboratory) -> None:
-    """The one that came first stays; the other is told to use CorrectResult and harms no neighbour."""
+    """The first one stays. The other is rejected with a hint at CorrectResult and affects no other."""
     changed = make_tube(0, site="另一采样点")
     first = await laboratory.send([make_tube(0), changed, make_tube(1)])
     assert (counts(first), rejected(first)) == ((3, 2, 0, 1), [(1, 0, ["CONFLICT"])])
@@ -162,7 +162,7 @@ async def test_get_upload_adds_up_what_was_acknowledged(laboratory: Laboratory) 
 
 
 async def test_a_replayed_batch_is_acknowledged_without_effect(laboratory: Laboratory) -> None:
-    """What it stored counts as duplicate, what was rejected is told again, the upload's counters stand."""
+    """Stored reports count as duplicates, rejections are repeated, and the upload's counters stay."""
     batch = [make_tube(0, 2), make_tube(5, 3, region="999999"), make_tube(0, 2, site="另一采样点")]
     first = await laboratory.send(batch)
     before = await laboratory.stores.uploads.get_upload(USCC, "u")
@@ -177,7 +177,7 @@ async def test_a_replayed_batch_is_acknowledged_without_effect(laboratory: Labor
 
 
 @pytest.mark.parametrize("found", ["find_keys", "hold_keys"])
-async def test_a_report_removed_before_it_is_compared_is_judged_anew(
+async def test_a_report_removed_before_it_is_compared_is_validated_again(
     postgres_url: MakeUrl, monkeypatch: pytest.MonkeyPatch, found: str
 ) -> None:
     """Retention removes its key after the claim failed: nothing is stored without one, and the next try claims it."""

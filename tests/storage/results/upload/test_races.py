@@ -167,7 +167,7 @@ async def test_months_needed_at_once_by_several_processes_are_made_once(laborato
     assert len(await laboratories[0].numbers()) == PROCESSES * months * 5
 
 
-async def test_a_stream_whose_caller_is_cancelled_ends_its_commit(laboratories: Sequence[Laboratory]) -> None:
+async def test_a_stream_with_a_cancelled_caller_ends_its_commit(laboratories: Sequence[Laboratory]) -> None:
     """The batch is stored as a whole or not at all, and its writer is free again: the next batch goes on."""
     task = asyncio.ensure_future(laboratories[0].send(make_tubes(BATCH), upload_id="cut"))
     await turns(3)

@@ -85,7 +85,7 @@ steps = st.lists(
 async def test_any_slicing_with_any_replays_ends_the_same(
     laboratory: Laboratory, steps: list[tuple[int, int, bool]]
 ) -> None:
-    """The same set stored, the same counters, and each rejection told again word for word."""
+    """The same results are stored, the counters are the same, and each rejection is repeated word for word."""
     state, rejections = await undisturbed(laboratory)
     run = f"r{next(_runs)}"
     tubes = a_day(run)

@@ -65,7 +65,7 @@ async def test_people_stored_by_another_upload_are_duplicates(laboratory: Labora
     assert counts(await laboratory.send(make_tubes(3, 10))) == (3, 0, 3, 0)
 
 
-async def test_a_rejection_is_told_again_whoever_stands_in_its_place(laboratory: Laboratory) -> None:
+async def test_a_rejection_is_repeated_whatever_is_stored_in_its_place(laboratory: Laboratory) -> None:
     """It acknowledges nobody; persons that no tube of the first upload had are another upload's."""
     await laboratory.send([make_tube(0), make_tube(1, region="999999")])
     assert rejected(await laboratory.send([make_tube(0), make_tube(7)])) == [(1, -1, ["REGION_UNKNOWN"])]
@@ -75,7 +75,7 @@ async def test_a_rejection_is_told_again_whoever_stands_in_its_place(laboratory:
     assert (await refusal(laboratory, [make_tube(10)], 2))["offset"] == "2"
 
 
-async def test_what_is_rejected_now_is_told_though_it_was_not_then(laboratory: Laboratory) -> None:
+async def test_a_replay_reports_what_is_rejected_only_now(laboratory: Laboratory) -> None:
     """Of an id used again for faulty people; and once for a tube that was rejected in part before."""
     bad_pool = make_tube(10, 3)
     bad_pool.persons[1].document.number = "410105186001010011"
@@ -97,8 +97,8 @@ async def test_a_replay_after_revisions_is_a_replay(laboratory: Laboratory) -> N
     assert counts(await laboratory.send(tubes)) == (4, 0, 4, 0)
 
 
-async def test_a_replay_after_a_purge_is_told_what_is_gone(laboratory: Laboratory) -> None:
-    """It is not stored any more, and nobody is told that it is."""
+async def test_a_replay_after_a_purge_reports_what_is_removed(laboratory: Laboratory) -> None:
+    """It is not stored any more, and no answer says that it is."""
     tubes = [make_tube(0, reported=BEFORE), make_tube(1), make_tube(2, reported=BEFORE, region="999999")]
     await laboratory.send(tubes)
     purge(laboratory.database, BEFORE + HOUR, NOW)
@@ -107,7 +107,7 @@ async def test_a_replay_after_a_purge_is_told_what_is_gone(laboratory: Laborator
     assert rejected(answer) == [(0, 0, ["BEFORE_HORIZON"]), (2, -1, ["REGION_UNKNOWN"])]
 
 
-async def test_a_replay_under_a_new_standing_is_told_it(laboratory: Laboratory) -> None:
+async def test_a_replay_under_a_new_standing_reports_it(laboratory: Laboratory) -> None:
     """As any upload under that standing is."""
     await laboratory.send(make_tubes(2))
     await suspend(laboratory, REPORTED - DAY)

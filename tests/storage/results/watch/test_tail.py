@@ -83,7 +83,7 @@ async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laborator
         assert len(statements) < 10
 
 
-async def test_a_commit_of_this_process_is_told_at_once(sqlite: Laboratory) -> None:
+async def test_a_commit_of_this_process_is_read_at_once(sqlite: Laboratory) -> None:
     """It does not wait for the next poll."""
     async with tail_of(sqlite, ResultsTiming(tail_poll=3600.0)).open({}) as reader:
         await reader.next(0)
@@ -100,7 +100,7 @@ async def test_a_commit_of_another_process_is_found(laboratory: Laboratory) -> N
         assert await results_by(reader, 1) == ["R0"]
 
 
-async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: Laboratory) -> None:
+async def test_readers_of_every_pace_get_everything_in_order(laboratory: Laboratory) -> None:
     """Some readers fall behind the window, some begin later at a cursor in the middle, while six streams upload."""
     tail = tail_of(laboratory, limits=TailLimits(read=7, window=40, page=5))
     everything, committed = 6 * 8 * 4, 0
@@ -141,7 +141,7 @@ async def test_followers_of_every_pace_are_told_everything_in_order(laboratory: 
                 assert own == sorted(own)
 
 
-async def test_those_who_do_not_read_hold_nothing(sqlite: Laboratory) -> None:
+async def test_subscribers_that_do_not_read_hold_nothing(sqlite: Laboratory) -> None:
     """A hundred readers hold one page each while more is committed than the window holds. They still get all of it."""
     tail = tail_of(sqlite, limits=TailLimits(read=50, window=100, page=10))
     async with AsyncExitStack() as stack:
@@ -189,7 +189,7 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
     assert most == TailLimits().database_reads
 
 
-async def test_a_page_says_up_to_when_all_is_told(sqlite: Laboratory) -> None:
+async def test_a_page_says_up_to_when_it_is_complete(sqlite: Laboratory) -> None:
     """It is None while there is more, and never goes back."""
     await sqlite.send(make_tubes(3))
     async with tail_of(sqlite, limits=TailLimits(page=2)).open({}) as reader:
@@ -228,7 +228,7 @@ class FailingLog:
 @pytest.mark.parametrize(
     "error", [Unavailable("DATABASE_UNAVAILABLE", "away"), OutOfRange("CURSOR_TOO_OLD", "of another log")]
 )
-async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_when_it_is_back(
+async def test_an_unavailable_log_fails_each_reader_and_is_read_again_when_it_is_back(
     sqlite: Laboratory, error: HutongError
 ) -> None:
     log = FailingLog()
@@ -245,7 +245,7 @@ async def test_a_log_that_is_away_is_told_to_each_follower_and_followed_again_wh
 
 
 @in_virtual_time
-async def test_nobody_reads_when_nobody_follows() -> None:
+async def test_the_log_is_not_read_without_subscribers() -> None:
     log = FailingLog()
     tail = ChangeTail(log, FixedClock(NOW), Drain(), asyncio.Event(), ResultsTiming())
     for _ in range(2):

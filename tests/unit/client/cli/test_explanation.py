@@ -20,7 +20,7 @@ def test_every_reason_and_use_has_words() -> None:
     assert set(USES) == set(decision_pb2.EvidenceUse.values()) - {0}
 
 
-def test_recognition_is_told_with_its_rule_and_its_end_in_civil_time() -> None:
+def test_recognition_is_explained_with_its_policy_and_its_end_in_civil_time() -> None:
     """Outcome, reason, until when, by which rule, resting on what."""
     decision = Decision(
         outcome=decision_pb2.DECISION_OUTCOME_RECOGNIZED,
@@ -36,7 +36,7 @@ def test_recognition_is_told_with_its_rule_and_its_end_in_civil_time() -> None:
     assert "Record: labs/x/results/R1@1" in text
 
 
-def test_what_was_not_used_is_told_with_the_reason() -> None:
+def test_what_was_not_used_is_explained_with_the_reason() -> None:
     """Also where a paper differs from its record."""
     decision = Decision(
         outcome=decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED,

@@ -54,7 +54,7 @@ def test_journal_that_finds_no_room_leaves_the_one_before(tmp_path: Path, monkey
     assert [found.read_bytes() for found in tmp_path.iterdir()] == [before]
 
 
-def test_journal_holds_nobody(tmp_path: Path) -> None:
+def test_journal_holds_no_identity(tmp_path: Path) -> None:
     """It lies about longer than the file."""
     path = tmp_path / "journal"
     JournalWriter(path, FRESH, lambda: (0, "")).write()

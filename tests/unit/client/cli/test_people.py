@@ -50,7 +50,7 @@ def test_gate_keeps_its_own_marks() -> None:
         assert line not in broken.fault
 
 
-def test_file_that_names_nobody_is_refused(tmp_path: Path) -> None:
+def test_file_that_names_no_person_is_refused(tmp_path: Path) -> None:
     """An empty one, and one without the column."""
     for text in ("", "name,region\nx,y\n"):
         path = tmp_path / "people.csv"
@@ -59,7 +59,7 @@ def test_file_that_names_nobody_is_refused(tmp_path: Path) -> None:
             list(read_people(path, TEMPLATE))
 
 
-def test_lines_of_a_pipe_come_whole(tmp_path: Path) -> None:
+def test_lines_of_a_pipe_come_completely(tmp_path: Path) -> None:
     """Also the last one, without its line end."""
     path = tmp_path / "pipe"
     path.write_text("a\nbb\nccc", encoding="utf-8")

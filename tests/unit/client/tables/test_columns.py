@@ -53,7 +53,7 @@ def test_titles_may_stand_above_the_header(tmp_path: Path, delimiter: str) -> No
         assert (row.number, row.cells["report_no"]) == (5, "R00001")
 
 
-def test_of_many_first_rows_the_likeliest_header_is_told_of(tmp_path: Path) -> None:
+def test_of_many_first_rows_the_likeliest_header_is_named(tmp_path: Path) -> None:
     """What it lacks, and not that a title names no column. A header far below is none."""
     rows = [*ABOVE, ["姓名", "身份证号", "采样时间", "报告编号"], ["赵示例", CARDS[0], "2022-08-09", "R1"]]
     with pytest.raises(NotATable, match=r"lacks nat_result \(检测结果\)"):
@@ -71,7 +71,7 @@ def test_of_many_first_rows_the_likeliest_header_is_told_of(tmp_path: Path) -> N
         ([list(map(str, range(len(HEADER))))], "row 1 looks like a person's"),
     ],
 )
-def test_what_stands_above_the_header_and_is_no_title_is_told_of(
+def test_rows_above_the_header_that_are_no_title_are_reported(
     tmp_path: Path, above: list[list[str]], hint: str
 ) -> None:
     """Two tables in one file, or a header below people: nobody is left out without a word."""

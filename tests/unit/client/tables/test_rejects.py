@@ -27,7 +27,7 @@ def rejected(number: int) -> Rejected:
     )
 
 
-def test_row_is_told_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
+def test_row_is_written_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
     """So that a clerk can mend it in the same place."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
@@ -40,7 +40,7 @@ def test_row_is_told_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
     assert {column: row[column] for column in HEADER} == line(2) | {"card_no": '="{}"'.format(line(2)["card_no"])}
 
 
-def test_cells_beyond_the_header_are_told_too(tmp_path: Path) -> None:
+def test_cells_beyond_the_header_are_written_too(tmp_path: Path) -> None:
     """They are what is to be mended."""
     path = tmp_path / "rejects.csv"
     row = Row(2, {}, (*line(2).values(), "astray"), "too many cells")

@@ -87,7 +87,7 @@ def test_missing_pool_size_is_the_number_of_rows() -> None:
 
 
 def test_bad_row_harms_no_neighbour() -> None:
-    """The others of its tube are sent; all of its own faults are told at once."""
+    """The other persons of its tube are sent. All of its own faults are reported at once."""
     rows = pool("A", 3)
     rows[1] |= {"sample_date": "44782.25", "card_no": "4.10105E+17", "report_date": "2022-08-09"}
     items = split(*rows)
@@ -102,7 +102,7 @@ def test_bad_row_harms_no_neighbour() -> None:
     [({"nat_result": "阳性"}, "nat_result"), ({"nat_result": "待定"}, "nat_result"), ({"pool_size": "5"}, "pool_size")],
 )
 def test_tube_that_contradicts_itself_is_not_guessed(changes: dict[str, str], column: str) -> None:
-    """Two results in one tube, a readable and an unreadable one, two sizes: nobody of it is sent."""
+    """A tube with two results, with an unreadable result, or with two sizes is not sent at all."""
     rows = [*pool("A", 2), line(9)]
     rows[1] |= changes
     items = split(*rows)

@@ -76,7 +76,7 @@ def test_chinese_document_type_is_understood(word: str, expected: int) -> None:
     assert read_document_type(word, "") == expected
 
 
-def test_missing_document_type_is_told_by_the_number_only_without_doubt() -> None:
+def test_missing_document_type_follows_from_the_number_only_without_doubt() -> None:
     """A card's 18 characters tell; eight digits could be several things."""
     assert read_document_type(None, CARD) == identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD
     assert read_document_type(None, "810000186001010017") == identity_pb2.DOCUMENT_TYPE_RESIDENCE_PERMIT

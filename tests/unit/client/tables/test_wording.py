@@ -75,7 +75,7 @@ def test_every_field_with_a_rule_has_words() -> None:
     assert not [path for path in ruled_paths(Tube.DESCRIPTOR) if "regex" in explain_rule(path, "does not match regex")]
 
 
-def test_words_that_somebody_wrote_stay() -> None:
+def test_other_words_of_a_service_stay() -> None:
     """A service says more than a rule can."""
     assert explain_rule("report_time", "is too early") == "is too early"
     assert explain_rule("nobody.knows", "value is required") == "value is required"

@@ -30,7 +30,7 @@ FROM_SAMPLING = Requirement(basis=2, duration=48 * HOUR)
 
 
 def publish(revision: Revision, *others: Revision, jurisdiction: str = "000000") -> None:
-    """Judge a publication beside policies that stand."""
+    """Check a publication against published policies."""
     check_publication(Publication(revision, jurisdiction, NOW), PolicyBook(others))
 
 
@@ -95,7 +95,7 @@ def test_policy_that_ends_before_the_floor_begins_is_let_through() -> None:
     publish(make_revision(requirement=FROM_SAMPLING, start=0, end=100 * HOUR), FLOOR)
 
 
-def test_all_breaches_are_told_at_once() -> None:
+def test_all_breaches_are_reported_at_once() -> None:
     """Two floors, a tie and a start in the past without a reason."""
     provincial = make_revision("410000", "floor", floor=True, start=150 * HOUR)
     other = make_revision(policy_id="other", purposes=(4,))
@@ -131,7 +131,7 @@ def test_all_breaches_are_told_at_once() -> None:
     ],
 )
 def test_tie_is_ambiguous(mine: dict[str, object], theirs: dict[str, object], ties: bool) -> None:
-    """Same jurisdiction, neither more specific, both in force, somebody whom both speak of."""
+    """Two policies of a jurisdiction tie if both are in force, share a question, and none is more specific."""
     one = make_revision(**mine)  # type: ignore[arg-type]
     other = make_revision(policy_id="other", **theirs)  # type: ignore[arg-type]
     if ties:
@@ -217,7 +217,7 @@ def test_withdrawal_may_not_bring_a_tie_back() -> None:
     check_withdrawal(older, PolicyBook([older, newer, other]))
 
 
-def test_everything_against_a_policy_is_told_at_once() -> None:
+def test_all_faults_of_a_policy_are_reported_at_once() -> None:
     """Its own faults, broken rules of the contract, a foreign place, a floor, a tie and a start in the past."""
     mine = make_revision(
         requirement=replace(FROM_SAMPLING, sampling_proof=0), start=200 * HOUR, end=100 * HOUR, retroactive_reason=""
@@ -237,7 +237,7 @@ def test_everything_against_a_policy_is_told_at_once() -> None:
     ]
 
 
-def test_foreign_policy_is_told_its_breaches_too() -> None:
+def test_a_foreign_policy_gets_its_breaches_too() -> None:
     """A province that publishes a national policy against the floor that stands hears of both."""
     against = make_revision("000000", "second", requirement=FROM_SAMPLING, start=NOW)
     with pytest.raises(PermissionDenied) as caught:

@@ -142,7 +142,7 @@ def test_interval_is_constant_inside_and_cannot_be_widened(
 def test_unknown_origin_is_answered_by_both_classes(
     revisions: list[Revision], region: str, purpose: int, at: int
 ) -> None:
-    """One answer where the classes agree, else both, each as if told; united grounds; the intersection of intervals."""
+    """One answer if the classes agree, otherwise both, with united grounds and the intersection of their intervals."""
     book = PolicyBook(revisions)
     same, other = (book.resolve_class(region, purpose, origin, at) for origin in (SAME_PROVINCE, OTHER_PROVINCE))
     answer = book.resolve(region, purpose, "", at)
@@ -162,7 +162,7 @@ def test_unknown_origin_is_answered_by_both_classes(
         assert inside == in_both
 
 
-def test_origin_is_unknown_only_where_it_is_not_told() -> None:
+def test_origin_is_unknown_only_if_it_is_not_given() -> None:
     """Nothing, and the whole country, are no origin; a place of the same province is one."""
     told_origins = [origin_class("220502", origin) for origin in ("", "000000", "220100", "410100")]
     assert told_origins == [UNKNOWN_ORIGIN, UNKNOWN_ORIGIN, SAME_PROVINCE, OTHER_PROVINCE]

@@ -30,7 +30,7 @@ def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn
 
 
 def test_the_nations_own_revisions_come_in_order() -> None:
-    """As they were told, withdrawals with them; what the nation keeps for a province is left where it is."""
+    """They are stored as sent, with withdrawals. Policies that the nation published for a province stay unchanged."""
     update = SnapshotUpdate(is_whole=True)
     one, other = told(), told(number=2, withdrawn=True)
     for policy in (one, told("jurisdictions/410100/policies/hotel"), other):
@@ -109,7 +109,7 @@ def test_what_cannot_be_understood_is_left_out_and_named(spoil: Callable[[policy
 
 
 def test_what_the_nation_lost_is_missing() -> None:
-    """Revisions of its own that are known and were not told; the province's own are not looked at."""
+    """Known revisions of the nation that the snapshot lacks are reported. The province's own are not examined."""
     update = SnapshotUpdate(is_whole=True)
     update.add(told())
     spoilt = told(number=2)

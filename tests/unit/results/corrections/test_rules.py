@@ -202,7 +202,7 @@ def test_no_sequence_of_corrections_lets_a_negative_count_for_longer(
         history.append(new)
 
 
-def test_a_report_whose_beginning_is_removed_does_not_become_negative_again() -> None:
+def test_a_report_with_removed_first_revisions_does_not_become_negative_again() -> None:
     """Retention has removed its negative revision, so the new one's times cannot be compared."""
     kept = [result(POSITIVE, revision=2)]
     assert refused(kept, correction_to(NEGATIVE)) == {"outcome": "CONFLICT"}

@@ -8,7 +8,7 @@ from services.domain.instant import SECOND
 from services.results.exchange.clock_skew import ClockSkewMonitor
 
 
-def test_each_crossing_is_told_once_and_hovering_about_the_limit_is_none() -> None:
+def test_each_crossing_is_reported_once_and_hovering_about_the_limit_is_none() -> None:
     report = ClockSkewMonitor("220000")
     with capture_logs() as logs:
         for seconds in (0, 59, 61, 59, 61, 300, 31, 29, 59, -61, -300, -1):

@@ -72,7 +72,7 @@ LATER = NOW + 20
         ),
     ],
 )
-def test_a_revision_that_is_known_by_number_is_judged_by_what_it_says(
+def test_a_revision_with_a_known_number_is_reconciled_by_its_content(
     received: StoredResult, expected: Reconciliation
 ) -> None:
     """Only what its node wrote later and otherwise stands in the place of what is here."""

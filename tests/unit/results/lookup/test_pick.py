@@ -112,7 +112,7 @@ def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResul
     assert longest(returned) == longest(results)
 
 
-def test_a_revoked_laboratory_clears_nobody() -> None:
+def test_a_revoked_laboratory_clears_no_positive() -> None:
     """Its negative may be left out. The positive that it seems to clear is returned."""
     newer = [stored(number, PENDING) for number in range(12, 3, -1)]
     results = [stored(20, sampled=900, lab=REVOKED), *newer, stored(1, POSITIVE)]

@@ -1,4 +1,4 @@
-"""How a duplicate is told from a conflict: everything a laboratory states of a person is in the content hash."""
+"""Duplicates and conflicts: everything that a laboratory states about a person is in the content hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A laboratory's share: what it may do, what it is told beyond it, and that others are not touched."""
+"""A laboratory's quota: what it may do, the error beyond it, and that other laboratories are not affected."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_persons_come_no_faster_than_their_rate(world: World) -> None:
 
 
 async def test_a_pause_earns_one_second_and_no_more(world: World) -> None:
-    """Whoever was silent for an hour may not send an hour's worth at once."""
+    """A laboratory that sent nothing for an hour may not send an hour's quota at once."""
     await world.quotas.admit(USCC, 5_000)
     world.clock.advance(HOUR)
     for _ in range(3):
@@ -75,7 +75,7 @@ async def test_a_pause_earns_one_second_and_no_more(world: World) -> None:
     assert world.slept == [1.0]
 
 
-async def test_a_clock_that_is_set_back_holds_nobody_up(world: World) -> None:
+async def test_a_clock_that_is_set_back_delays_no_upload(world: World) -> None:
     """Each batch waits for the one before it at most, whatever the clock says."""
     for _ in range(3):
         await world.quotas.admit(USCC, 1_000)
@@ -93,7 +93,7 @@ async def test_one_laboratorys_persons_do_not_delay_another(world: World) -> Non
 
 
 async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones(world: World) -> None:
-    """Until the penalty is over; a loop that asks at once is held before it is told; the other is not touched."""
+    """It is refused until the penalty is over, each time after a delay. The other laboratory is not affected."""
     world.quotas.count_duplicates(USCC, 100)
     with pytest.raises(ResourceExhausted) as caught:
         world.quotas.count_duplicates(USCC, 1)
@@ -110,7 +110,7 @@ async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones
             world.quotas.count_duplicates(USCC, 1)
 
 
-async def test_whoever_waits_out_a_penalty_takes_up_its_streams(world: World) -> None:
+async def test_a_laboratory_may_open_all_its_streams_after_its_penalty(world: World) -> None:
     """So that a loop of many threads is held too: refused ones count while they are held."""
     with pytest.raises(ResourceExhausted):
         world.quotas.count_duplicates(USCC, 101)

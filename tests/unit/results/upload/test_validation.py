@@ -1,4 +1,4 @@
-"""What a laboratory sends is judged item by item: all that is wrong is told, and nothing harms its neighbour."""
+"""Uploads are validated item by item: every fault is reported, and no item affects another."""
 
 from __future__ import annotations
 
@@ -32,42 +32,42 @@ WARNED = lab_pb2.LAB_STANDING_WARNED
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 
 
-def reasons(judged: ValidatedBatch) -> dict[tuple[int, int], dict[str, str]]:
-    """(tube, person) → field → reason; no item is told twice and no field of it twice."""
+def reasons(validated: ValidatedBatch) -> dict[tuple[int, int], dict[str, str]]:
+    """Return (tube, person) → field → reason. No item is reported twice, and no field of an item either."""
     found: dict[tuple[int, int], dict[str, str]] = {}
-    for rejection in judged.rejections:
+    for rejection in validated.rejections:
         fields = {violation.field: violation.reason for violation in rejection.violations}
         assert len(fields) == len(rejection.violations)
         found[rejection.tube_index, rejection.person_index] = fields
-    assert len(found) == len(judged.rejections)
+    assert len(found) == len(validated.rejections)
     return found
 
 
-def only(judged: ValidatedBatch) -> Rejection:
-    (rejection,) = judged.rejections
+def only(validated: ValidatedBatch) -> Rejection:
+    (rejection,) = validated.rejections
     return rejection
 
 
 def test_a_right_tube_fans_out_to_its_persons() -> None:
-    judged = validate_batch([make_tube(0, 5, pool_size=10)], 7)
-    assert (judged.offset, list(judged.person_counts), list(judged.rejections)) == (7, [5], [])
-    assert [row.report_number for row in judged.results] == [f"R{person}" for person in range(5)]
-    assert [row.subject_key for row in judged.results] == [subject_key(person) for person in range(5)]
-    assert {row.reference_time for row in judged.results} == {REPORTED}
+    validated = validate_batch([make_tube(0, 5, pool_size=10)], 7)
+    assert (validated.offset, list(validated.person_counts), list(validated.rejections)) == (7, [5], [])
+    assert [row.report_number for row in validated.results] == [f"R{person}" for person in range(5)]
+    assert [row.subject_key for row in validated.results] == [subject_key(person) for person in range(5)]
+    assert {row.reference_time for row in validated.results} == {REPORTED}
 
 
 def test_a_tube_of_an_item_that_is_not_admitted_is_rejected_by_its_item() -> None:
     """Among tubes of the default item, which stay; a name that is none is a fault of its form."""
     tubes = [make_tube(0), make_tube(1, item=ANTIGEN), make_tube(2, item="items/Antigen"), make_tube(3, item=HEPATITIS)]
-    judged = validate_batch(tubes, items=("", "hepatitis-b"))
-    assert [row.report_number for row in judged.results] == ["R0", "R3"]
-    assert reasons(judged) == {(1, -1): {"item": "ITEM_NOT_ADMITTED"}, (2, -1): {"item": "INVALID_FIELD"}}
-    assert ANTIGEN in judged.rejections[0].violations[0].description
-    assert not judged.rejections[0].retryable
+    validated = validate_batch(tubes, items=("", "hepatitis-b"))
+    assert [row.report_number for row in validated.results] == ["R0", "R3"]
+    assert reasons(validated) == {(1, -1): {"item": "ITEM_NOT_ADMITTED"}, (2, -1): {"item": "INVALID_FIELD"}}
+    assert ANTIGEN in validated.rejections[0].violations[0].description
+    assert not validated.rejections[0].retryable
 
 
-def test_all_faults_of_a_tube_are_told_at_once() -> None:
-    """Region, pool, outcome, times and persons, in one rejection for all of them."""
+def test_all_faults_of_a_tube_are_reported_at_once() -> None:
+    """One rejection names region, pool, outcome, times and persons."""
     tube = make_tube(0, 3, pool_size=2, outcome=POSITIVE, region="999999")
     tube.tube_code = "T\x07"
     tube.receive_time.CopyFrom(to_timestamp(NOW + HOUR))
@@ -90,26 +90,26 @@ def test_all_faults_of_a_tube_are_told_at_once() -> None:
     assert not rejection.retryable
 
 
-def test_all_faults_of_a_person_are_told_at_once() -> None:
+def test_all_faults_of_a_person_are_reported_at_once() -> None:
     """A bad report number does not hide a bad check character, and the others of the tube are stored."""
     tube = make_tube(0, 3)
     tube.persons[1].report_number = "R 1"
     tube.persons[1].document.number = "410105186001010011"
-    judged = validate_batch([tube])
-    assert reasons(judged) == {
+    validated = validate_batch([tube])
+    assert reasons(validated) == {
         (0, 1): {
             "persons[1].report_number": "INVALID_FIELD",
             "persons[1].document.number": "BAD_DOCUMENT_NUMBER",
         }
     }
-    assert [row.person_index for row in judged.results] == [0, 2]
+    assert [row.person_index for row in validated.results] == [0, 2]
 
 
 FAULTS = ("region", "no sample time", "future", "order", "pool", "person", "report number", "no document")
 
 
 def break_tube(tube: upload_pb2.Tube, fault: str) -> set[int]:
-    """Break a tube of two in one way; the persons that cannot be stored."""
+    """Break a tube of two persons in one way. Return the persons that cannot be stored."""
     if fault == "region":
         tube.sample_region = "429999"
     elif fault == "no sample time":
@@ -134,32 +134,32 @@ def break_tube(tube: upload_pb2.Tube, fault: str) -> set[int]:
 
 @given(st.lists(st.sampled_from(["", *FAULTS]), min_size=1, max_size=8))
 def test_a_bad_item_says_nothing_about_its_neighbours(faults: list[str]) -> None:
-    """Whatever is wrong with a tube, the results of every other are those it has alone."""
+    """Faults of one tube do not change the results of another."""
     tubes = [make_tube(index * 2, 2) for index in range(len(faults))]
     bad = {
         index: break_tube(tube, fault) if fault else set()
         for index, (tube, fault) in enumerate(zip(tubes, faults, strict=True))
     }
-    judged = validate_batch(tubes)
-    stored = {(row.tube_index, row.person_index) for row in judged.results}
+    validated = validate_batch(tubes)
+    stored = {(row.tube_index, row.person_index) for row in validated.results}
     assert stored == {(index, person) for index, persons in bad.items() for person in {0, 1} - persons}
     for index, tube in enumerate(tubes):
         alone = validate_batch([tube])
-        mine = [row._replace(tube_index=0) for row in judged.results if row.tube_index == index]
+        mine = [row._replace(tube_index=0) for row in validated.results if row.tube_index == index]
         assert mine == list(alone.results)
-        told = [(each.person_index, each.violations) for each in judged.rejections if each.tube_index == index]
+        told = [(each.person_index, each.violations) for each in validated.rejections if each.tube_index == index]
         assert told == [(each.person_index, each.violations) for each in alone.rejections]
 
 
 def test_a_fault_of_the_tube_rejects_all_its_persons_by_one_rejection() -> None:
-    judged = validate_batch([make_tube(0, 10, region="990000"), make_tube(20)])
-    assert reasons(judged) == {(0, -1): {"sample_region": "REGION_UNKNOWN"}}
-    assert [row.report_number for row in judged.results] == ["R20"]
+    validated = validate_batch([make_tube(0, 10, region="990000"), make_tube(20)])
+    assert reasons(validated) == {(0, -1): {"sample_region": "REGION_UNKNOWN"}}
+    assert [row.report_number for row in validated.results] == ["R20"]
 
 
 @pytest.mark.parametrize("field", ["receive_time", "test_time", "report_time"])
 def test_times_run_forward(field: str) -> None:
-    """Each is held against the last right one before it; the same instant twice is right."""
+    """Each time is compared with the last correct one before it. Two equal instants are in order."""
     tube = make_tube()
     order = ("sample_time", "receive_time", "test_time", "report_time")
     before = order[order.index(field) - 1]
@@ -180,7 +180,7 @@ def test_times_that_are_not_stated_are_left_out_of_the_order() -> None:
 
 
 def test_a_time_may_lie_five_minutes_ahead_and_not_a_microsecond_more() -> None:
-    """And once it has come the same report is right: the rejection can be retried."""
+    """Once that time has come the same report is accepted, so the rejection can be retried."""
     assert validate_batch([make_tube(reported=NOW + 5 * MINUTE)]).rejections == []
     ahead = make_tube(reported=NOW + 5 * MINUTE + 1)
     rejection = only(validate_batch([ahead]))
@@ -193,15 +193,15 @@ def test_a_time_may_lie_five_minutes_ahead_and_not_a_microsecond_more() -> None:
 
 
 @given(st.integers(-(10**18), 10**18), st.integers(-(2**31), 2**31 - 1))
-def test_no_timestamp_whatever_it_says_breaks_the_judge(seconds: int, nanos: int) -> None:
-    """Timestamps beyond the years 1 to 9999 can be sent: out of order or in the future, for their tube alone."""
+def test_no_timestamp_breaks_the_validation(seconds: int, nanos: int) -> None:
+    """Timestamps outside the years 1 to 9999 can be sent. They are a fault of their own tube only."""
     for field in ("sample_time", "receive_time", "test_time", "report_time"):
         tube = make_tube()
         getattr(tube, field).seconds = seconds
         getattr(tube, field).nanos = nanos
-        judged = validate_batch([tube, make_tube(1)])
-        assert [row.tube_index for row in judged.results][-1] == 1
-        assert all(0 < row.reference_time <= NOW + 5 * MINUTE for row in judged.results)
+        validated = validate_batch([tube, make_tube(1)])
+        assert [row.tube_index for row in validated.results][-1] == 1
+        assert all(0 < row.reference_time <= NOW + 5 * MINUTE for row in validated.results)
 
 
 def test_a_sampling_record_has_no_report_time_and_a_report_has_one() -> None:
@@ -234,7 +234,7 @@ def test_a_sampling_record_has_no_report_time_and_a_report_has_one() -> None:
 def test_a_pool_fits_its_persons_and_a_person_is_positive_alone(
     persons: int, pool_size: int, outcome: int, expected: dict[str, str]
 ) -> None:
-    """A positive pool is not a positive person, and a single tube is no pool."""
+    """A positive pool does not make a person positive, and a single tube is no pool."""
     tube = make_tube(0, persons, pool_size=pool_size)
     tube.outcome = outcome  # type: ignore[assignment] # parametrised
     assert reasons(validate_batch([tube])) == ({(0, -1): expected} if expected else {})
@@ -257,19 +257,19 @@ HISTORY = (
     ("days_ago", "allowed"), [(11, False), (10, True), (6, True), (5, False), (3, False), (2, True), (0, True)]
 )
 def test_a_report_counts_by_the_standing_when_it_was_issued(days_ago: int, allowed: bool) -> None:
-    """Not by today's: a suspension takes nothing from older reports, a reinstatement gives nothing to those between."""
-    judged = validate_batch([make_tube(reported=NOW - days_ago * DAY)], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
-    assert reasons(judged) == ({} if allowed else {(0, -1): {"report_time": "LAB_NOT_AUTHORIZED"}})
+    """Today's standing does not count: a suspension leaves older reports valid, a reinstatement none in between."""
+    validated = validate_batch([make_tube(reported=NOW - days_ago * DAY)], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
+    assert reasons(validated) == ({} if allowed else {(0, -1): {"report_time": "LAB_NOT_AUTHORIZED"}})
 
 
 def test_a_sampling_record_counts_by_the_standing_when_it_was_taken() -> None:
     tube = make_tube(outcome=PENDING, sampled=NOW - 4 * DAY)
-    judged = validate_batch([tube], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
-    assert reasons(judged) == {(0, -1): {"sample_time": "LAB_NOT_AUTHORIZED"}}
+    validated = validate_batch([tube], lab=make_lab("91220501MA0HUTNG0T", *HISTORY))
+    assert reasons(validated) == {(0, -1): {"sample_time": "LAB_NOT_AUTHORIZED"}}
 
 
 MARK = "机密Zq7Secret"
-"""Stands in every hostile value, so that it can be looked for in what is told."""
+"""Part of every hostile value, so that rejections can be searched for it."""
 
 
 @given(
@@ -283,7 +283,7 @@ MARK = "机密Zq7Secret"
 def test_rejections_never_hold_what_was_sent(
     number: str, name: str, country: str, type_: int, report_number: str, site: str
 ) -> None:
-    """Neither number nor name nor any other text of the laboratory's, whatever it sends."""
+    """Rejections contain no number, no name and no other text that the laboratory sent."""
     tube = make_tube(0, 2)
     tube.sample_region = MARK
     tube.tube_code = f"{MARK}\n{site[:20]}"
@@ -299,36 +299,36 @@ def test_rejections_never_hold_what_was_sent(
     tube.persons[0].report_number = f"{MARK}/{report_number}"
     # This one keeps the contract's rules and has a wrong check character.
     tube.persons[1].document.number = "410105186001010011"
-    judged = validate_batch([tube])
-    told = repr(judged.rejections)
+    validated = validate_batch([tube])
+    told = repr(validated.rejections)
     assert MARK not in told
     assert "410105186001010011" not in told
     assert make_document(1).name not in told
-    assert judged.results == []
+    assert validated.results == []
 
 
 def test_a_person_never_shows_in_a_repr() -> None:
-    """A traceback or a log line that holds a tube or a result holds no number and no name."""
-    judged = validate_batch([make_tube(0, 2)])
+    """A traceback or log line with a tube or a result contains no number and no name."""
+    validated = validate_batch([make_tube(0, 2)])
     document = make_document(0)
-    assert document.number not in repr(judged.results)
-    assert document.name not in repr(judged.results)
+    assert document.number not in repr(validated.results)
+    assert document.name not in repr(validated.results)
 
 
 @pytest.mark.parametrize("written", ["{}", "{}-1", "A/{}".replace("/", "_"), "no.{}"])
 def test_a_documents_number_is_no_code_and_no_report_number(written: str) -> None:
-    """It would be stored and shown to everybody; whose number it is does not matter, nor that x is written small."""
+    """Such texts would be stored and shown to all readers. Another person's number is refused too, and a small x."""
     number = make_document(7).number
     tubes = [make_tube(0, 2), make_tube(2), make_tube(3)]
     tubes[0].persons[1].report_number = written.format(number.lower())
     tubes[1].tube_code = written.format(number)
-    judged = validate_batch(tubes)
-    assert reasons(judged) == {
+    validated = validate_batch(tubes)
+    assert reasons(validated) == {
         (0, 1): {"persons[1].report_number": "INVALID_FIELD"},
         (1, -1): {"tube_code": "INVALID_FIELD"},
     }
-    assert [row.report_number for row in judged.results] == ["R0", "R3"]
-    assert number not in str(judged.rejections)
+    assert [row.report_number for row in validated.results] == ["R0", "R3"]
+    assert number not in str(validated.rejections)
 
 
 @pytest.mark.parametrize("code", ["20220811" + "0123456789", "1" * 18, "410105186001010010", "4" * 30, "R" * 40])

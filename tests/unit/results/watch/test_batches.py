@@ -1,4 +1,4 @@
-"""Parts of a commit: however it is cut, and wherever a cursor stands in it, each report is told once and in order."""
+"""Slices of a commit: for any size and any cursor within it, each report is sent once and in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coalescer: nobody waits for company, everybody is answered, and one's fault harms no other."""
+"""The coalescer: no question waits idly, every question is answered, and one fault affects no other question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Desk:
 
 
 async def test_a_single_question_leaves_at_once() -> None:
-    """An idle coalescer keeps nobody waiting: the question is under way after one turn of the loop."""
+    """An idle coalescer does not wait: the question is under way after one turn of the loop."""
     desk = Desk(opened=False)
     asker = Coalescer(desk).ask(1)
     await turns(2)
@@ -47,8 +47,8 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert await asker == 1001
 
 
-async def test_who_comes_right_after_a_large_batch_waits_for_company_and_after_a_pause_does_not() -> None:
-    """Load shows in the batch that has just returned; once it is over nobody pays for it."""
+async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_after_a_pause() -> None:
+    """The size of the batch that has just returned shows the load. Once the load is over, no question waits."""
     longest = 0.25  # So long that a busy machine asks the next question within it.
     desk = Desk()
     coalescer = Coalescer(desk, longest_linger_seconds=longest)
@@ -77,7 +77,7 @@ async def test_questions_of_one_turn_leave_together() -> None:
     assert len(desk.batches) == 1
 
 
-async def test_under_load_all_who_waited_leave_together() -> None:
+async def test_under_load_all_waiting_questions_leave_together() -> None:
     """While as many batches as allowed are under way, questions gather; never more batches at once."""
     desk = Desk(opened=False)
     coalescer = Coalescer(desk, in_flight=2)
@@ -129,7 +129,7 @@ async def test_a_failing_call_fails_its_batch_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("surplus", [-1, 1])
-async def test_answers_that_cannot_be_paired_are_given_to_nobody(surplus: int) -> None:
+async def test_answers_that_cannot_be_paired_fail_all_questions(surplus: int) -> None:
     """One too few or too many, and it is not known whose is whose: better an error than another person's answer."""
 
     async def call(questions: list[int]) -> list[int]:
@@ -140,7 +140,7 @@ async def test_answers_that_cannot_be_paired_are_given_to_nobody(surplus: int) -
     assert [type(answer) for answer in answers] == [RuntimeError] * 3
 
 
-async def test_who_cancels_while_waiting_is_not_asked_for() -> None:
+async def test_a_question_cancelled_while_waiting_is_not_asked() -> None:
     """The others of the batch still get their answers."""
     desk = Desk(opened=False)
     coalescer = Coalescer(desk, in_flight=1)
@@ -153,7 +153,7 @@ async def test_who_cancels_while_waiting_is_not_asked_for() -> None:
     assert desk.batches == [[0], [2]]
 
 
-async def test_who_cancels_under_way_leaves_the_others_their_answers() -> None:
+async def test_a_question_cancelled_under_way_leaves_the_others_their_answers() -> None:
     """His answer is dropped."""
     desk = Desk(opened=False)
     coalescer = Coalescer(desk)
@@ -165,7 +165,7 @@ async def test_who_cancels_under_way_leaves_the_others_their_answers() -> None:
     assert gone.cancelled()
 
 
-async def test_when_all_who_wait_have_cancelled_nothing_is_asked() -> None:
+async def test_when_all_waiting_questions_are_cancelled_nothing_is_asked() -> None:
     """An empty batch is never sent, and the coalescer still works."""
     desk = Desk(opened=False)
     coalescer = Coalescer(desk, in_flight=1)

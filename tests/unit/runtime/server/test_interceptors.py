@@ -66,7 +66,7 @@ async def test_some_of_the_callers_time_is_kept_back(given: float | None, least:
 
 
 async def test_a_timeout_within_is_not_the_callers_deadline() -> None:
-    """Who had time left is not told that it was over."""
+    """A call with time left does not fail with DEADLINE_EXCEEDED."""
 
     async def impatient(_request: Any, _context: Any) -> None:
         async with asyncio.timeout(0):
@@ -101,7 +101,7 @@ async def test_a_stream_is_left_to_its_callers_deadline(given: float | None, lea
     ],
 )
 async def test_a_sane_request_id_is_kept(sent: str, kept: bool) -> None:
-    """Any other is replaced, so that nobody writes into our log what he likes."""
+    """Any other is replaced, so that callers cannot write arbitrary text into the log."""
 
     async def answer(_request: Any, _context: Any) -> str:
         call = current_call.get()

@@ -141,7 +141,7 @@ def test_breaches_are_a_precondition_failure() -> None:
     assert not details(status, error_details_pb2.BadRequest)
 
 
-def test_the_first_twenty_faults_are_told() -> None:
+def test_the_first_twenty_faults_are_reported() -> None:
     """A caller who mends twenty at a time gets there."""
     status = to_status(InvalidArgument.of([Violation(f"f{n}", "R", "d") for n in range(500)]))
     (bad,) = details(status, error_details_pb2.BadRequest)
@@ -163,7 +163,7 @@ texts = st.builds(lambda piece, times: piece * times, st.text(min_size=1, max_si
 def test_details_stay_under_four_kibibytes(
     kind: type[HutongError], message: str, count: int, path: str, text: str, metadata: dict[str, str]
 ) -> None:
-    """However long the paths, texts and metadata, and however many faults; and at least one fault is always told."""
+    """The limit holds for any paths, texts, metadata and number of faults. At least one fault is always reported."""
     faults = [Violation(f"{n}{path}", "REASON", text, subject=path) for n in range(count)]
     status = to_status(kind("REASON", message, violations=faults, metadata=metadata))
     assert status.ByteSize() <= MAX_DETAIL_BYTES

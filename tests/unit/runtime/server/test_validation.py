@@ -52,7 +52,7 @@ def test_paths_lead_into_nested_and_repeated_fields() -> None:
     assert "sample_region" in paths(Tube(sample_region="x"))
 
 
-def test_a_rule_over_the_whole_message_has_no_path() -> None:
+def test_a_rule_about_a_message_as_such_has_no_path() -> None:
     """Nor is it pinned on an innocent field."""
     backwards = Policy(effective_start_time=Timestamp(seconds=2), effective_end_time=Timestamp(seconds=1))
     (violation,) = [each for each in find_violations(backwards) if "effective" in each.description]
@@ -71,7 +71,7 @@ def test_a_rule_has_the_same_words_wherever_it_is_stated() -> None:
     assert texts == ["must be a region as its six digits of GB/T 2260, like 410105"] * 3
 
 
-def test_a_time_out_of_all_calendars_is_told_in_words() -> None:
+def test_a_time_out_of_all_calendars_is_described_in_words() -> None:
     """The first instant of the year 10000 is one; the second before it is not."""
     (violation,) = find_violations(SetLabStandingRequest(**GOOD, effective_time={"seconds": 253402300800}))
     assert violation.description == "must lie in the years 1900 to 9999"

@@ -9,31 +9,31 @@ import pytest
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.verification.decision.actions import (
-    ANYBODY,
-    EVERYBODY,
-    NOT_THE_NATION,
-    POLICY_AWAY,
+    ALL_ANSWERED,
+    ANY_ANSWERED,
+    NATION_NOT_ASKED,
+    NO_ANSWER,
+    POLICY_UNKNOWN,
     ROWS,
-    SOURCE_AWAY,
     gate_row,
 )
 
 TABLE = list(csv.DictReader((Path(__file__).parents[3] / "scenarios/gate_actions.csv").open(encoding="utf-8")))
 DECISIONS = [line for line in TABLE if line["outcome"] != "status"]
 HEARD = {
-    "*": (EVERYBODY, NOT_THE_NATION, SOURCE_AWAY, NOT_THE_NATION | SOURCE_AWAY),
-    "policy away": (POLICY_AWAY,),
-    "a source away": (SOURCE_AWAY, NOT_THE_NATION | SOURCE_AWAY),
-    "scope LOCAL": (NOT_THE_NATION,),
-    "all": (EVERYBODY,),
-    "all or a source away": (EVERYBODY, SOURCE_AWAY),
+    "*": (ALL_ANSWERED, NATION_NOT_ASKED, NO_ANSWER, NATION_NOT_ASKED | NO_ANSWER),
+    "policy away": (POLICY_UNKNOWN,),
+    "a source away": (NO_ANSWER, NATION_NOT_ASKED | NO_ANSWER),
+    "scope LOCAL": (NATION_NOT_ASKED,),
+    "all": (ALL_ANSWERED,),
+    "all or a source away": (ALL_ANSWERED, NO_ANSWER),
 }
 RULES = {"*": (True, False), "true": (True,), "false": (False,), "unknown": (False,)}
 
 
 @pytest.mark.parametrize("line", DECISIONS, ids=lambda line: f"{line['row']} {line['reason']}")
 def test_each_row_is_the_action_of_its_decisions(line: dict[str, str]) -> None:
-    """Whatever matches a row of the table is told its action, what comes after it, and whether it is registered."""
+    """A decision that matches a row gets its action, what follows it, and whether the case is registered."""
     outcome = pb.DecisionOutcome.Value(f"DECISION_OUTCOME_{line['outcome']}")
     reason = pb.DecisionReason.Value(f"DECISION_REASON_{line['reason']}")
     permitted = line["refusal_permitted"] == "true"
@@ -52,12 +52,12 @@ def test_each_row_is_the_action_of_its_decisions(line: dict[str, str]) -> None:
 def test_table_has_no_other_rows() -> None:
     """The code knows the rows of the table, in its order, and those alone."""
     assert [row.number for row in ROWS] == [int(line["row"]) for line in DECISIONS]
-    assert all(0 < row.heard <= ANYBODY for row in ROWS)
+    assert all(0 < row.heard <= ANY_ANSWERED for row in ROWS)
 
 
 def test_scope_local_is_read_first() -> None:
-    """A positive that is known here alone, while a source is away: ask with scope unset, whoever else was silent."""
-    heard = NOT_THE_NATION | SOURCE_AWAY
+    """For a positive known only here the gate asks with scope unset, even if a source did not answer either."""
+    heard = NATION_NOT_ASKED | NO_ANSWER
     for reason, number in ((pb.DECISION_REASON_POSITIVE_RESULT, 28), (pb.DECISION_REASON_PENDING_RECHECK, 32)):
         row = gate_row(pb.DECISION_OUTCOME_NOT_RECOGNIZED, reason, heard, refusal_permitted=False, rule_may_refuse=True)
         assert row.number == number

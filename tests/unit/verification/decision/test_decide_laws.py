@@ -37,7 +37,7 @@ from services.verification.decision.model import (
     SourceStatus,
     Window,
 )
-from services.verification.decision.weigh import Item
+from services.verification.decision.weigh import Weighed
 from services.verification.verify.convert import decision_to_proto
 from tests.support.verification.decision_inputs import (
     ANTIGEN,
@@ -111,7 +111,7 @@ def test_channel_never_changes_the_decision(inputs: Inputs, channels: list[int])
 
 
 def test_no_place_of_sampling_can_enter_a_decision() -> None:
-    """Where a person was tested cannot change the outcome: a decision is not even told."""
+    """The place of testing cannot change the outcome, because it is no input of a decision."""
     fields = set(Record._fields) | set(Evidence._fields) | set(Inputs._fields)
     assert not {name for name in fields if "region" in name or "site" in name or "place" in name}
 
@@ -135,7 +135,7 @@ def test_order_of_inputs_is_without_effect(inputs: Inputs, random: Random) -> No
 
 @given(worlds)
 def test_replayed_records_change_nothing(inputs: Inputs) -> None:
-    """A record that is told twice counts once."""
+    """A record that is returned twice counts once."""
     assert decide(inputs._replace(records=inputs.records * 2)) == decide(inputs)
 
 
@@ -153,7 +153,7 @@ def test_one_more_valid_negative_never_harms(inputs: Inputs, hours: int) -> None
 
 @given(st.integers(0, 47), st.integers(0, 47), st.integers(0, 59))
 def test_an_upload_never_lengthens_an_issued_report(hours: int, later: int, second: int) -> None:
-    """Recognised on paper, then uploaded, at whatever time: the report expires when it did, whole seconds told."""
+    """A report recognised on paper and uploaded at any later time expires when it did before, to the second."""
     report_time = NOON - 47 * HOUR + second * SECOND
     shown = Evidence(7, LABS[0], "R1", NEGATIVE, report_time - HOUR, report_time)
     claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED)
@@ -220,7 +220,7 @@ def test_a_report_to_come_takes_nothing_from_its_sampling_record(inputs: Inputs,
 
 
 @given(sampled_worlds, st.sampled_from((POSITIVE, POOL_POSITIVE)))
-def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None:
+def test_a_future_positive_never_admits_the_holder(inputs: Inputs, outcome: int) -> None:
     """A sampling record whose positive has arrived is used for nothing, though the report is issued only later."""
     decision = decide(_with_reports_to_come(inputs, outcome))
     used = [one.subject for one in decision.considered if one.use == pb.EVIDENCE_USE_USED]
@@ -228,7 +228,7 @@ def test_a_positive_to_come_lets_nobody_in(inputs: Inputs, outcome: int) -> None
 
 
 @given(worlds)
-def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
+def test_no_holder_is_refused_because_a_source_is_unavailable(inputs: Inputs) -> None:
     """With a source unavailable no decision says NOT_RECOGNIZED but for a recorded positive."""
     away = inputs._replace(sources=(SourceStatus(RESULTS, lookup_pb2.SOURCE_STATE_UNAVAILABLE, None),))
     decision = decide(away)
@@ -241,7 +241,7 @@ def test_nobody_is_refused_because_a_source_is_away(inputs: Inputs) -> None:
     st.sampled_from((SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED)),
     st.sampled_from(("110000", "220000", "000000")),
 )
-def test_no_province_that_is_away_is_a_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
+def test_an_unavailable_province_is_no_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
     """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
     away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
     others = tuple(source for source in inputs.sources if source.source != away.source)
@@ -281,7 +281,7 @@ def test_refusal_is_permitted_only_by_a_rule_that_permits_it(inputs: Inputs) -> 
 
 @given(worlds)
 def test_no_lack_without_the_answer_of_the_nation(inputs: Inputs) -> None:
-    """NOT_RECOGNIZED but for a recorded positive needs a nation that answered, and nobody that is away."""
+    """Except for a recorded positive, NOT_RECOGNIZED needs the nation's answer and those of all other sources."""
     decision = decide(inputs)
     if decision.outcome == NOT_RECOGNIZED and decision.reason not in POSITIVE_REASONS:
         assert (NATIONAL_RESULTS, SOURCE_OK) in [one[:2] for one in inputs.sources]
@@ -290,7 +290,7 @@ def test_no_lack_without_the_answer_of_the_nation(inputs: Inputs) -> None:
 
 @given(worlds)
 def test_local_never_permits_refusal(inputs: Inputs) -> None:
-    """Where the nation was not asked, nobody may be refused, for a positive neither."""
+    """If the nation was not asked, refusal is not permitted, not even for a positive."""
     local = tuple(one for one in inputs.sources if one.source != NATIONAL_RESULTS)
     assert not decide(inputs._replace(sources=local)).refusal_permitted
 
@@ -344,7 +344,7 @@ def test_the_better_rule_is_known_only_with_the_records() -> None:
 
 
 @given(worlds)
-def test_a_source_away_is_never_worse(inputs: Inputs) -> None:
+def test_an_unavailable_source_is_never_worse(inputs: Inputs) -> None:
     """The records being the same, an answer that did not come changes the decision in the holder's favour alone."""
     heard = tuple(one._replace(state=SOURCE_OK) for one in inputs.sources)
     for index in range(len(heard)):
@@ -517,7 +517,7 @@ def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:
 
 
 @pytest.mark.parametrize("retention_start_time", [None, NOON - HOUR])
-def test_nobody_is_asked_to_upload_what_retention_has_removed(retention_start_time: int | None) -> None:
+def test_no_laboratory_is_asked_to_upload_what_retention_has_removed(retention_start_time: int | None) -> None:
     """Evidence from before the horizon counts as any other, but its laboratory would be refused."""
     shown = Evidence(7, LABS[1], "N", NEGATIVE, NOON - 6 * HOUR, NOON - 2 * HOUR)
     claim = Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, AUTHORIZED, retention_start_time)
@@ -561,4 +561,4 @@ def test_a_sampling_proof_in_hand_outlives_its_report_to_come(outcome: int, proo
 
 def test_items_begin_usable() -> None:
     """An item without a verdict is one that may still count."""
-    assert Item(_negative("R", NOON), pb.EVIDENCE_USE_UNSPECIFIED).sample_time == NOON - HOUR
+    assert Weighed(_negative("R", NOON), pb.EVIDENCE_USE_UNSPECIFIED).sample_time == NOON - HOUR

@@ -1,4 +1,4 @@
-"""That nobody is named by what is kept of people's own words."""
+"""Texts that people write are stored without names and document numbers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_numbers_with_brackets_are_masked() -> None:
 @pytest.mark.parametrize("before", ["In 2022 ", "gate 10 ", "6 of 12: "])
 @pytest.mark.parametrize("written", ["410105 18600101 0019", "4101 0518 6001 0100 19"])
 def test_a_number_before_a_number_does_not_hide_it(before: str, written: str) -> None:
-    """Somebody else's, in groups."""
+    """Another person's number, written in groups."""
     assert mask_identity(f"{before}{written} came") == f"{before}4{'*' * (len(written) - 1)} came"
 
 

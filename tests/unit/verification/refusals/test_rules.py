@@ -57,7 +57,7 @@ def test_forbidden_grounds_are_those_of_the_place() -> None:
 
 @pytest.mark.parametrize(("entitled", "counts"), [(True, True), (False, False), (None, False)])
 def test_a_repeat_test_is_demanded_only_of_a_person_who_was_entitled(entitled: bool | None, counts: bool) -> None:
-    """Of anybody else it is a first test, which the place may ask for."""
+    """For any other person it is a first test, which the place may ask for."""
     assert forbidden_among((REPEAT,), (REPEAT,), entitled=entitled) == ((REPEAT,) if counts else ())
 
 

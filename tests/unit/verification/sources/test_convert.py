@@ -17,7 +17,7 @@ def _policy() -> policy_pb2.EffectivePolicy:
 
 
 def test_a_window_without_a_length_is_no_rule() -> None:
-    """A floor alone leaves the hours to the place: nothing governs, and nobody is refused by it."""
+    """A floor alone leaves the hours to the place: nothing governs, and no refusal is permitted."""
     policy = _policy()
     policy.test_required.window.ClearField("duration")
     assert policy_from_proto(policy).governing == ""

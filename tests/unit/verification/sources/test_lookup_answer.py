@@ -7,7 +7,7 @@ from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from services.verification.sources.lookup_answer import answers_from_columns
 
 
-def test_sides_are_told_apart_in_columns() -> None:
+def test_both_sides_are_separate_in_columns() -> None:
     """Of each answer the rows of its own region come first."""
     columns = LookupColumns(in_region_counts=[1, 0], out_of_region_counts=[1, 2])
     for name in ("lab", "report_number"):

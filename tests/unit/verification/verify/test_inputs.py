@@ -72,7 +72,7 @@ def test_a_full_side_without_a_negative_of_then_was_not_heard_to_the_end() -> No
 
 
 def test_a_side_with_room_or_with_a_negative_of_then_was_heard() -> None:
-    """Whatever else there is was issued before the negative that is told, or would have been told too."""
+    """Any other result was issued before the negative that is returned, or it would be returned too."""
     later = tuple(_result(time) for time in LATER)
     assert _heard(_ask(THEN), _told(*later[:-1]))
     assert _heard(_ask(THEN), _told(*later[:10], elsewhere=later[10:]))

@@ -15,7 +15,7 @@ from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.verify.inputs import SourceAnswers
 from services.verification.verify.question import Question, question_from_proto
-from services.verification.verify.scope import nationwide, rule, rule_if_sufficient, with_nation
+from services.verification.verify.scope import decide_from, decide_if_sufficient, nationwide, with_nation
 from tests.support.verification.node import question
 
 NOW: Instant = 1_660_190_400 * SECOND
@@ -52,17 +52,17 @@ def _answers(results: LookupAnswer | None, *, policy_known: bool = True) -> Sour
 
 
 def test_own_records_that_recognise_are_the_answer() -> None:
-    ruling = rule_if_sufficient(_ask(), _answers(_own(HOUR)))
-    assert ruling is not None
-    assert ruling.decision.reason == pb.DECISION_REASON_VALID
-    assert ruling.gathered.inputs.own_records_alone
+    settled = decide_if_sufficient(_ask(), _answers(_own(HOUR)))
+    assert settled is not None
+    assert settled.decision.reason == pb.DECISION_REASON_VALID
+    assert settled.gathered.inputs.own_records_alone
 
 
 def test_anything_less_goes_on_to_the_nation() -> None:
     """No records, and records that do not count; in another scope the question is answered as it was put."""
-    assert rule_if_sufficient(_ask(), _answers(_own())) is None
-    assert rule_if_sufficient(_ask(), _answers(_own(3 * DAY))) is None
-    local = rule_if_sufficient(_ask(lookup_pb2.LOOKUP_SCOPE_LOCAL), _answers(_own(3 * DAY)))
+    assert decide_if_sufficient(_ask(), _answers(_own())) is None
+    assert decide_if_sufficient(_ask(), _answers(_own(3 * DAY))) is None
+    local = decide_if_sufficient(_ask(lookup_pb2.LOOKUP_SCOPE_LOCAL), _answers(_own(3 * DAY)))
     assert local is not None
     assert local.decision.reason == pb.DECISION_REASON_NATION_NOT_ASKED
 
@@ -70,18 +70,18 @@ def test_anything_less_goes_on_to_the_nation() -> None:
 def test_the_nation_is_not_asked_if_the_policy_or_the_own_records_are_not_known() -> None:
     """Its answer could settle nothing, or would come the same way that gave none."""
     for answers in (_answers(_own(), policy_known=False), _answers(None)):
-        ruling = rule_if_sufficient(_ask(), answers)
-        assert ruling is not None
-        assert ruling.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+        settled = decide_if_sufficient(_ask(), answers)
+        assert settled is not None
+        assert settled.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
 
 
-def test_a_nation_that_does_not_answer_is_a_source_away() -> None:
+def test_a_nation_that_does_not_answer_is_an_unavailable_source() -> None:
     """What own records say still stands, and nothing of the lack is held against the holder."""
     asked = _ask()
-    ruling = rule(asked, with_nation(_answers(_own(3 * DAY)), None))
-    assert ruling.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
-    assert ("nodes/000000/results", SOURCE_UNAVAILABLE) in [one[:2] for one in ruling.decision.sources]
-    assert len(ruling.decision.considered) == 1
+    settled = decide_from(asked, with_nation(_answers(_own(3 * DAY)), None))
+    assert settled.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
+    assert ("nodes/000000/results", SOURCE_UNAVAILABLE) in [one[:2] for one in settled.decision.sources]
+    assert len(settled.decision.considered) == 1
 
 
 def test_the_first_look_up_is_local_and_the_second_nationwide() -> None:

@@ -185,7 +185,7 @@ def _name(shown: Timeliness, asked: Asked) -> str:
 
 
 def _code(shown: Timeliness, asked: Asked) -> str:
-    """Return the code that is written under a name; empty if the code itself is shown as the name."""
+    """Return the laboratory code to show under its name; empty if the name is unknown and the code is shown instead."""
     return subject_of(shown) if subject_of(shown) in asked.lab_names else ""
 
 

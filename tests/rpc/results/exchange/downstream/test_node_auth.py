@@ -112,7 +112,7 @@ async def test_a_stream_that_no_node_sends_ends_with_its_reason(country: Country
     assert await ending(country.nation.exchange, *frames) == expected
 
 
-async def test_a_province_is_nobodys_upstream(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_a_province_is_not_an_upstream(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     async with open_member(tmp_path / "henan", sqlite_url("results"), HENAN) as henan:
         assert await ending(henan.exchange, start()) == (PRECONDITION, "NOT_AN_UPSTREAM")
         look_up = LookupSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
@@ -124,7 +124,7 @@ async def test_a_province_is_nobodys_upstream(tmp_path: Path, sqlite_url: MakeUr
         )
 
 
-async def test_a_wrong_clock_is_told_of_and_refused_nothing(country: Country) -> None:
+async def test_a_wrong_clock_is_reported_and_not_refused(country: Country) -> None:
     fast = to_timestamp(SystemClock().now() + 2 * MINUTE)
     assert await ending(country.nation.exchange, start(send_time=fast), batch(change())) == (grpc.StatusCode.OK, "")
     (node,) = await country.nation.nodes()

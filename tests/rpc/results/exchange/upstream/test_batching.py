@@ -107,7 +107,7 @@ async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Countr
         yield opened
 
 
-async def test_what_is_sent_in_many_parts_arrives_whole(country: Country) -> None:
+async def test_a_change_in_many_slices_arrives_completely(country: Country) -> None:
     country.limits = ResultsLimits(replication_batch_bytes=1_000)
     jilin = await country.join(JILIN)
     await jilin.node.register()

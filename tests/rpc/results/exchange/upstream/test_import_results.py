@@ -215,7 +215,7 @@ async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country
     await until(lambda: henan.results() == [row for row in country.nation.results() if row[1] != "R1"])
 
 
-async def test_somebody_of_whom_nothing_is_known_is_followed(sqlite_country: Country) -> None:
+async def test_a_subject_without_results_is_subscribed(sqlite_country: Country) -> None:
     henan, jilin = await sqlite_country.join(HENAN), await sqlite_country.join(JILIN)
     answer = await import_person(henan)
     assert (answer.imported_count, list(answer.test_results)) == (0, [])
@@ -279,7 +279,7 @@ async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(sqlite_count
     assert (answer.duplicate_count, answer.accepted_count) == (1, 0)
 
 
-async def test_what_happens_while_the_province_is_away_is_told_when_it_is_back(
+async def test_changes_made_while_the_province_is_disconnected_arrive_when_it_is_back(
     tmp_path: Path, sqlite_country: Country, sqlite_url: MakeUrl
 ) -> None:
     jilin = await report_in_jilin(sqlite_country)
@@ -343,7 +343,9 @@ async def test_without_a_nation_there_is_nothing_to_ask(tmp_path: Path, sqlite_u
     assert error_info(refused.value).reason == "NO_UPSTREAM"
 
 
-async def test_while_the_nation_is_away_the_caller_is_told_to_come_again(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_an_import_fails_as_repeatable_while_the_nation_is_unavailable(
+    tmp_path: Path, sqlite_url: MakeUrl
+) -> None:
     async with open_member(tmp_path / "cut", sqlite_url("results"), HENAN, upstream="127.0.0.1:9") as cut:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await import_person(cut)
@@ -374,7 +376,7 @@ async def end(call: Any) -> None:
         continue
 
 
-async def test_who_is_no_province_is_not_told_anything(sqlite_country: Country) -> None:
+async def test_a_caller_that_is_no_province_is_refused(sqlite_country: Country) -> None:
     """The caller is the nation itself, of an unknown region, has another pepper, or asks a node that is no nation."""
     henan = await sqlite_country.join(HENAN)
     nation, province = sqlite_country.nation.exchange, ExchangeServiceStub(henan.node.channel)

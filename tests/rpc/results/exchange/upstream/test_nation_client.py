@@ -159,9 +159,7 @@ async def test_questions_with_one_token_share_a_call_apart_from_all_others(
     assert [len(call) for call in nation.calls] == [20, 20, 20]
 
 
-async def test_a_person_whom_the_nation_cannot_be_asked_about_harms_no_other(
-    nation: Nation, gateway: NationClient
-) -> None:
+async def test_a_subject_whose_look_up_fails_harms_no_other(nation: Nation, gateway: NationClient) -> None:
     """The circuit breaker stays closed too, because the nation answers."""
     asked = questions(100)
     asked[37] = SubjectQuestion(POISON, 3)
@@ -176,7 +174,7 @@ async def test_an_answer_that_cannot_be_read_is_none(nation: Nation, gateway: Na
     assert await gateway.ask_each(questions(2)) == [None, None]
 
 
-async def test_who_hangs_up_is_forgotten(nation: Nation, gateway: NationClient) -> None:
+async def test_a_cancelled_look_up_is_forgotten(nation: Nation, gateway: NationClient) -> None:
     """The questions of a cancelled call are not asked."""
     nation.open.clear()
     busy = asyncio.create_task(gateway.ask_each(questions(CALLS_AT_ONCE * MAX_BATCH)))

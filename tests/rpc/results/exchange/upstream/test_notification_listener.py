@@ -204,7 +204,9 @@ async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
     assert await missing_numbers(henan) == ["R1"]
 
 
-async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed_again(henan: Laboratory) -> None:
+async def test_a_position_that_the_nation_does_not_know_makes_all_subjects_be_subscribed_again(
+    henan: Laboratory,
+) -> None:
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(
@@ -221,7 +223,7 @@ async def test_a_place_that_the_nation_does_not_know_makes_everybody_be_followed
     assert nation.subscribed == keys + keys
 
 
-async def test_persons_of_whom_more_is_kept_than_a_message_holds_are_followed_in_halves(henan: Laboratory) -> None:
+async def test_subjects_with_more_results_than_a_message_holds_are_subscribed_in_halves(henan: Laboratory) -> None:
     """This holds when all subjects are subscribed to again, and when several are imported at once."""
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
@@ -255,7 +257,7 @@ def watch(country: Country, region: str = HENAN) -> Any:
     return country.nation.exchange.WatchNotifications(request)
 
 
-async def test_who_has_nothing_to_hear_hears_a_heartbeat(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_a_watch_without_notifications_gets_heartbeats(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     async with open_country(tmp_path, sqlite_url, ResultsTiming(notification_heartbeat=0.1)) as country:
         call = watch(country)
         beats = [await call.read() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""`hutong upload` over a small service that can be told to misbehave."""
+"""`hutong upload` against a small service that misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def upload(day: Path, address: str, *options: str) -> int:
     return run(["upload", str(day), "--lab", LAB, "--results", address, "--batch-size", "4", *options])
 
 
-def test_good_rows_are_sent_and_bad_ones_told(
+def test_good_rows_are_sent_and_bad_ones_reported(
     day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Those rejected here and those rejected there, in the order of the file; exit code 3."""
@@ -141,7 +141,7 @@ def test_trial_leaves_an_interrupted_upload_alone(day: Path, address: str, fake:
         ({"sample_region": ""}, "--region"),
     ],
 )
-def test_missing_option_is_told_before_anything_is_sent(
+def test_missing_option_is_reported_before_anything_is_sent(
     tmp_path: Path,
     address: str,
     fake: FakeUploads,
@@ -159,7 +159,7 @@ def test_missing_option_is_told_before_anything_is_sent(
     assert upload(day, address, "--timezone", "Asia/Shanghai", "--region", "220502") == ExitCode.DONE
 
 
-def test_nobody_there_is_known_at_once(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_service_is_reported_at_once(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 6, one line, and no identity in it."""
     assert upload(day, "127.0.0.1:1") == ExitCode.NO_CONNECTION
     told = capsys.readouterr().err
@@ -284,7 +284,7 @@ def test_full_disk_says_how_to_go_on(
         assert len(rejected_rows(day)) == 9
 
 
-def test_damage_in_a_workbook_is_told_with_what_is_stored(
+def test_damage_in_a_workbook_is_reported_with_what_is_stored(
     tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No traceback: the last good row, the tubes above it, and how to go on."""

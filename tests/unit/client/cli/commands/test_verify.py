@@ -57,7 +57,9 @@ def verify(
     [({"correlation_id": "g"}, {"correlation_id": "g"}), ({"correlation_id": "2"}, {}), ({}, {"correlation_id": "1"})],
     ids=["one mark twice", "the next row's number", "the row's before"],
 )
-def test_nobody_gets_the_decision_of_another(verify: Verify, first: dict[str, str], second: dict[str, str]) -> None:
+def test_no_person_gets_the_decision_about_another(
+    verify: Verify, first: dict[str, str], second: dict[str, str]
+) -> None:
     """Whatever marks the gate has given; each answer comes with its row and the gate's own mark."""
     answers = verify(f"{question('A', **first)}\n{question('B', **second)}\n")
     assert [answer["decision"]["name"] for answer in answers] == ["A", "B"]
@@ -171,7 +173,7 @@ def test_people_may_stand_in_a_workbook(table: Table) -> None:
     ("content", "words"),
     [("card_no,name\n", "no person to decide for"), ("", "is empty"), ("name\nx\n", "lacks card_no (证件号码)")],
 )
-def test_table_of_nobody_is_refused(table: Table, content: str, words: str) -> None:
+def test_table_without_persons_is_refused(table: Table, content: str, words: str) -> None:
     """Silence could be taken for an answer."""
     code, (told,) = table(content)
     assert code == ExitCode.USAGE

@@ -74,5 +74,5 @@ def test_a_bar_of_which_no_part_is_bad_is_pale(draw: Callable[[Sequence[Bar]], H
     ("region", "words"),
     [("410105", "410105 (河南 Henan)"), ("410000", "河南 Henan"), ("000000", "全国 Nation"), ("990000", "990000")],
 )
-def test_regions_are_told_by_their_province(region: str, words: str) -> None:
+def test_regions_are_named_with_their_province(region: str, words: str) -> None:
     assert region_words(region) == words

@@ -78,7 +78,7 @@ def page() -> str:
     return calendar_page(Shown(calendar, "2022", {rule.name: rule}))
 
 
-def test_page_is_whole_by_itself_and_escaped(page: str) -> None:
+def test_page_needs_no_other_file_and_is_escaped(page: str) -> None:
     """No script, no reference to anything elsewhere, every element closed."""
     parser = Balanced()
     parser.feed(page)

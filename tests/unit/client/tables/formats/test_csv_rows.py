@@ -33,7 +33,7 @@ def test_rows_are_numbered_as_excel_shows_them(tmp_path: Path) -> None:
     assert rows[0].cells["name"] == "赵\n示, 例"
 
 
-def test_stray_comma_and_stray_quote_are_told_for_their_row(tmp_path: Path) -> None:
+def test_stray_comma_and_stray_quote_are_reported_for_their_row(tmp_path: Path) -> None:
     """And the rows around them are read."""
     good, other = as_csv([line(1), line(2)]).split("\r\n")[1:3]
     comma = good.replace("赵示例", "赵,示例")

@@ -78,7 +78,7 @@ def test_workbook_that_cannot_be_opened_is_refused(tmp_path: Path, part: str, ch
     ],
     ids=["cut off", "no number", "no such cell", "no such text"],
 )
-def test_damage_in_a_sheet_is_told_with_the_last_good_row(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+def test_damage_in_a_sheet_is_reported_with_the_last_good_row(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     """The rows above it are read."""
     path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), SHEET, change)
     with open_table(path) as table:
@@ -88,7 +88,7 @@ def test_damage_in_a_sheet_is_told_with_the_last_good_row(tmp_path: Path, change
             next(rows)
 
 
-def test_flipped_bytes_of_a_workbook_are_told(tmp_path: Path) -> None:
+def test_flipped_bytes_of_a_workbook_are_reported(tmp_path: Path) -> None:
     """Of a sheet that cannot be unpacked to its end."""
     path = write_workbook(tmp_path / "day.xlsx", [HEADER, *([f"{at * 7919:x}"] * 10 for at in range(5_000))])
     content = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The nation's register of nodes as sources of look-ups: how it is told, and how it is waited for."""
+"""The nation's nodes as sources of look-ups: their states, and waiting for them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def within(seconds: float) -> None:
 
 
 @in_virtual_time
-async def test_a_node_is_told_by_when_it_was_heard_of() -> None:
+async def test_a_nodes_state_depends_on_when_it_last_called() -> None:
     """OK up to its instant, never beyond now; silent after a minute; unknown before its first checkpoint; forgotten."""
     register = Register(
         node("110000", as_of=NOW - MINUTE, contact=NOW - MAX_SILENCE),
@@ -82,7 +82,7 @@ async def test_a_province_has_no_nodes_to_tell_of() -> None:
 
 
 @in_virtual_time
-async def test_all_who_wait_share_their_looks_and_go_on_together() -> None:
+async def test_all_waiting_calls_share_their_reads_and_go_on_together() -> None:
     """Whenever each of a hundred began, half a second of them all costs a few reads."""
     register = Register(node(as_of=NOW))
     nodes = nodes_of(register)
@@ -120,7 +120,7 @@ async def test_a_wait_ends_before_the_call_does_and_names_the_node() -> None:
 
 
 @in_virtual_time
-async def test_who_stops_waiting_takes_nothing_from_the_others() -> None:
+async def test_a_call_that_stops_waiting_does_not_disturb_the_others() -> None:
     register = Register(node(as_of=NOW))
     nodes = nodes_of(register)
     first, second = (asyncio.create_task(nodes.await_fresh([Freshness("results", JILIN, NOW)])) for _ in range(2))
