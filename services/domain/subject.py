@@ -12,6 +12,12 @@ _BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9
 RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
 """Bytes of a subject key. With 128 bits a chance collision among 10¹⁰ documents has a probability below 10⁻¹⁸."""
+CLASS_RULE = 2
+"""The version of the rule by which documents are divided into classes. Subject keys of different rules do not match.
+
+1: every document type was a class of its own. 2: all numbers of GB 11643 are one class. Raise it with every change of
+`Document.document_class`: stores and nodes of another rule are then refused.
+"""
 
 
 class Pepper:
@@ -34,9 +40,10 @@ class Pepper:
         return f"Pepper(version={self.version})"
 
     def subject_key(self, document: Document) -> bytes:
-        """Return the first 16 bytes of HMAC-SHA-256 over document type, issuing country and canonical number."""
+        """Return the first 16 bytes of HMAC-SHA-256 over document class and canonical number."""
         inner = self._inner.copy()
-        inner.update(f"{document.type}:{document.issuing_country}:{document.number}".encode())
+        of_class = document.document_class
+        inner.update(f"{of_class.type}:{of_class.issuing_country}:{document.number}".encode())
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()[:KEY_LENGTH]

@@ -26,7 +26,7 @@ def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str,
     document = linked_from_proto(request.document, pepper, "document")
     linked = linked_from_proto(request.linked_document, pepper, "linked_document")
     if document.subject_key == linked.subject_key:
-        raise InvalidArgument.field("linked_document", "is the same document")
+        raise InvalidArgument.field("linked_document", "is the same document, or the same number under another label")
     return DocumentLink(link_id, document, linked, mask_resident_numbers(request.reason), now)
 
 

@@ -26,10 +26,10 @@ from services.results.exchange.convert import change_from_proto
 from services.results.exchange.model import Change, NotificationPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import MAX_SUBSCRIBED, SubscriptionClient
-from services.results.records.pepper_check import pepper_mark
 from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
+from services.storage.pepper_marks import pepper_mark
 
 LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
 
