@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import URL, make_url
 
-from services.domain.region import NATION
+from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.variables import (
     BadSetting,
@@ -30,6 +30,7 @@ from services.runtime.variables import (
     read_optional_address,
     read_path,
     read_region,
+    read_regions,
     read_seconds,
     split_address,
     variable,
@@ -113,6 +114,11 @@ class Settings:
     policy: ServiceSettings
     verification: ServiceSettings
     tls: TlsSettings
+    regions_file: Path | None = variable(
+        "file of regions that GB/T 2260 gained since this version, one code a line, perhaps with its name",
+        read_file,
+        default_words="none",
+    )
     data_dir: Path = variable("directory of the SQLite databases and the generated pepper", Path, DATA_DIR, shown=False)
     jurisdiction: str = variable("the node's region, GB/T 2260: a province or 000000", read_region, NATION)
     upstream: str = variable(
@@ -155,7 +161,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the settings.
+        """Read the settings. The codes of HUTONG_REGIONS_FILE become regions of this process.
 
         Raises:
             BadSetting: a HUTONG_ name is unknown, or a value cannot be used.
@@ -164,6 +170,7 @@ class Settings:
         unknown = sorted(set(given) - set(VARIABLES))
         if unknown:
             raise BadSetting(f"unknown setting {', '.join(unknown)}; known are {', '.join(VARIABLES)}")
+        _read_regions_file(given)
         services: dict[str, Any] = {
             service: ServiceSettings(
                 service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
@@ -238,6 +245,20 @@ class Settings:
             "pepper": "given" if self.pepper_file else "embedded",
             **{one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("shown")},
         }
+
+
+def _read_regions_file(given: Mapping[str, str]) -> None:
+    """Make the operator's codes known. HUTONG_JURISDICTION may be one of them, so this comes before the other settings.
+
+    Raises:
+        BadSetting: the file or one of its lines cannot be used.
+    """
+    name = _variable_name("regions_file")
+    path: Path | None = _variables_of(Settings)["regions_file"].value(name, given)
+    try:
+        set_added_regions(read_regions(path))
+    except ValueError as error:
+        raise BadSetting(f"{name} {error}") from None
 
 
 def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:
