@@ -150,8 +150,8 @@ def _begin_worker(ready: Semaphore, regions: frozenset[str]) -> None:
     """Prepare a worker process.
 
     It ignores Ctrl-C, which the server handles. It ends when its server ends, because otherwise the worker of a killed
-    server would wait for ever. It takes over the operator's regions. It compiles the contract's rules and reads the table of regions before the first upload.
-    It freezes the heap, because garbage collection would take a tenth of its time.
+    server would wait for ever. It compiles the contract's rules, takes over the operator's regions and reads the table
+    of regions before the first upload. It freezes the heap, because garbage collection would take a tenth of its time.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
