@@ -8,6 +8,11 @@ import re
 from services.domain.document import Document, has_check_character
 
 _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
+_TELEPHONE = re.compile(
+    r"(?<![\dA-Za-z])(?:(?:\+|00)?86[ -]?)?"
+    # A mobile number, such as 138 0013 8000, or a landline with its area code, such as 010-6655 4433 or (0435) 3512345.
+    r"(?:1[3-9]\d[ -]?\d{4}[ -]?\d{4}|[(\uff08]?0[1-9]\d{1,2}[)\uff09]?[ -]?\d{3,4}[ -]?\d{4})(?![\dA-Za-z])"
+)
 _BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
@@ -80,6 +85,22 @@ def holds_resident_number(text: str) -> bool:
         has_check_character(number) and _BIRTHDAY.fullmatch(number, 6, 14)
         for number in map(str.upper, _RESIDENT_NUMBER.findall(text))
     )
+
+
+def mask_free_text(text: str) -> str:
+    """Mask every resident identity card number and every telephone number of mainland China in a free text."""
+    return mask_telephone_numbers(mask_resident_numbers(text))
+
+
+def mask_telephone_numbers(text: str) -> str:
+    """Mask every telephone number of mainland China in a free text, without what may be part of a longer number."""
+    return _TELEPHONE.sub(lambda match: _mask_telephone(match.group()), text)
+
+
+def _mask_telephone(number: str) -> str:
+    """Mask all digits but the last two. Separators and the length stay."""
+    last = len(number) - 2
+    return "".join("*" if it.isdecimal() and place < last else it for place, it in enumerate(number))
 
 
 def mask_resident_numbers(text: str) -> str:

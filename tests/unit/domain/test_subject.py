@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stdnum.iso7064 import mod_11_2
 
 from services.domain.document import PASSPORT, RESIDENT_ID_CARD, Document, canonical_document
-from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number, mask_resident_numbers
+from services.domain.subject import KEY_LENGTH, Pepper, mask_free_text, mask_name, mask_number, mask_resident_numbers
 
 documents = st.builds(
     Document,
@@ -138,3 +138,21 @@ def test_masks_look_as_people_expect() -> None:
 def test_numbers_in_what_people_write_are_masked(written: str, kept: str) -> None:
     """Resident identity card numbers alone: longer runs of digits are something else."""
     assert mask_resident_numbers(written) == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("请回电 13800138000 谢谢", "请回电 *********00 谢谢"),
+        ("+86 138-0013-8000", "+** ***-****-**00"),
+        ("电话(0435)3512345", "电话(****)*****45"),
+        ("010-66554433", "***-******33"),
+        ("电话010 6655 4433，身份证410105188001010019", "电话*** **** **33，身份证41**************19"),
+        ("report 202208091234567, tube T13800138000", "report 202208091234567, tube T13800138000"),
+        ("站前路100号3楼", "站前路100号3楼"),
+        ("", ""),
+    ],
+)
+def test_telephone_numbers_in_what_people_write_are_masked(written: str, kept: str) -> None:
+    """Mobile numbers and landlines with area code, in groups or not; longer runs of digits are something else."""
+    assert mask_free_text(written) == kept
