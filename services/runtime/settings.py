@@ -158,6 +158,13 @@ class Settings:
         "duplicates that one laboratory may upload per day and process before it is slowed", count(0), "500000"
     )
     watchers: int = variable("concurrent watchers of results per process", count(1), "500")
+    decisions_days: int = variable(
+        "days that a stored decision is kept at most, for hutongd purge", count(1, 36_500), "180"
+    )
+    refusals_days: int = variable("days that a reported refusal is kept, for hutongd purge", count(1, 36_500), "730")
+    requests_days: int = variable(
+        "days that Verification remembers a request id, for hutongd purge", count(1, 36_500), "30"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
