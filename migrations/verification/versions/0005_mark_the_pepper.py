@@ -3,7 +3,7 @@
 A database with subject keys from before this revision gets an empty mark: its keys are of the first rule of classes,
 and the service refuses it.
 
-Revision: 0005, after 0003
+Revision: 0005, after 0004
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_version", name=op.f("pk_verification_pepper_marks")),
     )
     filled = sa.text(
-        "SELECT EXISTS (SELECT 1 FROM decisions WHERE person_key IS NOT NULL)"
+        "SELECT EXISTS (SELECT 1 FROM decisions WHERE subject_tag IS NOT NULL)"
         " OR EXISTS (SELECT 1 FROM refusals WHERE subject_key IS NOT NULL)"
     )
     if op.get_bind().execute(filled).scalar():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -11,19 +11,23 @@ from services.domain.instant import Instant
 
 
 class ChangeKind(IntEnum):
-    """What an entry of the log lists. Watchers of results skip all kinds but the first."""
+    """What an entry of the log lists. Watchers of results skip all kinds but the first.
+
+    ADVERSE_SUBJECTS occurs in notifications of the nation alone.
+    """
 
     RESULTS = 0
     LINKS = 1
     LABS = 2
     MISSING_REPORTS = 3
+    ADVERSE_SUBJECTS = 4
 
 
 class Position(NamedTuple):
     """A reader's position with one writer: its last processed entry, and how many reports of the next are processed."""
 
     sequence: int
-    dealt: int = 0
+    processed: int = 0
 
 
 BEGINNING = Position(0)
@@ -46,10 +50,10 @@ class Entry:
     reports: Sequence[tuple[str, int]]
     kind: ChangeKind = ChangeKind.RESULTS
 
-    def dealt_with(self, cursor: Cursor) -> int:
+    def count_processed(self, cursor: Cursor) -> int:
         """Return how many of the entry's reports a cursor has processed, for a cursor before the entry's end."""
         position = cursor.get(self.writer_id, BEGINNING)
-        return min(position.dealt, len(self.reports)) if position.sequence == self.sequence - 1 else 0
+        return min(position.processed, len(self.reports)) if position.sequence == self.sequence - 1 else 0
 
 
 class LogPage(NamedTuple):
@@ -70,6 +74,7 @@ class LoggedChange:
         subject_keys: for results the subject of each name; for a link the subjects of both documents.
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the laboratory that is named.
+        adverse_keys: the subjects of those results that count and are positive.
     """
 
     kind: ChangeKind
@@ -78,3 +83,4 @@ class LoggedChange:
     subject_keys: Sequence[bytes] = ()
     source: str = ""
     is_new: bool = False
+    adverse_keys: Collection[bytes] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
+import socket
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.runtime.background import Background
+from services.runtime.certificates import check_tls_files
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
@@ -22,7 +23,7 @@ from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings, TlsSettings, is_loopback
-from services.runtime.variables import BadSetting
+from services.runtime.variables import BadSetting, split_address
 
 MAX_METADATA_BYTES = 16 * 1024
 
@@ -113,7 +114,7 @@ async def start(
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
     server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
-    port = _bind(server, address, settings.tls)
+    port = _bind(server, service.name, address, settings.tls)
     await health_.reset()
     await server.start()
     try:
@@ -126,36 +127,53 @@ async def start(
     return RunningServer(service, server, port, health_, admission, timing)
 
 
-def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
+def check_exposure(address: str, tls: TlsSettings) -> None:
+    """Check that an address that other machines can reach has mutual TLS; BadSetting if not."""
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
         raise BadSetting(
             f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
             "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
         )
+
+
+def find_bind_error(address: str) -> str:
+    """Return why nothing can listen at an address now; empty if it can. gRPC itself does not say the cause."""
+    host, port = split_address(address)
+    cause = ""
     try:
-        if not tls.serves_tls:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, _credentials(tls))
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return "the host is unknown"
+    for family, kind, protocol, _, place in found:
+        try:
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(place)
+        except OSError as error:
+            cause = error.strerror or str(error)
+        else:
+            return ""
+    return cause
+
+
+def _bind(server: grpc.aio.Server, service: str, address: str, tls: TlsSettings) -> int:
+    check_exposure(address, tls)
+    credentials = _credentials(tls) if tls.serves_tls else None
+    cause = find_bind_error(address)
+    try:
+        if not cause:
+            if credentials is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, credentials)
     except RuntimeError:
-        raise BadSetting(
-            f"cannot listen at {address}: the port is taken or the address is not this machine's"
-        ) from None
+        cause = "the port is taken or the address is not this machine's"
+    raise BadSetting(f"cannot listen at {address}: {cause}; free it, or change HUTONG_{service.upper()}_ADDRESS")
 
 
 def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     assert tls.certificate_file is not None
     assert tls.key_file is not None
-    try:
-        # gRPC itself would report only that it cannot bind the port.
-        tried = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tried.load_cert_chain(tls.certificate_file, tls.key_file, password="")
-        if tls.client_ca_file:
-            tried.load_verify_locations(tls.client_ca_file)
-    except OSError as error:
-        raise BadSetting(
-            "HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE or HUTONG_TLS_CLIENT_CA_FILE cannot be used: "
-            f"{error.strerror or error}"
-        ) from None
+    check_tls_files(tls)
     client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
     return grpc.ssl_server_credentials(
         [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],

@@ -53,7 +53,7 @@ async def test_a_store_of_verification_from_before_marks_is_known_by_its_tags(
 ) -> None:
     """With tagged decisions it is of the first rule; an empty one goes on."""
     url = database_url("verification")
-    downgrade("verification", url, "0003")
+    downgrade("verification", url, "0004")
     database = open_database(url)
     if is_filled:
         decision = text("INSERT INTO decisions VALUES ('u', 1, :blob, :blob, :blob, 1)")

@@ -37,16 +37,19 @@ class PolicyAdminServiceStub:
     """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
     province by its watch of the national node alone, and what the national node keeps for a province stays there.
     Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-    stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
-    told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
-    else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE).
+    stands answers that revision, also when others with other starts came after it. The error names everything
+    that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
+    else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+    AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
+    where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
+    begins later refuses nothing; `overrides` lists it.
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy). A repeat with the same request_id returns the first answer.
+    with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
+    lists what comes back into force.
     """
 
 @_typing.type_check_only
@@ -58,16 +61,19 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
     province by its watch of the national node alone, and what the national node keeps for a province stays there.
     Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-    stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
-    told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
-    else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE).
+    stands answers that revision, also when others with other starts came after it. The error names everything
+    that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
+    else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+    AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
+    where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
+    begins later refuses nothing; `overrides` lists it.
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy). A repeat with the same request_id returns the first answer.
+    with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
+    lists what comes back into force.
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -82,10 +88,12 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
         province by its watch of the national node alone, and what the national node keeps for a province stays there.
         Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-        stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
-        told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
-        else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-        AMBIGUOUS, RETROACTIVE).
+        stands answers that revision, also when others with other starts came after it. The error names everything
+        that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
+        else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+        AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
+        where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
+        begins later refuses nothing; `overrides` lists it.
         """
 
     @_abc_1.abstractmethod
@@ -97,7 +105,8 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
         force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
         in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-        with another policy). A repeat with the same request_id returns the first answer.
+        with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
+        lists what comes back into force.
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
