@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
+from sqlalchemy import make_url
 
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
 from services.command.version import version_text
 from services.domain.errors import HutongError
-from services.domain.instant import DAY, HOUR, Span, format_instant
+from services.domain.instant import DAY, HOUR, Instant, Span, format_instant
 from services.results.retention.purge import purge
 from services.runtime.clock import SystemClock
 from services.runtime.logs import configure_logs
@@ -27,6 +28,7 @@ from services.runtime.variables import BadSetting
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, check_schema, upgrade
+from services.verification.retention import Removed, RetentionAges, purge_verification
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -102,10 +104,30 @@ def _purge(settings: Settings, older_than: Span) -> None:
         deletion = purge(database, now - older_than, now)
     finally:
         database.close()
+    removed = _purge_verification(settings, deletion.horizon, now)
     print(f"deletion {deletion.deletion_id}")
     print(f"  everything reported before  {format_instant(deletion.horizon)}")
     print(f"  results removed             {deletion.result_count}")
     print(f"  SHA-256 of their names      {deletion.digest}")
+    if removed is not None:
+        print(f"  decisions removed           {removed.decisions}")
+        print(f"  refusals removed            {removed.refusals}")
+        print(f"  request ids removed         {removed.requests}")
+
+
+def _purge_verification(settings: Settings, horizon: Instant, now: Instant) -> Removed | None:
+    """Purge the database of Verification. None if it is SQLite and not on this machine."""
+    url = settings.verification.database_url
+    path = make_url(url).database if url.startswith("sqlite") else None
+    if path is not None and not Path(path).is_file():
+        return None
+    check_schema("verification", url)
+    days = (settings.decisions_days, settings.refusals_days, settings.requests_days)
+    database = open_database(url)
+    try:
+        return purge_verification(database, horizon, RetentionAges(*(count * DAY for count in days)), now)
+    finally:
+        database.close()
 
 
 def _span(text: str) -> Span:

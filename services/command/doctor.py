@@ -20,13 +20,13 @@ from services.command.tls import check_certificates, check_server_certificate
 from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.records import tables
-from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.channels import open_channel
 from services.runtime.server.server import check_exposure, find_bind_error
 from services.runtime.settings import Settings
 from services.runtime.variables import BadSetting
 from services.storage.engine import create_inspecting_engine
 from services.storage.migrate import find_schema_fault
+from services.storage.pepper_marks import pepper_mark
 
 ANSWER_SECONDS = 3.0
 """How long a server may take to answer, in seconds: connecting over a slow link takes less than one."""

@@ -37,15 +37,49 @@ def has_check_character(number: str) -> bool:
     return _CHECK_CHARACTERS[int(number[:17], 13) % 11] == number[17]
 
 
+class DocumentClass(NamedTuple):
+    """The documents whose numbers share one number space: the part of a subject key besides the number.
+
+    A class is written as the number of a document type. Its issuing country is empty except for passports.
+    """
+
+    type: int
+    issuing_country: str
+
+
+_RESIDENT_NUMBERS = DocumentClass(RESIDENT_ID_CARD, "")
+
+
 class Document(NamedTuple):
-    """A document in canonical form. Its repr omits the number, so that no log or traceback contains it."""
+    """A document in canonical form. Its repr omits the number, so that no log or traceback contains it.
+
+    Attributes:
+        type: the type by which the document was labelled. It does not identify the subject; `document_class` does.
+    """
 
     type: int
     number: str
     issuing_country: str = ""
 
+    @property
+    def document_class(self) -> DocumentClass:
+        """The class of the document (docs/identifiers.md §2).
+
+        Every number with the form and the check character of GB 11643 is of the class of resident identity cards,
+        whatever its type. Clerks label residence permits and foreign permanent resident cards as resident identity
+        cards. Each such number is issued to one person only.
+        """
+        if self.type != RESIDENT_ID_CARD and is_resident_number(self.number):
+            return _RESIDENT_NUMBERS
+        return DocumentClass(self.type, self.issuing_country)
+
     def __repr__(self) -> str:
         return f"Document(type={self.type})"
+
+
+def is_resident_number(number: str) -> bool:
+    """Whether a canonical number has the form and the check character of GB 11643."""
+    return _GB_11643.fullmatch(number) is not None and has_check_character(number)
 
 
 class BadDocument(ValueError):

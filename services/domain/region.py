@@ -1,12 +1,14 @@
 """GB/T 2260 regions: the known codes and their hierarchy (docs/identifiers.md §1).
 
 A code has six digits, two each for province, prefecture and county. "000000" is this project's own root for the nation.
-The table is that of python-stdnum (`cn/loc`). It also has abolished codes, so that a result from a county that was
-merged later keeps a valid region.
+The table is that of python-stdnum (`cn/loc`) and a few codes that it lacks. It also has abolished codes, so that a
+result from a county that was merged later keeps a valid region. An operator may add codes that the standard gained
+later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from stdnum import numdb
@@ -14,6 +16,9 @@ from stdnum import numdb
 NATION = "000000"
 # Codes of provincial level whose prefectures and counties the table lacks. They are valid as places of birth and stay.
 _SPECIAL = frozenset({"710000", "810000", "820000", "830000"})
+# Hangzhou's districts 临平区 and 钱塘区, founded in April 2021. python-stdnum 2.x lacks them.
+_LATER = frozenset({"330113", "330114"})
+_added: set[str] = set()
 
 
 @lru_cache(maxsize=16_384)
@@ -21,10 +26,22 @@ def is_region(code: str) -> bool:
     """Whether a code is or was in GB/T 2260, or is the nation's."""
     if len(code) != 6 or not (code.isascii() and code.isdigit()):
         return False
-    if code == NATION or code in _SPECIAL:
+    if code == NATION or code in _SPECIAL or code in _LATER or code in _added:
         return True
     parts = numdb.get("cn/loc").info(code)
     return len(parts) == 2 and "county" in parts[1][1]
+
+
+def set_added_regions(codes: Iterable[str]) -> None:
+    """Set the codes that this process knows besides the table: those of the operator's file."""
+    _added.clear()
+    _added.update(codes)
+    is_region.cache_clear()
+
+
+def added_regions() -> frozenset[str]:
+    """Return the codes that this process knows besides the table."""
+    return frozenset(_added)
 
 
 @lru_cache(maxsize=16_384)

@@ -8,10 +8,21 @@ import re
 from services.domain.document import Document, has_check_character
 
 _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
+_TELEPHONE = re.compile(
+    r"(?<![\dA-Za-z])(?:(?:\+|00)?86[ -]?)?"
+    # A mobile number, such as 138 0013 8000, or a landline with its area code, such as 010-6655 4433 or (0435) 3512345.
+    r"(?:1[3-9]\d[ -]?\d{4}[ -]?\d{4}|[(\uff08]?0[1-9]\d{1,2}[)\uff09]?[ -]?\d{3,4}[ -]?\d{4})(?![\dA-Za-z])"
+)
 _BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
 """Bytes of a subject key. With 128 bits a chance collision among 10¹⁰ documents has a probability below 10⁻¹⁸."""
+CLASS_RULE = 2
+"""The version of the rule by which documents are divided into classes. Subject keys of different rules do not match.
+
+1: every document type was a class of its own. 2: all numbers of GB 11643 are one class. Raise it with every change of
+`Document.document_class`: stores and nodes of another rule are then refused.
+"""
 
 
 class Pepper:
@@ -34,9 +45,10 @@ class Pepper:
         return f"Pepper(version={self.version})"
 
     def subject_key(self, document: Document) -> bytes:
-        """Return the first 16 bytes of HMAC-SHA-256 over document type, issuing country and canonical number."""
+        """Return the first 16 bytes of HMAC-SHA-256 over document class and canonical number."""
         inner = self._inner.copy()
-        inner.update(f"{document.type}:{document.issuing_country}:{document.number}".encode())
+        of_class = document.document_class
+        inner.update(f"{of_class.type}:{of_class.issuing_country}:{document.number}".encode())
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()[:KEY_LENGTH]
@@ -73,6 +85,22 @@ def holds_resident_number(text: str) -> bool:
         has_check_character(number) and _BIRTHDAY.fullmatch(number, 6, 14)
         for number in map(str.upper, _RESIDENT_NUMBER.findall(text))
     )
+
+
+def mask_free_text(text: str) -> str:
+    """Mask every resident identity card number and every telephone number of mainland China in a free text."""
+    return mask_telephone_numbers(mask_resident_numbers(text))
+
+
+def mask_telephone_numbers(text: str) -> str:
+    """Mask every telephone number of mainland China in a free text, without what may be part of a longer number."""
+    return _TELEPHONE.sub(lambda match: _mask_telephone(match.group()), text)
+
+
+def _mask_telephone(number: str) -> str:
+    """Mask all digits but the last two. Separators and the length stay."""
+    last = len(number) - 2
+    return "".join("*" if it.isdecimal() and place < last else it for place, it in enumerate(number))
 
 
 def mask_resident_numbers(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
@@ -54,7 +54,7 @@ from services.results.missing_reports.queue import MissingReportQueue
 from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter, list_at_new_home
 from services.results.missing_reports.servicer import MissingReportServicer
 from services.results.records.partition_maintainer import PartitionMaintainer
-from services.results.records.pepper_check import is_pepper_of_store
+from services.results.records.tables import pepper_marks
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
@@ -76,27 +76,8 @@ from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
 from services.storage.idempotency import IdempotentWriter
 from services.storage.migrate import open_migrated
+from services.storage.pepper_marks import checking_pepper
 from services.storage.process_lock import try_sqlite_process_lock
-
-
-def checking_pepper(database: Database, pepper: Pepper) -> Callable[[], Awaitable[None]]:
-    """Return the database's health check. It also checks once that the store was filled under this pepper.
-
-    The check raises BadSetting for another pepper, and Unavailable if the database does not answer.
-    """
-    confirmed = False
-
-    async def check() -> None:
-        nonlocal confirmed
-        await database.check()
-        if not confirmed and not await database.write(is_pepper_of_store, pepper):
-            raise BadSetting(
-                "the pepper is not the one that this Results database was filled under, and would find nobody: "
-                "give the right HUTONG_PEPPER_FILE"
-            )
-        confirmed = True
-
-    return check
 
 
 class Stores:
@@ -153,7 +134,7 @@ async def open_results(
     its watchers at once and enforces the quotas, and commits of a second one would compete for SQLite's lock.
 
     Raises:
-        UnusableDatabase: another process serves this SQLite database.
+        UnusableDatabase: another process serves this SQLite database, or its subject keys are of an older rule.
         BadSetting: the pepper is not the one that the database was filled under.
     """
     serving = contextlib.ExitStack()
@@ -173,13 +154,13 @@ async def _open_results(
 ) -> Service:
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
-    check = checking_pepper(database, pepper)
+    check = checking_pepper(database, pepper_marks, pepper)
     # An unavailable database or an old schema does not prevent the start: the health check repeats both checks.
     try:
         await check()
     except Unavailable:
         pass
-    except BadSetting:
+    except (BadSetting, UnusableDatabase):
         await asyncio.to_thread(database.close)
         raise
     stores = Stores(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from services.domain.region import NATION
+from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.config_file import read_config_file, suggestion
 from services.runtime.variables import (
@@ -30,6 +30,7 @@ from services.runtime.variables import (
     read_optional_address,
     read_path,
     read_region,
+    read_regions,
     read_seconds,
     redact_url,
     split_address,
@@ -113,6 +114,11 @@ class Settings:
     policy: ServiceSettings
     verification: ServiceSettings
     tls: TlsSettings
+    regions_file: Path | None = variable(
+        "file of regions that GB/T 2260 gained since this version, one code a line, perhaps with its name",
+        read_file,
+        default_words="none",
+    )
     data_dir: Path = variable("directory of the SQLite databases and the generated pepper", Path, DATA_DIR, shown=False)
     jurisdiction: str = variable("the node's region, GB/T 2260: a province or 000000", read_region, NATION)
     upstream: str = variable(
@@ -152,17 +158,26 @@ class Settings:
         "duplicates that one laboratory may upload per day and process before it is slowed", count(0), "500000"
     )
     watchers: int = variable("concurrent watchers of results per process", count(1), "500")
+    decisions_days: int = variable(
+        "days that a stored decision is kept at most, for hutongd purge", count(1, 36_500), "180"
+    )
+    refusals_days: int = variable("days that a reported refusal is kept, for hutongd purge", count(1, 36_500), "730")
+    requests_days: int = variable(
+        "days that Verification remembers a request id, for hutongd purge", count(1, 36_500), "30"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
         """Read the settings from the environment, and from a TOML file what the environment does not give.
 
-        The file is `config`, or else the one that HUTONG_CONFIG names.
+        The file is `config`, or else the one that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become
+        regions of this process.
 
         Raises:
             BadSetting: a name is unknown, the file cannot be read, or a value cannot be used.
         """
         given = {name: text for name, (text, _) in given_texts(environment, config).items()}
+        _read_regions_file(given)
         services: dict[str, Any] = {
             service: ServiceSettings(
                 service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
@@ -239,6 +254,20 @@ class Settings:
             "pepper": "given" if self.pepper_file else "embedded",
             **{one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("shown")},
         }
+
+
+def _read_regions_file(given: Mapping[str, str]) -> None:
+    """Make the operator's codes known. HUTONG_JURISDICTION may be one of them, so this comes before the other settings.
+
+    Raises:
+        BadSetting: the file or one of its lines cannot be used.
+    """
+    name = _variable_name("regions_file")
+    path: Path | None = _variables_of(Settings)["regions_file"].value(name, given)
+    try:
+        set_added_regions(read_regions(path))
+    except ValueError as error:
+        raise BadSetting(f"{name} {error}") from None
 
 
 def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:

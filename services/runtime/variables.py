@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from services.domain.region import is_region
+from services.domain.region import NATION, is_region, parent
 
 
 class BadSetting(ValueError):
@@ -115,6 +115,37 @@ def read_region(text: str) -> str:
     if not is_region(text):
         raise ValueError("is not a GB/T 2260 region: give six digits such as 410000, or 000000 for the nation")
     return text
+
+
+def read_regions(path: Path | None) -> frozenset[str]:
+    """Return the codes of an operator's file of regions: none without a file.
+
+    A line has a code, and perhaps a name after a space or a comma. Empty lines and lines that begin with # are skipped.
+
+    Raises:
+        ValueError: the file cannot be read, or a line is wrong; the text names the first wrong line.
+    """
+    if path is None:
+        return frozenset()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("is not a text in UTF-8") from None
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        code = line.replace(",", " ").split()[0] if line.replace(",", " ").split() else ""
+        if not (len(code) == 6 and code.isascii() and code.isdigit()) or code == NATION:
+            raise ValueError(f"line {number}: must begin with a code of six digits")
+        found.setdefault(code, number)
+    for code, number in found.items():
+        above = parent(code)
+        if above is not None and above not in found and not is_region(above):
+            raise ValueError(f"line {number}: {code} lies in {above}, which is no region; add that one too")
+    return frozenset(found)
 
 
 def read_path(text: str) -> Path | None:

@@ -10,13 +10,17 @@ from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import Internal
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
+from services.domain.errors import Unavailable
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
+from services.runtime.variables import BadSetting
+from services.storage.errors import UnusableDatabase
 from services.storage.migrate import open_migrated
+from services.storage.pepper_marks import checking_pepper
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
@@ -26,6 +30,7 @@ from services.verification.sources.timing import SourceTiming
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
+from services.verification.verify.tables import pepper_marks
 from services.verification.verify.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -35,10 +40,24 @@ if TYPE_CHECKING:
 async def open_verification(
     settings: Settings, clock: Clock | None = None, timing: SourceTiming | None = None
 ) -> Service:
-    """Open the Verification service on the database of its settings, with clients of this node's Results and Policy."""
+    """Open the Verification service on the database of its settings, with clients of this node's Results and Policy.
+
+    Raises:
+        BadSetting: the pepper is not the one that the database was filled under.
+        UnusableDatabase: its subject keys are of an older rule of document classes.
+    """
     clock = clock or SystemClock()
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
+    check = checking_pepper(database, pepper_marks, pepper)
+    # An unavailable database or an old schema does not prevent the start: the health check repeats both checks.
+    try:
+        await check()
+    except Unavailable:
+        pass
+    except (BadSetting, UnusableDatabase):
+        await asyncio.to_thread(database.close)
+        raise
     store = DecisionStore(database)
     open_to_results = partial(open_channel, settings.results.address, settings, dedicated=True)
     open_to_policy = partial(open_channel, settings.policy.address, settings, dedicated=True)
@@ -72,7 +91,7 @@ async def open_verification(
                 RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
             ),
         ),
-        check=database.check,
+        check=check,
         close=close,
         background=(policies.watch, streams.close_when_drained),
         drain=drain,

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from services.verification.refusals.tables import refusals, requests
 from services.verification.schema import metadata
-from services.verification.verify.tables import decisions
+from services.verification.verify.tables import decisions, pepper_marks
 
-__all__ = ["decisions", "metadata", "refusals", "requests"]
+__all__ = ["decisions", "metadata", "pepper_marks", "refusals", "requests"]

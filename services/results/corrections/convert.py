@@ -7,7 +7,7 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Re
 from services.domain.errors import InvalidArgument
 from services.domain.instant import from_timestamp
 from services.domain.names import parse_item, parse_items, parse_lab, parse_result
-from services.domain.subject import mask_resident_numbers
+from services.domain.subject import mask_free_text
 from services.results.corrections.model import Correction, Recall
 from services.results.fields import closed_interval
 
@@ -23,7 +23,7 @@ def correction_from_proto(request: CorrectResultRequest) -> Correction:
         request.outcome,
         from_timestamp(request.sample_time) if request.HasField("sample_time") else None,
         from_timestamp(request.reissue_time) if request.HasField("reissue_time") else None,
-        mask_resident_numbers(request.reason),
+        mask_free_text(request.reason),
         parse_item(request.item) if request.item else None,
     )
 
@@ -33,4 +33,4 @@ def recall_from_proto(request: RecallResultsRequest) -> Recall:
     lab = parse_lab(request.lab, "lab")
     start, end = closed_interval(request.report_interval, "report_interval")
     items = parse_items(request.items, "items")
-    return Recall(lab, start, end, tuple(request.outcomes), mask_resident_numbers(request.reason), items)
+    return Recall(lab, start, end, tuple(request.outcomes), mask_free_text(request.reason), items)

@@ -10,7 +10,7 @@ from hutong.type.v1 import identity_pb2
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, optional_timestamp, to_timestamp
-from services.domain.subject import Pepper, mask_number, mask_resident_numbers
+from services.domain.subject import Pepper, mask_free_text, mask_number
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.fields import document_from_proto
 
@@ -26,8 +26,8 @@ def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str,
     document = linked_from_proto(request.document, pepper, "document")
     linked = linked_from_proto(request.linked_document, pepper, "linked_document")
     if document.subject_key == linked.subject_key:
-        raise InvalidArgument.field("linked_document", "is the same document")
-    return DocumentLink(link_id, document, linked, mask_resident_numbers(request.reason), now)
+        raise InvalidArgument.field("linked_document", "is the same document, or the same number under another label")
+    return DocumentLink(link_id, document, linked, mask_free_text(request.reason), now)
 
 
 def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:

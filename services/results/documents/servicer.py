@@ -13,7 +13,7 @@ from hutong.results.v1.document_link_service_pb2 import (
     UnlinkDocumentsResponse,
 )
 
-from services.domain.subject import Pepper, mask_resident_numbers
+from services.domain.subject import Pepper, mask_free_text
 from services.results.documents import convert
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import DocumentStore
@@ -54,7 +54,7 @@ class DocumentLinkServicer:
             return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link))
 
         idempotent = IdempotentRequest(request, UnlinkDocumentsResponse, encode, now)
-        return await self._store.unlink(document, linked, mask_resident_numbers(request.reason), idempotent)
+        return await self._store.unlink(document, linked, mask_free_text(request.reason), idempotent)
 
     async def ListLinkedDocuments(
         self, request: ListLinkedDocumentsRequest, context: Context

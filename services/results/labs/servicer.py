@@ -18,7 +18,7 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer
 
 from services.domain.instant import from_timestamp
 from services.domain.names import parse_lab
-from services.domain.subject import mask_resident_numbers
+from services.domain.subject import mask_free_text
 from services.results.fields import known_region
 from services.results.labs import convert
 from services.results.labs.model import Lab, StandingChange
@@ -65,7 +65,7 @@ class LabServicer(LabServiceServicer):
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:
         now = self._clock.now()
         effective = from_timestamp(request.effective_time) if request.HasField("effective_time") else now
-        change = StandingChange(request.standing, effective, mask_resident_numbers(request.reason), now)
+        change = StandingChange(request.standing, effective, mask_free_text(request.reason), now)
 
         def encode(lab: Lab) -> SetLabStandingResponse:
             return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))

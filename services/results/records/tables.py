@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInt
 
 from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
+from services.storage.pepper_marks import pepper_marks_table
 
 results = Table(
     "results",
@@ -76,13 +77,8 @@ revision_reasons = Table(
     Column("record_time", BigInteger, nullable=False),
 )
 
-# The pepper that the store's subject keys were made with, for each key version, as a mark.
-pepper_marks = Table(
-    "pepper_marks",
-    metadata,
-    Column("key_version", SmallInteger, primary_key=True, autoincrement=False),
-    Column("mark", LargeBinary(16), nullable=False),
-)
+# The pepper and the rule of document classes that the store's subject keys were made with, as a mark.
+pepper_marks = pepper_marks_table(metadata, "pepper_marks")
 
 # Deletion records, which are kept for ever: one for each purge.
 deletions = Table(

@@ -25,7 +25,7 @@ from hutong.results.v1.upload_pb2 import Tube, TubeBatch, TubePerson
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
-from services.domain.region import is_region
+from services.domain.region import added_regions, is_region, set_added_regions
 from services.domain.subject import Pepper
 from services.results.labs.model import Lab
 from services.results.records.model import NewResult
@@ -150,20 +150,24 @@ class ValidationPool:
         if self._workers == 0:
             return ThreadPoolExecutor(1, thread_name_prefix="validate")
         return ProcessPoolExecutor(
-            self._workers, mp_context=self._multiprocessing, initializer=_begin_worker, initargs=(self._ready,)
+            self._workers,
+            mp_context=self._multiprocessing,
+            initializer=_begin_worker,
+            initargs=(self._ready, added_regions()),
         )
 
 
-def _begin_worker(ready: Semaphore) -> None:
+def _begin_worker(ready: Semaphore, regions: frozenset[str]) -> None:
     """Prepare a worker process.
 
     It ignores Ctrl-C, which the server handles. It ends when its server ends, because otherwise the worker of a killed
-    server would wait for ever. It compiles the contract's rules and reads the table of regions before the first upload.
-    It freezes the heap, because garbage collection would take a tenth of its time.
+    server would wait for ever. It compiles the contract's rules, takes over the operator's regions and reads the table
+    of regions before the first upload. It freezes the heap, because garbage collection would take a tenth of its time.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     find_violations(TubeBatch(tubes=[Tube(persons=[TubePerson()])]))
+    set_added_regions(regions)
     is_region(_ANY_REGION)
     freeze_heap()
     ready.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from services.domain.subject import holds_resident_number, mask_resident_numbers
+from services.domain.subject import holds_resident_number, mask_resident_numbers, mask_telephone_numbers
 
 _BETWEEN = r"[\W_]{0,4}"
 """Separators between the characters of a number or a name: up to four spaces, punctuation marks or underscores."""
@@ -14,7 +14,7 @@ _GROUPED_NUMBER = re.compile(rf"(?<!\d)(?=((?:\d{_BETWEEN}){{17}}[\dXx\uff38\uff
 
 
 def mask_identity(text: str, number: str = "", name: str = "") -> str:
-    """Return a text in which the given number, the given name and every resident ID number are masked.
+    """Return a text in which the given number, the given name, resident ID and telephone numbers are masked.
 
     Capital and small letters, full-width characters, and groups separated by spaces or hyphens are recognised.
     """
@@ -29,7 +29,7 @@ def mask_identity(text: str, number: str = "", name: str = "") -> str:
     spans = [match.span(1) for match in _GROUPED_NUMBER.finditer(text) if _is_resident_number(match[1])]
     for start, end in spans:
         text = text[:start] + _starred(text[start:end]) + text[end:]
-    return text
+    return mask_telephone_numbers(text)
 
 
 def _starred(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, LargeBinary, SmallInteger, String, Table
 
 from services.domain.subject import KEY_LENGTH
+from services.storage.pepper_marks import pepper_marks_table
 from services.verification.schema import metadata
 
 decisions = Table(
@@ -20,3 +21,6 @@ decisions = Table(
     Column("subject_tag", LargeBinary(KEY_LENGTH)),
     Column("key_version", SmallInteger),
 )
+
+# The pepper and the rule of document classes that the tags and subject keys were made with, as a mark.
+pepper_marks = pepper_marks_table(metadata, "verification_pepper_marks")

@@ -32,7 +32,7 @@ from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 from services.verification.decision.decide import RULES_VERSION, decide
-from services.verification.decision.model import Decision, SourceStatus
+from services.verification.decision.model import Decision, Evidence, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
@@ -54,18 +54,23 @@ from services.verification.verify.subject_tag import subject_tag
 Reply = VerifyItem | StreamVerifyResponse
 """The message that takes the answer to one of several questions: a decision or an error."""
 
-_ADVERSE = frozenset({pb.DECISION_OUTCOME_NOT_RECOGNIZED, pb.DECISION_OUTCOME_UNDETERMINED})
+_CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
+"""Reasons for UNDETERMINED that are cases to follow up. The others are an absence, such as that of a source."""
 
 
 def must_be_kept(decision: Decision) -> bool:
     """Return whether a decision is stored even if the caller does not ask for it.
 
-    Stored are adverse decisions and those that rest on evidence or found evidence that contradicts its record. Others
-    are not stored, so that the system knows as little as possible of where people go.
+    Stored are NOT_RECOGNIZED and decisions for which evidence was weighed. Others are not stored, so that the system
+    knows as little as possible of where people go. UNDETERMINED for an absence alone says nothing of the person, and an
+    outage would store one for every question.
     """
-    if decision.outcome in _ADVERSE or decision.basis == pb.DECISION_BASIS_PRESENTED:
+    if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
         return True
-    return pb.EVIDENCE_USE_CONTRADICTS_RECORD in [considered.use for considered in decision.considered]
+    return any(
+        isinstance(considered.subject, Evidence) and considered.use != pb.EVIDENCE_USE_NOT_NEEDED
+        for considered in decision.considered
+    )
 
 
 class ResolvedPolicy(NamedTuple):

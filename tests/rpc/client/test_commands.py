@@ -72,6 +72,41 @@ def test_decision_is_explained_and_is_the_exit_code(
     assert decision["use_time"] == f"{day}T15:00:00Z"
 
 
+def test_one_number_is_one_person_under_every_label(hutong: Shell, tmp_path: Path) -> None:
+    """A clerk filed a residence permit and a foreign resident's card as 身份证; the positives govern every question."""
+    numbers = {"810000186001010024": "港澳台居民居住证", "911100186001010024": "外国人永久居留身份证"}
+    rows = ["姓名,证件类型,证件号码,采样时间,检测结果,报告时间,报告编号,采样地区"]
+    for number, label in numbers.items():
+        rows.append(f"示例,身份证,{number},2022-08-12 06:00:00,阳性,2022-08-12 12:00:00,P{number[:4]},220502")
+        rows.append(f"示例,{label},{number},2022-08-12 05:00:00,阴性,2022-08-12 11:00:00,N{number[:4]},220502")
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    counts = hutong.json("upload", str(file), "--lab", LAB, "--timezone", "Asia/Shanghai")
+    assert (counts["accepted"], counts["rejected"]) == (4, 0)
+    use = ("--use-time", "2022-08-13T06:00:00+08:00")
+    for number, label in numbers.items():
+        for named in ("resident-id-card", label, "other"):
+            who = ("--type", named, "--number", "-")
+            told = hutong("verify", *who, *PLACE, *use, stdin=number, code=ExitCode.NOT_RECOGNIZED).stdout
+            assert "POSITIVE_RESULT" in told
+
+
+def test_districts_founded_in_2021_are_regions(hutong: Shell, tmp_path: Path) -> None:
+    """A row from Linping and one from Qiantang are accepted, and both districts ask."""
+    rows = ["姓名,身份证号,采样时间,检测结果,报告时间,报告编号,采样地区"]
+    districts = {"330113": "330113186001010035", "330114": "330114186001010031"}
+    for region, number in districts.items():
+        rows.append(f"示例,{number},2022-08-12 06:00:00,阴性,2022-08-12 12:00:00,D{region},{region}")
+    file = tmp_path / "hangzhou.csv"
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    counts = hutong.json("upload", str(file), "--lab", LAB, "--timezone", "Asia/Shanghai")
+    assert (counts["accepted"], counts["rejected"]) == (2, 0)
+    use = ("--use-time", "2022-08-13T06:00:00+08:00")
+    for region, number in districts.items():
+        place = ("--region", region, "--purpose", "public-venue")
+        assert "RECOGNIZED" in hutong("verify", "--number", "-", *place, *use, stdin=number).stdout
+
+
 def test_decision_names_its_rule_with_its_title(hutong: Shell, who: tuple[str, ...]) -> None:
     """So that a checker can tell the person why."""
     use = ("--use-time", "2022-08-10T23:00:00+08:00")

@@ -15,8 +15,8 @@ from tests.support.errors import error_info, rich_status
 from tests.support.verification.node import NUMBERS, Node, calling, question
 
 
-async def test_adverse_decision_that_cannot_be_kept_is_unavailable(tmp_path: Path) -> None:
-    """With PostgreSQL stopped an adverse decision is UNAVAILABLE, with a time to retry: it must be durable first.
+async def test_decision_that_cannot_be_stored_is_unavailable(tmp_path: Path) -> None:
+    """With PostgreSQL stopped a decision to be stored is UNAVAILABLE, with a time to retry: it must be durable first.
 
     In a batch that is its own error, and what stands beside it has another.
     """
@@ -25,19 +25,19 @@ async def test_adverse_decision_that_cannot_be_kept_is_unavailable(tmp_path: Pat
     try:
         await node.start("verification")
         async with calling(node) as callers:
-            decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
+            decision = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
             assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
             assert decision.name
             postgres.stop()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await callers.decisions.Verify(question(NUMBERS[0]))
+                await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
             assert error_info(caught.value).reason == "DATABASE_UNAVAILABLE"
             retry = error_details_pb2.RetryInfo()
             assert any(detail.Unpack(retry) for detail in rich_status(caught.value).details)
-            faulty = question(NUMBERS[0])
+            faulty = question(NUMBERS[0], store_decision=True)
             faulty.region = "999999"
-            batch = BatchVerifyRequest(requests=[question(NUMBERS[0]), faulty])
+            batch = BatchVerifyRequest(requests=[question(NUMBERS[0], store_decision=True), faulty])
             items = (await callers.decisions.BatchVerify(batch)).items
             assert [item.error.code for item in items] == [code_pb2.UNAVAILABLE, code_pb2.INVALID_ARGUMENT]
     finally:

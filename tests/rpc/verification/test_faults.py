@@ -69,20 +69,21 @@ def _state(decision: pb.Decision, source: str) -> int:
 
 
 async def _assert_no_results(callers: Callers) -> None:
-    """Without Results: recognised on paper, else undetermined; everything stored and to be asked again."""
+    """Without Results: recognised on paper, else undetermined and to be asked again. An absence alone is not stored."""
     bare = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
     assert (bare.outcome, bare.reason) == (
         pb.DECISION_OUTCOME_UNDETERMINED,
         pb.DECISION_REASON_SOURCE_UNAVAILABLE,
     )
     assert not bare.refusal_permitted
-    assert bare.name
+    assert not bare.name
     assert [one.action for one in bare.next_steps] == [next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN]
     assert _state(bare, "results") == lookup_pb2.SOURCE_STATE_UNAVAILABLE
     shown = (
         await callers.decisions.Verify(question(NUMBERS[0], evidence=[paper("R0", SystemClock().now() - HOUR)]))
     ).decision
     assert (shown.outcome, shown.basis) == (pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_BASIS_PRESENTED)
+    assert shown.name
 
 
 async def test_results_stopped(node: Node, callers: Callers) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from services.domain.region import NATION, ancestry, is_region, parent, prefix, same_province, within
+from services.domain.region import NATION, ancestry, is_region, parent, prefix, same_province, set_added_regions, within
 
 
 def table() -> list[str]:
@@ -23,12 +24,54 @@ def table() -> list[str]:
 
 
 TABLE = table()
+DIVISIONS = Path(__file__).with_name("division_codes_2023.txt")
 
 
 def test_every_code_in_the_table_is_a_region() -> None:
     """Thousands of counties, prefectures and provinces, abolished ones among them."""
     assert len(TABLE) > 3000
     assert [code for code in TABLE if not is_region(code)] == []
+
+
+def is_statistical(code: str) -> bool:
+    """Whether a code is of a statistical unit and not of GB/T 2260.
+
+    Development zones and the like have 71 to 79 as their last digits. Five units have others: the islands of Sansha
+    (460321 to 460323), the city of Jiayuguan as its own county (620201) and Da Qaidam (632857).
+    """
+    return "71" <= code[4:] <= "79" or code in {"460321", "460322", "460323", "620201", "632857"}
+
+
+def test_every_code_of_an_independent_list_is_a_region() -> None:
+    """The list is of 2023, and made by others than the library's table."""
+    listed = [code for code in DIVISIONS.read_text("utf-8").splitlines() if not code.startswith("#")]
+    assert len(listed) > 3300
+    assert [code for code in listed if not is_region(code) and not is_statistical(code)] == []
+
+
+@pytest.mark.parametrize("code", ["330113", "330114"])
+def test_the_districts_that_the_library_lacks(code: str) -> None:
+    """Linping and Qiantang, founded in 2021: of Hangzhou, Zhejiang. If the library learns them, drop our own table."""
+    assert code not in TABLE
+    assert ancestry(code) == (code, "330100", "330000", NATION)
+    assert all(map(is_region, ancestry(code)))
+
+
+def test_the_districts_they_were_made_of_stay_regions() -> None:
+    """Xiacheng and Jianggan were abolished in 2021; Yuhang goes on with other borders."""
+    assert all(map(is_region, ["330103", "330104", "330110"]))
+
+
+def test_added_regions_replace_those_added_before() -> None:
+    """Of two sets of settings in one process the later counts."""
+    try:
+        set_added_regions(["330199"])
+        assert is_region("330199")
+        set_added_regions(["330198"])
+        assert not is_region("330199")
+        assert within("330198", "330000")
+    finally:
+        set_added_regions([])
 
 
 def test_every_region_leads_up_to_the_nation() -> None:

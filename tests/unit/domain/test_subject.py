@@ -5,11 +5,13 @@ from __future__ import annotations
 import hmac
 
 import pytest
+from hutong.type.v1 import identity_pb2
 from hypothesis import example, given
 from hypothesis import strategies as st
+from stdnum.iso7064 import mod_11_2
 
-from services.domain.document import PASSPORT, RESIDENT_ID_CARD, Document
-from services.domain.subject import KEY_LENGTH, Pepper, mask_name, mask_number, mask_resident_numbers
+from services.domain.document import PASSPORT, RESIDENT_ID_CARD, Document, canonical_document
+from services.domain.subject import KEY_LENGTH, Pepper, mask_free_text, mask_name, mask_number, mask_resident_numbers
 
 documents = st.builds(
     Document,
@@ -48,6 +50,32 @@ def test_another_secret_type_or_country_gives_another_key() -> None:
         Pepper(b"p" * 32).subject_key(Document(PASSPORT, "X0000001", "DEU")),
     }
     assert len(keys) == 4
+
+
+@given(
+    st.sampled_from(["410105", "810000", "820000", "830000", "911100"]),
+    st.integers(0, 999),
+    st.sampled_from([kind for kind in identity_pb2.DocumentType.values() if kind not in (0, 2, 3, 4, 5)]),
+)
+def test_a_number_of_gb_11643_is_one_subject_under_every_label(region: str, serial: int, label: int) -> None:
+    """Labels that accept the number agree: a relabelled number is found."""
+    body = f"{region}18860101{serial:03}"
+    number = body + mod_11_2.calc_check_digit(body)
+    keys = {Pepper(b"p" * 32).subject_key(canonical_document(type_, number)) for type_ in (RESIDENT_ID_CARD, label)}
+    if region.startswith("8"):
+        keys.add(Pepper(b"p" * 32).subject_key(canonical_document(identity_pb2.DOCUMENT_TYPE_RESIDENCE_PERMIT, number)))
+    keys.add(Pepper(b"p" * 32).subject_key(canonical_document(PASSPORT, number, "FRA")))
+    assert len(keys) == 1
+
+
+def test_a_number_without_its_check_character_stays_in_the_class_of_its_label() -> None:
+    """18 digits of another document are not a resident number by their length alone."""
+    number = "810000186001010025"
+    other, passport = (
+        canonical_document(identity_pb2.DOCUMENT_TYPE_OTHER, number),
+        canonical_document(PASSPORT, number, "FRA"),
+    )
+    assert Pepper(b"p" * 32).subject_key(other) != Pepper(b"p" * 32).subject_key(passport)
 
 
 def test_a_pepper_never_shows_its_secret() -> None:
@@ -110,3 +138,21 @@ def test_masks_look_as_people_expect() -> None:
 def test_numbers_in_what_people_write_are_masked(written: str, kept: str) -> None:
     """Resident identity card numbers alone: longer runs of digits are something else."""
     assert mask_resident_numbers(written) == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("请回电 13800138000 谢谢", "请回电 *********00 谢谢"),
+        ("+86 138-0013-8000", "+** ***-****-**00"),
+        ("电话(0435)3512345", "电话(****)*****45"),
+        ("010-66554433", "***-******33"),
+        ("电话010 6655 4433，身份证410105188001010019", "电话*** **** **33，身份证41**************19"),
+        ("report 202208091234567, tube T13800138000", "report 202208091234567, tube T13800138000"),
+        ("站前路100号3楼", "站前路100号3楼"),
+        ("", ""),
+    ],
+)
+def test_telephone_numbers_in_what_people_write_are_masked(written: str, kept: str) -> None:
+    """Mobile numbers and landlines with area code, in groups or not; longer runs of digits are something else."""
+    assert mask_free_text(written) == kept

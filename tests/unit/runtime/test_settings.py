@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from services.domain.document import Document
+from services.domain.region import is_region
 from services.runtime.settings import VARIABLES, Settings, is_loopback
 from services.runtime.variables import BadSetting, split_address
 
@@ -189,3 +191,40 @@ def test_settings_with_secrets_cannot_be_changed() -> None:
     """They are read once."""
     with pytest.raises(AttributeError):
         settings().jurisdiction = "410000"  # type: ignore[misc]
+
+
+@pytest.fixture
+def regions_file(tmp_path: Path) -> Iterator[Path]:
+    """The path of an operator's file of regions; afterwards the process knows no added ones."""
+    yield tmp_path / "regions.txt"
+    settings()
+
+
+def test_an_operators_file_adds_regions(regions_file: Path) -> None:
+    """With names or without; one of them may be the node's own. Settings without the file know none of them."""
+    regions_file.write_text("\ufeff# founded later\n330197 新区\n\n331300,新市\n331301\n", encoding="utf-8")
+    assert settings(regions_file=str(regions_file), jurisdiction="331300").jurisdiction == "331300"
+    assert all(map(is_region, ["330197", "331300", "331301"]))
+    settings()
+    assert not is_region("330197")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"330197\n33019\n", "line 2: must begin with a code of six digits"),
+        ("新区 330197".encode(), "line 1: must begin"),
+        (b",", "line 1: must begin"),
+        (b"000000", "line 1: must begin"),
+        (b"# of no city\n331301\n", "line 2: 331301 lies in 331300, which is no region; add that one too"),
+        ("330197 新区".encode("gb18030"), "is not a text in UTF-8"),
+        (None, "names no file"),
+    ],
+)
+def test_a_wrong_file_of_regions_is_refused_in_one_line(regions_file: Path, content: bytes | None, told: str) -> None:
+    """The line names the setting, the file's line and the reason."""
+    if content is not None:
+        regions_file.write_bytes(content)
+    with pytest.raises(BadSetting, match=rf"^HUTONG_REGIONS_FILE {told}") as caught:
+        settings(regions_file=str(regions_file))
+    assert "\n" not in str(caught.value)

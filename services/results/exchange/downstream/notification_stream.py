@@ -34,12 +34,12 @@ from services.results.exchange.downstream.subscriptions import (
     subscribe_node,
 )
 from services.results.exchange.model import NotificationPosition
-from services.results.records.pepper_check import pepper_mark
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.service import Drain
 from services.storage.engine import Database
+from services.storage.pepper_marks import pepper_mark
 
 MAX_MESSAGE_CHANGES = 1_000
 """Changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""

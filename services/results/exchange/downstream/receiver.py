@@ -28,9 +28,9 @@ from services.results.exchange.convert import (
 from services.results.exchange.downstream.store import Decoded, DownstreamStore
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
-from services.results.records.pepper_check import pepper_mark
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
+from services.storage.pepper_marks import pepper_mark
 
 START_SECONDS = 30.0
 """How long a stream may stay without its first frame."""

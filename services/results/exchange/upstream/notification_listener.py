@@ -30,10 +30,10 @@ from services.results.exchange.upstream.subscription_client import (
     SubscribedSubject,
     SubscriptionClient,
 )
-from services.results.records.pepper_check import pepper_mark
 from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
+from services.storage.pepper_marks import pepper_mark
 
 LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
 

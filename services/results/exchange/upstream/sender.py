@@ -29,12 +29,12 @@ from services.results.exchange.upstream.batching import Frame, checkpoint_frame,
 from services.results.exchange.upstream.outbox import Outgoing, Page
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.limits import ResultsLimits
-from services.results.records.pepper_check import pepper_mark
 from services.results.timing import ResultsTiming
 from services.runtime.background import Job
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
+from services.storage.pepper_marks import pepper_mark
 
 BATCHES_UNDER_WAY = 4
 """Frames that may be unanswered: the nation decodes one while it commits another, and the rest are on the network."""

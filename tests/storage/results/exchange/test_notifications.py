@@ -23,11 +23,11 @@ from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.tables import lab_homes
 from services.results.missing_reports.model import MissingReport
 from services.results.records.partitions import month_of, month_start
-from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.retention.purge import purge
 from services.results.timing import ResultsTiming
 from services.runtime.server.service import Drain
+from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
 from tests.support.results.store import Laboratory, open_laboratory

@@ -172,7 +172,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
     """
     ERROR_REASON_PEPPER_MISMATCH: _ErrorReason.ValueType  # 36
-    """A node sends subject keys made under another pepper, so no subject would be found. FAILED_PRECONDITION.
+    """A node sends subject keys made under another pepper or by another rule of document classes, so no subject would be
+    found. FAILED_PRECONDITION.
     Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
     """
     ERROR_REASON_NOT_AN_UPSTREAM: _ErrorReason.ValueType  # 37
@@ -363,7 +364,8 @@ ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 35
 Example: {"reason":"NOT_SERVED","domain":"hutong.org","metadata":{"method":"/hutong.results.v1.ResultsService/WatchResults"}}
 """
 ERROR_REASON_PEPPER_MISMATCH: ErrorReason.ValueType  # 36
-"""A node sends subject keys made under another pepper, so no subject would be found. FAILED_PRECONDITION.
+"""A node sends subject keys made under another pepper or by another rule of document classes, so no subject would be
+found. FAILED_PRECONDITION.
 Example: {"reason":"PEPPER_MISMATCH","domain":"hutong.org","metadata":{"node":"nodes/410000"}}
 """
 ERROR_REASON_NOT_AN_UPSTREAM: ErrorReason.ValueType  # 37

@@ -42,7 +42,9 @@ class ReplicateStart(_message.Message):
     key_version: _builtins.int
     """The version of the pepper that made its subject keys."""
     pepper_mark: _builtins.bytes
-    """A keyed hash over a constant, 16 bytes, which differs for another pepper."""
+    """A keyed hash over a constant and the version of the rule of document classes, 16 bytes. It differs for another
+    pepper and for another rule.
+    """
     @_builtins.property
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.WriterPosition]:
         """Each writer whose log retention has shortened, with the number of commits that were removed from its beginning.

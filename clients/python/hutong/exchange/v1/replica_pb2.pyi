@@ -55,8 +55,8 @@ class ReplicatedResult(_message.Message):
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     subject_key: _builtins.bytes
-    """The subject key: HMAC-SHA-256 with the nation's pepper over document type, issuing country and canonical number,
-    first 16 bytes.
+    """The subject key: HMAC-SHA-256 with the nation's pepper over document class (docs/identifiers.md §3) and canonical
+    number, first 16 bytes.
     """
     key_version: _builtins.int
     """The version of the pepper that made subject_key."""

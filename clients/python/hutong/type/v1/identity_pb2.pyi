@@ -39,13 +39,16 @@ class _DocumentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Document
     DOCUMENT_TYPE_PASSPORT: _DocumentType.ValueType  # 5
     """Passport of any country; needs issuing_country."""
     DOCUMENT_TYPE_FOREIGN_PERMANENT_RESIDENT_CARD: _DocumentType.ValueType  # 6
-    """Foreign permanent resident identity card (外国人永久居留身份证)."""
+    """Foreign permanent resident identity card (外国人永久居留身份证): 3 letters and 12 digits, or, since December 2023, 18
+    characters as a resident identity card, beginning with 9.
+    """
     DOCUMENT_TYPE_OTHER: _DocumentType.ValueType  # 7
     """Any other document; matched by its exact number in upper case without spaces."""
 
 class DocumentType(_DocumentType, metaclass=_DocumentTypeEnumTypeWrapper):
     """The kind of document by which a person is known. One person may hold several documents, which
-    DocumentLinkService.LinkDocuments links.
+    DocumentLinkService.LinkDocuments links. Every number with the form and the check character of GB 11643 (17 digits
+    and a check character) is one number under every type: results uploaded under one type are found under the others.
     """
 
 DOCUMENT_TYPE_UNSPECIFIED: DocumentType.ValueType  # 0
@@ -64,7 +67,9 @@ region of 810000, 820000 or 830000.
 DOCUMENT_TYPE_PASSPORT: DocumentType.ValueType  # 5
 """Passport of any country; needs issuing_country."""
 DOCUMENT_TYPE_FOREIGN_PERMANENT_RESIDENT_CARD: DocumentType.ValueType  # 6
-"""Foreign permanent resident identity card (外国人永久居留身份证)."""
+"""Foreign permanent resident identity card (外国人永久居留身份证): 3 letters and 12 digits, or, since December 2023, 18
+characters as a resident identity card, beginning with 9.
+"""
 DOCUMENT_TYPE_OTHER: DocumentType.ValueType  # 7
 """Any other document; matched by its exact number in upper case without spaces."""
 Global___DocumentType: _TypeAlias = DocumentType  # noqa: Y015

@@ -377,7 +377,7 @@ class Decision(_message.Message):
     MUST_REGISTER_FIELD_NUMBER: _builtins.int
     ACTION_TEXT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"decisions/{uuid7}". Empty when the decision was not stored (positive ones resting on records, unless asked for)."""
+    """"decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision)."""
     outcome: Global___DecisionOutcome.ValueType
     """Whether the result is recognised."""
     reason: Global___DecisionReason.ValueType

@@ -85,7 +85,9 @@ class VerifyRequest(_message.Message):
     none.
     """
     store_decision: _builtins.bool
-    """Store the decision whatever it is. Default false: adverse ones and those on presented evidence are stored, others not."""
+    """Store the decision whatever it is. Default false: NOT_RECOGNIZED and decisions for which evidence was weighed are
+    stored, others not. UNDETERMINED for an absence alone (of a source, of the nation's answer, of a policy) is not.
+    """
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """The person."""

@@ -72,7 +72,7 @@ class VerificationServiceServicer(object):
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
         be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-        decision of its own, and an adverse one is stored each time.
+        decision of its own, and one that is stored is stored each time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

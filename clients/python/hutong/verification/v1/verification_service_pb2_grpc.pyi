@@ -39,7 +39,7 @@ class VerificationServiceStub:
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
     be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-    decision of its own, and an adverse one is stored each time.
+    decision of its own, and one that is stored is stored each time.
     """
     BatchVerify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]
     """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
@@ -67,7 +67,7 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
     be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-    decision of its own, and an adverse one is stored each time.
+    decision of its own, and one that is stored is stored each time.
     """
     BatchVerify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]  # type: ignore[assignment]
     """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
@@ -98,7 +98,7 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
         be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-        decision of its own, and an adverse one is stored each time.
+        decision of its own, and one that is stored is stored each time.
         """
 
     @_abc_1.abstractmethod

@@ -27,9 +27,9 @@ from services.results.exchange.downstream.node_auth import NodeAuthenticator
 from services.results.exchange.model import MAX_CHANGES, Replica
 from services.results.main import open_results
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
-from services.results.records.pepper_check import pepper_mark
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
+from services.storage.pepper_marks import pepper_mark
 from tests.support.certificates import Authority
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info, failure_of

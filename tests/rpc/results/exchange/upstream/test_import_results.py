@@ -24,11 +24,11 @@ from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResu
 from services.domain.instant import HOUR, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import lab_homes, notification_positions, notifications, subscriptions
-from services.results.records.pepper_check import pepper_mark
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
 from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
+from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.link import link_to

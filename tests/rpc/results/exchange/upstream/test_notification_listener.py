@@ -33,12 +33,12 @@ from services.results.exchange.upstream.notification_listener import Notificatio
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.results.missing_reports.tables import missing_reports
-from services.results.records.pepper_check import pepper_mark
 from services.results.timing import ResultsTiming
 from services.runtime.background import Background
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.settings import Settings
+from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, Country, open_country
 from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key

@@ -1,0 +1,83 @@
+"""Check that a store's keyed hashes fit the configured pepper and this version's rule of document classes.
+
+With another pepper, or by another rule, a subject's rows would not be found. The store keeps a mark: a keyed hash over
+constants and the number of the rule. The mark identifies the pepper and reveals nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import Column, Connection, LargeBinary, MetaData, SmallInteger, Table, select
+
+from services.domain.subject import CLASS_RULE, Pepper
+from services.runtime.variables import BadSetting
+from services.storage.engine import Database
+from services.storage.errors import UnusableDatabase
+from services.storage.upsert import insert_if_absent
+
+MARK_LENGTH = 16
+"""Length of a mark in bytes, as that of a subject key."""
+UNMARKED = b""
+"""The mark that a migration gives to a store with subject keys from before marks were kept."""
+
+
+def pepper_marks_table(metadata: MetaData, name: str) -> Table:
+    """Return the table of a store's marks: one for each key version."""
+    return Table(
+        name,
+        metadata,
+        Column("key_version", SmallInteger, primary_key=True, autoincrement=False),
+        Column("mark", LargeBinary(MARK_LENGTH), nullable=False),
+    )
+
+
+def pepper_mark(pepper: Pepper, class_rule: int = CLASS_RULE) -> bytes:
+    """Return the mark of a pepper and a rule of document classes. The mark of the first rule does not name the rule."""
+    key = hashlib.sha256(b"mark" + pepper.secret).digest()
+    marked = b"hutong" if class_rule == 1 else b"hutong, classes %d" % class_rule
+    return hashlib.blake2b(marked, key=key, digest_size=MARK_LENGTH).digest()
+
+
+def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callable[[], Awaitable[None]]:
+    """Return the database's health check. It also checks once that the store's subject keys fit this process.
+
+    The check raises BadSetting for another pepper, UnusableDatabase for an older rule of document classes, and
+    Unavailable if the database does not answer.
+    """
+    confirmed = False
+
+    async def check() -> None:
+        nonlocal confirmed
+        await database.check()
+        if not confirmed:
+            _compare(bytes(await database.write(_known_mark, marks, pepper)), pepper)
+        confirmed = True
+
+    return check
+
+
+def _known_mark(connection: Connection, marks: Table, pepper: Pepper) -> bytes:
+    """Return the store's mark. A store without a mark for the key version takes this pepper's."""
+    query = select(marks.c.mark).where(marks.c.key_version == pepper.version)
+    known: bytes | None = connection.execute(query).scalar()
+    if known is None:
+        mark = pepper_mark(pepper)
+        connection.execute(insert_if_absent(connection, marks).values(key_version=pepper.version, mark=mark))
+        known = connection.execute(query).scalar_one()
+    return known
+
+
+def _compare(known: bytes, pepper: Pepper) -> None:
+    if known == pepper_mark(pepper):
+        return
+    if known == UNMARKED or any(known == pepper_mark(pepper, rule) for rule in range(1, CLASS_RULE)):
+        raise UnusableDatabase(
+            "the subject keys of this database were made by an older rule of document classes and would not match: "
+            "start with a new database and let the laboratories upload again"
+        )
+    raise BadSetting(
+        "the pepper is not the one that this database was filled under, and would find nobody: "
+        "give the right HUTONG_PEPPER_FILE"
+    )
