@@ -28,6 +28,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from google.type import interval_pb2 as google_dot_type_dot_interval__pb2
+from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup__pb2
 from hutong.results.v1 import next_step_pb2 as hutong_dot_results_dot_v1_dot_next__step__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
@@ -36,7 +37,7 @@ from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hutong/results/v1/results_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1agoogle/type/interval.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"G\n\x10GetResultRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Result\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\"G\n\x11GetResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\"\xbd\x05\n\x12ListResultsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12)\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@H\x00\x12\x34\n\x08\x64ocument\x18\x04 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentH\x00\x12\x38\n\x08outcomes\x18\x05 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12=\n\x06states\x18\x06 \x03(\x0e\x32\x1e.hutong.results.v1.ResultStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x80\x03\n\x0freport_interval\x18\x07 \x01(\x0b\x32\x15.google.type.IntervalB\xcf\x02\xbaH\xcb\x02\xba\x01\xc7\x02\n\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))B\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\x9d\x01\n\x13ListResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x38\n\x14retention_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x02\n\x13LookupLatestRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x37\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LookupScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12#\n\x11\x61t_least_as_fresh\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x43\n\x0f\x63laimed_reports\x18\x05 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\x08\xbaH\x05\x92\x01\x02\x10\n\"\x96\x02\n\x14LookupLatestResponse\x12\x30\n\tin_region\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\rout_of_region\x18\x02 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.hutong.results.v1.DataSource\x12/\n\nnext_steps\x18\x04 \x03(\x0b\x32\x1b.hutong.results.v1.NextStep\x12\x35\n\x06\x63laims\x18\x05 \x03(\x0b\x32%.hutong.results.v1.ClaimedReportMatch\"j\n\x18\x42\x61tchLookupLatestRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"|\n\x10LookupLatestItem\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.hutong.results.v1.LookupLatestResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"O\n\x19\x42\x61tchLookupLatestResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\"\x9a\x01\n\x0cResultFilter\x12)\n\x04labs\x18\x01 \x03(\tB\x1b\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x05\x92\x01\x02\x10\x64\x12%\n\rsample_region\x18\x02 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\"a\n\x13WatchResultsRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.ResultFilter\x12\x19\n\x06\x63ursor\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"<\n\nCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x14WatchResultsResponse\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultH\x00\x12\x33\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.CheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent2\x93\x04\n\x0eResultsService\x12[\n\tGetResult\x12#.hutong.results.v1.GetResultRequest\x1a$.hutong.results.v1.GetResultResponse\"\x03\x90\x02\x01\x12\x61\n\x0bListResults\x12%.hutong.results.v1.ListResultsRequest\x1a&.hutong.results.v1.ListResultsResponse\"\x03\x90\x02\x01\x12\x64\n\x0cLookupLatest\x12&.hutong.results.v1.LookupLatestRequest\x1a\'.hutong.results.v1.LookupLatestResponse\"\x03\x90\x02\x02\x12s\n\x11\x42\x61tchLookupLatest\x12+.hutong.results.v1.BatchLookupLatestRequest\x1a,.hutong.results.v1.BatchLookupLatestResponse\"\x03\x90\x02\x02\x12\x66\n\x0cWatchResults\x12&.hutong.results.v1.WatchResultsRequest\x1a\'.hutong.results.v1.WatchResultsResponse\"\x03\x90\x02\x01\x30\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hutong/results/v1/results_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"G\n\x10GetResultRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Result\xbaH\x08r\x03\x18\xa0\x01\xc8\x01\x01\"G\n\x11GetResultResponse\x12\x32\n\x0btest_result\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\"\xbd\x05\n\x12ListResultsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12)\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@H\x00\x12\x34\n\x08\x64ocument\x18\x04 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentH\x00\x12\x38\n\x08outcomes\x18\x05 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12=\n\x06states\x18\x06 \x03(\x0e\x32\x1e.hutong.results.v1.ResultStateB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\x12\x80\x03\n\x0freport_interval\x18\x07 \x01(\x0b\x32\x15.google.type.IntervalB\xcf\x02\xbaH\xcb\x02\xba\x01\xc7\x02\n\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.start_time <= timestamp(\'9999-12-31T23:59:59Z\'))) && (!has(this.end_time) || (this.end_time >= timestamp(\'1900-01-01T00:00:00Z\') && this.end_time <= timestamp(\'9999-12-31T23:59:59Z\')))B\x10\n\x07subject\x12\x05\xbaH\x02\x08\x01\"\x9d\x01\n\x13ListResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x38\n\x14retention_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x02\n\x13LookupLatestRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x37\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LookupScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x05limit\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12#\n\x11\x61t_least_as_fresh\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x43\n\x0f\x63laimed_reports\x18\x05 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\x08\xbaH\x05\x92\x01\x02\x10\n\"\x96\x02\n\x14LookupLatestResponse\x12\x30\n\tin_region\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\rout_of_region\x18\x02 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.hutong.results.v1.DataSource\x12/\n\nnext_steps\x18\x04 \x03(\x0b\x32\x1b.hutong.results.v1.NextStep\x12\x35\n\x06\x63laims\x18\x05 \x03(\x0b\x32%.hutong.results.v1.ClaimedReportMatch\"j\n\x18\x42\x61tchLookupLatestRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"|\n\x10LookupLatestItem\x12;\n\x08response\x18\x01 \x01(\x0b\x32\'.hutong.results.v1.LookupLatestResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"O\n\x19\x42\x61tchLookupLatestResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\"\x9a\x01\n\x0cResultFilter\x12)\n\x04labs\x18\x01 \x03(\tB\x1b\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x05\x92\x01\x02\x10\x64\x12%\n\rsample_region\x18\x02 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\x38\n\x08outcomes\x18\x03 \x03(\x0e\x32\x17.hutong.type.v1.OutcomeB\r\xbaH\n\x92\x01\x07\"\x05\x82\x01\x02\x10\x01\"a\n\x13WatchResultsRequest\x12/\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.ResultFilter\x12\x19\n\x06\x63ursor\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"<\n\nCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x14WatchResultsResponse\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.hutong.results.v1.TestResultH\x00\x12\x33\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.CheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\x07\n\x05\x65vent2\x83\x06\n\x0eResultsService\x12\x85\x01\n\tGetResult\x12#.hutong.results.v1.GetResultRequest\x1a$.hutong.results.v1.GetResultResponse\"-\x90\x02\x01\x8a\xd3\x18&\n\n\x08\x01\x10\x02\x1a\x04name\n\x0c\x08\x05\x10\x03\x1a\x04name \x01\n\x06\x08\x08\x10\x01 \x01\x10\x01\x18\x01\x12\xa1\x01\n\x0bListResults\x12%.hutong.results.v1.ListResultsRequest\x1a&.hutong.results.v1.ListResultsResponse\"C\x90\x02\x01\x8a\xd3\x18<\n\t\x08\x01\x10\x02\x1a\x03lab\n\t\x08\x05\x10\x03\x1a\x03lab\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\n\x10\x08\x05\x10\x01\x1a\x08\x64ocument \x01\x10\x01\x18\x02\x12|\n\x0cLookupLatest\x12&.hutong.results.v1.LookupLatestRequest\x1a\'.hutong.results.v1.LookupLatestResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\x10\x01\x18\x02\x12\x9c\x01\n\x11\x42\x61tchLookupLatest\x12+.hutong.results.v1.BatchLookupLatestRequest\x1a,.hutong.results.v1.BatchLookupLatestResponse\",\x90\x02\x02\x8a\xd3\x18%\n\x19\x08\x03\x10\x04\x1a\x13requests[].document\n\x04\x08\x07\x10\x01\x10\x01\x18\x03\x12\xa7\x01\n\x0cWatchResults\x12&.hutong.results.v1.WatchResultsRequest\x1a\'.hutong.results.v1.WatchResultsResponse\"D\x90\x02\x01\x8a\xd3\x18=\n\x13\x08\x01\x10\x02\x1a\x0b\x66ilter.labs(\x01\n\x1c\x08\x05\x10\x03\x1a\x14\x66ilter.sample_region(\x01\n\x04\x08\x08\x10\x01\x10\x01\x18\x03\x30\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -81,41 +82,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHRESULTSREQUEST'].fields_by_name['cursor']._loaded_options = None
   _globals['_WATCHRESULTSREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\006r\004\030\200\200\004'
   _globals['_RESULTSSERVICE'].methods_by_name['GetResult']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['GetResult']._serialized_options = b'\220\002\001'
+  _globals['_RESULTSSERVICE'].methods_by_name['GetResult']._serialized_options = b'\220\002\001\212\323\030&\n\n\010\001\020\002\032\004name\n\014\010\005\020\003\032\004name \001\n\006\010\010\020\001 \001\020\001\030\001'
   _globals['_RESULTSSERVICE'].methods_by_name['ListResults']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['ListResults']._serialized_options = b'\220\002\001'
+  _globals['_RESULTSSERVICE'].methods_by_name['ListResults']._serialized_options = b'\220\002\001\212\323\030<\n\t\010\001\020\002\032\003lab\n\t\010\005\020\003\032\003lab\n\016\010\003\020\004\032\010document\n\020\010\005\020\001\032\010document \001\020\001\030\002'
   _globals['_RESULTSSERVICE'].methods_by_name['LookupLatest']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['LookupLatest']._serialized_options = b'\220\002\002'
+  _globals['_RESULTSSERVICE'].methods_by_name['LookupLatest']._serialized_options = b'\220\002\002\212\323\030\024\n\016\010\003\020\004\032\010document\020\001\030\002'
   _globals['_RESULTSSERVICE'].methods_by_name['BatchLookupLatest']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['BatchLookupLatest']._serialized_options = b'\220\002\002'
+  _globals['_RESULTSSERVICE'].methods_by_name['BatchLookupLatest']._serialized_options = b'\220\002\002\212\323\030%\n\031\010\003\020\004\032\023requests[].document\n\004\010\007\020\001\020\001\030\003'
   _globals['_RESULTSSERVICE'].methods_by_name['WatchResults']._loaded_options = None
-  _globals['_RESULTSSERVICE'].methods_by_name['WatchResults']._serialized_options = b'\220\002\001'
-  _globals['_GETRESULTREQUEST']._serialized_start=425
-  _globals['_GETRESULTREQUEST']._serialized_end=496
-  _globals['_GETRESULTRESPONSE']._serialized_start=498
-  _globals['_GETRESULTRESPONSE']._serialized_end=569
-  _globals['_LISTRESULTSREQUEST']._serialized_start=572
-  _globals['_LISTRESULTSREQUEST']._serialized_end=1273
-  _globals['_LISTRESULTSRESPONSE']._serialized_start=1276
-  _globals['_LISTRESULTSRESPONSE']._serialized_end=1433
-  _globals['_LOOKUPLATESTREQUEST']._serialized_start=1436
-  _globals['_LOOKUPLATESTREQUEST']._serialized_end=1710
-  _globals['_LOOKUPLATESTRESPONSE']._serialized_start=1713
-  _globals['_LOOKUPLATESTRESPONSE']._serialized_end=1991
-  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_start=1993
-  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_end=2099
-  _globals['_LOOKUPLATESTITEM']._serialized_start=2101
-  _globals['_LOOKUPLATESTITEM']._serialized_end=2225
-  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_start=2227
-  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_end=2306
-  _globals['_RESULTFILTER']._serialized_start=2309
-  _globals['_RESULTFILTER']._serialized_end=2463
-  _globals['_WATCHRESULTSREQUEST']._serialized_start=2465
-  _globals['_WATCHRESULTSREQUEST']._serialized_end=2562
-  _globals['_CHECKPOINT']._serialized_start=2564
-  _globals['_CHECKPOINT']._serialized_end=2624
-  _globals['_WATCHRESULTSRESPONSE']._serialized_start=2627
-  _globals['_WATCHRESULTSRESPONSE']._serialized_end=2776
-  _globals['_RESULTSSERVICE']._serialized_start=2779
-  _globals['_RESULTSSERVICE']._serialized_end=3310
+  _globals['_RESULTSSERVICE'].methods_by_name['WatchResults']._serialized_options = b'\220\002\001\212\323\030=\n\023\010\001\020\002\032\013filter.labs(\001\n\034\010\005\020\003\032\024filter.sample_region(\001\n\004\010\010\020\001\020\001\030\003'
+  _globals['_GETRESULTREQUEST']._serialized_start=456
+  _globals['_GETRESULTREQUEST']._serialized_end=527
+  _globals['_GETRESULTRESPONSE']._serialized_start=529
+  _globals['_GETRESULTRESPONSE']._serialized_end=600
+  _globals['_LISTRESULTSREQUEST']._serialized_start=603
+  _globals['_LISTRESULTSREQUEST']._serialized_end=1304
+  _globals['_LISTRESULTSRESPONSE']._serialized_start=1307
+  _globals['_LISTRESULTSRESPONSE']._serialized_end=1464
+  _globals['_LOOKUPLATESTREQUEST']._serialized_start=1467
+  _globals['_LOOKUPLATESTREQUEST']._serialized_end=1741
+  _globals['_LOOKUPLATESTRESPONSE']._serialized_start=1744
+  _globals['_LOOKUPLATESTRESPONSE']._serialized_end=2022
+  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_start=2024
+  _globals['_BATCHLOOKUPLATESTREQUEST']._serialized_end=2130
+  _globals['_LOOKUPLATESTITEM']._serialized_start=2132
+  _globals['_LOOKUPLATESTITEM']._serialized_end=2256
+  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_start=2258
+  _globals['_BATCHLOOKUPLATESTRESPONSE']._serialized_end=2337
+  _globals['_RESULTFILTER']._serialized_start=2340
+  _globals['_RESULTFILTER']._serialized_end=2494
+  _globals['_WATCHRESULTSREQUEST']._serialized_start=2496
+  _globals['_WATCHRESULTSREQUEST']._serialized_end=2593
+  _globals['_CHECKPOINT']._serialized_start=2595
+  _globals['_CHECKPOINT']._serialized_end=2655
+  _globals['_WATCHRESULTSRESPONSE']._serialized_start=2658
+  _globals['_WATCHRESULTSRESPONSE']._serialized_end=2807
+  _globals['_RESULTSSERVICE']._serialized_start=2810
+  _globals['_RESULTSSERVICE']._serialized_end=3581
 # @@protoc_insertion_point(module_scope)
