@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from tests.support.insecure import INSECURE
 from tests.support.waiting import TIMEOUT_SECONDS
 
 _MARK = "TEST_PROCESS"
@@ -95,8 +96,13 @@ def run(
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the test's environment with only these HUTONG_ variables, named in lower case without the prefix."""
+    """Return the test's environment with only these HUTONG_ variables, named in lower case without the prefix.
+
+    HUTONG_INSECURE is added unless the servers ask for certificates.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
+    if "tls_client_ca_file" not in variables:
+        own |= INSECURE
     return own | {f"HUTONG_{name.upper()}": value for name, value in variables.items()}
 
 

@@ -14,11 +14,15 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.runtime.background import Background
+from services.runtime.clock import Clock, SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.server.access.identify import Identifier
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
+from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings, TlsSettings, is_loopback
@@ -93,16 +97,23 @@ class RunningServer:
 
 
 async def start(
-    service: Service, address: str, settings: Settings, timing: ServerTiming | None = None
+    service: Service,
+    address: str,
+    settings: Settings,
+    timing: ServerTiming | None = None,
+    clock: Clock | None = None,
 ) -> RunningServer:
-    """Serve a service at an address; port 0 takes a free port.
+    """Serve a service at an address; port 0 takes a free port. The clock says whether certificates have expired.
 
     Raises:
-        BadSetting: the port is taken, or other machines can reach the address and there is no mutual TLS.
+        BadSetting: the port is taken; or there is no mutual TLS, and other machines can reach the address or
+            HUTONG_INSECURE is not set.
     """
     timing = timing or ServerTiming()
     admission = Admission(settings.max_calls)
-    routes = Routes(ordered_layers(admission, timing.deadline))
+    identifier = Identifier(settings, clock or SystemClock())
+    authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
+    routes = Routes(ordered_layers(Identity(identifier), authorization, admission, timing.deadline))
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)
@@ -113,7 +124,7 @@ async def start(
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
     server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
-    port = _bind(server, address, settings.tls)
+    port = _bind(server, address, settings)
     await health_.reset()
     await server.start()
     try:
@@ -126,11 +137,18 @@ async def start(
     return RunningServer(service, server, port, health_, admission, timing)
 
 
-def _bind(server: grpc.aio.Server, address: str, tls: TlsSettings) -> int:
+def _bind(server: grpc.aio.Server, address: str, settings: Settings) -> int:
+    tls = settings.tls
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
         raise BadSetting(
             f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
             "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
+        )
+    if tls.client_ca_file is None and not settings.insecure:
+        raise BadSetting(
+            "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
+            "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of this "
+            "machine do everything"
         )
     try:
         if not tls.serves_tls:
@@ -149,14 +167,17 @@ def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
         # gRPC itself would report only that it cannot bind the port.
         tried = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tried.load_cert_chain(tls.certificate_file, tls.key_file, password="")
-        if tls.client_ca_file:
-            tried.load_verify_locations(tls.client_ca_file)
+        for authorities in filter(None, (tls.client_ca_file, tls.node_ca_file)):
+            tried.load_verify_locations(authorities)
     except OSError as error:
         raise BadSetting(
-            "HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE or HUTONG_TLS_CLIENT_CA_FILE cannot be used: "
-            f"{error.strerror or error}"
+            "HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, HUTONG_TLS_CLIENT_CA_FILE or HUTONG_TLS_NODE_CA_FILE "
+            f"cannot be used: {error.strerror or error}"
         ) from None
     client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
+    if client_ca is not None and tls.node_ca_file is not None:
+        # gRPC verifies against one bundle. Which authority signed a node's certificate is checked with its name.
+        client_ca += b"\n" + tls.node_ca_file.read_bytes()
     return grpc.ssl_server_credentials(
         [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],
         root_certificates=client_ca,

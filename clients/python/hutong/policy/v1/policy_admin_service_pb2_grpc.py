@@ -58,7 +58,7 @@ class PolicyAdminServiceServicer(object):
         stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
         told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
         else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-        AMBIGUOUS, RETROACTIVE).
+        AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class PolicyAdminServiceStub:
     stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
     told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
     else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE).
+    AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
@@ -61,7 +61,7 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
     told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
     else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE).
+    AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
@@ -85,7 +85,7 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
         told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
         else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-        AMBIGUOUS, RETROACTIVE).
+        AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
         """
 
     @_abc_1.abstractmethod
