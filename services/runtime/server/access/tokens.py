@@ -119,9 +119,11 @@ class Tokens:
             raise BadToken(f"the token is good for more than {MAX_LIFE_SECONDS} seconds")
         bound = claims.get("cnf")
         return Token(
-            int(expire) * SECOND,
-            str(bound.get("x5t#S256", "")) if isinstance(bound, Mapping) else "",
-            *(_text(claims, name) for name in ("hutong_name", "hutong_role", "hutong_region")),
+            expire_time=int(expire) * SECOND,
+            certificate=str(bound.get("x5t#S256", "")) if isinstance(bound, Mapping) else "",
+            name=_text(claims, "hutong_name"),
+            role=_text(claims, "hutong_role"),
+            region=_text(claims, "hutong_region"),
             user=self._user(claims.get("hutong_document")),
         )
 

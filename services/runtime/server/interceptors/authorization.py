@@ -123,7 +123,7 @@ class Authorization:
             return await proceed(request, context)
         described = _describe(method)
         assert described is not None
-        response = message_factory.GetMessageClass(described.output_type)()
+        response: Any = message_factory.GetMessageClass(described.output_type)()
         permitted = [item for index, item in enumerate(items) if index not in refused]
         answers: Iterator[Any] = iter(())
         if permitted:
