@@ -19,7 +19,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hutong.access.v1 import access_pb2
 from hutong.access.v1.access_pb2 import Grant
 
-from tests.contract.test_annotations import METHODS
 from tests.support.access import (
     CALLERS,
     CASE,
@@ -32,6 +31,7 @@ from tests.support.access import (
     open_guarded,
     outcome,
 )
+from tests.support.contract import METHODS
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info
 from tests.support.results.factories import LAB_NAME, make_document
@@ -235,6 +235,20 @@ async def test_a_watch_is_narrowed_to_what_is_the_callers_own(guarded: Guarded) 
         watch.cancel()
     both = {LAB_NAME, OTHER_LAB}
     assert seen == {"lab 1": {LAB_NAME}, "lab 0": {LAB_NAME}, "supervisor 0": {LAB_NAME}, "operator 0": both}
+
+
+async def test_only_the_nations_authority_publishes_floors(guarded: Guarded) -> None:
+    """A province's authority publishes rules of its region. A floor is refused before its faults are looked for."""
+    method = next(method for method in METHODS if method.name == "PublishPolicy")
+    request = request_of(method, "policy.name", "own", guarded)
+    own, nation = CALLERS["authority"], "authorities/000000"
+    request.policy.floor = False
+    assert (await call(guarded, method, own, request))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    request.policy.floor = True
+    code, error = await call(guarded, method, own, request)
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert error_info(error).metadata["needed"] == "authority: own region 000000 for a floor"
+    assert (await call(guarded, method, nation, request))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_health_answers_all_and_reflection_operators(guarded: Guarded) -> None:
