@@ -15,8 +15,8 @@ from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
 from services.policy.timing import PolicyTiming
-from services.policy.upstream.follower import UpstreamFollower
 from services.policy.upstream.store import UpstreamStore
+from services.policy.upstream.watch import UpstreamWatch
 from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
@@ -35,18 +35,18 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
-    follower: UpstreamFollower | None = None
+    upstream: UpstreamWatch | None = None
     if settings.upstream_policy:
         connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
-        follower = UpstreamFollower(UpstreamStore(database), cache, connect, clock, timing)
-        background = (*background, follower.run)
+        upstream = UpstreamWatch(UpstreamStore(database), cache, connect, clock, timing)
+        background = (*background, upstream.run)
 
     async def check() -> None:
         await database.check()
         if cache.as_of == 0:
             await cache.refresh()
-        if follower is not None and cache.nation_as_of is None:
-            await follower.restore()
+        if upstream is not None and cache.nation_as_of is None:
+            await upstream.restore()
 
     async def close() -> None:
         await asyncio.to_thread(database.close)

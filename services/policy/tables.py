@@ -43,8 +43,8 @@ policy_changes = Table(
 )
 
 # A province's position in the watch of the nation's policies: the nation's cursor, and an instant by its clock.
-upstream_places = Table(
-    "upstream_places",
+upstream_positions = Table(
+    "upstream_positions",
     metadata,
     Column("region", String(6), primary_key=True),
     Column("cursor", String(256), nullable=False),

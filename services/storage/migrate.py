@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, exc
+from sqlalchemy import Connection, Select, String, column, exc, select, table
 
 from services.domain.errors import Unavailable
 from services.runtime.settings import Settings
@@ -65,10 +67,30 @@ def _heads(service: str) -> frozenset[str]:
     return frozenset(ScriptDirectory.from_config(alembic_config(service)).get_heads())
 
 
+@cache
+def _read_revisions(service: str) -> Select[Any]:
+    # SQLAlchemy keeps a compiled form for each table object, and health asks every few seconds for as long as the
+    # process runs. One statement per service keeps that cache from filling up.
+    return select(column("version_num", String)).select_from(table(version_table(service)))
+
+
 def is_current(service: str, connection: Connection) -> bool:
     """Whether the database's schema is the one that this version needs."""
-    context = MigrationContext.configure(connection, opts={"version_table": version_table(service)})
-    return frozenset(context.get_current_heads()) == _heads(service)
+    try:
+        revisions = connection.execute(_read_revisions(service)).scalars()
+    except exc.DBAPIError as error:
+        if _is_missing_table(error):
+            return False
+        raise
+    return frozenset(revisions) == _heads(service)
+
+
+def _is_missing_table(error: exc.DBAPIError) -> bool:
+    """Whether the table of revisions does not exist, which is so if the database was never migrated."""
+    return (
+        isinstance(error.orig, psycopg.errors.UndefinedTable)
+        or getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    )
 
 
 async def open_migrated(service: str, settings: Settings) -> Database:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, inspect
+from sqlalchemy import MetaData, event, inspect
 
 import migrations
 from services.domain.errors import Unavailable
@@ -76,6 +76,22 @@ def test_a_service_goes_up_down_and_up_again(service: str, empty_url: MakeEmpty)
         downgrade(service, url, "base")
         assert not current(service, url)
         assert tables_in(url) == {version_table(service)}
+
+
+def test_asking_for_the_revision_keeps_to_one_statement(empty_url: MakeEmpty) -> None:
+    """Each check runs the same statement object, so that SQLAlchemy's cache of compiled statements does not grow."""
+    url = empty_url()
+    upgrade("results", url)
+    engine = create_service_engine(url)
+    statements: list[object] = []
+    event.listen(engine, "before_execute", lambda _connection, statement, *_rest: statements.append(statement))
+    try:
+        with engine.connect() as connection:
+            assert all(is_current("results", connection) for _ in range(3))
+    finally:
+        engine.dispose()
+    assert len(statements) == 3
+    assert len(set(map(id, statements))) == 1
 
 
 def test_services_may_share_a_database(empty_url: MakeEmpty) -> None:

@@ -21,7 +21,7 @@ from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 
 _policies = tables.policies
-_positions = tables.upstream_places
+_positions = tables.upstream_positions
 
 
 class UpstreamPosition(NamedTuple):

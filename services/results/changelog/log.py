@@ -207,7 +207,7 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
             entry = Entry(
                 row.writer_id, row.sequence, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind)
             )
-            count += len(entry.reports) - entry.dealt_with(cursor)
+            count += len(entry.reports) - entry.count_processed(cursor)
             if entries and count > limit:
                 return entries
             entries.append(entry)

@@ -23,7 +23,7 @@ class Position(NamedTuple):
     """A reader's position with one writer: its last processed entry, and how many reports of the next are processed."""
 
     sequence: int
-    dealt: int = 0
+    processed: int = 0
 
 
 BEGINNING = Position(0)
@@ -46,10 +46,10 @@ class Entry:
     reports: Sequence[tuple[str, int]]
     kind: ChangeKind = ChangeKind.RESULTS
 
-    def dealt_with(self, cursor: Cursor) -> int:
+    def count_processed(self, cursor: Cursor) -> int:
         """Return how many of the entry's reports a cursor has processed, for a cursor before the entry's end."""
         position = cursor.get(self.writer_id, BEGINNING)
-        return min(position.dealt, len(self.reports)) if position.sequence == self.sequence - 1 else 0
+        return min(position.processed, len(self.reports)) if position.sequence == self.sequence - 1 else 0
 
 
 class LogPage(NamedTuple):

@@ -80,7 +80,7 @@ notification_positions = Table(
     "notification_positions",
     metadata,
     Column("node", String(6), primary_key=True),
-    Column("dealt", BigInteger, nullable=False),
+    Column("processed", BigInteger, nullable=False),
     # When the nation committed the last of them: shows whether it was restored from an older copy. NULL for none.
     Column("commit_time", BigInteger),
 )

@@ -56,10 +56,12 @@ class ChangeSlice:
         """Return the rest of this slice after a cursor; None if nothing is left."""
         if cursor.get(self.entry.writer_id, BEGINNING) >= self.position:
             return None
-        dealt = self.entry.dealt_with(cursor)
-        if dealt <= self.start:
+        processed = self.entry.count_processed(cursor)
+        if processed <= self.start:
             return self
-        return ChangeSlice(self.entry, dealt, self.results[dealt - self.start :]) if dealt < self.end else None
+        return (
+            ChangeSlice(self.entry, processed, self.results[processed - self.start :]) if processed < self.end else None
+        )
 
     def up_to(self, count: int) -> ChangeSlice:
         """Return the first `count` reports of this slice, or all if there are fewer."""
@@ -106,7 +108,7 @@ def _bounds(entries: Sequence[Entry], cursor: Cursor, limit: int) -> Iterator[_B
     """Return for each entry the bounds of its reports after a cursor, up to `limit` reports together."""
     remaining = limit
     for entry in entries:
-        start = entry.dealt_with(cursor)
+        start = entry.count_processed(cursor)
         end = min(start + remaining, len(entry.reports))
         yield entry, start, end
         remaining -= end - start

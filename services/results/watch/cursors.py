@@ -29,7 +29,7 @@ def decode_cursor(text: str) -> Cursor:
         positions = orjson.loads(unpacking.decompress(packed, _MAX_CURSOR_BYTES))
         if not unpacking.eof:
             raise ValueError
-        return {writer_id: Position(sequence, dealt) for writer_id, sequence, dealt in map(_numbers, positions)}
+        return {writer_id: Position(sequence, processed) for writer_id, sequence, processed in map(_numbers, positions)}
     except (binascii.Error, zlib.error, ValueError, TypeError):
         raise InvalidArgument.field("cursor", "is not a cursor of this service") from None
 

@@ -26,7 +26,7 @@ def refusal_to_proto(refusal: Refusal) -> refusal_pb2.Refusal:
         grounds=refusal.grounds,
         forbidden_grounds=refusal.forbidden_grounds,
         decision=format_decision(refusal.decision) if refusal.decision else "",
-        judgement=refusal.judgement,
+        assessment=refusal.assessment,
         state=refusal_pb2.REFUSAL_STATE_ANSWERED if answered else refusal_pb2.REFUSAL_STATE_OPEN,
         statement=refusal.statement,
         answer=refusal.answer,
@@ -52,7 +52,7 @@ def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest) -> Refus
     return RefusalFilter(
         request.region,
         tuple(request.grounds),
-        tuple(request.judgements),
+        tuple(request.assessments),
         states == {refusal_pb2.REFUSAL_STATE_OPEN} if len(states) == 1 else None,
         from_timestamp(times.start_time) if times.HasField("start_time") else None,
         from_timestamp(times.end_time) if times.HasField("end_time") else None,

@@ -71,7 +71,7 @@ class RefusalReporter:
         entitled = _either([one.entitled for one in said], weighs_more=True)
         origin = "" if request.arriving_from == NATION else request.arriving_from
         policy_question = PolicyQuestion(request.region, request.purpose, origin, refuse_time, None)
-        policy = self._policies.at_hand(policy_question) or await self._policies.resolve(policy_question)
+        policy = self._policies.find_cached(policy_question) or await self._policies.resolve(policy_question)
         forbidden = forbidden_among(request.grounds, policy.forbidden_grounds if policy else (), entitled=entitled)
         named = counting or made or shown
         refusal = Refusal(
@@ -154,7 +154,7 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
     if request.HasField("document"):
         document = check_document(request.document, "document", found)
     elif request.evidence:
-        found.append(Violation("evidence", "INVALID_FIELD", "needs document: it is judged with that person's records"))
+        found.append(Violation("evidence", "INVALID_FIELD", "needs document: it is weighed with that person's records"))
     check_time(request.refuse_time, "refuse_time", found)
     check_text(request.venue, "venue", found)
     check_text(request.statement, "statement", found)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from services.verification.decision.model import DecisionOutcome, Ground, Reason
 
-    Assessment: TypeAlias = refusal_pb2.RefusalJudgement.ValueType
+    Assessment: TypeAlias = refusal_pb2.RefusalAssessment.ValueType
     Purpose: TypeAlias = purpose_pb2.Purpose.ValueType
 
-UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
-NOT_UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_NOT_UNLAWFUL
-UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
+UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL
+NOT_UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_NOT_UNLAWFUL
+UNDETERMINED = refusal_pb2.REFUSAL_ASSESSMENT_UNDETERMINED
 
 _REPEAT_TEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 _POSITIVE = frozenset({decision_pb2.DECISION_REASON_POSITIVE_RESULT, decision_pb2.DECISION_REASON_PENDING_RECHECK})
@@ -45,7 +45,7 @@ class Refusal:
     grounds: tuple[Ground, ...]
     forbidden_grounds: tuple[Ground, ...]
     decision: str
-    judgement: Assessment
+    assessment: Assessment
     statement: str
     subject_key: bytes | None
     key_version: int

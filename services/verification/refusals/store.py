@@ -42,7 +42,7 @@ class RefusalFilter:
 
     region: str = ""
     grounds: tuple[Ground, ...] = ()
-    judgements: tuple[Assessment, ...] = ()
+    assessments: tuple[Assessment, ...] = ()
     is_open: bool | None = None
     start_time: Instant | None = None
     end_time: Instant | None = None
@@ -119,7 +119,7 @@ class RefusalStore:
 
     async def list_reported(self, wanted: RefusalFilter) -> list[Reported]:
         """Return the part of each selected report that a summary needs."""
-        columns = (_C.region, _C.grounds, _C.judgement, _C.refuse_time, _C.create_time, _C.answer_time)
+        columns = (_C.region, _C.grounds, _C.assessment, _C.refuse_time, _C.create_time, _C.answer_time)
         statement = select(*columns).where(*_conditions(wanted))
 
         def work(connection: Connection) -> list[Reported]:
@@ -127,7 +127,7 @@ class RefusalStore:
                 Reported(
                     row.region,
                     _from_bits(row.grounds),
-                    row.judgement,
+                    row.assessment,
                     row.refuse_time,
                     None if row.answer_time is None else row.answer_time - row.create_time,
                 )
@@ -145,8 +145,8 @@ def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
         conditions.append(_C.region >= wanted.from_region)
     if wanted.grounds:
         conditions.append(or_(*(_C.grounds.bitwise_and(1 << ground) != 0 for ground in wanted.grounds)))
-    if wanted.judgements:
-        conditions.append(_C.judgement.in_(wanted.judgements))
+    if wanted.assessments:
+        conditions.append(_C.assessment.in_(wanted.assessments))
     if wanted.is_open is not None:
         conditions.append(_C.answer_time.is_(None) if wanted.is_open else _C.answer_time.is_not(None))
     if wanted.start_time is not None:

@@ -28,7 +28,7 @@ class Reported:
 
     region: str
     grounds: tuple[Ground, ...]
-    judgement: Assessment
+    assessment: Assessment
     refuse_time: Instant
     time_to_answer: Span | None
 
@@ -54,7 +54,7 @@ class Counts:
     def add(self, reported: Reported) -> None:
         """Count a report."""
         self.refusal_count += 1
-        self.unlawful_count += reported.judgement == UNLAWFUL
+        self.unlawful_count += reported.assessment == UNLAWFUL
         if reported.time_to_answer is not None:
             self.times_to_answer.append(reported.time_to_answer)
 

@@ -21,7 +21,7 @@ refusals = Table(
     Column("grounds", Integer, nullable=False),
     Column("forbidden_grounds", Integer, nullable=False),
     Column("decision", String(36), nullable=False),
-    Column("judgement", SmallInteger, nullable=False),
+    Column("assessment", SmallInteger, nullable=False),
     Column("statement", Text, nullable=False),
     # Keyed hash of the document; NULL if the report names no document.
     Column("subject_key", LargeBinary(KEY_LENGTH)),

@@ -71,7 +71,7 @@ class PolicyClient:
         """Whether the watch reports changes now."""
         return self._watch.is_live
 
-    def at_hand(self, question: PolicyQuestion) -> PolicyAnswer | None:
+    def find_cached(self, question: PolicyQuestion) -> PolicyAnswer | None:
         """Return what applies if a cached answer may be used; otherwise None.
 
         While Policy is unavailable this also sends one question in the background, to find out whether Policy answers

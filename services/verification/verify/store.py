@@ -56,7 +56,7 @@ def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> 
             "evaluate_time": one.evaluate_time,
             "decision": one.decision,
             "inputs": one.inputs,
-            "person_key": None if one.subject is None else one.subject.key,
+            "subject_tag": None if one.subject is None else one.subject.key,
             "key_version": None if one.subject is None else one.subject.version,
         }
         for one in kept
@@ -73,5 +73,5 @@ def select_decision(connection: Connection, uuid: str) -> StoredDecision:
     row = connection.execute(select(decisions).where(decisions.c.uuid == uuid)).one_or_none()
     if row is None:
         raise NotFound.resource(format_decision(uuid))
-    subject = None if row.person_key is None else SubjectTag(bytes(row.person_key), row.key_version)
+    subject = None if row.subject_tag is None else SubjectTag(bytes(row.subject_tag), row.key_version)
     return StoredDecision(row.uuid, row.evaluate_time, bytes(row.decision), bytes(row.inputs), subject)

@@ -17,6 +17,6 @@ decisions = Table(
     Column("inputs", LargeBinary, nullable=False),
     # Keyed hash of the decision's UUID and the document. It shows whether the decision is about a given subject, but
     # not whether two decisions are about the same subject. NULL in rows older than the column.
-    Column("person_key", LargeBinary(KEY_LENGTH)),
+    Column("subject_tag", LargeBinary(KEY_LENGTH)),
     Column("key_version", SmallInteger),
 )

@@ -199,7 +199,7 @@ class Verifier:
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask both sources at once; only Policy when it is at hand that no result is asked for."""
-        known = self._policies.at_hand(question.policy)
+        known = self._policies.find_cached(question.policy)
         if known is not None and not known.needs_results:
             return self._answers(self._rule(known), None)
         look_up = self._results.ask(question.look_up)
@@ -211,12 +211,12 @@ class Verifier:
 
     async def _ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
         """Ask both sources at once for all of them; of Policy, each different question once."""
-        at_hand = {policy: self._policies.at_hand(policy) for policy in {question.policy for question in questions}}
-        asking = {policy: known is None or known.needs_results for policy, known in at_hand.items()}
+        cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
+        asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
         look_ups = [question.look_up for question in questions if asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
-            rules = await self._resolve_missing(at_hand)
+            rules = await self._resolve_missing(cached)
             found = iter(await looking_up)
         finally:
             looking_up.cancel()
@@ -233,13 +233,13 @@ class Verifier:
         return answers
 
     async def _resolve_missing(
-        self, at_hand: Mapping[PolicyQuestion, PolicyAnswer | None]
+        self, cached: Mapping[PolicyQuestion, PolicyAnswer | None]
     ) -> dict[PolicyQuestion, Rule | HutongError]:
         """What applies for each; whatever is not at hand is asked for."""
-        missing = [question for question, known in at_hand.items() if known is None]
+        missing = [question for question, known in cached.items() if known is None]
         resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
         rules: dict[PolicyQuestion, Rule | HutongError] = {}
-        for question, known in at_hand.items():
+        for question, known in cached.items():
             found = resolved[question] if known is None else known
             rules[question] = found if isinstance(found, HutongError) else self._rule(found)
         return rules

@@ -202,8 +202,8 @@ def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> No
     report = ("refusal", "report", "--number", UNKNOWN_CARD, *where, "--ground", "expired")
     shown = "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0002"
     shown += ",sample_time=2022-08-10T01:00:00+08:00,report_time=2022-08-10T08:00:00+08:00"
-    assert hutong.json(*report, "--evidence", shown)["judgement"] == "REFUSAL_JUDGEMENT_UNLAWFUL"
-    assert hutong.json(*report)["judgement"] != "REFUSAL_JUDGEMENT_UNLAWFUL"
+    assert hutong.json(*report, "--evidence", shown)["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
+    assert hutong.json(*report)["assessment"] != "REFUSAL_ASSESSMENT_UNLAWFUL"
 
 
 def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_refusal_is_reported_judged_answered_and_counted(hutong: Shell, who: tup
     when = "2022-08-10T23:00:00+08:00"
     report = ("refusal", "report", *who, "--region", "410105", "--purpose", "hotel", "--at", when, "--venue", "a hotel")
     reported = hutong.json(*report, "--ground", "not-tested-locally", stdin=hutong.traveller["card_no"])
-    assert reported["judgement"] == "REFUSAL_JUDGEMENT_UNLAWFUL"
+    assert reported["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
     text = hutong(*report, "--ground", "not-tested-locally", stdin=hutong.traveller["card_no"]).stdout
     assert "Forbidden there: not tested locally" in text
     answered = hutong("refusal", "answer", reported["name"], "The hotel was told.").stdout

@@ -80,7 +80,7 @@ def told(policy_id: str) -> policy_pb2.Policy:
 
 def cursor(url: str) -> str:
     """Where the next process of the province begins; "nowhere" before the nation was heard."""
-    rows = read_rows(url, tables.upstream_places, "cursor")
+    rows = read_rows(url, tables.upstream_positions, "cursor")
     return str(rows[0][0]) if rows else "nowhere"
 
 

@@ -216,7 +216,7 @@ async def test_a_withdrawal_is_noticed_after_a_lost_cursor(tmp_path: Path, datab
             await wait_until_governing(henan, f"{NATION_POLICY}@1")
         await nation.admin.WithdrawPolicy(WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="over"))
         database = open_database(url)
-        database.write_now(lambda connection: connection.execute(delete(tables.upstream_places)))
+        database.write_now(lambda connection: connection.execute(delete(tables.upstream_positions)))
         database.close()
         async with province(url, tmp_path, link.address) as henan:
             await wait_until_governing(henan, "")
@@ -245,12 +245,12 @@ async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, 
     ):
         await nation.publish(make_policy(NATION_POLICY))
         await wait_until_governing(henan, f"{NATION_POLICY}@1")
-        _run(url, "ALTER TABLE upstream_places RENAME TO lost_places")
+        _run(url, "ALTER TABLE upstream_positions RENAME TO lost_positions")
         with capture_logs() as logs:
             await nation.publish(make_policy(NATION_POLICY, hours=24))
             await until(lambda: any("not watched" in line["event"] for line in logs))
         assert await henan.governing() == f"{NATION_POLICY}@1"
-        _run(url, "ALTER TABLE lost_places RENAME TO upstream_places")
+        _run(url, "ALTER TABLE lost_positions RENAME TO upstream_positions")
         await wait_until_governing(henan, f"{NATION_POLICY}@2")
 
 

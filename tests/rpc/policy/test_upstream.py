@@ -160,7 +160,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
     try:
         await until(lambda: client.is_watching)
         await client.resolve(question)
-        assert client.at_hand(question) is not None
+        assert client.find_cached(question) is not None
         response = await nation.publish(make_policy(NATION_POLICY))
         seen = decode_token(response.consistency_token, SystemClock().now())
         known = await client.resolve(question._replace(seen=seen))
@@ -169,7 +169,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
         await nation.publish(make_policy(NATION_POLICY, hours=24))
 
         def is_up_to_date() -> bool:
-            kept = client.at_hand(question)
+            kept = client.find_cached(question)
             return kept is None or kept.message.governing == f"{NATION_POLICY}@2"
 
         await until(is_up_to_date, seconds=2)

@@ -45,6 +45,6 @@ async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> Non
                 document=document(NUMBERS[0]),
             )
             refusal = (await callers.refusals.ReportRefusal(report)).refusal
-            assert refusal.judgement == refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
+            assert refusal.assessment == refusal_pb2.REFUSAL_ASSESSMENT_UNDETERMINED
     finally:
         await node.close()

@@ -24,9 +24,9 @@ HOTEL = purpose_pb2.PURPOSE_HOTEL
 NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
 RETEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 EXPIRED = refusal_ground_pb2.REFUSAL_GROUND_EXPIRED
-UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_UNLAWFUL
-NOT_UNLAWFUL = refusal_pb2.REFUSAL_JUDGEMENT_NOT_UNLAWFUL
-UNDETERMINED = refusal_pb2.REFUSAL_JUDGEMENT_UNDETERMINED
+UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL
+NOT_UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_NOT_UNLAWFUL
+UNDETERMINED = refusal_pb2.REFUSAL_ASSESSMENT_UNDETERMINED
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -58,7 +58,7 @@ def _report(*grounds: int, ago: int = HOUR, region: str = "410105", **fields: An
 async def test_forbidden_ground_is_unlawful_whoever_it_was(callers: Callers) -> None:
     """Refused for not being tested here: unlawful, and the forbidden ground is named."""
     refusal = (await callers.refusals.ReportRefusal(_report(NOT_LOCAL, EXPIRED))).refusal
-    assert (refusal.judgement, list(refusal.forbidden_grounds)) == (UNLAWFUL, [NOT_LOCAL])
+    assert (refusal.assessment, list(refusal.forbidden_grounds)) == (UNLAWFUL, [NOT_LOCAL])
     assert refusal.state == refusal_pb2.REFUSAL_STATE_OPEN
     assert (await callers.refusals.GetRefusal(service.GetRefusalRequest(name=refusal.name))).refusal == refusal
 
@@ -77,7 +77,7 @@ async def test_numbers_are_masked_wherever_they_are_written(callers: Callers) ->
 async def test_retest_of_a_recognized_person_is_unlawful(callers: Callers) -> None:
     """Recognised at the instant of refusal: unlawful, by a decision that is made for it and stored."""
     refusal = (await callers.refusals.ReportRefusal(_report(RETEST, document=document(NUMBERS[0])))).refusal
-    assert refusal.judgement == UNLAWFUL
+    assert refusal.assessment == UNLAWFUL
     made = await callers.decisions.GetDecision(verification_service_pb2.GetDecisionRequest(name=refusal.decision))
     assert made.decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
     assert made.decision.use_time == refusal.refuse_time
@@ -88,25 +88,25 @@ async def test_paper_that_was_shown_counts_as_a_record_does(callers: Callers) ->
     now = SystemClock().now()
     shown = {"document": document(NUMBERS[1]), "evidence": [paper("PAPER", now - 5 * HOUR)]}
     refusal = (await callers.refusals.ReportRefusal(_report(RETEST, **shown))).refusal
-    assert refusal.judgement == UNLAWFUL
+    assert refusal.assessment == UNLAWFUL
     made = await callers.decisions.GetDecision(verification_service_pb2.GetDecisionRequest(name=refusal.decision))
     assert made.decision.basis == decision_pb2.DECISION_BASIS_PRESENTED
     assert list(made.inputs.evidence) == shown["evidence"]
     later = _report(RETEST, ago=6 * HOUR, **shown)
-    assert (await callers.refusals.ReportRefusal(later)).refusal.judgement == NOT_UNLAWFUL
+    assert (await callers.refusals.ReportRefusal(later)).refusal.assessment == NOT_UNLAWFUL
 
 
 async def test_refused_before_the_report_was_out(callers: Callers) -> None:
     """Six hours ago there was no result yet, the nation answers, and the rule of the place permits refusal."""
     report = _report(EXPIRED, ago=6 * HOUR, document=document(NUMBERS[0]))
-    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == NOT_UNLAWFUL
+    assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == NOT_UNLAWFUL
 
 
 async def test_refused_where_the_rule_lets_everybody_in(callers: Callers) -> None:
     """Without a result too: no decision permitted it, whatever the ground."""
     await callers.publish("410300", 48 * HOUR, refuse=False)
     report = _report(EXPIRED, region="410302", document=document(NUMBERS[1]))
-    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == UNLAWFUL
+    assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == UNLAWFUL
 
 
 async def test_a_complaint_without_an_origin_is_judged_by_the_better_rule(callers: Callers) -> None:
@@ -116,7 +116,7 @@ async def test_a_complaint_without_an_origin_is_judged_by_the_better_rule(caller
     judged = {}
     for origin in ("", "000000", "410100", "220500"):
         report = _report(EXPIRED, region="410502", document=document(NUMBERS[0]), arriving_from=origin)
-        judged[origin] = (await callers.refusals.ReportRefusal(report)).refusal.judgement
+        judged[origin] = (await callers.refusals.ReportRefusal(report)).refusal.assessment
     assert judged == {"": UNLAWFUL, "000000": UNLAWFUL, "410100": NOT_UNLAWFUL, "220500": UNLAWFUL}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.refusals.ReportRefusal(_report(EXPIRED, arriving_from="999999"))
@@ -125,7 +125,7 @@ async def test_a_complaint_without_an_origin_is_judged_by_the_better_rule(caller
 
 async def test_nothing_known_is_undetermined(callers: Callers) -> None:
     """Without person and decision, on a ground that is not forbidden, it cannot be told."""
-    assert (await callers.refusals.ReportRefusal(_report(EXPIRED))).refusal.judgement == UNDETERMINED
+    assert (await callers.refusals.ReportRefusal(_report(EXPIRED))).refusal.assessment == UNDETERMINED
 
 
 async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
@@ -133,9 +133,9 @@ async def test_judged_by_the_decision_that_was_shown(callers: Callers) -> None:
     shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     now = -MINUTE
     here = (await callers.refusals.ReportRefusal(_report(RETEST, ago=now, decision=shown.name))).refusal
-    assert (here.judgement, here.decision) == (UNLAWFUL, shown.name)
+    assert (here.assessment, here.decision) == (UNLAWFUL, shown.name)
     elsewhere = _report(RETEST, ago=now, decision=shown.name, region="410106")
-    assert (await callers.refusals.ReportRefusal(elsewhere)).refusal.judgement == UNDETERMINED
+    assert (await callers.refusals.ReportRefusal(elsewhere)).refusal.assessment == UNDETERMINED
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.refusals.ReportRefusal(_report(RETEST, decision="decisions/01890000-0000-7000-8000-000000000000"))
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
@@ -146,7 +146,7 @@ async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> 
     shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
     report = _report(RETEST, ago=-MINUTE, decision=shown.name)
     report.purpose = purpose_pb2.PURPOSE_MEDICAL_INSTITUTION
-    assert (await callers.refusals.ReportRefusal(report)).refusal.judgement == UNDETERMINED
+    assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == UNDETERMINED
 
 
 async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) -> None:
@@ -157,7 +157,7 @@ async def test_a_decision_of_another_person_entitles_nobody(callers: Callers) ->
     assert (await callers.refusals.ReportRefusal(theirs)).refusal.decision == shown.name
     report = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[1]))
     refusal = (await callers.refusals.ReportRefusal(report)).refusal
-    assert refusal.judgement == NOT_UNLAWFUL
+    assert refusal.assessment == NOT_UNLAWFUL
     assert refusal.decision not in ("", shown.name)
 
 
@@ -172,10 +172,10 @@ async def test_a_positive_outweighs_a_decision_that_was_shown_before_it(callers:
     await callers.upload(NUMBERS[2], "POSITIVE", now - HOUR, outcome_pb2.OUTCOME_POSITIVE)
     report = _report(RETEST, ago=0, decision=shown.name, document=document(NUMBERS[2]))
     refusal = (await callers.refusals.ReportRefusal(report)).refusal
-    assert refusal.judgement == NOT_UNLAWFUL
+    assert refusal.assessment == NOT_UNLAWFUL
     assert refusal.decision != shown.name
     before = _report(RETEST, ago=2 * HOUR, decision=shown.name, document=document(NUMBERS[2]))
-    assert (await callers.refusals.ReportRefusal(before)).refusal.judgement == UNLAWFUL
+    assert (await callers.refusals.ReportRefusal(before)).refusal.assessment == UNLAWFUL
 
 
 async def test_statement_keeps_no_identity(callers: Callers) -> None:

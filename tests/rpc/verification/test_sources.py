@@ -166,14 +166,14 @@ async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:
     """Questions that meet ask once; afterwards the answer is at hand for its interval, and no longer."""
     policy = Policy()
     async with asking_policy(policy, FixedClock(NOON)) as client:
-        assert client.at_hand(QUESTION) is None
+        assert client.find_cached(QUESTION) is None
         await asyncio.gather(*(client.resolve(QUESTION) for _ in range(300)))
         assert policy.asked == 1
-        assert client.at_hand(QUESTION) is not None
+        assert client.find_cached(QUESTION) is not None
         neighbour = PolicyQuestion("410105", 4, "411000", NOON + MINUTE, None)
-        assert client.at_hand(neighbour) is not None, "the same province is the same question"
-        assert client.at_hand(PolicyQuestion("410105", 4, "220502", NOON, None)) is None
-        assert client.at_hand(PolicyQuestion("410105", 4, "410105", NOON + HOUR, None)) is None
+        assert client.find_cached(neighbour) is not None, "the same province is the same question"
+        assert client.find_cached(PolicyQuestion("410105", 4, "220502", NOON, None)) is None
+        assert client.find_cached(PolicyQuestion("410105", 4, "410105", NOON + HOUR, None)) is None
 
 
 async def test_an_answer_is_not_newer_than_the_change_that_overtook_it() -> None:
@@ -202,7 +202,7 @@ async def test_an_answer_in_use_is_not_newer_than_the_change_that_dropped_it() -
         assert known is not None
         policy.as_of = NOON + MINUTE
         policy.publish()
-        await until(lambda: client.at_hand(QUESTION) is None)
+        await until(lambda: client.find_cached(QUESTION) is None)
         await client.resolve(QUESTION)
         assert client.status(known).as_of_time == NOON
 
@@ -215,8 +215,8 @@ async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
         await client.resolve(QUESTION)
         await client.resolve(kaifeng)
         policy.publish()
-        await until(lambda: client.at_hand(QUESTION) is None)
-        assert client.at_hand(kaifeng) is not None
+        await until(lambda: client.find_cached(QUESTION) is None)
+        assert client.find_cached(kaifeng) is not None
         known = await client.resolve(QUESTION)
         assert known is not None
         assert known.effective.governing.endswith("@2")
@@ -228,8 +228,8 @@ async def test_without_a_watch_answers_are_asked_for_again() -> None:
     policy.silent = True
     async with asking_policy(policy, FixedClock(NOON)) as client:
         await client.resolve(QUESTION)
-        assert client.at_hand(QUESTION) is not None
-        await until(lambda: client.at_hand(QUESTION) is None)
+        assert client.find_cached(QUESTION) is not None
+        await until(lambda: client.find_cached(QUESTION) is None)
         await client.resolve(QUESTION)
         assert policy.asked == 2
 
@@ -256,7 +256,7 @@ async def test_a_policy_behind_the_token_is_not_fresh_enough() -> None:
     async with asking_policy(policy, FixedClock(NOON)) as client:
         await client.resolve(QUESTION)
         fresh = PolicyQuestion("410105", 4, "410105", NOON, Freshness("policy", "410000", NOON + 1))
-        assert client.at_hand(fresh) is None
+        assert client.find_cached(fresh) is None
         with pytest.raises(Unavailable) as caught:
             await client.resolve(fresh)
         assert caught.value.reason == "NOT_FRESH_ENOUGH"

@@ -55,7 +55,7 @@ def _decision(evaluate_time: Instant = NOON) -> StoredDecision:
 
 
 def _refusal(
-    region: str = "410105", grounds: tuple[int, ...] = (NOT_LOCAL,), hours: int = 0, judgement: int = UNLAWFUL
+    region: str = "410105", grounds: tuple[int, ...] = (NOT_LOCAL,), hours: int = 0, assessment: int = UNLAWFUL
 ) -> Refusal:
     return Refusal(
         uuid7(),
@@ -66,7 +66,7 @@ def _refusal(
         grounds,  # type: ignore[arg-type]
         (),
         "",
-        judgement,  # type: ignore[arg-type]
+        assessment,  # type: ignore[arg-type]
         "他们要求我重新检测",
         b"k" * 16,
         1,
@@ -167,7 +167,7 @@ async def test_of_two_answers_at_once_one_wins(refusals: RefusalStore) -> None:
         (RefusalFilter(region="410105"), [0]),
         (RefusalFilter(grounds=(EXPIRED,)), [3, 1]),  # type: ignore[arg-type]
         (RefusalFilter(grounds=(EXPIRED, NOT_FOUND_LOCALLY)), [3, 2, 1]),  # type: ignore[arg-type]
-        (RefusalFilter(judgements=(NOT_UNLAWFUL,)), [1]),
+        (RefusalFilter(assessments=(NOT_UNLAWFUL,)), [1]),
         (RefusalFilter(is_open=False), [2]),
         (RefusalFilter(is_open=True), [3, 1, 0]),
         (RefusalFilter(start_time=NOON + HOUR, end_time=NOON + 3 * HOUR), [2, 1]),

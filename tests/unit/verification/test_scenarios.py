@@ -191,5 +191,5 @@ def test_message_board(case: dict[str, Any]) -> None:
         )
     grounds = [ground(f"REFUSAL_GROUND_{name}") for name in case["grounds"]]
     forbidden = forbidden_among(grounds, forbidden_here, entitled=entitled)
-    judgement = assess(forbidden, rule_known=known, entitled=entitled, refusable=refusable)
-    assert refusal_pb2.RefusalJudgement.Name(judgement) == f"REFUSAL_JUDGEMENT_{case['expect']}"
+    assessment = assess(forbidden, rule_known=known, entitled=entitled, refusable=refusable)
+    assert refusal_pb2.RefusalAssessment.Name(assessment) == f"REFUSAL_ASSESSMENT_{case['expect']}"

@@ -70,8 +70,8 @@ class NotificationStore:
         applied = self._applier.apply(connection, known, Arrival(self._jurisdiction, NATION, self._clock.now()))
         if position is not None:
             # Another process of this node may be ahead.
-            later = update(_positions).where(_ROW, _positions.c.dealt < position.number)
-            connection.execute(later.values(dealt=position.number, commit_time=position.commit_time))
+            later = update(_positions).where(_ROW, _positions.c.processed < position.number)
+            connection.execute(later.values(processed=position.number, commit_time=position.commit_time))
         return applied
 
 
@@ -95,15 +95,15 @@ def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Chang
 
 
 def read_position(connection: Connection) -> NotificationPosition | None:
-    """Up to where the nation's notifications are dealt with; None before the first."""
-    row = connection.execute(select(_positions.c.dealt, _positions.c.commit_time).where(_ROW)).first()
+    """Up to where the nation's notifications are processed; None before the first."""
+    row = connection.execute(select(_positions.c.processed, _positions.c.commit_time).where(_ROW)).first()
     return None if row is None else NotificationPosition(*row)
 
 
 def _restart(connection: Connection, position: NotificationPosition | None) -> None:
     new = insert_if_absent(connection, _positions)
-    connection.execute(new.values(node=NATION, dealt=0, commit_time=None))
+    connection.execute(new.values(node=NATION, processed=0, commit_time=None))
     if position is not None:
         # Not if another process of this node has reset it meanwhile.
-        old = update(_positions).where(_ROW, _positions.c.dealt == position.number)
-        connection.execute(old.values(dealt=0, commit_time=None))
+        old = update(_positions).where(_ROW, _positions.c.processed == position.number)
+        connection.execute(old.values(processed=0, commit_time=None))

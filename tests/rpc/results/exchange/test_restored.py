@@ -78,7 +78,7 @@ async def test_followings_that_a_restored_nation_lost_are_renewed(
         await until(lambda: len(nation.results()) == 3)
         copy = Copy(url, tmp_path / "nation.copy")
         await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
-        await until(lambda: henan.rows(notification_positions, "dealt") == [(1,)])
+        await until(lambda: henan.rows(notification_positions, "processed") == [(1,)])
     copy.restore()
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", url, "000000"))
     link.lead_to(nation.address)

@@ -147,7 +147,7 @@ def before_next_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Aw
 async def test_a_batch_judged_under_an_old_standing_is_not_known_under_the_new(
     node: ResultsNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The laboratory is suspended between judgement and commit: what is sent again is judged by what holds now."""
+    """The laboratory is suspended between assessment and commit: what is sent again is judged by what holds now."""
 
     async def suspend() -> None:
         request = SetLabStandingRequest(name=LAB_NAME, standing=lab_pb2.LAB_STANDING_SUSPENDED, reason="red light")

@@ -34,14 +34,14 @@ def test_any_cuts_tell_every_report_once(count: int, sizes: list[int]) -> None:
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 8))
-def test_what_a_cursor_has_dealt_with_is_left_out(count: int, dealt: int, start: int) -> None:
+def test_what_a_cursor_has_processed_is_left_out(count: int, processed: int, start: int) -> None:
     """Of a part that begins later nothing is added."""
     start = min(start, count - 1)
-    rest = part_of(count, start).after({1: Position(SEQUENCE - 1, dealt)})
-    if dealt >= count:
+    rest = part_of(count, start).after({1: Position(SEQUENCE - 1, processed)})
+    if processed >= count:
         assert rest is None
     else:
         assert rest is not None
-        assert (rest.start, rest.end) == (max(start, dealt), count)
+        assert (rest.start, rest.end) == (max(start, processed), count)
     for beyond in (Position(SEQUENCE), Position(SEQUENCE, 2), Position(SEQUENCE + 4)):
         assert part_of(count, start).after({1: beyond}) is None

@@ -29,7 +29,7 @@ REPEAT = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 
 
 @pytest.mark.parametrize(
-    ("forbidden", "rule_known", "entitled", "refusable", "judgement"),
+    ("forbidden", "rule_known", "entitled", "refusable", "assessment"),
     [
         ((NOT_LOCAL,), True, False, True, UNLAWFUL),
         ((NOT_LOCAL,), True, None, None, UNLAWFUL),
@@ -42,12 +42,12 @@ REPEAT = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
         ((), False, False, True, UNDETERMINED),
     ],
 )
-def test_judgement(
-    forbidden: tuple[int, ...], rule_known: bool, entitled: bool | None, refusable: bool | None, judgement: int
+def test_assessment(
+    forbidden: tuple[int, ...], rule_known: bool, entitled: bool | None, refusable: bool | None, assessment: int
 ) -> None:
     """Unlawful is a forbidden ground, an entitled person, or no permission; otherwise all must be known."""
     assessed = assess(forbidden, rule_known=rule_known, entitled=entitled, refusable=refusable)  # type: ignore[arg-type]
-    assert assessed == judgement
+    assert assessed == assessment
 
 
 def test_forbidden_grounds_are_those_of_the_place() -> None:

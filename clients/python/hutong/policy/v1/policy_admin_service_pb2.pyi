@@ -33,7 +33,7 @@ class PublishPolicyRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     validate_only: _builtins.bool
-    """Judge it, store nothing: the answer or error is that of a real publication. Default false."""
+    """Check it, store nothing: the answer or error is that of a real publication. Default false."""
     retroactive_reason: _builtins.str
     """Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL."""
     @_builtins.property

@@ -37,9 +37,9 @@ class PolicyAdminServiceStub:
     """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
     province by its watch of the national node alone, and what the national node keeps for a province stays there.
     Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-    stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
-    told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
-    else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+    stands answers that revision, also when others with other starts came after it. The error names everything
+    that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
+    else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
     AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
@@ -58,9 +58,9 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
     province by its watch of the national node alone, and what the national node keeps for a province stays there.
     Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-    stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
-    told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
-    else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+    stands answers that revision, also when others with other starts came after it. The error names everything
+    that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
+    else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
     AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
@@ -82,9 +82,9 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
         province by its watch of the national node alone, and what the national node keeps for a province stays there.
         Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-        stands answers that revision, also when others with other starts came after it. Everything that speaks against it is
-        told at once, fields, floors undercut, ties and a start in the past alike: INVALID_ARGUMENT when a field is at fault,
-        else PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
+        stands answers that revision, also when others with other starts came after it. The error names everything
+        that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
+        else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
         AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
         """
 

@@ -494,7 +494,7 @@ class EffectivePolicy(_message.Message):
     @_builtins.property
     def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything the national node published up to this instant, by its clock, is known here. At a province alone; absent
-        while it has never heard of the nation. An old one means that the nation is away: its last word goes on to hold.
+        while it has never heard of the nation. An old one means that the nation is unavailable. Its last known policies go on to hold.
         """
 
     @_builtins.property
@@ -547,11 +547,11 @@ class PoliciesByOrigin(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def same_province(self) -> Global___EffectivePolicy:
-        """What applies to a person of the same province, exactly as if that origin had been told."""
+        """What applies to a person of the same province, exactly as if that origin were stated."""
 
     @_builtins.property
     def other_province(self) -> Global___EffectivePolicy:
-        """What applies to a person of another province, exactly as if that origin had been told."""
+        """What applies to a person of another province, exactly as if that origin were stated."""
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:

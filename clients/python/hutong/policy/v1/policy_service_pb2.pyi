@@ -35,7 +35,7 @@ class _PolicyEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Polic
     POLICY_EVENT_TYPE_PUBLISHED: _PolicyEventType.ValueType  # 2
     """It was published."""
     POLICY_EVENT_TYPE_WITHDRAWN: _PolicyEventType.ValueType  # 3
-    """It was withdrawn. The watch may not have told of its publication, when one followed the other closely."""
+    """It was withdrawn. The watch may have sent no event of its publication, if one followed the other closely."""
 
 class PolicyEventType(_PolicyEventType, metaclass=_PolicyEventTypeEnumTypeWrapper):
     """What became of a revision."""
@@ -46,7 +46,7 @@ POLICY_EVENT_TYPE_SNAPSHOT: PolicyEventType.ValueType  # 1
 POLICY_EVENT_TYPE_PUBLISHED: PolicyEventType.ValueType  # 2
 """It was published."""
 POLICY_EVENT_TYPE_WITHDRAWN: PolicyEventType.ValueType  # 3
-"""It was withdrawn. The watch may not have told of its publication, when one followed the other closely."""
+"""It was withdrawn. The watch may have sent no event of its publication, if one followed the other closely."""
 Global___PolicyEventType: _TypeAlias = PolicyEventType  # noqa: Y015
 
 @_typing.final
@@ -284,7 +284,7 @@ class BatchResolvePoliciesRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResolvePolicyRequest]:
-        """1 to 500 questions. Each is judged by itself."""
+        """1 to 500 questions. Each is answered by itself."""
 
     def __init__(
         self,
@@ -389,7 +389,7 @@ class PolicyCheckpoint(_message.Message):
     NATION_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """Who tells this: "nodes/{region}". A province takes in what "nodes/000000" tells, and nobody else."""
+    """The node that sends this: "nodes/{region}". A province accepts it from "nodes/000000" alone."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything published up to this instant was sent."""

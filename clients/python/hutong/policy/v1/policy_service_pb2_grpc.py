@@ -112,7 +112,7 @@ class PolicyServiceServicer(object):
     def WatchPolicies(self, request, context):
         """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
         least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-        was of a history that a restored database no longer has. At a province the nation's changes are told as they arrive.
+        was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,7 @@ class PolicyServiceStub:
     WatchPolicies: _grpc.UnaryStreamMultiCallable[_policy_service_pb2.WatchPoliciesRequest, _policy_service_pb2.WatchPoliciesResponse]
     """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
     least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-    was of a history that a restored database no longer has. At a province the nation's changes are told as they arrive.
+    was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
     """
 
 @_typing.type_check_only
@@ -75,7 +75,7 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     WatchPolicies: _aio.UnaryStreamMultiCallable[_policy_service_pb2.WatchPoliciesRequest, _policy_service_pb2.WatchPoliciesResponse]  # type: ignore[assignment]
     """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
     least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-    was of a history that a restored database no longer has. At a province the nation's changes are told as they arrive.
+    was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -133,7 +133,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_policy_service_pb2.WatchPoliciesResponse], _abc.AsyncIterator[_policy_service_pb2.WatchPoliciesResponse]]:
         """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
         least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-        was of a history that a restored database no longer has. At a province the nation's changes are told as they arrive.
+        was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

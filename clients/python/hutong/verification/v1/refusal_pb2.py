@@ -29,7 +29,7 @@ from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb
 from hutong.type.v1 import refusal_ground_pb2 as hutong_dot_type_dot_v1_dot_refusal__ground__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xae\x05\n\x07Refusal\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06region\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05venue\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x07purpose\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x04\xe2\x41\x01\x03\x12\x35\n\x0brefuse_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\x07grounds\x18\x06 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12>\n\x11\x66orbidden_grounds\x18\x07 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12.\n\x08\x64\x65\x63ision\x18\x08 \x01(\tB\x1c\xe2\x41\x01\x03\xfa\x41\x15\n\x13hutong.org/Decision\x12\x41\n\tjudgement\x18\t \x01(\x0e\x32(.hutong.verification.v1.RefusalJudgementB\x04\xe2\x41\x01\x03\x12\x39\n\x05state\x18\n \x01(\x0e\x32$.hutong.verification.v1.RefusalStateB\x04\xe2\x41\x01\x03\x12\x17\n\tstatement\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x61nswer\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x61nswer_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:<\xea\x41\x39\n\x12hutong.org/Refusal\x12\x10refusals/{uuid7}*\x08refusals2\x07refusal*a\n\x0cRefusalState\x12\x1d\n\x19REFUSAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12REFUSAL_STATE_OPEN\x10\x01\x12\x1a\n\x16REFUSAL_STATE_ANSWERED\x10\x02*\x9d\x01\n\x10RefusalJudgement\x12!\n\x1dREFUSAL_JUDGEMENT_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREFUSAL_JUDGEMENT_UNLAWFUL\x10\x01\x12\"\n\x1eREFUSAL_JUDGEMENT_NOT_UNLAWFUL\x10\x02\x12\"\n\x1eREFUSAL_JUDGEMENT_UNDETERMINED\x10\x03\x42~\n\x1aorg.hutong.verification.v1P\x01ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xb0\x05\n\x07Refusal\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06region\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05venue\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x07purpose\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x04\xe2\x41\x01\x03\x12\x35\n\x0brefuse_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\x07grounds\x18\x06 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12>\n\x11\x66orbidden_grounds\x18\x07 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12.\n\x08\x64\x65\x63ision\x18\x08 \x01(\tB\x1c\xe2\x41\x01\x03\xfa\x41\x15\n\x13hutong.org/Decision\x12\x43\n\nassessment\x18\t \x01(\x0e\x32).hutong.verification.v1.RefusalAssessmentB\x04\xe2\x41\x01\x03\x12\x39\n\x05state\x18\n \x01(\x0e\x32$.hutong.verification.v1.RefusalStateB\x04\xe2\x41\x01\x03\x12\x17\n\tstatement\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x61nswer\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x61nswer_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:<\xea\x41\x39\n\x12hutong.org/Refusal\x12\x10refusals/{uuid7}*\x08refusals2\x07refusal*a\n\x0cRefusalState\x12\x1d\n\x19REFUSAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12REFUSAL_STATE_OPEN\x10\x01\x12\x1a\n\x16REFUSAL_STATE_ANSWERED\x10\x02*\xa2\x01\n\x11RefusalAssessment\x12\"\n\x1eREFUSAL_ASSESSMENT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bREFUSAL_ASSESSMENT_UNLAWFUL\x10\x01\x12#\n\x1fREFUSAL_ASSESSMENT_NOT_UNLAWFUL\x10\x02\x12#\n\x1fREFUSAL_ASSESSMENT_UNDETERMINED\x10\x03\x42~\n\x1aorg.hutong.verification.v1P\x01ZEgithub.com/hutong/hutong/gen/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,8 +53,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSAL'].fields_by_name['forbidden_grounds']._serialized_options = b'\342A\001\003'
   _globals['_REFUSAL'].fields_by_name['decision']._loaded_options = None
   _globals['_REFUSAL'].fields_by_name['decision']._serialized_options = b'\342A\001\003\372A\025\n\023hutong.org/Decision'
-  _globals['_REFUSAL'].fields_by_name['judgement']._loaded_options = None
-  _globals['_REFUSAL'].fields_by_name['judgement']._serialized_options = b'\342A\001\003'
+  _globals['_REFUSAL'].fields_by_name['assessment']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['assessment']._serialized_options = b'\342A\001\003'
   _globals['_REFUSAL'].fields_by_name['state']._loaded_options = None
   _globals['_REFUSAL'].fields_by_name['state']._serialized_options = b'\342A\001\003'
   _globals['_REFUSAL'].fields_by_name['statement']._loaded_options = None
@@ -67,10 +67,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSAL'].fields_by_name['answer_time']._serialized_options = b'\342A\001\003'
   _globals['_REFUSAL']._loaded_options = None
   _globals['_REFUSAL']._serialized_options = b'\352A9\n\022hutong.org/Refusal\022\020refusals/{uuid7}*\010refusals2\007refusal'
-  _globals['_REFUSALSTATE']._serialized_start=913
-  _globals['_REFUSALSTATE']._serialized_end=1010
-  _globals['_REFUSALJUDGEMENT']._serialized_start=1013
-  _globals['_REFUSALJUDGEMENT']._serialized_end=1170
+  _globals['_REFUSALSTATE']._serialized_start=915
+  _globals['_REFUSALSTATE']._serialized_end=1012
+  _globals['_REFUSALASSESSMENT']._serialized_start=1015
+  _globals['_REFUSALASSESSMENT']._serialized_end=1177
   _globals['_REFUSAL']._serialized_start=225
-  _globals['_REFUSAL']._serialized_end=911
+  _globals['_REFUSAL']._serialized_end=913
 # @@protoc_insertion_point(module_scope)

@@ -44,35 +44,35 @@ REFUSAL_STATE_ANSWERED: RefusalState.ValueType  # 2
 """Answered by the jurisdiction."""
 Global___RefusalState: _TypeAlias = RefusalState  # noqa: Y015
 
-class _RefusalJudgement:
+class _RefusalAssessment:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _RefusalJudgementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalJudgement.ValueType], _builtins.type):
+class _RefusalAssessmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalAssessment.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    REFUSAL_JUDGEMENT_UNSPECIFIED: _RefusalJudgement.ValueType  # 0
-    REFUSAL_JUDGEMENT_UNLAWFUL: _RefusalJudgement.ValueType  # 1
+    REFUSAL_ASSESSMENT_UNSPECIFIED: _RefusalAssessment.ValueType  # 0
+    REFUSAL_ASSESSMENT_UNLAWFUL: _RefusalAssessment.ValueType  # 1
     """On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
     with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
     """
-    REFUSAL_JUDGEMENT_NOT_UNLAWFUL: _RefusalJudgement.ValueType  # 2
+    REFUSAL_ASSESSMENT_NOT_UNLAWFUL: _RefusalAssessment.ValueType  # 2
     """On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
-    REFUSAL_JUDGEMENT_UNDETERMINED: _RefusalJudgement.ValueType  # 3
-    """It cannot be told from what is known."""
+    REFUSAL_ASSESSMENT_UNDETERMINED: _RefusalAssessment.ValueType  # 3
+    """What is known does not show it."""
 
-class RefusalJudgement(_RefusalJudgement, metaclass=_RefusalJudgementEnumTypeWrapper):
-    """Whether a refusal was lawful, as far as can be told."""
+class RefusalAssessment(_RefusalAssessment, metaclass=_RefusalAssessmentEnumTypeWrapper):
+    """Whether a refusal was lawful, as far as is known."""
 
-REFUSAL_JUDGEMENT_UNSPECIFIED: RefusalJudgement.ValueType  # 0
-REFUSAL_JUDGEMENT_UNLAWFUL: RefusalJudgement.ValueType  # 1
+REFUSAL_ASSESSMENT_UNSPECIFIED: RefusalAssessment.ValueType  # 0
+REFUSAL_ASSESSMENT_UNLAWFUL: RefusalAssessment.ValueType  # 1
 """On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
 with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
 """
-REFUSAL_JUDGEMENT_NOT_UNLAWFUL: RefusalJudgement.ValueType  # 2
+REFUSAL_ASSESSMENT_NOT_UNLAWFUL: RefusalAssessment.ValueType  # 2
 """On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
-REFUSAL_JUDGEMENT_UNDETERMINED: RefusalJudgement.ValueType  # 3
-"""It cannot be told from what is known."""
-Global___RefusalJudgement: _TypeAlias = RefusalJudgement  # noqa: Y015
+REFUSAL_ASSESSMENT_UNDETERMINED: RefusalAssessment.ValueType  # 3
+"""What is known does not show it."""
+Global___RefusalAssessment: _TypeAlias = RefusalAssessment  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
@@ -90,7 +90,7 @@ class Refusal(_message.Message):
     GROUNDS_FIELD_NUMBER: _builtins.int
     FORBIDDEN_GROUNDS_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
-    JUDGEMENT_FIELD_NUMBER: _builtins.int
+    ASSESSMENT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
@@ -105,10 +105,10 @@ class Refusal(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do."""
     decision: _builtins.str
-    """The decision it was judged by, "decisions/{uuid7}": the one shown at the place, or the one made when the report came
+    """The decision it was assessed by, "decisions/{uuid7}": the one shown at the place, or the one made when the report came
     in, where that outweighs it or the one shown is of something else.
     """
-    judgement: Global___RefusalJudgement.ValueType
+    assessment: Global___RefusalAssessment.ValueType
     """Whether it was lawful."""
     state: Global___RefusalState.ValueType
     """How it stands."""
@@ -149,7 +149,7 @@ class Refusal(_message.Message):
         grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
         forbidden_grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
         decision: _builtins.str = ...,
-        judgement: Global___RefusalJudgement.ValueType = ...,
+        assessment: Global___RefusalAssessment.ValueType = ...,
         state: Global___RefusalState.ValueType = ...,
         statement: _builtins.str = ...,
         answer: _builtins.str = ...,
@@ -158,7 +158,7 @@ class Refusal(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "create_time", b"create_time", "refuse_time", b"refuse_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_time", b"answer_time", "create_time", b"create_time", "decision", b"decision", "forbidden_grounds", b"forbidden_grounds", "grounds", b"grounds", "judgement", b"judgement", "name", b"name", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "state", b"state", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_time", b"answer_time", "assessment", b"assessment", "create_time", b"create_time", "decision", b"decision", "forbidden_grounds", b"forbidden_grounds", "grounds", b"grounds", "name", b"name", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "state", b"state", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

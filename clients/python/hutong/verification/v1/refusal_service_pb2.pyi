@@ -77,8 +77,8 @@ class ReportRefusalRequest(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do."""
     decision: _builtins.str
-    """The decision that was shown there, "decisions/{uuid7}". Optional. It tells nothing when it is of another place, purpose
-    or, where document is given, person, and it does not outweigh a positive result at the instant of refusal.
+    """The decision that was shown there, "decisions/{uuid7}". Optional. It counts for nothing if it is of another place or
+    purpose, or of another person than document. It does not outweigh a positive result at the instant of refusal.
     """
     statement: _builtins.str
     """The person's own words, at most 2,000 characters. Optional."""
@@ -86,7 +86,7 @@ class ReportRefusalRequest(_message.Message):
     """A UUID of the caller's (AIP-155). Optional."""
     arriving_from: _builtins.str
     """From where the person came, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: the report
-    is judged by the better rule for the person.
+    is assessed by the better rule for the person.
     """
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
@@ -98,11 +98,11 @@ class ReportRefusalRequest(_message.Message):
 
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person, so that it can be judged whether they were recognised. Optional; never stored in clear."""
+        """The person, for the question whether they were recognised. Optional; never stored in clear."""
 
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_evidence_pb2.PresentedEvidence]:
-        """What the person showed there, at most 10, judged as VerifyRequest.evidence is: paper counts as a record does. Needs
+        """What the person showed there, at most 10, weighed as VerifyRequest.evidence is: paper counts as a record does. Needs
         document. Without it somebody of whom no record is found counts as having shown nothing.
         """
 
@@ -136,7 +136,7 @@ class ReportRefusalResponse(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def refusal(self) -> _refusal_pb2.Refusal:
-        """The report with its judgement."""
+        """The report with its assessment."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class ListRefusalsRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     GROUNDS_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
-    JUDGEMENTS_FIELD_NUMBER: _builtins.int
+    ASSESSMENTS_FIELD_NUMBER: _builtins.int
     REFUSE_INTERVAL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, larger than 500 means 500."""
@@ -219,8 +219,8 @@ class ListRefusalsRequest(_message.Message):
         """Only in one of these states; none for all."""
 
     @_builtins.property
-    def judgements(self) -> _containers.RepeatedScalarFieldContainer[_refusal_pb2.RefusalJudgement.ValueType]:
-        """Only with one of these judgements; none for all."""
+    def assessments(self) -> _containers.RepeatedScalarFieldContainer[_refusal_pb2.RefusalAssessment.ValueType]:
+        """Only with one of these assessments; none for all."""
 
     @_builtins.property
     def refuse_interval(self) -> _interval_pb2.Interval:
@@ -234,12 +234,12 @@ class ListRefusalsRequest(_message.Message):
         region: _builtins.str = ...,
         grounds: _abc.Iterable[_refusal_ground_pb2.RefusalGround.ValueType] | None = ...,
         states: _abc.Iterable[_refusal_pb2.RefusalState.ValueType] | None = ...,
-        judgements: _abc.Iterable[_refusal_pb2.RefusalJudgement.ValueType] | None = ...,
+        assessments: _abc.Iterable[_refusal_pb2.RefusalAssessment.ValueType] | None = ...,
         refuse_interval: _interval_pb2.Interval | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["refuse_interval", b"refuse_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grounds", b"grounds", "judgements", b"judgements", "page_size", b"page_size", "page_token", b"page_token", "refuse_interval", b"refuse_interval", "region", b"region", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessments", b"assessments", "grounds", b"grounds", "page_size", b"page_size", "page_token", b"page_token", "refuse_interval", b"refuse_interval", "region", b"region", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,7 +372,7 @@ class RefusalCounts(_message.Message):
     refusal_count: _builtins.int
     """Reports."""
     unlawful_count: _builtins.int
-    """Of these, judged unlawful."""
+    """Of these, assessed as unlawful."""
     open_count: _builtins.int
     """Of these, not answered yet."""
     @_builtins.property

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RefusalServiceStub(object):
-    """The message board: people tell where they were refused, jurisdictions answer, supervisors see.
+    """The message board: people report where they were refused, jurisdictions answer, supervisors see.
     """
 
     def __init__(self, channel):
@@ -63,11 +63,11 @@ class RefusalServiceStub(object):
 
 
 class RefusalServiceServicer(object):
-    """The message board: people tell where they were refused, jurisdictions answer, supervisors see.
+    """The message board: people report where they were refused, jurisdictions answer, supervisors see.
     """
 
     def ReportRefusal(self, request, context):
-        """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
+        """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
         Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
         with the same request_id returns the first answer; without one it is a second report.
         """
@@ -142,7 +142,7 @@ def add_RefusalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RefusalService(object):
-    """The message board: people tell where they were refused, jurisdictions answer, supervisors see.
+    """The message board: people report where they were refused, jurisdictions answer, supervisors see.
     """
 
     @staticmethod

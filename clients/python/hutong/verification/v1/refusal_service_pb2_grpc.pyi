@@ -27,14 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RefusalServiceStub:
-    """The message board: people tell where they were refused, jurisdictions answer, supervisors see."""
+    """The message board: people report where they were refused, jurisdictions answer, supervisors see."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RefusalServiceAsyncStub: ...
     ReportRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]
-    """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
+    """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
     Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
     with the same request_id returns the first answer; without one it is a second report.
     """
@@ -53,11 +53,11 @@ class RefusalServiceStub:
 
 @_typing.type_check_only
 class RefusalServiceAsyncStub(RefusalServiceStub):
-    """The message board: people tell where they were refused, jurisdictions answer, supervisors see."""
+    """The message board: people report where they were refused, jurisdictions answer, supervisors see."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]  # type: ignore[assignment]
-    """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
+    """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
     Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
     with the same request_id returns the first answer; without one it is a second report.
     """
@@ -75,7 +75,7 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     """
 
 class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The message board: people tell where they were refused, jurisdictions answer, supervisors see."""
+    """The message board: people report where they were refused, jurisdictions answer, supervisors see."""
 
     @_abc_1.abstractmethod
     def ReportRefusal(
@@ -83,7 +83,7 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.ReportRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.ReportRefusalResponse, _abc.Awaitable[_refusal_service_pb2.ReportRefusalResponse]]:
-        """Takes a report and judges it at once: was the ground forbidden there, was the person recognised at that instant?
+        """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
         Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
         with the same request_id returns the first answer; without one it is a second report.
         """

@@ -152,7 +152,7 @@ class BatchVerifyRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifyRequest]:
-        """1 to 500 questions. Each is judged by itself."""
+        """1 to 500 questions. Each is answered by itself."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class StreamVerifyRequest(_message.Message):
     """The gate's own mark of the question, at most 64 characters; comes back with the answer."""
     @_builtins.property
     def request(self) -> Global___VerifyRequest:
-        """The question; judged by itself."""
+        """The question; answered by itself."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ from hutong_client.paging import all_pages
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
 STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
-JUDGEMENT = Word(refusal_pb2.RefusalJudgement, "REFUSAL_JUDGEMENT_")
+ASSESSMENT = Word(refusal_pb2.RefusalAssessment, "REFUSAL_ASSESSMENT_")
 PERIOD = Word(refusal_service_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
 
 
@@ -69,9 +69,9 @@ def report(
     statement: str,
     as_json: bool,
 ) -> ExitCode:
-    """Report a refusal. The service judges at once whether it was unlawful.
+    """Report a refusal. The service assesses at once whether it was unlawful.
 
-    With --number the judgement also considers whether the person was recognised at that time. Give the results that
+    With --number the assessment also considers whether the person was recognised at that time. Give the results that
     were shown, on paper too, with --evidence.
     """
     request = refusal_service_pb2.ReportRefusalRequest(
@@ -107,7 +107,8 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--ground", "grounds", type=GROUND, multiple=True, help="Only on one of these grounds.")
 @click.option("--state", "states", type=STATE, multiple=True, help="Only in one of these states.")
-@click.option("--judgement", "judgements", type=JUDGEMENT, multiple=True, help="Only with one of these judgements.")
+@click.option("--assessment", "assessments", type=ASSESSMENT, multiple=True, help="Only with one of these assessments.")
+@click.option("--judgement", "former_assessments", type=ASSESSMENT, multiple=True, hidden=True)
 @click.option("--from", "start_time", type=INSTANT, help="Only at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, help="Only before this instant.")
 @json_option
@@ -117,7 +118,8 @@ def list_refusals(
     region: str,
     grounds: Sequence[int],
     states: Sequence[int],
-    judgements: Sequence[int],
+    assessments: Sequence[int],
+    former_assessments: Sequence[int],
     start_time: Timestamp | None,
     end_time: Timestamp | None,
     as_json: bool,
@@ -127,7 +129,9 @@ def list_refusals(
         region=region,
         grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
         states=[refusal_pb2.RefusalState.ValueType(state) for state in states],
-        judgements=[refusal_pb2.RefusalJudgement.ValueType(judgement) for judgement in judgements],
+        assessments=[
+            refusal_pb2.RefusalAssessment.ValueType(assessment) for assessment in (*assessments, *former_assessments)
+        ],
         refuse_interval=Interval(start_time=start_time, end_time=end_time),
     )
     with node.connect() as connection:
@@ -142,12 +146,12 @@ def list_refusals(
             it.region,
             it.venue,
             _grounds(it.grounds),
-            _judgement(it),
+            _assessment(it),
             word(refusal_pb2.RefusalState, it.state, "REFUSAL_STATE_"),
         )
         for it in refusals
     ]
-    print_table(("report", "when", "region", "venue", "grounds", "judged", "state"), rows)
+    print_table(("report", "when", "region", "venue", "grounds", "assessment", "state"), rows)
     return ExitCode.DONE
 
 
@@ -218,7 +222,7 @@ def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
     if as_json:
         print_json(shown)
         return ExitCode.DONE
-    click.echo(f"{shown.name}: {_judgement(shown)}")
+    click.echo(f"{shown.name}: {_assessment(shown)}")
     if shown.forbidden_grounds:
         click.echo(f"  Forbidden there: {_grounds(shown.forbidden_grounds)}")
     if shown.decision:
@@ -228,8 +232,8 @@ def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-def _judgement(shown: refusal_pb2.Refusal) -> str:
-    return word(refusal_pb2.RefusalJudgement, shown.judgement, "REFUSAL_JUDGEMENT_")
+def _assessment(shown: refusal_pb2.Refusal) -> str:
+    return word(refusal_pb2.RefusalAssessment, shown.assessment, "REFUSAL_ASSESSMENT_")
 
 
 def _grounds(grounds: Sequence[int]) -> str:

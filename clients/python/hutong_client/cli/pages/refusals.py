@@ -18,7 +18,7 @@ from hutong_client.formatting import moment, span, word
 
 MOST_SHOWN = 30
 """Rows of a chart at most, so that it stays readable. The table has all rows."""
-_LEGEND = legend([("bad", "judged unlawful"), ("pale", "not unlawful, or undetermined")])
+_LEGEND = legend([("bad", "assessed as unlawful"), ("pale", "not unlawful, or undetermined")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _figures(rows: Sequence[RefusalSummary]) -> list[Figure]:
     share = f" ({total.unlawful / total.reports:.0%})" if total.reports else ""
     return [
         Figure(f"{total.reports:,}", "reports of refusals"),
-        Figure(f"{total.unlawful:,}{share}", "judged unlawful", "bad" if total.unlawful else "good"),
+        Figure(f"{total.unlawful:,}{share}", "assessed as unlawful", "bad" if total.unlawful else "good"),
         Figure(f"{total.open:,}", "not answered yet", "warn" if total.open else "good"),
         Figure(f"{len(rows):,}", "jurisdictions they came from"),
     ]

@@ -310,7 +310,7 @@ async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_
                 CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=outcome, reason="mixed up")
             )
         await until(lambda: henan.rows(report_keys, "revision") == [(3,)])
-        assert henan.rows(notification_positions, "dealt") != [(0,)]
+        assert henan.rows(notification_positions, "processed") != [(0,)]
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "new", urls["new"], urls["jilin"]))
         await jilin.node.admin.CorrectResult(

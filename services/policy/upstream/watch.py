@@ -23,7 +23,7 @@ from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, U
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
-FOLLOWING = Gauge("hutong_policy_upstream_following", "Whether the nation's policies are being watched: 1 or 0")
+WATCHED = Gauge("hutong_policy_upstream_watched", "Whether the nation's policies are being watched: 1 or 0")
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
 )
@@ -40,7 +40,7 @@ The next watch begins without a cursor and receives everything again.
 _log = structlog.get_logger(__name__)
 
 
-class UpstreamFollower:
+class UpstreamWatch:
     """Watches the national node's Policy as long as the service runs.
 
     Each watch opens its own connection and closes it at its end, so that a half-open connection is never used again.
@@ -62,7 +62,7 @@ class UpstreamFollower:
         self._position: UpstreamPosition | None = None
         self._restoring = asyncio.Lock()
         self._differing: set[str] = set()
-        self._is_following = False
+        self._is_watching = False
         self._cause = ""
         self._stored_at = 0.0
 
@@ -93,8 +93,8 @@ class UpstreamFollower:
         if cause != self._cause:
             _log.warning("the nation's policies are not watched", why=cause, text=text)
         self._cause = cause
-        self._is_following = False
-        FOLLOWING.set(0)
+        self._is_watching = False
+        WATCHED.set(0)
 
     async def _watch(self) -> None:
         """Open one watch from the last position, and read it until it ends."""
@@ -136,10 +136,10 @@ class UpstreamFollower:
         else:
             self._cache.nation_as_of = position.as_of_time
         self._position = position
-        if not self._is_following:
+        if not self._is_watching:
             _log.info("the nation's policies are watched", cursor=position.cursor)
-            self._is_following, self._cause = True, ""
-            FOLLOWING.set(1)
+            self._is_watching, self._cause = True, ""
+            WATCHED.set(1)
 
     def _is_store_due(self) -> bool:
         return asyncio.get_running_loop().time() - self._stored_at >= self._timing.position_store_seconds
