@@ -13,7 +13,7 @@ from hutong.access.v1.access_pb2 import Access
 
 from services.runtime.server.interceptors.authorization import read_rules
 from services.runtime.server.interceptors.method import Method
-from tests.support.contract import METHODS, ROOT
+from tests.support.access.methods import METHODS, ROOT
 
 
 def access_of(method: MethodDescriptor) -> Access:

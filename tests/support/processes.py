@@ -15,9 +15,11 @@ from typing import Any
 
 import psutil
 
-from tests.support.insecure import INSECURE
 from tests.support.waiting import TIMEOUT_SECONDS
 
+INSECURE = {"HUTONG_INSECURE": "1"}
+"""With it a server of tests serves loopback in plain text, and every caller may do everything. A server that asks for
+certificates does without it."""
 _MARK = "TEST_PROCESS"
 """The variable that marks all descendants of this process, including orphans that have another parent by now."""
 

@@ -13,7 +13,7 @@ from services.runtime.server.server import running
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings
-from tests.support.insecure import INSECURE
+from tests.support.processes import INSECURE
 
 
 def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str) -> Settings:

@@ -21,7 +21,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 from structlog.testing import capture_logs
 
-from tests.support.access import AUDIENCE, CALLERS, ISSUER, OTHER_USER, REGION, USER, Guarded, open_guarded
+from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, OTHER_USER, REGION, USER, Guarded, open_guarded
 from tests.support.certificates import spiffe
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of

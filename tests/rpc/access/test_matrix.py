@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hutong.access.v1 import access_pb2
 from hutong.access.v1.access_pb2 import Grant
 
-from tests.support.access import (
+from tests.support.access.guarded import (
     CALLERS,
     CASE,
     OTHER_LAB,
@@ -31,7 +31,7 @@ from tests.support.access import (
     open_guarded,
     outcome,
 )
-from tests.support.contract import METHODS
+from tests.support.access.methods import METHODS
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info
 from tests.support.results.factories import LAB_NAME, make_document

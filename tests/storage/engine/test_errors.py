@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.__main__ import EXIT_USAGE
-from tests.support.insecure import INSECURE
-from tests.support.processes import run
+from tests.support.processes import INSECURE, run
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,8 @@ from hutong.verification.v1 import (
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.support.insecure import INSECURE
 from tests.support.ports import free_addresses
-from tests.support.processes import end, start
+from tests.support.processes import INSECURE, end, start
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
